@@ -1,0 +1,56 @@
+"""Attack and defence of deep vision models, and how much of a defence is real.
+
+The public words. Nothing is defined here, and nothing is imported before it is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import attacks as attacks
+    from .access import Budget as Budget
+    from .access import Decisions as Decisions
+    from .access import Gradients as Gradients
+    from .access import Jacobians as Jacobians
+    from .access import Keep as Keep
+    from .access import Reason as Reason
+    from .access import Scores as Scores
+    from .audit import audit as audit
+    from .engine import Engine as Engine
+    from .engine import Outcome as Outcome
+    from .engine import run as run
+    from .geometry import L0 as L0
+    from .geometry import L1 as L1
+    from .geometry import L2 as L2
+    from .geometry import Linf as Linf
+    from .goals import ClassifyAs as ClassifyAs
+    from .goals import Misclassify as Misclassify
+    from .targets import Classifier as Classifier
+    from .targets import Granting as Granting
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "access": ("Budget", "Decisions", "Gradients", "Jacobians", "Keep", "Reason", "Scores"),
+    "audit": ("audit",),
+    "engine": ("Engine", "Outcome", "run"),
+    "geometry": ("L0", "L1", "L2", "Linf"),
+    "goals": ("ClassifyAs", "Misclassify"),
+    "targets": ("Classifier", "Granting"),
+}
+_ROOMS = ("attacks", "goals", "testing", "zoo", "errors")
+_HOME = {name: room for room, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__", "attacks"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'sparring' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

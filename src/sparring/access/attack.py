@@ -1,0 +1,92 @@
+"""What an attack is: a frozen record of parameters, and three pure functions that the engine calls."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+from torch import Tensor
+
+from ..geometry import Ball
+from ..random import Key
+from .ledger import Keep
+from .oracle import Decisions
+
+A = TypeVar("A", bound=Decisions, contravariant=True)
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images to attack, (B, C, H, W) in [0, 1], and the key of their randomness."""
+
+    x: Tensor
+    key: Key
+
+
+class Attack(ABC, Generic[A, S]):
+    """`class PGD(Attack[Gradients, Walk])`: the access it needs, and its state.
+
+    The state is a frozen dataclass in which every tensor has one row per example, so that the engine may drop
+    rows between steps. An attack judges nothing and counts nothing: it asks, and the ledger remembers.
+    """
+
+    _access: ClassVar[type[Decisions]]
+    _state: ClassVar[Any]
+
+    if TYPE_CHECKING:  # fields or properties of every attack
+
+        @property
+        def ball(self) -> Ball:
+            """The threat: where examples must lie, and the norm that measures them."""
+
+        @property
+        def steps(self) -> int:
+            """How often `step` is called at most."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            arguments = get_args(base)
+            if len(arguments) == 2 and isinstance(arguments[0], type):
+                cls._access, cls._state = arguments
+
+    @property
+    def access(self) -> type[Decisions]:
+        """The least access the attack can work with."""
+        return self._access
+
+    @property
+    def state(self) -> Any:
+        """The type of the state, from which a checkpoint is read back."""
+        return self._state
+
+    @property
+    def keep(self) -> Keep:
+        """Which example the attack is after, unless the caller says otherwise."""
+        return Keep.FIRST
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def init(self, oracle: A, batch: Batch) -> S:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, oracle: A, state: S, t: int) -> S:
+        """One step, t = 0, 1, ...; it may ask the oracle any number of times."""
+
+    def finish(self, oracle: A, state: S) -> None:
+        """After the last step: ask about the last iterate where no step has."""
+        return
+
+    def done(self, state: S) -> Tensor | None:
+        """(B,) bool: rows that have come to their end early. None: none has."""
+        return None
+
+    def stuck(self, state: S) -> Tensor | None:
+        """(B,) bool: rows for which no starting point was found. None: none."""
+        return None

@@ -1,0 +1,171 @@
+"""The desk behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import AccessError
+from ..goals import Goal, Loss, Verdict
+from .ledger import Ledger
+from .oracle import Gradient, Jacobian, Objective, Render
+
+Answer = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was admitted of one question of `count` images."""
+
+    count: int
+    chosen: Tensor | None  # (Q,) positions within the question; None: all of it
+    rows: Tensor | None  # (Q,) rows they belong to; None: one image per row, in order
+    rank: Tensor | None  # (Q,) how many images of the same row come before; None: no row comes twice
+
+    def of(self, values: Tensor) -> Tensor:
+        return values if self.chosen is None else values[self.chosen]
+
+    def filled(self, values: Tensor, blank: float) -> Tensor:
+        """The answers in their places, `blank` where there was none."""
+        if self.chosen is None:
+            return values
+        whole = values.new_full((self.count, *values.shape[1:]), blank)
+        return whole.index_copy(0, self.chosen, values)
+
+    def spread(self, verdict: Verdict, blank: float) -> Verdict:
+        if self.chosen is None:
+            return verdict
+        return Verdict(self.filled(verdict.margin, blank), self.filled(verdict.loss, blank))
+
+
+class Desk:
+    """Speaks for `target` on the rows in play.
+
+    `live` (B,) are the positions of those rows in the ledger. At most `batch_size` images go to the target at
+    once. With `skip_won` rows that were won earlier in a step are not asked again.
+    """
+
+    def __init__(self, target: Answer, goal: Goal, ledger: Ledger, batch_size: int, skip_won: bool) -> None:
+        self.target, self.goal, self.ledger = target, goal, ledger
+        self.batch_size, self.skip_won = batch_size, skip_won
+        self.live = torch.arange(len(ledger.x), device=ledger.x.device)
+
+    def narrow(self, kept: Tensor) -> None:
+        """Go on with the rows of the mask `kept` (B,) only."""
+        self.live, self.goal = self.live[kept], self.goal.take(kept)
+
+    def open(self) -> Tensor:
+        return ~self.ledger.closed()[self.live]
+
+    def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
+        asked = self._admit(len(x), rows)
+        images = asked.of(x.detach())
+        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(images), self.batch_size):
+                part = torch.arange(start, min(start + self.batch_size, len(images)), device=x.device)
+                chosen = goal if len(part) == len(images) else goal.take(part)
+                parts.append(chosen(self.target(images[start : start + self.batch_size])))
+        verdict = _joined(parts, x)
+        self._write(asked, images, verdict, 0)
+        return asked.spread(verdict, -torch.inf)
+
+    def climb(
+        self,
+        variable: Tensor,
+        render: Render | None,
+        objective: Objective | None,
+        steer: Loss | None,
+        rows: Tensor | None,
+    ) -> Gradient:
+        asked = self._admit(len(variable), rows, backwards=1)
+        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        goal = goal if steer is None else goal.steered_by(steer)
+        variable = variable.detach().requires_grad_()
+        with torch.enable_grad():
+            images = variable if render is None else render(variable)
+            answered = goal(self.target(asked.of(images)))
+            verdict = asked.spread(answered, 0.0)
+            value = verdict.loss if objective is None else objective(verdict, images)
+        grad = _gradient(asked.of(value).sum(), variable)
+        answered = Verdict(answered.margin.detach(), answered.loss.detach())
+        self._write(asked, asked.of(images.detach()), answered, 1)
+        grad = self._finite(grad, rows)
+        return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad)
+
+    def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+        asked = self._admit(len(x), rows, backwards=k)
+        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        images = asked.of(x.detach()).requires_grad_()
+        with torch.enable_grad():
+            outputs = self.target(images)
+            verdict, margins = goal(outputs), goal.rivals(outputs, k)
+        count = margins.shape[1]
+        slopes = [_gradient(margins[:, j].sum(), images, keep=j + 1 < count) for j in range(count)]
+        verdict = Verdict(verdict.margin.detach(), verdict.loss.detach())
+        self._write(asked, images.detach(), verdict, count)
+        grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
+        margins = asked.filled(margins.detach(), -torch.inf)
+        return Jacobian(asked.spread(verdict, -torch.inf), margins, asked.filled(grads, 0.0))
+
+    def _positions(self, rows: Tensor | None) -> Tensor:
+        return self.live if rows is None else self.live[rows]
+
+    def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> Asked:
+        """Which of `count` images may be asked; the rows that the budget refuses are closed."""
+        device = self.live.device
+        rank = None if rows is None else torch.arange(count, device=device) - torch.searchsorted(rows, rows)
+        budget, ledger, positions = self.ledger.budget, self.ledger, self._positions(rows)
+        limited = budget.forwards is not None or budget.backwards is not None
+        if not limited and not self.skip_won:
+            return Asked(count, None, rows, rank)
+        admitted = ~(ledger.closed() if self.skip_won else ledger.spent())[positions]
+        order = 1 if rank is None else rank + 1
+        if budget.forwards is not None:
+            admitted &= ledger.forwards[positions] + order <= budget.forwards
+        if budget.backwards is not None and backwards:
+            affordable = ledger.backwards[positions] + order * backwards <= budget.backwards
+            ledger.refused[positions[~affordable]] = True
+            admitted &= affordable
+        if bool(admitted.all()):
+            return Asked(count, None, rows, rank)
+        chosen = admitted.nonzero().squeeze(1)
+        kept = chosen if rows is None else rows[chosen]
+        return Asked(count, chosen, kept, None if rank is None else rank[chosen])
+
+    def _write(self, asked: Asked, images: Tensor, verdict: Verdict, backwards: int) -> None:
+        if len(images):
+            self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
+
+    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+        """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
+        peak = torch.linalg.vector_norm(grad.flatten(1), ord=torch.inf, dim=1)
+        positions, finite = self._positions(rows), peak.isfinite()
+        self.ledger.sloped[positions] |= peak > 0
+        if grad.is_cuda or not bool(finite.all()):
+            self.ledger.non_finite[positions] |= ~finite
+            return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
+        return grad
+
+
+def _gradient(value: Tensor, variable: Tensor, keep: bool = False) -> Tensor:
+    if not value.requires_grad:
+        raise AccessError(
+            "the target gives no gradient: its outputs do not depend on the images differentiably; "
+            "use a score or decision attack (Square, HopSkipJump)"
+        )
+    (grad,) = torch.autograd.grad(value, variable, retain_graph=keep)
+    return grad.detach()
+
+
+def _joined(parts: list[Verdict], x: Tensor) -> Verdict:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Verdict(x.new_empty(0), x.new_empty(0))
+    return Verdict(torch.cat([p.margin for p in parts]), torch.cat([p.loss for p in parts]))

@@ -1,0 +1,158 @@
+"""The ledger: every answer, with the very image it was given for.
+
+Attacks track no best, count nothing and stop nothing: what the caller gets back is an image from here, one
+that the target really answered for, inside the ball and the valid range.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+import torch
+from torch import Tensor
+
+from ..geometry import Ball, rowwise
+from ..goals import Verdict
+from .budget import Budget
+
+TOLERANCE = 1e-6  # rounding that an image may exceed the ball and the valid range by
+
+
+class Keep(Enum):
+    """Which of the answered examples the caller wants back."""
+
+    FIRST = "first"  # the first that wins; the row then leaves the search
+    SMALLEST = "smallest"  # the winner nearest to the original
+    WORST = "worst"  # the highest loss, winners before others
+
+
+class Reason(IntEnum):
+    """Why a row ended as it did."""
+
+    FOUND = 0  # an example was found and confirmed
+    ALREADY = 1  # the goal was met before the attack
+    EXHAUSTED = 2  # the attack ran to its end without success
+    BUDGET = 3  # the budget closed the row first
+    NO_GRADIENT = 4  # every gradient was exactly zero
+    NO_START = 5  # no starting point was found
+    NON_FINITE = 6  # the target answered NaN or infinity
+    UNCONFIRMED = 7  # won in the search, lost when asked again
+
+
+class Ledger:
+    """The rows of one batch: best image so far, what it cost, and who is closed."""
+
+    def __init__(self, x: Tensor, ball: Ball, keep: Keep, budget: Budget) -> None:
+        n, device = len(x), x.device
+        self.x, self.ball, self.keep, self.budget = x, ball, keep, budget
+        self.best = x.clone()
+        self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
+        self.won = torch.zeros(n, dtype=torch.bool, device=device)
+        self.already, self.no_start = self.won.clone(), self.won.clone()
+        self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
+        self.forwards = torch.zeros(n, dtype=torch.long, device=device)
+        self.backwards, self.checks = self.forwards.clone(), self.forwards.clone()
+        self.first = torch.full_like(self.forwards, -1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes, by name: what a checkpoint holds."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            getattr(self, name).copy_(value)
+
+    def spent(self) -> Tensor:
+        """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
+        over = self.refused.clone()
+        if self.budget.forwards is not None:
+            over |= self.forwards >= self.budget.forwards
+        if self.budget.backwards is not None:
+            over |= self.backwards >= self.budget.backwards
+        return over
+
+    def closed(self) -> Tensor:
+        """(N,) bool: rows that need no more answers."""
+        done = self.already | self.no_start | self.spent()
+        return done | self.won if self.keep is Keep.FIRST else done
+
+    def record(self, rows: Tensor, rank: Tensor | None, x: Tensor, verdict: Verdict, backwards: int) -> None:
+        """Write the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
+
+        `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
+        """
+        order = 1 if rank is None else rank + 1
+        count = self.forwards[rows] + order
+        self.forwards.index_add_(0, rows, torch.ones_like(rows))
+        if backwards:
+            self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
+        self._note(self.non_finite, rows, rank, ~verdict.margin.isfinite())
+        won = verdict.margin > 0
+        if self.keep is Keep.WORST:
+            candidate = ~verdict.loss.isnan()
+        else:
+            candidate = won & ~self.won[rows] if self.keep is Keep.FIRST else won
+        if not x.is_cuda or rank is not None:  # on a GPU looking would cost a synchronisation
+            chosen = candidate.nonzero().squeeze(1)
+            if len(chosen) == 0:
+                return
+            rows, x, count, won = rows[chosen], x[chosen], count[chosen], won[chosen]
+            verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
+        self._keep(rows, rank is not None, x, verdict, count, won, candidate)
+
+    @staticmethod
+    def _note(flags: Tensor, rows: Tensor, rank: Tensor | None, true: Tensor) -> None:
+        """flags[rows] |= true, also where a row comes several times."""
+        if rank is None:
+            flags[rows] |= true
+        else:
+            flags[rows[true]] = True
+
+    def _keep(
+        self,
+        rows: Tensor,
+        repeated: bool,
+        x: Tensor,
+        verdict: Verdict,
+        count: Tensor,
+        won: Tensor,
+        candidate: Tensor,
+    ) -> None:
+        original = self.x[rows]
+        size = self.ball.norm(x - original)
+        inside = size <= self.ball.eps + TOLERANCE * max(1.0, self.ball.eps if self.ball.eps < 1e9 else 1.0)
+        flat = x.flatten(1)
+        inside &= (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
+        value = self._value(size, verdict, won)
+        better = candidate & inside & (value > self.value[rows])
+        if repeated:
+            better = _one_per_row(rows, better, value, len(self.x))
+        if not x.is_cuda or repeated:
+            chosen = better.nonzero().squeeze(1)
+            rows, x, value, count, won = rows[chosen], x[chosen], value[chosen], count[chosen], won[chosen]
+            better = better[chosen]
+        self.best[rows] = torch.where(rowwise(better, x), x, self.best[rows])
+        self.value[rows] = torch.where(better, value, self.value[rows])
+        fell = better & won
+        self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
+        self.won[rows] = self.won[rows] | fell
+
+    def _value(self, size: Tensor, verdict: Verdict, won: Tensor) -> Tensor:
+        if self.keep is Keep.FIRST:
+            return torch.zeros_like(size)
+        if self.keep is Keep.SMALLEST:
+            return -size
+        squashed = torch.atan(verdict.loss.to(size.dtype))  # ordered as the loss is, within (-pi/2, pi/2)
+        return squashed + 4 * won
+
+
+def _one_per_row(rows: Tensor, better: Tensor, value: Tensor, n: int) -> Tensor:
+    """Of several candidates of a row only the best, the earliest among equals."""
+    score = torch.where(better, value, -torch.inf)
+    top = torch.full((n,), -torch.inf, dtype=value.dtype, device=value.device)
+    top = top.scatter_reduce(0, rows, score, "amax")
+    tied = better & (score == top[rows])
+    position = torch.arange(len(rows), device=rows.device)
+    earliest = torch.full((n,), len(rows), device=rows.device)
+    earliest = earliest.scatter_reduce(0, rows, torch.where(tied, position, len(rows)), "amin")
+    return tied & (position == earliest[rows])

@@ -1,0 +1,5 @@
+"""Attacks made of attacks."""
+
+from .restarts import Restarts
+
+__all__ = ["Restarts"]

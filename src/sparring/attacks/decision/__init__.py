@@ -1,0 +1,5 @@
+"""Attacks on decisions: labels alone."""
+
+from .hopskipjump import HopSkipJump
+
+__all__ = ["HopSkipJump"]

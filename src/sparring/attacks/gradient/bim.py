@@ -1,0 +1,33 @@
+"""The basic iterative method (Kurakin et al. 2017, arXiv:1607.02533, section 2.2).
+
+    x_{t+1} = Clip_{x, eps} ( x_t + alpha * sign(grad L(x_t)) ),  x_0 = x
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .pgd import PGD
+
+
+@dataclass(frozen=True)
+class BIM(PGD):
+    """PGD from the image itself with alpha * T = eps.
+
+    Args:
+        ball: Linf in the paper; L2 and L1 work as well.
+        steps: T. The paper's own count, min(4 + eps, 1.25 eps) for eps in 0..255, is `kurakin_steps`.
+        step_size: alpha; None: eps / steps.
+    """
+
+    steps: int = 10
+    random_start: bool = False
+
+    @property
+    def rate(self) -> float:
+        return self.ball.eps / self.steps if self.step_size is None else self.step_size
+
+
+def kurakin_steps(eps: float) -> int:
+    """The paper's number of steps for a radius `eps` in [0, 1]."""
+    return max(1, round(min(4 + 255 * eps, 1.25 * 255 * eps)))

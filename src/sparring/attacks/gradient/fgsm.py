@@ -1,0 +1,39 @@
+"""The fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572, section 4).
+
+    x' = clip(x + eps * sign(grad L(x)))
+
+Targeted goals descend toward the target: the goal's loss rises either way. In L2 and L1 the step goes along
+the steepest direction of that norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ...access import Attack, Batch, Gradients
+from ...geometry import Ball
+from .pgd import Walk
+
+
+@dataclass(frozen=True)
+class FGSM(Attack[Gradients, Walk]):
+    """One step to the edge of the ball `ball`."""
+
+    ball: Ball
+
+    @property
+    def steps(self) -> int:
+        return 1
+
+    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+        return Walk(batch.x, torch.zeros_like(batch.x))
+
+    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+        slope = oracle.gradient(state.x).grad
+        edge = self.ball.eps * self.ball.steepest(slope, at=state.x)
+        return replace(state, delta=self.ball.project(edge, state.x))
+
+    def finish(self, oracle: Gradients, state: Walk) -> None:
+        oracle.score(state.x + state.delta)

@@ -1,0 +1,61 @@
+"""Projected gradient descent (Madry et al. 2018, arXiv:1706.06083, section 2.1).
+
+    delta_{t+1} = Proj_{ball and box} ( delta_t + step_size * steepest(grad L(x + delta_t)) )
+
+steepest is the sign in Linf, the unit gradient in L2 and the top 1 % of coordinates in L1 (Tramer & Boneh
+2019); the projection onto ball and box is exact in each (L1: Croce & Hein 2021). The gradient is taken at
+every iterate, and the last iterate is asked about too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradients
+from ...geometry import Ball
+from ...perturbations import Additive
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Where each row stands."""
+
+    x: Tensor
+    delta: Tensor
+
+
+@dataclass(frozen=True)
+class PGD(Attack[Gradients, Walk]):
+    """Projected gradient ascent from a random start.
+
+    Args:
+        ball: Linf, L2 or L1 with a finite eps.
+        steps: gradient steps.
+        step_size: in units of the norm; None: 2.5 * eps / steps, the rule of the authors' robustness library.
+        random_start: begin at a point uniform in the ball.
+    """
+
+    ball: Ball
+    steps: int = 40
+    step_size: float | None = None
+    random_start: bool = True
+
+    @property
+    def rate(self) -> float:
+        return 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
+
+    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+        start = self.ball.sample(batch.key, batch.x) if self.random_start else torch.zeros_like(batch.x)
+        return Walk(batch.x, start)
+
+    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+        render = Additive(state.x)
+        slope = oracle.gradient(state.delta, render=render).grad
+        moved = state.delta + self.rate * self.ball.steepest(slope, at=render(state.delta))
+        return replace(state, delta=self.ball.project(moved, state.x))
+
+    def finish(self, oracle: Gradients, state: Walk) -> None:
+        oracle.score(state.x + state.delta)

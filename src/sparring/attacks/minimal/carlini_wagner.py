@@ -1,0 +1,149 @@
+"""The L2 attack of Carlini & Wagner (2017, arXiv:1608.04644, sections V-B and VI-A).
+
+    minimise  |x' - x|_2^2 + c * max(confidence - margin(x'), 0),   x' = (tanh(w) + 1) / 2
+
+by Adam over w, with a search over c per row: times ten until the first success, then bisection. The last
+round tries the upper bound where nothing was found below it, as the authors' code does.
+
+Departures: each row goes through its rounds at its own pace, so it may abandon one as soon as *its* objective
+stops falling (the authors' abort_early looks at the whole batch). By default c starts from a linear estimate,
+rounds start warm, and a row stops when its c is known well enough: a smaller norm for less than half the
+passes. CarliniWagner(c=1e-3, warm_start=False, tolerance=0, inner=10_000) is the search of the paper's code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradients, Keep
+from ...errors import ConfigError
+from ...geometry import L2, Ball, rowwise
+from ...goals import Verdict
+from ...perturbations import from_tanh, to_tanh
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam
+GROWTH, LARGEST = 10.0, 1e10  # the search over c
+SPARE = 1.5  # above the linear estimate of c
+STALLED = 0.9999  # of the objective at the last look, above which a round is abandoned
+
+
+@dataclass(frozen=True)
+class Descent:
+    """One row's descent and its search over c."""
+
+    x: Tensor
+    w: Tensor
+    mean: Tensor  # Adam's first and second moments
+    square: Tensor
+    c: Tensor
+    low: Tensor
+    high: Tensor
+    round: Tensor
+    inner: Tensor  # steps done in this round
+    hit: Tensor  # has this round found an example?
+    value: Tensor  # objective at the last look
+
+
+@dataclass(frozen=True)
+class CarliniWagner(Attack[Gradients, Descent]):
+    """Minimum L2 norm through the tanh box.
+
+    Args:
+        rounds: values of c tried per row (9 in the paper's code).
+        inner: Adam steps per round at most (10,000 in the paper's code; it looks for progress ten times).
+        rate: Adam's step size in w.
+        confidence: the margin that the example must reach.
+        c: the first constant (1e-3 in the paper's code). None: 2 * gap / |grad gap|_2^2 of each row, with which
+            the attack would just succeed on a linear model.
+        warm_start: begin each round where the last one ended; False: at the image, as the paper does.
+        tolerance: a row is done when c is known to this relative width; 0: all rounds, as the paper does.
+        ball: L2; a finite eps asks for examples within it.
+    """
+
+    rounds: int = 9
+    inner: int = 1000
+    rate: float = 0.01
+    confidence: float = 0.0
+    c: float | None = None
+    warm_start: bool = True
+    tolerance: float = 0.1
+    ball: Ball = L2()
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.inner < 1:
+            raise ConfigError(f"CarliniWagner rounds={self.rounds}, inner={self.inner}; pass numbers >= 1")
+
+    @property
+    def keep(self) -> Keep:
+        return Keep.SMALLEST
+
+    @property
+    def steps(self) -> int:
+        return self.rounds * self.inner
+
+    def init(self, oracle: Gradients, batch: Batch) -> Descent:
+        x, zero = batch.x, batch.x.new_zeros(len(batch.x))
+        c = self._linear_c(oracle, x) if self.c is None else zero + self.c
+        still, count = torch.zeros_like(x), torch.zeros_like(batch.key.ids)
+        return Descent(
+            x, to_tanh(x), still, still, c, zero, zero + LARGEST, count, count, zero > 0, zero + torch.inf
+        )
+
+    def _linear_c(self, oracle: Gradients, x: Tensor) -> Tensor:
+        answer = oracle.gradient(x, objective=lambda verdict, images: verdict.margin)
+        gap = (self.confidence - answer.value).clamp_min(0)
+        slope = answer.grad.flatten(1).square().sum(1)
+        return torch.where(slope > 0, SPARE * 2 * gap / slope, 1.0).clamp(1e-6, LARGEST)
+
+    def step(self, oracle: Gradients, state: Descent, t: int) -> Descent:
+        def price(verdict: Verdict, images: Tensor) -> Tensor:
+            distance = (images - state.x).square().flatten(1).sum(1)
+            return distance + state.c * (self.confidence - verdict.margin).clamp_min(0)
+
+        answer = oracle.gradient(state.w, render=from_tanh, objective=price)
+        inner = state.inner + 1
+        mean = state.mean.lerp(answer.grad, 1 - BETA1)
+        square = (state.square * BETA2).addcmul_(answer.grad, answer.grad, value=1 - BETA2)
+        scale = self.rate / (1 - BETA1 ** inner.to(mean.dtype))
+        root = (square / rowwise(1 - BETA2 ** inner.to(mean.dtype), square)).sqrt_().add_(EPSILON)
+        w = state.w - mean / root * rowwise(scale, mean)
+        hit = state.hit | (answer.verdict.margin > self.confidence)
+        moved = replace(state, w=w, mean=mean, square=square, inner=inner, hit=hit)
+        return self._next_round(moved, answer.value)
+
+    def _next_round(self, state: Descent, value: Tensor) -> Descent:
+        """Rows at the end of their round, or that make no more progress, go on to their next c."""
+        looks = state.inner % max(1, self.inner // 10) == 0
+        stalled = looks & (value > STALLED * state.value)
+        state = replace(state, value=torch.where(looks, value, state.value))
+        over = stalled | (state.inner >= self.inner)
+        if not bool(over.any()):
+            return state
+        high = torch.where(state.hit, torch.minimum(state.high, state.c), state.high)
+        low = torch.where(state.hit, state.low, torch.maximum(state.low, state.c))
+        c = torch.where(high < LARGEST, (low + high) / 2, (state.c * GROWTH).clamp(max=LARGEST))
+        c = torch.where((state.round + 2 == self.rounds) & (self.rounds >= 10), high, c)
+
+        def fresh(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(over.view(-1, *[1] * (old.ndim - 1)), new, old)
+
+        w = state.w if self.warm_start else fresh(to_tanh(state.x), state.w)
+        return replace(
+            state,
+            w=w,
+            mean=fresh(torch.zeros_like(w), state.mean),
+            square=fresh(torch.zeros_like(w), state.square),
+            c=fresh(c, state.c),
+            low=fresh(low, state.low),
+            high=fresh(high, state.high),
+            round=state.round + over,
+            inner=fresh(torch.zeros_like(state.inner), state.inner),
+            hit=state.hit & ~over,
+            value=fresh(torch.full_like(value, torch.inf), state.value),
+        )
+
+    def done(self, state: Descent) -> Tensor:
+        return (state.round >= self.rounds) | (state.high - state.low < self.tolerance * state.high)

@@ -1,0 +1,5 @@
+"""Attacks on scores: queries, no gradients."""
+
+from .square import Square
+
+__all__ = ["Square"]

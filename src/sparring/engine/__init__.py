@@ -1,0 +1,7 @@
+"""`run`: batches, active set, keyed randomness, checkpoints. It knows the Attack protocol and no attack."""
+
+from .options import Engine, Progress
+from .outcome import Outcome, Spent
+from .run import check_access, check_images, run
+
+__all__ = ["Engine", "Outcome", "Progress", "Spent", "check_access", "check_images", "run"]

@@ -1,0 +1,102 @@
+"""A run's checkpoint folder: finished batches, and the batch under way, each in a file written at once.
+
+Files are safetensors; nothing in them is executed when they are read. The folder belongs to one call: its
+fingerprint covers the attack, the goal, the images and the seed, and another call is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import RunError
+from .outcome import Outcome, Spent
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 over tensors' bytes and the text of everything else."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(repr((part.dtype, tuple(part.shape))).encode())
+        else:
+            digest.update(repr(part).encode())
+    return digest.hexdigest()
+
+
+def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write the file whole or not at all; RunError where the disk does not take it."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(flat, str(partial), metadata={"values": json.dumps(values)})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error}; free some space or choose another folder") from error
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {})["values"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunError(f"cannot read the checkpoint {path}: {error}; delete it to begin again") from error
+
+
+class Checkpoint:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+
+    @property
+    def current(self) -> Path:
+        return self.folder / "current.safetensors"
+
+    def _batch(self, start: int) -> Path:
+        return self.folder / f"batch-{start:09d}.safetensors"
+
+    def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = read(path)
+        if values.get("mark") != self.mark:
+            raise RunError(
+                f"{path} belongs to another run (other attack, goal, images or seed); use another checkpoint folder"
+            )
+        return tensors, values
+
+    def finished(self, start: int) -> Outcome | None:
+        """The finished batch that begins at row `start`, if there is one."""
+        if not self._batch(start).exists():
+            return None
+        tensors, values = self._checked(self._batch(start))
+        spent = Spent(**{f.name: tensors.pop(f.name) for f in fields(Spent)})
+        return Outcome(spent=spent, **tensors, **values["outcome"])
+
+    def finish(self, start: int, outcome: Outcome) -> None:
+        tensors = {n: v for n, v in (vars(outcome) | vars(outcome.spent)).items() if isinstance(v, Tensor)}
+        plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal}
+        write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
+        self.current.unlink(missing_ok=True)
+
+    def save(self, start: int, rows: int, saved: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
+        write(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
+
+    def under_way(self, start: int) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """The batch under way, if it begins at row `start`: its number of rows, tensors and values."""
+        if not self.current.exists():
+            return None
+        tensors, values = self._checked(self.current)
+        return (values["rows"], tensors, values) if values["start"] == start else None

@@ -1,0 +1,62 @@
+"""How to run, as opposed to what: none of this changes a result beyond rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import ConfigError
+
+AUTOCAST = (None, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; passed to `Engine.progress` after every step."""
+
+    attack: str
+    total: int  # rows of the run
+    done: int  # rows of finished batches
+    batch: int  # rows of the present batch
+    live: int  # of those, still in play
+    step: int  # steps done in the present batch
+    steps: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Batches, compaction, seed, checkpoints.
+
+    Args:
+        batch_size: images per pass; halved, and remembered for the rest of the run, when memory runs out.
+        seed: of all keyed randomness.
+        compact: drop rows that are done; off only to measure.
+        look_every: steps between looks at which rows are done. None: 1 on a CPU, 8 on a GPU, where each look
+            waits for the device. Passes spent on a row between two looks are counted, its result is the same.
+        first_id: position in the data set of the first image, the key of its randomness.
+        checkpoint: a folder; an interrupted run goes on from there when called again with the same arguments.
+        checkpoint_seconds: how often the batch under way is saved.
+        autocast: a lower precision inside the search; every success is confirmed without it.
+        progress: called after every step.
+    """
+
+    batch_size: int = 128
+    seed: int = 0
+    compact: bool = True
+    look_every: int | None = None
+    first_id: int = 0
+    checkpoint: Path | str | None = None
+    checkpoint_seconds: float = 30.0
+    autocast: torch.dtype | None = None
+    progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("first_id", 0), ("look_every", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")
+        if self.autocast not in AUTOCAST:
+            raise ConfigError(f"engine autocast={self.autocast!r}; pass torch.bfloat16, torch.float16 or None")

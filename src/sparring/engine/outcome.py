@@ -1,0 +1,82 @@
+"""What an attack brought, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..access import Reason
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Passes per row (N,) int64. `forwards` and `backwards` are the attack's; `checks` are the engine's own
+
+    forward passes: the look at the clean image and the final confirmation. A counting model sees
+    forwards + checks.
+    """
+
+    forwards: Tensor
+    backwards: Tensor
+    checks: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """N rows in the order of the images given, on their device and in their dtype, detached."""
+
+    examples: Tensor  # (N, C, H, W) in [0, 1]; the image itself where no example was found
+    success: Tensor  # (N,) bool: the goal is met on the very example returned, measured again
+    size: Tensor  # (N,) norm of example - image in the attack's norm; inf without success
+    spent: Spent
+    first: Tensor  # (N,) int64: forward passes of the attack when the row first fell; -1: it never did
+    reason: Tensor  # (N,) uint8: codes of Reason
+    seconds: float
+    attack: str
+    goal: str
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    @property
+    def already(self) -> Tensor:
+        """(N,) bool: rows on which the goal was met before the attack."""
+        return self.reason == Reason.ALREADY
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the rows that fell, among those that stood before the attack."""
+        stood = ~self.already
+        return float(self.success[stood].float().mean()) if bool(stood.any()) else float("nan")
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of all rows on which the attacker failed, and did not have to begin."""
+        return 1.0 - float(self.success.float().mean()) if len(self) else float("nan")
+
+    @property
+    def reasons(self) -> list[Reason]:
+        return [Reason(code) for code in self.reason.tolist()]
+
+    def __str__(self) -> str:
+        sizes = self.size[self.success & ~self.already]
+        median = f", median size {float(sizes.median()):.4g}" if len(sizes) else ""
+        return (
+            f"{self.attack}: robust accuracy {self.robust_accuracy:.1%} of {len(self)}, "
+            f"success {self.success_rate:.1%}{median}, {float(self.spent.forwards.float().mean()):.1f} forward and "
+            f"{float(self.spent.backwards.float().mean()):.1f} backward passes per row, {self.seconds:.2f} s"
+        )
+
+
+def joined(parts: list[Outcome], seconds: float) -> Outcome:
+    """Outcomes of consecutive rows as one."""
+
+    def cat(name: str, of: list[object]) -> Tensor:
+        return torch.cat([getattr(part, name) for part in of])
+
+    whole = [f.name for f in fields(Outcome) if f.name not in ("spent", "seconds", "attack", "goal")]
+    spent = Spent(**{f.name: cat(f.name, [part.spent for part in parts]) for f in fields(Spent)})
+    tensors = {name: cat(name, list(parts)) for name in whole}
+    return Outcome(spent=spent, seconds=seconds, attack=parts[0].attack, goal=parts[0].goal, **tensors)

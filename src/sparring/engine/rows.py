@@ -1,0 +1,55 @@
+"""Row-wise records: narrow them, flatten them for a checkpoint, build them again."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+R = TypeVar("R")
+
+
+def take(record: R, rows: Tensor) -> R:
+    """The record with every tensor in it, however deep, narrowed to `rows`."""
+    if isinstance(record, Tensor):
+        return record[rows]
+    if is_dataclass(record) and not isinstance(record, type):
+        return replace(record, **{f.name: take(getattr(record, f.name), rows) for f in fields(record)})
+    return record
+
+
+def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a record by dotted path, and its plain values (numbers, strings, None)."""
+    if isinstance(record, Tensor):
+        return {path: record}, {}
+    if not (is_dataclass(record) and not isinstance(record, type)):
+        return {}, {path: record}
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for f in fields(record):
+        inner = flatten(getattr(record, f.name), f"{path}.{f.name}" if path else f.name)
+        tensors |= inner[0]
+        plain |= inner[1]
+    return tensors, plain
+
+
+def rebuild(kind: Any, tensors: dict[str, Tensor], plain: dict[str, Any], path: str = "") -> Any:
+    """What `flatten` took apart, from the declared type of the record: nothing but dataclasses is made."""
+    if path in tensors:
+        return tensors[path]
+    if path in plain:
+        return plain[path]
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(option for option in get_args(kind) if is_dataclass(option))
+    arguments = dict(zip(getattr(get_origin(kind), "__parameters__", ()), get_args(kind), strict=True))
+    kind = get_origin(kind) or kind
+    hints = get_type_hints(kind)
+    parts = {
+        f.name: rebuild(
+            arguments.get(hints[f.name], hints[f.name]), tensors, plain, f"{path}.{f.name}" if path else f.name
+        )
+        for f in fields(kind)
+    }
+    return kind(**parts)

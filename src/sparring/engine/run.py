@@ -1,0 +1,143 @@
+"""`run`: an attack on every image of a tensor, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Budget, Decisions, Keep
+from ..errors import AccessError, InputError
+from ..goals import Goal
+from ..targets import Target
+from .checkpoint import Checkpoint, fingerprint
+from .options import Engine, Progress
+from .outcome import Outcome, joined
+from .search import Search, on_device, out_of_memory
+
+A = TypeVar("A", bound=Decisions)
+Job = tuple[Attack[Any, Any], Target[Any], Goal, Tensor, Keep, Budget, Engine]
+
+
+def run(
+    attack: Attack[A, Any],
+    target: Target[A],
+    goal: Goal,
+    x: Tensor,
+    *,
+    keep: Keep | None = None,
+    budget: Budget | None = None,
+    engine: Engine | None = None,
+) -> Outcome:
+    """Attack the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
+
+    Args:
+        attack: what to do; it must not need more access than the target grants.
+        target: what is attacked. It is left exactly as it was.
+        goal: what counts as won.
+        keep: which example to return; the attack's own choice by default.
+        budget: passes per example.
+        engine: how to run; see `Engine`.
+
+    Returns:
+        An `Outcome` with one row per image. Every success in it was measured again on the example returned.
+
+    Raises:
+        InputError, ThreatError, TargetError, GoalError, AccessError: before the search starts.
+        RunError: a checkpoint that cannot be read or written.
+    """
+    engine, budget = engine or Engine(), budget or Budget()
+    check_access(attack, target)
+    check_images(x, goal)
+    attack.ball.check(x)
+    started = time.perf_counter()
+    job = (attack, target, goal.to(target.device), x.detach(), keep or attack.keep, budget, engine)
+    with target.frozen():
+        parts = _batches(job)
+    return joined(parts, time.perf_counter() - started)
+
+
+def check_access(attack: Attack[Any, Any], target: Target[Any]) -> None:
+    """AccessError where the attack needs more than the target grants."""
+    if not issubclass(target.access, attack.access):
+        raise AccessError(
+            f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
+            "use an attack that needs less (Square: Scores, HopSkipJump: Decisions)"
+        )
+
+
+def check_images(x: Tensor, goal: Goal) -> None:
+    """InputError where the images are no batch of floats in [0, 1], or do not match the goal."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
+    if len(x) == 0:
+        raise InputError("there are no images: x has 0 rows")
+    low, high = float(x.amin()), float(x.amax())
+    if not (low == low and high == high and abs(low) < float("inf") and abs(high) < float("inf")):
+        row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
+        raise InputError(f"image {row} holds NaN or infinity; clean the data first")
+    if low < 0 or high > 1:
+        cure = "divide by 255" if high > 1.5 and low >= 0 else "undo the normalisation: the target owns mean and std"
+        raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in [0, 1]; {cure}")
+    if len(goal) != len(x):
+        raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
+
+
+def _batches(job: Job) -> list[Outcome]:
+    attack, target, goal, x, keep, budget, engine = job
+    checkpoint = None
+    if engine.checkpoint is not None:
+        plan = (attack, keep, budget, engine.seed, engine.first_id, type(goal).__name__)
+        checkpoint = Checkpoint(Path(engine.checkpoint), fingerprint(*plan, *vars(goal).values(), x))
+    parts: list[Outcome] = []
+    start, size = 0, engine.batch_size
+    while start < len(x):
+        part = checkpoint.finished(start) if checkpoint else None
+        if part is None:
+            try:
+                part = _batch(job, start, size, checkpoint)
+            except RuntimeError as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+                size = max(1, size // 2)
+                job = (*job[:-1], replace(engine, batch_size=size))
+                continue
+        parts.append(part)
+        start += len(part)
+    return parts
+
+
+def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Outcome:
+    attack, target, goal, x, keep, budget, engine = job
+    saved = checkpoint.under_way(start) if checkpoint else None
+    rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
+    device = target.device
+    images = x[rows.to(x.device)].to(device)
+    search = Search(
+        attack, target, goal.take(rows.to(device)), images, rows.to(device) + engine.first_id, keep, budget, engine
+    )
+    clock = time.perf_counter()
+    if saved:
+        search.load(saved[1], saved[2])
+        clock -= search.seconds
+    else:
+        search.begin(whole=goal if start == 0 else None)
+    written = time.perf_counter()
+    while not search.over:
+        search.advance()
+        if engine.progress is not None:
+            engine.progress(Progress(attack.name, len(x), start, len(images), search.live, search.t, attack.steps))
+        if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
+            search.seconds = time.perf_counter() - clock
+            checkpoint.save(start, len(images), search.save())
+            written = time.perf_counter()
+    outcome = on_device(search.end(), x.device)
+    outcome = replace(outcome, seconds=time.perf_counter() - clock)
+    if checkpoint:
+        checkpoint.finish(start, outcome)
+    return outcome

@@ -1,0 +1,194 @@
+"""One batch under attack: the part of a run that can be stopped at any step and taken up again."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Batch, Budget, Desk, Keep, Ledger, Reason
+from ..errors import TargetError
+from ..goals import Goal
+from ..random import Key
+from ..targets import Target
+from .options import Engine
+from .outcome import Outcome, Spent
+from .rows import flatten, rebuild, take
+
+
+class Search:
+    """The attack on the rows `x` (B, C, H, W), already on the target's device, with data set positions `ids`."""
+
+    def __init__(
+        self,
+        attack: Attack[Any, Any],
+        target: Target[Any],
+        goal: Goal,
+        x: Tensor,
+        ids: Tensor,
+        keep: Keep,
+        budget: Budget,
+        engine: Engine,
+    ) -> None:
+        self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
+        self.x, self.key, self.seconds, self.t = x, Key(ids, engine.seed), 0.0, 0
+        self.ledger = Ledger(x, attack.ball, keep, budget)
+        skip_won = engine.compact and not x.is_cuda
+        self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won)
+        self.every = engine.look_every or (8 if x.is_cuda else 1)
+        self.state: Any = None
+
+    def _answer(self, images: Tensor) -> Any:
+        with self._precision():
+            return self.target(images)
+
+    def _precision(self) -> Any:
+        if self.engine.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.x.device.type, dtype=self.engine.autocast)
+
+    def _ask(self, x: Tensor, rows: Tensor, whole: Goal | None = None) -> Tensor:
+        """Margins from the untouched target, for the engine's own looks.
+
+        With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
+        """
+        goal, margins = self.goal.take(rows), []
+        for start in range(0, len(x), self.engine.batch_size):
+            part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
+            with torch.no_grad():
+                outputs = self._outputs(x[part])
+                if whole is not None and start == 0:
+                    self.target.check(outputs)
+                    goal.check(outputs, whole)
+                margins.append(goal.take(part)(outputs).margin)
+        self.ledger.checks[rows] += 1
+        return torch.cat(margins) if margins else x.new_empty(0)
+
+    def _outputs(self, images: Tensor) -> Any:
+        try:
+            return self.target(images)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            shape = tuple(images.shape[1:])
+            raise TargetError(f"{self.target.name} cannot take images of shape {shape}: {error}") from error
+
+    @property
+    def live(self) -> int:
+        return len(self.desk.live)
+
+    @property
+    def over(self) -> bool:
+        return self.t >= self.attack.steps or self.live == 0
+
+    def begin(self, whole: Goal | None) -> None:
+        """Look at the clean images; rows on which the goal is met already take no part.
+
+        Where the worst example is wanted, as in training, they are attacked like the others.
+        """
+        ledger, everything = self.ledger, torch.arange(len(self.x), device=self.x.device)
+        margin = self._ask(self.x, everything, whole)
+        if ledger.keep is not Keep.WORST:
+            ledger.already |= margin > 0
+        ledger.non_finite |= ~margin.isfinite()
+        standing = ~(ledger.already | ledger.non_finite)
+        self.desk.narrow(standing)
+        oracle = self.attack.access(self.desk)
+        if self.live:
+            self.state = self.attack.init(oracle, Batch(self.x[standing], take(self.key, standing)))
+            self._drop()
+
+    def advance(self) -> None:
+        """One step, then drop the rows that are done."""
+        self.state = self.attack.step(self.attack.access(self.desk), self.state, self.t)
+        self.t += 1
+        if self.t % self.every == 0 or self.t == self.attack.steps:
+            self._drop()
+
+    def _drop(self) -> None:
+        live = self.desk.live
+        stuck, done = self.attack.stuck(self.state), self.attack.done(self.state)
+        if stuck is not None:
+            self.ledger.no_start[live[stuck & ~self.ledger.won[live]]] = True
+        leaving = self.ledger.closed()[live] if self.engine.compact else self.ledger.spent()[live]
+        leaving = leaving | self.ledger.no_start[live]
+        if done is not None:
+            leaving = leaving | done
+        if bool(leaving.any()):
+            self.desk.narrow(~leaving)
+            self.state = take(self.state, ~leaving)
+
+    def end(self) -> Outcome:
+        """Ask about what no step has asked about, confirm every success on the untouched target, and report."""
+        if self.live:
+            self.attack.finish(self.attack.access(self.desk), self.state)
+        ledger = self.ledger
+        found = ledger.won.nonzero().squeeze(1)
+        won, lost = ledger.won.clone(), torch.zeros_like(ledger.won)
+        if len(found):
+            won[found] = self._ask(ledger.best[found], found) > 0
+            lost = ledger.won & ~won
+        worst = ledger.keep is Keep.WORST
+        kept = won | (ledger.value > -torch.inf) if worst else won
+        examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
+        success = won | ledger.already
+        size = torch.where(success, ledger.ball.norm(examples - self.x), torch.inf)
+        first = torch.where(won, ledger.first, -1)
+        return Outcome(
+            examples=examples,
+            success=success,
+            size=size,
+            spent=Spent(ledger.forwards, ledger.backwards, ledger.checks),
+            first=first,
+            reason=self._reasons(won, lost),
+            seconds=self.seconds,
+            attack=self.attack.name,
+            goal=type(self.goal).__name__,
+        )
+
+    def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:
+        ledger = self.ledger
+        reason = torch.full_like(ledger.forwards, int(Reason.EXHAUSTED), dtype=torch.uint8)
+        flat = (ledger.backwards > 0) & ~ledger.sloped
+        for rows, code in (
+            (ledger.spent(), Reason.BUDGET),
+            (flat, Reason.NO_GRADIENT),
+            (ledger.no_start, Reason.NO_START),
+            (ledger.non_finite, Reason.NON_FINITE),
+            (lost, Reason.UNCONFIRMED),
+            (won, Reason.FOUND),
+            (ledger.already, Reason.ALREADY),
+        ):
+            reason[rows] = int(code)
+        return reason
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything needed to go on: tensors, and plain values."""
+        tensors = {f"ledger.{name}": value for name, value in self.ledger.tensors().items()}
+        state, plain = flatten(self.state, "state") if self.live else ({}, {})
+        return tensors | state | {"live": self.desk.live}, {"plain": plain, "t": self.t, "seconds": self.seconds}
+
+    def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        device = self.x.device
+        tensors = {name: value.to(device) for name, value in tensors.items()}
+        self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
+        self.desk.live = tensors["live"]
+        self.desk.goal = self.goal.take(self.desk.live)
+        self.t, self.seconds = values["t"], values["seconds"]
+        if self.live:
+            self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Did the device, or the machine, run out of memory?"""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def on_device(outcome: Outcome, device: torch.device) -> Outcome:
+    """The outcome with its tensors moved."""
+    spent = Spent(*(getattr(outcome.spent, n).to(device) for n in ("forwards", "backwards", "checks")))
+    tensors = {n: v.to(device) for n, v in vars(outcome).items() if isinstance(v, Tensor)}
+    return replace(outcome, spent=spent, **tensors)

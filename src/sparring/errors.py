@@ -1,0 +1,64 @@
+"""Every error of ours, in one tree. Each message names the thing, the value and the cure.
+
+    SparringError
+    ├── InputError      images, labels or targets that cannot be used
+    ├── ThreatError     a ball or an epsilon that makes no sense for these images
+    ├── TargetError     a model that cannot be judged or attacked as it is
+    ├── GoalError       a goal that the task or the attack cannot serve
+    ├── AccessError     an attack asks for more than the target grants
+    ├── BudgetError     a budget that no attack could keep
+    ├── AssetError      a package, weights file or data set that is not installed
+    ├── ConfigError     an unknown name or an option out of range
+    └── RunError        a run folder, checkpoint or record that cannot be read or written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SparringError(Exception):
+    """The root of the tree: catch this to catch all."""
+
+
+class InputError(SparringError):
+    """Images, labels or targets that cannot be used."""
+
+
+class ThreatError(SparringError):
+    """A ball or an epsilon that makes no sense for these images."""
+
+
+class TargetError(SparringError):
+    """A model that cannot be judged or attacked as it is."""
+
+
+class GoalError(SparringError):
+    """A goal that the task or the attack cannot serve."""
+
+
+class AccessError(SparringError):
+    """An attack asks for more than the target grants."""
+
+
+class BudgetError(SparringError):
+    """A budget that no attack could keep."""
+
+
+class AssetError(SparringError):
+    """A package, weights file or data set that is not installed."""
+
+
+class ConfigError(SparringError):
+    """An unknown name or an option out of range."""
+
+
+class RunError(SparringError):
+    """A run folder, checkpoint or record that cannot be read or written."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the closest of `names`, or an empty string."""
+    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

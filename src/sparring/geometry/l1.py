@@ -1,0 +1,75 @@
+"""The sum norm: few pixels move much, or many a little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..random import Key
+from .ball import Ball, radii, rowwise, tiny
+
+SWEEPS = 64  # Newton with a bracket: it needs about ten
+
+
+@dataclass(frozen=True)
+class L1(Ball):
+    """sum_i |delta_i| <= eps. `share` is the part of the pixels that one step moves (SLIDE's 1 - q)."""
+
+    share: float = 0.01
+
+    def norm(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).abs().sum(1)
+
+    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+        """The top share of the coordinates, signed, of L1 norm 1 (Tramer & Boneh 2019, section 4).
+
+        With one coordinate this is steepest ascent in L1; more of them make progress in fewer passes.
+        """
+        size = grad.abs()
+        if at is not None:
+            size = size * torch.where(grad > 0, at < 1, at > 0)
+        flat = size.flatten(1)
+        k = max(1, round(self.share * flat.shape[1]))
+        threshold = flat.topk(k, dim=1).values[:, -1:].clamp_min_(tiny(grad))
+        chosen = (flat >= threshold).view_as(grad)
+        step = grad.sign() * chosen
+        return step / rowwise(chosen.flatten(1).sum(1).clamp_min(1), grad)
+
+    def project_between(
+        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+    ) -> Tensor:
+        """Exact (Croce & Hein 2021, proposition 2.1): sign(delta) * clip(|delta| - t, 0, bound).
+
+        t >= 0 solves a decreasing piecewise linear equation: Newton's step, or the middle of the bracket
+        where that leaves it, until the sum is eps.
+        """
+        limit = radii(self.eps, radius, delta)
+        size = delta.abs().flatten(1)
+        bound = torch.where(delta > 0, upper, -lower).flatten(1)
+        low, high = torch.zeros_like(limit), size.amax(1)
+        shift = torch.zeros_like(limit)
+        over = torch.minimum(size, bound).sum(1) > limit
+        for _ in range(SWEEPS if bool(over.any()) else 0):
+            kept = (size - shift[:, None]).clamp_min_(0)
+            sloped = ((kept > 0) & (kept < bound)).sum(1)
+            excess = torch.minimum(kept, bound).sum(1) - limit
+            low, high = torch.where(excess > 0, shift, low), torch.where(excess <= 0, shift, high)
+            newton = shift + excess / sloped.clamp_min(1)
+            inside = (newton > low) & (newton < high) & (sloped > 0)
+            moved = torch.where(over, torch.where(inside, newton, (low + high) / 2), shift)
+            settled = (excess.abs() <= 4 * torch.finfo(delta.dtype).eps * limit) | ~over
+            moved = torch.where(settled, shift, moved)
+            if torch.equal(moved, shift):
+                break
+            shift = moved
+        result = torch.minimum((size - shift[:, None]).clamp_min_(0), bound).view_as(delta) * delta.sign()
+        shrink = (limit / self.norm(result).clamp_min(tiny(delta))).clamp_(max=1)  # rounding only
+        return result * rowwise(shrink, delta)
+
+    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+        n = x[0].numel()
+        waits = -torch.log1p(-key.uniform(lane, (n + 1,), dtype=x.dtype))
+        size = (waits[:, :n] / waits.sum(1, keepdim=True)).view_as(x) * self.eps
+        return self.project(size * key.signs(f"{lane} sign", x.shape[1:], dtype=x.dtype), x)

@@ -1,0 +1,51 @@
+"""A goal says of a batch of outputs whether the attacker has won, and what a gradient should climb."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..errors import GoalError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a goal says of a batch of outputs, row by row."""
+
+    margin: Tensor  # (B,) > 0 exactly where the attacker has won
+    loss: Tensor  # (B,) what a first-order attack ascends
+
+
+class Goal(ABC):
+    """What the attacker wants. The only room that knows the task; its rows follow the images' rows."""
+
+    @abstractmethod
+    def __call__(self, outputs: Any) -> Verdict:
+        """Judge the outputs of as many images as the goal has rows."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images the goal speaks of."""
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> Self:
+        """The goal of the chosen rows: indices (Q,) with repetition, or a (B,) mask."""
+
+    def to(self, device: torch.device) -> Self:
+        """The goal with its tensors on `device`."""
+        return self
+
+    def check(self, outputs: Any, all_rows: Self) -> None:
+        """Raise where `all_rows`, the goal of the whole data set, cannot be judged on such outputs."""
+
+    def rivals(self, outputs: Any, k: int) -> Tensor:
+        """(B, <= k) margins, each a way to win: the attacker has won where any is positive."""
+        return self(outputs).margin[:, None]
+
+    def steered_by(self, loss: Any) -> Self:
+        """The same judge with another loss to climb; GoalError where the task has no such loss."""
+        raise GoalError(f"{type(self).__name__} cannot be steered by {loss}; use the goal's own loss")

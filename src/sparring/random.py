@@ -1,0 +1,89 @@
+"""Keyed randomness: a draw depends on (seed, example id, lane, step) and on nothing else.
+
+So a batch of N draws what N batches of one draw, on one machine or on forty, and no global generator
+is read or moved. Bits come from the splitmix64 finaliser (Steele, Lea, Flood 2014) over a counter that
+starts at a hash of the key; `lane` names the purpose of the draw inside one attack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x1E3779B97F4A7C15  # 2^64 / golden ratio, made to fit a signed 64-bit integer
+MIX_A, MIX_B = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, signed
+
+
+BLOCK = 32_768  # words mixed at a time on a CPU: what stays in its cache
+
+
+def _mix(h: Tensor) -> Tensor:
+    """The splitmix64 finaliser, in place; int64 wraps around as uint64 would."""
+    shifted = torch.empty_like(h)
+    for bits, factor in ((30, MIX_A), (27, MIX_B), (31, 1)):
+        torch.bitwise_right_shift(h, bits, out=shifted)
+        h.bitwise_xor_(shifted.bitwise_and_((1 << (64 - bits)) - 1)).mul_(factor)
+    return h
+
+
+@dataclass(frozen=True)
+class Key:
+    """The key of a batch's draws: `ids` (B,) int64 positions in the data set, and the run's seed."""
+
+    ids: Tensor
+    seed: int
+
+    def reseeded(self, round: int) -> Key:
+        """An independent key for the same examples: restarts, repeated draws."""
+        return replace(self, seed=self.seed * 1_000_003 + round + 1)
+
+    def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0) -> Tensor:
+        """(B, *shape) int64 words, all 64 bits random. `step` may be a (B,) tensor."""
+        start = self.ids * GOLDEN + (self.seed * 0x5851F42D + crc32(lane.encode()))
+        start = _mix(_mix(start).add_(step))
+        counter = torch.arange(1, math.prod(shape) + 1, device=self.ids.device) * GOLDEN
+        words = start[:, None] + counter
+        rows = max(1, BLOCK // max(1, len(counter))) if words.device.type == "cpu" else max(1, len(words))
+        for block in words.split(rows):
+            _mix(block)
+        return words.view(len(self.ids), *shape)
+
+    def uniform(
+        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """(B, *shape) uniform in [0, 1)."""
+        mantissa = 24 if dtype != torch.float64 else 53
+        words = (self.bits(lane, shape, step) >> (64 - mantissa)).bitwise_and_((1 << mantissa) - 1)
+        return words.to(dtype).mul_(2.0**-mantissa)
+
+    def integers(self, lane: str, shape: Sequence[int], high: int | Tensor, step: int | Tensor = 0) -> Tensor:
+        """(B, *shape) int64 in [0, high)."""
+        words = (self.bits(lane, shape, step) >> 33).bitwise_and_((1 << 31) - 1)
+        return (words * high) >> 31
+
+    def signs(
+        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """(B, *shape) of -1 and +1, each from one bit."""
+        count = math.prod(shape)
+        octets = self.bits(lane, ((count + 63) // 64,), step).view(torch.uint8)
+        byte = torch.arange(256, device=self.ids.device)[:, None] >> torch.arange(8, device=self.ids.device)
+        table = (byte & 1).to(dtype).mul_(2).sub_(1)
+        return table.index_select(0, octets.flatten().int()).view(len(self.ids), -1)[:, :count].reshape(-1, *shape)
+
+    def normal(
+        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """(B, *shape) standard normal, by Box and Muller (1958): two values from each word."""
+        count = math.prod(shape)
+        words = self.bits(lane, ((count + 1) // 2,), step)
+        radius = (words >> 32).bitwise_and_(0xFFFFFFFF).to(dtype).add_(0.5).mul_(2.0**-32)
+        radius = radius.clamp_(max=1 - 2.0**-24).log_().mul_(-2).sqrt_()
+        angle = words.bitwise_and_(0xFFFFFFFF).to(dtype).mul_(2 * math.pi * 2.0**-32)
+        pairs = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+        return pairs.flatten(1)[:, :count].view(len(self.ids), *shape)

@@ -1,0 +1,6 @@
+"""What is attacked."""
+
+from .classifier import Classifier
+from .target import Granting, Target
+
+__all__ = ["Classifier", "Granting", "Target"]
