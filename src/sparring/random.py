@@ -49,8 +49,8 @@ class Key:
         counter = torch.arange(1, math.prod(shape) + 1, device=self.ids.device) * GOLDEN
         words = start[:, None] + counter
         rows = max(1, BLOCK // max(1, len(counter))) if words.device.type == "cpu" else max(1, len(words))
-        for block in words.split(rows):
-            _mix(block)
+        for first in range(0, len(words), rows):
+            _mix(words[first : first + rows])
         return words.view(len(self.ids), *shape)
 
     def uniform(

@@ -96,7 +96,7 @@ class Desk:
         answered = Verdict(answered.margin.detach(), answered.loss.detach())
         self._write(asked, asked.of(images.detach()), answered, 1)
         grad = self._finite(grad, rows)
-        return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad)
+        return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad, images.detach())
 
     def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
         asked = self._admit(len(x), rows, backwards=k)
@@ -144,7 +144,7 @@ class Desk:
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
         """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
-        peak = torch.linalg.vector_norm(grad.flatten(1), ord=torch.inf, dim=1)
+        peak = grad.flatten(1).abs().amax(1)
         positions, finite = self._positions(rows), peak.isfinite()
         self.ledger.sloped[positions] |= peak > 0
         if grad.is_cuda or not bool(finite.all()):

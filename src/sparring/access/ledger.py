@@ -81,12 +81,12 @@ class Ledger:
 
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
         """
-        order = 1 if rank is None else rank + 1
-        count = self.forwards[rows] + order
+        before = self.forwards[rows]
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         if backwards:
             self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
-        self._note(self.non_finite, rows, rank, ~verdict.margin.isfinite())
+        if x.is_cuda or not bool(verdict.margin.isfinite().all()):
+            self._note(self.non_finite, rows, rank, ~verdict.margin.isfinite())
         won = verdict.margin > 0
         if self.keep is Keep.WORST:
             candidate = ~verdict.loss.isnan()
@@ -96,8 +96,10 @@ class Ledger:
             chosen = candidate.nonzero().squeeze(1)
             if len(chosen) == 0:
                 return
-            rows, x, count, won = rows[chosen], x[chosen], count[chosen], won[chosen]
+            rows, x, before, won = rows[chosen], x[chosen], before[chosen], won[chosen]
+            rank = None if rank is None else rank[chosen]
             verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
+        count = before + 1 if rank is None else before + rank + 1
         self._keep(rows, rank is not None, x, verdict, count, won, candidate)
 
     @staticmethod

@@ -31,6 +31,7 @@ class Gradient:
     verdict: Verdict
     value: Tensor  # (B,) the objective
     grad: Tensor  # d sum(value) / d variable; zero where it was not finite
+    images: Tensor  # what was asked about: render(variable)
 
 
 @dataclass(frozen=True)

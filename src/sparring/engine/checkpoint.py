@@ -39,7 +39,7 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        flat = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
         save_file(flat, str(partial), metadata={"values": json.dumps(values)})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
@@ -83,7 +83,8 @@ class Checkpoint:
             return None
         tensors, values = self._checked(self._batch(start))
         spent = Spent(**{f.name: tensors.pop(f.name) for f in fields(Spent)})
-        return Outcome(spent=spent, **tensors, **values["outcome"])
+        everything: dict[str, Any] = tensors | values["outcome"]
+        return Outcome(spent=spent, **everything)
 
     def finish(self, start: int, outcome: Outcome) -> None:
         tensors = {n: v for n, v in (vars(outcome) | vars(outcome.spent)).items() if isinstance(v, Tensor)}

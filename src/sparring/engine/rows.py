@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 def take(record: R, rows: Tensor) -> R:
     """The record with every tensor in it, however deep, narrowed to `rows`."""
     if isinstance(record, Tensor):
-        return record[rows]
+        return cast(R, record[rows])
     if is_dataclass(record) and not isinstance(record, type):
         return replace(record, **{f.name: take(getattr(record, f.name), rows) for f in fields(record)})
     return record

@@ -89,7 +89,7 @@ def check_images(x: Tensor, goal: Goal) -> None:
 
 
 def _batches(job: Job) -> list[Outcome]:
-    attack, target, goal, x, keep, budget, engine = job
+    attack, _, goal, x, keep, budget, engine = job
     checkpoint = None
     if engine.checkpoint is not None:
         plan = (attack, keep, budget, engine.seed, engine.first_id, type(goal).__name__)

@@ -190,5 +190,5 @@ def out_of_memory(error: BaseException) -> bool:
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:
     """The outcome with its tensors moved."""
     spent = Spent(*(getattr(outcome.spent, n).to(device) for n in ("forwards", "backwards", "checks")))
-    tensors = {n: v.to(device) for n, v in vars(outcome).items() if isinstance(v, Tensor)}
+    tensors: dict[str, Any] = {n: v.to(device) for n, v in vars(outcome).items() if isinstance(v, Tensor)}
     return replace(outcome, spent=spent, **tensors)

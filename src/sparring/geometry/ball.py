@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -78,11 +77,7 @@ class Ball(ABC):
         """A perturbation drawn uniformly from the ball, then projected onto the valid range."""
 
     def __str__(self) -> str:
-        if math.isinf(self.eps):
-            return type(self).__name__
-        levels = Fraction(self.eps * 255).limit_denominator(8)
-        exact = abs(float(levels) - self.eps * 255) < 1e-6 and levels.denominator == 1 and self.eps < 1
-        return f"{type(self).__name__}({f'{levels}/255' if exact and levels else f'{self.eps:g}'})"
+        return type(self).__name__ if math.isinf(self.eps) else f"{type(self).__name__}({self.eps:g})"
 
 
 def radii(eps: float, radius: Tensor | None, like: Tensor) -> Tensor:

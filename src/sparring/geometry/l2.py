@@ -17,7 +17,8 @@ def unit(direction: Tensor) -> Tensor:
     """Scaled to L2 norm 1 row by row, safe for entries whose squares underflow; zero stays zero."""
     peak = direction.flatten(1).abs().amax(1).clamp_min_(tiny(direction))
     scaled = direction / rowwise(peak, direction)
-    return scaled.div_(rowwise(scaled.flatten(1).norm(dim=1).clamp_min_(tiny(direction)), direction))
+    length: Tensor = scaled.flatten(1).norm(dim=1)
+    return scaled.div_(rowwise(length.clamp_min_(tiny(direction)), direction))
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class L2(Ball):
     """sqrt(sum_i delta_i^2) <= eps."""
 
     def norm(self, delta: Tensor) -> Tensor:
-        return delta.flatten(1).norm(dim=1)
+        length: Tensor = delta.flatten(1).norm(dim=1)
+        return length
 
     def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
         return unit(grad)

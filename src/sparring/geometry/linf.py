@@ -14,11 +14,21 @@ from .ball import Ball, rowwise
 class Linf(Ball):
     """max_i |delta_i| <= eps."""
 
+    def __str__(self) -> str:
+        levels = self.eps * 255  # as the field writes them
+        whole = 0 < levels <= 254 and abs(levels - round(levels)) < 1e-9
+        return f"Linf({round(levels)}/255)" if whole else super().__str__()
+
     def norm(self, delta: Tensor) -> Tensor:
         return delta.flatten(1).abs().amax(1)
 
     def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
         return grad.sign()
+
+    def project(self, delta: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:
+        if radius is not None:
+            return self.project_between(delta, -x, 1 - x, radius)
+        return delta.clamp(-self.eps, self.eps).add_(x).clamp_(0, 1).sub_(x)  # the same, in one buffer
 
     def project_between(
         self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None

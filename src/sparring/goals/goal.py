@@ -41,6 +41,7 @@ class Goal(ABC):
 
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise where `all_rows`, the goal of the whole data set, cannot be judged on such outputs."""
+        return
 
     def rivals(self, outputs: Any, k: int) -> Tensor:
         """(B, <= k) margins, each a way to win: the attacker has won where any is positive."""

@@ -57,7 +57,7 @@ class Classifier(Target[Jacobians]):
         floating = [t for t in tensors if t.is_floating_point()]
         self._dtype = floating[0].dtype if floating else None
         self._device = tensors[0].device if tensors else torch.device("cpu")
-        self._name = name or getattr(model, "__name__", type(model).__name__)
+        self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
         if self._std is not None and not bool((self._std > 0).all()):
             raise TargetError(f"std {std!r} is not positive in every channel")

@@ -52,9 +52,9 @@ class PGD(Attack[Gradients, Walk]):
         return Walk(batch.x, start)
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        render = Additive(state.x)
-        slope = oracle.gradient(state.delta, render=render).grad
-        moved = state.delta + self.rate * self.ball.steepest(slope, at=render(state.delta))
+        answer = oracle.gradient(state.delta, render=Additive(state.x))
+        uphill = self.ball.steepest(answer.grad, at=answer.images)
+        moved = state.delta.add(uphill, alpha=self.rate)
         return replace(state, delta=self.ball.project(moved, state.x))
 
     def finish(self, oracle: Gradients, state: Walk) -> None:

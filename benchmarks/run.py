@@ -1,0 +1,84 @@
+"""Measure sparring beside its peers: `python -m benchmarks.run [--suite NAME] [--quick] [--device cuda]`.
+
+Raw rows go to records/bench/SUITE.json, from which `python -m benchmarks.table` makes docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.compare import Row, compare
+from benchmarks.nets import load_victim
+from benchmarks.overhead import LOOPS, measure_overhead
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.suites import COMPARISONS
+
+SUITES = ("overhead", *COMPARISONS)
+NO_DEVICE = 3  # exit code: nobody takes an empty run for a result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen suites one after another; 0 when they were measured, 3 where the device is missing."""
+    options = _parser().parse_args(arguments)
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        print("no CUDA device here: nothing measured")
+        return NO_DEVICE
+    torch.set_num_threads(1)
+    for suite in options.suite or SUITES:
+        began = time.perf_counter()
+        rows = _measure(suite, options)
+        print(f"{suite}: {len(rows)} rows in {time.perf_counter() - began:.0f} s", flush=True)
+        folder = options.out or (None if options.quick else ROOT / "records" / "bench")
+        if folder is not None:
+            _write(folder, suite, options.device, rows)
+    return 0
+
+
+def _measure(suite: str, options: argparse.Namespace) -> list[Row]:
+    if suite == "overhead":
+        return _measure_loops(options)
+    rows: list[Row] = []
+    for comparison in COMPARISONS[suite]:
+        if options.quick:
+            comparison = replace(comparison, images=max(comparison.images // 10, 4))
+        victim = load_victim(comparison.net, comparison.images, options.device, comparison.only_right)
+        rows += compare(comparison, victim, 1 if options.quick else options.repeats, _report)
+    return rows
+
+
+def _measure_loops(options: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    for loop in LOOPS:
+        victim = load_victim(loop.net, loop.batch, options.device, only_right=True)
+        rows += measure_overhead(loop, victim, 1 if options.quick else loop.repeats, _report)
+    return rows
+
+
+def _write(folder: Path, suite: str, device: str, rows: list[Row]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = suite if device == "cpu" else f"{suite}-cuda"
+    content = {"suite": suite, "made": provenance(device), "rows": rows}
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _report(line: str) -> None:
+    print("  " + line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each library (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, one run, no record")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: timed by device events")
+    parser.add_argument("--out", type=Path, help="folder for the raw rows (default: records/bench)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

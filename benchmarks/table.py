@@ -1,0 +1,222 @@
+"""Render docs/benchmarks.md from the raw rows in records/bench, and from nothing else."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from benchmarks.overhead import STEPS, ratio, strict_ratio
+from benchmarks.provenance import ROOT
+
+Row = dict[str, Any]
+Key = TypeVar("Key")
+RECORDS = ROOT / "records" / "bench"
+METHOD = Path(__file__).with_name("method.md")
+PAGE = ROOT / "docs" / "benchmarks.md"
+ORDER = ("overhead", "pgd", "cw", "deepfool", "hopskipjump", "square")
+NAMES = {
+    "sparring": "**sparring**",
+    "foolbox": "Foolbox",
+    "torchattacks": "torchattacks",
+    "advlib": "adv-lib",
+    "art": "ART",
+}
+TITLES = {
+    "pgd": "PGD",
+    "carlini_wagner": "Carlini-Wagner L2",
+    "deepfool": "DeepFool L2",
+    "hopskipjump": "HopSkipJump L2",
+    "square": "Square",
+}
+SLOWER, WORSE_DISTANCE, WORSE_SHARE = 1.0, 1.0005, 1e-9  # beyond these a figure is a loss, and is published
+
+
+def main() -> int:
+    """Write the page; 1 when there is no record to write it from."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))}
+    if not found:
+        print(f"no records in {RECORDS}: run `make bench` first")
+        return 1
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(found))
+    print(f"{PAGE.relative_to(ROOT)} from {', '.join(found)}")
+    return 0
+
+
+def page(records: dict[str, dict[str, Any]]) -> str:
+    """The whole page: the method, then one section for each record, then the losses."""
+    known = [name + device for device in ("", "-cuda") for name in ORDER]
+    names = [name for name in known if name in records]
+    losses: list[str] = []
+    sections = [METHOD.read_text().rstrip()]
+    for name in names:
+        sections.append(_section(name, records[name], losses))
+    lost = [f"- {loss}" for loss in losses] or ["None in these records."]
+    sections.append("\n".join(["## Losses", "", "Every figure above in which a peer did better.", "", *lost]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _section(name: str, record: dict[str, Any], losses: list[str]) -> str:
+    rows: list[Row] = record["rows"]
+    parts = [f"## {name}", _made(record["made"])]
+    if name.startswith("overhead"):
+        for (net, batch), group in _grouped(rows, lambda row: (row["net"], row["batch"])):
+            parts.append(_overhead_table(f"{net}, batch {batch}", group, losses))
+    else:
+        for key, group in _grouped(rows, lambda row: (row["net"], row["attack"], row["eps"])):
+            parts.append(_comparison_table(_title(*key, group[0]), group, losses))
+    return "\n\n".join(parts)
+
+
+def _made(made: dict[str, Any]) -> str:
+    versions: dict[str, str] = made["versions"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    commit = str(made["commit"])[:10] + (" with uncommitted changes" if made["uncommitted_changes"] else "")
+    device = made["cpu"] if made["device"] == "cpu" else made["device"]
+    return (
+        f"`{made['command']}`, {made['date']}, commit {commit}, {device}, {made['threads']} thread, "
+        f"Python {made['python']}; {listed}."
+    )
+
+
+def _title(net: object, attack: object, eps: object, row: Row) -> str:
+    settings: dict[str, float] = row["settings"]
+    shown = [f"{row['norm']} {float(eps):.4g}"] if eps is not None else []
+    shown += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings.items()]
+    return f"{TITLES[str(attack)]} on {net}, {row['images']} images ({', '.join(shown)})"
+
+
+def _comparison_table(title: str, rows: list[Row], losses: list[str]) -> str:
+    fixed = rows[0]["eps"] is not None
+    entries = [_summary(group) for _, group in _grouped(rows, lambda row: (row["library"], row["variant"]))]
+    ours = [entry for entry in entries if entry["library"] == "sparring" and not entry["note"]]
+    answer = "robust accuracy" if fixed else "success | median distance"
+    lines = [
+        f"### {title}",
+        "",
+        f"| library | seconds (least to most) | ours / theirs | forwards | backwards | {answer} | |",
+        "|---|---|---|---|---|---|" + ("---|" if fixed else "---|---|"),
+    ]
+    for entry in entries:
+        own = _opposite(entry, ours)
+        lines.append(_comparison_line(entry, own, fixed))
+        losses += [f"{title}: {loss}" for loss in _lost(own, entry, fixed)] if own else []
+    return "\n".join(lines)
+
+
+def _summary(rows: list[Row]) -> Row:
+    """One line of a table from the runs of one library: medians, and the spread of the seconds."""
+    seconds = [row["seconds"] for row in rows]
+    note = next((row["note"] for row in rows if row["note"]), "")
+    summary: Row = {name: rows[0][name] for name in ("library", "variant")}
+    summary |= {"note": note, "stopped": any(row.get("stopped") for row in rows), "runs": len(rows)}
+    summary |= {"least": min(seconds), "most": max(seconds)}
+    for figure in ("seconds", "forwards", "backwards", "robust_accuracy", "success", "outside"):
+        values = [row[figure] for row in rows if figure in row]
+        summary[figure] = median(values) if values else None
+    distances = [row.get("median_distance") for row in rows]
+    whole_distances = all(distance is not None for distance in distances)
+    summary["median_distance"] = median(distances) if whole_distances else None
+    return summary
+
+
+def _opposite(peer: Row, ours: list[Row]) -> Row | None:
+    """The entry of ours that a peer is held against: the one at its own queries where there is one."""
+    if peer["library"] == "sparring":
+        return None
+    at_its_queries = [own for own in ours if own["variant"].startswith(peer["library"])]
+    plain = [own for own in ours if not own["variant"]]
+    return next(iter(at_its_queries or plain or ours), None)
+
+
+def _comparison_line(entry: Row, own: Row | None, fixed: bool) -> str:
+    shown = ""
+    if own is not None and (not entry["note"] or entry["stopped"]):
+        bound = "< " if entry["stopped"] else ""
+        shown = f"{bound}{own['seconds'] / entry['seconds']:.3f}"
+    answer = [_share(entry["robust_accuracy" if fixed else "success"])]
+    if not fixed:
+        distance = entry["median_distance"]
+        answer.append("none" if distance is None else f"{distance:.4f}")
+    if entry["note"] and not entry["stopped"]:
+        return f"| {_name(entry)} | | | | |" + (" |" if fixed else " | |") + f" {_remark(entry)} |"
+    cells = [
+        _name(entry),
+        f"{entry['seconds']:.3f} ({entry['least']:.3f} to {entry['most']:.3f}; {entry['runs']} runs)",
+        shown,
+        f"{entry['forwards']:.1f}",
+        f"{entry['backwards']:.1f}",
+        *answer,
+        _remark(entry),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _remark(entry: Row) -> str:
+    if entry["note"]:
+        return str(entry["note"]).replace("|", "/")
+    return f"{entry['outside']:.0f} outside the ball or the box" if entry["outside"] else ""
+
+
+def _name(entry: Row) -> str:
+    name = NAMES[str(entry["library"])]
+    return f"{name}, {entry['variant']}" if entry["variant"] else name
+
+
+def _share(value: object) -> str:
+    return "" if value is None else f"{100 * float(value):.1f} %"
+
+
+def _lost(own: Row, peer: Row, fixed: bool) -> Iterable[str]:
+    """In words, each figure in which this peer beat this entry of ours."""
+    if peer["note"]:
+        return
+    pair = f"{_name(own)} against {_name(peer)}"
+    if own["seconds"] > SLOWER * peer["seconds"]:
+        yield f"{pair}: {own['seconds']:.3f} s against {peer['seconds']:.3f} s"
+    passes = [entry["forwards"] + entry["backwards"] for entry in (own, peer)]
+    if passes[0] > passes[1]:
+        yield f"{pair}: {passes[0]:.1f} passes per image against {passes[1]:.1f}"
+    if own["robust_accuracy"] > peer["robust_accuracy"] + WORSE_SHARE:
+        shares = [_share(entry["robust_accuracy"]) for entry in (own, peer)]
+        yield f"{pair}: robust accuracy {shares[0]} against {shares[1]}"
+    near, far = peer["median_distance"], own["median_distance"]
+    if not fixed and near is not None and (far is None or far > WORSE_DISTANCE * near):
+        yield f"{pair}: median distance {'none' if far is None else f'{far:.4f}'} against {near:.4f}"
+
+
+def _overhead_table(title: str, rows: list[Row], losses: list[str]) -> str:
+    lines = [
+        f"### PGD-{STEPS} beside its bare passes: {title}",
+        "",
+        "| library | seconds / passes (least to most) | seconds / gradient passes | forwards | backwards |",
+        "|---|---|---|---|---|",
+    ]
+    figures: dict[str, float] = {}
+    for library, group in _grouped(rows, lambda row: row["library"]):
+        notes = [row["note"] for row in group if row["note"]]
+        if notes:
+            lines.append(f"| {NAMES[library]} | {notes[0].replace('|', '/')} | | | |")
+            continue
+        ratios, strict = [ratio(row) for row in group], [strict_ratio(row) for row in group]
+        figures[library] = median(ratios)
+        spread = f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; {len(group)} runs)"
+        passes = f"{group[0]['forwards']:.1f} | {group[0]['backwards']:.1f}"
+        lines.append(f"| {NAMES[library]} | {spread} | {median(strict):.3f} | {passes} |")
+    for library, figure in figures.items():
+        if figure < figures.get("sparring", 0):
+            ours = figures["sparring"]
+            losses.append(f"Overhead, {title}: **sparring** {ours:.3f} against {NAMES[library]} {figure:.3f}")
+    return "\n".join(lines)
+
+
+def _grouped(rows: list[Row], key: Callable[[Row], Key]) -> list[tuple[Key, list[Row]]]:
+    """Rows with the same key, keys in the order of their first row."""
+    keys = list(dict.fromkeys(map(key, rows)))
+    return [(each, [row for row in rows if key(row) == each]) for each in keys]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The cascade: cheapest attack first, each on the images that still stand, every success looked at again.
+
+An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Budget, Decisions, Keep, Reason
+from ..engine import Engine, Outcome, run
+from ..geometry import L0, L1, L2, Ball, Linf
+from ..goals import Misclassify
+from ..targets import Target
+from .judge import fooled, inside, look, rounded
+from .plan import Plan
+from .suite import suite
+from .threats import Norm
+from .watch import Watch
+
+NORMS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A chunk as the model sees it unharmed; all tensors on the CPU, one row per image."""
+
+    first: int  # position of the first row in the data set
+    names: list[str]
+    images: Tensor
+    labels: Tensor
+    from_data: bool  # else the labels are the model's own predictions
+    predicted: Tensor
+    confidence: Tensor
+    correct: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attack at one radius on the rows of a chunk that stood; `rows` are places in the chunk."""
+
+    norm: Norm
+    eps: float
+    attack: str
+    access: str
+    rows: Tensor  # (A,)
+    fell: Tensor  # (A,) bool, confirmed
+    forwards: Tensor
+    backwards: Tensor
+    checks: Tensor
+    first: Tensor
+    reason: Tensor
+    seconds: float
+    fallen: Fallen
+
+
+@dataclass(frozen=True)
+class Fallen:
+    """The examples of the rows that fell, in their order, and what the model says of them."""
+
+    examples: Tensor  # (F, C, H, W) float32
+    sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - image
+    predicted: Tensor
+    confidence: Tensor
+    survives_uint8: Tensor
+    uint8_size: Tensor  # in the threat's norm, after rounding
+
+
+def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iterator[Attempt]:
+    """All attempts on one chunk, threat by threat."""
+    engine = Engine(batch_size=plan.batch_size, seed=plan.seed, first_id=clean.first, progress=watch.step)
+    goal = Misclassify(clean.labels)
+    for threat in plan.threats:
+        standing, present = clean.correct.clone(), clean.images.clone()
+        for ball in threat.balls():
+            for attack in suite(target.access, ball, plan):
+                if not bool(standing.any()):
+                    break
+                # Rows that fell take part as their own example, which the engine passes over: so every row keeps
+                # its place, and with it the key of its randomness.
+                budget = Budget(forwards=plan.queries) if attack.access is Decisions else None
+                outcome = run(attack, target, goal, present, keep=Keep.FIRST, budget=budget, engine=engine)
+                attempt = weigh(target, clean, attack, outcome, standing, (threat.norm, plan.batch_size))
+                lost = attempt.rows[attempt.fell]
+                present[lost], standing[lost] = attempt.fallen.examples.to(present.dtype), False
+                yield attempt
+
+
+def weigh(
+    target: Target[Any],
+    clean: Clean,
+    attack: Attack[Any, Any],
+    outcome: Outcome,
+    standing: Tensor,
+    how: tuple[Norm, int],
+) -> Attempt:
+    """The outcome on the rows that stood, each claimed success measured once more."""
+    (norm, batch_size), rows = how, standing.nonzero().squeeze(1)
+    claimed = outcome.success[rows]
+    examples = outcome.examples[rows][claimed].float()
+    fell = claimed.clone()
+    fallen, confirmed = examine(target, clean, rows[claimed], examples, attack.ball, batch_size)
+    fell[claimed] = confirmed
+    reason = outcome.reason[rows].clone()
+    reason[claimed & ~fell] = int(Reason.UNCONFIRMED)
+    spent = outcome.spent
+    return Attempt(
+        norm=norm,
+        eps=attack.ball.eps,
+        attack=outcome.attack,
+        access=attack.access.__name__,
+        rows=rows,
+        fell=fell,
+        forwards=spent.forwards[rows],
+        backwards=spent.backwards[rows],
+        checks=spent.checks[rows],
+        first=outcome.first[rows].where(fell, -1),
+        reason=reason,
+        seconds=outcome.seconds,
+        fallen=fallen,
+    )
+
+
+def examine(
+    target: Target[Any], clean: Clean, rows: Tensor, examples: Tensor, ball: Ball, batch_size: int
+) -> tuple[Fallen, Tensor]:
+    """What the target says of the examples, and of them rounded to 8 bits; and which of them are confirmed."""
+    originals, labels = clean.images[rows].float(), clean.labels[rows]
+    if not len(rows):
+        nothing = torch.zeros(0)
+        empty = Fallen(examples, dict.fromkeys(NORMS, nothing), nothing.long(), nothing, nothing.bool(), nothing)
+        return empty, nothing.bool()
+    seen = look(target, examples, batch_size)
+    confirmed = fooled(seen, labels) & inside(ball, examples, originals)
+    coarse = rounded(examples)
+    survives = fooled(look(target, coarse, batch_size), labels)
+    fallen = Fallen(
+        examples=examples[confirmed],
+        sizes={name: norm.norm(examples - originals)[confirmed] for name, norm in NORMS.items()},
+        predicted=seen.predicted[confirmed],
+        confidence=seen.confidence[confirmed],
+        survives_uint8=survives[confirmed],
+        uint8_size=ball.norm(coarse - originals)[confirmed],
+    )
+    return fallen, confirmed

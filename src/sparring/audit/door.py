@@ -1,0 +1,108 @@
+"""The look at the clean images before the first attack: what cannot be audited is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine import check_images
+from ..errors import InputError, TargetError
+from ..goals import Misclassify
+from ..targets import Target
+from ..zoo import Chunk
+from .batches import Source, limited
+from .cascade import Clean
+from .judge import fooled, look
+from .plan import Plan
+from .suite import suite
+from .watch import Tally, Watch
+
+
+class Door:
+    """Lets chunks in, one by one; the first one settles the images' shape and the number of classes."""
+
+    def __init__(self, target: Target[Any], plan: Plan) -> None:
+        self.target, self.plan = target, plan
+        self.shape: tuple[int, ...] = ()
+        self.classes = 0
+
+    def first_look(self, source: Source) -> None:
+        """Check the first chunk only."""
+        for chunk in limited(source, self.plan.batch_size, self.plan.limit):
+            self.admit(chunk)
+            return
+        raise InputError(f"{source.name} holds no images; an audit needs at least one")
+
+    def look_through(self, source: Source, watch: Watch) -> Tally:
+        """Check every chunk, and tell how the model does on them unharmed."""
+        tally = Tally(total=source.candidates)
+        for chunk in limited(source, self.plan.batch_size, self.plan.limit):
+            clean = self.admit(chunk)
+            known, right = (len(clean), int(clean.correct.sum())) if clean.from_data else (0, 0)
+            tally = replace(
+                tally, seen=tally.seen + len(clean), labelled=tally.labelled + known, correct=tally.correct + right
+            )
+            watch.looking(tally)
+        if not tally.seen:
+            raise InputError(f"{source.name} holds no images; an audit needs at least one")
+        watch.looked(tally)
+        return tally
+
+    def admit(self, chunk: Chunk) -> Clean:
+        """The chunk as the model sees it, or why it cannot be audited."""
+        labels = chunk.labels if self.plan.labels == "data" else None
+        try:
+            check_images(chunk.images, Misclassify(torch.zeros(len(chunk.images), dtype=torch.long)))
+        except InputError as error:
+            raise InputError(f"batch of {chunk.names[0]!r} (image {chunk.first} and on): {error}") from error
+        if self.shape and tuple(chunk.images.shape[1:]) != self.shape:
+            raise InputError(
+                f"image {chunk.names[0]!r} has shape {tuple(chunk.images.shape[1:])}, and those before it "
+                f"{self.shape}; give all images one size"
+            )
+        if not self.shape:
+            self._settle(chunk.images[:1])
+        if labels is not None:
+            self._check_labels(labels, chunk)
+        return self._seen(chunk, labels)
+
+    def _settle(self, image: Tensor) -> None:
+        for threat in self.plan.threats:
+            for ball in threat.balls():
+                ball.check(image)
+                suite(self.target.access, ball, self.plan)
+        try:
+            outputs = look(self.target, image, 1).outputs
+        except RuntimeError as error:
+            shape = tuple(image.shape[1:])
+            raise TargetError(f"{self.target.name} cannot take images of shape {shape}: {error}") from error
+        self.target.check(outputs)
+        Misclassify(torch.zeros(1, dtype=torch.long)).check(outputs, Misclassify(torch.zeros(1, dtype=torch.long)))
+        self.shape, self.classes = tuple(image.shape[1:]), outputs.shape[1]
+
+    def _check_labels(self, labels: Tensor, chunk: Chunk) -> None:
+        wrong = ((labels < 0) | (labels >= self.classes)).nonzero()
+        if len(wrong):
+            row = int(wrong[0])
+            raise InputError(
+                f"the label of {chunk.names[row]!r} (image {chunk.first + row}) is {int(labels[row])}, and the model "
+                f"has {self.classes} classes (0 to {self.classes - 1})"
+            )
+
+    def _seen(self, chunk: Chunk, labels: Tensor | None) -> Clean:
+        images = chunk.images.detach().cpu()
+        seen = look(self.target, images, self.plan.batch_size)
+        against = seen.predicted if labels is None else labels.cpu().long()
+        return Clean(
+            first=chunk.first,
+            names=list(chunk.names),
+            images=images,
+            labels=against,
+            from_data=labels is not None,
+            predicted=seen.predicted,
+            confidence=seen.confidence,
+            correct=seen.finite & ~fooled(seen, against),
+        )

@@ -1,0 +1,85 @@
+"""Facts about a run that a reader needs to repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from ..targets import Granting, Target
+
+PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
+
+
+class Facts(BaseModel):
+    """What is known before the first attack; written beside the plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model: str
+    source: str | None
+    sha256: str | None  # of the weights' file, else of the weights
+    weights: str | None  # SHA-256 over the parameters and buffers as they are in memory
+    classes: int
+    class_names: tuple[str, ...] | None
+    access: str
+    input_shape: tuple[int, ...]
+    probabilities: bool
+    data: str
+    label_note: str
+    candidates: int | None
+    command: str
+    versions: dict[str, str]
+    device: str
+    precision: str
+    started: str
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the result."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def bytes_of(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def image_hash(image: Tensor) -> str:
+    """SHA-256 of one image as float32."""
+    return hashlib.sha256(bytes_of(image.float())).hexdigest()
+
+
+def weights_hash(target: Target[Any]) -> str | None:
+    """SHA-256 over the names and values of a module's parameters and buffers; None for what is no module."""
+    while isinstance(target, Granting):
+        target = target.target
+    model = getattr(target, "model", None)
+    if not isinstance(model, nn.Module):
+        return None
+    digest = hashlib.sha256()
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if value.numel():
+            digest.update(bytes_of(value))
+    return digest.hexdigest()

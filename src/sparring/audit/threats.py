@@ -1,0 +1,114 @@
+"""`linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`: the words for a threat."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import ThreatError, nearest
+from ..geometry import L0, L1, L2, Ball, Linf
+
+Norm = Literal["Linf", "L2", "L1", "L0"]
+BALLS: dict[Norm, type[Ball]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
+WORDS: dict[str, Norm] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
+NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,18})?(e[+-]?[0-9]{1,2})?", re.ASCII | re.IGNORECASE)
+EXAMPLE = "write NORM:EPS, as linf:4/255, l2:0.5 or linf:2/255,4/255,8/255"
+
+
+class Radius(BaseModel):
+    """An epsilon with the words it was given in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    text: str
+
+
+class Threat(BaseModel):
+    """A norm and its radii, rising, each once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    norm: Norm
+    radii: Annotated[tuple[Radius, ...], Field(min_length=1)]
+
+    def balls(self) -> list[Ball]:
+        """One ball per radius."""
+        return [BALLS[self.norm](radius.eps) for radius in self.radii]
+
+
+def parse(spec: str) -> Threat:
+    """The threat that `spec` describes; ThreatError naming what is wrong in it."""
+    word, colon, rest = spec.partition(":")
+    norm = norm_called(word, spec)
+    if not colon or not rest.strip():
+        raise ThreatError(f"threat {spec!r} has no epsilon; {EXAMPLE}")
+    return threat(norm, [radius(part.strip(), norm, spec) for part in rest.split(",")])
+
+
+def parse_all(specs: Iterable[str]) -> list[Threat]:
+    """All threats, one per norm: what is said of a norm in several places is put together."""
+    return merged(parse(spec) for spec in specs)
+
+
+def of_balls(balls: Iterable[Ball]) -> list[Threat]:
+    """Balls as threats: several balls of one norm are its list of radii."""
+    threats = []
+    for ball in balls:
+        if not isinstance(ball, Ball):
+            raise ThreatError(f"{ball!r} is no threat; pass balls, as sparring.Linf(4 / 255)")
+        norm = next((name for name, kind in BALLS.items() if type(ball) is kind), None)
+        if norm is None:
+            raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
+        text = str(ball).partition("(")[2].rstrip(")") or "inf"
+        threats.append(threat(norm, [checked(ball.eps, text, norm, str(ball))]))
+    return merged(threats)
+
+
+def merged(threats: Iterable[Threat]) -> list[Threat]:
+    together: dict[Norm, list[Radius]] = {}
+    for one in threats:
+        together.setdefault(one.norm, []).extend(one.radii)
+    return [threat(norm, radii) for norm, radii in together.items()]
+
+
+def threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
+    rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
+    return Threat(norm=norm, radii=tuple(rising.values()))
+
+
+def norm_called(word: str, spec: str) -> Norm:
+    """The norm that a word means."""
+    known = WORDS.get(word.strip().lower())
+    if known is None:
+        raise ThreatError(
+            f"threat {spec!r}: {word!r} is no norm ({', '.join(WORDS)}).{nearest(word, WORDS)} Please {EXAMPLE}"
+        )
+    return known
+
+
+def radius(text: str, norm: Norm, spec: str) -> Radius:
+    """A number or a fraction of two numbers."""
+    parts = text.split("/")
+    if len(parts) > 2 or not all(NUMBER.fullmatch(part.strip()) for part in parts):
+        raise ThreatError(f"threat {spec!r}: {text!r} is no number or fraction; {EXAMPLE}")
+    numbers = [Fraction(part.strip()) for part in parts]
+    if len(numbers) == 2 and numbers[1] == 0:
+        raise ThreatError(f"threat {spec!r}: {text!r} divides by zero")
+    value = float(numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1])
+    return checked(value, text, norm, spec)
+
+
+def checked(eps: float, text: str, norm: Norm, spec: str) -> Radius:
+    """The radius, if it can be one for images in [0, 1]."""
+    if not math.isfinite(eps) or eps <= 0:
+        raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")
+    if norm == "Linf" and eps > 1:
+        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 else ""
+        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range [0, 1]{levels}")
+    if norm == "L0" and eps != int(eps):
+        raise ThreatError(f"threat {spec!r}: an L0 epsilon counts components, and {text} is not a whole number")
+    return Radius(eps=eps, text=text)

@@ -1,0 +1,67 @@
+"""`sparring demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import AssetError
+from .console import say
+from .guard import guarded
+from .verdict import command_line, conclude, resumable
+
+if TYPE_CHECKING:
+    from ..zoo import Data, LoadedModel
+
+PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.05,0.1,0.2,0.4"))
+DIGITS = ("mnist-plain", "mnist-heldout", ("linf:0.05,0.1,0.2", "l2:0.5,1,1.5"))
+DIGITS_LIMIT = 200
+
+
+@guarded
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+) -> None:
+    """Audit a real ImageNet classifier on photographs: about two minutes, and a report with pictures."""
+    loaded, pictures, threats = subject()
+    say(f"auditing {loaded.name} on {pictures.name} under {' and '.join(threats)}")
+    from ..audit import audit, parse_all
+    from .progress import ConsoleWatch
+
+    with ConsoleWatch() as watch, resumable(out):
+        report = audit(
+            loaded,
+            pictures,
+            threats=parse_all(threats),
+            out=out,
+            batch_size=16,
+            steps=20,
+            restarts=2,
+            queries=100,
+            resume=out.exists(),
+            command=command_line(),
+            watch=watch,
+        )
+    conclude(report, out, None)
+
+
+def subject() -> tuple[LoadedModel, Data, tuple[str, ...]]:
+    """The classifier and the photographs, fetched if need be; digits where they cannot be had."""
+    from ..zoo import get
+
+    try:
+        for name in PHOTOS[:2]:
+            say(f"{name}: {get(name)}")
+        return prepared(*PHOTOS, limit=None)
+    except AssetError as error:
+        say(f"{error}\nthe photographs cannot be fetched: the demo audits handwritten digits instead", "yellow")
+        get(DIGITS[1])
+        return prepared(*DIGITS, limit=DIGITS_LIMIT)
+
+
+def prepared(model: str, data: str, threats: tuple[str, ...], limit: int | None) -> tuple[LoadedModel, Data, tuple[str, ...]]:
+    from .loading import Described, load
+
+    return *load(f"zoo:{model}", f"zoo:{data}", Described(), "cpu", limit), threats

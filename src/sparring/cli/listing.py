@@ -1,0 +1,59 @@
+"""`sparring list`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError, nearest
+from .console import table
+from .guard import guarded
+
+
+def attacks() -> None:
+    from ..attacks import table as known
+
+    rows: list[list[object]] = [[name, kind._access.__name__, first_line(kind)] for name, kind in known.items()]
+    table("attacks", ["name", "asks for", "what it is"], rows, left=3)
+
+
+def goals() -> None:
+    from ..goals import ClassifyAs, Misclassify
+
+    rows: list[list[object]] = [
+        ["misclassify", "the default", first_line(Misclassify)],
+        ["classify-as", "--targeted CLASS", first_line(ClassifyAs)],
+    ]
+    table("goals", ["name", "how", "what it is"], rows, left=3)
+
+
+def models() -> None:
+    from ..zoo import models as known
+
+    table("models", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
+
+
+def data() -> None:
+    from ..zoo import data as known
+
+    table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
+
+
+KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data}
+
+
+def first_line(kind: type) -> str:
+    """The first line of a class's docstring."""
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+@guarded
+def listing(
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
+) -> None:
+    """List attacks, models, data or goals by name."""
+    if kind not in KINDS:
+        raise ConfigError(f"{kind!r} cannot be listed; name one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    KINDS[kind]()

@@ -1,0 +1,89 @@
+"""MODEL and DATA as objects, with what the options say of a user's own model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..zoo import Data, InputSpec, LoadedModel
+
+
+@dataclass(frozen=True)
+class Described:
+    """What --mean, --std, --size, --channels and --classes say."""
+
+    mean: str | None = None
+    std: str | None = None
+    size: str | None = None
+    channels: int | None = None
+    classes: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self == Described()
+
+
+def load(model: str, data: str, described: Described, device: str, limit: int | None) -> tuple[LoadedModel, Data]:
+    """The model, and the data as that model wants it."""
+    from ..zoo import load_data, load_model
+
+    loaded = applied(load_model(model, device=device), model, described)
+    return loaded, load_data(
+        data, input=loaded.input, class_names=loaded.class_names, classes=loaded.target.classes, limit=limit
+    )
+
+
+def applied(loaded: LoadedModel, spec: str, described: Described) -> LoadedModel:
+    """The model with what the options say of it; only a user's own model may be described."""
+    from ..targets import Classifier
+
+    if described.empty:
+        return loaded
+    if ".py:" not in spec:
+        raise ConfigError(
+            f"--mean, --std, --size, --channels and --classes describe FILE.py models; {spec} brings its own"
+        )
+    old, target = loaded.target, loaded.target
+    if described.mean or described.std or described.classes:
+        target = Classifier(
+            old.model,
+            mean=numbers("--mean", described.mean),
+            std=numbers("--std", described.std),
+            layout=old.layout,
+            classes=described.classes or (None if old.binary else old.classes),
+            binary=old.binary,
+            probabilities=old.probabilities,
+            name=old.name,
+        )
+    return replace(loaded, target=target, input=pictures(loaded.input, described))
+
+
+def pictures(known: InputSpec | None, described: Described) -> InputSpec | None:
+    """How pictures must look, as far as it is said."""
+    from ..zoo import InputSpec
+
+    if described.size is None:
+        if described.channels is not None and known is None:
+            raise ConfigError(f"--channels {described.channels} says nothing without --size; give both")
+        return known if known is None or described.channels is None else replace(known, channels=described.channels)
+    found = re.fullmatch(r"([1-9][0-9]{0,4})(?:x([1-9][0-9]{0,4}))?", described.size)
+    if found is None:
+        raise ConfigError(f"--size {described.size!r} is no size; write 224 or HEIGHTxWIDTH, as 224x320")
+    height, width = int(found[1]), int(found[2] or found[1])
+    if described.channels not in (None, 1, 3):
+        raise ConfigError(f"--channels {described.channels} is neither 1 (grey) nor 3 (color)")
+    return InputSpec(described.channels or 3, height, width)
+
+
+def numbers(option: str, given: str | None) -> tuple[float, ...] | None:
+    """`0.5,0.5,0.5` as numbers."""
+    if given is None:
+        return None
+    try:
+        return tuple(float(part) for part in given.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {given!r} is no list of numbers; write one per channel, as 0.5,0.5,0.5") from error

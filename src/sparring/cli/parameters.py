@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME or robustbench:NAME.",
+    ),
+]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="zoo:NAME, folder:DIR, flat:DIR, npz:FILE or FILE.py:FACTORY.")
+]
+Threats = Annotated[
+    list[str] | None,
+    typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
+]
+Limit = Annotated[int | None, typer.Option(help="Take the first images only.")]
+BatchSize = Annotated[int, typer.Option(help="Images per pass, and per recorded chunk.")]
+Seed = Annotated[int, typer.Option(help="Of all random draws.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
+Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]
+Mean = Annotated[str | None, typer.Option(help="FILE.py models: mean per channel, as 0.485,0.456,0.406.")]
+Std = Annotated[str | None, typer.Option(help="FILE.py models: standard deviation per channel.")]
+Size = Annotated[str | None, typer.Option(help="FILE.py models: image size, as 224 or HEIGHTxWIDTH.")]
+Channels = Annotated[int | None, typer.Option(help="FILE.py models: 1 (grey) or 3; 3 when --size is given alone.")]
+Classes = Annotated[int | None, typer.Option(help="FILE.py models: number of classes.")]

@@ -1,0 +1,164 @@
+"""One attack over a data set, chunk by chunk: what `sparring attack` does."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import attacks as room
+from ..access import Attack, Reason
+from ..audit.gallery import png
+from ..audit.judge import look, rounded
+from ..audit.records import writing
+from ..audit.shards import write_atomically, write_shard
+from ..audit.threats import parse_all
+from ..engine import Engine, run
+from ..errors import ConfigError, GoalError, RunError, ThreatError, nearest
+from ..geometry import Ball
+from ..goals import ClassifyAs, Goal, Misclassify
+from ..zoo import Chunk, Data, LoadedModel
+from .console import say, table
+
+PREVIEWS = 16
+COLUMNS = ["attack", "images", "already", "fell", "success", "median size", "8-bit too", "forwards", "backwards", "s"]
+
+
+def kind_called(name: str) -> type[Attack[Any, Any]]:
+    """The attack's class; ConfigError with the nearest name."""
+    if name not in room.table:
+        known = ", ".join(room.table)
+        raise ConfigError(f"there is no attack {name!r} (there are {known}).{nearest(name, room.table)}")
+    return room.table[name]
+
+
+def balls(name: str, threats: list[str]) -> list[Ball | None]:
+    """The balls of the threats; [None] where the attack brings its own norm."""
+    kind = kind_called(name)
+    if threats:
+        return [ball for threat in parse_all(threats) for ball in threat.balls()]
+    for parameter in fields(kind):  # type: ignore[arg-type]
+        if parameter.name == "ball" and parameter.default is MISSING:
+            raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
+    return [None]
+
+
+def attack_called(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, Any]:
+    """The attack with what was asked of it."""
+    kind = kind_called(name)
+    options: dict[str, Any] = {} if ball is None else {"ball": ball}
+    if steps is not None:
+        if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
+            raise ConfigError(f"{name} has no --steps")
+        if steps < 1:
+            raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
+        options["steps"] = steps
+    return kind(**options)
+
+
+@dataclass
+class Totals:
+    """Sums over the chunks."""
+
+    images: int = 0
+    already: int = 0
+    sizes: list[float] = field(default_factory=list)
+    survives: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def row(self, attack: Attack[Any, Any]) -> list[object]:
+        stood = self.images - self.already
+        fell = len(self.sizes)
+        ball = f" {attack.ball}" if math.isfinite(attack.ball.eps) else f" {type(attack.ball).__name__}"
+        return [
+            attack.name + ball,
+            self.images,
+            self.already,
+            fell,
+            f"{fell / stood:.1%}" if stood else "-",
+            f"{median(self.sizes):.4g}" if fell else "-",
+            self.survives,
+            f"{self.forwards:,}",
+            f"{self.backwards:,}",
+            f"{self.seconds:.1f}",
+        ]
+
+
+@dataclass
+class Single:
+    """Attacks on one model and data set."""
+
+    loaded: LoadedModel
+    data: Data
+    targeted: int | None
+    batch_size: int
+    seed: int
+    out: Path | None
+
+    def run(self, attacks: list[Attack[Any, Any]]) -> None:
+        """Every attack in turn, then the table."""
+        if self.out is not None and self.out.exists() and any(self.out.iterdir()):
+            raise RunError(f"{self.out} exists and is not empty; choose another --out")
+        totals = [Totals() for _ in attacks]
+        for chunk in self.data.chunks(self.batch_size):
+            labels, goal = self.goal(chunk)
+            for place, attack in enumerate(attacks):
+                self.attack(chunk, labels, goal, place, attack, totals[place])
+        rows = [total.row(attack) for attack, total in zip(attacks, totals, strict=True)]
+        table(f"{self.loaded.name} on {self.data.name}", COLUMNS, rows)
+        say(self.data.label_note)
+        for attack, total in zip(attacks, totals, strict=True):
+            say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
+        if self.out is not None:
+            say(f"examples: {self.out}", "bold")
+
+    def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
+        """The labels of the chunk, the model's own where there are none; and what the attacker wants."""
+        seen = look(self.loaded.target, chunk.images, self.batch_size)
+        labels = seen.predicted if chunk.labels is None else chunk.labels
+        if self.targeted is None:
+            return labels, Misclassify(labels)
+        classes = seen.outputs.shape[1]
+        if not 0 <= self.targeted < classes:
+            raise GoalError(f"--targeted {self.targeted} is no class of {self.loaded.name} (0 to {classes - 1})")
+        return labels, ClassifyAs(torch.full_like(labels, self.targeted))
+
+    def attack(
+        self, chunk: Chunk, labels: Tensor, goal: Goal, place: int, attack: Attack[Any, Any], totals: Totals
+    ) -> None:
+        engine = Engine(batch_size=self.batch_size, seed=self.seed, first_id=chunk.first)
+        outcome = run(attack, self.loaded.target, goal, chunk.images, engine=engine)
+        found = outcome.success & ~outcome.already
+        totals.images += len(outcome)
+        totals.already += int(outcome.already.sum())
+        totals.sizes += outcome.size[found].tolist()
+        totals.forwards += int(outcome.spent.forwards.sum())
+        totals.backwards += int(outcome.spent.backwards.sum())
+        totals.seconds += outcome.seconds
+        totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
+        if bool(found.any()):
+            coarse = look(self.loaded.target, rounded(outcome.examples[found]), self.batch_size)
+            totals.survives += int((goal.take(found)(coarse.outputs).margin > 0).sum())
+        if self.out is not None:
+            self.save(chunk, labels, f"{place}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
+
+    def save(self, chunk: Chunk, labels: Tensor, stem: str, examples: Tensor, found: Tensor) -> None:
+        """The chunk's examples, and pictures of the first that were found."""
+        assert self.out is not None
+        tensors = {"examples": examples, "originals": chunk.images, "labels": labels, "success": found}
+        with writing(self.out):
+            write_shard(self.out / f"{stem}-{chunk.first:06d}.safetensors", tensors)
+            for row in found.nonzero().squeeze(1).tolist():
+                if chunk.first + row < PREVIEWS:
+                    name = f"{stem}-{chunk.first + row:06d}"
+                    write_atomically(self.out / f"{name}-original.png", png(chunk.images[row]))
+                    write_atomically(self.out / f"{name}-adversarial.png", png(examples[row]))

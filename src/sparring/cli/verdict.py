@@ -1,0 +1,83 @@
+"""How an audit ends on the command line: tables, cautions, the exit code; or how it is taken up again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .console import complain, say, table
+from .guard import BELOW, INTERRUPTED
+
+if TYPE_CHECKING:
+    from ..audit import Report
+    from ..audit.report_model import EpsilonPart, Share, ThreatPart
+
+COLUMNS = ["attack", "asked", "fell", "robust after", "median size", "8-bit too", "forwards", "backwards", "seconds"]
+STYLES = {"severe": "bold red", "warning": "yellow", "note": ""}
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["sparring", *sys.argv[1:]])
+
+
+@contextmanager
+def resumable(out: Path) -> Iterator[None]:
+    """Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (out / "records.sqlite").exists():
+            again = command_line() if "--resume" in sys.argv else f"{command_line()} --resume"
+            complain(f"interrupted; every chunk recorded so far is safe in {out}. Go on with:\n  {again}")
+        else:
+            complain("interrupted before the first chunk was begun; nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def conclude(report: Report, out: Path, fail_under: float | None) -> None:
+    """Print what was found; exit with 1 below the bar."""
+    for threat in report.threats:
+        for part in threat.epsilons:
+            show(threat, part)
+    for caution in report.warnings:
+        say(f"{caution.severity}: {caution.message} {caution.advice}".rstrip(), STYLES[caution.severity])
+    threat, worst = report.worst()
+    say(f"report: {out / 'report.html'}   data: {out / 'report.json'}", "bold")
+    if fail_under is not None and worst.robust_accuracy.share < fail_under:
+        complain(
+            f"robust accuracy {worst.robust_accuracy.share:.1%} under {threat.norm} {worst.eps_text} "
+            f"is below --fail-under {fail_under:.1%}"
+        )
+        raise typer.Exit(BELOW)
+
+
+def show(threat: ThreatPart, part: EpsilonPart) -> None:
+    """One threat and radius as a table."""
+    rows: list[list[object]] = [
+        [
+            attack.attack,
+            attack.asked,
+            attack.fell,
+            f"{attack.robust_accuracy_after:.1%}",
+            "-" if attack.median_size is None else f"{attack.median_size:.4g}",
+            attack.survives_uint8,
+            f"{attack.forwards:,}",
+            f"{attack.backwards:,}",
+            f"{attack.seconds:.1f}",
+        ]
+        for attack in part.attacks
+    ]
+    title = f"\n{threat.norm} {part.eps_text}: robust accuracy {spoken(part.robust_accuracy)}"
+    table(title, COLUMNS, rows)
+
+
+def spoken(share: Share) -> str:
+    """A share with its counts and interval."""
+    return f"{share.share:.1%} ({share.count} of {share.total}; 95 %: {share.low:.1%} to {share.high:.1%})"

@@ -1,0 +1,22 @@
+"""The laws, for our attacks and for yours: `check_attack(MyAttack(...))`."""
+
+from .attack_laws import (
+    check_access,
+    check_attack,
+    check_batch_law,
+    check_budget,
+    check_closed_form,
+    check_feasible,
+    check_honest,
+    check_resume,
+    check_victim,
+)
+from .cases import Case, Counting, linear, optimum, small_net
+from .geometry_laws import check_geometry
+from .goal_laws import check_goal
+
+__all__ = [
+    "Case", "Counting", "check_access", "check_attack", "check_batch_law", "check_budget", "check_closed_form",
+    "check_feasible", "check_geometry", "check_goal", "check_honest", "check_resume", "check_victim", "linear",
+    "optimum", "small_net",
+]  # fmt: skip

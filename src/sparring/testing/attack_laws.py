@@ -1,0 +1,227 @@
+"""The laws that every attack must pass, ours or a stranger's. Each raises AssertionError with what it saw."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scores
+from ..engine import Engine, Outcome, Progress, run
+from ..errors import AccessError
+from ..targets import Classifier, Granting
+from .cases import Case, Counting, linear, optimum, small_net
+
+LEVELS: tuple[type[Decisions], ...] = (Decisions, Scores, Gradients, Jacobians)
+TOLERANCE = 1e-6
+
+
+def require(holds: object, message: str) -> None:
+    """An assertion that survives `python -O`."""
+    if not bool(holds):
+        raise AssertionError(message)
+
+
+def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
+    return run(attack, case.target, case.goal, case.images, **options)
+
+
+def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:
+    """Law 1: N together equal N alone, with compaction on and off; to the bit where `tolerance` is 0."""
+    case = case or small_net()
+    together = attacked(attack, case)
+    for size, compact in ((1, True), (5, True), (64, False), (5, False)):
+        other = attacked(attack, case, engine=Engine(batch_size=size, compact=compact))
+        gap = float((other.examples - together.examples).abs().max())
+        where = f"{attack.name} at batch size {size}, compaction {compact}"
+        require(torch.equal(other.success, together.success), f"{where}: another success mask")
+        require(gap <= tolerance, f"{where}: examples differ by {gap:g}")
+        if compact:
+            require(torch.equal(other.spent.forwards, together.spent.forwards), f"{where}: other passes")
+
+
+def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Law 2: every image asked about and returned is in the ball (fixed eps) and in [0, 1], to 1e-6."""
+    case = case or small_net()
+    asked: list[Tensor] = []
+
+    def watching(images: Tensor) -> Tensor:
+        asked.append(images.detach().clone())
+        logits: Tensor = case.module(images)
+        return logits
+
+    one = Case(case.module, case.images[:1], case.labels[:1])
+    outcome = run(attack, Classifier(watching), one.goal, one.images)
+    everything = torch.cat([*asked, outcome.examples])
+    require(everything.amin() >= -TOLERANCE, f"{attack.name} left the valid range below: {everything.amin():g}")
+    require(everything.amax() <= 1 + TOLERANCE, f"{attack.name} left the valid range above: {everything.amax():g}")
+    size = attack.ball.norm(everything - one.images)
+    require(size.amax() <= attack.ball.eps + TOLERANCE, f"{attack.name} left {attack.ball}: {size.amax():g}")
+
+
+def check_honest(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Law 3: success and size are what is measured again on the returned examples."""
+    case = case or small_net()
+    outcome = attacked(attack, case)
+    with torch.no_grad():
+        won = case.goal(case.target(outcome.examples)).margin > 0
+    require(torch.equal(won, outcome.success), f"{attack.name} claims {outcome.success.sum()}, measured {won.sum()}")
+    size = attack.ball.norm(outcome.examples - case.images)
+    gap = (size - outcome.size)[outcome.success].abs()
+    require(not len(gap) or gap.max() < 1e-9, f"{attack.name} claims sizes off by {gap.max() if len(gap) else 0:g}")
+
+
+def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: int = 7) -> None:
+    """Law 4: no row spends more than its budget, and `spent` is what a counting model saw."""
+    case = case or small_net(4)
+    for budget in (Budget(), Budget(forwards=limit), Budget(forwards=limit, backwards=limit - 2), Budget(forwards=0)):
+        for row in range(len(case.images)):
+            counting = Counting(case.module)
+            one = Case(counting, case.images[row : row + 1], case.labels[row : row + 1])
+            spent = attacked(attack, one, budget=budget).spent
+            forwards, backwards = int(spent.forwards), int(spent.backwards)
+            require(
+                forwards + int(spent.checks) == counting.forwards,
+                f"{attack.name} reports {forwards}+{int(spent.checks)} forward passes, the model saw {counting.forwards}",
+            )
+            require(
+                backwards == counting.backwards,
+                f"{attack.name} reports {backwards} backward passes, the model saw {counting.backwards}",
+            )
+            over = (budget.forwards is not None and forwards > budget.forwards) or (
+                budget.backwards is not None and backwards > budget.backwards
+            )
+            require(not over, f"{attack.name} spent {forwards} and {backwards} passes of {budget}")
+
+
+def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Law 5: a target that grants less than the attack needs is refused before it is asked anything."""
+    case = case or small_net(4)
+    for level in LEVELS[: LEVELS.index(attack.access)]:
+        counting = Counting(case.module)
+        try:
+            run(attack, Granting(Classifier(counting), level), case.goal, case.images)
+        except AccessError:
+            require(counting.forwards == 0, f"{attack.name} asked before it was refused")
+        else:
+            raise AssertionError(f"{attack.name} needs {attack.access.__name__} and ran on {level.__name__}")
+
+
+def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Law 6: interrupted after any step and taken up again equals never having stopped."""
+    case = case or small_net(6)
+    whole = attacked(attack, case, engine=Engine(batch_size=4))
+    for stop in (1, 2, 5):
+        seen = 0
+
+        def interrupt(progress: Progress, stop: int = stop) -> None:
+            nonlocal seen
+            seen += 1
+            if seen > stop:
+                raise KeyboardInterrupt
+
+        with tempfile.TemporaryDirectory() as folder:
+            engine = Engine(batch_size=4, checkpoint=folder, checkpoint_seconds=-1, progress=interrupt)
+            try:
+                attacked(attack, case, engine=engine)
+            except KeyboardInterrupt:
+                pass
+            again = attacked(attack, case, engine=replace(engine, progress=None))
+        where = f"{attack.name} interrupted after step {stop}"
+        require(torch.equal(again.examples, whole.examples), f"{where} ends with other examples")
+        for name in ("forwards", "backwards", "checks"):
+            same = torch.equal(getattr(again.spent, name), getattr(whole.spent, name))
+            require(same, f"{where} ends with another count of {name}")
+        require(torch.equal(again.reason, whole.reason), f"{where} ends with other reasons")
+
+
+def check_victim(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Law 7: model, images and global random state are as before, also after an exception."""
+    case = case or small_net(4)
+    victim = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), case.module).double()
+    victim.train()
+    case.module.eval()
+    first = next(case.module.parameters())
+    first.requires_grad_(False)
+    last = list(case.module.parameters())[-1]
+    last.grad = torch.ones_like(last)
+    victim[0].eval()
+    victim[0].weight.requires_grad_(True)
+    for fail_at in (None, 0, 2):
+        wrapped = Counting(victim, fail_at)
+        images, generator, before = case.images.clone(), torch.get_rng_state(), _photograph(victim)
+        try:
+            outcome = run(attack, Classifier(wrapped), case.goal, images)
+            require(not outcome.examples.requires_grad, f"{attack.name} returns examples attached to a graph")
+        except ZeroDivisionError:
+            require(fail_at is not None, f"{attack.name} failed by itself")
+        where = attack.name if fail_at is None else f"{attack.name} after an exception"
+        for name, value in _photograph(victim).items():
+            old = before[name]
+            same = torch.equal(value, old) if isinstance(value, Tensor) and isinstance(old, Tensor) else value == old
+            require(same, f"{where}: {name} of the model has changed")
+        require(torch.equal(images, case.images) and not images.requires_grad, f"{where}: the images have changed")
+        require(torch.equal(torch.get_rng_state(), generator), f"{where}: the global random state has moved")
+    first.requires_grad_(True)
+    last.grad = None
+
+
+def _photograph(module: nn.Module) -> dict[str, object]:
+    """Everything about a module that an attack could disturb."""
+    state: dict[str, object] = {f"state {k}": v.clone() for k, v in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        state[f"requires_grad of {name}"] = parameter.requires_grad
+        state[f"grad of {name}"] = None if parameter.grad is None else parameter.grad.clone()
+    for name, part in module.named_modules():
+        state[f"training of {name}"] = part.training
+        state[f"hooks of {name}"] = (len(part._forward_hooks), len(part._backward_hooks))
+    return state
+
+
+def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02) -> None:
+    """Law 8: on a linear model of four classes a minimum-norm attack comes within `ratio` of the optimum.
+
+    An attack of a fixed budget, with the eps of its ball replaced, flips everything at `ratio` times the
+    optimum, row by row, and nothing at the optimum divided by 1.02; on two classes, since with more the
+    gradient of the cross-entropy is not the direction of the nearest boundary.
+    """
+    case = linear(4 if attack.keep is Keep.SMALLEST else 2)
+    best = optimum(case, attack.ball)
+    if attack.keep is Keep.SMALLEST:
+        outcome = attacked(attack, case)
+        require(outcome.success.all(), f"{attack.name} failed on {int((~outcome.success).sum())} linear rows")
+        worst = float((outcome.size / best).max())
+        require(worst <= ratio, f"{attack.name} ends at {worst:.4f} times the optimum; {ratio} is asked")
+        require(float((outcome.size / best).min()) > 0.999, f"{attack.name} is below the optimum: wrong distances")
+        return
+    for row in range(len(best)):
+        one = Case(case.module, case.images[row : row + 1], case.labels[row : row + 1])
+        for factor, expected in ((ratio, True), (1 / 1.02, False)):
+            eps = float(best[row]) * factor
+            won = bool(attacked(with_eps(attack, eps), one).success)
+            require(won == expected, f"{attack.name} at {factor:.3f} of the optimum: success is {won}")
+
+
+def with_eps(attack: Any, eps: float) -> Any:
+    """The attack with another radius; combinators pass it on."""
+    if hasattr(attack, "attack"):
+        return replace(attack, attack=with_eps(attack.attack, eps))
+    return replace(attack, ball=replace(attack.ball, eps=eps))
+
+
+def check_attack(
+    attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0, ratio: float | None = 1.02
+) -> None:
+    """Laws 1 to 8. `tolerance` is the batch law's; `ratio` None leaves the closed form out (no linear optimum)."""
+    check_batch_law(attack, case, tolerance=tolerance)
+    check_feasible(attack, case)
+    check_honest(attack, case)
+    check_budget(attack, case)
+    check_access(attack, case)
+    check_resume(attack, case)
+    check_victim(attack, case)
+    if ratio is not None:
+        check_closed_form(attack, ratio=ratio)

@@ -1,0 +1,40 @@
+"""Models and data sets that come with a package, and loaders for the hubs; torch is imported when needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .catalog import data as data
+    from .catalog import get as get
+    from .catalog import models as models
+    from .dataset import Chunk as Chunk
+    from .dataset import Data as Data
+    from .dataset import Row as Row
+    from .dataset import Skipped as Skipped
+    from .loaded import InputSpec as InputSpec
+    from .loaded import LoadedModel as LoadedModel
+    from .loaders import load_model as load_model
+    from .sources import load_data as load_data
+
+HOMES = {
+    "Chunk": "dataset",
+    "Data": "dataset",
+    "InputSpec": "loaded",
+    "LoadedModel": "loaded",
+    "Row": "dataset",
+    "Skipped": "dataset",
+    "data": "catalog",
+    "get": "catalog",
+    "models": "catalog",
+    "load_data": "sources",
+    "load_model": "loaders",
+}
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -1,0 +1,115 @@
+"""A data set as a stream of chunks: read while it is used, so memory does not grow with its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .loaded import InputSpec
+
+OWN_PREDICTION = "no labels: the model's own prediction on the clean picture stands in"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model wants of a data set (None: not known), and how many pictures to take at most."""
+
+    input: InputSpec | None
+    class_names: tuple[str, ...] | None
+    classes: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture (C, H, W) with its label; None: the data set knows no label for it."""
+
+    image: Tensor
+    label: int | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A picture that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows, all with a label or all without.
+
+    `labels` is None where the data set knows none: the caller takes the model's own prediction. `first` is
+    the position of the first row among the rows that could be read.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    names: list[str]
+    first: int
+
+
+@dataclass
+class Data:
+    """Pictures and labels.
+
+    `labelled`: every row has a label; `label_note` says in words where the labels come from. `rows` starts a
+    new pass; `candidates` counts the unreadable ones too. `skipped` is filled by each pass of `chunks`.
+    """
+
+    name: str
+    labelled: bool
+    label_note: str
+    class_names: tuple[str, ...] | None
+    candidates: int
+    rows: Callable[[], Iterable[Row | Skipped]]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.candidates
+
+    def chunks(self, batch_size: int) -> Iterator[Chunk]:
+        """Batches of at most `batch_size` rows; InputError when no row can be read, or when shapes differ."""
+        self.skipped.clear()
+        waiting: list[Row] = []
+        first, shape = 0, None
+        for row in self.rows():
+            if isinstance(row, Skipped):
+                self.skipped.append(row)
+                continue
+            shape = shape or row.image.shape
+            self._same_shape(row, shape)
+            if waiting and (len(waiting) >= batch_size or (waiting[0].label is None) != (row.label is None)):
+                yield stacked(waiting, first)
+                first, waiting = first + len(waiting), []
+            waiting.append(row)
+        if waiting:
+            yield stacked(waiting, first)
+        elif first == 0:
+            shown = "; ".join(f"{skip.name}: {skip.reason}" for skip in self.skipped[:3])
+            raise InputError(f"{self.name}: none of {self.candidates} pictures can be used ({shown})")
+
+    def _same_shape(self, row: Row, shape: torch.Size) -> None:
+        if row.image.shape != shape:
+            raise InputError(
+                f"{self.name}: {row.name} has shape {tuple(row.image.shape)} where those before it have "
+                f"{tuple(shape)}; make them one size, or let the model's factory return a "
+                "sparring.zoo.LoadedModel with input=InputSpec(channels, height, width), to have them resized"
+            )
+
+
+def stacked(rows: list[Row], first: int) -> Chunk:
+    """The rows as one chunk."""
+    labels = [row.label for row in rows if row.label is not None]
+    return Chunk(
+        images=torch.stack([row.image for row in rows]),
+        labels=torch.tensor(labels) if labels else None,
+        names=[row.name for row in rows],
+        first=first,
+    )

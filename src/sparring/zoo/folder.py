@@ -1,0 +1,94 @@
+"""`folder:DIR` and `flat:DIR`: a user's own pictures.
+
+Pictures straight in the folder have no labels; those in sub-folders have the class that the sub-folder's name
+means. `flat:` takes all of them, at any depth, without labels. Hidden files are left out, links are followed
+only to files inside the folder, and the classes come in turn, so that every beginning is balanced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import InputError
+from . import pictures
+from .dataset import OWN_PREDICTION, Data, Row, Skipped, Wanted
+from .folder_labels import label_folders
+from .loaded import InputSpec
+
+OTHER_PICTURES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".ppm"})
+Labelled = Sequence[tuple[Path, int | None]]
+
+
+def labelled_folder(root: Path, wanted: Wanted) -> Data:
+    """`folder:DIR`."""
+    straight = candidates(root, deep=False)
+    names = sub_folders(root)
+    filled = {name: files for name in names if (files := candidates(root / name, deep=True))}
+    if straight and filled:
+        raise InputError(
+            f"{root} holds pictures ({straight[0].name}) beside sub-folders of them ({next(iter(filled))}); "
+            f"move them into sub-folders called by class, or run without labels: flat:{root}"
+        )
+    if not filled:
+        return unlabelled(f"folder:{root}", root, straight, wanted)
+    labels, note = label_folders(root, names, wanted.class_names, wanted.classes)
+    turns = zip_longest(*([(file, labels[name]) for file in files] for name, files in filled.items()))
+    pairs = [pair for pair in chain.from_iterable(turns) if pair is not None][: wanted.limit]
+    return Data(f"folder:{root}", True, note, wanted.class_names, len(pairs), lambda: rows(root, pairs, wanted.input))
+
+
+def flat_folder(root: Path, wanted: Wanted) -> Data:
+    """`flat:DIR`."""
+    return unlabelled(f"flat:{root}", root, candidates(root, deep=True), wanted)
+
+
+def unlabelled(name: str, root: Path, files: list[Path], wanted: Wanted) -> Data:
+    """The files without labels; InputError when there are none."""
+    if not files:
+        kinds = ", ".join(sorted(pictures.SUFFIXES))
+        raise InputError(f"{root} holds no picture ({kinds}); name a folder of pictures, or of one folder per class")
+    pairs: Labelled = [(file, None) for file in files][: wanted.limit]
+    return Data(name, False, OWN_PREDICTION, wanted.class_names, len(pairs), lambda: rows(root, pairs, wanted.input))
+
+
+def sub_folders(root: Path) -> list[str]:
+    """Names of the visible folders in `root`, sorted; links to folders are not followed."""
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in folders if not name.startswith("."))
+
+
+def candidates(folder: Path, *, deep: bool) -> list[Path]:
+    """Files that look like pictures, sorted by name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; name one that exists")
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder, onerror=_unreadable):
+        inner[:] = sorted(name for name in inner if deep and not name.startswith("."))
+        visible = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        found.extend(file for file in visible if file.suffix.lower() in pictures.SUFFIXES | OTHER_PICTURES)
+    return found
+
+
+def rows(root: Path, files: Labelled, spec: InputSpec | None) -> Iterator[Row | Skipped]:
+    """Each file read when its turn comes."""
+    inside = root.resolve()
+    for file, label in files:
+        name = file.relative_to(root).as_posix()
+        if file.suffix.lower() in OTHER_PICTURES:
+            yield Skipped(name, f"{file.suffix} files are not read; save it as PNG")
+        elif not file.resolve().is_relative_to(inside):
+            yield Skipped(name, "a link that leaves the folder")
+        else:
+            try:
+                yield Row(pictures.read(file, spec), label, name)
+            except pictures.Unreadable as error:
+                yield Skipped(name, str(error))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename} cannot be listed ({error.strerror}); let yourself read it") from error

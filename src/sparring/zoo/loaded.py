@@ -1,0 +1,35 @@
+"""What a loader hands back: a target, and how its pictures must look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..targets import Classifier
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the model's input.
+
+    The short side is resized to `size / crop_fraction` and the center is cut out; with `squash` the whole
+    picture is resized to height x width, whatever its shape.
+    """
+
+    channels: int
+    height: int
+    width: int
+    crop_fraction: float = 1.0
+    interpolation: str = "bicubic"
+    squash: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A target with what an audit must know of it; `sha256` is of the weights file, where there is one."""
+
+    name: str
+    target: Classifier
+    input: InputSpec | None
+    class_names: tuple[str, ...] | None
+    source: str
+    sha256: str | None

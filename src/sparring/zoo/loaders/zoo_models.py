@@ -1,0 +1,62 @@
+"""`zoo:NAME`: models whose weights are in the package or come as an asset."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ...errors import ConfigError, nearest
+from ...targets import Classifier
+from .. import assets, catalog, imagenet_classes
+from ..efficientnet_lite import SIZES, EfficientNetLite, renamed
+from ..loaded import InputSpec, LoadedModel
+from ..mnist_net import MnistNet
+from ..pinned import ASSETS
+
+CROP_FRACTION = 0.875
+MEAN, STD = 127 / 255, 128 / 255
+
+
+def zoo_model(name: str, device: str) -> LoadedModel:
+    """The zoo's model of that name."""
+    if name not in catalog.MODELS:
+        known = ", ".join(catalog.MODELS)
+        raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
+    return mnist_plain(device) if name == "mnist-plain" else efficientnet_lite(name, device)
+
+
+def mnist_plain(device: str) -> LoadedModel:
+    """The digits net that `scripts/train_mnist_plain.py` trained."""
+    weights = catalog.WEIGHTS / "mnist-plain.safetensors"
+    net = MnistNet()
+    net.load_state_dict(load_file(weights))
+    target = Classifier(net.eval().to(device), classes=10, name="mnist-plain")
+    names = tuple("0123456789")
+    return LoadedModel("zoo:mnist-plain", target, InputSpec(1, 28, 28), names, str(weights), checksum(weights))
+
+
+def efficientnet_lite(name: str, device: str) -> LoadedModel:
+    """EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
+    asset = ASSETS[name]
+    weights = assets.locate(name) / asset.files[0]
+    net = EfficientNetLite(SIZES[name])
+    net.load_state_dict(renamed(torch.load(weights, map_location="cpu", weights_only=True)))
+    pixels = SIZES[name].pixels
+    target = Classifier(net.eval().to(device), mean=(MEAN,) * 3, std=(STD,) * 3, classes=1000, name=name)
+    return LoadedModel(
+        name=f"zoo:{name}",
+        target=target,
+        input=InputSpec(3, pixels, pixels, crop_fraction=CROP_FRACTION, interpolation="bicubic"),
+        class_names=imagenet_classes.class_names(),
+        source=f"{asset.package} {asset.version} from {asset.registry}",
+        sha256=checksum(weights),
+    )
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of the file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,48 @@
+"""`FILE.py:FACTORY`: a user's own Python. The file is imported and FACTORY() called: its code is run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, SparringError, nearest
+
+
+def split(spec: str) -> tuple[Path, str] | None:
+    """FILE.py and FACTORY; None when `spec` is of another kind."""
+    file, colon, factory = spec.rpartition(":")
+    if colon and file.endswith(".py"):
+        return Path(file), factory
+    if spec.endswith(".py"):
+        raise ConfigError(f"{spec}: say which function or class to call, as {spec}:NAME")
+    return None
+
+
+def call(file: Path, factory: str, failure: type[SparringError]) -> Any:
+    """What FACTORY() of the file returns; `failure` when the user's code raises."""
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist; name a Python file, as FILE.py:NAME")
+    resolved = file.resolve()
+    name = f"sparring_user_{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
+    found = importlib.util.spec_from_file_location(name, resolved)
+    if found is None or found.loader is None:
+        raise ConfigError(f"{file} cannot be imported")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    sys.path.insert(0, str(resolved.parent))
+    try:
+        found.loader.exec_module(module)
+        made = getattr(module, factory, None)
+        if not callable(made):
+            offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise ConfigError(f"{file} has no function or class {factory!r} to call.{nearest(factory, offered)}")
+        return made()
+    except SparringError:
+        raise
+    except Exception as error:
+        raise failure(f"{file}:{factory} raised {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(resolved.parent))

@@ -1,0 +1,57 @@
+"""Where the name of a data set becomes Data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import ConfigError, nearest
+from . import catalog, python_file
+from .dataset import Data, Wanted
+from .folder import flat_folder, labelled_folder
+from .loaded import InputSpec
+from .npz import npz_file
+from .user_data import user_data
+from .zoo_data import zoo_data
+
+FILES: dict[str, Callable[[Path, Wanted], Data]] = {
+    "folder": labelled_folder,
+    "flat": flat_folder,
+    "npz": npz_file,
+}
+
+
+def load_data(
+    spec: str,
+    *,
+    input: InputSpec | None,
+    class_names: tuple[str, ...] | None = None,
+    classes: int | None = None,
+    limit: int | None = None,
+) -> Data:
+    """Pictures for a model that takes `input`, as a stream.
+
+    `spec` is `zoo:NAME`, `folder:DIR` (labels from sub-folders), `flat:DIR` (no labels), `npz:FILE` or
+    `FILE.py:FACTORY`, which runs the user's file. `class_names` and `classes` are the model's, against which
+    labels are read; `limit` takes the first pictures only. Raises ConfigError, InputError and AssetError.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {limit}")
+    wanted = Wanted(input, class_names, classes, limit)
+    if user := python_file.split(spec):
+        return user_data(*user, wanted)
+    scheme, _, rest = spec.partition(":")
+    if rest and scheme == "zoo":
+        return zoo_data(rest, wanted)
+    if rest and scheme in FILES:
+        return FILES[scheme](Path(rest).expanduser(), wanted)
+    listed = "zoo:NAME, folder:DIR, flat:DIR, npz:FILE or FILE.py:FACTORY"
+    raise ConfigError(f"{spec!r} names no data: use {listed}.{_hint(spec)}")
+
+
+def _hint(spec: str) -> str:
+    if Path(spec).is_dir():
+        return f" For that folder write folder:{spec}."
+    if spec.endswith(".npz"):
+        return f" For that file write npz:{spec}."
+    return nearest(spec.partition(":")[2] or spec, catalog.DATA).replace("'", "'zoo:", 1)

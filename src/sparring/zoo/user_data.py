@@ -1,0 +1,84 @@
+"""`FILE.py:FACTORY` as data: (images, labels), images alone, or a data set with `len` and `[i]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import InputError
+from . import arrays, pictures, python_file
+from .dataset import OWN_PREDICTION, Data, Row, Wanted
+
+GIVEN = "labels: those the factory returned"
+
+
+def user_data(file: Path, factory: str, wanted: Wanted) -> Data:
+    """What FACTORY() returned, as Data."""
+    name = f"{file}:{factory}"
+    made = python_file.call(file, factory, InputError)
+    if isinstance(made, Data):
+        return made
+    if _is_array(made):
+        return _arrays(name, made, None, wanted)
+    if isinstance(made, tuple) and len(made) == 2 and _is_array(made[0]):
+        return _arrays(name, made[0], made[1], wanted)
+    if hasattr(made, "__len__") and hasattr(made, "__getitem__") and not isinstance(made, (tuple, dict, str)):
+        return _dataset(name, made, wanted)
+    cure = "return (images, labels), images, or a data set with len() and [i]"
+    loader = " (of a DataLoader, its .dataset)" if hasattr(made, "dataset") else ""
+    raise InputError(f"{name} returned {type(made).__name__}; {cure}{loader}")
+
+
+def _is_array(made: object) -> bool:
+    return isinstance(made, (torch.Tensor, np.ndarray))
+
+
+def _numpy(made: Any) -> NDArray[Any]:
+    return made.detach().cpu().numpy() if isinstance(made, torch.Tensor) else np.asarray(made)
+
+
+def _arrays(name: str, images: Any, labels: Any, wanted: Wanted) -> Data:
+    pixels = _numpy(images)
+    order = arrays.layout(name, pixels.shape, wanted.input)
+    checked = None if labels is None else arrays.labels_of(name, _numpy(labels), len(pixels), wanted.classes)
+    taken = pixels[: wanted.limit]
+
+    def rows() -> Iterator[Row]:
+        return arrays.rows(name, iter(taken), checked, order)
+
+    note = OWN_PREDICTION if checked is None else GIVEN
+    return Data(name, checked is not None, note, wanted.class_names, len(taken), rows)
+
+
+def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
+    count = min(wanted.limit or len(made), len(made))
+    if not count:
+        raise InputError(f"{name} returned an empty data set")
+    labelled = isinstance(made[0], (tuple, list))
+
+    def rows() -> Iterator[Row]:
+        return (_item(f"{name}[{place}]", made[place], place, wanted) for place in range(count))
+
+    note = GIVEN if labelled else OWN_PREDICTION
+    return Data(name, labelled, note, wanted.class_names, count, rows)
+
+
+def _item(name: str, item: Any, place: int, wanted: Wanted) -> Row:
+    picture, label = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
+    if isinstance(picture, Image.Image):
+        image = pictures.tensor(pictures.fit(pictures.plain(picture), wanted.input))
+    elif _is_array(picture):
+        pixels = _numpy(picture)
+        image = arrays.image(name, pixels, arrays.layout(name, (1, *pixels.shape), wanted.input))
+    else:
+        cure = "return a tensor (C, H, W), an array or a PIL image"
+        raise InputError(f"{name} is a {type(picture).__name__}; {cure}")
+    if label is not None:
+        label = int(arrays.labels_of(name, np.asarray([int(label)]), 1, wanted.classes)[0])
+    return Row(image, label, str(place))

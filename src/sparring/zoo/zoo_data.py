@@ -1,0 +1,109 @@
+"""`zoo:NAME` as data: photographs, labelled ImageNet pictures and digits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, InputError, nearest
+from . import arrays, assets, catalog, imagenet_classes, pictures
+from .dataset import OWN_PREDICTION, Data, Row, Wanted
+from .digits import Digits, held_out, read_csv, read_idx
+from .pinned import IMAGENET_20, PHOTOS
+
+PHOTO_LABELS = {"camera.png": 872, "coffee.png": 967}
+PHOTO_NOTE = (
+    "labels: {labelled} of {count} photographs by what they plainly show (tripod, espresso); for the others "
+    "the model's own prediction on the clean picture stands in"
+)
+DIGIT_NAMES = tuple("0123456789")
+IMAGENET = 1000
+
+
+def zoo_data(name: str, wanted: Wanted) -> Data:
+    """The zoo's data set of that name."""
+    if name not in catalog.DATA:
+        known = ", ".join(catalog.DATA)
+        raise ConfigError(f"the zoo has no data set {name!r} (it has {known}).{nearest(name, catalog.DATA)}")
+    classes = wanted.classes or (len(wanted.class_names) if wanted.class_names else None)
+    if name == "photos":
+        return photos(wanted, classes)
+    if name == "imagenet-20":
+        return imagenet_20(wanted, classes)
+    return digits(name, wanted, classes)
+
+
+def photos(wanted: Wanted, classes: int | None) -> Data:
+    """Eleven photographs; labels only where the picture plainly shows one of ImageNet's classes."""
+    known = PHOTO_LABELS if classes == IMAGENET else {}
+    files = [(file, known.get(file)) for file in PHOTOS][: wanted.limit]
+    labelled = sum(label is not None for _, label in files)
+    note = PHOTO_NOTE.format(labelled=labelled, count=len(files)) if labelled else OWN_PREDICTION
+    names = imagenet_classes.class_names() if classes == IMAGENET else None
+    return _pictures("photos", files, note, wanted, names)
+
+
+def imagenet_20(wanted: Wanted, classes: int | None) -> Data:
+    """Twenty of ImageNet's pictures; the label is in the file's name."""
+    if classes not in (None, IMAGENET):
+        cure = "use zoo:photos or folder:DIR"
+        raise InputError(f"zoo:imagenet-20 is labelled with 1,000 classes, and the model has {classes}; {cure}")
+    files = [(file, int(Path(file).stem.rsplit("_", 1)[1])) for file in IMAGENET_20][: wanted.limit]
+    return _pictures("imagenet-20", files, "labels: ImageNet's own", wanted, imagenet_classes.class_names())
+
+
+def _pictures(
+    name: str,
+    files: Sequence[tuple[str, int | None]],
+    note: str,
+    wanted: Wanted,
+    class_names: tuple[str, ...] | None,
+) -> Data:
+    folder = assets.locate(name)
+
+    def rows() -> Iterator[Row]:
+        return (Row(pictures.read(folder / file, wanted.input), label, file) for file, label in files)
+
+    labelled = all(label is not None for _, label in files)
+    return Data(f"zoo:{name}", labelled, note, wanted.class_names or class_names, len(files), rows)
+
+
+def digits(name: str, wanted: Wanted, classes: int | None) -> Data:
+    """Handwritten digits, the ten classes in turn where the source has them sorted."""
+    if classes not in (None, len(DIGIT_NAMES)):
+        raise InputError(f"zoo:{name} has ten classes, and the model has {classes}; use zoo:photos or folder:DIR")
+    pixels, labels = read(name)
+    pixels, labels = pixels[: wanted.limit], labels[: wanted.limit]
+    order = arrays.layout(f"zoo:{name}", pixels.shape, wanted.input)
+
+    def rows() -> Iterator[Row]:
+        return arrays.rows(f"zoo:{name}", iter(pixels), labels, order)
+
+    note = "labels: the digit that was written"
+    return Data(f"zoo:{name}", True, note, wanted.class_names or DIGIT_NAMES, len(labels), rows)
+
+
+def read(name: str) -> Digits:
+    """Images (N, 28, 28) uint8 and labels (N,) of one of the zoo's sets of digits."""
+    if name in ("mnist", "mnist-train"):
+        folder = assets.locate("mnist")
+        part = "t10k" if name == "mnist" else "train"
+        return read_idx(folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte")
+    pixels, labels = read_csv(assets.locate("mnist-5k") / "mnist_5k.csv.gz")
+    if name == "mnist-heldout":
+        kept = held_out(labels)
+        pixels, labels = pixels[kept], labels[kept]
+    order = in_turn(labels)
+    return pixels[order], labels[order]
+
+
+def in_turn(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions that visit the classes one after the other: every beginning is balanced."""
+    rank = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        here = labels == label
+        rank[here] = np.arange(int(here.sum()))
+    return np.lexsort((labels, rank)).astype(np.int64)

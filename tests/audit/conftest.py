@@ -1,0 +1,58 @@
+"""A small linear model in float64 and images of which some are near its boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sparring as sp
+from sparring.audit import Report
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@pytest.fixture
+def target() -> sp.Classifier:
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, 4)).double()
+    return sp.Classifier(net, classes=4, name="small")
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """(50, 1, 6, 6) on the 8-bit grid."""
+    generator = torch.Generator().manual_seed(5)
+    return (torch.rand((50, 1, 6, 6), generator=generator) * 255).round() / 255
+
+
+@pytest.fixture
+def labels(target: sp.Classifier, images: Tensor) -> Tensor:
+    """The model's own class, but for every tenth image."""
+    with torch.no_grad():
+        own = target(images).argmax(1)
+    own[::10] = (own[::10] + 1) % 4
+    return own
+
+
+@pytest.fixture
+def batches(images: Tensor, labels: Tensor) -> Batches:
+    return list(zip(images.split(8), labels.split(8), strict=True))
+
+
+Auditor = Callable[..., Report]
+
+
+@pytest.fixture
+def quick(target: sp.Classifier, batches: Batches, tmp_path: Path) -> Auditor:
+    """An audit of the small model with little effort; everything can be said otherwise."""
+
+    def run(**options: object) -> Report:
+        effort = dict(threats=[sp.Linf(0.02), sp.Linf(0.05)], batch_size=8, steps=5, restarts=2, queries=20)
+        given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options
+        return sp.audit(given.pop("target"), given.pop("data"), **given)
+
+    return run

@@ -1,0 +1,65 @@
+"""The drawing of a curve says what the data say."""
+
+from __future__ import annotations
+
+import pytest
+
+from sparring.audit.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, panel
+from sparring.audit.report_model import CurvePoint, Report, ThreatPart
+from sparring.audit.statistics import share
+
+
+def drawn_eps(x: float, widest: float) -> float:
+    return (x - LEFT) / (WIDTH - LEFT - RIGHT) * widest
+
+
+def drawn_share(y: float) -> float:
+    return 1 - (y - TOP) / (HEIGHT - TOP - BOTTOM)
+
+
+def dense(n: int) -> ThreatPart:
+    points = [CurvePoint(eps=i / 100, robust_accuracy=share(n - i, n)) for i in range(n + 1)]
+    return ThreatPart(norm="L2", epsilons=[], curve=points)
+
+
+def test_dots_band_and_line_lie_where_the_numbers_are(report: Report) -> None:
+    for threat in report.threats:
+        drawn, widest = panel(threat), threat.curve[-1].eps
+        assert [drawn_eps(dot.x, widest) for dot in drawn.dots] == pytest.approx([p.eps for p in threat.curve])
+        for dot, point in zip(drawn.dots, threat.curve, strict=True):
+            expected = point.robust_accuracy
+            found = [drawn_share(y) for y in (dot.y, dot.low, dot.high)]
+            assert found == pytest.approx([expected.share, expected.low, expected.high])
+        assert drawn.line.split() == [f"{dot.x:.2f},{dot.y:.2f}" for dot in drawn.dots]
+        assert len(drawn.band.split()) == 2 * len(drawn.dots)
+
+
+def test_ticks_carry_the_eps_as_it_was_written(report: Report) -> None:
+    assert [tick.text for tick in panel(report.threats[0]).x_ticks] == ["0", "4/255", "8/255"]
+
+
+def test_points_are_drawn_from_left_to_right_however_they_come(report: Report) -> None:
+    threat = report.threats[0]
+    shuffled = threat.model_copy(update={"curve": threat.curve[::-1]})
+    assert panel(shuffled) == panel(threat)
+
+
+def test_crowded_ticks_and_values_leave_room_for_each_other() -> None:
+    drawn = panel(dense(50))
+    assert len(drawn.dots) == 51
+    at = [tick.at for tick in drawn.x_ticks]
+    assert min(b - a for a, b in zip(at, at[1:], strict=False)) > 20
+    assert drawn.x_ticks[-1].text == "0.5"
+    assert drawn.dots[-1].value != ""
+    assert 3 < sum(dot.value != "" for dot in drawn.dots) < 20
+
+
+def test_a_curve_of_one_point_is_drawn(report: Report) -> None:
+    only = report.threats[0].model_copy(update={"curve": report.threats[0].curve[:1]})
+    assert [dot.x for dot in panel(only).dots] == [LEFT]
+
+
+def test_the_description_tells_every_point(report: Report) -> None:
+    told = panel(report.threats[1]).told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "eps 0: 90.0 %, 36 of 40 images" in told
+    assert "eps 0.5: 67.5 %, 27 of 40 images" in told

@@ -1,0 +1,151 @@
+"""The union over attacks and radii, row by row, and what happens to an example once it is rounded."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+import sparring as sp
+from sparring.access import Attack, Batch
+from sparring.audit import Watch, make_plan, parse_all
+from sparring.audit import records as room
+from sparring.audit import suite as suites
+from sparring.geometry import Ball
+
+
+@dataclass(frozen=True)
+class Nothing:
+    x: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Shift(Attack[sp.Scores, Nothing]):
+    """Every pixel up or down by eps."""
+
+    ball: Ball
+    sign: int
+    steps: int = 1
+
+    @property
+    def name(self):
+        return "Up" if self.sign > 0 else "Down"
+
+    def init(self, oracle, batch: Batch):
+        return Nothing(batch.x)
+
+    def step(self, oracle, state, t):
+        oracle.score((state.x + self.sign * self.ball.eps).clamp(0, 1))
+        return state
+
+
+class Bands(nn.Module):
+    """The class of an image of level m is whether m lies in [0.4, 0.6)."""
+
+    def forward(self, x):
+        level = x.flatten(1).mean(1)
+        within = 0.1 - (level - 0.5).abs()
+        return torch.stack((torch.zeros_like(within), 100 * within), dim=1)
+
+
+LEVELS = [0.42, 0.58, 0.5, 0.45, 0.1]  # falls down; falls up; stands; falls down at the larger radius; wrong
+
+
+@pytest.fixture
+def shifted(monkeypatch, tmp_path):
+    def run(threats, levels=LEVELS, **options):
+        def shifts(access, ball, plan):
+            return [Shift(ball, 1), Shift(ball, -1)]
+
+        for place in ("cascade", "door", "summary"):
+            monkeypatch.setattr(f"sparring.audit.{place}.suite", shifts)
+        x = torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+        data = [(x, torch.ones(len(x), dtype=torch.long))]
+        return sp.audit(sp.Classifier(Bands()), data, threats=threats, out=tmp_path / "run", **options)
+
+    return run
+
+
+def test_a_sample_stands_only_where_every_attack_failed(shifted, tmp_path):
+    small, large = shifted([sp.Linf(0.03), sp.Linf(0.06)]).threats[0].epsilons
+    assert [(part.attack, part.asked, part.fell, part.fallen_so_far) for part in small.attacks] == [
+        ("Up", 4, 1, 2),
+        ("Down", 3, 1, 3),
+    ]
+    assert (small.wrong_before, small.robust_accuracy.count, small.robust_accuracy.total) == (1, 2, 5)
+    assert [(part.asked, part.fell) for part in large.attacks] == [(2, 0), (2, 1)]
+    assert (large.fallen_at_smaller_eps, large.robust_accuracy.count) == (2, 1)
+    records = room.Records.open(tmp_path / "run")
+    fell = {row["sample"]: row["attack"] for row in records.select("SELECT * FROM result WHERE success")}
+    assert fell == {0: "Down", 1: "Up", 3: "Down"}
+    records.close()
+
+
+def test_the_curve_begins_at_the_clean_accuracy_and_never_rises(shifted):
+    curve = shifted([sp.Linf(0.03), sp.Linf(0.06), sp.Linf(0.2)]).threats[0].curve
+    assert [point.eps for point in curve] == [0.0, 0.03, 0.06, 0.2]
+    assert [point.robust_accuracy.count for point in curve] == [4, 2, 1, 0]
+
+
+def test_norms_do_not_share_what_fell(shifted):
+    linf, l2 = shifted([sp.Linf(0.03), sp.L2(0.0001)]).threats
+    assert linf.epsilons[0].robust_accuracy.count == 2
+    assert l2.epsilons[0].attacks[0].asked == 4
+
+
+def test_an_example_between_two_levels_dies_when_rounded(shifted, tmp_path):
+    edge = 153 / 255 - 0.1 / 255  # just below the band's edge, nearer to the level above it
+    report = shifted([sp.Linf(0.2 / 255), sp.Linf(2 / 255)], levels=[152 / 255, 0.599999, edge])
+    small, large = report.threats[0].epsilons
+    fell = small.attacks[0]
+    assert (fell.fell, fell.survives_uint8) == (2, 2)  # those round up, over the edge
+    assert large.attacks[0].asked == 1
+    assert large.attacks[0].survives_uint8 == 1
+
+
+def test_rounding_back_to_the_original_is_no_survival(shifted):
+    from_inside = 102 / 255 + 1e-6  # the band begins at level 102; half a level down rounds back to it
+    report = shifted([sp.Linf(0.3 / 255), sp.Linf(0.9 / 255)], levels=[from_inside])
+    small = report.threats[0].epsilons[0]
+    assert (small.attacks[1].fell, small.attacks[1].survives_uint8) == (1, 0)
+    assert (small.robust_accuracy.count, small.robust_accuracy_uint8.count) == (0, 1)
+    assert small.robust_accuracy_uint8.total == 1
+
+
+def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(target, images, labels, monkeypatch):
+    """A model that answers otherwise the second time: its rows stand, and the report says so."""
+    from sparring.audit import cascade
+
+    monkeypatch.setattr(cascade, "fooled", lambda seen, labels: torch.zeros(len(labels), dtype=torch.bool))
+    clean = cascade.Clean(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), torch.ones(50, dtype=torch.bool))
+    plan = make_plan(
+        model="m", data="d", threats=tuple(parse_all(["linf:0.2"])), steps=2, restarts=1, queries=2
+    )
+    attempts = list(cascade.cascade(target, clean, plan, Watch()))
+    assert [int(attempt.fell.sum()) for attempt in attempts] == [0, 0, 0]
+    reasons = {sp.Reason(code).name for attempt in attempts for code in attempt.reason.tolist()}
+    assert "UNCONFIRMED" in reasons
+    assert "FOUND" not in reasons
+
+
+@pytest.mark.parametrize(
+    ("access", "names"),
+    [
+        (sp.Jacobians, ["FGSM", "PGD x 3", "Square"]),
+        (sp.Gradients, ["FGSM", "PGD x 3", "Square"]),
+        (sp.Scores, ["Square"]),
+        (sp.Decisions, ["HopSkipJump"]),
+    ],
+)
+def test_the_suite_asks_for_no_more_than_is_granted(access, names):
+    plan = make_plan(model="m", data="d", threats=tuple(parse_all(["linf:0.1"])), restarts=3)
+    attacks = suites.suite(access, sp.Linf(0.1), plan)
+    assert [attack.name for attack in attacks] == names
+    assert all(issubclass(access, attack.access) for attack in attacks)
+
+
+def test_a_norm_that_no_attack_serves_is_told():
+    plan = make_plan(model="m", data="d", threats=tuple(parse_all(["l1:2"])))
+    assert [attack.name for attack in suites.suite(sp.Gradients, sp.L1(2), plan)] == ["FGSM", "PGD x 5"]
+    with pytest.raises(sp.errors.ThreatError, match=r"no attack of the audit works on L1\(2\) with Scores"):
+        suites.suite(sp.Scores, sp.L1(2), plan)

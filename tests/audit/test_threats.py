@@ -1,0 +1,53 @@
+import pytest
+
+import sparring as sp
+from sparring.audit.threats import of_balls, parse, parse_all
+from sparring.errors import ThreatError
+
+
+def test_fractions_are_exact_and_keep_their_words():
+    threat = parse("linf:8/255,2/255, 4/255")
+    assert [radius.eps for radius in threat.radii] == [2 / 255, 4 / 255, 8 / 255]
+    assert [radius.text for radius in threat.radii] == ["2/255", "4/255", "8/255"]
+    assert [ball.eps for ball in parse("L2:0.5").balls()] == [0.5]
+
+
+def test_one_norm_in_several_options_is_one_threat():
+    linf, l2 = parse_all(["linf:2/255", "l2:1", "linf:1/255,2/255"])
+    assert (linf.norm, [radius.text for radius in linf.radii]) == ("Linf", ["1/255", "2/255"])
+    assert l2.norm == "L2"
+
+
+def test_balls_are_threats():
+    (threat,) = of_balls([sp.Linf(8 / 255), sp.Linf(0.1)])
+    assert [radius.text for radius in threat.radii] == ["8/255", "0.1"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("linf:8", "for 8 of 255 levels write linf:8/255"),
+        ("linf:-1/255", "epsilon -1/255 is not above 0"),
+        ("linf:0", "epsilon 0 is not above 0"),
+        ("linf:nan", "'nan' is no number or fraction"),
+        ("linf:inf", "'inf' is no number"),
+        ("linf:1e99/1e-99", "is not above 0 and finite|larger than the whole range"),
+        ("linf:1/0", "divides by zero"),
+        ("linf:1/2/3", "'1/2/3' is no number or fraction"),
+        ("linf:__import__('os')", "is no number or fraction"),
+        ("linf:9999999999999999999999999", "is no number or fraction"),
+        ("linf", "has no epsilon; write NORM:EPS"),
+        ("linf:", "has no epsilon"),
+        ("linff:4/255", "'linff' is no norm .* Did you mean 'linf'"),
+        ("l0:1.5", "counts components"),
+    ],
+)
+def test_what_is_no_threat_is_told(spec, said):
+    with pytest.raises(ThreatError, match=said):
+        parse(spec)
+
+
+@pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(0.0), 0.5])
+def test_balls_that_are_no_threat_are_told(ball):
+    with pytest.raises(ThreatError):
+        of_balls([ball])

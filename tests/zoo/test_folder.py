@@ -1,0 +1,196 @@
+"""A user's own folder: labels by one rule, mixed pictures, what is skipped and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparring.errors import InputError
+from sparring.zoo import Chunk, Data, InputSpec, Skipped, imagenet_classes, load_data
+
+SPEC = InputSpec(3, 16, 16)
+Picture = Callable[..., Path]
+
+
+def all_rows(data: Data, batch_size: int = 2) -> dict[str, int | None]:
+    chunks = list(data.chunks(batch_size))
+    assert [chunk.first for chunk in chunks] == [sum(len(c.names) for c in chunks[:k]) for k in range(len(chunks))]
+    return {
+        name: None if chunk.labels is None else int(chunk.labels[place])
+        for chunk in chunks
+        for place, name in enumerate(chunk.names)
+    }
+
+
+def load(root: Path, **known: object) -> Data:
+    return load_data(f"folder:{root}", input=SPEC, **known)  # type: ignore[arg-type]
+
+
+def test_a_flat_folder_of_mixed_pictures_has_no_labels(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "b.jpg", (300, 20))
+    picture(tmp_path / "a.PNG", (16, 16))
+    picture(tmp_path / "c.webp", (33, 200))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    data = load(tmp_path, classes=1000)
+    assert (data.labelled, len(data)) == (False, 3)
+    assert "the model's own prediction" in data.label_note
+    assert all_rows(data) == {"a.PNG": None, "b.jpg": None, "c.webp": None}
+    assert data.skipped == []
+
+
+def test_chunks_hold_images_in_the_unit_range(tmp_path: Path, picture: Picture) -> None:
+    for place in range(5):
+        picture(tmp_path / f"{place}.png", color=(0, 255, place))
+    chunks: list[Chunk] = list(load(tmp_path).chunks(2))
+    assert [tuple(chunk.images.shape) for chunk in chunks] == [(2, 3, 16, 16), (2, 3, 16, 16), (1, 3, 16, 16)]
+    assert all(float(chunk.images.min()) >= 0 and float(chunk.images.max()) == 1 for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("folders", "known", "rule"),
+    [
+        ({"7": 7, "012": 12}, {"classes": 1000}, "class numbers"),
+        ({"7": 7, "2000": 2000}, {}, "class numbers"),
+        ({"n02123045": 281, "n07920052": 967}, {"classes": 1000}, "WordNet ids"),
+        ({"tabby": 281, "Egyptian_cat": 285, "espresso": 967}, {"classes": 1000}, "class names"),
+        ({"crane bird": 134, "hoisting-crane": 517}, {"classes": 1000}, "class names"),
+        ({"tench, Tinca tinca": 0, "Carassius auratus": 1}, {"classes": 1000}, "class names"),
+        ({"Dog": 1, "cat": 0}, {"class_names": ("cat", "dog", "cow")}, "class names"),
+        ({"1": 1, "0": 0}, {"class_names": ("1", "0")}, "class numbers"),
+        ({"good": 1, "bad": 0}, {"classes": 2}, "the sorted order of the 2 sub-folders"),
+        ({"good": 1, "bad": 0}, {"class_names": ("x", "y")}, "the sorted order of the 2 sub-folders"),
+    ],
+)
+def test_one_rule_labels_all_sub_folders(
+    tmp_path: Path, picture: Picture, folders: dict[str, int], known: dict[str, object], rule: str
+) -> None:
+    for name in folders:
+        picture(tmp_path / name / "deep" / "x.png")
+        picture(tmp_path / name / "y.png")
+    data = load(tmp_path, **known)
+    assert data.labelled
+    assert rule in data.label_note
+    rows = all_rows(data)
+    assert rows == {f"{name}/{file}": label for name, label in folders.items() for file in ("deep/x.png", "y.png")}
+
+
+@pytest.mark.parametrize(
+    ("folders", "known", "stranger"),
+    [
+        (["7", "1000"], {"classes": 1000}, "1000"),
+        (["tabby", "tabbby"], {"classes": 1000}, "tabbby"),
+        (["7", "tabby"], {"classes": 1000}, "tabby"),
+        (["n02123045", "n99999999"], {"classes": 1000}, "n99999999"),
+        (["crane", "tabby"], {"classes": 1000}, "crane"),
+        (["n02123045", "cat"], {"classes": 10}, "cat|n02123045"),
+        (["cat", "dog"], {}, "cat"),
+    ],
+)
+def test_folders_that_fit_no_rule_are_refused(
+    tmp_path: Path, picture: Picture, folders: list[str], known: dict[str, object], stranger: str
+) -> None:
+    for name in folders:
+        picture(tmp_path / name / "x.png")
+    with pytest.raises(InputError, match=rf"the sub-folder '({stranger})' is no class of .*without labels: flat:"):
+        load(tmp_path, **known)
+
+
+def test_flat_runs_a_tree_without_labels(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "whatever" / "x.png")
+    picture(tmp_path / "y.png")
+    data = load_data(f"flat:{tmp_path}", input=SPEC, classes=10)
+    assert not data.labelled
+    assert all_rows(data) == {"y.png": None, "whatever/x.png": None}
+
+
+def test_every_beginning_is_balanced(tmp_path: Path, picture: Picture) -> None:
+    for label, count in (("0", 4), ("1", 2), ("2", 1)):
+        for place in range(count):
+            picture(tmp_path / label / f"{place}.png")
+    order = [int(name[0]) for name in all_rows(load(tmp_path, classes=3))]
+    assert order == [0, 1, 2, 0, 1, 0, 0]
+    limited = load(tmp_path, classes=3, limit=3)
+    assert (len(limited), sorted(all_rows(limited).values())) == (3, [0, 1, 2])  # type: ignore[type-var]
+
+
+def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "good.png")
+    whole = picture(tmp_path / "half.jpg", (200, 200)).read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / ".hidden.png").write_text("never looked at")
+    (tmp_path / "scan.tiff").write_bytes(b"II*\0")
+    data = load(tmp_path)
+    for _ in range(2):  # each pass counts anew
+        assert all_rows(data) == {"good.png": None}
+        assert [skip.name for skip in data.skipped] == ["empty.png", "half.jpg", "scan.tiff"]
+    assert len(data) == 4
+    reasons = {skip.name: skip.reason for skip in data.skipped}
+    assert "truncated" in reasons["half.jpg"]
+    assert reasons["empty.png"] == "not a JPEG, PNG, WebP or BMP picture"
+    assert reasons["scan.tiff"] == ".tiff files are not read; save it as PNG"
+
+
+def test_links_are_followed_only_inside_the_folder(tmp_path: Path, picture: Picture) -> None:
+    outside = picture(tmp_path / "outside" / "secret.png")
+    root = tmp_path / "root"
+    inside = picture(root / "own.png")
+    (root / "alias.png").symlink_to(inside)
+    (root / "leaving.png").symlink_to(outside)
+    (root / "linked").symlink_to(outside.parent)
+    data = load(root)
+    assert all_rows(data) == {"alias.png": None, "own.png": None}
+    assert data.skipped == [Skipped("leaving.png", "a link that leaves the folder")]
+
+
+def test_a_folder_without_one_good_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(InputError, match=r"none of 1 pictures can be used \(a\.png: not a JPEG"):
+        list(load(tmp_path).chunks(4))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{tmp_path} holds no picture \(\.bmp, .*; name a folder of pictures"):
+        load(tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is no folder; name one that exists"):
+        load(tmp_path / "nowhere")
+
+
+def test_pictures_beside_sub_folders_of_pictures_are_refused(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "stray.png")
+    picture(tmp_path / "1" / "x.png")
+    with pytest.raises(InputError, match=r"holds pictures \(stray\.png\) beside sub-folders of them \(1\)"):
+        load(tmp_path, classes=10)
+
+
+def test_without_an_input_spec_pictures_must_be_of_one_size(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "a.png", (16, 16))
+    picture(tmp_path / "b.png", (16, 16))
+    data = load_data(f"folder:{tmp_path}", input=None)
+    assert next(data.chunks(8)).images.shape == (2, 3, 16, 16)
+    picture(tmp_path / "c.png", (17, 16))
+    with pytest.raises(InputError, match=r"c\.png has shape \(3, 16, 17\) .*LoadedModel with input=InputSpec"):
+        list(load_data(f"folder:{tmp_path}", input=None).chunks(8))
+
+
+def test_pictures_are_read_one_chunk_at_a_time(tmp_path: Path, ramp: np.ndarray) -> None:
+    for place in range(6):
+        Image.fromarray(ramp).save(tmp_path / f"{place}.png")
+    chunks = load(tmp_path).chunks(2)
+    next(chunks)
+    for place in range(3, 6):
+        (tmp_path / f"{place}.png").unlink()
+    assert [chunk.names for chunk in chunks] == [["2.png"]]
+
+
+def test_imagenet_names_are_unique() -> None:
+    names = imagenet_classes.class_names()
+    assert len(set(names)) == len(set(imagenet_classes.wordnet_ids())) == 1000
+    assert (names[0], names[281], names[967], names[639]) == ("tench", "tabby", "espresso", "tank suit")
