@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from sparring.audit.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, panel
@@ -48,7 +50,7 @@ def test_crowded_ticks_and_values_leave_room_for_each_other() -> None:
     drawn = panel(dense(50))
     assert len(drawn.dots) == 51
     at = [tick.at for tick in drawn.x_ticks]
-    assert min(b - a for a, b in zip(at, at[1:], strict=False)) > 20
+    assert min(b - a for a, b in pairwise(at)) > 20
     assert drawn.x_ticks[-1].text == "0.5"
     assert drawn.dots[-1].value != ""
     assert 3 < sum(dot.value != "" for dot in drawn.dots) < 20

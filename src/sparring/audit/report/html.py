@@ -44,23 +44,27 @@ def render(report: Report, assets: Path) -> str:
     """The page's text. Style and script are named to the browser by their hashes: nothing else may run."""
     style, script = _part("report.css"), _part("report.js")
     tried = sum(len(threat.epsilons) for threat in report.threats)
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        style_hash=_source_hash(style),
-        script_hash=_source_hash(script),
-        worst=report.worst() if tried else None,
-        tried=tried,
-        cautions=_by_weight(report.warnings),
-        attacks=_attacks(report),
-        shown_attacks=list(dict.fromkeys(part.attack for part in report.gallery)),
-        shown_threats=_shown_threats(report),
-        panels=[panel(threat) for threat in report.threats],
-        frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
-        picture=partial(embedded, assets),
-        small=SMALL,
-        measure="Robust agreement" if report.data.labels == "model" else "Robust accuracy",
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            style_hash=_source_hash(style),
+            script_hash=_source_hash(script),
+            worst=report.worst() if tried else None,
+            tried=tried,
+            cautions=_by_weight(report.warnings),
+            attacks=_attacks(report),
+            shown_attacks=list(dict.fromkeys(part.attack for part in report.gallery)),
+            shown_threats=_shown_threats(report),
+            panels=[panel(threat) for threat in report.threats],
+            frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
+            picture=partial(embedded, assets),
+            small=SMALL,
+            measure="Robust agreement" if report.data.labels == "model" else "Robust accuracy",
+        )
     )
 
 
