@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from sparring.zoo.assets import cache
 
 VERSION = "4.14.1"
 MEMBER = "package/axe.min.js"
@@ -16,8 +17,8 @@ SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 
 
 def main() -> int:
-    cache = Path(os.environ.get("SPARRING_CACHE") or Path.home() / ".cache" / "sparring") / "axe-core"
-    file = cache / "axe.min.js"
+    folder_of_axe = cache() / "axe-core"
+    file = folder_of_axe / "axe.min.js"
     if file.exists():
         return 0
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +30,7 @@ def main() -> int:
             script = source.read()
     if hashlib.sha256(script).hexdigest() != SHA256:
         raise SystemExit(f"axe-core {VERSION} is not the file that was pinned; nothing was written")
-    cache.mkdir(parents=True, exist_ok=True)
+    folder_of_axe.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     partial.write_bytes(script)
     partial.replace(file)

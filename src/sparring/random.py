@@ -31,6 +31,16 @@ def _mix(h: Tensor) -> Tensor:
     return h
 
 
+def _word(n: int) -> int:
+    """n as a signed 64-bit integer, wrapped around."""
+    return (n + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _levels(dtype: torch.dtype) -> int:
+    """Random bits that fit the mantissa, so that no draw is rounded up to 1."""
+    return 1 - round(math.log2(torch.finfo(dtype).eps))
+
+
 @dataclass(frozen=True)
 class Key:
     """The key of a batch's draws: `ids` (B,) int64 positions in the data set, and the run's seed."""
@@ -40,11 +50,12 @@ class Key:
 
     def reseeded(self, round: int) -> Key:
         """An independent key for the same examples: restarts, repeated draws."""
-        return replace(self, seed=self.seed * 1_000_003 + round + 1)
+        state = torch.tensor([_word(self.seed * GOLDEN)])
+        return replace(self, seed=int(_mix(_mix(state).add_(round + 1))))
 
     def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0) -> Tensor:
         """(B, *shape) int64 words, all 64 bits random. `step` may be a (B,) tensor."""
-        start = self.ids * GOLDEN + (self.seed * 0x5851F42D + crc32(lane.encode()))
+        start = self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(lane.encode()))
         start = _mix(_mix(start).add_(step))
         counter = torch.arange(1, math.prod(shape) + 1, device=self.ids.device) * GOLDEN
         words = start[:, None] + counter
@@ -57,9 +68,10 @@ class Key:
         self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """(B, *shape) uniform in [0, 1)."""
-        mantissa = 24 if dtype != torch.float64 else 53
+        mantissa = _levels(dtype)
         words = (self.bits(lane, shape, step) >> (64 - mantissa)).bitwise_and_((1 << mantissa) - 1)
-        return words.to(dtype).mul_(2.0**-mantissa)
+        wide = torch.promote_types(dtype, torch.float32)
+        return words.to(wide).mul_(2.0**-mantissa).to(dtype)
 
     def integers(self, lane: str, shape: Sequence[int], high: int | Tensor, step: int | Tensor = 0) -> Tensor:
         """(B, *shape) int64 in [0, high)."""
@@ -80,10 +92,10 @@ class Key:
         self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """(B, *shape) standard normal, by Box and Muller (1958): two values from each word."""
-        count = math.prod(shape)
+        count, wide = math.prod(shape), torch.promote_types(dtype, torch.float32)
         words = self.bits(lane, ((count + 1) // 2,), step)
-        radius = (words >> 32).bitwise_and_(0xFFFFFFFF).to(dtype).add_(0.5).mul_(2.0**-32)
+        radius = (words >> 32).bitwise_and_(0xFFFFFFFF).to(wide).add_(0.5).mul_(2.0**-32)
         radius = radius.clamp_(max=1 - 2.0**-24).log_().mul_(-2).sqrt_()
-        angle = words.bitwise_and_(0xFFFFFFFF).to(dtype).mul_(2 * math.pi * 2.0**-32)
+        angle = words.bitwise_and_(0xFFFFFFFF).to(wide).mul_(2 * math.pi * 2.0**-32)
         pairs = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-        return pairs.flatten(1)[:, :count].view(len(self.ids), *shape)
+        return pairs.flatten(1)[:, :count].reshape(len(self.ids), *shape).to(dtype)

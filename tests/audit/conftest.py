@@ -51,7 +51,8 @@ def quick(target: sp.Classifier, batches: Batches, tmp_path: Path) -> Auditor:
     """An audit of the small model with little effort; everything can be said otherwise."""
 
     def run(**options: object) -> Report:
-        effort = dict(threats=[sp.Linf(0.02), sp.Linf(0.05)], batch_size=8, steps=5, restarts=2, queries=20)
+        threats = [sp.Linf(0.02), sp.Linf(0.05)]
+        effort = {"threats": threats, "batch_size": 8, "steps": 5, "restarts": 2, "queries": 20}
         given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options
         return sp.audit(given.pop("target"), given.pop("data"), **given)
 

@@ -111,7 +111,7 @@ def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(t
     monkeypatch.setattr(cascade, "fooled", lambda seen, labels: torch.zeros(len(labels), dtype=torch.bool))
     clean = cascade.Clean(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), torch.ones(50, dtype=torch.bool))
     plan = make_plan(
-        model="m", data="d", threats=tuple(parse_all(["linf:0.2"])), steps=2, restarts=1, queries=2
+        model="m", data="d", batch_size=16, threats=tuple(parse_all(["linf:0.2"])), steps=2, restarts=1, queries=2
     )
     attempts = list(cascade.cascade(target, clean, plan, Watch()))
     assert [int(attempt.fell.sum()) for attempt in attempts] == [0, 0, 0]
@@ -130,14 +130,14 @@ def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(t
     ],
 )
 def test_the_suite_asks_for_no_more_than_is_granted(access, names):
-    plan = make_plan(model="m", data="d", threats=tuple(parse_all(["linf:0.1"])), restarts=3)
+    plan = make_plan(model="m", data="d", batch_size=16, threats=tuple(parse_all(["linf:0.1"])), restarts=3)
     attacks = suites.suite(access, sp.Linf(0.1), plan)
     assert [attack.name for attack in attacks] == names
     assert all(issubclass(access, attack.access) for attack in attacks)
 
 
 def test_a_norm_that_no_attack_serves_is_told():
-    plan = make_plan(model="m", data="d", threats=tuple(parse_all(["l1:2"])))
+    plan = make_plan(model="m", data="d", batch_size=16, threats=tuple(parse_all(["l1:2"])))
     assert [attack.name for attack in suites.suite(sp.Gradients, sp.L1(2), plan)] == ["FGSM", "PGD x 5"]
     with pytest.raises(sp.errors.ThreatError, match=r"no attack of the audit works on L1\(2\) with Scores"):
         suites.suite(sp.Scores, sp.L1(2), plan)

@@ -181,7 +181,7 @@ def test_another_plan_is_not_resumed(change, said, quick):
 def test_other_weights_and_other_data_are_not_resumed(quick, target, batches):
     with pytest.raises(KeyboardInterrupt):
         quick(watch=Interrupted())
-    with pytest.raises(RunError, match="gives other images at 0 than when .* was begun; turn shuffling off"):
+    with pytest.raises(RunError, match=r"gives other images at 0 than when .* was begun; turn shuffling off"):
         quick(data=batches[::-1], resume=True)
     with torch.no_grad():
         target.model[1].bias += 1
@@ -202,7 +202,8 @@ def test_every_recorded_example_fools_the_model_and_lies_in_the_ball(quick, targ
         size = float(ball.norm(example[None] - original[None]))
         assert size == pytest.approx(row[row["norm"].lower()], rel=1e-5)
         assert size <= row["eps"] + 1e-6
-        assert 0 <= float(example.min()) and float(example.max()) <= 1
+        assert float(example.min()) >= 0
+        assert float(example.max()) <= 1
     connection.close()
 
 

@@ -26,6 +26,10 @@ class Asked:
     rows: Tensor | None  # (Q,) rows they belong to; None: one image per row, in order
     rank: Tensor | None  # (Q,) how many images of the same row come before; None: no row comes twice
 
+    @property
+    def empty(self) -> bool:
+        return self.chosen is not None and len(self.chosen) == 0
+
     def of(self, values: Tensor) -> Tensor:
         return values if self.chosen is None else values[self.chosen]
 
@@ -89,6 +93,9 @@ class Desk:
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
+            if asked.empty:  # many models cannot take a batch of no images
+                none = _unanswered(asked.count, images)
+                return Gradient(none, none.loss, torch.zeros_like(variable), images.detach())
             answered = goal(self.target(asked.of(images)))
             verdict = asked.spread(answered, 0.0)
             value = verdict.loss if objective is None else objective(verdict, images)
@@ -100,13 +107,16 @@ class Desk:
 
     def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
         asked = self._admit(len(x), rows, backwards=k)
+        if asked.empty:
+            none = _unanswered(asked.count, x)
+            return Jacobian(none, none.margin[:, None], torch.zeros_like(x, requires_grad=False)[:, None])
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
             outputs = self.target(images)
             verdict, margins = goal(outputs), goal.rivals(outputs, k)
         count = margins.shape[1]
-        slopes = [_gradient(margins[:, j].sum(), images, keep=j + 1 < count) for j in range(count)]
+        slopes = [_gradient(margins[:, j].sum(), images, again=j + 1 < count) for j in range(count)]
         verdict = Verdict(verdict.margin.detach(), verdict.loss.detach())
         self._write(asked, images.detach(), verdict, count)
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
@@ -146,21 +156,28 @@ class Desk:
         """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
         peak = grad.flatten(1).abs().amax(1)
         positions, finite = self._positions(rows), peak.isfinite()
-        self.ledger.sloped[positions] |= peak > 0
+        self.ledger.note(self.ledger.sloped, positions, rows is not None, peak > 0)
         if grad.is_cuda or not bool(finite.all()):
-            self.ledger.non_finite[positions] |= ~finite
+            self.ledger.note(self.ledger.non_finite, positions, rows is not None, ~finite)
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
         return grad
 
 
-def _gradient(value: Tensor, variable: Tensor, keep: bool = False) -> Tensor:
-    if not value.requires_grad:
+def _gradient(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
+    grad = None
+    if value.requires_grad:
+        (grad,) = torch.autograd.grad(value, variable, retain_graph=again, allow_unused=True)
+    if grad is None:
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "
             "use a score or decision attack (Square, HopSkipJump)"
         )
-    (grad,) = torch.autograd.grad(value, variable, retain_graph=keep)
     return grad.detach()
+
+
+def _unanswered(count: int, like: Tensor) -> Verdict:
+    blank = like.new_full((count,), -torch.inf).detach()
+    return Verdict(blank, blank)
 
 
 def _joined(parts: list[Verdict], x: Tensor) -> Verdict:

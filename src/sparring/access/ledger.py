@@ -48,7 +48,7 @@ class Ledger:
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
-        self.already, self.no_start = self.won.clone(), self.won.clone()
+        self.already, self.no_start, self.finished = self.won.clone(), self.won.clone(), self.won.clone()
         self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
         self.forwards = torch.zeros(n, dtype=torch.long, device=device)
         self.backwards, self.checks = self.forwards.clone(), self.forwards.clone()
@@ -73,7 +73,7 @@ class Ledger:
 
     def closed(self) -> Tensor:
         """(N,) bool: rows that need no more answers."""
-        done = self.already | self.no_start | self.spent()
+        done = self.already | self.no_start | self.finished | self.spent()
         return done | self.won if self.keep is Keep.FIRST else done
 
     def record(self, rows: Tensor, rank: Tensor | None, x: Tensor, verdict: Verdict, backwards: int) -> None:
@@ -86,12 +86,13 @@ class Ledger:
         if backwards:
             self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
         if x.is_cuda or not bool(verdict.margin.isfinite().all()):
-            self._note(self.non_finite, rows, rank, ~verdict.margin.isfinite())
+            self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
         won = verdict.margin > 0
         if self.keep is Keep.WORST:
             candidate = ~verdict.loss.isnan()
         else:
             candidate = won & ~self.won[rows] if self.keep is Keep.FIRST else won
+        candidate = candidate & ~self.finished[rows]
         if not x.is_cuda or rank is not None:  # on a GPU looking would cost a synchronisation
             chosen = candidate.nonzero().squeeze(1)
             if len(chosen) == 0:
@@ -103,12 +104,12 @@ class Ledger:
         self._keep(rows, rank is not None, x, verdict, count, won, candidate)
 
     @staticmethod
-    def _note(flags: Tensor, rows: Tensor, rank: Tensor | None, true: Tensor) -> None:
+    def note(flags: Tensor, rows: Tensor, repeated: bool, true: Tensor) -> None:
         """flags[rows] |= true, also where a row comes several times."""
-        if rank is None:
-            flags[rows] |= true
-        else:
+        if repeated:
             flags[rows[true]] = True
+        else:
+            flags[rows] |= true
 
     def _keep(
         self,
@@ -125,10 +126,12 @@ class Ledger:
         inside = size <= self.ball.eps + TOLERANCE * max(1.0, self.ball.eps if self.ball.eps < 1e9 else 1.0)
         flat = x.flatten(1)
         inside &= (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-        value = self._value(size, verdict, won)
-        better = candidate & inside & (value > self.value[rows])
+        value = self._value(size, verdict)
+        ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
+        better = candidate & inside & ahead
         if repeated:
-            better = _one_per_row(rows, better, value, len(self.x))
+            count = _earliest(rows, better & won, count, len(self.x))
+            better = _one_per_row(rows, better, won, value, len(self.x))
         if not x.is_cuda or repeated:
             chosen = better.nonzero().squeeze(1)
             rows, x, value, count, won = rows[chosen], x[chosen], value[chosen], count[chosen], won[chosen]
@@ -139,17 +142,23 @@ class Ledger:
         self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
         self.won[rows] = self.won[rows] | fell
 
-    def _value(self, size: Tensor, verdict: Verdict, won: Tensor) -> Tensor:
+    def _value(self, size: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.FIRST:
             return torch.zeros_like(size)
-        if self.keep is Keep.SMALLEST:
-            return -size
-        squashed = torch.atan(verdict.loss.to(size.dtype))  # ordered as the loss is, within (-pi/2, pi/2)
-        return squashed + 4 * won
+        return -size if self.keep is Keep.SMALLEST else verdict.loss.to(size.dtype)
 
 
-def _one_per_row(rows: Tensor, better: Tensor, value: Tensor, n: int) -> Tensor:
-    """Of several candidates of a row only the best, the earliest among equals."""
+def _earliest(rows: Tensor, true: Tensor, count: Tensor, n: int) -> Tensor:
+    """(Q,) the least count of the row among the images where `true`."""
+    least = torch.full((n,), torch.iinfo(count.dtype).max, device=rows.device)
+    return least.scatter_reduce(0, rows[true], count[true], "amin")[rows]
+
+
+def _one_per_row(rows: Tensor, better: Tensor, won: Tensor, value: Tensor, n: int) -> Tensor:
+    """Of several candidates of a row only the best, winners before others, the earliest among equals."""
+    falls = torch.zeros(n, dtype=torch.bool, device=rows.device)
+    falls[rows[better & won]] = True
+    better = better & (won | ~falls[rows])
     score = torch.where(better, value, -torch.inf)
     top = torch.full((n,), -torch.inf, dtype=value.dtype, device=value.device)
     top = top.scatter_reduce(0, rows, score, "amax")

@@ -13,7 +13,7 @@ from ..errors import RunError
 from ..geometry import Ball
 from ..targets import Granting, Target
 from ..zoo import LoadedModel
-from .batches import Source, limited, source_of
+from .batches import Source, fitting, limited, source_of
 from .cascade import Attempt, Clean, cascade
 from .door import Door
 from .plan import ACCESS, Plan, make_plan
@@ -36,7 +36,7 @@ def audit(
     access: str | None = None,
     seed: int = 0,
     limit: int | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     steps: int = 40,
     restarts: int = 5,
     queries: int = 1000,
@@ -55,6 +55,7 @@ def audit(
         access: "scores" or "decisions" audits a black box; None: what the target grants.
         steps, restarts: of PGD. queries: of Square, or of HopSkipJump where there are decisions only.
         labels: "model" takes the model's own clean predictions as labels throughout.
+        batch_size: images per pass and per recorded chunk; None: by the size of the images.
         watch: told what happens.
 
     Raises:
@@ -70,7 +71,7 @@ def audit(
         access=access,
         seed=seed,
         limit=limit,
-        batch_size=batch_size,
+        batch_size=fitting(source) if batch_size is None else batch_size,
         steps=steps,
         restarts=restarts,
         queries=queries,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..zoo import Chunk, Data, Skipped
 
+LARGEST, VALUES = 128, 2_000_000  # images per batch at most, and numbers per batch that a small machine can take
 GIVEN = "labels: those of the batches"
 NONE = "no labels: the model's own prediction on the clean picture stands in"
 
@@ -95,6 +96,13 @@ def limited(source: Source, batch_size: int, limit: int | None) -> Iterator[Chun
             left -= len(chunk.images)
             if left <= 0:
                 return
+
+
+def fitting(source: Source) -> int:
+    """A batch size for images as large as the source's first."""
+    for chunk in source.chunks(1):
+        return max(8, min(LARGEST, VALUES // max(1, chunk.images[:1].numel())))
+    return LARGEST
 
 
 def source_of(data: Any, name: str | None = None) -> Source:

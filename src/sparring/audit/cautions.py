@@ -49,12 +49,13 @@ def label_free(report: Report) -> list[Caution]:
     without = data.count - data.labelled_count
     if not without:
         return []
-    which = "No image has a label" if without == data.count else f"{without} of {data.count} images have no label"
+    every = without == data.count
+    which = "No image has a label" if every else f"{without} of {data.count} images have no label: there"
     return [
         Caution(
             code="label-free",
             severity="warning",
-            message=f"{which}: there, robust accuracy is agreement with the model's own clean predictions.",
+            message=f"{which}{':' if every else ','} robust accuracy is agreement with the model's own clean predictions.",
             advice="To measure accuracy, put the images into sub-folders named by class, or give labels.",
         )
     ]
@@ -123,7 +124,7 @@ def unread(report: Report) -> list[Caution]:
         Caution(
             code="skipped",
             severity="warning",
-            message=f"{len(skipped)} files could not be used and were left out, the first is {first}.",
+            message=f"{len(skipped)} of the files could not be used and were left out; the first is {first}.",
             advice="Repair or remove them; the shares are over the images that could be read.",
         )
     ]

@@ -33,7 +33,7 @@ class Plan(BaseModel):
     access: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     limit: Count | None = None
-    batch_size: Count = 128
+    batch_size: Count
     steps: Count = 40
     restarts: Count = 5
     queries: Count = 1000

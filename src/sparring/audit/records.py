@@ -86,6 +86,7 @@ class Records:
         try:
             found = records._query("SELECT format FROM run")
         except sqlite3.DatabaseError as error:
+            records.close()
             raise RunError(f"{folder / FILE} cannot be read: {error}") from error
         if not found or found[0][0] != FORMAT:
             raise RunError(f"{folder / FILE} has another format; read it with the version of sparring that wrote it")
@@ -206,10 +207,14 @@ def refuse_used(folder: Path) -> None:
 
 
 def _connect(folder: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(folder / FILE, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection = sqlite3.connect(folder / FILE, timeout=10)
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise RunError(f"{folder / FILE} is no database ({error}); choose another --out") from error
     return connection
 
 

@@ -22,7 +22,7 @@ def attack(
     targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the examples and pictures of them.")] = None,
     limit: given.Limit = None,
-    batch_size: given.BatchSize = 128,
+    batch_size: given.BatchSize = None,
     seed: given.Seed = 0,
     device: given.Device = "cpu",
     mean: given.Mean = None,
@@ -32,9 +32,10 @@ def attack(
     classes: given.Classes = None,
 ) -> None:
     """Run one attack on DATA, and print what it found and what it cost."""
+    from ..audit.batches import fitting
     from .single import Single, attack_called, balls
 
     attacks = [attack_called(name, ball, steps) for ball in balls(name, threat or [])]
     described = Described(mean, std, size, channels, classes)
     loaded, pictures = load(model, data, described, device, limit)
-    Single(loaded, pictures, targeted, batch_size, seed, out).run(attacks)
+    Single(loaded, pictures, targeted, batch_size or fitting(pictures), seed, out).run(attacks)

@@ -24,7 +24,7 @@ def audit(
         float | None, typer.Option(help="Exit with 1 when the lowest robust accuracy is below this share.")
     ] = None,
     limit: given.Limit = None,
-    batch_size: given.BatchSize = 128,
+    batch_size: given.BatchSize = None,
     seed: given.Seed = 0,
     restarts: Annotated[int, typer.Option(help="Restarts of PGD.")] = 5,
     steps: Annotated[int, typer.Option(help="Steps of PGD.")] = 40,

@@ -33,8 +33,9 @@ def complain(text: object) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[object]], left: int = 1) -> None:
-    """A table whose first `left` columns are text and the others numbers."""
-    drawn = Table(title=Text(plain(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """A title, and a table whose first `left` columns are text and the others numbers."""
+    say(title, "bold")
+    drawn = Table(box=None, pad_edge=False)
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place < left else "right", overflow="fold")
     for row in rows:

@@ -22,7 +22,9 @@ Threats = Annotated[
     typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
 ]
 Limit = Annotated[int | None, typer.Option(help="Take the first images only.")]
-BatchSize = Annotated[int, typer.Option(help="Images per pass, and per recorded chunk.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Images per pass, and per recorded chunk; by their size when not given.")
+]
 Seed = Annotated[int, typer.Option(help="Of all random draws.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
 Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,23 @@ from .outcome import Outcome, Spent
 
 
 def fingerprint(*parts: object) -> str:
-    """SHA-256 over tensors' bytes and the text of everything else."""
+    """SHA-256 over the bytes of tensors, also of those inside records, and the text of everything else."""
     digest = hashlib.sha256()
-    for part in parts:
+
+    def add(part: object) -> None:
         if isinstance(part, Tensor):
-            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
             digest.update(repr((part.dtype, tuple(part.shape))).encode())
+            digest.update(part.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+        elif is_dataclass(part) and not isinstance(part, type):
+            digest.update(f"{type(part).__qualname__}(".encode())
+            for f in fields(part):
+                digest.update(f"{f.name}=".encode())
+                add(getattr(part, f.name))
         else:
-            digest.update(repr(part).encode())
+            digest.update(f"{part!r},".encode())
+
+    for part in parts:
+        add(part)
     return digest.hexdigest()
 
 
@@ -39,7 +48,8 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        flat = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+        plain = torch.contiguous_format
+        flat = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
         save_file(flat, str(partial), metadata={"values": json.dumps(values)})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
@@ -90,10 +100,14 @@ class Checkpoint:
         tensors = {n: v for n, v in (vars(outcome) | vars(outcome.spent)).items() if isinstance(v, Tensor)}
         plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal}
         write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
-        self.current.unlink(missing_ok=True)
+        self.forget()
 
     def save(self, start: int, rows: int, saved: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
         write(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
+
+    def forget(self) -> None:
+        """Give up the batch under way: it was too large for the memory."""
+        self.current.unlink(missing_ok=True)
 
     def under_way(self, start: int) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """The batch under way, if it begins at row `start`: its number of rows, tensors and values."""

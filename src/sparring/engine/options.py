@@ -58,5 +58,7 @@ class Engine:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")
+        if not isinstance(self.seed, int):
+            raise ConfigError(f"engine seed={self.seed!r}; pass an int")
         if self.autocast not in AUTOCAST:
             raise ConfigError(f"engine autocast={self.autocast!r}; pass torch.bfloat16, torch.float16 or None")

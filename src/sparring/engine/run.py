@@ -56,7 +56,7 @@ def run(
     attack.ball.check(x)
     started = time.perf_counter()
     job = (attack, target, goal.to(target.device), x.detach(), keep or attack.keep, budget, engine)
-    with target.frozen():
+    with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
     return joined(parts, time.perf_counter() - started)
 
@@ -75,6 +75,8 @@ def check_images(x: Tensor, goal: Goal) -> None:
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
         got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
     if len(x) == 0:
         raise InputError("there are no images: x has 0 rows")
     low, high = float(x.amin()), float(x.amax())
@@ -92,8 +94,8 @@ def _batches(job: Job) -> list[Outcome]:
     attack, _, goal, x, keep, budget, engine = job
     checkpoint = None
     if engine.checkpoint is not None:
-        plan = (attack, keep, budget, engine.seed, engine.first_id, type(goal).__name__)
-        checkpoint = Checkpoint(Path(engine.checkpoint), fingerprint(*plan, *vars(goal).values(), x))
+        plan = (attack, keep, budget, engine.seed, engine.first_id, goal, x)
+        checkpoint = Checkpoint(Path(engine.checkpoint), fingerprint(*plan))
     parts: list[Outcome] = []
     start, size = 0, engine.batch_size
     while start < len(x):
@@ -105,6 +107,8 @@ def _batches(job: Job) -> list[Outcome]:
                 if size == 1 or not out_of_memory(error):
                     raise
                 size = max(1, size // 2)
+                if checkpoint:
+                    checkpoint.forget()
                 job = (*job[:-1], replace(engine, batch_size=size))
                 continue
         parts.append(part)

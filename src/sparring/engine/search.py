@@ -105,18 +105,19 @@ class Search:
         """One step, then drop the rows that are done."""
         self.state = self.attack.step(self.attack.access(self.desk), self.state, self.t)
         self.t += 1
+        done = self.attack.done(self.state)
+        if done is not None:  # noted at once, so that how often the engine looks changes no result
+            self.ledger.finished[self.desk.live] |= done
         if self.t % self.every == 0 or self.t == self.attack.steps:
             self._drop()
 
     def _drop(self) -> None:
         live = self.desk.live
-        stuck, done = self.attack.stuck(self.state), self.attack.done(self.state)
+        stuck = self.attack.stuck(self.state)
         if stuck is not None:
-            self.ledger.no_start[live[stuck & ~self.ledger.won[live]]] = True
+            self.ledger.no_start[live] |= stuck & ~(self.ledger.won | self.ledger.spent())[live]
         leaving = self.ledger.closed()[live] if self.engine.compact else self.ledger.spent()[live]
-        leaving = leaving | self.ledger.no_start[live]
-        if done is not None:
-            leaving = leaving | done
+        leaving = leaving | self.ledger.no_start[live] | self.ledger.finished[live]
         if bool(leaving.any()):
             self.desk.narrow(~leaving)
             self.state = take(self.state, ~leaving)
@@ -184,7 +185,9 @@ class Search:
 
 def out_of_memory(error: BaseException) -> bool:
     """Did the device, or the machine, run out of memory?"""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    text = str(error).lower()
+    told = ("can't allocate memory", "out of memory", "alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in told)
 
 
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:

@@ -47,6 +47,14 @@ class Ball(ABC):
                 f"({diameter:g}): pixels lie in [0, 1]{scaled}"
             )
 
+    def bounded(self, attack: str) -> None:
+        """Raise ThreatError where the radius is infinite: `attack` spends a given one."""
+        if math.isinf(self.eps):
+            raise ThreatError(
+                f"{attack} needs a radius: pass {type(self).__name__}(eps), or use a minimum-norm attack (DeepFool, "
+                "CarliniWagner, HopSkipJump)"
+            )
+
     @abstractmethod
     def norm(self, delta: Tensor) -> Tensor:
         """(B,) norms of (B, ...) perturbations."""

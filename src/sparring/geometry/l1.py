@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import ThreatError
 from ..random import Key
 from .ball import Ball, radii, rowwise, tiny
 
@@ -18,6 +19,11 @@ class L1(Ball):
     """sum_i |delta_i| <= eps. `share` is the part of the pixels that one step moves (SLIDE's 1 - q)."""
 
     share: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.share <= 1:
+            raise ThreatError(f"L1 share {self.share!r} is not a part of the pixels; pass a number in (0, 1]")
 
     def norm(self, delta: Tensor) -> Tensor:
         return delta.flatten(1).abs().sum(1)

@@ -24,8 +24,8 @@ class ClassGoal(Goal):
         given = self.classes
         whole = isinstance(given, Tensor) and not (given.is_floating_point() or given.is_complex())
         if not whole or given.dtype == torch.bool or given.ndim != 1:
-            shape = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)
-            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {shape}")
+            got = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}")
         object.__setattr__(self, "classes", given.long())
 
     @property

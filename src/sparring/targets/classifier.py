@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -53,11 +54,8 @@ class Classifier(Target[Jacobians]):
             raise TargetError(f"a binary model has 2 classes, not {classes}")
         self.model, self.layout, self.binary, self.probabilities = model, layout, binary, probabilities
         self.classes = 2 if binary else classes
-        tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-        floating = [t for t in tensors if t.is_floating_point()]
-        self._dtype = floating[0].dtype if floating else None
-        self._device = tensors[0].device if tensors else torch.device("cpu")
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
+        self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
         if self._std is not None and not bool((self._std > 0).all()):
             raise TargetError(f"std {std!r} is not positive in every channel")
@@ -72,26 +70,46 @@ class Classifier(Target[Jacobians]):
 
     @property
     def device(self) -> torch.device:
-        return self._device
+        weight = self._weight()
+        return torch.device("cpu") if weight is None else weight.device
+
+    def _weight(self) -> Tensor | None:
+        """The first weight, whose device and dtype the images take; asked each time, since models move."""
+        if not isinstance(self.model, nn.Module):
+            return None
+        weights = chain(self.model.parameters(), self.model.buffers())
+        return next((weight for weight in weights if weight.is_floating_point()), None)
 
     def _channels(self, word: str, values: float | Sequence[float] | None) -> Tensor | None:
         if values is None:
             return None
-        column = torch.as_tensor(values, dtype=self._dtype or torch.float32, device=self._device).reshape(-1, 1, 1)
+        column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
         if not bool(column.isfinite().all()):
             raise TargetError(f"{word} {values!r} is not finite")
         return column
 
     def __call__(self, images: Tensor) -> Tensor:
-        x = images if self._dtype is None else images.to(self._dtype)
+        weight = self._weight()
+        x = images if weight is None else images.to(weight.dtype)
         for word, values in (("mean", self._mean), ("std", self._std)):
             if values is not None and len(values) not in (1, x.shape[1]):
                 raise InputError(f"the images have {x.shape[1]} channels and the model's {word} has {len(values)}")
         if self._mean is not None:
-            x = x - self._mean.to(x.dtype)
+            x = x - self._placed("mean", self._mean, x)
         if self._std is not None:
-            x = x / self._std.to(x.dtype)
-        return self._logits(self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1)), len(images))
+            x = x / self._placed("std", self._std, x)
+        version = None if images.is_inference() else images._version
+        outputs = self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1))
+        if version is not None and images._version != version:
+            raise TargetError(f"{self.name} changes its input in place; let its first layer work on x.clone()")
+        return self._logits(outputs, len(images))
+
+    def _placed(self, word: str, values: Tensor, x: Tensor) -> Tensor:
+        """Mean or std on the device and in the dtype of `x`, kept for the next call."""
+        place = (word, x.dtype, x.device)
+        if place not in self._places:
+            self._places[place] = values.to(x)
+        return self._places[place]
 
     def _logits(self, outputs: Any, count: int) -> Tensor:
         if isinstance(outputs, Mapping):
@@ -106,7 +124,8 @@ class Classifier(Target[Jacobians]):
             single = logits.reshape(count, -1)
             if single.shape[1] != 1:
                 raise TargetError(f"binary=True wants one logit per image, and the model gives {single.shape[1]}")
-            logits = torch.cat((torch.zeros_like(single), single), dim=1)
+            rest = 1 - single if self.probabilities else torch.zeros_like(single)
+            logits = torch.cat((rest, single), dim=1)
         if logits.ndim != 2 or len(logits) != count:
             raise TargetError(
                 f"the model returned shape {tuple(logits.shape)} for {count} images; logits are (images, classes)"
@@ -121,9 +140,14 @@ class Classifier(Target[Jacobians]):
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")
         if not bool(outputs.isfinite().any()):
             raise TargetError("the model returned no finite logit for the first images; check its weights")
-        sums = outputs.sum(dim=1)
-        likely = bool((outputs >= 0).all()) and bool((sums - 1).abs().max() < 1e-3)
-        if likely and not self.probabilities:
+        sums = (outputs.exp() if self.probabilities else outputs).sum(dim=1)
+        summed = bool((sums - 1).abs().max() < 1e-3)
+        if self.probabilities and not summed:
+            raise TargetError(
+                f"probabilities=True was promised, and a row sums to {float(sums[(sums - 1).abs().argmax()]):g}; "
+                "leave it out for a model that returns logits"
+            )
+        if not self.probabilities and summed and bool((outputs >= 0).all()):
             raise TargetError(
                 "the model returns probabilities (every row is >= 0 and sums to 1), which hide gradients; "
                 "return the logits instead, or pass Classifier(..., probabilities=True)"
@@ -137,7 +161,11 @@ class Classifier(Target[Jacobians]):
             return
         training = [(module, module.training) for module in model.modules()]
         wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+        buffers = [
+            (module, name, buffer, None if buffer is None else buffer.detach().clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+        ]
         try:
             model.eval()
             for parameter, _ in wanted:
@@ -149,6 +177,7 @@ class Classifier(Target[Jacobians]):
             for parameter, flag in wanted:
                 parameter.requires_grad_(flag)
             with torch.no_grad():
-                for buffer, before in buffers:
-                    if not torch.equal(buffer, before):
+                for module, name, buffer, before in buffers:
+                    module._buffers[name] = buffer  # a forward may have put another in its place
+                    if buffer is not None and before is not None and not torch.equal(buffer, before):
                         buffer.copy_(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -82,10 +83,10 @@ def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: i
             counting = Counting(case.module)
             one = Case(counting, case.images[row : row + 1], case.labels[row : row + 1])
             spent = attacked(attack, one, budget=budget).spent
-            forwards, backwards = int(spent.forwards), int(spent.backwards)
+            forwards, backwards, checks = int(spent.forwards), int(spent.backwards), int(spent.checks)
             require(
-                forwards + int(spent.checks) == counting.forwards,
-                f"{attack.name} reports {forwards}+{int(spent.checks)} forward passes, the model saw {counting.forwards}",
+                forwards + checks == counting.forwards,
+                f"{attack.name} reports {forwards}+{checks} forward passes, the model saw {counting.forwards}",
             )
             require(
                 backwards == counting.backwards,
@@ -125,10 +126,8 @@ def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
 
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(batch_size=4, checkpoint=folder, checkpoint_seconds=-1, progress=interrupt)
-            try:
+            with suppress(KeyboardInterrupt):
                 attacked(attack, case, engine=engine)
-            except KeyboardInterrupt:
-                pass
             again = attacked(attack, case, engine=replace(engine, progress=None))
         where = f"{attack.name} interrupted after step {stop}"
         require(torch.equal(again.examples, whole.examples), f"{where} ends with other examples")

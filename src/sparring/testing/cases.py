@@ -64,9 +64,12 @@ def linear(classes: int, count: int = 8) -> Case:
     module = _filled(nn.Sequential(nn.Flatten(), layer), "linear")
     with torch.no_grad():
         layer.bias.copy_(-0.5 * layer.weight.sum(1))
-    images = 0.5 + 0.01 * draw("points", (count, 3, 4, 4))
+    offsets = 0.05 * draw("points", (16 * count, 3, 4, 4))
     with torch.no_grad():
-        return Case(module, images, module(images).argmax(1))
+        logits = module(0.5 + offsets)
+        top = logits.topk(2, dim=1).values
+        clear = (top[:, 0] - top[:, 1]).topk(count).indices  # rows that do not lie on a boundary already
+        return Case(module, 0.5 + offsets[clear], logits[clear].argmax(1))
 
 
 def optimum(case: Case, ball: Ball) -> Tensor:

@@ -75,8 +75,8 @@ def test_every_section_is_there(page: Page) -> None:
 
 
 def test_the_verdict_is_in_plain_words(page: Page, report: Report) -> None:
-    assert "When every color value may change by at most 8/255, the model gets 3 of 40 images right" in page.text
-    assert "Unattacked, it gets 36 right." in page.text
+    assert "When every color value may change by at most 8/255, 3 of 40 images withstand all attacks" in page.text
+    assert "Unattacked, 36 are." in page.text
     assert "This is an upper bound" in page.text
     held = report.worst()[1].robust_accuracy
     assert plain(f"{percent(held.share)} 3 of 40 images; 95 % interval {interval(held)}") in page.text
@@ -165,7 +165,7 @@ def test_data_without_labels_are_said_to_be_so(report: Report, tmp_path: Path) -
     assert "No image came with a label" in page.text
     assert "not whether they are correct" in page.text
     assert "not known" in page.text
-    assert "3 of 40 images keep the model's own clean prediction" in page.text
+    assert "3 of 40 images withstand all attacks and keep the model's own clean prediction" in page.text
     assert "Robust accuracy" not in page.text
     assert "Robust agreement" in page.text
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Keep
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError, InputError, ThreatError
 from ...geometry import L2, Ball, Linf, rowwise, tiny
 from ...random import Key
 
@@ -74,6 +74,10 @@ class HopSkipJump(Attack[Decisions, Hop]):
     def init(self, oracle: Decisions, batch: Batch) -> Hop:
         winner, missing = batch.x.clone(), torch.ones_like(batch.key.ids, dtype=torch.bool)
         pooled = 0 if self.pool is None else len(self.pool)
+        if self.pool is not None and self.pool.shape[1:] != batch.x.shape[1:]:
+            raise InputError(
+                f"HopSkipJump's pool has shape {tuple(self.pool.shape)}, and the images are {tuple(batch.x.shape[1:])}"
+            )
         for i in range(pooled + self.starts):
             rows = (missing & oracle.open()).nonzero().squeeze(1)
             if len(rows) == 0:

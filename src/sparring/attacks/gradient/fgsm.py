@@ -23,6 +23,9 @@ class FGSM(Attack[Gradients, Walk]):
 
     ball: Ball
 
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+
     @property
     def steps(self) -> int:
         return 1

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
+from ...errors import ConfigError
 from ...geometry import Ball
 from ...perturbations import Additive
 
@@ -42,6 +43,11 @@ class PGD(Attack[Gradients, Walk]):
     steps: int = 40
     step_size: float | None = None
     random_start: bool = True
+
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+        if self.steps < 1 or (self.step_size is not None and not self.step_size > 0):
+            raise ConfigError(f"{self.name} steps={self.steps}, step_size={self.step_size}; pass numbers above 0")
 
     @property
     def rate(self) -> float:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
-from ...errors import ConfigError
+from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise
 from ...goals import Verdict
 from ...perturbations import from_tanh, to_tanh
@@ -73,6 +73,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ball, L2):
+            raise ThreatError(f"CarliniWagner knows L2, not {self.ball}")
         if self.rounds < 1 or self.inner < 1:
             raise ConfigError(f"CarliniWagner rounds={self.rounds}, inner={self.inner}; pass numbers >= 1")
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Jacobians
-from ...errors import ConfigError
+from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny
 
 SLACK = 1e-4
@@ -47,6 +47,8 @@ class DeepFool(Attack[Jacobians, Path]):
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ball, L2):
+            raise ThreatError(f"DeepFool knows L2, not {self.ball}")
         if self.steps < 1 or self.classes < 2:
             raise ConfigError(f"DeepFool steps={self.steps}, classes={self.classes}; pass at least 1 and 2")
 

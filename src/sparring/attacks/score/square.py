@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class Square(Attack[Scores, Board]):
     def __post_init__(self) -> None:
         if not isinstance(self.ball, Linf | L2):
             raise ThreatError(f"Square knows Linf and L2, not {self.ball}; use PGD or HopSkipJump there")
+        self.ball.bounded(self.name)
         if not 0 < self.share <= 1 or self.steps < 1:
             raise ConfigError(f"Square share={self.share}, steps={self.steps}; pass a share in (0, 1] and steps >= 1")
 
@@ -104,7 +106,7 @@ class Square(Attack[Scores, Board]):
         cleared = delta.scatter(2, second, 0.0)
         both = delta.gather(2, second).square().sum(2) + cleared.gather(2, first).square().sum(2)
         left = (eps**2 - delta.square().sum((1, 2))).clamp_min(0) / channels
-        eta = bump(side, delta.dtype).to(delta.device)
+        eta = bump(side, delta.dtype, delta.device)
         lying = ((move[:, 0] ^ move[:, 1]) & 1 == 1)[:, None]
         shape = torch.where(lying, eta.flatten(), eta.T.flatten())[:, None]
         fresh = shape * _signs(move[:, 4], channels, delta.dtype)[:, :, None] + _unit(own)
@@ -145,11 +147,14 @@ def _half_bump(height: int, width: int, dtype: torch.dtype) -> Tensor:
     return unit(bump[None])[0]
 
 
-def bump(side: int, dtype: torch.dtype) -> Tensor:
+@lru_cache(maxsize=64)
+def bump(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(side, side): one half up, the other down, of norm 1 (the paper's eta, section 3.3)."""
     half = side // 2
+    if half == 0:
+        return torch.ones(1, 1, dtype=dtype, device=device)
     both = torch.cat((_half_bump(half, side, dtype), -_half_bump(side - half, side, dtype)))
-    return unit(both[None])[0]
+    return unit(both[None])[0].to(device)
 
 
 def _stripes(key: Key, x: Tensor, ball: Ball) -> Tensor:
@@ -163,7 +168,7 @@ def _tiles(key: Key, x: Tensor, ball: Ball) -> Tensor:
     _, channels, height, width = x.shape
     side = max(min(height, width) // TILES, 1)
     rows, columns = height // side, width // side
-    tile = bump(side, x.dtype).to(x.device) if side > 1 else torch.ones(1, 1, dtype=x.dtype, device=x.device)
+    tile = bump(side, x.dtype, x.device)
     signs = key.signs("tiles", (channels, rows, columns), dtype=x.dtype)
     grid = torch.einsum("bcij,kl->bcikjl", signs, tile).reshape(len(x), channels, rows * side, columns * side)
     above, before = (height - rows * side) // 2, (width - columns * side) // 2

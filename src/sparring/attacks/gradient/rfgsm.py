@@ -1,0 +1,63 @@
+"""Two single-step attacks with a random start, which are not the same.
+
+R+FGSM (Tramer et al. 2018, arXiv:1705.07204, equation 7) first moves by the sign of Gaussian noise, and spends
+on the gradient what is left of eps:
+
+    x' = x + start * sign(N(0, I)),    x_adv = x' + (eps - start) * sign(grad L(x'))
+
+Fast FGSM (Wong et al. 2020, arXiv:2001.03994, algorithm 3) starts uniformly in the ball, takes a longer step and
+projects:
+
+    x_adv = Proj ( x + U(-eps, eps) + 1.25 eps * sign(grad L) )
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...access import Attack, Batch, Gradients
+from ...errors import ConfigError
+from ...geometry import Ball
+from ...perturbations import Additive
+from .pgd import PGD, Walk
+
+
+@dataclass(frozen=True)
+class RFGSM(Attack[Gradients, Walk]):
+    """R+FGSM. `start` is the share of eps spent on noise (0.5 in the paper)."""
+
+    ball: Ball
+    start: float = 0.5
+
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+        if not 0 <= self.start < 1:
+            raise ConfigError(f"RFGSM start={self.start}; pass a share in [0, 1)")
+
+    @property
+    def steps(self) -> int:
+        return 1
+
+    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+        noise = batch.key.signs("noise", batch.x.shape[1:], dtype=batch.x.dtype)
+        moved = self.start * self.ball.eps * self.ball.steepest(noise)
+        return Walk(batch.x, self.ball.project(moved, batch.x))
+
+    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+        answer = oracle.gradient(state.delta, render=Additive(state.x))
+        step = (1 - self.start) * self.ball.eps * self.ball.steepest(answer.grad, at=answer.images)
+        return replace(state, delta=self.ball.project(state.delta + step, state.x))
+
+    def finish(self, oracle: Gradients, state: Walk) -> None:
+        oracle.score(state.x + state.delta)
+
+
+@dataclass(frozen=True)
+class FastFGSM(PGD):
+    """One long step from a uniform start. `step_size` None: 1.25 * eps, as in the paper."""
+
+    steps: int = 1
+
+    @property
+    def rate(self) -> float:
+        return 1.25 * self.ball.eps if self.step_size is None else self.step_size
