@@ -104,7 +104,7 @@ def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Mapping[
         spent = [row["forwards"] for row in rows if row["library"] == entry.queries_of]
         if not spent:
             raise ValueError(f"{entry.queries_of} has to be measured first, for its queries")
-        settings["queries"] = round(spent[0])
+        settings["queries"] = int(spent[0])
     return settings
 
 

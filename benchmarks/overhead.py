@@ -35,7 +35,7 @@ class Loop:
 
 
 LOOPS = (
-    Loop("mnist-plain", 128, 0.3, 0.01, ("sparring", "foolbox", "torchattacks", "advlib", "art"), 9, 20),
+    Loop("mnist-plain", 128, 0.3, 0.01, ("sparring", "foolbox", "torchattacks", "advlib", "art"), 15, 20),
     Loop("efficientnet-lite0", 8, 4 / 255, 1 / 255, ("sparring",), 2, 6),
 )
 

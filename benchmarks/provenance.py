@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,11 +20,11 @@ PACKAGES = {
 }
 
 
-def provenance(device: str) -> dict[str, object]:
+def provenance(suite: str, device: str) -> dict[str, object]:
     """Everything a reader needs in order to judge or repeat the measurement."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": "python -m benchmarks.run " + " ".join(sys.argv[1:]),
+        "command": f"python -m benchmarks.run --suite {suite} --device {device}",
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src")),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",

@@ -62,7 +62,7 @@ def _measure_loops(options: argparse.Namespace) -> list[Row]:
 def _write(folder: Path, suite: str, device: str, rows: list[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = suite if device == "cpu" else f"{suite}-cuda"
-    content = {"suite": suite, "made": provenance(device), "rows": rows}
+    content = {"suite": suite, "made": provenance(suite, device), "rows": rows}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 

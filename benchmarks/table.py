@@ -65,8 +65,8 @@ def _section(name: str, record: dict[str, Any], losses: list[str]) -> str:
         for (net, batch), group in _grouped(rows, lambda row: (row["net"], row["batch"])):
             parts.append(_overhead_table(f"{net}, batch {batch}", group, losses))
     else:
-        for key, group in _grouped(rows, lambda row: (row["net"], row["attack"], row["eps"])):
-            parts.append(_comparison_table(_title(*key, group[0]), group, losses))
+        for _, group in _grouped(rows, lambda row: (row["net"], row["attack"], row["eps"])):
+            parts.append(_comparison_table(group, losses))
     return "\n\n".join(parts)
 
 
@@ -81,20 +81,27 @@ def _made(made: dict[str, Any]) -> str:
     )
 
 
-def _title(net: object, attack: object, eps: object, row: Row) -> str:
+def _title(row: Row) -> str:
+    radius = "" if row["eps"] is None else f" {row['norm']} {row['eps']:.4g}"
+    return f"{TITLES[row['attack']]}{radius} on {row['net']}"
+
+
+def _settings(row: Row) -> str:
     settings: dict[str, float] = row["settings"]
-    shown = [f"{row['norm']} {float(eps):.4g}"] if eps is not None else []
-    shown += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings.items()]
-    return f"{TITLES[str(attack)]} on {net}, {row['images']} images ({', '.join(shown)})"
+    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings.items()]
+    return f"{row['images']} images; {', '.join(shown)}."
 
 
-def _comparison_table(title: str, rows: list[Row], losses: list[str]) -> str:
+def _comparison_table(rows: list[Row], losses: list[str]) -> str:
+    title = _title(rows[0])
     fixed = rows[0]["eps"] is not None
     entries = [_summary(group) for _, group in _grouped(rows, lambda row: (row["library"], row["variant"]))]
     ours = [entry for entry in entries if entry["library"] == "sparring" and not entry["note"]]
     answer = "robust accuracy" if fixed else "success | median distance"
     lines = [
         f"### {title}",
+        "",
+        _settings(rows[0]),
         "",
         f"| library | seconds (least to most) | ours / theirs | forwards | backwards | {answer} | |",
         "|---|---|---|---|---|---|" + ("---|" if fixed else "---|---|"),
@@ -144,7 +151,7 @@ def _comparison_line(entry: Row, own: Row | None, fixed: bool) -> str:
         return f"| {_name(entry)} | | | | |" + (" |" if fixed else " | |") + f" {_remark(entry)} |"
     cells = [
         _name(entry),
-        f"{entry['seconds']:.3f} ({entry['least']:.3f} to {entry['most']:.3f}; {entry['runs']} runs)",
+        _spread(entry["seconds"], entry["least"], entry["most"], entry["runs"]),
         shown,
         f"{entry['forwards']:.1f}",
         f"{entry['backwards']:.1f}",
@@ -152,6 +159,10 @@ def _comparison_line(entry: Row, own: Row | None, fixed: bool) -> str:
         _remark(entry),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _spread(middle: float, least: float, most: float, runs: int) -> str:
+    return f"{middle:.3f} (1 run)" if runs == 1 else f"{middle:.3f} ({least:.3f} to {most:.3f}; {runs} runs)"
 
 
 def _remark(entry: Row) -> str:
@@ -202,7 +213,7 @@ def _overhead_table(title: str, rows: list[Row], losses: list[str]) -> str:
             continue
         ratios, strict = [ratio(row) for row in group], [strict_ratio(row) for row in group]
         figures[library] = median(ratios)
-        spread = f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; {len(group)} runs)"
+        spread = _spread(median(ratios), min(ratios), max(ratios), len(group))
         passes = f"{group[0]['forwards']:.1f} | {group[0]['backwards']:.1f}"
         lines.append(f"| {NAMES[library]} | {spread} | {median(strict):.3f} | {passes} |")
     for library, figure in figures.items():

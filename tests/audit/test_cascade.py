@@ -94,13 +94,16 @@ def test_norms_do_not_share_what_fell(shifted):
 
 
 def test_an_example_between_two_levels_dies_when_rounded(shifted):
-    """153 + 0.4 and 102 - 0.4 round back to where they came from; 152.7 + 0.9 goes on to 154."""
+    """153 + 0.4 and 102 - 0.4 round back to where they came from; 152.7 + 0.9 goes on to 154.
+
+    At the larger radius the first two are stretched, and then survive.
+    """
     report = shifted([sp.Linf(0.4 / 255), sp.Linf(0.9 / 255)], levels=[153 / 255, 102 / 255, 152.7 / 255])
     small, large = report.threats[0].epsilons
     assert [(part.fell, part.survives_uint8) for part in small.attacks] == [(1, 0), (1, 0)]
     assert [(part.fell, part.survives_uint8) for part in large.attacks] == [(1, 1), (0, 0)]
     assert (small.robust_accuracy.count, small.robust_accuracy_uint8.count) == (1, 3)
-    assert (large.robust_accuracy.count, large.robust_accuracy_uint8.count) == (0, 2)
+    assert (large.robust_accuracy.count, large.robust_accuracy_uint8.count) == (0, 0)
     assert [caution.code for caution in report.warnings].count("rounding") == 1
 
 

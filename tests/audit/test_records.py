@@ -57,7 +57,12 @@ def records(folder: Path, batching: bool = True) -> list[list[tuple]]:
     connection = sqlite3.connect(folder / FILE)
     placed = {"chunk", "original_file", "original_row", "example_file", "example_row"}
     kept = []
-    for table, order in (("chunk", "id"), ("sample", "id"), ("result", "sample, norm, eps, attack")):
+    for table, order in (
+        ("chunk", "id"),
+        ("sample", "id"),
+        ("result", "sample, norm, eps, attack"),
+        ("stretched", "sample, norm, eps"),
+    ):
         names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         columns = [name for name in names if name != "seconds" and (batching or name not in placed)]
         if batching or table != "chunk":

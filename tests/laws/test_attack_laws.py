@@ -8,16 +8,23 @@ import sparring as sp
 from sparring import testing
 from sparring.attacks import (
     BIM,
+    DDN,
     FGSM,
+    FMN,
+    MIFGSM,
+    NIFGSM,
     PGD,
+    RFGSM,
     CarliniWagner,
     DeepFool,
+    FastFGSM,
     HopSkipJump,
     Restarts,
     Square,
     table,
 )
 
+NO_OPTIMUM = (Square, RFGSM, FastFGSM, FMN)  # judged by agreement and by their own tests
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
 
@@ -26,6 +33,7 @@ class Row:
     attack: object
     tolerance: float = 0.0  # of the batch law: 0 is bit-equal in float64
     ratio: float | None = 1.02  # of the closed form
+    classes: int = 4
     precise: object = None  # the attack for the closed form, where a short one stands in elsewhere
 
 
@@ -38,18 +46,29 @@ ROWS = {
     "pgd l2": Row(PGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=PGD(sp.L2(0.4), steps=40)),
     "pgd l1": Row(PGD(sp.L1(4, share=0.01), steps=60), tolerance=1e-9),
     "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), times=3)),
-    "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, CarliniWagner(inner=100, rate=0.05)),
+    "r-fgsm linf": Row(RFGSM(sp.Linf(0.1)), ratio=None),  # half of eps goes into noise
+    "fast-fgsm linf": Row(FastFGSM(sp.Linf(0.1)), ratio=None),  # one step from anywhere in the ball
+    "mi-fgsm linf": Row(MIFGSM(sp.Linf(0.05)), ratio=1.001),
+    "mi-fgsm l2": Row(MIFGSM(sp.L2(0.5)), tolerance=1e-9, ratio=1.001),
+    "ni-fgsm linf": Row(NIFGSM(sp.Linf(0.05)), ratio=1.001),
+    "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
+    # FMN turns on the boundary itself, where rounding decides which side a row is on
+    "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-2, precise=FMN(sp.Linf(), steps=300)),
+    "fmn l2": Row(FMN(sp.L2(), steps=20), tolerance=1e-2, precise=FMN(sp.L2(), steps=300)),
+    "fmn l1": Row(FMN(sp.L1(), steps=20), tolerance=1e-2, precise=FMN(sp.L1(), steps=300)),
+    "fmn l0": Row(FMN(sp.L0(), steps=20), tolerance=1e-2, ratio=None),  # no closed form over the box
+    "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, precise=CarliniWagner(inner=100)),
     "carlini-wagner of the paper": Row(
-        CarliniWagner(rounds=3, inner=12, rate=0.05, c=1e-3, warm_start=False, tolerance=0),
+        CarliniWagner(rounds=3, inner=12, rate=0.05, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),
         1e-6,
         1.05,
-        CarliniWagner(inner=100, rate=0.05, c=1e-3, warm_start=False, tolerance=0),
+        precise=CarliniWagner(inner=100, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),
     ),
     "deepfool l2": Row(DeepFool(), tolerance=1e-9, ratio=1.021),  # 1.02 is its own overshoot
     "square linf": Row(Square(sp.Linf(0.08), steps=120), ratio=None),
     "square l2": Row(Square(sp.L2(0.8), steps=120), ratio=None),
-    "hopskipjump l2": Row(HopSkipJump(sp.L2(), steps=3), ratio=1.25, precise=HopSkipJump(sp.L2(), steps=20)),
-    "hopskipjump linf": Row(HopSkipJump(sp.Linf(), steps=3), ratio=1.25, precise=HopSkipJump(sp.Linf(), steps=40)),
+    "hopskipjump l2": Row(HopSkipJump(sp.L2(), steps=3), classes=2, precise=HopSkipJump(sp.L2(), steps=20)),
+    "hopskipjump linf": Row(HopSkipJump(sp.Linf(), steps=3), classes=2, precise=HopSkipJump(sp.Linf(), steps=40)),
 }
 
 
@@ -92,7 +111,7 @@ def test_victim_unchanged(row):
 
 
 def test_closed_form(row):
-    if row.ratio is None:  # random search has no optimum to reach; its agreement tests judge it
-        assert isinstance(row.attack, Square)
+    if row.ratio is None:
+        assert isinstance(row.attack, NO_OPTIMUM)
         return
-    testing.check_closed_form(row.precise or row.attack, ratio=row.ratio)
+    testing.check_closed_form(row.precise or row.attack, ratio=row.ratio, classes=row.classes)

@@ -68,6 +68,11 @@ class Attack(ABC, Generic[A, S]):
         return Keep.FIRST
 
     @property
+    def confidence(self) -> float:
+        """The margin that an example must exceed to be kept."""
+        return 0.0
+
+    @property
     def name(self) -> str:
         return type(self).__name__
 

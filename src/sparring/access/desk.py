@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,7 @@ class Desk:
         self.target, self.goal, self.ledger = target, goal, ledger
         self.batch_size, self.skip_won = batch_size, skip_won
         self.live = torch.arange(len(ledger.x), device=ledger.x.device)
+        self.flat = True  # is there a row in play whose gradients were all zero so far?
 
     def narrow(self, kept: Tensor) -> None:
         """Go on with the rows of the mask `kept` (B,) only."""
@@ -141,6 +143,7 @@ class Desk:
         if budget.backwards is not None and backwards:
             affordable = ledger.backwards[positions] + order * backwards <= budget.backwards
             ledger.refused[positions[~affordable]] = True
+            ledger.stirred = True
             admitted &= affordable
         if bool(admitted.all()):
             return Asked(count, None, rows, rank)
@@ -154,9 +157,12 @@ class Desk:
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
         """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
+        if not (grad.is_cuda or self.flat) and math.isfinite(float(grad.sum())):
+            return grad  # the usual step: nothing to note
         peak = grad.flatten(1).abs().amax(1)
         positions, finite = self._positions(rows), peak.isfinite()
         self.ledger.note(self.ledger.sloped, positions, rows is not None, peak > 0)
+        self.flat = grad.is_cuda or not bool(self.ledger.sloped[self.live].all())
         if grad.is_cuda or not bool(finite.all()):
             self.ledger.note(self.ledger.non_finite, positions, rows is not None, ~finite)
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)

@@ -6,6 +6,7 @@ that the target really answered for, inside the ball and the valid range.
 
 from __future__ import annotations
 
+import math
 from enum import Enum, IntEnum
 
 import torch
@@ -42,9 +43,9 @@ class Reason(IntEnum):
 class Ledger:
     """The rows of one batch: best image so far, what it cost, and who is closed."""
 
-    def __init__(self, x: Tensor, ball: Ball, keep: Keep, budget: Budget) -> None:
+    def __init__(self, x: Tensor, ball: Ball, keep: Keep, budget: Budget, confidence: float = 0.0) -> None:
         n, device = len(x), x.device
-        self.x, self.ball, self.keep, self.budget = x, ball, keep, budget
+        self.x, self.ball, self.keep, self.budget, self.confidence = x, ball, keep, budget, confidence
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
@@ -53,6 +54,7 @@ class Ledger:
         self.forwards = torch.zeros(n, dtype=torch.long, device=device)
         self.backwards, self.checks = self.forwards.clone(), self.forwards.clone()
         self.first = torch.full_like(self.forwards, -1)
+        self.stirred = True  # has any row been won, closed or finished since the engine last looked?
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name: what a checkpoint holds."""
@@ -81,13 +83,17 @@ class Ledger:
 
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
         """
-        before = self.forwards[rows]
-        self.forwards.index_add_(0, rows, torch.ones_like(rows))
+        before = None if rank is None else self.forwards[rows]
+        once = torch.ones_like(rows)
+        self.forwards.index_add_(0, rows, once)
         if backwards:
-            self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
-        if x.is_cuda or not bool(verdict.margin.isfinite().all()):
+            self.backwards.index_add_(0, rows, once, alpha=backwards)
+        won = verdict.margin > self.confidence
+        if x.is_cuda or not math.isfinite(float(verdict.margin.sum())):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        won = verdict.margin > 0
+        if not x.is_cuda and self.keep is not Keep.WORST and not bool(won.any()):
+            return  # the usual step: nothing to write
+        count = self.forwards[rows] if rank is None or before is None else before + rank + 1
         if self.keep is Keep.WORST:
             candidate = ~verdict.loss.isnan()
         else:
@@ -97,10 +103,9 @@ class Ledger:
             chosen = candidate.nonzero().squeeze(1)
             if len(chosen) == 0:
                 return
-            rows, x, before, won = rows[chosen], x[chosen], before[chosen], won[chosen]
-            rank = None if rank is None else rank[chosen]
+            rows, x, count, won = rows[chosen], x[chosen], count[chosen], won[chosen]
             verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
-        count = before + 1 if rank is None else before + rank + 1
+        self.stirred = True
         self._keep(rows, rank is not None, x, verdict, count, won, candidate)
 
     @staticmethod

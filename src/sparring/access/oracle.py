@@ -59,11 +59,13 @@ class Decisions:
         """(B,) bool: which rows still get answers."""
         return self._desk.open()
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AccessError(
-            f"the attack asks for {name!r} and was granted {type(self).__name__} only; "
-            "declare the access it needs in its type, Attack[Access, State]"
-        )
+    if not TYPE_CHECKING:  # a type checker that saw it would let every name pass
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AccessError(
+                f"the attack asks for {name!r} and was granted {type(self).__name__} only; "
+                "declare the access it needs in its type, Attack[Access, State]"
+            )
 
 
 class Scores(Decisions):

@@ -5,21 +5,27 @@ from typing import Any
 from ..access import Attack
 from .combine import Restarts
 from .decision import HopSkipJump
-from .gradient import BIM, FGSM, PGD, kurakin_steps
-from .minimal import CarliniWagner, DeepFool
+from .gradient import BIM, FGSM, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, kurakin_steps
+from .minimal import DDN, FMN, CarliniWagner, DeepFool
 from .score import Square
 
 table: dict[str, type[Attack[Any, Any]]] = {
     "fgsm": FGSM,
+    "r-fgsm": RFGSM,
+    "fast-fgsm": FastFGSM,
     "bim": BIM,
     "pgd": PGD,
+    "mi-fgsm": MIFGSM,
+    "ni-fgsm": NIFGSM,
     "carlini-wagner": CarliniWagner,
     "deepfool": DeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
     "square": Square,
     "hopskipjump": HopSkipJump,
 }
 
 __all__ = [
-    "BIM", "FGSM", "PGD", "CarliniWagner", "DeepFool", "HopSkipJump", "Restarts", "Square", "kurakin_steps",
-    "table",
+    "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "DeepFool", "FastFGSM",
+    "HopSkipJump", "Restarts", "Square", "kurakin_steps", "table",
 ]  # fmt: skip

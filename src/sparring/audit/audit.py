@@ -144,8 +144,9 @@ def attack_all(records: Records, target: Target[Any], source: Source, plan: Plan
             continue
         clock = time.perf_counter()
         clean = door.admit(chunk)
-        attempts = list(cascade(target, clean, plan, watch))
-        rows = chunk_rows(number, clean, attempts, time.perf_counter() - clock, plan.seed, kept)
+        events = list(cascade(target, clean, plan, watch))
+        attempts = [event for event in events if isinstance(event, Attempt)]
+        rows = chunk_rows(number, clean, events, time.perf_counter() - clock, plan.seed, kept)
         if rows.tensors:
             with writing(records.folder):
                 write_shard(records.folder / shard_name(number), rows.tensors)

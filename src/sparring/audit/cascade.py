@@ -1,6 +1,7 @@
 """The cascade: cheapest attack first, each on the images that still stand, every success looked at again.
 
-An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside.
+An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
+that example dies when rounded to 8 bits, it is stretched to each larger radius and looked at again, one pass each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Reason
 from ..engine import Engine, Outcome, run
-from ..geometry import L0, L1, L2, Ball, Linf
+from ..geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
 from ..goals import Misclassify
 from ..targets import Target
 from .judge import fooled, inside, look, rounded
@@ -74,12 +75,22 @@ class Fallen:
     uint8_size: Tensor  # in the threat's norm, after rounding
 
 
-def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iterator[Attempt]:
+@dataclass(frozen=True)
+class Stretched:
+    """Rows whose example works in 8 bits once it is stretched to this radius; it did not before."""
+
+    norm: Norm
+    eps: float
+    rows: Tensor
+
+
+def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iterator[Attempt | Stretched]:
     """All attempts on one chunk, threat by threat."""
     engine = Engine(batch_size=plan.batch_size, seed=plan.seed, first_id=clean.first, progress=watch.step)
     goal = Misclassify(clean.labels)
     for threat in plan.threats:
         standing, present = clean.correct.clone(), clean.images.clone()
+        lasting = ~clean.correct  # needs no example that survives rounding, or has one
         for ball in threat.balls():
             for attack in suite(target.access, ball, plan):
                 if not bool(standing.any()):
@@ -91,7 +102,24 @@ def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iter
                 attempt = weigh(target, clean, attack, outcome, standing, (threat.norm, plan.batch_size))
                 lost = attempt.rows[attempt.fell]
                 present[lost], standing[lost] = attempt.fallen.examples.to(present.dtype), False
+                lasting[lost] = attempt.fallen.survives_uint8
                 yield attempt
+            again = (~standing & ~lasting).nonzero().squeeze(1)
+            saved = again[stretch(target, clean, present, again, ball, plan.batch_size)]
+            if len(saved):
+                lasting[saved] = True
+                yield Stretched(threat.norm, ball.eps, saved)
+
+
+def stretch(target: Target[Any], clean: Clean, present: Tensor, rows: Tensor, ball: Ball, batch_size: int) -> Tensor:
+    """(len(rows),) bool: does the row's example work in 8 bits when it uses the whole radius?"""
+    if not len(rows):
+        return torch.zeros(0, dtype=torch.bool)
+    originals = clean.images[rows].float()
+    delta = present[rows].float() - originals
+    longer = delta * rowwise(ball.eps / ball.norm(delta).clamp_min(tiny(delta)), delta)
+    coarse = rounded(originals + ball.project(longer, originals))
+    return fooled(look(target, coarse, batch_size), clean.labels[rows])
 
 
 def weigh(

@@ -50,12 +50,12 @@ def label_free(report: Report) -> list[Caution]:
     if not without:
         return []
     every = without == data.count
-    which = "No image has a label" if every else f"{without} of {data.count} images have no label: there"
+    which = "No image has a label:" if every else f"{without} of {data.count} images have no label: there,"
     return [
         Caution(
             code="label-free",
             severity="warning",
-            message=f"{which}{':' if every else ','} robust accuracy is agreement with the model's own clean predictions.",
+            message=f"{which} robust accuracy is agreement with the model's own clean predictions.",
             advice="To measure accuracy, put the images into sub-folders named by class, or give labels.",
         )
     ]
@@ -142,7 +142,7 @@ def rounding(report: Report) -> list[Caution]:
             code="rounding",
             severity="note",
             message=f"{found - alive} of {found} examples no longer work once rounded to 8 bits.",
-            advice="The robust accuracy without them is an upper bound: an image that fell is not attacked again.",
+            advice="The 8-bit column counts only examples that do, stretched where the radius allows it.",
         )
     ]
 

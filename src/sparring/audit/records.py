@@ -4,6 +4,7 @@
     chunk    first row, count, seconds, hash: what is here is safe
     sample   name, label and where it comes from, clean prediction; where its original is kept
     result   one row per (sample, norm, eps, attack) asked, with the place of its example
+    stretched  samples whose example works in 8 bits once it is stretched to that radius
     skipped  images that could not be read
 
 A chunk's examples are on the disk before its rows are committed, so no row names a file that is not there.
@@ -45,6 +46,9 @@ CREATE TABLE result (
     reason TEXT NOT NULL, seed INTEGER NOT NULL, seconds REAL NOT NULL, predicted INTEGER, confidence REAL,
     survives_uint8 INTEGER, uint8_size REAL, example_file TEXT, example_row INTEGER,
     PRIMARY KEY (sample, norm, eps, attack)) WITHOUT ROWID;
+CREATE TABLE stretched (
+    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL,
+    PRIMARY KEY (sample, norm, eps)) WITHOUT ROWID;
 CREATE TABLE skipped (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
 CREATE INDEX result_by_threat ON result (norm, eps, attack, success);
 """
@@ -147,6 +151,7 @@ class Records:
             self._insert("chunk", [rows.chunk])
             self._insert("sample", rows.samples)
             self._insert("result", rows.results)
+            self._insert("stretched", rows.stretched)
             self._skip(skipped)
 
     def finish(self, skipped: list[Skipped]) -> None:

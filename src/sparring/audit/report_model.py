@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT = 1
 UINT8 = (
-    "when only examples that survive 8-bit rounding count; an upper bound, because an image that fell at a smaller "
-    "radius is not attacked again"
+    "when only examples that survive 8-bit rounding count; one that does not is stretched to each larger radius and "
+    "tried again, but no new search is made: an upper bound"
 )
 
 

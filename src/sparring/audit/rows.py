@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..access import Reason
-from .cascade import Attempt, Clean
+from .cascade import Attempt, Clean, Stretched
 from .provenance import image_hash
 from .shards import shard_name
 
@@ -26,16 +26,19 @@ class ChunkRows:
     chunk: dict[str, Any]
     samples: list[dict[str, Any]]
     results: list[dict[str, Any]]
+    stretched: list[dict[str, Any]]
     tensors: dict[str, Tensor]
 
 
-def chunk_rows(number: int, clean: Clean, attempts: list[Attempt], seconds: float, seed: int, kept: Kept) -> ChunkRows:
+def chunk_rows(
+    number: int, clean: Clean, events: list[Attempt | Stretched], seconds: float, seed: int, kept: Kept
+) -> ChunkRows:
     """Rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
     hashes = [image_hash(image) for image in clean.images]
     results: list[dict[str, Any]] = []
     examples: list[Tensor] = []
     stored = 0
-    for attempt in attempts:
+    for attempt in (event for event in events if isinstance(event, Attempt)):
         results.extend(result_rows(number, clean, attempt, seed, stored))
         examples.append(attempt.fallen.examples)
         stored += len(attempt.fallen.examples)
@@ -52,7 +55,16 @@ def chunk_rows(number: int, clean: Clean, attempts: list[Attempt], seconds: floa
         "sha256": chunk_hash(hashes),
         "seconds": seconds,
     }
-    return ChunkRows(chunk, samples, results, tensors)
+    return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
+
+
+def stretched_rows(clean: Clean, events: list[Attempt | Stretched]) -> list[dict[str, Any]]:
+    return [
+        {"sample": clean.first + place, "norm": event.norm, "eps": event.eps}
+        for event in events
+        if isinstance(event, Stretched)
+        for place in event.rows.tolist()
+    ]
 
 
 def chunk_hash(hashes: list[str]) -> str:

@@ -25,6 +25,13 @@ from .statistics import share
 from .suite import suite
 from .threats import Radius, Threat
 
+FELL = "SELECT COUNT(DISTINCT sample) FROM result WHERE norm = ?1 AND eps <= ?2 AND success"
+FELL_BEFORE = "SELECT COUNT(DISTINCT sample) FROM result WHERE norm = ?1 AND eps < ?2 AND success"
+FELL_IN_8_BITS = """
+SELECT COUNT(*) FROM (
+    SELECT sample FROM result WHERE norm = ?1 AND eps <= ?2 AND survives_uint8
+    UNION SELECT sample FROM stretched WHERE norm = ?1 AND eps <= ?2)
+"""
 MEDIAN = """
 SELECT AVG(size) FROM (
     SELECT {column} AS size FROM result WHERE norm = ?1 AND eps = ?2 AND attack = ?3 AND success
@@ -87,17 +94,15 @@ def threat_part(records: Records, threat: Threat, plan: Plan) -> ThreatPart:
     return ThreatPart(norm=threat.norm, epsilons=epsilons, curve=curve)
 
 
-def fallen(records: Records, norm: str, eps: float, which: str = "success", strictly: bool = False) -> int:
-    """Images with an example within the radius."""
-    relation = "<" if strictly else "<="
-    question = f"SELECT COUNT(DISTINCT sample) FROM result WHERE norm = ? AND eps {relation} ? AND {which}"  # noqa: S608
+def fallen(records: Records, question: str, norm: str, eps: float) -> int:
+    """How many images have an example within the radius."""
     return int(records.one(question, norm, eps))
 
 
 def epsilon_part(records: Records, threat: Threat, radius: Radius, ball: Ball, plan: Plan) -> EpsilonPart:
     count = records.one("SELECT COUNT(*) FROM sample")
     wrong = records.one("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")
-    before = fallen(records, threat.norm, radius.eps, strictly=True)
+    before = fallen(records, FELL_BEFORE, threat.norm, radius.eps)
     attacks, lost = [], wrong + before
     for attack in suite(ACCESS[records.facts.access.lower()], ball, plan):
         part = attack_part(records, threat, radius, (attack.name, attack.access.__name__), (lost, count))
@@ -106,18 +111,18 @@ def epsilon_part(records: Records, threat: Threat, radius: Radius, ball: Ball, p
     return EpsilonPart(
         eps=radius.eps,
         eps_text=radius.text,
-        robust_accuracy=robust(records, threat, radius, "success"),
-        robust_accuracy_uint8=robust(records, threat, radius, "survives_uint8"),
+        robust_accuracy=robust(records, threat, radius, FELL),
+        robust_accuracy_uint8=robust(records, threat, radius, FELL_IN_8_BITS),
         wrong_before=wrong,
         fallen_at_smaller_eps=before,
         attacks=attacks,
     )
 
 
-def robust(records: Records, threat: Threat, radius: Radius, which: str) -> Share:
+def robust(records: Records, threat: Threat, radius: Radius, question: str) -> Share:
     """Images that were right at first and have no example within the radius."""
     right = records.one("SELECT COUNT(*) FROM sample WHERE clean_correct")
-    lost = fallen(records, threat.norm, radius.eps, which)
+    lost = fallen(records, question, threat.norm, radius.eps)
     return share(right - lost, records.one("SELECT COUNT(*) FROM sample"))
 
 

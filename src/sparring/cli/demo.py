@@ -15,7 +15,7 @@ from .verdict import command_line, conclude, resumable
 if TYPE_CHECKING:
     from ..zoo import Data, LoadedModel
 
-PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.02,0.05,0.2"))
+PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.02,0.05,0.2,0.5"))
 DIGITS = ("mnist-plain", "mnist-heldout", ("linf:0.05,0.1,0.2", "l2:0.5,1,1.5"))
 DIGITS_LIMIT = 200
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
         save_file(flat, str(partial), metadata={"values": json.dumps(values)})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
 

@@ -17,7 +17,13 @@ def take(record: R, rows: Tensor) -> R:
         return cast(R, record[rows])
     if is_dataclass(record) and not isinstance(record, type):
         return replace(record, **{f.name: take(getattr(record, f.name), rows) for f in fields(record)})
+    _check_plain(record)
     return record
+
+
+def _check_plain(value: object) -> None:
+    if isinstance(value, list | tuple | dict | set):
+        raise TypeError(f"a state holds tensors, dataclasses and plain values; got a {type(value).__name__}: {value!r}")
 
 
 def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -25,6 +31,7 @@ def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, A
     if isinstance(record, Tensor):
         return {path: record}, {}
     if not (is_dataclass(record) and not isinstance(record, type)):
+        _check_plain(record)
         return {}, {path: record}
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}

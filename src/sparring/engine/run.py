@@ -58,7 +58,7 @@ def run(
     job = (attack, target, goal.to(target.device), x.detach(), keep or attack.keep, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
-    return joined(parts, time.perf_counter() - started)
+        return joined(parts, time.perf_counter() - started)
 
 
 def check_access(attack: Attack[Any, Any], target: Target[Any]) -> None:
@@ -106,7 +106,7 @@ def _batches(job: Job) -> list[Outcome]:
             except RuntimeError as error:
                 if size == 1 or not out_of_memory(error):
                     raise
-                size = max(1, size // 2)
+                size = max(1, min(size, len(x) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()
                 job = (*job[:-1], replace(engine, batch_size=size))

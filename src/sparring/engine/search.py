@@ -35,7 +35,7 @@ class Search:
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
         self.x, self.key, self.seconds, self.t = x, Key(ids, engine.seed), 0.0, 0
-        self.ledger = Ledger(x, attack.ball, keep, budget)
+        self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence)
         skip_won = engine.compact and not x.is_cuda
         self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won)
         self.every = engine.look_every or (8 if x.is_cuda else 1)
@@ -108,10 +108,15 @@ class Search:
         done = self.attack.done(self.state)
         if done is not None:  # noted at once, so that how often the engine looks changes no result
             self.ledger.finished[self.desk.live] |= done
+        self.ledger.stirred |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.steps:
             self._drop()
 
     def _drop(self) -> None:
+        limited = self.ledger.budget != Budget()
+        if not (self.ledger.stirred or limited or self.x.is_cuda):
+            return
+        self.ledger.stirred = False
         live = self.desk.live
         stuck = self.attack.stuck(self.state)
         if stuck is not None:
@@ -130,7 +135,7 @@ class Search:
         found = ledger.won.nonzero().squeeze(1)
         won, lost = ledger.won.clone(), torch.zeros_like(ledger.won)
         if len(found):
-            won[found] = self._ask(ledger.best[found], found) > 0
+            won[found] = self._ask(ledger.best[found], found) > ledger.confidence
             lost = ledger.won & ~won
         worst = ledger.keep is Keep.WORST
         kept = won | (ledger.value > -torch.inf) if worst else won

@@ -35,5 +35,6 @@ def _check_ascent(goal: Any, outputs: Tensor) -> None:
     (grad,) = torch.autograd.grad(loss.sum(), variable)
     require(grad.isfinite().all(), "the loss has a gradient that is not finite")
     with torch.no_grad():
-        raised = goal(variable + 1e-4 * grad).loss
+        length = grad.flatten(1).norm(dim=1).clamp_min(1e-300).view(-1, *[1] * (grad.ndim - 1))
+        raised = goal(variable + 1e-6 * grad / length).loss
     require((raised >= loss - 1e-12).all(), "the loss falls along its own gradient")

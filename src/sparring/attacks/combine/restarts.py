@@ -21,6 +21,7 @@ class Round(Generic[S]):
 
     batch: Batch
     inner: S
+    last: bool  # is this the last round?
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Restarts(Attack[A, Round[S]]):
         return self.attack.keep
 
     @property
+    def confidence(self) -> float:
+        return self.attack.confidence
+
+    @property
     def ball(self) -> Ball:
         return self.attack.ball
 
@@ -59,14 +64,14 @@ class Restarts(Attack[A, Round[S]]):
         return f"{self.attack.name} x {self.times}"
 
     def init(self, oracle: A, batch: Batch) -> Round[S]:
-        return Round(batch, self.attack.init(oracle, batch))
+        return Round(batch, self.attack.init(oracle, batch), self.times == 1)
 
     def step(self, oracle: A, state: Round[S], t: int) -> Round[S]:
         round, inner_t = divmod(t, self.attack.steps)
         if round and inner_t == 0:
             self.attack.finish(oracle, state.inner)
             fresh = Batch(state.batch.x, state.batch.key.reseeded(round))
-            state = replace(state, inner=self.attack.init(oracle, fresh))
+            state = Round(state.batch, self.attack.init(oracle, fresh), round + 1 == self.times)
         return replace(state, inner=self.attack.step(oracle, state.inner, inner_t))
 
     def finish(self, oracle: A, state: Round[S]) -> None:
@@ -75,3 +80,7 @@ class Restarts(Attack[A, Round[S]]):
     def done(self, state: Round[S]) -> Tensor | None:
         """A row that one round has finished with may still fall in the next."""
         return None
+
+    def stuck(self, state: Round[S]) -> Tensor | None:
+        """A row without a start may find one in the next round."""
+        return self.attack.stuck(state.inner) if state.last else None

@@ -2,6 +2,9 @@
 
 from .bim import BIM, kurakin_steps
 from .fgsm import FGSM
+from .mifgsm import MIFGSM
+from .nifgsm import NIFGSM
 from .pgd import PGD
+from .rfgsm import RFGSM, FastFGSM
 
-__all__ = ["BIM", "FGSM", "PGD", "kurakin_steps"]
+__all__ = ["BIM", "FGSM", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "FastFGSM", "kurakin_steps"]

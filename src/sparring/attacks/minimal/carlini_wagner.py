@@ -8,7 +8,7 @@ round tries the upper bound where nothing was found below it, as the authors' co
 Departures: each row goes through its rounds at its own pace, so it may abandon one as soon as *its* objective
 stops falling (the authors' abort_early looks at the whole batch). By default c starts from a linear estimate,
 rounds start warm, and a row stops when its c is known well enough: a smaller norm for less than half the
-passes. CarliniWagner(c=1e-3, warm_start=False, tolerance=0, inner=10_000) is the search of the paper's code.
+passes. CarliniWagner(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999, inner=10_000) is the paper's code.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from ...perturbations import from_tanh, to_tanh
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam
 GROWTH, LARGEST = 10.0, 1e10  # the search over c
-SPARE = 1.5  # above the linear estimate of c
-STALLED = 0.9999  # of the objective at the last look, above which a round is abandoned
+SPARE = 3.0  # above the linear estimate of c, since margins bend
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,13 @@ class CarliniWagner(Attack[Gradients, Descent]):
         rounds: values of c tried per row (9 in the paper's code).
         inner: Adam steps per round at most (10,000 in the paper's code; it looks for progress ten times).
         rate: Adam's step size in w.
-        confidence: the margin that the example must reach.
+        confidence: the margin that an example must exceed to count.
         c: the first constant (1e-3 in the paper's code). None: 2 * gap / |grad gap|_2^2 of each row, with which
             the attack would just succeed on a linear model.
         warm_start: begin each round where the last one ended; False: at the image, as the paper does.
         tolerance: a row is done when c is known to this relative width; 0: all rounds, as the paper does.
+        stalled: a round is abandoned when the objective is above this share of its value at the last look
+            (0.9999 in the paper's code).
         ball: L2; a finite eps asks for examples within it.
     """
 
@@ -69,7 +70,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
     confidence: float = 0.0
     c: float | None = None
     warm_start: bool = True
-    tolerance: float = 0.1
+    tolerance: float = 0.2
+    stalled: float = 0.999
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
@@ -77,6 +79,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
             raise ThreatError(f"CarliniWagner knows L2, not {self.ball}")
         if self.rounds < 1 or self.inner < 1:
             raise ConfigError(f"CarliniWagner rounds={self.rounds}, inner={self.inner}; pass numbers >= 1")
+        if not self.confidence >= 0:
+            raise ConfigError(f"CarliniWagner confidence={self.confidence}; pass a margin >= 0")
 
     @property
     def keep(self) -> Keep:
@@ -119,7 +123,7 @@ class CarliniWagner(Attack[Gradients, Descent]):
     def _next_round(self, state: Descent, value: Tensor) -> Descent:
         """Rows at the end of their round, or that make no more progress, go on to their next c."""
         looks = state.inner % max(1, self.inner // 10) == 0
-        stalled = looks & (value > STALLED * state.value)
+        stalled = looks & (value > self.stalled * state.value)
         state = replace(state, value=torch.where(looks, value, state.value))
         over = stalled | (state.inner >= self.inner)
         if not bool(over.any()):

@@ -1,7 +1,7 @@
 """DeepFool (Moosavi-Dezfooli et al. 2016, arXiv:1511.04599, algorithm 2).
 
     l   = argmin_k |f_k| / |w_k|_2          f_k, w_k: lead over the label of class k, and its gradient
-    r_i = (|f_l| + 1e-4) / |w_l|_2^2 * w_l
+    r_i = (|f_l| / |w_l|_2 + 1e-4) * w_l / |w_l|_2
     x'  = x + (1 + overshoot) * sum_i r_i
 
 until x' is across. The 1e-4 is the authors' code's, which keeps rows from ending on the boundary itself.
@@ -61,7 +61,7 @@ class DeepFool(Attack[Jacobians, Path]):
     def step(self, oracle: Jacobians, state: Path, t: int) -> Path:
         answer = oracle.jacobian(self._at(state), self.classes - 1)
         norms = answer.grads.flatten(2).norm(dim=2).clamp_min_(tiny(state.x))
-        distances = ((answer.margins.abs() + SLACK) / norms).nan_to_num(nan=torch.inf)
+        distances = (answer.margins.to(norms.dtype).abs() / norms + SLACK).nan_to_num(nan=torch.inf)
         distance, nearest = distances.min(dim=1)
         slope = answer.grads[torch.arange(len(nearest), device=nearest.device), nearest]
         scale = (distance / norms.gather(1, nearest[:, None]).squeeze(1)).nan_to_num(0.0, 0.0, 0.0)

@@ -1,0 +1,180 @@
+"""Checkpoints: whose they are, and what happens when they or the disk are broken."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import sparring as sp
+from sparring import testing
+from sparring.attacks import PGD, HopSkipJump, Restarts, Square
+from sparring.engine.checkpoint import fingerprint
+from sparring.errors import RunError
+from sparring.goals import Margin
+
+ATTACK = PGD(sp.Linf(0.02), steps=6)
+
+
+@pytest.fixture
+def case():
+    return testing.small_net(6)
+
+
+def interrupted(case, folder, *, attack=ATTACK, after=4, **options):
+    """A run that is stopped after some steps and leaves its checkpoint."""
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) > after:
+            raise KeyboardInterrupt
+
+    engine = sp.Engine(batch_size=4, checkpoint=folder, checkpoint_seconds=-1, progress=stop, **options)
+    with pytest.raises(KeyboardInterrupt):
+        sp.run(attack, case.target, case.goal, case.images, engine=engine)
+    return replace(engine, progress=None)
+
+
+@pytest.mark.parametrize("after", [2, 8])  # in the first batch, in the second
+@pytest.mark.parametrize("other", ["attack", "ball", "goal", "loss", "images", "seed", "first_id", "keep", "budget"])
+def test_the_checkpoint_of_another_run_is_refused(case, tmp_path, other, after):
+    engine = interrupted(case, tmp_path, after=after)
+    attack, goal, images, options = ATTACK, case.goal, case.images, {}
+    if other == "attack":
+        attack = replace(ATTACK, steps=7)
+    elif other == "ball":
+        attack = replace(ATTACK, ball=sp.L2(0.02))
+    elif other == "goal":
+        goal = sp.Misclassify((case.labels + 1) % 4)
+    elif other == "loss":
+        goal = goal.steered_by(Margin())
+    elif other == "images":
+        images = images.flip(3)
+    elif other == "keep":
+        options = {"keep": sp.Keep.WORST}
+    elif other == "budget":
+        options = {"budget": sp.Budget(forwards=3)}
+    else:
+        engine = replace(engine, **{other: 1})
+    with pytest.raises(RunError, match=r"belongs to another run .*; use another checkpoint folder"):
+        sp.run(attack, case.target, goal, images, engine=engine, **options)
+
+
+def test_fingerprints_see_types_and_tensors_inside_records():
+    x = torch.zeros(2, 3)
+    parts = [
+        PGD(sp.Linf(0.5)), PGD(sp.L2(0.5)), sp.attacks.BIM(sp.Linf(0.5), steps=40, random_start=True),
+        Restarts(PGD(sp.Linf(0.5)), 1), Restarts(sp.attacks.BIM(sp.Linf(0.5), steps=40, random_start=True), 1),
+        HopSkipJump(pool=x), HopSkipJump(pool=x + 1), HopSkipJump(),
+        sp.Misclassify(torch.zeros(2000, dtype=torch.long)), sp.ClassifyAs(torch.zeros(2000, dtype=torch.long)),
+        sp.Misclassify(torch.zeros(2000, dtype=torch.long).index_fill(0, torch.tensor([1000]), 1)),
+        x, x.view(3, 2), x.double(), torch.tensor(0.0), x.bfloat16(),
+    ]  # fmt: skip
+    marks = [fingerprint(part) for part in parts]
+    assert len(set(marks)) == len(parts)
+    assert fingerprint(HopSkipJump(pool=x.clone())) == fingerprint(HopSkipJump(pool=x))
+
+
+def test_the_same_run_goes_on_and_a_finished_one_is_only_read(case, tmp_path):
+    whole = sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(batch_size=4))
+    engine = interrupted(case, tmp_path, after=8)
+    again = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
+    assert torch.equal(again.examples, whole.examples)
+    assert torch.equal(again.spent.forwards, whole.spent.forwards)
+    counting = testing.Counting(case.module)
+    read = sp.run(ATTACK, sp.Classifier(counting), case.goal, case.images, engine=engine)
+    assert counting.calls == 0
+    assert torch.equal(read.examples, whole.examples)
+    assert read.reasons == whole.reasons
+
+
+def test_another_batch_size_takes_the_run_up_as_well(case, tmp_path):
+    whole = sp.run(ATTACK, case.target, case.goal, case.images)
+    engine = replace(interrupted(case, tmp_path, after=3), batch_size=1)
+    again = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
+    assert float((again.examples - whole.examples).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("damage", ["truncated", "scribbled", "empty", "foreign"])
+@pytest.mark.parametrize("name", ["current.safetensors", "batch-000000000.safetensors"])
+def test_a_corrupt_checkpoint_is_named(case, tmp_path, damage, name):
+    engine = interrupted(case, tmp_path, after=8)
+    file = tmp_path / name
+    content = file.read_bytes()
+    if damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"x": torch.zeros(2)}, str(file))
+    else:
+        file.write_bytes({"truncated": content[: len(content) // 2], "scribbled": b"\xff" * 100, "empty": b""}[damage])
+    with pytest.raises(RunError, match=rf"cannot read the checkpoint .*{name}.*; delete it to begin again"):
+        sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
+
+
+def test_no_partial_file_is_left(case, tmp_path):
+    interrupted(case, tmp_path, after=8)
+    assert {file.name for file in tmp_path.iterdir()} == {"current.safetensors", "batch-000000000.safetensors"}
+
+
+FULL = """
+import resource, sys, torch
+import sparring as sp
+from sparring import testing
+torch.set_num_threads(1)
+case = testing.small_net(8)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    sp.run(sp.attacks.FGSM(sp.Linf(0.1)), case.target, case.goal, case.images, engine=sp.Engine(checkpoint=sys.argv[1]))
+except sp.errors.RunError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cannot write" in done.stdout
+    assert "free some space or choose another folder" in done.stdout
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_that_is_a_file(case, tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(RunError, match=r"cannot write .*; free some space or choose another folder"):
+        sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path / "run"))
+
+
+def test_a_batch_saved_before_the_memory_ran_out_is_taken_up_in_halves(case, tmp_path):
+    """The batch under way must not come back at its old size, or the run would never get smaller."""
+
+    class Shrinks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.sizes = 0, []
+
+        def forward(self, x):
+            self.calls += 1
+            self.sizes.append(len(x))
+            if self.calls > 4 and len(x) > 2:
+                raise torch.OutOfMemoryError("planted")
+            return case.module(x)
+
+    model = Shrinks()
+    engine = sp.Engine(batch_size=4, checkpoint=tmp_path, checkpoint_seconds=-1)
+    outcome = sp.run(ATTACK, sp.Classifier(model), case.goal, case.images, engine=engine)
+    whole = sp.run(ATTACK, case.target, case.goal, case.images)
+    assert max(model.sizes[6:]) <= 2
+    assert float((outcome.examples - whole.examples).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("attack", [Square(sp.Linf(0.06), steps=130), Restarts(HopSkipJump(steps=2), 2)])
+def test_states_with_draws_and_keys_in_them_are_saved(case, tmp_path, attack):
+    whole = sp.run(attack, case.target, case.goal, case.images, engine=sp.Engine(batch_size=4))
+    engine = interrupted(case, tmp_path, attack=attack, after=3)
+    again = sp.run(attack, case.target, case.goal, case.images, engine=engine)
+    assert torch.equal(again.examples, whole.examples)
