@@ -1,14 +1,13 @@
 """Counts the samples a library sends forward and backward through a net."""
 
-import torch
 from torch import Tensor, nn
 
 
 class CountedNet(nn.Module):
     """A plain module around the net (art unrolls `nn.Sequential`), so that every library is seen alike.
 
-    `forwards` counts rows sent through the net; `backwards` counts rows whose gradient came back, once for
-    each backward pass, also where several are run at once by `is_grads_batched`.
+    `forwards` counts rows sent through the net, `backwards` rows whose gradient came back, once for each backward
+    pass. Passes run several at once (`is_grads_batched`) would count as one; no library measured here does that.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -25,17 +24,7 @@ class CountedNet(nn.Module):
         return logits
 
     def _count_backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient) * _lanes(gradient)
-
-
-def _lanes(gradient: Tensor) -> int:
-    """How many backward passes this one stands for (more than one inside `vmap`)."""
-    functorch = torch._C._functorch
-    if not functorch.is_batchedtensor(gradient):
-        return 1
-    dimension = functorch.maybe_get_bdim(gradient)
-    inner = functorch.get_unwrapped(gradient)
-    return inner.shape[dimension] * _lanes(inner)
+        self.backwards += len(gradient)
 
 
 class SinglePrecision(nn.Module):

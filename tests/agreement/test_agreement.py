@@ -147,10 +147,12 @@ def test_carlini_wagner_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
         carlini_wagner = sp.attacks.CarliniWagner(rounds=9, inner=100, rate=0.05, **settings)
         return sp.run(carlini_wagner, sp.Classifier(digits.net), sp.Misclassify(labels), images).size
 
-    as_in_the_paper = ours(c=1e-3, warm_start=False, tolerance=0) / theirs
+    as_in_the_paper = ours(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999) / theirs
     assert 0.9 < float(as_in_the_paper.median()) < 1.01
     assert float(as_in_the_paper.max()) < 1.15
-    assert float(ours().median()) <= 1.001 * float(theirs.median())
+    by_default = ours() / theirs
+    assert float(by_default.median()) <= 1.0
+    assert float(by_default.max()) < 1.1
 
 
 def test_deepfool_walks_as_far(foolbox: ModuleType, digits: Digits) -> None:

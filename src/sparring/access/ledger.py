@@ -6,7 +6,6 @@ that the target really answered for, inside the ball and the valid range.
 
 from __future__ import annotations
 
-import math
 from enum import Enum, IntEnum
 
 import torch
@@ -88,18 +87,19 @@ class Ledger:
         self.forwards.index_add_(0, rows, once)
         if backwards:
             self.backwards.index_add_(0, rows, once, alpha=backwards)
+        looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
+        if looking and self.keep is not Keep.WORST and float(verdict.margin.amax()) <= self.confidence:
+            return  # the usual step: no NaN, nothing won, nothing to write
         won = verdict.margin > self.confidence
-        if x.is_cuda or not math.isfinite(float(verdict.margin.sum())):
+        if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        if not x.is_cuda and self.keep is not Keep.WORST and not bool(won.any()):
-            return  # the usual step: nothing to write
         count = self.forwards[rows] if rank is None or before is None else before + rank + 1
         if self.keep is Keep.WORST:
             candidate = ~verdict.loss.isnan()
         else:
             candidate = won & ~self.won[rows] if self.keep is Keep.FIRST else won
         candidate = candidate & ~self.finished[rows]
-        if not x.is_cuda or rank is not None:  # on a GPU looking would cost a synchronisation
+        if looking or rank is not None:
             chosen = candidate.nonzero().squeeze(1)
             if len(chosen) == 0:
                 return

@@ -17,6 +17,15 @@ from ..errors import ThreatError
 from ..random import Key
 
 
+@dataclass(frozen=True)
+class Region:
+    """The valid part of a ball around each image, made ready for many projections."""
+
+    x: Tensor
+    lower: Tensor | None = None  # Linf: the region is a box
+    upper: Tensor | None = None
+
+
 def rowwise(values: Tensor, like: Tensor) -> Tensor:
     """(B,) values shaped to broadcast over a (B, ...) tensor."""
     return values.view(-1, *[1] * (like.ndim - 1))
@@ -73,6 +82,14 @@ class Ball(ABC):
         `radius` (B,) replaces eps row by row.
         """
         return self.project_between(delta, -x, 1 - x, radius)
+
+    def region(self, x: Tensor) -> Region:
+        """What `nearest_` needs to know of the images `x`."""
+        return Region(x)
+
+    def nearest_(self, images: Tensor, region: Region) -> Tensor:
+        """The nearest images inside the region, in the memory of `images`."""
+        return images.sub_(region.x).copy_(self.project(images, region.x)).add_(region.x)
 
     @abstractmethod
     def project_between(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..random import Key
-from .ball import Ball, rowwise
+from .ball import Ball, Region, rowwise
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class Linf(Ball):
         if radius is not None:
             return self.project_between(delta, -x, 1 - x, radius)
         return delta.clamp(-self.eps, self.eps).add_(x).clamp_(0, 1).sub_(x)  # the same, in one buffer
+
+    def region(self, x: Tensor) -> Region:
+        return Region(x, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
+
+    def nearest_(self, images: Tensor, region: Region) -> Tensor:
+        return images.clamp_(region.lower, region.upper)
 
     def project_between(
         self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None

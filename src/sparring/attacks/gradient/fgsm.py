@@ -11,14 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
 from ...geometry import Ball
-from .pgd import Walk
 
 
 @dataclass(frozen=True)
-class FGSM(Attack[Gradients, Walk]):
+class Move:
+    """A single move from each image."""
+
+    x: Tensor
+    delta: Tensor
+
+
+@dataclass(frozen=True)
+class FGSM(Attack[Gradients, Move]):
     """One step to the edge of the ball `ball`."""
 
     ball: Ball
@@ -30,13 +38,13 @@ class FGSM(Attack[Gradients, Walk]):
     def steps(self) -> int:
         return 1
 
-    def init(self, oracle: Gradients, batch: Batch) -> Walk:
-        return Walk(batch.x, torch.zeros_like(batch.x))
+    def init(self, oracle: Gradients, batch: Batch) -> Move:
+        return Move(batch.x, torch.zeros_like(batch.x))
 
-    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+    def step(self, oracle: Gradients, state: Move, t: int) -> Move:
         slope = oracle.gradient(state.x).grad
         edge = self.ball.eps * self.ball.steepest(slope, at=state.x)
         return replace(state, delta=self.ball.project(edge, state.x))
 
-    def finish(self, oracle: Gradients, state: Walk) -> None:
+    def finish(self, oracle: Gradients, state: Move) -> None:
         oracle.score(state.x + state.delta)

@@ -1,6 +1,6 @@
 """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083, section 2.1).
 
-    delta_{t+1} = Proj_{ball and box} ( delta_t + step_size * steepest(grad L(x + delta_t)) )
+    x_{t+1} = Proj_{ball and box} ( x_t + step_size * steepest(grad L(x_t)) )
 
 steepest is the sign in Linf, the unit gradient in L2 and the top 1 % of coordinates in L1 (Tramer & Boneh
 2019); the projection onto ball and box is exact in each (L1: Croce & Hein 2021). The gradient is taken at
@@ -11,21 +11,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
-from ...geometry import Ball
-from ...perturbations import Additive
+from ...geometry import Ball, Region
 
 
 @dataclass(frozen=True)
 class Walk:
-    """Where each row stands."""
+    """Where each row stands, and where it may go."""
 
-    x: Tensor
-    delta: Tensor
+    image: Tensor
+    region: Region
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,13 @@ class PGD(Attack[Gradients, Walk]):
         return 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
 
     def init(self, oracle: Gradients, batch: Batch) -> Walk:
-        start = self.ball.sample(batch.key, batch.x) if self.random_start else torch.zeros_like(batch.x)
-        return Walk(batch.x, start)
+        start = batch.x + self.ball.sample(batch.key, batch.x) if self.random_start else batch.x
+        return Walk(start, self.ball.region(batch.x))
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        answer = oracle.gradient(state.delta, render=Additive(state.x))
-        uphill = self.ball.steepest(answer.grad, at=answer.images)
-        moved = state.delta.add(uphill, alpha=self.rate)
-        return replace(state, delta=self.ball.project(moved, state.x))
+        uphill = self.ball.steepest(oracle.gradient(state.image).grad, at=state.image)
+        moved = state.image.add(uphill, alpha=self.rate)
+        return replace(state, image=self.ball.nearest_(moved, state.region))
 
     def finish(self, oracle: Gradients, state: Walk) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(state.image)

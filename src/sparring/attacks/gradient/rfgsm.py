@@ -19,11 +19,12 @@ from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
 from ...geometry import Ball
 from ...perturbations import Additive
-from .pgd import PGD, Walk
+from .fgsm import Move
+from .pgd import PGD
 
 
 @dataclass(frozen=True)
-class RFGSM(Attack[Gradients, Walk]):
+class RFGSM(Attack[Gradients, Move]):
     """R+FGSM. `start` is the share of eps spent on noise (0.5 in the paper)."""
 
     ball: Ball
@@ -38,17 +39,17 @@ class RFGSM(Attack[Gradients, Walk]):
     def steps(self) -> int:
         return 1
 
-    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+    def init(self, oracle: Gradients, batch: Batch) -> Move:
         noise = batch.key.signs("noise", batch.x.shape[1:], dtype=batch.x.dtype)
         moved = self.start * self.ball.eps * self.ball.steepest(noise)
-        return Walk(batch.x, self.ball.project(moved, batch.x))
+        return Move(batch.x, self.ball.project(moved, batch.x))
 
-    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+    def step(self, oracle: Gradients, state: Move, t: int) -> Move:
         answer = oracle.gradient(state.delta, render=Additive(state.x))
         step = (1 - self.start) * self.ball.eps * self.ball.steepest(answer.grad, at=answer.images)
         return replace(state, delta=self.ball.project(state.delta + step, state.x))
 
-    def finish(self, oracle: Gradients, state: Walk) -> None:
+    def finish(self, oracle: Gradients, state: Move) -> None:
         oracle.score(state.x + state.delta)
 
 

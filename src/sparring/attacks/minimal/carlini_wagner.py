@@ -26,7 +26,7 @@ from ...perturbations import from_tanh, to_tanh
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam
 GROWTH, LARGEST = 10.0, 1e10  # the search over c
-SPARE = 3.0  # above the linear estimate of c, since margins bend
+SPARE = 6.0  # above the linear estimate of c, since margins bend
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
     confidence: float = 0.0
     c: float | None = None
     warm_start: bool = True
-    tolerance: float = 0.2
-    stalled: float = 0.999
+    tolerance: float = 0.1
+    stalled: float = 0.995
     ball: Ball = L2()
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@
     x'  = x + (1 + overshoot) * sum_i r_i
 
 until x' is across. The 1e-4 is the authors' code's, which keeps rows from ending on the boundary itself.
-Departure: x' is kept in the valid range.
+Departure: x' is kept in the valid range, and what the range cut off is taken out of the sum.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ class DeepFool(Attack[Jacobians, Path]):
         return (state.x + (1 + self.overshoot) * state.walked).clamp_(0, 1)
 
     def step(self, oracle: Jacobians, state: Path, t: int) -> Path:
-        answer = oracle.jacobian(self._at(state), self.classes - 1)
+        at = self._at(state)
+        answer = oracle.jacobian(at, self.classes - 1)
         norms = answer.grads.flatten(2).norm(dim=2).clamp_min_(tiny(state.x))
         distances = (answer.margins.to(norms.dtype).abs() / norms + SLACK).nan_to_num(nan=torch.inf)
         distance, nearest = distances.min(dim=1)
         slope = answer.grads[torch.arange(len(nearest), device=nearest.device), nearest]
         scale = (distance / norms.gather(1, nearest[:, None]).squeeze(1)).nan_to_num(0.0, 0.0, 0.0)
-        return replace(state, walked=state.walked + slope * rowwise(scale, slope))
+        reached = (at - state.x) / (1 + self.overshoot)
+        return replace(state, walked=reached + slope * rowwise(scale, slope))
 
     def finish(self, oracle: Jacobians, state: Path) -> None:
         oracle.score(self._at(state))
