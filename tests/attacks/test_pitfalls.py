@@ -212,7 +212,7 @@ def test_pitfall_36_a_row_does_not_know_its_neighbors(attack):
         row = int(order[place])
         alone = sp.run(
             attack, case.target, case.goal.take(torch.tensor([row])), case.images[row : row + 1],
-            engine=sp.Engine(first_id=row),
+            ids=torch.tensor([row]),
         )  # fmt: skip
         assert float((alone.examples[0] - plain.examples[row]).abs().max()) < 1e-9
 

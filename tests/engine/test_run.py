@@ -47,7 +47,6 @@ def test_images_that_cannot_be_used(case, change, words):
 @pytest.mark.parametrize(("options", "words"), [
     ({"batch_size": 0}, "engine batch_size=0; pass an int >= 1"),
     ({"look_every": 0}, "engine look_every=0"),
-    ({"first_id": -1}, "engine first_id=-1; pass an int >= 0"),
     ({"seed": 1.5}, r"engine seed=1\.5; pass an int"),
     ({"autocast": torch.float32}, r"engine autocast=torch\.float32; pass torch\.bfloat16"),
 ])  # fmt: skip
@@ -215,14 +214,24 @@ def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
 
 @pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.L2(0.8), steps=40), HopSkipJump(steps=2)])
 def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
-    def part(rows, first_id):
-        goal, engine = case.goal.take(rows), sp.Engine(first_id=first_id)
-        return sp.run(attack, case.target, goal, case.images[rows], keep=Keep.WORST, engine=engine)
+    def part(rows, ids):
+        return sp.run(attack, case.target, case.goal.take(rows), case.images[rows], ids=ids, keep=Keep.WORST)
 
-    whole = part(torch.arange(6), 0)
-    halves = [part(torch.arange(3), 0), part(torch.arange(3, 6), 3)]
-    assert float((torch.cat([h.examples for h in halves]) - whole.examples).abs().max()) < 1e-12
-    assert not torch.equal(part(torch.arange(3, 6), 0).examples, halves[1].examples)  # the ids did matter
+    whole = part(torch.arange(6), None)
+    odd, even = torch.tensor([1, 3, 5]), torch.tensor([0, 2, 4])
+    for rows in (odd, even):
+        assert float((part(rows, rows).examples - whole.examples[rows]).abs().max()) < 1e-12
+    assert not torch.equal(part(odd, None).examples, part(odd, odd).examples)  # the ids did matter
+
+
+@pytest.mark.parametrize(("ids", "got"), [
+    (torch.arange(5), r"torch.int64 of shape \(5,\)"),
+    (torch.zeros(6), r"torch.float32 of shape \(6,\)"),
+    ([1] * 6, "list"),
+])  # fmt: skip
+def test_ids_are_one_position_per_image(case, ids, got):
+    with pytest.raises(InputError, match=rf"ids must be int64 of shape \(6,\), one position per image; got {got}"):
+        sp.run(FGSM(sp.Linf(0.1)), case.target, case.goal, case.images, ids=ids)
 
 
 def test_another_seed_is_another_search(case):

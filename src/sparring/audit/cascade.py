@@ -86,8 +86,7 @@ class Stretched:
 
 def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iterator[Attempt | Stretched]:
     """All attempts on one chunk, threat by threat."""
-    engine = Engine(batch_size=plan.batch_size, seed=plan.seed, first_id=clean.first, progress=watch.step)
-    goal = Misclassify(clean.labels)
+    engine = Engine(batch_size=plan.batch_size, seed=plan.seed, progress=watch.step)
     for threat in plan.threats:
         standing, present = clean.correct.clone(), clean.images.clone()
         lasting = ~clean.correct  # needs no example that survives rounding, or has one
@@ -95,11 +94,18 @@ def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iter
             for attack in suite(target.access, ball, plan):
                 if not bool(standing.any()):
                     break
-                # Rows that fell take part as their own example, which the engine passes over: so every row keeps
-                # its place, and with it the key of its randomness.
-                budget = Budget(forwards=plan.queries) if attack.access is Decisions else None
-                outcome = run(attack, target, goal, present, keep=Keep.FIRST, budget=budget, engine=engine)
-                attempt = weigh(target, clean, attack, outcome, standing, (threat.norm, plan.batch_size))
+                rows = standing.nonzero().squeeze(1)
+                outcome = run(
+                    attack,
+                    target,
+                    Misclassify(clean.labels[rows]),
+                    clean.images[rows],
+                    ids=clean.first + rows,
+                    keep=Keep.FIRST,
+                    budget=Budget(forwards=plan.queries) if attack.access is Decisions else None,
+                    engine=engine,
+                )
+                attempt = weigh(target, clean, attack, outcome, rows, (threat.norm, plan.batch_size))
                 lost = attempt.rows[attempt.fell]
                 present[lost], standing[lost] = attempt.fallen.examples.to(present.dtype), False
                 lasting[lost] = attempt.fallen.survives_uint8
@@ -127,17 +133,17 @@ def weigh(
     clean: Clean,
     attack: Attack[Any, Any],
     outcome: Outcome,
-    standing: Tensor,
+    rows: Tensor,
     how: tuple[Norm, int],
 ) -> Attempt:
-    """The outcome on the rows that stood, each claimed success measured once more."""
-    (norm, batch_size), rows = how, standing.nonzero().squeeze(1)
-    claimed = outcome.success[rows]
-    examples = outcome.examples[rows][claimed].float()
+    """The outcome on the `rows` of the chunk that stood, each claimed success measured once more."""
+    norm, batch_size = how
+    claimed = outcome.success
+    examples = outcome.examples[claimed].float()
     fell = claimed.clone()
     fallen, confirmed = examine(target, clean, rows[claimed], examples, attack.ball, batch_size)
     fell[claimed] = confirmed
-    reason = outcome.reason[rows].clone()
+    reason = outcome.reason.clone()
     reason[claimed & ~fell] = int(Reason.UNCONFIRMED)
     spent = outcome.spent
     return Attempt(
@@ -147,10 +153,10 @@ def weigh(
         access=attack.access.__name__,
         rows=rows,
         fell=fell,
-        forwards=spent.forwards[rows],
-        backwards=spent.backwards[rows],
-        checks=spent.checks[rows],
-        first=outcome.first[rows].where(fell, -1),
+        forwards=spent.forwards,
+        backwards=spent.backwards,
+        checks=spent.checks,
+        first=outcome.first.where(fell, -1),
         reason=reason,
         seconds=outcome.seconds,
         fallen=fallen,

@@ -135,8 +135,9 @@ class Single:
     def attack(
         self, chunk: Chunk, labels: Tensor, goal: Goal, place: int, attack: Attack[Any, Any], totals: Totals
     ) -> None:
-        engine = Engine(batch_size=self.batch_size, seed=self.seed, first_id=chunk.first)
-        outcome = run(attack, self.loaded.target, goal, chunk.images, engine=engine)
+        engine = Engine(batch_size=self.batch_size, seed=self.seed)
+        ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
+        outcome = run(attack, self.loaded.target, goal, chunk.images, ids=ids, engine=engine)
         found = outcome.success & ~outcome.already
         totals.images += len(outcome)
         totals.already += int(outcome.already.sum())

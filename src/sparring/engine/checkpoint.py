@@ -1,7 +1,7 @@
 """A run's checkpoint folder: finished batches, and the batch under way, each in a file written at once.
 
 Files are safetensors; nothing in them is executed when they are read. The folder belongs to one call: its
-fingerprint covers the attack, the goal, the images and the seed, and another call is refused.
+fingerprint covers the attack, the target, the goal, the images and the seed, and another call is refused.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class Checkpoint:
         tensors, values = read(path)
         if values.get("mark") != self.mark:
             raise RunError(
-                f"{path} belongs to another run (other attack, goal, images or seed); use another checkpoint folder"
+                f"{path} belongs to another run (other attack, target, goal, images or seed); "
+                "use another checkpoint folder"
             )
         return tensors, values
 

@@ -36,7 +36,6 @@ class Engine:
         compact: drop rows that are done; off only to measure.
         look_every: steps between looks at which rows are done. None: 1 on a CPU, 8 on a GPU, where each look
             waits for the device. Passes spent on a row between two looks are counted, its result is the same.
-        first_id: position in the data set of the first image, the key of its randomness.
         checkpoint: a folder; an interrupted run goes on from there when called again with the same arguments.
         checkpoint_seconds: how often the batch under way is saved.
         autocast: a lower precision inside the search; every success is confirmed without it.
@@ -47,14 +46,13 @@ class Engine:
     seed: int = 0
     compact: bool = True
     look_every: int | None = None
-    first_id: int = 0
     checkpoint: Path | str | None = None
     checkpoint_seconds: float = 30.0
     autocast: torch.dtype | None = None
     progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("first_id", 0), ("look_every", 1)):
+        for name, least in (("batch_size", 1), ("look_every", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,20 @@ from .outcome import Outcome, joined
 from .search import Search, on_device, out_of_memory
 
 A = TypeVar("A", bound=Decisions)
-Job = tuple[Attack[Any, Any], Target[Any], Goal, Tensor, Keep, Budget, Engine]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `run`, checked."""
+
+    attack: Attack[Any, Any]
+    target: Target[Any]
+    goal: Goal
+    x: Tensor
+    ids: Tensor
+    keep: Keep
+    budget: Budget
+    engine: Engine
 
 
 def run(
@@ -29,6 +42,7 @@ def run(
     goal: Goal,
     x: Tensor,
     *,
+    ids: Tensor | None = None,
     keep: Keep | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
@@ -39,6 +53,7 @@ def run(
         attack: what to do; it must not need more access than the target grants.
         target: what is attacked. It is left exactly as it was.
         goal: what counts as won.
+        ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
@@ -55,7 +70,8 @@ def run(
     check_images(x, goal)
     attack.ball.check(x)
     started = time.perf_counter()
-    job = (attack, target, goal.to(target.device), x.detach(), keep or attack.keep, budget, engine)
+    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
+    job = Job(attack, target, goal.to(target.device), x.detach(), places, keep or attack.keep, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
@@ -90,15 +106,22 @@ def check_images(x: Tensor, goal: Goal) -> None:
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 
 
+def check_ids(ids: Tensor, count: int) -> Tensor:
+    """InputError where the positions are not one integer per image."""
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.shape != (count,):
+        got = f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise InputError(f"ids must be int64 of shape ({count},), one position per image; got {got}")
+    return ids.cpu()
+
+
 def _batches(job: Job) -> list[Outcome]:
-    attack, _, goal, x, keep, budget, engine = job
     checkpoint = None
-    if engine.checkpoint is not None:
-        plan = (attack, keep, budget, engine.seed, engine.first_id, goal, x)
-        checkpoint = Checkpoint(Path(engine.checkpoint), fingerprint(*plan))
+    if job.engine.checkpoint is not None:
+        plan = (job.attack, job.keep, job.budget, job.engine.seed, job.goal, job.x, job.ids, *job.target.identity())
+        checkpoint = Checkpoint(Path(job.engine.checkpoint), fingerprint(*plan))
     parts: list[Outcome] = []
-    start, size = 0, engine.batch_size
-    while start < len(x):
+    start, size = 0, job.engine.batch_size
+    while start < len(job.x):
         part = checkpoint.finished(start) if checkpoint else None
         if part is None:
             try:
@@ -106,10 +129,10 @@ def _batches(job: Job) -> list[Outcome]:
             except RuntimeError as error:
                 if size == 1 or not out_of_memory(error):
                     raise
-                size = max(1, min(size, len(x) - start) // 2)
+                size = max(1, min(size, len(job.x) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()
-                job = (*job[:-1], replace(engine, batch_size=size))
+                job = replace(job, engine=replace(job.engine, batch_size=size))
                 continue
         parts.append(part)
         start += len(part)
@@ -117,20 +140,18 @@ def _batches(job: Job) -> list[Outcome]:
 
 
 def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Outcome:
-    attack, target, goal, x, keep, budget, engine = job
+    attack, target, x, engine = job.attack, job.target, job.x, job.engine
     saved = checkpoint.under_way(start) if checkpoint else None
     rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
     device = target.device
-    images = x[rows.to(x.device)].to(device)
-    search = Search(
-        attack, target, goal.take(rows.to(device)), images, rows.to(device) + engine.first_id, keep, budget, engine
-    )
+    images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
+    search = Search(attack, target, job.goal.take(rows.to(device)), images, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])
         clock -= search.seconds
     else:
-        search.begin(whole=goal if start == 0 else None)
+        search.begin(whole=job.goal if start == 0 else None)
     written = time.perf_counter()
     while not search.over:
         search.advance()

@@ -135,6 +135,12 @@ class Classifier(Target[Jacobians]):
             logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         return logits
 
+    def identity(self) -> tuple[object, ...]:
+        """The weights too; of a function only its name is known."""
+        state = self.model.state_dict() if isinstance(self.model, nn.Module) else {}
+        tensors = [part for name, value in sorted(state.items()) for part in (name, value)]
+        return (*super().identity(), self.layout, self.binary, self.probabilities, self._mean, self._std, *tensors)
+
     def check(self, outputs: Tensor) -> None:
         if self.classes is not None and outputs.shape[1] != self.classes:
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")

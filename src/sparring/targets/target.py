@@ -36,6 +36,10 @@ class Target(ABC, Generic[G]):
     def __call__(self, images: Tensor) -> Any:
         """Outputs, as the target's goals read them, for images (B, C, H, W) in [0, 1]."""
 
+    def identity(self) -> tuple[object, ...]:
+        """Tensors and texts that tell this target from others: a checkpoint belongs to one."""
+        return (type(self).__name__, self.name)
+
     def check(self, outputs: Any) -> None:
         """Raise TargetError where the outputs for real images show that they cannot be judged."""
 
@@ -68,6 +72,9 @@ class Granting(Target[T]):
 
     def __call__(self, images: Tensor) -> Any:
         return self.target(images)
+
+    def identity(self) -> tuple[object, ...]:
+        return (self._access.__name__, *self.target.identity())
 
     def check(self, outputs: Any) -> None:
         self.target.check(outputs)
