@@ -168,6 +168,28 @@ def test_deepfool_walks_as_far(foolbox: ModuleType, digits: Digits) -> None:
     assert float(ratio.max()) < 1.2
 
 
+def test_ddn_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
+    images, labels = digits.first(40)
+    attack = foolbox.attacks.DDNAttack(steps=100, init_epsilon=1.0, gamma=0.05)
+    theirs = distances(images, attack.run(model(foolbox, digits.net), images, labels))
+    ours = sp.run(sp.attacks.DDN(steps=100), sp.Classifier(digits.net), sp.Misclassify(labels), images).size
+    assert 0.97 < float((ours / theirs).median()) < 1.01
+    assert float((ours / theirs).max()) < 1.1
+
+
+@pytest.mark.parametrize(("norm", "order"), [("Linf", torch.inf), ("L2", 2.0), ("L1", 1.0)])
+def test_fmn_is_as_near(foolbox: ModuleType, digits: Digits, norm: str, order: float) -> None:
+    images, labels = digits.first(40)
+    attack = getattr(foolbox.attacks, f"{norm.upper() if norm != 'Linf' else 'LInf'}FMNAttack")(steps=100)
+    found = attack.run(model(foolbox, digits.net), images, labels)
+    theirs = torch.linalg.vector_norm((found - images).flatten(1), ord=order, dim=1)
+    theirs[digits.net(found).argmax(1) == labels] = torch.inf  # Foolbox returns what it failed on unchanged
+    fmn = sp.attacks.FMN(getattr(sp, norm)(), steps=100)
+    outcome = sp.run(fmn, sp.Classifier(digits.net), sp.Misclassify(labels), images)
+    assert bool(outcome.success.all())
+    assert float(outcome.size.median()) <= 1.02 * float(theirs.median())
+
+
 def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Digits) -> None:
     images, labels = digits.first(12)
     starts, counted = digits.starts(12), Recording(digits.net).eval()
