@@ -55,6 +55,7 @@ class Classifier(Target[Jacobians]):
         self.model, self.layout, self.binary, self.probabilities = model, layout, binary, probabilities
         self.classes = 2 if binary else classes
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
+        self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
         if self._std is not None and not bool((self._std > 0).all()):
@@ -74,7 +75,9 @@ class Classifier(Target[Jacobians]):
         return torch.device("cpu") if weight is None else weight.device
 
     def _weight(self) -> Tensor | None:
-        """The first weight, whose device and dtype the images take; asked each time, since models move."""
+        """The first weight, whose device and dtype the images take; looked up anew, since models move."""
+        if self._held is not None:
+            return self._held
         if not isinstance(self.model, nn.Module):
             return None
         weights = chain(self.model.parameters(), self.model.buffers())
@@ -176,8 +179,10 @@ class Classifier(Target[Jacobians]):
             model.eval()
             for parameter, _ in wanted:
                 parameter.requires_grad_(False)
+            self._held = self._weight()
             yield
         finally:
+            self._held = None
             for module, flag in training:
                 module.training = flag
             for parameter, flag in wanted:

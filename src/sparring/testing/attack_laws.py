@@ -34,7 +34,7 @@ def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, toler
     """Law 1: N together equal N alone, with compaction on and off; to the bit where `tolerance` is 0."""
     case = case or small_net()
     together = attacked(attack, case)
-    for size, compact in ((1, True), (5, True), (64, False), (5, False)):
+    for size, compact in ((1, True), (7, True), (64, False), (7, False)):
         other = attacked(attack, case, engine=Engine(batch_size=size, compact=compact))
         gap = float((other.examples - together.examples).abs().max())
         where = f"{attack.name} at batch size {size}, compaction {compact}"

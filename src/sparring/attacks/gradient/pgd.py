@@ -57,7 +57,7 @@ class PGD(Attack[Gradients, Walk]):
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
         uphill = self.ball.steepest(oracle.gradient(state.image).grad, at=state.image)
-        moved = state.image.add(uphill, alpha=self.rate)
+        moved = uphill.mul_(self.rate).add_(state.image)
         return replace(state, image=self.ball.nearest_(moved, state.region))
 
     def finish(self, oracle: Gradients, state: Walk) -> None:

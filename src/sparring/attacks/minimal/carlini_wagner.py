@@ -70,7 +70,7 @@ class CarliniWagner(Attack[Gradients, Descent]):
     confidence: float = 0.0
     c: float | None = None
     warm_start: bool = True
-    tolerance: float = 0.1
+    tolerance: float = 0.2
     stalled: float = 0.995
     ball: Ball = L2()
 

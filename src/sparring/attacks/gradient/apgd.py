@@ -1,0 +1,126 @@
+"""Auto-PGD (Croce & Hein 2020, arXiv:2003.01690, algorithm 1): projected gradient ascent without a step size.
+
+    z_{t+1} = Proj ( x_t + step * steepest(grad f(x_t)) )
+    x_{t+1} = Proj ( x_t + 0.75 (z_{t+1} - x_t) + 0.25 (x_t - x_{t-1}) )
+
+The step starts at 2 eps. At checkpoints p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), p_1 = 0.22, in shares of
+the steps, a row halves its step and goes back to its best point if fewer than 75 % of the steps since the last
+checkpoint raised f, or if neither step nor best value changed since then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradients
+from ...errors import ConfigError, ThreatError
+from ...geometry import L2, Ball, Linf, Region, rowwise
+from ...goals import CrossEntropy, Loss
+
+INERTIA, RISING = 0.75, 0.75
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Where each row stands, where it was, its best point, and what decides on its step."""
+
+    image: Tensor
+    previous: Tensor
+    best: Tensor  # image
+    best_grad: Tensor
+    best_value: Tensor
+    value: Tensor  # of the last step
+    step: Tensor  # in units of the norm
+    rises: Tensor  # steps that raised f since the last checkpoint
+    reduced: Tensor  # bool: did the last checkpoint halve the step?
+    best_then: Tensor  # best value at the last checkpoint
+    region: Region
+
+
+@dataclass(frozen=True)
+class APGD(Attack[Gradients, Ascent]):
+    """Parameter-free projected gradient ascent.
+
+    Args:
+        ball: Linf or L2 with a finite eps.
+        steps: gradient steps (100 in the paper).
+        loss: what is climbed: CrossEntropy() is the paper's APGD-CE, DLR() its APGD-DLR.
+    """
+
+    ball: Ball
+    steps: int = 100
+    loss: Loss = CrossEntropy()
+
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+        if not isinstance(self.ball, Linf | L2):
+            raise ThreatError(f"APGD knows Linf and L2, not {self.ball}; use PGD there")
+        if self.steps < 1 or not isinstance(self.loss, Loss):
+            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss")
+
+    def init(self, oracle: Gradients, batch: Batch) -> Ascent:
+        x, low = batch.x, torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)
+        start = x + self.ball.sample(batch.key, x)
+        return Ascent(
+            image=start,
+            previous=start,
+            best=start,
+            best_grad=torch.zeros_like(x),
+            best_value=low,
+            value=low,
+            step=torch.full_like(low, 2 * self.ball.eps),
+            rises=torch.zeros_like(batch.key.ids),
+            reduced=torch.ones_like(batch.key.ids, dtype=torch.bool),
+            best_then=low,
+            region=self.ball.region(x),
+        )
+
+    def step(self, oracle: Gradients, state: Ascent, t: int) -> Ascent:
+        answer = oracle.gradient(state.image, steer=self.loss)
+        better = answer.value > state.best_value
+        state = replace(
+            state,
+            rises=state.rises + (answer.value > state.value),
+            value=answer.value,
+            best=torch.where(rowwise(better, state.image), state.image, state.best),
+            best_grad=torch.where(rowwise(better, state.image), answer.grad, state.best_grad),
+            best_value=torch.where(better, answer.value, state.best_value),
+        )
+        image, grad = state.image, answer.grad
+        if t in (marks := checkpoints(self.steps)):
+            state, halved = self._checkpoint(state, t - max((m for m in marks if m < t), default=0))
+            image = torch.where(rowwise(halved, image), state.best, image)
+            grad = torch.where(rowwise(halved, image), state.best_grad, grad)
+        return replace(state, image=self._moved(state, image, grad, t), previous=image)
+
+    def _moved(self, state: Ascent, image: Tensor, grad: Tensor, t: int) -> Tensor:
+        stride = self.ball.steepest(grad) * rowwise(state.step, grad)
+        ahead = self.ball.nearest_(image + stride, state.region)
+        if t == 0:
+            return ahead
+        mixed = image + INERTIA * (ahead - image) + (1 - INERTIA) * (image - state.previous)
+        return self.ball.nearest_(mixed, state.region)
+
+    def _checkpoint(self, state: Ascent, passed: int) -> tuple[Ascent, Tensor]:
+        """Who halves its step, having taken `passed` steps since the last checkpoint."""
+        oscillating = state.rises <= RISING * passed
+        stalled = ~state.reduced & (state.best_then >= state.best_value)
+        halved = oscillating | stalled
+        step = torch.where(halved, state.step / 2, state.step)
+        fresh = torch.zeros_like(state.rises)
+        return replace(state, step=step, rises=fresh, reduced=halved, best_then=state.best_value), halved
+
+    def finish(self, oracle: Gradients, state: Ascent) -> None:
+        oracle.score(state.image)
+
+
+def checkpoints(steps: int) -> list[int]:
+    """The steps after which step sizes are judged."""
+    marks, last, mark = [], 0.0, 0.22
+    while mark < 1:
+        marks.append(-int(-mark * steps // 1))
+        last, mark = mark, mark + max(mark - last - 0.03, 0.06)
+    return marks
