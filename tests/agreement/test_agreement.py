@@ -209,6 +209,33 @@ def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Di
     assert 0.5 * theirs <= outcome.size.median() <= 1.05 * theirs
 
 
+def test_apgd_leaves_the_same_robust_accuracy(art: ModuleType, digits: Digits) -> None:
+    from art.attacks.evasion import AutoProjectedGradientDescent
+    from art.estimators.classification import PyTorchClassifier
+
+    images, labels, net = *digits.first(60), deepcopy(digits.net).float()
+    images = images.float()
+    classifier = PyTorchClassifier(
+        net,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=(1, 28, 28),
+        nb_classes=10,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
+    np.random.seed(0)  # noqa: NPY002 - ART draws from it
+    attack = AutoProjectedGradientDescent(
+        classifier, norm=np.inf, eps=0.08, eps_step=0.16, max_iter=40, nb_random_init=1, loss_type="cross_entropy",
+        batch_size=60, verbose=False,
+    )  # fmt: skip
+    found = attack.generate(images.numpy(), y=labels.numpy())
+    theirs = accuracy(net, torch.from_numpy(found), labels)
+    apgd = sp.attacks.APGD(sp.Linf(0.08), steps=40)
+    outcome = sp.run(apgd, sp.Classifier(net), sp.Misclassify(labels), images)
+    assert 0.05 < theirs < 0.95, "the comparison says nothing where all fall or none does"
+    assert outcome.robust_accuracy <= theirs + 0.034  # two digits
+
+
 @pytest.mark.parametrize("eps", [0.1, 0.15])
 def test_square_succeeds_as_often(art: ModuleType, digits: Digits, eps: float) -> None:
     from art.attacks.evasion import SquareAttack

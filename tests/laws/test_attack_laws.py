@@ -7,6 +7,7 @@ import pytest
 import sparring as sp
 from sparring import testing
 from sparring.attacks import (
+    APGD,
     BIM,
     DDN,
     FGSM,
@@ -24,7 +25,7 @@ from sparring.attacks import (
     table,
 )
 
-NO_OPTIMUM = (Square, RFGSM, FastFGSM, FMN)  # judged by agreement and by their own tests
+NO_OPTIMUM = (Square, RFGSM, FastFGSM, FMN, APGD)  # judged by agreement and by their own tests
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
 
@@ -51,6 +52,9 @@ ROWS = {
     "mi-fgsm linf": Row(MIFGSM(sp.Linf(0.05)), ratio=1.001),
     "mi-fgsm l2": Row(MIFGSM(sp.L2(0.5)), tolerance=1e-9, ratio=1.001),
     "ni-fgsm linf": Row(NIFGSM(sp.Linf(0.05)), ratio=1.001),
+    "apgd linf": Row(APGD(sp.Linf(0.05), steps=20), ratio=1.001),
+    "apgd l2": Row(APGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=APGD(sp.L2(0.4), steps=100)),
+    "apgd dlr": Row(APGD(sp.Linf(0.05), steps=20, loss=sp.goals.DLR()), ratio=None),  # needs three classes
     "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
     # FMN turns on the boundary itself, where rounding decides which side a row is on
     "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-2, precise=FMN(sp.Linf(), steps=300)),

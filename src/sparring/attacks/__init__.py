@@ -5,7 +5,7 @@ from typing import Any
 from ..access import Attack
 from .combine import Restarts
 from .decision import HopSkipJump
-from .gradient import BIM, FGSM, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, kurakin_steps
+from .gradient import APGD, BIM, FGSM, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, kurakin_steps
 from .minimal import DDN, FMN, CarliniWagner, DeepFool
 from .score import Square
 
@@ -17,6 +17,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "pgd": PGD,
     "mi-fgsm": MIFGSM,
     "ni-fgsm": NIFGSM,
+    "apgd": APGD,
     "carlini-wagner": CarliniWagner,
     "deepfool": DeepFool,
     "ddn": DDN,
@@ -26,6 +27,6 @@ table: dict[str, type[Attack[Any, Any]]] = {
 }
 
 __all__ = [
-    "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "DeepFool", "FastFGSM",
-    "HopSkipJump", "Restarts", "Square", "kurakin_steps", "table",
+    "APGD", "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "DeepFool",
+    "FastFGSM", "HopSkipJump", "Restarts", "Square", "kurakin_steps", "table",
 ]  # fmt: skip

@@ -72,8 +72,8 @@ class Ball(ABC):
     def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
         """The perturbation of norm 1 along which a linear function with this gradient grows fastest.
 
-        A tensor of its own; zero where the gradient is zero. With `at`, the present images, pixels at the edge of the valid
-        range are passed over where that matters (L1, L0).
+        A tensor of its own; zero where the gradient is zero. With `at`, the present images, pixels at the edge of
+        the valid range are passed over where that matters (L1, L0).
         """
 
     def project(self, delta: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ checkpoint raised f, or if neither step nor best value changed since then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class APGD(Attack[Gradients, Ascent]):
 
     ball: Ball
     steps: int = 100
-    loss: Loss = CrossEntropy()
+    loss: Loss = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
