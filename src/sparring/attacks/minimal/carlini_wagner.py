@@ -70,8 +70,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
     confidence: float = 0.0
     c: float | None = None
     warm_start: bool = True
-    tolerance: float = 0.2
-    stalled: float = 0.995
+    tolerance: float = 0.3
+    stalled: float = 0.99
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
