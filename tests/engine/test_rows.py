@@ -21,6 +21,11 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Other(Inner):
+    pass
+
+
+@dataclass(frozen=True)
 class Outer(Generic[S]):
     x: Tensor
     inner: S
@@ -42,7 +47,7 @@ def test_every_tensor_is_narrowed_however_deep():
 def test_what_is_flattened_is_built_again(maybe):
     old = Outer(torch.arange(4.0), Inner(Key(torch.arange(4), 9), maybe, 5))
     tensors, plain = flatten(old, "state")
-    assert all(name.startswith("state.") for name in [*tensors, *plain])
+    assert all(name.startswith(("state.", "state:")) for name in [*tensors, *plain])
     new = rebuild(Outer[Inner], tensors, plain, "state")
     assert isinstance(new, Outer)
     assert isinstance(new.inner, Inner)
@@ -50,6 +55,14 @@ def test_what_is_flattened_is_built_again(maybe):
     again = flatten(new, "state")
     assert again[1] == plain
     assert all(torch.equal(again[0][name], value) for name, value in tensors.items())
+
+
+def test_of_several_declared_types_the_one_that_was_saved_is_built():
+    tensors, plain = flatten(Outer(torch.arange(4.0), Other(torch.ones(4), None, 5)), "state")
+    new = rebuild(Outer[Inner | Other], tensors, plain, "state")
+    assert isinstance(new.inner, Other)
+    with pytest.raises(KeyError, match="Stranger"):
+        rebuild(Outer[Inner | Other], tensors, plain | {"state.inner:": "Stranger"}, "state")
 
 
 @pytest.mark.parametrize("held", [[torch.ones(4)], (torch.ones(4),), {"x": torch.ones(4)}])

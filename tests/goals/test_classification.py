@@ -7,7 +7,7 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.errors import GoalError, InputError
-from sparring.goals import DLR, CrossEntropy, Margin
+from sparring.goals import DLR, CrossEntropy, Lead, Margin, RivalDLR
 from sparring.random import Key
 
 
@@ -16,7 +16,6 @@ def logits(rows, classes, shift=0.0, seed=0):
 
 
 LOSSES = [(loss, classes) for loss in (CrossEntropy(), Margin(), DLR()) for classes in (2, 3, 10)]
-LOSSES.remove((DLR(), 2))  # refused: see test_dlr_needs_three_classes
 
 
 @pytest.mark.parametrize(("loss", "classes"), LOSSES, ids=lambda value: getattr(type(value), "__name__", value))
@@ -57,13 +56,26 @@ def test_dlr_is_blind_to_the_scale_of_the_logits():
     assert torch.allclose(DLR().away(z, label), DLR().away(100 * z, label))
 
 
-def test_dlr_needs_three_classes():
+@pytest.mark.parametrize("goal", [sp.Misclassify, sp.ClassifyAs])
+def test_dlr_falls_back_where_classes_are_few_and_the_outcome_says_so(goal):
+    z, label = logits(6, 2), torch.zeros(6, dtype=torch.long)
+    assert torch.equal(goal(label, DLR())(z).loss, goal(label, Margin())(z).loss)
     case = testing.linear(2)
-    goal = case.goal.steered_by(DLR())
-    with pytest.raises(GoalError, match=r"DLR needs 3 classes and the model has 2; use Margin\(\)"):
-        goal(case.module(case.images))
-    with pytest.raises(GoalError, match="use Margin"):
-        sp.run(sp.attacks.PGD(sp.Linf(0.1)), case.target, goal, case.images)
+    chosen = case.labels if goal is sp.Misclassify else 1 - case.labels
+    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.1)), case.target, goal(chosen).steered_by(DLR()), case.images)
+    assert outcome.notes == ("DLR needs 3 classes and the model has 2: the margin was climbed",)
+    assert outcome.notes[0] in str(outcome)
+    assert not sp.run(sp.attacks.PGD(sp.Linf(0.1)), case.target, goal(chosen), case.images).notes
+
+
+def test_losses_of_a_rival_by_hand():
+    z = torch.tensor([[2.0, 1.0, -1.0, -4.0]], dtype=torch.float64)
+    label, rival = torch.tensor([0]), torch.tensor([2])
+    for count, spread in ((4, 2.0 + 2.5), (3, 3.0)):
+        assert float(Lead(rival).away(z[:, :count], label)) == -3.0
+        assert float(RivalDLR(rival).away(z[:, :count], label)) == pytest.approx(-3.0 / spread)
+    assert float(RivalDLR(torch.tensor([1])).away(z[:, :2], label)) == -1.0
+    assert Lead(torch.arange(4)).take(torch.tensor([2, 0])).rivals.tolist() == [2, 0]
 
 
 def test_rivals_are_the_nearest_leads_in_order_and_skip_the_label():
@@ -71,6 +83,8 @@ def test_rivals_are_the_nearest_leads_in_order_and_skip_the_label():
     goal = sp.Misclassify(torch.tensor([1]))
     assert goal.rivals(z, 2).tolist() == [[-1.0, -2.0]]
     assert goal.rivals(z, 99).tolist() == [[-1.0, -2.0, -5.0]]
+    assert goal.ways(z, 99).tolist() == [[3, 2, 0]]
+    assert sp.ClassifyAs(torch.tensor([3])).ways(z, 2).tolist() == [[3]]
     assert sp.ClassifyAs(torch.tensor([3])).rivals(z, 2).tolist() == [[-1.0]]
 
 
@@ -86,8 +100,8 @@ def test_steering_changes_the_climb_and_not_the_judge():
 
 def test_a_goal_without_losses_says_so():
     class Always(sp.goals.Goal):
-        def __call__(self, outputs):
-            return sp.goals.Verdict(outputs[:, 0], outputs[:, 0])
+        def margin(self, outputs):
+            return outputs[:, 0]
 
         def __len__(self):
             return 1

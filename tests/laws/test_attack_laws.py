@@ -17,15 +17,17 @@ from sparring.attacks import (
     PGD,
     RFGSM,
     CarliniWagner,
+    Cascade,
     DeepFool,
     FastFGSM,
     HopSkipJump,
     Restarts,
+    Rivals,
     Square,
     table,
 )
 
-NO_OPTIMUM = (Square, RFGSM, FastFGSM, FMN, APGD)  # judged by agreement and by their own tests
+NO_OPTIMUM = (Cascade, Rivals, Square, RFGSM, FastFGSM, FMN, APGD)  # judged by agreement and by their own tests
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
 
@@ -46,6 +48,10 @@ ROWS = {
     "pgd linf": Row(PGD(sp.Linf(0.05), steps=10), ratio=1.001),
     "pgd l2": Row(PGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=PGD(sp.L2(0.4), steps=40)),
     "pgd l1": Row(PGD(sp.L1(4, share=0.01), steps=60), tolerance=1e-9),
+    "pgd cascade": Row(
+        Cascade(FGSM(sp.Linf(0.03)), APGD(sp.Linf(0.03), steps=3), Square(sp.Linf(0.03), steps=8)), ratio=None
+    ),
+    "apgd-t linf": Row(Rivals(APGD(sp.Linf(0.04), steps=4, loss=None)), ratio=None),
     "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), times=3)),
     "r-fgsm linf": Row(RFGSM(sp.Linf(0.1)), ratio=None),  # half of eps goes into noise
     "fast-fgsm linf": Row(FastFGSM(sp.Linf(0.1)), ratio=None),  # one step from anywhere in the ball

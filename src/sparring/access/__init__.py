@@ -1,12 +1,12 @@
 """What the attacker may ask, and the ledger that writes down every answer."""
 
-from .attack import Attack, Batch
+from .attack import Attack, Batch, Interacting
 from .budget import Budget
 from .desk import Desk
 from .ledger import Keep, Ledger, Reason
 from .oracle import Decisions, Gradient, Gradients, Jacobian, Jacobians, Objective, Render, Scores
 
 __all__ = [
-    "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Jacobian", "Jacobians",
-    "Keep", "Ledger", "Objective", "Reason", "Render", "Scores",
+    "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Interacting",
+    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Reason", "Render", "Scores",
 ]  # fmt: skip

@@ -72,6 +72,10 @@ class Attack(ABC, Generic[A, S]):
         """The margin that an example must exceed to be kept."""
         return 0.0
 
+    def measure(self, delta: Tensor) -> Tensor:
+        """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""
+        return self.ball.norm(delta)
+
     @property
     def name(self) -> str:
         return type(self).__name__
@@ -95,3 +99,10 @@ class Attack(ABC, Generic[A, S]):
     def stuck(self, state: S) -> Tensor | None:
         """(B,) bool: rows for which no starting point was found. None: none."""
         return None
+
+
+class Interacting(Attack[A, S]):
+    """An attack whose rows act on one another: what comes of a row depends on the batch that it is in.
+
+    The one exception to the batch law, and by definition; everything else holds as for every attack.
+    """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,16 +70,26 @@ class Desk:
     def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(images), self.batch_size):
-                part = torch.arange(start, min(start + self.batch_size, len(images)), device=x.device)
-                chosen = goal if len(part) == len(images) else goal.take(part)
-                parts.append(chosen(self.target(images[start : start + self.batch_size])))
-        verdict = _joined(parts, x)
+        verdict = _joined([goal(outputs) for goal, outputs in self._answers(asked, images)], x)
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
+
+    def rank(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+        asked = self._admit(len(x), rows)
+        images = asked.of(x.detach())
+        parts = [(goal(outputs), goal.ways(outputs, k)) for goal, outputs in self._answers(asked, images)]
+        self._write(asked, images, _joined([verdict for verdict, _ in parts], x), 0)
+        none = self.live.new_zeros(0, 1)
+        return asked.filled(torch.cat([ways for _, ways in parts]) if parts else none, 0)
+
+    def _answers(self, asked: Asked, images: Tensor) -> Iterator[tuple[Goal, Any]]:
+        """The outputs for what was admitted, with the goal that judges them, without slopes."""
+        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        with torch.no_grad():
+            for start in range(0, len(images), self.batch_size):
+                part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
+                chosen = goal if len(part) == len(images) else goal.take(part)
+                yield chosen, self.target(images[start : start + self.batch_size])
 
     def climb(
         self,
@@ -91,18 +101,24 @@ class Desk:
     ) -> Gradient:
         asked = self._admit(len(variable), rows, backwards=1)
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
-        goal = goal if steer is None else goal.steered_by(steer)
+        if steer is not None:
+            goal = goal.steered_by(steer if asked.chosen is None else steer.take(asked.chosen))
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
             if asked.empty:  # many models cannot take a batch of no images
                 none = _unanswered(asked.count, images)
                 return Gradient(none, none.loss, torch.zeros_like(variable), images.detach())
-            answered = goal(self.target(asked.of(images)))
-            verdict = asked.spread(answered, 0.0)
+            outputs = self.target(asked.of(images))
+            loss = goal.ascent(outputs)
+            margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
+            verdict = asked.spread(Verdict(margin, loss), 0.0)
             value = verdict.loss if objective is None else objective(verdict, images)
+            remark = goal.remark(outputs)
+        if remark is not None:
+            self.ledger.notes.add(remark)
         grad = _gradient(asked.of(value).sum(), variable)
-        answered = Verdict(answered.margin.detach(), answered.loss.detach())
+        answered = Verdict(margin.detach(), loss.detach())
         self._write(asked, asked.of(images.detach()), answered, 1)
         grad = self._finite(grad, rows)
         return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad, images.detach())

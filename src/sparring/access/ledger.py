@@ -6,6 +6,7 @@ that the target really answered for, inside the ball and the valid range.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, IntEnum
 
 import torch
@@ -42,9 +43,19 @@ class Reason(IntEnum):
 class Ledger:
     """The rows of one batch: best image so far, what it cost, and who is closed."""
 
-    def __init__(self, x: Tensor, ball: Ball, keep: Keep, budget: Budget, confidence: float = 0.0) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        ball: Ball,
+        keep: Keep,
+        budget: Budget,
+        confidence: float = 0.0,
+        measure: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         n, device = len(x), x.device
         self.x, self.ball, self.keep, self.budget, self.confidence = x, ball, keep, budget, confidence
+        self.measure = measure  # of a perturbation, where it is not the norm of the ball
+        self.notes: set[str] = set()  # what the caller must be told
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
@@ -53,6 +64,7 @@ class Ledger:
         self.forwards = torch.zeros(n, dtype=torch.long, device=device)
         self.backwards, self.checks = self.forwards.clone(), self.forwards.clone()
         self.first = torch.full_like(self.forwards, -1)
+        self.won_any = False  # may a row have been won?
         self.stirred = True  # has any row been won, closed or finished since the engine last looked?
 
     def tensors(self) -> dict[str, Tensor]:
@@ -62,6 +74,7 @@ class Ledger:
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name, value in tensors.items():
             getattr(self, name).copy_(value)
+        self.won_any = bool(self.won.any())
 
     def spent(self) -> Tensor:
         """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
@@ -88,8 +101,12 @@ class Ledger:
         if backwards:
             self.backwards.index_add_(0, rows, once, alpha=backwards)
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
-        if looking and self.keep is not Keep.WORST and float(verdict.margin.amax()) <= self.confidence:
-            return  # the usual step: no NaN, nothing won, nothing to write
+        if looking and self.keep is not Keep.WORST:
+            margin = verdict.margin
+            if self.keep is Keep.FIRST and self.won_any:
+                margin = margin.masked_fill(self.won[rows], -torch.inf)
+            if float(margin.amax()) <= self.confidence:
+                return  # the usual step: no NaN, nothing won, nothing to write
         won = verdict.margin > self.confidence
         if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
@@ -131,7 +148,7 @@ class Ledger:
         inside = size <= self.ball.eps + TOLERANCE * max(1.0, self.ball.eps if self.ball.eps < 1e9 else 1.0)
         flat = x.flatten(1)
         inside &= (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-        value = self._value(size, verdict)
+        value = self._value(size if self.measure is None else self.measure(x - original), verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
         better = candidate & inside & ahead
         if repeated:
@@ -146,6 +163,7 @@ class Ledger:
         fell = better & won
         self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
         self.won[rows] = self.won[rows] | fell
+        self.won_any = True
 
     def _value(self, size: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.FIRST:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from torch import Tensor
 
@@ -79,9 +79,21 @@ class Scores(Decisions):
 
 
 class Gradients(Scores):
-    """Scores and first derivatives."""
+    """Scores and first derivatives. `steer` is what is climbed where a question names no loss of its own."""
 
-    __slots__ = ()
+    __slots__ = ("_steer",)
+
+    def __init__(self, desk: Desk, steer: Loss | None = None) -> None:
+        super().__init__(desk)
+        self._steer = steer
+
+    def steered_by(self, loss: Loss) -> Self:
+        """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
+        return type(self)(self._desk, loss)
+
+    def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
+        """(Q, <= k) int64: the nearest ways to win, nearest first; of a classifier, the classes."""
+        return self._desk.rank(x, k, rows)
 
     def gradient(
         self,
@@ -95,8 +107,11 @@ class Gradients(Scores):
         """The gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
         `render` defaults to the identity, `objective` to the verdict's loss; `steer` replaces the loss that
-        the goal climbs. The answer is recorded for the images, not for the variable.
+        the goal climbs, with one entry per image of the question. The answer is recorded for the images, not for
+        the variable.
         """
+        if steer is None and self._steer is not None:
+            steer = self._steer if rows is None else self._steer.take(rows)
         return self._desk.climb(variable, render, objective, steer, rows)
 
 

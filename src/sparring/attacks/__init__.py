@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..access import Attack
-from .combine import Restarts
+from .combine import Cascade, Restarts, Rivals
 from .decision import HopSkipJump
 from .gradient import APGD, BIM, FGSM, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, kurakin_steps
 from .minimal import DDN, FMN, CarliniWagner, DeepFool
@@ -27,6 +27,6 @@ table: dict[str, type[Attack[Any, Any]]] = {
 }
 
 __all__ = [
-    "APGD", "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "DeepFool",
-    "FastFGSM", "HopSkipJump", "Restarts", "Square", "kurakin_steps", "table",
+    "APGD", "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "Cascade", "DeepFool",
+    "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Square", "kurakin_steps", "table",
 ]  # fmt: skip

@@ -97,11 +97,12 @@ class Checkpoint:
         tensors, values = self._checked(self._batch(start))
         spent = Spent(**{f.name: tensors.pop(f.name) for f in fields(Spent)})
         everything: dict[str, Any] = tensors | values["outcome"]
+        everything["notes"] = tuple(everything["notes"])
         return Outcome(spent=spent, **everything)
 
     def finish(self, start: int, outcome: Outcome) -> None:
         tensors = {n: v for n, v in (vars(outcome) | vars(outcome.spent)).items() if isinstance(v, Tensor)}
-        plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal}
+        plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal, "notes": outcome.notes}
         write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
         self.forget()
 

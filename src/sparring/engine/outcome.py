@@ -36,6 +36,7 @@ class Outcome:
     seconds: float
     attack: str
     goal: str
+    notes: tuple[str, ...] = ()  # what must be said beside the figures: a loss that fell back to another
 
     def __len__(self) -> int:
         return len(self.success)
@@ -67,6 +68,7 @@ class Outcome:
             f"{self.attack}: robust accuracy {self.robust_accuracy:.1%} of {len(self)}, "
             f"success {self.success_rate:.1%}{median}, {float(self.spent.forwards.float().mean()):.1f} forward and "
             f"{float(self.spent.backwards.float().mean()):.1f} backward passes per row, {self.seconds:.2f} s"
+            + "".join(f"; {note}" for note in self.notes)
         )
 
 
@@ -76,7 +78,10 @@ def joined(parts: list[Outcome], seconds: float) -> Outcome:
     def cat(name: str, of: list[object]) -> Tensor:
         return torch.cat([getattr(part, name) for part in of])
 
-    whole = [f.name for f in fields(Outcome) if f.name not in ("spent", "seconds", "attack", "goal")]
+    whole = [f.name for f in fields(Outcome) if f.name not in ("spent", "seconds", "attack", "goal", "notes")]
     spent = Spent(**{f.name: cat(f.name, [part.spent for part in parts]) for f in fields(Spent)})
     tensors = {name: cat(name, list(parts)) for name in whole}
-    return Outcome(spent=spent, seconds=seconds, attack=parts[0].attack, goal=parts[0].goal, **tensors)
+    notes = tuple(sorted({note for part in parts for note in part.notes}))
+    return Outcome(
+        spent=spent, seconds=seconds, attack=parts[0].attack, goal=parts[0].goal, notes=notes, **tensors
+    )

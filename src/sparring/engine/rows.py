@@ -34,7 +34,7 @@ def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, A
         _check_plain(record)
         return {}, {path: record}
     tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
+    plain: dict[str, Any] = {f"{path}:": type(record).__qualname__}
     for f in fields(record):
         inner = flatten(getattr(record, f.name), f"{path}.{f.name}" if path else f.name)
         tensors |= inner[0]
@@ -49,14 +49,28 @@ def rebuild(kind: Any, tensors: dict[str, Tensor], plain: dict[str, Any], path: 
     if path in plain:
         return plain[path]
     if get_origin(kind) in (Union, types.UnionType):
-        kind = next(option for option in get_args(kind) if is_dataclass(option))
+        kind = _named(plain[f"{path}:"], get_args(kind))
     arguments = dict(zip(getattr(get_origin(kind), "__parameters__", ()), get_args(kind), strict=True))
     kind = get_origin(kind) or kind
     hints = get_type_hints(kind)
     parts = {
         f.name: rebuild(
-            arguments.get(hints[f.name], hints[f.name]), tensors, plain, f"{path}.{f.name}" if path else f.name
+            _bound(hints[f.name], arguments), tensors, plain, f"{path}.{f.name}" if path else f.name
         )
         for f in fields(kind)
     }
     return kind(**parts)
+
+
+def _bound(hint: Any, arguments: dict[Any, Any]) -> Any:
+    """The hint with its type variables filled in."""
+    inner = getattr(hint, "__parameters__", ())
+    return hint[tuple(arguments.get(p, p) for p in inner)] if inner else arguments.get(hint, hint)
+
+
+def _named(name: str, options: tuple[Any, ...]) -> Any:
+    """The declared record type of this name: a file chooses among them and brings none of its own."""
+    for option in options:
+        if is_dataclass(origin := get_origin(option) or option) and origin.__qualname__ == name:  # type: ignore[union-attr]
+            return option
+    raise KeyError(name)

@@ -35,7 +35,7 @@ class Search:
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
         self.x, self.key, self.seconds, self.t = x, Key(ids, engine.seed), 0.0, 0
-        self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence)
+        self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
         skip_won = engine.compact and not x.is_cuda
         self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won)
         self.every = engine.look_every or (8 if x.is_cuda else 1)
@@ -153,6 +153,7 @@ class Search:
             seconds=self.seconds,
             attack=self.attack.name,
             goal=type(self.goal).__name__,
+            notes=tuple(sorted(ledger.notes)),
         )
 
     def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:

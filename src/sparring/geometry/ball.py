@@ -91,6 +91,10 @@ class Ball(ABC):
         """The nearest images inside the region, in the memory of `images`."""
         return images.sub_(region.x).copy_(self.project(images, region.x)).add_(region.x)
 
+    def ascend_(self, grad: Tensor, images: Tensor, rate: float, region: Region) -> Tensor:
+        """`images` moved by `rate` along the steepest direction, projected; `grad` is used up."""
+        return self.nearest_(self.steepest(grad, at=images).mul_(rate).add_(images), region)
+
     @abstractmethod
     def project_between(
         self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..random import Key
@@ -35,6 +36,11 @@ class Linf(Ball):
 
     def nearest_(self, images: Tensor, region: Region) -> Tensor:
         return images.clamp_(region.lower, region.upper)
+
+    def ascend_(self, grad: Tensor, images: Tensor, rate: float, region: Region) -> Tensor:
+        sign = grad.sign_() if grad.is_contiguous() else grad.sign()  # a broadcast gradient has no memory of its own
+        moved = torch.add(images, sign, alpha=rate, out=sign)
+        return self.nearest_(moved, region)
 
     def project_between(
         self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GoalError, InputError
-from .goal import Goal, Verdict
+from .goal import Goal
 from .losses import CrossEntropy, Loss, gap
 
 
@@ -36,10 +36,13 @@ class ClassGoal(Goal):
         return len(self.classes)
 
     def take(self, rows: Tensor) -> Self:
-        return replace(self, classes=self.classes[rows])
+        return replace(self, classes=self.classes[rows], loss=self.loss.take(rows))
 
     def to(self, device: torch.device) -> Self:
         return replace(self, classes=self.classes.to(device))
+
+    def remark(self, outputs: Tensor) -> str | None:
+        return self.loss.remark(outputs.shape[1])
 
     def steered_by(self, loss: Loss) -> Self:
         if not isinstance(loss, Loss):
@@ -66,16 +69,20 @@ class ClassGoal(Goal):
 class Misclassify(ClassGoal):
     """Untargeted: any class but the label wins. `Misclassify(labels)` with labels (B,) int64."""
 
-    def __call__(self, outputs: Tensor) -> Verdict:
-        return Verdict(gap(outputs, self.classes), self.loss.away(outputs, self.classes))
+    def margin(self, outputs: Tensor) -> Tensor:
+        return gap(outputs, self.classes)
+
+    def ascent(self, outputs: Tensor) -> Tensor:
+        return self.loss.away(outputs, self.classes)
 
     def rivals(self, outputs: Tensor, k: int) -> Tensor:
         """(B, min(k, K - 1)) leads over the label of the k classes that come closest."""
-        labels = self.classes[:, None]
-        leads = outputs - outputs.gather(1, labels)
-        others = leads.scatter(1, labels, -torch.inf)
-        nearest = others.detach().topk(min(k, outputs.shape[1] - 1), dim=1).indices
-        return leads.gather(1, nearest)
+        return outputs.gather(1, self.ways(outputs, k)) - outputs.gather(1, self.classes[:, None])
+
+    def ways(self, outputs: Tensor, k: int) -> Tensor:
+        """The classes of `rivals`."""
+        others = outputs.detach().scatter(1, self.classes[:, None], -torch.inf)
+        return others.topk(min(k, outputs.shape[1] - 1), dim=1).indices
 
 
 @dataclass(frozen=True)
@@ -86,5 +93,11 @@ class ClassifyAs(ClassGoal):
     def word(self) -> str:
         return "targets"
 
-    def __call__(self, outputs: Tensor) -> Verdict:
-        return Verdict(-gap(outputs, self.classes), self.loss.toward(outputs, self.classes))
+    def margin(self, outputs: Tensor) -> Tensor:
+        return -gap(outputs, self.classes)
+
+    def ascent(self, outputs: Tensor) -> Tensor:
+        return self.loss.toward(outputs, self.classes)
+
+    def ways(self, outputs: Tensor, k: int) -> Tensor:
+        return self.classes[:, None]

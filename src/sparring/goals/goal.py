@@ -24,8 +24,15 @@ class Goal(ABC):
     """What the attacker wants. The only room that knows the task; its rows follow the images' rows."""
 
     @abstractmethod
+    def margin(self, outputs: Any) -> Tensor:
+        """(B,) of the outputs of as many images as the goal has rows: > 0 exactly where the attacker has won."""
+
+    def ascent(self, outputs: Any) -> Tensor:
+        """(B,) what a first-order attack climbs, unless it asks for another loss."""
+        return self.margin(outputs)
+
     def __call__(self, outputs: Any) -> Verdict:
-        """Judge the outputs of as many images as the goal has rows."""
+        return Verdict(self.margin(outputs), self.ascent(outputs))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -45,7 +52,15 @@ class Goal(ABC):
 
     def rivals(self, outputs: Any, k: int) -> Tensor:
         """(B, <= k) margins, each a way to win: the attacker has won where any is positive."""
-        return self(outputs).margin[:, None]
+        return self.margin(outputs)[:, None]
+
+    def ways(self, outputs: Any, k: int) -> Tensor:
+        """(B, <= k) int64: what the task calls the ways that `rivals` measures, in the same order."""
+        return torch.zeros(len(self), 1, dtype=torch.long, device=self.margin(outputs).device)
+
+    def remark(self, outputs: Any) -> str | None:
+        """What a caller must be told about the climb on such outputs: a fallback, for instance."""
+        return None
 
     def steered_by(self, loss: Any) -> Self:
         """The same judge with another loss to climb; GoalError where the task has no such loss."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from ..errors import GoalError
 
 
 def gap(logits: Tensor, classes: Tensor) -> Tensor:
@@ -28,6 +28,14 @@ class Loss(ABC):
     @abstractmethod
     def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(B,) rises as the rows approach `targets`."""
+
+    def take(self, rows: Tensor) -> Self:
+        """The loss of the chosen rows, where it has any."""
+        return self
+
+    def remark(self, classes: int) -> str | None:
+        """What the caller must be told where the loss falls back to another."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -54,17 +62,60 @@ class Margin(Loss):
 
 @dataclass(frozen=True)
 class DLR(Loss):
-    """The margin over z_(1) - z_(3), blind to the scale of the logits (Croce & Hein 2020, eq. 6)."""
+    """The margin over z_(1) - z_(3), blind to the scale of the logits (Croce & Hein 2020, eq. 6).
+
+    With two classes there is no third logit, and the margin itself is climbed.
+    """
 
     def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return gap(logits, labels) / self.spread(logits)
+        return gap(logits, labels) / spread(logits)
 
     def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return -gap(logits, targets) / self.spread(logits)
+        return -gap(logits, targets) / spread(logits)
 
-    @staticmethod
-    def spread(logits: Tensor) -> Tensor:
-        if logits.shape[1] < 3:
-            raise GoalError(f"DLR needs 3 classes and the model has {logits.shape[1]}; use Margin()")
-        top = logits.topk(3, dim=1).values
-        return top[:, 0] - top[:, 2] + 1e-12
+    def remark(self, classes: int) -> str | None:
+        return None if classes > 2 else f"DLR needs 3 classes and the model has {classes}: the margin was climbed"
+
+
+def spread(logits: Tensor, average: bool = False) -> Tensor:
+    """(B,) z_(1) - z_(3), or with `average` z_(1) - (z_(3) + z_(4)) / 2; what fewer classes allow, 1 for two."""
+    if logits.shape[1] < 3:
+        return logits.new_ones(len(logits))
+    top = logits.topk(4 if average and logits.shape[1] > 3 else 3, dim=1).values
+    return top[:, 0] - top[:, 2:].mean(1) + 1e-12
+
+
+@dataclass(frozen=True)
+class Lead(Loss):
+    """z_r - z_y for one rival class r per image: `Lead(rivals)` with rivals (B,) int64."""
+
+    rivals: Tensor
+
+    def take(self, rows: Tensor) -> Self:
+        return replace(self, rivals=self.rivals[rows])
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        pair = logits.gather(1, torch.stack((self.rivals, labels), dim=1))
+        return pair[:, 0] - pair[:, 1]
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return -gap(logits, targets)
+
+
+@dataclass(frozen=True)
+class RivalDLR(Lead):
+    """The lead of a rival over z_(1) - (z_(3) + z_(4)) / 2 (Croce & Hein 2020, eq. 7).
+
+    With three classes z_(1) - z_(3) takes its place; with two the lead itself is climbed.
+    """
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().away(logits, labels) / spread(logits, average=True)
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return super().toward(logits, targets) / spread(logits, average=True)
+
+    def remark(self, classes: int) -> str | None:
+        instead = "the lead over z_(1) - z_(3)" if classes == 3 else "the lead"
+        told = f"targeted DLR needs 4 classes and the model has {classes}: {instead} was climbed"
+        return None if classes > 3 else told

@@ -1,5 +1,7 @@
 """Attacks made of attacks."""
 
+from .cascade import Cascade
 from .restarts import Restarts
+from .rivals import Rivals
 
-__all__ = ["Restarts"]
+__all__ = ["Cascade", "Restarts", "Rivals"]

@@ -47,19 +47,20 @@ class APGD(Attack[Gradients, Ascent]):
     Args:
         ball: Linf or L2 with a finite eps.
         steps: gradient steps (100 in the paper).
-        loss: what is climbed: CrossEntropy() is the paper's APGD-CE, DLR() its APGD-DLR.
+        loss: what is climbed: CrossEntropy() is the paper's APGD-CE, DLR() its APGD-DLR; None: the goal's own,
+            or what `Rivals` steers at (APGD-T).
     """
 
     ball: Ball
     steps: int = 100
-    loss: Loss = field(default_factory=CrossEntropy)
+    loss: Loss | None = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
         if not isinstance(self.ball, Linf | L2):
             raise ThreatError(f"APGD knows Linf and L2, not {self.ball}; use PGD there")
-        if self.steps < 1 or not isinstance(self.loss, Loss):
-            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss")
+        if self.steps < 1 or not isinstance(self.loss, Loss | None):
+            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
 
     def init(self, oracle: Gradients, batch: Batch) -> Ascent:
         x, low = batch.x, torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)

@@ -56,9 +56,8 @@ class PGD(Attack[Gradients, Walk]):
         return Walk(start, self.ball.region(batch.x))
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        uphill = self.ball.steepest(oracle.gradient(state.image).grad, at=state.image)
-        moved = uphill.mul_(self.rate).add_(state.image)
-        return replace(state, image=self.ball.nearest_(moved, state.region))
+        uphill = oracle.gradient(state.image).grad
+        return replace(state, image=self.ball.ascend_(uphill, state.image, self.rate, state.region))
 
     def finish(self, oracle: Gradients, state: Walk) -> None:
         oracle.score(state.image)

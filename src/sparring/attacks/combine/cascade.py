@@ -1,0 +1,41 @@
+"""Different attacks in turn, each on the rows that the earlier ones have left standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...access import Attack, Keep
+from ...errors import ConfigError
+from .rounds import A, Rounds
+
+
+@dataclass(frozen=True)
+class Cascade(Rounds[A, Any]):
+    """`Cascade(first, second, ...)`: attacks on one and the same ball.
+
+    Attacks of a fixed radius and minimum-norm attacks may be mixed; then the first example counts.
+    """
+
+    attacks: tuple[Attack[A, Any], ...]
+
+    def __init__(self, *attacks: Attack[A, Any]) -> None:
+        if not attacks:
+            raise ConfigError("a cascade of no attacks; pass one or more")
+        balls = {attack.ball for attack in attacks}
+        if len(balls) > 1:
+            raise ConfigError(f"the attacks of a cascade share one ball; got {', '.join(sorted(map(str, balls)))}")
+        object.__setattr__(self, "attacks", attacks)
+
+    @property
+    def parts(self) -> tuple[Attack[A, Any], ...]:
+        return self.attacks
+
+    @property
+    def keep(self) -> Keep:
+        kept = {attack.keep for attack in self.attacks}
+        return kept.pop() if len(kept) == 1 else Keep.FIRST
+
+    @property
+    def name(self) -> str:
+        return ", ".join(attack.name for attack in self.attacks)

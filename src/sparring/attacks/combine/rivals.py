@@ -1,0 +1,110 @@
+"""An attack steered at one rival class after another (Gowal et al. 2019, arXiv:1910.09338, MultiTargeted).
+
+Misclassification still judges; only what is climbed changes. The rivals of an image are the classes nearest to
+winning on it, nearest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Decisions, Gradients, Keep
+from ...errors import ConfigError
+from ...geometry import Ball
+from ...goals import Loss, RivalDLR
+from .restarts import Restarts
+from .rounds import Round, S
+
+
+@dataclass(frozen=True)
+class Duel(Generic[S]):
+    """The present round, and the rivals (B, k), one a round."""
+
+    round: Round[S]
+    rivals: Tensor
+    over: bool = False  # have all rivals had their round?
+
+
+@dataclass(frozen=True)
+class Rivals(Attack[Gradients, Duel[S]]):
+    """`attack` against each of the `count` nearest rivals; against fewer, where the task has fewer.
+
+    Args:
+        attack: it must not name a loss of its own: APGD(ball, loss=None).
+        count: of rivals (9 in AutoAttack).
+        loss: makes what is climbed of the rivals (B,): RivalDLR is AutoAttack's, Lead is FAB's.
+    """
+
+    attack: Attack[Gradients, S]
+    count: int = 9
+    loss: Callable[[Tensor], Loss] = RivalDLR
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"rivals {self.count!r}; pass a number >= 1")
+
+    @property
+    def _rounds(self) -> Restarts[Gradients, S]:
+        return Restarts(self.attack, self.count)
+
+    @property
+    def access(self) -> type[Decisions]:
+        return max(self.attack.access, Gradients, key=lambda access: len(access.__mro__))
+
+    @property
+    def state(self) -> Any:
+        return Duel[self.attack.state]  # type: ignore[name-defined]
+
+    @property
+    def keep(self) -> Keep:
+        return self.attack.keep
+
+    @property
+    def confidence(self) -> float:
+        return self.attack.confidence
+
+    @property
+    def ball(self) -> Ball:
+        return self.attack.ball
+
+    def measure(self, delta: Tensor) -> Tensor:
+        return self.attack.measure(delta)
+
+    @property
+    def steps(self) -> int:
+        return self._rounds.steps
+
+    @property
+    def name(self) -> str:
+        return f"{self.attack.name}-T"
+
+    def init(self, oracle: Gradients, batch: Batch) -> Duel[S]:
+        rivals = oracle.rivals(batch.x, self.count)
+        return Duel(self._rounds.init(self._facing(oracle, rivals, 0), batch), rivals)
+
+    def _facing(self, oracle: Gradients, rivals: Tensor, number: int) -> Gradients:
+        return oracle.steered_by(self.loss(rivals[:, number]))
+
+    def step(self, oracle: Gradients, state: Duel[S], t: int) -> Duel[S]:
+        number = t // self.attack.steps
+        if number >= state.rivals.shape[1]:
+            self.finish(oracle, state)
+            return replace(state, over=True)
+        return replace(state, round=self._rounds.step(self._facing(oracle, state.rivals, number), state.round, t))
+
+    def finish(self, oracle: Gradients, state: Duel[S]) -> None:
+        if not state.over:
+            self._rounds.finish(oracle, state.round)
+
+    def done(self, state: Duel[S]) -> Tensor | None:
+        if state.over:
+            return torch.ones_like(state.rivals[:, 0], dtype=torch.bool)
+        return self._rounds.done(state.round)
+
+    def stuck(self, state: Duel[S]) -> Tensor | None:
+        return self._rounds.stuck(state.round)

@@ -1,0 +1,99 @@
+"""Attacks one after another on the rows that still stand, each from its own beginning.
+
+What all attacks made of attacks have in common: the round a step belongs to, and the hand-over between rounds.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import accumulate
+from operator import or_
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+
+from ...access import Attack, Batch, Decisions, Keep
+from ...geometry import Ball
+
+A = TypeVar("A", bound=Decisions, contravariant=True)
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Round(Generic[S]):
+    """The batch, the state of the attack of the present round, and the number of the round."""
+
+    batch: Batch
+    inner: S
+    number: int
+
+
+class Rounds(Attack[A, Round[S]]):
+    """`parts` in turn, each with randomness of its own."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Attack[A, S], ...]:
+        """The attack of each round."""
+
+    @property
+    def access(self) -> type[Decisions]:
+        return max((part.access for part in self.parts), key=lambda access: len(access.__mro__))
+
+    @property
+    def state(self) -> Any:
+        states: Any = reduce(or_, dict.fromkeys(part.state for part in self.parts))
+        return Round[states]
+
+    @property
+    def keep(self) -> Keep:
+        return self.parts[0].keep
+
+    @property
+    def confidence(self) -> float:
+        return self.parts[0].confidence
+
+    @property
+    def ball(self) -> Ball:
+        return self.parts[0].ball
+
+    def measure(self, delta: Tensor) -> Tensor:
+        return self.parts[0].measure(delta)
+
+    @property
+    def steps(self) -> int:
+        return sum(part.steps for part in self.parts)
+
+    def _place(self, t: int) -> tuple[int, int]:
+        """The round of step t, and the number of the step within it."""
+        ends = list(accumulate(part.steps for part in self.parts))
+        number = bisect_right(ends, t)
+        return number, t - (ends[number - 1] if number else 0)
+
+    def _begun(self, oracle: A, batch: Batch, number: int) -> Round[S]:
+        fresh = Batch(batch.x, batch.key.reseeded(number)) if number else batch
+        return Round(batch, self.parts[number].init(oracle, fresh), number)
+
+    def init(self, oracle: A, batch: Batch) -> Round[S]:
+        return self._begun(oracle, batch, 0)
+
+    def step(self, oracle: A, state: Round[S], t: int) -> Round[S]:
+        number, inner_t = self._place(t)
+        if number != state.number:
+            self.parts[state.number].finish(oracle, state.inner)
+            state = self._begun(oracle, state.batch, number)
+        return replace(state, inner=self.parts[number].step(oracle, state.inner, inner_t))
+
+    def finish(self, oracle: A, state: Round[S]) -> None:
+        self.parts[state.number].finish(oracle, state.inner)
+
+    def done(self, state: Round[S]) -> Tensor | None:
+        """A row that one round has finished with may still fall in the next."""
+        return self.parts[-1].done(state.inner) if state.number + 1 == len(self.parts) else None
+
+    def stuck(self, state: Round[S]) -> Tensor | None:
+        """A row without a start may find one in the next round."""
+        return self.parts[-1].stuck(state.inner) if state.number + 1 == len(self.parts) else None
