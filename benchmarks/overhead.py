@@ -1,11 +1,15 @@
 """What a library's loop costs beside the passes it makes: PGD-40, every row to the end.
 
-A bare pass is forward and backward to the input of the same module with frozen parameters; half of the bare
-passes are timed before each run and half after it, so that a machine that slows down slows both.
+The passes are timed inside the very run whose loop is measured: the module notes when its forward pass begins and
+ends, and when its backward pass reaches its outputs and leaves its inputs. So a machine that slows down slows both
+alike. Forty bare passes (cross-entropy, gradient to the input, nothing else) are timed in the same way in each
+round, and a library's overhead is its seconds over those inside its passes, divided by the same ratio of the bare
+passes.
 """
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +17,6 @@ from torch.nn import functional
 
 from benchmarks.clock import stopwatch
 from benchmarks.compare import Report, Row, warm_up
-from benchmarks.counting import CountedNet
 from benchmarks.libraries import attack_of
 from benchmarks.nets import Victim
 
@@ -31,19 +34,60 @@ class Loop:
     step_size: float
     libraries: tuple[str, ...]  # ours is measured `repeats` times, the others three times at most
     repeats: int
-    bare_passes: int
 
 
 LOOPS = (
-    Loop("mnist-plain", 128, 0.3, 0.01, ("sparring", "foolbox", "torchattacks", "advlib", "art"), 15, 20),
-    Loop("efficientnet-lite0", 8, 4 / 255, 1 / 255, ("sparring",), 2, 6),
+    Loop("mnist-plain", 128, 0.3, 0.01, ("sparring", "foolbox", "torchattacks", "advlib", "art"), 15),
+    Loop("efficientnet-lite0", 8, 4 / 255, 1 / 255, ("sparring",), 2),
 )
 
 
+class TimedNet(nn.Module):
+    """A plain module around the net that times its passes and counts the rows in them."""
+
+    def __init__(self, net: nn.Module, on_gpu: bool) -> None:
+        super().__init__()
+        self.net, self.on_gpu = net, on_gpu
+        self.clear()
+
+    def clear(self) -> None:
+        self.forwards = self.backwards = 0
+        self.marks: list[tuple[Any, Any]] = []
+
+    def _now(self) -> Any:
+        if not self.on_gpu:
+            return time.process_time()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        began = self._now()
+        logits: Tensor = self.net(images)
+        self.marks.append((began, self._now()))
+        if logits.requires_grad:
+            reached: list[Any] = []
+            logits.register_hook(lambda _: reached.append(self._now()))
+            images.register_hook(lambda grad: self._left(reached, len(grad)))
+        return logits
+
+    def _left(self, reached: list[Any], rows: int) -> None:
+        self.marks.append((reached.pop(), self._now()))
+        self.backwards += rows
+
+    @property
+    def seconds(self) -> float:
+        """Spent inside the passes."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+            return sum(began.elapsed_time(ended) for began, ended in self.marks) / 1000
+        return sum(ended - began for began, ended in self.marks)
+
+
 def measure_overhead(loop: Loop, victim: Victim, repeats: int, report: Report) -> list[Row]:
-    """One row for each run: its seconds, its passes, and the seconds of a bare pass and a bare forward."""
-    net = CountedNet(victim.net).eval()
-    _bare_passes(net, victim, 2)
+    """One row for each run: its seconds, those inside its passes, and the rows passed."""
+    net = TimedNet(victim.net, victim.device.startswith("cuda")).eval()
     rows: list[Row] = []
     failed: dict[str, Row] = {}
     for repeat in range(repeats):
@@ -57,66 +101,43 @@ def measure_overhead(loop: Loop, victim: Victim, repeats: int, report: Report) -
                 failed[library] = head | {"note": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
                 continue
             rows.append(row)
-            report(f"{loop.net} overhead {library}: {ratio(row):.3f} (strict {strict_ratio(row):.3f})")
+            report(f"{loop.net} overhead {library}: {overhead(row):.3f}")
     for row in failed.values():
         report(f"{loop.net} overhead {row['library']}: {row['note']}")
     return rows + list(failed.values())
 
 
-def _one_run(loop: Loop, library: str, net: CountedNet, victim: Victim, seed: int) -> Row:
+def _one_run(loop: Loop, library: str, net: TimedNet, victim: Victim, seed: int) -> Row:
     attack = attack_of(library, "pgd_to_the_end" if library == "sparring" else "pgd")
     settings = {"eps": loop.eps, "step_size": loop.step_size, "steps": STEPS}
+    bare = _bare_ratio(net, victim)
     if seed == 0:
         warm_up(attack, victim, settings)
-    half = max(loop.bare_passes // 2, 1)
-    before = _bare_passes(net, victim, half), _bare_forwards(net, victim, half)
-    net.forwards = net.backwards = 0
+    net.clear()
     torch.manual_seed(seed)
     with stopwatch(victim.device) as elapsed:
         attack(net, victim.images, victim.labels, seed, **settings)
-    forwards, backwards = net.forwards / len(victim.images), net.backwards / len(victim.images)
-    after = _bare_passes(net, victim, half), _bare_forwards(net, victim, half)
     return {
         "seconds": elapsed.measured,
         "wall": elapsed.wall,
-        "forwards": forwards,
-        "backwards": backwards,
-        "bare_pass": (before[0] + after[0]) / 2,
-        "bare_forward": (before[1] + after[1]) / 2,
+        "forwards": net.forwards / len(victim.images),
+        "backwards": net.backwards / len(victim.images),
+        "passes": net.seconds,
+        "bare": bare,
     }
 
 
-def ratio(row: Row) -> float:
-    """Seconds of the run over the seconds of the passes it made, forward-only passes counted as such."""
-    forward_only = row["forwards"] - row["backwards"]
-    passes = row["backwards"] * row["bare_pass"] + forward_only * row["bare_forward"]
-    return row["seconds"] / passes
+def overhead(row: Row) -> float:
+    """Seconds of the run over the seconds that as many bare passes would have taken."""
+    return row["seconds"] / row["passes"] / row["bare"]
 
 
-def strict_ratio(row: Row) -> float:
-    """Seconds of the run over its gradient passes alone: a look before or after counts as overhead."""
-    return row["seconds"] / (row["backwards"] * row["bare_pass"])
-
-
-def _bare_passes(net: nn.Module, victim: Victim, number: int) -> float:
-    def one() -> None:
-        images = victim.images.detach().requires_grad_(True)
-        loss = functional.cross_entropy(net(images), victim.labels, reduction="sum")
-        torch.autograd.grad(loss, images)
-
-    return _seconds_each(one, number, victim.device)
-
-
-def _bare_forwards(net: nn.Module, victim: Victim, number: int) -> float:
-    def one() -> Tensor:
-        with torch.no_grad():
-            return net(victim.images)
-
-    return _seconds_each(one, number, victim.device)
-
-
-def _seconds_each(call: Callable[[], object], number: int, device: str) -> float:
-    with stopwatch(device) as elapsed:
-        for _ in range(number):
-            call()
-    return elapsed.measured / number
+def _bare_ratio(net: TimedNet, victim: Victim) -> float:
+    """Seconds over seconds inside the passes, for passes with nothing around them."""
+    net.clear()
+    with stopwatch(victim.device) as elapsed:
+        for _ in range(STEPS):
+            images = victim.images.detach().requires_grad_(True)
+            loss = functional.cross_entropy(net(images), victim.labels, reduction="sum")
+            torch.autograd.grad(loss, images)
+    return elapsed.measured / net.seconds

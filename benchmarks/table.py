@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from benchmarks.overhead import STEPS, ratio, strict_ratio
+from benchmarks.overhead import STEPS, overhead
 from benchmarks.provenance import ROOT
 
 Row = dict[str, Any]
@@ -202,20 +202,20 @@ def _overhead_table(title: str, rows: list[Row], losses: list[str]) -> str:
     lines = [
         f"### PGD-{STEPS} beside its bare passes: {title}",
         "",
-        "| library | seconds / passes (least to most) | seconds / gradient passes | forwards | backwards |",
-        "|---|---|---|---|---|",
+        "| library | seconds / bare passes (least to most) | forwards | backwards |",
+        "|---|---|---|---|",
     ]
     figures: dict[str, float] = {}
     for library, group in _grouped(rows, lambda row: row["library"]):
         notes = [row["note"] for row in group if row["note"]]
         if notes:
-            lines.append(f"| {NAMES[library]} | {notes[0].replace('|', '/')} | | | |")
+            lines.append(f"| {NAMES[library]} | {notes[0].replace('|', '/')} | | |")
             continue
-        ratios, strict = [ratio(row) for row in group], [strict_ratio(row) for row in group]
+        ratios = [overhead(row) for row in group]
         figures[library] = median(ratios)
         spread = _spread(median(ratios), min(ratios), max(ratios), len(group))
         passes = f"{group[0]['forwards']:.1f} | {group[0]['backwards']:.1f}"
-        lines.append(f"| {NAMES[library]} | {spread} | {median(strict):.3f} | {passes} |")
+        lines.append(f"| {NAMES[library]} | {spread} | {passes} |")
     for library, figure in figures.items():
         if figure < figures.get("sparring", 0):
             ours = figures["sparring"]

@@ -96,34 +96,35 @@ class Ledger:
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
         """
         before = None if rank is None else self.forwards[rows]
-        once = torch.ones_like(rows)
-        self.forwards.index_add_(0, rows, once)
-        if backwards:
-            self.backwards.index_add_(0, rows, once, alpha=backwards)
+        if rank is None and len(rows) == len(self.x):  # every row, in order
+            self.forwards += 1
+            self.backwards += backwards
+        else:
+            once = torch.ones_like(rows)
+            self.forwards.index_add_(0, rows, once)
+            if backwards:
+                self.backwards.index_add_(0, rows, once, alpha=backwards)
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
-        if looking and self.keep is not Keep.WORST:
-            margin = verdict.margin
-            if self.keep is Keep.FIRST and self.won_any:
-                margin = margin.masked_fill(self.won[rows], -torch.inf)
-            if float(margin.amax()) <= self.confidence:
-                return  # the usual step: no NaN, nothing won, nothing to write
-        won = verdict.margin > self.confidence
+        margin = verdict.margin
+        if self.keep is Keep.FIRST and self.won_any:
+            margin = margin.masked_fill(self.won[rows], -torch.inf)
+        if looking and self.keep is not Keep.WORST and float(margin.amax()) <= self.confidence:
+            return  # the usual step: no NaN, nothing won, nothing to write
         if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        count = self.forwards[rows] if rank is None or before is None else before + rank + 1
-        if self.keep is Keep.WORST:
-            candidate = ~verdict.loss.isnan()
-        else:
-            candidate = won & ~self.won[rows] if self.keep is Keep.FIRST else won
-        candidate = candidate & ~self.finished[rows]
+        candidate = ~verdict.loss.isnan() if self.keep is Keep.WORST else margin > self.confidence
         if looking or rank is not None:
-            chosen = candidate.nonzero().squeeze(1)
+            chosen = (candidate & ~self.finished[rows]).nonzero().squeeze(1)
             if len(chosen) == 0:
                 return
-            rows, x, count, won = rows[chosen], x[chosen], count[chosen], won[chosen]
+            rows, x = rows[chosen], x[chosen]
             verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
+            count = self.forwards[rows] if rank is None or before is None else before[chosen] + rank[chosen] + 1
+        else:
+            candidate = candidate & ~self.finished[rows]
+            count = self.forwards[rows]
         self.stirred = True
-        self._keep(rows, rank is not None, x, verdict, count, won, candidate)
+        self._keep(rows, rank is not None, x, verdict, count, verdict.margin > self.confidence, candidate)
 
     @staticmethod
     def note(flags: Tensor, rows: Tensor, repeated: bool, true: Tensor) -> None:
