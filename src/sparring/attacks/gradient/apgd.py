@@ -10,6 +10,7 @@ checkpoint raised f, or if neither step nor best value changed since then.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -122,6 +123,6 @@ def checkpoints(steps: int) -> list[int]:
     """The steps after which step sizes are judged."""
     marks, last, mark = [], 0.0, 0.22
     while mark < 1:
-        marks.append(-int(-mark * steps // 1))
+        marks.append(math.ceil(round(mark * steps, 6)))
         last, mark = mark, mark + max(mark - last - 0.03, 0.06)
     return marks

@@ -49,18 +49,21 @@ class Square(Attack[Scores, Board]):
         ball: Linf or L2 with a finite eps.
         steps: queries per row.
         share: the first window's share of the image (the paper: 0.05 for Linf and 0.1 for L2; AutoAttack: 0.8).
+        horizon: queries that the schedule of window sizes is laid out for; None: `steps` (AutoAttack: 10,000).
     """
 
     ball: Ball
     steps: int = 5000
     share: float = 0.8
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.ball, Linf | L2):
             raise ThreatError(f"Square knows Linf and L2, not {self.ball}; use PGD or HopSkipJump there")
         self.ball.bounded(self.name)
-        if not 0 < self.share <= 1 or self.steps < 1:
-            raise ConfigError(f"Square share={self.share}, steps={self.steps}; pass a share in (0, 1] and steps >= 1")
+        if not 0 < self.share <= 1 or self.steps < 1 or (self.horizon is not None and self.horizon < 1):
+            numbers = f"share={self.share}, steps={self.steps}, horizon={self.horizon}"
+            raise ConfigError(f"Square {numbers}; pass a share in (0, 1] and steps and horizon >= 1")
 
     def init(self, oracle: Scores, batch: Batch) -> Board:
         key, x = batch.key, batch.x
@@ -82,7 +85,7 @@ class Square(Attack[Scores, Board]):
         return replace(state, delta=delta, margin=torch.where(better, margin, state.margin))
 
     def _share(self, t: int) -> float:
-        scaled = t / self.steps * 10_000
+        scaled = t / (self.horizon or self.steps) * 10_000
         return self.share / (1 << sum(scaled > mark for mark in HALVINGS))
 
     def _painted(self, state: Board, move: Tensor, t: int) -> Tensor:

@@ -1,0 +1,110 @@
+"""Auto-PGD in L1 (Croce & Hein 2021, arXiv:2103.01208, algorithm 1).
+
+    u       = the top k_t of the gradient's coordinates, signed, of L1 norm 1
+    x_{t+1} = Proj ( x_t + step * u ),   the exact projection onto ball and box
+
+Each row has a sparsity and a step of its own. Every 4 % of the steps k becomes two thirds of the number of
+coordinates that the best point has moved. Where that number fell by 5 % or more the step goes back to eps and the
+row to its best point; elsewhere the step is divided by 1.5, down to eps / 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradients
+from ...errors import ConfigError, ThreatError
+from ...geometry import L1, Ball, rowwise
+from ...goals import CrossEntropy, Loss
+from ...perturbations import Additive
+
+FIRST_SHARE, PERIOD = 0.2, 0.04
+SHRINK, LEAST, FEWER, DENSER = 1.5, 0.1, 0.95, 1.5
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Where each row stands, its best point, and how many coordinates its next step moves."""
+
+    x: Tensor
+    delta: Tensor
+    best: Tensor  # perturbation
+    best_grad: Tensor
+    best_value: Tensor
+    step: Tensor  # in units of the norm
+    count: Tensor  # coordinates that a step moves
+    moved: Tensor  # coordinates that the best point had moved at the last checkpoint
+
+
+@dataclass(frozen=True)
+class L1APGD(Attack[Gradients, Sparse]):
+    """Parameter-free projected gradient ascent in L1.
+
+    Args:
+        ball: L1 with a finite eps.
+        steps: gradient steps (100 in AutoAttack).
+        loss: what is climbed, as in APGD; None: the goal's own, or what `Rivals` steers at.
+    """
+
+    ball: Ball
+    steps: int = 100
+    loss: Loss | None = field(default_factory=CrossEntropy)
+
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+        if not isinstance(self.ball, L1):
+            raise ThreatError(f"L1APGD knows L1, not {self.ball}; use APGD there")
+        if self.steps < 1 or not isinstance(self.loss, Loss | None):
+            raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
+
+    def init(self, oracle: Gradients, batch: Batch) -> Sparse:
+        x, size = batch.x, batch.x[0].numel()
+        start, like = self.ball.sample(batch.key, x), x[:, 0, 0, 0]
+        return Sparse(
+            x=x,
+            delta=start,
+            best=start,
+            best_grad=torch.zeros_like(x),
+            best_value=torch.full_like(like, -torch.inf),
+            step=torch.full_like(like, self.ball.eps),
+            count=torch.full_like(like, FIRST_SHARE * size),
+            moved=torch.full_like(like, size),
+        )
+
+    def step(self, oracle: Gradients, state: Sparse, t: int) -> Sparse:
+        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=self.loss)
+        better = answer.value > state.best_value
+        state = replace(
+            state,
+            best=torch.where(rowwise(better, state.x), state.delta, state.best),
+            best_grad=torch.where(rowwise(better, state.x), answer.grad, state.best_grad),
+            best_value=torch.where(better, answer.value, state.best_value),
+        )
+        delta, grad = state.delta, answer.grad
+        if (t + 1) % max(1, int(PERIOD * self.steps)) == 0:
+            state, back = self._checkpoint(state)
+            delta = torch.where(rowwise(back, delta), state.best, delta)
+            grad = torch.where(rowwise(back, grad), state.best_grad, grad)
+        moved = delta + _top(grad, state.count) * rowwise(state.step, grad)
+        return replace(state, delta=self.ball.project(moved, state.x))
+
+    def _checkpoint(self, state: Sparse) -> tuple[Sparse, Tensor]:
+        """Who goes back to its best point, with the new sparsities and steps."""
+        moved = (state.best != 0).flatten(1).sum(1).to(state.step.dtype)
+        fewer = moved < FEWER * state.moved
+        step = torch.where(fewer, self.ball.eps, (state.step / SHRINK).clamp(min=LEAST * self.ball.eps))
+        return replace(state, step=step, count=(moved / DENSER).clamp(min=1), moved=moved), fewer
+
+    def finish(self, oracle: Gradients, state: Sparse) -> None:
+        oracle.score(state.x + state.delta)
+
+
+def _top(grad: Tensor, count: Tensor) -> Tensor:
+    """The signs of the `count` (B,) largest coordinates of each row, over their number."""
+    size = grad.abs().flatten(1)
+    rank = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    kept = (rank < count[:, None].floor()) & (size > 0)
+    return grad.sign() * kept.view_as(grad) / rowwise(kept.sum(1).clamp(min=1), grad)
