@@ -88,7 +88,8 @@ def test_pitfall_20_checkpoints_and_first_step_are_the_papers():
     attack = APGD(sp.Linf(0.01), steps=3)
     images, _ = asked_of(attack, case)
     # a first step of 2 eps from anywhere in the ball ends at a corner of it
-    assert torch.allclose((images[1] - case.images).abs(), torch.full_like(case.images, 0.01))
+    moved = (images[1] - case.images)[..., :7, :7]  # the net does not see the last row and column
+    assert torch.allclose(moved.abs(), torch.full_like(moved, 0.01))
 
 
 def test_pitfall_20_the_first_example_and_the_best_loss_are_two_results():

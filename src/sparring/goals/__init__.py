@@ -1,9 +1,10 @@
 """What the attacker wants: outputs -> Verdict."""
 
-from .classification import ClassifyAs, Misclassify
+from .classification import ClassifyAs, Misclassify, least_likely
 from .goal import Goal, Verdict
 from .losses import DLR, CrossEntropy, Lead, Loss, Margin, RivalDLR
 
 __all__ = [
     "DLR", "ClassifyAs", "CrossEntropy", "Goal", "Lead", "Loss", "Margin", "Misclassify", "RivalDLR", "Verdict",
+    "least_likely",
 ]  # fmt: skip

@@ -101,3 +101,12 @@ class ClassifyAs(ClassGoal):
 
     def ways(self, outputs: Tensor, k: int) -> Tensor:
         return self.classes[:, None]
+
+
+def least_likely(outputs: Tensor) -> Tensor:
+    """(B,) int64 the classes of the smallest logits (B, K).
+
+    The targets of the iterative least-likely class method (Kurakin et al. 2017, arXiv:1607.02533, section 2.3):
+    `ClassifyAs(least_likely(target(images)))` under BIM.
+    """
+    return outputs.detach().argmin(dim=1)

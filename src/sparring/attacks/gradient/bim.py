@@ -1,6 +1,8 @@
 """The basic iterative method (Kurakin et al. 2017, arXiv:1607.02533, section 2.2).
 
     x_{t+1} = Clip_{x, eps} ( x_t + alpha * sign(grad L(x_t)) ),  x_0 = x
+
+The iterative least-likely class method of section 2.3 is BIM with the goal ClassifyAs(least_likely(clean logits)).
 """
 
 from __future__ import annotations

@@ -7,14 +7,21 @@
 with gamma_t and rate_t on cosine schedules; the projection is the norm's own, so one file serves Linf, L2, L1 and L0
 (where the radius counts components and moves by at least one).
 
-Departure: the first rate, which the paper sets by hand for each data set, is taken per row from the linear
-distance at the image: the L2 length of the shortest way across in the attack's norm.
+Departures. The gap that is climbed is smooth at first,
+
+    T log sum_{i != y} exp(z_i / T) - z_y,    T = smooth * (gap at the image), falling to 0 with the rate,
+
+so that a row turns to the nearest of its rivals and not to the one that happens to lead; smooth=0 is the paper's. The
+first rate, which the paper sets by hand for each data set, is taken per row from the linear distance at the image: the
+L2 length of the shortest way across in the attack's norm. In L0 the linear distance is the count of the components that
+would have to go to the end of their range, where the paper only ever grows the radius by gamma.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,7 +29,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError
 from ...geometry import L0, L2, Ball, Linf, rowwise, tiny, unit
-from ...goals import Verdict
+from ...goals import Loss, Margin
 from ...perturbations import Additive
 
 FINAL_RATE, FINAL_GAMMA = 0.01, 0.02  # of the first ones, at the last step
@@ -37,6 +44,7 @@ class Chase:
     radius: Tensor
     best: Tensor
     rate: Tensor
+    gap: Tensor  # at the image
 
 
 @dataclass(frozen=True)
@@ -48,16 +56,21 @@ class FMN(Attack[Gradients, Chase]):
         steps: gradient steps (100 to 1000 in the paper).
         gamma: the first change of the radius (0.05 in the paper).
         rate: the first step, in L2 units (1 in the paper's code for MNIST and CIFAR-10); None: per row.
+        smooth: the first temperature of the gap, as a share of the gap at the image; 0: the margin itself.
     """
 
     ball: Ball
     steps: int = 100
     gamma: float = 0.05
     rate: float | None = None
+    smooth: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 < self.gamma < 1:
-            raise ConfigError(f"FMN steps={self.steps}, gamma={self.gamma}; pass steps >= 1 and 0 < gamma < 1")
+        if self.steps < 1 or not 0 < self.gamma < 1 or not self.smooth >= 0:
+            raise ConfigError(
+                f"FMN steps={self.steps}, gamma={self.gamma}, smooth={self.smooth}; "
+                "pass steps >= 1, 0 < gamma < 1 and smooth >= 0"
+            )
 
     @property
     def keep(self) -> Keep:
@@ -65,46 +78,75 @@ class FMN(Attack[Gradients, Chase]):
 
     def init(self, oracle: Gradients, batch: Batch) -> Chase:
         zero = torch.zeros_like(batch.x[:, 0, 0, 0])
-        return Chase(batch.x, torch.zeros_like(batch.x), zero, zero + math.inf, zero + (self.rate or math.nan))
+        return Chase(batch.x, torch.zeros_like(batch.x), zero, zero + math.inf, zero, zero)
 
     def step(self, oracle: Gradients, state: Chase, t: int) -> Chase:
-        answer = oracle.gradient(state.delta, render=Additive(state.x), objective=_margin)
         fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
-        gamma = self.gamma * (FINAL_GAMMA + (1 - FINAL_GAMMA) * fraction)
-        distance = answer.value.abs() / self._dual(answer.grad).clamp_min(tiny(answer.grad))
-        rate = state.rate.where(~state.rate.isnan(), self._length(distance, state.x))
+        loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
+        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=loss)
+        gap, grad = answer.verdict.margin.abs(), answer.grad
+        distance = gap / dual_norm(self.ball, grad)
+        if t == 0:
+            rate = shortest(self.ball, distance, state.x) if self.rate is None else torch.full_like(gap, self.rate)
+            state = replace(state, gap=gap, rate=rate)
         across, norm = answer.verdict.margin > 0, self.ball.norm(state.delta)
-        best = torch.where(across, torch.minimum(state.best, norm), state.best)
-        radius = self._radius(state, across, best, norm + distance, gamma)
-        stride = rate * (FINAL_RATE + (1 - FINAL_RATE) * fraction)
-        moved = state.delta + unit(answer.grad) * rowwise(stride, answer.grad)
-        return replace(state, delta=self.ball.project(moved, state.x, radius), radius=radius, best=best, rate=rate)
+        state = replace(state, best=torch.where(across, torch.minimum(state.best, norm), state.best))
+        ahead = self._count(gap, grad, answer.images) if isinstance(self.ball, L0) else distance
+        gamma = self.gamma * (FINAL_GAMMA + (1 - FINAL_GAMMA) * fraction)
+        radius = self._radius(state, across, norm + ahead, gamma)
+        stride = state.rate * (FINAL_RATE + (1 - FINAL_RATE) * fraction)
+        moved = state.delta + unit(grad) * rowwise(stride, grad)
+        return replace(state, delta=self.ball.project(moved, state.x, radius), radius=radius)
 
-    def _radius(self, state: Chase, across: Tensor, best: Tensor, reach: Tensor, gamma: float) -> Tensor:
+    def _radius(self, state: Chase, across: Tensor, reach: Tensor, gamma: float) -> Tensor:
         smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
         if isinstance(self.ball, L0):
             smaller = torch.minimum(smaller.floor(), state.radius - 1).clamp_min(1)
             larger = torch.maximum(larger.floor(), state.radius + 1)
-            reach = larger
-        found = best.isfinite()
-        radius = torch.where(across, torch.minimum(smaller, best), torch.where(found, larger, reach))
+        found = state.best.isfinite()
+        radius = torch.where(across, torch.minimum(smaller, state.best), torch.where(found, larger, reach))
         whole = self.ball.norm(torch.ones_like(state.x[:1]))
         return torch.minimum(radius.nan_to_num(nan=float(whole)), whole)
 
-    def _dual(self, grad: Tensor) -> Tensor:
-        size = grad.abs().flatten(1)
-        if isinstance(self.ball, Linf):
-            return size.sum(1)
-        return grad.flatten(1).norm(dim=1) if isinstance(self.ball, L2) else size.amax(1)
-
-    def _length(self, distance: Tensor, x: Tensor) -> Tensor:
-        """The L2 length of a perturbation of this size in the attack's norm."""
-        length = distance * math.sqrt(x[0].numel()) if isinstance(self.ball, Linf) else distance
-        return length.clamp(1e-3, math.sqrt(x[0].numel()))
+    def _count(self, gap: Tensor, grad: Tensor, images: Tensor) -> Tensor:
+        """How many components would close the gap if each went to the end of its range."""
+        gain = (grad.abs() * torch.where(grad > 0, 1 - images, images)).flatten(1)
+        closed = gain.sort(dim=1, descending=True).values.cumsum(1)
+        return 1 + (closed < gap[:, None]).sum(1).to(gap.dtype)
 
     def finish(self, oracle: Gradients, state: Chase) -> None:
         oracle.score(state.x + state.delta)
 
 
-def _margin(verdict: Verdict, images: Tensor) -> Tensor:
-    return verdict.margin
+def dual_norm(ball: Ball, grad: Tensor) -> Tensor:
+    """(B,) how fast a function of this gradient grows along the steepest direction of norm 1; never zero."""
+    size = grad.abs().flatten(1)
+    if isinstance(ball, Linf):
+        return size.sum(1).clamp_min_(tiny(grad))
+    return (size.norm(dim=1) if isinstance(ball, L2) else size.amax(1)).clamp_min_(tiny(grad))
+
+
+def shortest(ball: Ball, distance: Tensor, x: Tensor) -> Tensor:
+    """(B,) the L2 length of the shortest way that is `distance` long in the norm; in L0 at least a whole component."""
+    whole = math.sqrt(x[0].numel())
+    length = distance * whole if isinstance(ball, Linf) else distance
+    return length.clamp(1.0 if isinstance(ball, L0) else 1e-3, whole)
+
+
+@dataclass(frozen=True)
+class SmoothMargin(Loss):
+    """T log sum_{i != y} exp(z_i / T) - z_y, the margin with its maximum made smooth: `temperature` T (B,)."""
+
+    temperature: Tensor
+
+    def take(self, rows: Tensor) -> Self:
+        return replace(self, temperature=self.temperature[rows])
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        temperature = self.temperature[:, None].to(logits.dtype).clamp_min(1e-6)
+        others = (logits / temperature).scatter(1, labels[:, None], -math.inf)
+        own = logits.gather(1, labels[:, None])
+        return (others.logsumexp(1, keepdim=True) * temperature - own).squeeze(1)
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return -self.away(logits, targets)
