@@ -10,9 +10,9 @@ from torch import nn
 import sparring as sp
 from sparring import testing
 from sparring.access import Keep
-from sparring.attacks import CarliniWagner, DeepFool, Restarts
+from sparring.attacks import DDN, FMN, CarliniWagner, DeepFool, Restarts
 from sparring.attacks.minimal.carlini_wagner import Descent
-from sparring.errors import ConfigError
+from sparring.errors import ConfigError, ThreatError
 
 
 def flat_case(weights, images, bias=None):
@@ -143,3 +143,53 @@ def test_pitfall_17_deepfool_looks_at_no_more_classes_than_it_is_told():
     assert (outcome.spent.backwards <= outcome.spent.forwards).all()  # one rival
     assert (wide.spent.backwards >= 3 * (wide.spent.forwards - 1)).all()  # all three; the last look asks no slope
     assert counting.backwards == int(outcome.spent.backwards.sum())
+
+
+def test_pitfall_24_fmn_l0_reaches_rows_that_need_many_components():
+    """All 400 weights alike and half of the pixels needed: growing by gamma does not get there in 24 steps."""
+    weights = torch.stack((torch.zeros(400), torch.ones(400)))
+    case = flat_case(weights, torch.full((2, 400), 0.25), bias=torch.tensor([0.0, -249.5]))
+    outcome = run(FMN(sp.L0(), steps=24), case)
+    assert outcome.success.all()
+    assert (outcome.size >= 200).all()  # (249.5 - 100) / 0.75
+    assert (outcome.size <= 230).all()
+
+
+@pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(), sp.L1(), sp.L0()], ids=str)
+def test_fmn_does_not_depend_on_the_scale_of_the_logits(ball):
+    """Pitfall 24: the first step, and the temperature of the smooth gap, are the row's own."""
+    case = testing.small_net(6)
+    loud = nn.Sequential(case.module, nn.Linear(4, 4, bias=False).double())
+    with torch.no_grad():
+        loud[1].weight.copy_(64 * torch.eye(4))
+    plain = run(FMN(ball, steps=15), case)
+    other = sp.run(FMN(ball, steps=15), sp.Classifier(loud), case.goal, case.images)
+    assert plain.success.all()
+    assert torch.equal(plain.success, other.success)
+    assert (plain.examples - other.examples).abs().max() < 1e-2
+
+
+def test_fmn_turns_to_the_nearest_rival_and_not_to_the_one_that_leads():
+    """Class 1 leads and is far: its wall bends away. Class 2 trails and is near."""
+
+    class Bent(nn.Module):
+        def forward(self, images):
+            first, second = images.flatten(1).unbind(1)
+            wall = -1 + 4 * (first - 0.2) * (first < 0.3) + 0.4 * (first >= 0.3)
+            return torch.stack((torch.zeros_like(first), wall, -1.2 + 5 * (second - 0.2)), dim=1)
+
+    images = torch.full((1, 1, 1, 2), 0.2, dtype=torch.float64)
+    case = testing.Case(Bent(), images, torch.tensor([0]))
+    assert not run(FMN(sp.L2(), steps=40, smooth=0.0), case).success.any()
+    outcome = run(FMN(sp.L2(), steps=40), case)
+    assert outcome.success.all()
+    assert float(outcome.size) == pytest.approx(0.24, abs=0.02)
+
+
+def test_senseless_parameters_of_fmn_and_ddn():
+    with pytest.raises(ConfigError, match=r"FMN steps=100, gamma=0\.05, smooth=-1; pass steps >= 1, 0 < gamma < 1"):
+        FMN(sp.L2(), smooth=-1)
+    with pytest.raises(ConfigError, match=r"DDN steps=300, gamma=1\.5, radius=1\.0: out of range"):
+        DDN(gamma=1.5)
+    with pytest.raises(ThreatError, match="DDN knows L2, not Linf; use FMN there"):
+        DDN(ball=sp.Linf())

@@ -72,6 +72,11 @@ class Attack(ABC, Generic[A, S]):
         """The margin that an example must exceed to be kept."""
         return 0.0
 
+    @property
+    def wanders(self) -> bool:
+        """Does it ask about images beyond its ball? The ledger keeps none of them."""
+        return self.keep is Keep.SMALLEST
+
     def measure(self, delta: Tensor) -> Tensor:
         """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""
         return self.ball.norm(delta)

@@ -3,10 +3,37 @@
 from typing import Any
 
 from ..access import Attack
-from .combine import Cascade, Restarts, Rivals
+from .combine import Cascade, Restarts, Rivals, autoattack
 from .decision import HopSkipJump
-from .gradient import APGD, BIM, FGSM, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, kurakin_steps
-from .minimal import DDN, FMN, CarliniWagner, DeepFool
+from .gradient import (
+    APGD,
+    BIM,
+    DAADGF,
+    FGSM,
+    L1APGD,
+    MIFGSM,
+    NIFGSM,
+    PGD,
+    RFGSM,
+    DAABlob,
+    FastFGSM,
+    kurakin_steps,
+)
+from .minimal import (
+    DDN,
+    EAD,
+    FAB,
+    FABT,
+    FMN,
+    JSMA,
+    LBFGS,
+    CarliniWagner,
+    CarliniWagnerL0,
+    CarliniWagnerLinf,
+    DeepFool,
+    Rule,
+    SuperDeepFool,
+)
 from .score import Square
 
 table: dict[str, type[Attack[Any, Any]]] = {
@@ -17,9 +44,20 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "pgd": PGD,
     "mi-fgsm": MIFGSM,
     "ni-fgsm": NIFGSM,
+    "daa-blob": DAABlob,
+    "daa-dgf": DAADGF,
     "apgd": APGD,
+    "apgd-l1": L1APGD,
+    "l-bfgs": LBFGS,
     "carlini-wagner": CarliniWagner,
+    "carlini-wagner-l0": CarliniWagnerL0,
+    "carlini-wagner-linf": CarliniWagnerLinf,
+    "ead": EAD,
+    "jsma": JSMA,
     "deepfool": DeepFool,
+    "superdeepfool": SuperDeepFool,
+    "fab": FAB,
+    "fab-margin": FABT,
     "ddn": DDN,
     "fmn": FMN,
     "square": Square,
@@ -27,6 +65,8 @@ table: dict[str, type[Attack[Any, Any]]] = {
 }
 
 __all__ = [
-    "APGD", "BIM", "DDN", "FGSM", "FMN", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "Cascade", "DeepFool",
-    "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Square", "kurakin_steps", "table",
+    "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
+    "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob",
+    "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule", "Square", "SuperDeepFool", "autoattack",
+    "kurakin_steps", "table",
 ]  # fmt: skip

@@ -72,6 +72,10 @@ class Rivals(Attack[Gradients, Duel[S]]):
     def ball(self) -> Ball:
         return self.attack.ball
 
+    @property
+    def wanders(self) -> bool:
+        return self.attack.wanders
+
     def measure(self, delta: Tensor) -> Tensor:
         return self.attack.measure(delta)
 

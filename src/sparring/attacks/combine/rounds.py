@@ -60,6 +60,10 @@ class Rounds(Attack[A, Round[S]]):
     def ball(self) -> Ball:
         return self.parts[0].ball
 
+    @property
+    def wanders(self) -> bool:
+        return any(part.wanders for part in self.parts)
+
     def measure(self, delta: Tensor) -> Tensor:
         return self.parts[0].measure(delta)
 

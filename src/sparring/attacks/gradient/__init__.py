@@ -1,11 +1,16 @@
 """Attacks of a fixed budget that follow the gradient."""
 
 from .apgd import APGD
+from .apgd_l1 import L1APGD
 from .bim import BIM, kurakin_steps
+from .daa import DAADGF, DAABlob
 from .fgsm import FGSM
 from .mifgsm import MIFGSM
 from .nifgsm import NIFGSM
 from .pgd import PGD
 from .rfgsm import RFGSM, FastFGSM
 
-__all__ = ["APGD", "BIM", "FGSM", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "FastFGSM", "kurakin_steps"]
+__all__ = [
+    "APGD", "BIM", "DAADGF", "FGSM", "L1APGD", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "DAABlob", "FastFGSM",
+    "kurakin_steps",
+]  # fmt: skip

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from .pgd import PGD
 
 
@@ -28,6 +30,9 @@ class BIM(PGD):
     @property
     def rate(self) -> float:
         return self.ball.eps / self.steps if self.step_size is None else self.step_size
+
+    def rate_at(self, t: int, images: Tensor) -> float:
+        return self.rate
 
 
 def kurakin_steps(eps: float) -> int:

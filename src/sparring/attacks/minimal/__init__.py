@@ -1,8 +1,18 @@
 """Attacks that look for the smallest perturbation."""
 
 from .carlini_wagner import CarliniWagner
+from .carlini_wagner_l0 import CarliniWagnerL0
+from .carlini_wagner_linf import CarliniWagnerLinf
 from .ddn import DDN
 from .deepfool import DeepFool
+from .ead import EAD, Rule
+from .fab import FAB, FABT
 from .fmn import FMN
+from .jsma import JSMA
+from .lbfgs import LBFGS
+from .superdeepfool import SuperDeepFool
 
-__all__ = ["DDN", "FMN", "CarliniWagner", "DeepFool"]
+__all__ = [
+    "DDN", "EAD", "FAB", "FABT", "FMN", "JSMA", "LBFGS", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf",
+    "DeepFool", "Rule", "SuperDeepFool",
+]  # fmt: skip

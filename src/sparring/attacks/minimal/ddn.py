@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
-from ...errors import ConfigError
+from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny, unit
 from ...perturbations import Additive
 
@@ -51,6 +51,8 @@ class DDN(Attack[Gradients, Sphere]):
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ball, L2):
+            raise ThreatError(f"DDN knows L2, not {self.ball}; use FMN there")
         if self.steps < 1 or not 0 < self.gamma < 1 or self.radius <= 0:
             raise ConfigError(f"DDN steps={self.steps}, gamma={self.gamma}, radius={self.radius}: out of range")
 

@@ -14,7 +14,7 @@ Departures. The gap that is climbed is smooth at first,
 so that a row turns to the nearest of its rivals and not to the one that happens to lead; smooth=0 is the paper's. The
 first rate, which the paper sets by hand for each data set, is taken per row from the linear distance at the image: the
 L2 length of the shortest way across in the attack's norm. In L0 the linear distance is the count of the components that
-would have to go to the end of their range, where the paper only ever grows the radius by gamma.
+would have to go to the end of their range, approached by quarters, where the paper only ever grows the radius by gamma.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ...goals import Loss, Margin
 from ...perturbations import Additive
 
 FINAL_RATE, FINAL_GAMMA = 0.01, 0.02  # of the first ones, at the last step
+LEAP = 1.25  # how far the count of components may grow in one step
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class FMN(Attack[Gradients, Chase]):
         if isinstance(self.ball, L0):
             smaller = torch.minimum(smaller.floor(), state.radius - 1).clamp_min(1)
             larger = torch.maximum(larger.floor(), state.radius + 1)
+            reach = torch.minimum(reach, (state.radius * LEAP).floor() + 1)
         found = state.best.isfinite()
         radius = torch.where(across, torch.minimum(smaller, state.best), torch.where(found, larger, reach))
         whole = self.ball.norm(torch.ones_like(state.x[:1]))

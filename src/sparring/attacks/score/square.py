@@ -2,7 +2,8 @@
 
 Random search over square windows, a query at a time: keep a change where the margin grows. Linf starts from
 vertical stripes and paints a window with eps or -eps per channel (algorithm 2). L2 starts from a grid of
-tiles and moves the norm of one window, plus what is left of the budget, into another (algorithm 3).
+tiles and moves the norm of one window, plus what is left of the budget, into another (algorithm 3); L1 does the
+same with its own norm (Croce & Hein 2021, arXiv:2103.01208, section 4).
 
 The window covers a share p of the image that halves at 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of
 10,000 queries, scaled to the attack's own number of queries.
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Scores
 from ...errors import ConfigError, ThreatError
-from ...geometry import L2, Ball, Linf, rowwise, tiny, unit
+from ...geometry import L1, L2, Ball, Linf, rowwise, tiny, unit
 from ...random import Key
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000
@@ -46,7 +47,7 @@ class Square(Attack[Scores, Board]):
     """Score-based random search.
 
     Args:
-        ball: Linf or L2 with a finite eps.
+        ball: Linf, L2 or L1 with a finite eps.
         steps: queries per row.
         share: the first window's share of the image (the paper: 0.05 for Linf and 0.1 for L2; AutoAttack: 0.8).
         horizon: queries that the schedule of window sizes is laid out for; None: `steps` (AutoAttack: 10,000).
@@ -58,8 +59,8 @@ class Square(Attack[Scores, Board]):
     horizon: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, Linf | L2):
-            raise ThreatError(f"Square knows Linf and L2, not {self.ball}; use PGD or HopSkipJump there")
+        if not isinstance(self.ball, Linf | L2 | L1):
+            raise ThreatError(f"Square knows Linf, L2 and L1, not {self.ball}; use PGD there")
         self.ball.bounded(self.name)
         if not 0 < self.share <= 1 or self.steps < 1 or (self.horizon is not None and self.horizon < 1):
             numbers = f"share={self.share}, steps={self.steps}, horizon={self.horizon}"
@@ -107,21 +108,24 @@ class Square(Attack[Scores, Board]):
         delta, eps = state.delta.flatten(2), self.ball.eps
         own = delta.gather(2, first)
         cleared = delta.scatter(2, second, 0.0)
-        both = delta.gather(2, second).square().sum(2) + cleared.gather(2, first).square().sum(2)
-        left = (eps**2 - delta.square().sum((1, 2))).clamp_min(0) / channels
+        power = 1 if isinstance(self.ball, L1) else 2
+        both = delta.gather(2, second).abs().pow(power).sum(2) + cleared.gather(2, first).abs().pow(power).sum(2)
+        left = (eps**power - delta.abs().pow(power).sum((1, 2))).clamp_min(0) / channels
         eta = bump(side, delta.dtype, delta.device)
         lying = ((move[:, 0] ^ move[:, 1]) & 1 == 1)[:, None]
         shape = torch.where(lying, eta.flatten(), eta.T.flatten())[:, None]
-        fresh = shape * _signs(move[:, 4], channels, delta.dtype)[:, :, None] + _unit(own)
-        fresh = _unit(fresh) * (left[:, None] + both).sqrt()[:, :, None]
+        shape = _unit(shape, power)
+        fresh = shape * _signs(move[:, 4], channels, delta.dtype)[:, :, None] + _unit(own, power)
+        fresh = _unit(fresh, power) * (left[:, None] + both).pow(1 / power)[:, :, None]
         trial = cleared.scatter(2, first, fresh).view_as(state.x)
         norm = self.ball.norm(trial).clamp_min(tiny(trial))
         return self.ball.project(trial * rowwise(eps / norm, trial), state.x)
 
 
-def _unit(window: Tensor) -> Tensor:
-    """(B, C, n) scaled to norm 1 per channel; zero stays zero."""
-    return window / window.square().sum(2, keepdim=True).sqrt().clamp_min(tiny(window))
+def _unit(window: Tensor, power: int) -> Tensor:
+    """(B, C, n) scaled to norm 1 (L1 or L2) per channel; zero stays zero."""
+    norm: Tensor = torch.linalg.vector_norm(window, power, dim=2, keepdim=True)
+    return window / norm.clamp_min(tiny(window))
 
 
 def _window(top: Tensor, left: Tensor, side: int, x: Tensor) -> Tensor:
@@ -167,7 +171,7 @@ def _stripes(key: Key, x: Tensor, ball: Ball) -> Tensor:
 
 
 def _tiles(key: Key, x: Tensor, ball: Ball) -> Tensor:
-    """The start in L2: a grid of bumps with random signs, scaled to the sphere."""
+    """The start in L2 and L1: a grid of bumps with random signs, scaled to the sphere."""
     _, channels, height, width = x.shape
     side = max(min(height, width) // TILES, 1)
     rows, columns = height // side, width // side

@@ -1,0 +1,34 @@
+"""AutoAttack's standard evaluation (Croce & Hein 2020, arXiv:2003.01690), stage by stage.
+
+    APGD-CE, APGD-T (targeted DLR against 9 rivals), FAB-T (9 rivals), Square (5,000 queries)
+
+each on the rows that the earlier ones have left. In L1 APGD is that of Croce & Hein 2021 (arXiv:2103.01208).
+Departures: a row leaves at its first example, also within a stage; rivals are as many as there are, so models of
+two or three classes work; L1's APGD keeps to the ball (the authors' run starts at three times the radius).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...access import Attack, Jacobians
+from ...geometry import L1, Ball
+from ...goals import Lead
+from ..gradient import APGD, L1APGD
+from ..minimal import FABT
+from ..score import Square
+from .cascade import Cascade
+from .rivals import Rivals
+
+RIVALS = 9
+
+
+def autoattack(ball: Ball, *, steps: int = 100, queries: int = 5000) -> Attack[Jacobians, Any]:
+    """The standard version of AutoAttack for Linf, L2 or L1 with a finite eps."""
+    ascent: type[APGD] | type[L1APGD] = L1APGD if isinstance(ball, L1) else APGD
+    return Cascade(
+        ascent(ball, steps=steps),
+        Rivals(ascent(ball, steps=steps, loss=None), RIVALS),
+        Rivals(FABT(ball, steps=steps, steered=True), RIVALS, Lead),
+        Square(ball, steps=queries, horizon=10_000),
+    )
