@@ -4,7 +4,7 @@ import gc
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
@@ -19,9 +19,8 @@ from benchmarks.counting import CountedNet
 from benchmarks.judging import judge
 from benchmarks.libraries import attack_of
 from benchmarks.nets import Victim
-from benchmarks.suites import Comparison, Entry
+from benchmarks.suites import Comparison, Entry, Settings
 
-ONCE_OVER = 12.0  # a run that takes longer (seconds) is measured once
 WARM_UP_IMAGES = 2
 WARM_UP_LIMIT = 10.0
 
@@ -45,9 +44,16 @@ def compare(comparison: Comparison, victim: Victim, repeats: int, report: Report
             row = _described(comparison, entry, repeat) | _run(comparison, entry, victim, repeat, rows)
             rows.append(row)
             report(_line(row))
-            if row["note"] or row["seconds"] > ONCE_OVER:
+            if row["note"] or row["seconds"] > comparison.once_over:
                 finished.add(entry)
     return rows
+
+
+def skipped(comparison: Comparison, note: str) -> list[Row]:
+    """The rows of a comparison that cannot be made here."""
+    figures = dict.fromkeys(("seconds", "cpu", "wall", "forwards", "backwards"), 0.0)
+    shared: Row = {"images": comparison.images, **figures, "device": None, "note": note, "stopped": False}
+    return [_described(comparison, entry, 0) | shared for entry in comparison.entries]
 
 
 def _described(comparison: Comparison, entry: Entry, repeat: int) -> Row:
@@ -69,7 +75,7 @@ def _run(comparison: Comparison, entry: Entry, victim: Victim, repeat: int, rows
     images, labels = victim.images, victim.labels
     elapsed, note, stopped, answer = Elapsed(), "", False, None
     try:
-        attack = attack_of(entry.library, comparison.attack)
+        attack = attack_of(entry.library, entry.attack or comparison.attack)
         settings = _settings(comparison, entry, rows)
         if repeat == 0:
             warm_up(attack, victim, settings)
@@ -94,12 +100,10 @@ def _run(comparison: Comparison, entry: Entry, victim: Victim, repeat: int, rows
     return row
 
 
-def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Mapping[str, float]:
-    settings = dict(comparison.settings)
+def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Settings:
+    settings = {**comparison.settings, **entry.settings}
     if isfinite(comparison.eps):
         settings["eps"] = comparison.eps
-    if entry.queries is not None:
-        settings["queries"] = entry.queries
     if entry.queries_of is not None:
         spent = [row["forwards"] for row in rows if row["library"] == entry.queries_of]
         if not spent:
@@ -108,7 +112,7 @@ def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Mapping[
     return settings
 
 
-def warm_up(attack: Callable[..., Tensor], victim: Victim, settings: Mapping[str, float]) -> None:
+def warm_up(attack: Callable[..., Tensor], victim: Victim, settings: Settings) -> None:
     """The same call on a few images, so that imports, caches and lazy set-up are not measured."""
     try:
         with _quietly(), time_limit(WARM_UP_LIMIT, victim.device):

@@ -1,12 +1,14 @@
 """What a library's answer is worth, measured again by the benchmark itself on the tensors that came back."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import torch
 from torch import Tensor, nn
 
 TOLERANCE = 1e-5  # how far outside the ball or [0, 1] an answer may lie and still count
+ROUNDING = 1e-6  # L0: a component that moved by no more than this did not move
+ORDERS = {"L0": 0, "L1": 1, "L2": 2, "Linf": inf}
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,17 @@ class Verdict:
 
 
 def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Verdict:
-    """Classify what came back in float32 and measure its distance from the clean images."""
+    """Classify what came back in float32 and measure its distance from the clean images.
+
+    In L0 components that moved by no more than ROUNDING are first put back to where they were: what is counted is
+    then what is classified, and rounding counts for nobody.
+    """
     if returned.shape != clean.shape:
         raise ValueError(f"the answer has shape {tuple(returned.shape)}, the images {tuple(clean.shape)}")
     answer = returned.detach().to(clean.device, torch.float32)
-    delta = (answer - clean).flatten(1).double()
-    size = delta.abs().amax(1) if norm == "Linf" else delta.norm(dim=1)
+    if norm == "L0":
+        answer = torch.where((answer - clean).abs() <= ROUNDING, clean, answer)
+    size = torch.linalg.vector_norm((answer - clean).flatten(1).double(), ORDERS[norm], dim=1)
     inside = torch.isfinite(answer).flatten(1).all(1) & (size <= eps + TOLERANCE)
     inside &= (answer.flatten(1).amin(1) >= -TOLERANCE) & (answer.flatten(1).amax(1) <= 1 + TOLERANCE)
 

@@ -15,6 +15,7 @@ PACKAGES = {
     "torchattacks": "torchattacks",
     "advlib": "adv-lib",
     "art": "adversarial-robustness-toolbox",
+    "pyautoattack": "pyautoattack",
     "torch": "torch",
     "numpy": "numpy",
 }

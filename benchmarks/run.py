@@ -1,5 +1,6 @@
 """Measure sparring beside its peers: `python -m benchmarks.run [--suite NAME] [--quick] [--device cuda]`.
 
+The suite `autoattack` takes hours and is run only where it is named.
 Raw rows go to records/bench/SUITE.json, from which `python -m benchmarks.table` makes docs/benchmarks.md.
 """
 
@@ -7,18 +8,20 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.compare import Row, compare
-from benchmarks.nets import load_victim
+from benchmarks.compare import Row, compare, skipped
+from benchmarks.nets import WeightsMissing, load_victim
 from benchmarks.overhead import LOOPS, measure_overhead
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.suites import COMPARISONS
+from benchmarks.suites import COMPARISONS, ON_REQUEST
 
 SUITES = ("overhead", *COMPARISONS)
+USUAL = tuple(suite for suite in SUITES if suite not in ON_REQUEST)
 NO_DEVICE = 3  # exit code: nobody takes an empty run for a result
 
 
@@ -29,26 +32,33 @@ def main(arguments: list[str] | None = None) -> int:
         print("no CUDA device here: nothing measured")
         return NO_DEVICE
     torch.set_num_threads(1)
-    for suite in options.suite or SUITES:
+    for suite in options.suite or USUAL:
         began = time.perf_counter()
-        rows = _measure(suite, options)
-        print(f"{suite}: {len(rows)} rows in {time.perf_counter() - began:.0f} s", flush=True)
         folder = options.out or (None if options.quick else ROOT / "records" / "bench")
-        if folder is not None:
-            _write(folder, suite, options.device, rows)
+        rows: list[Row] = []
+        for measured in _measure(suite, options):
+            rows += measured
+            if folder is not None:
+                _write(folder, suite, options.device, rows)
+        print(f"{suite}: {len(rows)} rows in {time.perf_counter() - began:.0f} s", flush=True)
     return 0
 
 
-def _measure(suite: str, options: argparse.Namespace) -> list[Row]:
+def _measure(suite: str, options: argparse.Namespace) -> Iterator[list[Row]]:
+    """The rows of each comparison as soon as it is made: an hour's work outlives an interruption."""
     if suite == "overhead":
-        return _measure_loops(options)
-    rows: list[Row] = []
+        yield _measure_loops(options)
+        return
     for comparison in COMPARISONS[suite]:
         if options.quick:
             comparison = replace(comparison, images=max(comparison.images // 10, 4))
-        victim = load_victim(comparison.net, comparison.images, options.device, comparison.only_right)
-        rows += compare(comparison, victim, 1 if options.quick else options.repeats, _report)
-    return rows
+        try:
+            victim = load_victim(comparison.net, comparison.images, options.device, comparison.only_right)
+        except WeightsMissing as missing:
+            _report(f"{comparison.net} {comparison.attack}: {missing}")
+            yield skipped(comparison, str(missing))
+            continue
+        yield compare(comparison, victim, 1 if options.quick else options.repeats, _report)
 
 
 def _measure_loops(options: argparse.Namespace) -> list[Row]:
@@ -72,7 +82,9 @@ def _report(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated (default: all)")
+    parser.add_argument(
+        "--suite", action="append", choices=SUITES, help=f"may be repeated (default: all but {', '.join(ON_REQUEST)})"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each library (default: 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the images, one run, no record")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: timed by device events")

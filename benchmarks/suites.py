@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+Settings = Mapping[str, float | str]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -13,13 +15,15 @@ class Entry:
         library: its name in `benchmarks.libraries`.
         variant: what sets it apart from other entries of the same library.
         queries_of: spend on each image what this library spent on average (forward passes of its first run).
-        queries: spend no more than this on an image.
+        settings: its own, beside the comparison's.
+        attack: name of the function in its file, where that is not the comparison's.
     """
 
     library: str
     variant: str = ""
     queries_of: str | None = None
-    queries: int | None = None
+    settings: Settings = field(default_factory=dict, hash=False)
+    attack: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Comparison:
         norm, eps: what the answer is judged by; eps is infinite for minimum-norm attacks.
         settings: handed to every library.
         limit: seconds after which one run is stopped.
+        once_over: a run that takes longer (seconds) is measured once.
     """
 
     net: str
@@ -40,10 +45,11 @@ class Comparison:
     images: int
     norm: str
     entries: tuple[Entry, ...]
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     eps: float = inf
     only_right: bool = False
     limit: float = 60.0
+    once_over: float = 12.0
 
 
 def _entries(*libraries: str) -> tuple[Entry, ...]:
@@ -58,8 +64,80 @@ _SQUARE_ENTRIES = (
     Entry("art"),
     Entry("torchattacks"),
     Entry("sparring"),
-    Entry("sparring", "art's limit", queries=3000),  # what art may ask of one image: three times a step
+    Entry("sparring", "art's limit", settings={"queries": 3000}),  # what art may ask of one image: three times a step
 )
+
+
+def _fixed(net: str, eps: float) -> tuple[Comparison, ...]:
+    """Attacks at a fixed radius, three seeds each, however long they take."""
+    settings: tuple[tuple[str, tuple[Entry, ...], Settings], ...] = (
+        ("pgd", _PGD, {"steps": 40, "step_size": 2.5 * eps / 40}),
+        ("apgd", _entries("autoattack", "torchattacks", "advlib", "art", "sparring"), {"steps": 100}),
+        ("apgd_t", _entries("autoattack", "torchattacks", "advlib", "sparring"), {"steps": 25}),
+    )
+    return tuple(
+        Comparison(net, attack, 200, "Linf", entries, given, eps=eps, limit=120.0, once_over=inf)
+        for attack, entries, given in settings
+    )
+
+
+# norm: (attack, the peers that have it, settings)
+_EAD = {"rounds": 9, "steps": 100, "rate": 0.01}
+_MINIMUM: dict[str, tuple[tuple[str, tuple[str, ...], Settings], ...]] = {
+    "L2": (
+        ("ddn", ("foolbox", "advlib"), {"steps": 100}),
+        ("fmn", ("foolbox", "advlib"), {"steps": 100}),
+        ("alma", ("advlib",), {"steps": 100}),
+        ("ead", ("foolbox", "torchattacks", "art"), {**_EAD, "beta": 1e-3}),
+        ("fab_t", ("advlib",), {"steps": 100}),
+        ("superdeepfool", ("advlib",), {"steps": 100}),
+    ),
+    "Linf": (
+        ("fmn", ("foolbox", "advlib"), {"steps": 100}),
+        ("deepfool", ("foolbox", "advlib"), {"steps": 50, "overshoot": 0.02}),
+        ("fab", ("autoattack", "torchattacks", "advlib"), {"steps": 100}),
+        ("carlini_wagner_linf", ("advlib", "art"), {"steps": 100}),
+        ("pdpgd", ("advlib",), {"steps": 100}),
+    ),
+    "L1": (
+        ("fmn", ("foolbox", "advlib"), {"steps": 100}),
+        ("alma", ("advlib",), {"steps": 100}),
+        ("ead", ("foolbox", "torchattacks", "art"), {**_EAD, "beta": 1e-2}),
+        ("fab", ("autoattack", "advlib"), {"steps": 100}),
+        ("pdpgd", ("advlib",), {"steps": 100}),
+    ),
+    "L0": (
+        ("fmn", ("foolbox", "advlib"), {"steps": 100}),
+        ("sigma_zero", ("advlib",), {"steps": 100}),
+        ("pdpgd", ("advlib",), {"steps": 100}),
+    ),
+}
+
+
+def _minimum(net: str, images: int, attack: str, norm: str, entries: tuple[Entry, ...], given: Settings) -> Comparison:
+    settings: Settings = given if attack in _ONE_NORM else {"norm": norm, **given}
+    return Comparison(net, attack, images, norm, entries, settings, only_right=True, once_over=4.0)
+
+
+_FEW = {"carlini_wagner_linf": 20, "jsma": 20}  # images: these take the peers thousands of passes
+_ONE_NORM = ("ddn", "superdeepfool", "carlini_wagner_linf", "sigma_zero", "jsma")
+_JSMA = (*_entries("torchattacks", "art", "sparring"), Entry("sparring", "untargeted", settings={"untargeted": True}))
+_PHOTOGRAPHS = (
+    ("ddn", "L2", ("foolbox", "advlib"), {"steps": 20}),
+    ("fmn", "L2", ("foolbox", "advlib"), {"steps": 20}),
+    ("fmn", "Linf", ("foolbox", "advlib"), {"steps": 20}),
+    ("deepfool", "Linf", ("foolbox",), {"steps": 10, "overshoot": 0.02}),  # adv-lib asks for 1,000 gradients a step
+)
+
+
+def _autoattack(net: str, images: int, eps: float) -> Comparison:
+    entries = (
+        *_entries("autoattack", "torchattacks"),
+        Entry("sparring", "the standard four"),
+        Entry("sparring", "its own cascade", attack="auto"),
+    )
+    return Comparison(net, "autoattack", images, "Linf", entries, eps=eps, limit=3600.0, once_over=0.0)
+
 
 COMPARISONS: dict[str, tuple[Comparison, ...]] = {
     "pgd": (
@@ -113,4 +191,35 @@ COMPARISONS: dict[str, tuple[Comparison, ...]] = {
         Comparison("mnist-plain", "square", 100, "Linf", _SQUARE_ENTRIES, _SQUARE, eps=eps, only_right=True)
         for eps in (0.3, 0.15)
     ),
+    "fixed": tuple(
+        comparison
+        for net, radii in (("mnist-plain", (0.05, 0.1)), ("mnist-pgd", (0.2, 0.3)), ("mnist-distilled", (0.05, 0.1)))
+        for eps in radii
+        for comparison in _fixed(net, eps)
+    ),
+    "minimum": (
+        *(
+            _minimum(net, _FEW.get(attack, images), attack, norm, _entries(*peers, "sparring"), settings)
+            for net, images in (("mnist-plain", 100), ("mnist-distilled", 50))
+            for norm, attacks in _MINIMUM.items()
+            for attack, peers, settings in attacks
+        ),
+        *(
+            _minimum(net, _FEW["jsma"], "jsma", "L0", _JSMA, {"gamma": 0.145})
+            for net in ("mnist-plain", "mnist-distilled")
+        ),
+        *(
+            _minimum("efficientnet-lite0", 8, attack, norm, _entries(*peers, "sparring"), settings)
+            for attack, norm, peers, settings in _PHOTOGRAPHS
+        ),
+    ),
+    "autoattack": (
+        *(
+            _autoattack(net, 500, eps)
+            for net in ("mnist-pgd", "mnist-trades", "mnist-ibp", "mnist-fast")
+            for eps in (0.1, 0.2, 0.3)
+        ),
+        *(_autoattack("efficientnet-lite0", 8, eps) for eps in (1 / 255, 4 / 255)),
+    ),
 }
+ON_REQUEST = ("autoattack",)  # hours of reference runs: measured where it is asked for by name

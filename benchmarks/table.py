@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
+from math import inf
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, TypeVar
 
 from benchmarks.overhead import STEPS, overhead
@@ -15,19 +16,35 @@ Key = TypeVar("Key")
 RECORDS = ROOT / "records" / "bench"
 METHOD = Path(__file__).with_name("method.md")
 PAGE = ROOT / "docs" / "benchmarks.md"
-ORDER = ("overhead", "pgd", "cw", "deepfool", "hopskipjump", "square")
+ORDER = ("overhead", "pgd", "cw", "deepfool", "hopskipjump", "square", "fixed", "minimum", "autoattack")
+JOINT = ("fixed", "minimum", "autoattack")  # one table for each net and radius, with all attacks in it
 NAMES = {
     "sparring": "**sparring**",
     "foolbox": "Foolbox",
     "torchattacks": "torchattacks",
     "advlib": "adv-lib",
     "art": "ART",
+    "autoattack": "reference AutoAttack",
 }
 TITLES = {
     "pgd": "PGD",
-    "carlini_wagner": "Carlini-Wagner L2",
-    "deepfool": "DeepFool L2",
-    "hopskipjump": "HopSkipJump L2",
+    "apgd": "APGD",
+    "apgd_t": "APGD-T",
+    "autoattack": "AutoAttack",
+    "carlini_wagner": "Carlini-Wagner",
+    "carlini_wagner_linf": "Carlini-Wagner",
+    "deepfool": "DeepFool",
+    "superdeepfool": "SuperDeepFool",
+    "ddn": "DDN",
+    "fmn": "FMN",
+    "alma": "ALMA",
+    "ead": "EAD",
+    "fab": "FAB",
+    "fab_t": "FAB-T",
+    "pdpgd": "PDPGD",
+    "jsma": "JSMA",
+    "sigma_zero": "SigmaZero",
+    "hopskipjump": "HopSkipJump",
     "square": "Square",
 }
 SLOWER, WORSE_DISTANCE, WORSE_SHARE = 1.0, 1.0005, 1e-9  # beyond these a figure is a loss, and is published
@@ -64,6 +81,9 @@ def _section(name: str, record: dict[str, Any], losses: list[str]) -> str:
     if name.startswith("overhead"):
         for (net, batch), group in _grouped(rows, lambda row: (row["net"], row["batch"])):
             parts.append(_overhead_table(f"{net}, batch {batch}", group, losses))
+    elif name.removesuffix("-cuda") in JOINT:
+        for _, group in _grouped(rows, lambda row: (row["net"], row["norm"], row["eps"])):
+            parts.append(_joint_table(group, losses))
     else:
         for _, group in _grouped(rows, lambda row: (row["net"], row["attack"], row["eps"])):
             parts.append(_comparison_table(group, losses))
@@ -82,14 +102,17 @@ def _made(made: dict[str, Any]) -> str:
 
 
 def _title(row: Row) -> str:
-    radius = "" if row["eps"] is None else f" {row['norm']} {row['eps']:.4g}"
-    return f"{TITLES[row['attack']]}{radius} on {row['net']}"
+    return f"{TITLES[row['attack']]} {_threat(row)} on {row['net']}"
+
+
+def _threat(row: Row) -> str:
+    return str(row["norm"]) if row["eps"] is None else f"{row['norm']} {row['eps']:.4g}"
 
 
 def _settings(row: Row) -> str:
-    settings: dict[str, float] = row["settings"]
+    settings: dict[str, float] = {name: value for name, value in row["settings"].items() if name != "norm"}
     shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings.items()]
-    return f"{row['images']} images; {', '.join(shown)}."
+    return "; ".join([f"{row['images']} images", ", ".join(shown)] if shown else [f"{row['images']} images"]) + "."
 
 
 def _comparison_table(rows: list[Row], losses: list[str]) -> str:
@@ -113,16 +136,71 @@ def _comparison_table(rows: list[Row], losses: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _joint_table(rows: list[Row], losses: list[str]) -> str:
+    """All attacks on one net in one norm, and ours as a ratio to the strongest peer of each."""
+    fixed = rows[0]["eps"] is not None
+    answer = "robust accuracy" if fixed else "success | median distance"
+    ratios = "passes | seconds" if fixed else "distance | passes | seconds"
+    columns = f"attack | library | seconds | forwards | backwards | {answer} | ours / strongest peer: {ratios} | "
+    lines = [f"### {_threat(rows[0])} on {rows[0]['net']}", ""]
+    attacks = _grouped(rows, lambda row: row["attack"])
+    lines += ["  \n".join(f"{TITLES[attack]}: {_settings(group[0])}" for attack, group in attacks), ""]
+    notes = {row["note"] for row in rows}
+    if len(notes) == 1 and any(notes):
+        return "\n".join([*lines, f"Not measured: {notes.pop()}."])
+    lines += [f"| {columns}|", "|---" * (columns.count("|") + 1) + "|"]
+    for attack, group in attacks:
+        entries = [_summary(runs) for _, runs in _grouped(group, lambda row: (row["library"], row["variant"]))]
+        peers = [entry for entry in entries if entry["library"] != "sparring"]
+        for entry in entries:
+            own = entry["library"] == "sparring" and not entry["note"]
+            measured = [peer for peer in peers if not peer["note"]] if own else []
+            best = min(measured, key=lambda peer: _strength(peer, fixed), default=None)
+            lines.append(_joint_line(TITLES[attack], entry, best, fixed))
+            for peer in peers if own else ():
+                losses += [f"{_title(group[0])}: {loss}" for loss in _lost(entry, peer, fixed)]
+    return "\n".join(lines)
+
+
+def _strength(entry: Row, fixed: bool) -> tuple[float, ...]:
+    """Less is stronger: what is left standing (or the distance), then what it cost."""
+    distance = inf if entry["median_distance"] is None else entry["median_distance"]
+    left = (entry["robust_accuracy"],) if fixed else (distance, entry["robust_accuracy"])
+    return *left, entry["forwards"] + entry["backwards"], entry["seconds"]
+
+
+def _joint_line(attack: str, entry: Row, best: Row | None, fixed: bool) -> str:
+    answers, ratios = [_share(entry["robust_accuracy" if fixed else "success"])], 2 if fixed else 3
+    distance = entry["median_distance"]
+    if not fixed:
+        answers.append("" if answers == [""] else "none" if distance is None else f"{distance:.5g}")
+    shown = [""] * ratios
+    if best is not None:
+        passes = [one["forwards"] + one["backwards"] for one in (entry, best)]
+        shown = [_ratio(*passes), _ratio(entry["seconds"], best["seconds"])]
+        if not fixed:
+            shown.insert(0, _ratio(distance, best["median_distance"]))
+    spent = ["", "", ""]
+    if not entry["note"] or entry["stopped"]:
+        spent = [f"{entry['seconds']:.3f}", f"{entry['forwards']:.1f}", f"{entry['backwards']:.1f}"]
+    return "| " + " | ".join([attack, _name(entry), *spent, *answers, *shown, _remark(entry)]) + " |"
+
+
+def _ratio(ours: float | None, theirs: float | None) -> str:
+    return f"{ours / theirs:.3f}" if ours is not None and theirs else ""
+
+
 def _summary(rows: list[Row]) -> Row:
-    """One line of a table from the runs of one library: medians, and the spread of the seconds."""
+    """One line of a table from the runs of one library: means of shares, medians, the spread of the seconds."""
     seconds = [row["seconds"] for row in rows]
     note = next((row["note"] for row in rows if row["note"]), "")
     summary: Row = {name: rows[0][name] for name in ("library", "variant")}
     summary |= {"note": note, "stopped": any(row.get("stopped") for row in rows), "runs": len(rows)}
     summary |= {"least": min(seconds), "most": max(seconds)}
-    for figure in ("seconds", "forwards", "backwards", "robust_accuracy", "success", "outside"):
+    shares, amounts = ("robust_accuracy", "success"), ("seconds", "forwards", "backwards", "outside")
+    for figure in shares + amounts:
         values = [row[figure] for row in rows if figure in row]
-        summary[figure] = median(values) if values else None
+        summary[figure] = (mean if figure in shares else median)(values) if values else None
     distances = [row.get("median_distance") for row in rows]
     whole_distances = all(distance is not None for distance in distances)
     summary["median_distance"] = median(distances) if whole_distances else None
@@ -177,7 +255,7 @@ def _name(entry: Row) -> str:
 
 
 def _share(value: object) -> str:
-    return "" if value is None else f"{100 * float(value):.1f} %"
+    return "" if value is None else f"{100 * float(value):.2f} %"
 
 
 def _lost(own: Row, peer: Row, fixed: bool) -> Iterable[str]:

@@ -10,7 +10,7 @@ from importlib import import_module
 from torch import Tensor
 
 Attack = Callable[..., Tensor]
-LIBRARIES = ("sparring", "foolbox", "torchattacks", "advlib", "art")
+LIBRARIES = ("sparring", "foolbox", "torchattacks", "advlib", "art", "autoattack")
 
 
 def attack_of(library: str, attack: str) -> Attack:

@@ -7,10 +7,14 @@ ones.
 import numpy as np
 import torch
 from art.attacks.evasion import (
+    AutoProjectedGradientDescent,
     CarliniL2Method,
+    CarliniLInfMethod,
     DeepFool,
+    ElasticNet,
     HopSkipJump,
     ProjectedGradientDescent,
+    SaliencyMapMethod,
     SquareAttack,
 )
 from art.estimators.classification import PyTorchClassifier
@@ -118,3 +122,53 @@ def square(
         verbose=False,
     )
     return _generate(attack, images, labels)
+
+
+def apgd(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
+    attack = AutoProjectedGradientDescent(
+        _classifier(net, images),
+        norm=np.inf,
+        eps=eps,
+        eps_step=2 * eps,
+        max_iter=steps,
+        nb_random_init=1,
+        batch_size=len(images),
+        loss_type="cross_entropy",
+        verbose=False,
+    )
+    return _generate(attack, images, labels)
+
+
+def carlini_wagner_linf(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, steps: int) -> Tensor:
+    attack = CarliniLInfMethod(_classifier(net, images), max_iter=steps, batch_size=len(images), verbose=False)
+    return _generate(attack, images, labels)
+
+
+def ead(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    *,
+    norm: str,
+    rounds: int,
+    steps: int,
+    rate: float,
+    beta: float,
+) -> Tensor:
+    attack = ElasticNet(
+        _classifier(net, images),
+        learning_rate=rate,
+        binary_search_steps=rounds,
+        max_iter=steps,
+        beta=beta,
+        batch_size=len(images),
+        decision_rule="L1" if norm == "L1" else "EN",
+        verbose=False,
+    )
+    return _generate(attack, images, labels)
+
+
+def jsma(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, gamma: float) -> Tensor:
+    attack = SaliencyMapMethod(_classifier(net, images), theta=1.0, gamma=gamma, batch_size=len(images), verbose=False)
+    return _generate(attack, images, (labels + 1) % 10)

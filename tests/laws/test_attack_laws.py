@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 import sparring as sp
-from sparring import attacks, testing
+from sparring import testing
 from sparring.access import Interacting
 from sparring.attacks import (
+    ALMA,
     APGD,
     BIM,
     DAADGF,
@@ -22,6 +23,7 @@ from sparring.attacks import (
     LBFGS,
     MIFGSM,
     NIFGSM,
+    PDPGD,
     PGD,
     RFGSM,
     CarliniWagner,
@@ -34,14 +36,19 @@ from sparring.attacks import (
     HopSkipJump,
     Restarts,
     Rivals,
+    SigmaZero,
     Square,
     SuperDeepFool,
+    Sweep,
+    autoattack,
     table,
 )
 from sparring.goals import Lead
 
 # judged by agreement and by their own tests
-NO_OPTIMUM = (APGD, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, PGD, RFGSM, Rivals, Square)
+NO_OPTIMUM = (
+    APGD, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, PDPGD, PGD, RFGSM, Rivals, SigmaZero, Square,
+)  # fmt: skip
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
 
@@ -79,13 +86,24 @@ ROWS = {
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),
     "daa-dgf linf": Row(DAADGF(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAADGF(sp.Linf(0.1), steps=10)),
     "pgd l0": Row(PGD(sp.L0(6), steps=6), tolerance=1e-9, ratio=None),  # no closed form over the box
-    "autoattack linf": Row(attacks.autoattack(sp.Linf(0.03), steps=2, queries=5), tolerance=1e-9, ratio=None),
+    "autoattack linf": Row(autoattack(sp.Linf(0.03), steps=2, queries=5), tolerance=1e-9, ratio=None),
     "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
     # FMN turns on the boundary itself, where rounding decides which side a row is on
-    "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-2, precise=FMN(sp.Linf(), steps=300)),
-    "fmn l2": Row(FMN(sp.L2(), steps=20), tolerance=1e-2, precise=FMN(sp.L2(), steps=300)),
-    "fmn l1": Row(FMN(sp.L1(), steps=20), tolerance=1e-2, precise=FMN(sp.L1(), steps=300)),
-    "fmn l0": Row(FMN(sp.L0(), steps=20), tolerance=1e-2, ratio=None),  # no closed form over the box
+    "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-6, precise=FMN(sp.Linf(), steps=300)),
+    "fmn l2": Row(FMN(sp.L2(), steps=20), tolerance=1e-3, precise=FMN(sp.L2(), steps=300)),
+    "fmn l1": Row(FMN(sp.L1(), steps=20), tolerance=1e-6, precise=FMN(sp.L1(), steps=300)),
+    "fmn l0": Row(FMN(sp.L0(), steps=20), tolerance=1e-6, ratio=None),  # no closed form over the box
+    "alma l2": Row(ALMA(sp.L2(), steps=20), tolerance=1e-9, precise=ALMA(sp.L2(), steps=300)),
+    "alma l1": Row(ALMA(sp.L1(), steps=20), tolerance=1e-9, ratio=1.05, precise=ALMA(sp.L1(), steps=300)),
+    "pdpgd linf": Row(PDPGD(sp.Linf(), steps=20), tolerance=1e-9, ratio=1.005, precise=PDPGD(sp.Linf(), steps=100)),
+    "pdpgd l2": Row(PDPGD(sp.L2(), steps=20), tolerance=1e-9, ratio=1.005, precise=PDPGD(sp.L2(), steps=100)),
+    "pdpgd l1": Row(PDPGD(sp.L1(), steps=20), tolerance=1e-9, ratio=1.005, precise=PDPGD(sp.L1(), steps=100)),
+    "pdpgd l0": Row(PDPGD(sp.L0(), steps=20), tolerance=1e-9, ratio=None),
+    "sigma-zero l0": Row(SigmaZero(steps=20), tolerance=1e-9, ratio=None),
+    "sigma-zero pixels": Row(SigmaZero(sp.L0(pixels=True), steps=20), tolerance=1e-9, ratio=None),
+    "auto linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
+    "auto l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
+    "auto l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
     "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, precise=CarliniWagner(inner=100)),
     "carlini-wagner of the paper": Row(
         CarliniWagner(rounds=3, inner=12, rate=0.05, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..access import Attack
-from .combine import Cascade, Restarts, Rivals, autoattack
+from .combine import Cascade, Restarts, Rivals, Sweep, auto, autoattack
 from .decision import HopSkipJump
 from .gradient import (
     APGD,
@@ -20,6 +20,7 @@ from .gradient import (
     kurakin_steps,
 )
 from .minimal import (
+    ALMA,
     DDN,
     EAD,
     FAB,
@@ -27,11 +28,13 @@ from .minimal import (
     FMN,
     JSMA,
     LBFGS,
+    PDPGD,
     CarliniWagner,
     CarliniWagnerL0,
     CarliniWagnerLinf,
     DeepFool,
     Rule,
+    SigmaZero,
     SuperDeepFool,
 )
 from .score import Square
@@ -60,13 +63,17 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "fab-margin": FABT,
     "ddn": DDN,
     "fmn": FMN,
+    "alma": ALMA,
+    "pdpgd": PDPGD,
+    "sigma-zero": SigmaZero,
+    "auto": Sweep,
     "square": Square,
     "hopskipjump": HopSkipJump,
 }
 
 __all__ = [
-    "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "NIFGSM", "PGD", "RFGSM", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob",
-    "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule", "Square", "SuperDeepFool", "autoattack",
-    "kurakin_steps", "table",
+    "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS",
+    "MIFGSM", "NIFGSM", "PDPGD", "PGD", "RFGSM", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade",
+    "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule", "SigmaZero", "Square",
+    "SuperDeepFool", "Sweep", "auto", "autoattack", "kurakin_steps", "table",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Attacks that look for the smallest perturbation."""
 
+from .alma import ALMA
 from .carlini_wagner import CarliniWagner
 from .carlini_wagner_l0 import CarliniWagnerL0
 from .carlini_wagner_linf import CarliniWagnerLinf
@@ -10,9 +11,11 @@ from .fab import FAB, FABT
 from .fmn import FMN
 from .jsma import JSMA
 from .lbfgs import LBFGS
+from .pdpgd import PDPGD
+from .sigma_zero import SigmaZero
 from .superdeepfool import SuperDeepFool
 
 __all__ = [
-    "DDN", "EAD", "FAB", "FABT", "FMN", "JSMA", "LBFGS", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf",
-    "DeepFool", "Rule", "SuperDeepFool",
+    "ALMA", "DDN", "EAD", "FAB", "FABT", "FMN", "JSMA", "LBFGS", "PDPGD", "CarliniWagner", "CarliniWagnerL0",
+    "CarliniWagnerLinf", "DeepFool", "Rule", "SigmaZero", "SuperDeepFool",
 ]  # fmt: skip

@@ -13,8 +13,9 @@ Departures. The gap that is climbed is smooth at first,
 
 so that a row turns to the nearest of its rivals and not to the one that happens to lead; smooth=0 is the paper's. The
 first rate, which the paper sets by hand for each data set, is taken per row from the linear distance at the image: the
-L2 length of the shortest way across in the attack's norm. In L0 the linear distance is the count of the components that
-would have to go to the end of their range, approached by quarters, where the paper only ever grows the radius by gamma.
+L2 length of the shortest way across in the attack's norm. In L0, after a quarter of the steps, a row that was
+never across grows by up to a half per step, towards the count of components that would close its gap if each went to
+the end of its range.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ...goals import Loss, Margin
 from ...perturbations import Additive
 
 FINAL_RATE, FINAL_GAMMA = 0.01, 0.02  # of the first ones, at the last step
-LEAP = 1.25  # how far the count of components may grow in one step
+LEAP = 1.5  # how far the count of components may grow in one step
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,19 @@ class FMN(Attack[Gradients, Chase]):
         state = replace(state, best=torch.where(across, torch.minimum(state.best, norm), state.best))
         ahead = self._count(gap, grad, answer.images) if isinstance(self.ball, L0) else distance
         gamma = self.gamma * (FINAL_GAMMA + (1 - FINAL_GAMMA) * fraction)
-        radius = self._radius(state, across, norm + ahead, gamma)
+        radius = self._radius(state, across, norm + ahead, gamma, 4 * t >= self.steps)
         stride = state.rate * (FINAL_RATE + (1 - FINAL_RATE) * fraction)
         moved = state.delta + unit(grad) * rowwise(stride, grad)
         return replace(state, delta=self.ball.project(moved, state.x, radius), radius=radius)
 
-    def _radius(self, state: Chase, across: Tensor, reach: Tensor, gamma: float) -> Tensor:
+    def _radius(
+        self, state: Chase, across: Tensor, reach: Tensor, gamma: float, late: bool
+    ) -> Tensor:
         smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
         if isinstance(self.ball, L0):
             smaller = torch.minimum(smaller.floor(), state.radius - 1).clamp_min(1)
             larger = torch.maximum(larger.floor(), state.radius + 1)
-            reach = torch.minimum(reach, (state.radius * LEAP).floor() + 1)
+            reach = torch.minimum(reach, (state.radius * LEAP).floor() + 1) if late else larger
         found = state.best.isfinite()
         radius = torch.where(across, torch.minimum(smaller, state.best), torch.where(found, larger, reach))
         whole = self.ball.norm(torch.ones_like(state.x[:1]))

@@ -4,8 +4,9 @@
     delta  = clip ( delta - rate_t * Adam( grad loss / |grad loss|_inf ) )
     tau   += share * rate_t where the row is across, -= where it is not;   delta_i = 0 where |delta_i| < tau
 
-with a cosine schedule of the rate down to a tenth. With L0(pixels=True) the sum and the threshold run over pixels: the
-squares of a pixel's channels are added up, and it falls as a whole.
+with a cosine schedule of the rate down to a tenth, which Adam follows one step late (as adv-lib's does). With
+L0(pixels=True) the sum and the threshold run over pixels: the squares of a pixel's channels are added up, and it falls
+as a whole.
 """
 
 from __future__ import annotations
@@ -84,11 +85,14 @@ class SigmaZero(Attack[Gradients, Sparse]):
         mean = state.mean.lerp(grad, 1 - BETA1)
         square = (state.square * BETA2).addcmul_(grad, grad, value=1 - BETA2)
         root = (square / (1 - BETA2 ** (t + 1))).sqrt_().add_(EPSILON)
-        rate = self.rate * (0.1 + 0.9 * (1 + math.cos(math.pi * t / self.steps)) / 2)
+        rate, later = self._rate(t - 1), self._rate(t)
         delta = (state.delta - mean / root * (rate / (1 - BETA1 ** (t + 1)))).add_(state.x).clamp_(0, 1).sub_(state.x)
-        turn = torch.where(answer.verdict.margin > 0, self.share * rate, -self.share * rate)
+        turn = torch.where(answer.verdict.margin > 0, self.share * later, -self.share * later)
         tau = (state.tau + turn).clamp_(0, 1)
         return replace(state, delta=self._sparse(delta, tau), mean=mean, square=square, tau=tau)
+
+    def _rate(self, t: int) -> float:
+        return self.rate * (0.1 + 0.9 * (1 + math.cos(math.pi * max(t, 0) / self.steps)) / 2)
 
     def _sites(self, values: Tensor) -> Tensor:
         """(B, sites) sums over what counts as one."""

@@ -79,7 +79,7 @@ class Square(Attack[Scores, Board]):
             draws = state.key.integers("moves", (BLOCK, DRAWS), 1 << 31, t)
             state = replace(state, draws=draws)
         move = state.draws[:, t % BLOCK]
-        trial = self._painted(state, move, t) if isinstance(self.ball, Linf) else self._moved(state, move, t)
+        trial = proposal(self.ball, state.x, state.delta, move, self._share(t))
         margin = oracle.score(state.x + trial).margin
         better = margin > state.margin
         delta = torch.where(rowwise(better, trial), trial, state.delta)
@@ -89,37 +89,43 @@ class Square(Attack[Scores, Board]):
         scaled = t / (self.horizon or self.steps) * 10_000
         return self.share / (1 << sum(scaled > mark for mark in HALVINGS))
 
-    def _painted(self, state: Board, move: Tensor, t: int) -> Tensor:
-        """Algorithm 2: a window at eps or -eps per channel."""
-        _, channels, height, width = state.x.shape
-        side = min(max(round(math.sqrt(self._share(t) * height * width)), 1), height - 1 or 1, width - 1 or 1)
-        window = _window(move[:, 0], move[:, 1], side, state.x)
-        pixels = state.x.flatten(2).gather(2, window)
-        colour = (_signs(move[:, 4], channels, state.x.dtype) * self.ball.eps)[:, :, None].expand_as(pixels)
-        painted = self.ball.project(colour, pixels)
-        return state.delta.flatten(2).scatter(2, window, painted).view_as(state.x)
 
-    def _moved(self, state: Board, move: Tensor, t: int) -> Tensor:
-        """Algorithm 3: the norm of two windows, and the unused budget, into the first of them."""
-        _, channels, height, width = state.x.shape
-        side = max(round(math.sqrt(self._share(t) * height * width)), 3) // 2 * 2 + 1
-        side = min(side, height, width)
-        first, second = (_window(move[:, i], move[:, i + 1], side, state.x) for i in (0, 2))
-        delta, eps = state.delta.flatten(2), self.ball.eps
-        own = delta.gather(2, first)
-        cleared = delta.scatter(2, second, 0.0)
-        power = 1 if isinstance(self.ball, L1) else 2
-        both = delta.gather(2, second).abs().pow(power).sum(2) + cleared.gather(2, first).abs().pow(power).sum(2)
-        left = (eps**power - delta.abs().pow(power).sum((1, 2))).clamp_min(0) / channels
-        eta = bump(side, delta.dtype, delta.device)
-        lying = ((move[:, 0] ^ move[:, 1]) & 1 == 1)[:, None]
-        shape = torch.where(lying, eta.flatten(), eta.T.flatten())[:, None]
-        shape = _unit(shape, power)
-        fresh = shape * _signs(move[:, 4], channels, delta.dtype)[:, :, None] + _unit(own, power)
-        fresh = _unit(fresh, power) * (left[:, None] + both).pow(1 / power)[:, :, None]
-        trial = cleared.scatter(2, first, fresh).view_as(state.x)
-        norm = self.ball.norm(trial).clamp_min(tiny(trial))
-        return self.ball.project(trial * rowwise(eps / norm, trial), state.x)
+def proposal(ball: Ball, x: Tensor, delta: Tensor, move: Tensor, share: float) -> Tensor:
+    """A perturbation of `x` that differs from `delta` in a window of this share of the image; `move` (B, DRAWS)."""
+    return _painted(ball, x, delta, move, share) if isinstance(ball, Linf) else _moved(ball, x, delta, move, share)
+
+
+def _painted(ball: Ball, x: Tensor, delta: Tensor, move: Tensor, share: float) -> Tensor:
+    """Algorithm 2: a window at eps or -eps per channel."""
+    _, channels, height, width = x.shape
+    side = min(max(round(math.sqrt(share * height * width)), 1), height - 1 or 1, width - 1 or 1)
+    window = _window(move[:, 0], move[:, 1], side, x)
+    pixels = x.flatten(2).gather(2, window)
+    colour = (_signs(move[:, 4], channels, x.dtype) * ball.eps)[:, :, None].expand_as(pixels)
+    painted = ball.project(colour, pixels)
+    return delta.flatten(2).scatter(2, window, painted).view_as(x)
+
+
+def _moved(ball: Ball, x: Tensor, delta: Tensor, move: Tensor, share: float) -> Tensor:
+    """Algorithm 3: the norm of two windows, and the unused budget, into the first of them."""
+    _, channels, height, width = x.shape
+    side = max(round(math.sqrt(share * height * width)), 3) // 2 * 2 + 1
+    side = min(side, height, width)
+    first, second = (_window(move[:, i], move[:, i + 1], side, x) for i in (0, 2))
+    flat, eps = delta.flatten(2), ball.eps
+    own = flat.gather(2, first)
+    cleared = flat.scatter(2, second, 0.0)
+    power = 1 if isinstance(ball, L1) else 2
+    both = flat.gather(2, second).abs().pow(power).sum(2) + cleared.gather(2, first).abs().pow(power).sum(2)
+    left = (eps**power - flat.abs().pow(power).sum((1, 2))).clamp_min(0) / channels
+    eta = bump(side, flat.dtype, flat.device)
+    lying = ((move[:, 0] ^ move[:, 1]) & 1 == 1)[:, None]
+    shape = _unit(torch.where(lying, eta.flatten(), eta.T.flatten())[:, None], power)
+    fresh = shape * _signs(move[:, 4], channels, flat.dtype)[:, :, None] + _unit(own, power)
+    fresh = _unit(fresh, power) * (left[:, None] + both).pow(1 / power)[:, :, None]
+    trial = cleared.scatter(2, first, fresh).view_as(x)
+    norm = ball.norm(trial).clamp_min(tiny(trial))
+    return ball.project(trial * rowwise(eps / norm, trial), x)
 
 
 def _unit(window: Tensor, power: int) -> Tensor:
