@@ -50,6 +50,8 @@ def _measure(suite: str, options: argparse.Namespace) -> Iterator[list[Row]]:
         yield _measure_loops(options)
         return
     for comparison in COMPARISONS[suite]:
+        if options.only and f"{comparison.net}:{comparison.eps:g}" not in options.only:
+            continue
         if options.quick:
             comparison = replace(comparison, images=max(comparison.images // 10, 4))
         try:
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--suite", action="append", choices=SUITES, help=f"may be repeated (default: all but {', '.join(ON_REQUEST)})"
     )
+    parser.add_argument("--only", action="append", metavar="NET:EPS", help="of a suite's comparisons; may be repeated")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each library (default: 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the images, one run, no record")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: timed by device events")

@@ -133,7 +133,6 @@ _PHOTOGRAPHS = (
 def _autoattack(net: str, images: int, eps: float) -> Comparison:
     entries = (
         *_entries("autoattack", "torchattacks"),
-        Entry("sparring", "the standard four"),
         Entry("sparring", "its own cascade", attack="auto"),
     )
     return Comparison(net, "autoattack", images, "Linf", entries, eps=eps, limit=3600.0, once_over=0.0)

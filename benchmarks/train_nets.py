@@ -93,7 +93,7 @@ def interval(net: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tens
 
 RECIPES = {
     "mnist-pgd": Recipe("PGD adversarial training, eps 0.3", madry, 0.3, 10),
-    "mnist-trades": Recipe("TRADES, beta 6, eps 0.3", trades, 0.3, 8),
+    "mnist-trades": Recipe("TRADES, beta 6, eps 0.3", trades, 0.3, 6),
     "mnist-fast": Recipe("fast adversarial training, eps 0.3", fast, 0.3, 10),
     "mnist-ibp": Recipe("interval bound propagation, eps 0.2", interval, 0.2, 12, ramp=0.8),
 }

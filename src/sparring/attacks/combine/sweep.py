@@ -1,17 +1,19 @@
 """Our own evaluation at a fixed radius: gradients and queries in turn, and no more passes where none can help.
 
-A round is one of two kinds.
-    ascent   a random start, 7 steps along a random direction of the outputs (output-diversified starts, Tashiro et
-             al. 2020, arXiv:2003.06878), 20 steps that climb the margin with a cosine schedule from eps to 0
-    search   100 queries of Square (Andriushchenko et al. 2020) from the best point of all rounds so far
-
-Six rounds are a block: two ascents, a search, an ascent, two searches. At two places in a block, once the third round
-and again the sixth has ended, a row is given up (Liu et al. 2022, arXiv:2203.05154, discard too) unless
+Rounds of five kinds, six to a block:
+    t   from a random start, climb the lead of one rival class, the nearest first (MultiTargeted, Gowal et al. 2019,
+        arXiv:1910.09338), with a cosine schedule of the step from 2 eps to 0
+    a   from a random start, steps along a random direction of the outputs (output-diversified starts, Tashiro et al.
+        2020, arXiv:2003.06878), then climb the margin from eps to 0
+    p   from near the best point of all rounds, climb the margin with a quarter of those steps
+    b   queries of Square (Andriushchenko et al. 2020, arXiv:1912.00049) from the best point
+    s   the same from the end of the last climb
+After the third and the sixth round of a block a row is given up (as in Liu et al. 2022, arXiv:2203.05154) unless
 
     -best  <=  GAIN * (best - best after the first round)  +  SHARE * (best - margin of the image)
 
-that is, unless another few rounds that bring what the last ones brought could win it. Margins of survivors lie far
-from zero, those of rows that still fall close to it: AutoAttack spends most of its passes on the former.
+that is, unless some more of what the rounds have brought could win it. The margins of rows that stand lie far below
+zero, those of rows that still fall close to it; AutoAttack spends most of its passes on the former.
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients
+from ...access import Attack, Batch, Gradient, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, Region, rowwise
-from ...goals import Loss, Verdict
+from ...goals import Lead, Loss, Verdict
 from ...random import Key
 from ..score.square import DRAWS, proposal
 
-BLOCK = "aasass"  # ascents and searches
+BLOCK = "ttbasp"
+TOP = {"t": 2.0, "a": 1.0, "p": 0.25}  # the first step of a climb, over eps
+NEAR = 0.25  # of the ball: how far from the best point p begins
+RIVALS = 9
 FIRST_WINDOW, LAST_WINDOW = 0.3, 0.002  # shares of the image, within a search
-GAIN, SHARE = 2.0, 0.1
+GAIN, SHARE = 3.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,11 @@ class Front:
     """Where each row stands, its best point, and what is known of its chances."""
 
     x: Tensor
-    image: Tensor  # of the ascent under way
+    image: Tensor  # of the round under way
     best: Tensor  # image
     margin: Tensor  # of the best
+    here: Tensor  # margin of `image` in a search
+    rivals: Tensor  # (B, k) nearest first
     clean: Tensor  # margin of the image itself
     early: Tensor  # best margin after the first round
     draws: Tensor  # (B, queries, DRAWS) of the search under way
@@ -75,13 +82,13 @@ class Sweep(Attack[Gradients, Front]):
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
-        blocks: of six rounds; a row that stays within reach takes all of them (465 passes each).
-        diverse, climb: gradient steps of an ascent, along a random direction and up the margin.
+        blocks: of six rounds; a row that stays within reach takes all of them (378 passes each).
+        diverse, climb: gradient steps of a round, along a random direction and uphill.
         queries: of a search.
     """
 
     ball: Ball
-    blocks: int = 4
+    blocks: int = 8
     diverse: int = 7
     climb: int = 20
     queries: int = 100
@@ -98,9 +105,13 @@ class Sweep(Attack[Gradients, Front]):
     def steps(self) -> int:
         return self.blocks * sum(map(self._length, range(len(BLOCK))))
 
+    def _kind(self, number: int) -> str:
+        return BLOCK[number % len(BLOCK)]
+
     def _length(self, number: int) -> int:
         """Steps of a round."""
-        return self.diverse + self.climb if BLOCK[number % len(BLOCK)] == "a" else self.queries
+        kind = self._kind(number)
+        return self.queries if kind in "bs" else self.climb + self.diverse * (kind == "a")
 
     def _place(self, t: int) -> tuple[int, int]:
         """The round of step t, and the number of the step within it."""
@@ -119,7 +130,9 @@ class Sweep(Attack[Gradients, Front]):
             image=x,
             best=x,
             margin=none,
+            here=none,
             clean=clean,
+            rivals=oracle.rivals(x, RIVALS),
             early=none,
             draws=batch.key.ids.new_zeros(len(x), self.queries, DRAWS),
             hopeless=torch.zeros_like(clean, dtype=torch.bool),
@@ -129,7 +142,7 @@ class Sweep(Attack[Gradients, Front]):
 
     def step(self, oracle: Gradients, state: Front, t: int) -> Front:
         number, place = self._place(t)
-        ask = self._ascend if BLOCK[number % len(BLOCK)] == "a" else self._search
+        ask = self._search if self._kind(number) in "bs" else self._climb
         state = ask(oracle, state, number, place)
         if place + 1 < self._length(number):
             return state
@@ -140,29 +153,44 @@ class Sweep(Attack[Gradients, Front]):
             state = replace(state, hopeless=-state.margin > within)
         return state
 
-    def _ascend(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
+    def _climb(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
+        kind, eps = self._kind(number), self.ball.eps
         if place == 0:
-            start = state.x + self.ball.sample(state.key.reseeded(number), state.x)
-            state = replace(state, image=start)
-        if place < self.diverse:
-            answer = oracle.gradient(state.image, steer=Direction(state.key, number))
-            rate = self.ball.eps
+            noise = self.ball.sample(state.key.reseeded(number), state.x)
+            near = state.best + NEAR * noise if kind == "p" else state.x + noise
+            state = replace(state, image=self.ball.nearest_(near, state.region))
+        climbed = place - self.diverse if kind == "a" else place
+        if climbed < 0:
+            answer, rate = oracle.gradient(state.image, steer=Direction(state.key, number)), eps
         else:
-            answer = oracle.gradient(state.image, objective=_margin)
-            rate = self.ball.eps * (1 + math.cos(math.pi * (place - self.diverse) / self.climb)) / 2
-            state = self._noted(state, state.image, answer.verdict.margin)
+            answer = self._slope(oracle, state, number)
+            rate = TOP[kind] * eps * (1 + math.cos(math.pi * climbed / self.climb)) / 2
+        state = self._noted(state, state.image, answer.verdict.margin)
         image = self.ball.ascend_(answer.grad, state.image, rate, state.region)
         state = replace(state, image=image)
-        if place + 1 < self.diverse + self.climb:
+        if place + 1 < self._length(number):
             return state
-        return self._noted(state, image, oracle.score(image).margin)
+        margin = oracle.score(image).margin
+        return self._noted(replace(state, here=margin), image, margin)
+
+    def _slope(self, oracle: Gradients, state: Front, number: int) -> Gradient:
+        if self._kind(number) != "t":
+            return oracle.gradient(state.image, objective=_margin)
+        earlier = sum(self._kind(i) == "t" for i in range(number))
+        return oracle.gradient(state.image, steer=Lead(state.rivals[:, earlier % state.rivals.shape[1]]))
 
     def _search(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
         if place == 0:
             state = replace(state, draws=state.key.integers("moves", (self.queries, DRAWS), 1 << 31, number))
+            if self._kind(number) == "b":
+                state = replace(state, image=state.best, here=state.margin)
         share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.queries)
-        trial = state.x + proposal(self.ball, state.x, state.best - state.x, state.draws[:, place], share)
-        return self._noted(state, trial, oracle.score(trial).margin)
+        trial = state.x + proposal(self.ball, state.x, state.image - state.x, state.draws[:, place], share)
+        margin = oracle.score(trial).margin
+        better = margin > state.here
+        image = torch.where(rowwise(better, trial), trial, state.image)
+        state = replace(state, image=image, here=torch.maximum(margin, state.here))
+        return self._noted(state, trial, margin)
 
     @staticmethod
     def _noted(state: Front, images: Tensor, margin: Tensor) -> Front:
