@@ -61,8 +61,9 @@ class Ledger:
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
         self.already, self.no_start, self.finished = self.won.clone(), self.won.clone(), self.won.clone()
         self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
-        self.forwards = torch.zeros(n, dtype=torch.long, device=device)
-        self.backwards, self.checks = self.forwards.clone(), self.forwards.clone()
+        self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
+        self.forwards, self.backwards = self.passes.unbind(0)  # views
+        self.checks = self.forwards.clone()
         self.first = torch.full_like(self.forwards, -1)
         self.won_any = False  # may a row have been won?
         self.stirred = True  # has any row been won, closed or finished since the engine last looked?
@@ -96,9 +97,13 @@ class Ledger:
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
         """
         before = None if rank is None else self.forwards[rows]
-        if rank is None and len(rows) == len(self.x):  # every row, in order
-            self.forwards += 1
-            self.backwards += backwards
+        whole = rank is None and len(rows) == len(self.x)  # every row, in order
+        if whole:
+            if backwards == 1:
+                self.passes += 1
+            else:
+                self.forwards += 1
+                self.backwards += backwards
         else:
             once = torch.ones_like(rows)
             self.forwards.index_add_(0, rows, once)
@@ -107,7 +112,7 @@ class Ledger:
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
         margin = verdict.margin
         if self.keep is Keep.FIRST and self.won_any:
-            margin = margin.masked_fill(self.won[rows], -torch.inf)
+            margin = margin.masked_fill(self.won if whole else self.won[rows], -torch.inf)
         if looking and self.keep is not Keep.WORST and float(margin.amax()) <= self.confidence:
             return  # the usual step: no NaN, nothing won, nothing to write
         if not looking or not bool(verdict.margin.isfinite().all()):

@@ -38,6 +38,7 @@ class Search:
         self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
         skip_won = engine.compact and not x.is_cuda
         self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won)
+        self.limited = budget != Budget()
         self.every = engine.look_every or (8 if x.is_cuda else 1)
         self.state: Any = None
 
@@ -113,8 +114,7 @@ class Search:
             self._drop()
 
     def _drop(self) -> None:
-        limited = self.ledger.budget != Budget()
-        if not (self.ledger.stirred or limited or self.x.is_cuda):
+        if not (self.ledger.stirred or self.limited or self.x.is_cuda):
             return
         self.ledger.stirred = False
         live = self.desk.live

@@ -14,7 +14,7 @@ in L1 from 10 eps / steps to a fiftieth of that.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -78,7 +78,7 @@ class PGD(Attack[Gradients, Walk]):
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
         uphill = oracle.gradient(state.image).grad
         rate = self.rate_at(t, state.image)
-        return replace(state, image=self.ball.ascend_(uphill, state.image, rate, state.region))
+        return Walk(self.ball.ascend_(uphill, state.image, rate, state.region), state.region)
 
     def finish(self, oracle: Gradients, state: Walk) -> None:
         oracle.score(state.image)
