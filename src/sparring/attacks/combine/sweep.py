@@ -88,7 +88,7 @@ class Sweep(Attack[Gradients, Front]):
     """
 
     ball: Ball
-    blocks: int = 8
+    blocks: int = 5
     diverse: int = 7
     climb: int = 20
     queries: int = 100
