@@ -4,13 +4,12 @@
     x_{t+1} = Proj ( x_t + 0.75 (z_{t+1} - x_t) + 0.25 (x_t - x_{t-1}) )
 
 The step starts at 2 eps. At checkpoints p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), p_1 = 0.22, in shares of
-the steps, a row halves its step and goes back to its best point if fewer than 75 % of the steps since the last
-checkpoint raised f, or if neither step nor best value changed since then.
+the steps (each interval rounded down), a row halves its step and goes back to its best point if fewer than 75 % of
+the steps since the last checkpoint raised f, or if neither step nor best value changed since then.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -72,7 +71,7 @@ class APGD(Attack[Gradients, Ascent]):
             best=start,
             best_grad=torch.zeros_like(x),
             best_value=low,
-            value=low,
+            value=-low,  # the first value is no rise
             step=torch.full_like(low, 2 * self.ball.eps),
             rises=torch.zeros_like(batch.key.ids),
             reduced=torch.ones_like(batch.key.ids, dtype=torch.bool),
@@ -120,9 +119,13 @@ class APGD(Attack[Gradients, Ascent]):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps after which step sizes are judged."""
-    marks, last, mark = [], 0.0, 0.22
-    while mark < 1:
-        marks.append(math.ceil(round(mark * steps, 6)))
-        last, mark = mark, mark + max(mark - last - 0.03, 0.06)
+    """The steps after which step sizes are judged, in whole steps as in the authors' code: w_1 = 0.22 steps, and each
+
+    interval 0.03 steps shorter than the last, down to 0.06 steps.
+    """
+    first, less, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    marks, interval = [], first
+    while sum(marks[-1:]) + interval < steps:
+        marks.append(sum(marks[-1:]) + interval)
+        interval = max(interval - less, least)
     return marks
