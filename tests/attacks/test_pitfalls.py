@@ -288,7 +288,7 @@ def test_a_radius_is_needed_where_it_is_spent(make, ball):
     (lambda: BIM(sp.Linf(0.1), step_size=-1.0), r"BIM steps=10, step_size=-1\.0"),
     (lambda: CarliniWagner(rounds=0), "CarliniWagner rounds=0, inner=1000; pass"),
     (lambda: DeepFool(classes=1), "DeepFool steps=50, classes=1; pass at least 1 and 2"),
-    (lambda: Square(sp.Linf(0.1), share=0), r"Square share=0, steps=5000; pass a share in \(0, 1\]"),
+    (lambda: Square(sp.Linf(0.1), share=0), r"Square share=0, steps=5000, horizon=None; pass a share in \(0, 1\]"),
     (lambda: HopSkipJump(steps=0), "HopSkipJump needs steps, directions and starts of at least 1"),
     (lambda: Restarts(FGSM(sp.Linf(0.1)), 0), "restarts 0; pass a number of rounds >= 1"),
 ])  # fmt: skip
@@ -299,8 +299,8 @@ def test_parameters_that_make_no_sense(make, words):
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: CarliniWagner(ball=sp.Linf(0.1)), r"CarliniWagner knows L2, not Linf\(0\.1\)"),
-    (lambda: DeepFool(ball=sp.L1()), "DeepFool knows L2, not L1"),
-    (lambda: Square(sp.L1(1)), r"Square knows Linf and L2, not L1\(1\)"),
+    (lambda: DeepFool(ball=sp.L1()), "DeepFool knows L2 and Linf, not L1"),
+    (lambda: Square(sp.L0(1)), r"Square knows Linf, L2 and L1, not L0\(1\)"),
     (lambda: HopSkipJump(sp.L0()), "HopSkipJump knows L2 and Linf, not L0"),
 ])  # fmt: skip
 def test_norms_that_an_attack_does_not_know(make, words):

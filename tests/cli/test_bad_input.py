@@ -129,11 +129,11 @@ def test_a_run_that_exists(audited, typed, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("pdg",), "Did you mean 'pgd'?"),
+        (("pgdd",), "Did you mean 'pgd'?"),
         (("pgd",), "add --threat linf:8/255"),
         (("fgsm", "--threat", "linf:0.1", "--steps", 3), "fgsm has no --steps"),
         (("pgd", "--threat", "linf:0.1", "--steps", 0), "--steps 0 is no number of steps"),
-        (("square", "--threat", "l1:2"), "Square knows Linf and L2"),
+        (("square", "--threat", "l0:2"), "Square knows Linf, L2 and L1"),
         (("pgd", "--threat", "linf:0.1", "--targeted", 4), "--targeted 4 is no class"),
     ],
 )

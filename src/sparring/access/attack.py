@@ -51,6 +51,8 @@ class Attack(ABC, Generic[A, S]):
             arguments = get_args(base)
             if len(arguments) == 2 and isinstance(arguments[0], type):
                 cls._access, cls._state = arguments
+            elif len(arguments) == 1 and isinstance(arguments[0], type) and issubclass(arguments[0], Decisions):
+                cls._access = arguments[0]
 
     @property
     def access(self) -> type[Decisions]:

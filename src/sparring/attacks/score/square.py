@@ -120,7 +120,8 @@ def _moved(ball: Ball, x: Tensor, delta: Tensor, move: Tensor, share: float) -> 
     left = (eps**power - flat.abs().pow(power).sum((1, 2))).clamp_min(0) / channels
     eta = bump(side, flat.dtype, flat.device)
     lying = ((move[:, 0] ^ move[:, 1]) & 1 == 1)[:, None]
-    shape = _unit(torch.where(lying, eta.flatten(), eta.T.flatten())[:, None], power)
+    shape = torch.where(lying, eta.flatten(), eta.T.flatten())[:, None]
+    shape = shape if power == 2 else _unit(shape, power)
     fresh = shape * _signs(move[:, 4], channels, flat.dtype)[:, :, None] + _unit(own, power)
     fresh = _unit(fresh, power) * (left[:, None] + both).pow(1 / power)[:, :, None]
     trial = cleared.scatter(2, first, fresh).view_as(x)
