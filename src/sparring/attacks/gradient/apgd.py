@@ -124,7 +124,8 @@ def checkpoints(steps: int) -> list[int]:
     interval 0.03 steps shorter than the last, down to 0.06 steps.
     """
     first, less, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
-    marks, interval = [], first
+    marks: list[int] = []
+    interval = first
     while sum(marks[-1:]) + interval < steps:
         marks.append(sum(marks[-1:]) + interval)
         interval = max(interval - less, least)
