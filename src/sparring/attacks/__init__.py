@@ -66,7 +66,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "alma": ALMA,
     "pdpgd": PDPGD,
     "sigma-zero": SigmaZero,
-    "auto": Sweep,
+    "sweep": Sweep,
     "square": Square,
     "hopskipjump": HopSkipJump,
 }

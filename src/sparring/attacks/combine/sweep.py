@@ -78,7 +78,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Sweep(Attack[Gradients, Front]):
-    """The strongest answer that we know at a fixed radius for the fewest passes; no parameter to choose.
+    """Climbs and searches in turn at a fixed radius; `auto` says where it is enough by itself.
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
@@ -204,8 +204,3 @@ class Sweep(Attack[Gradients, Front]):
 
 def _margin(verdict: Verdict, images: Tensor) -> Tensor:
     return verdict.margin
-
-
-def auto(ball: Ball) -> Sweep:
-    """The evaluation to use where nothing else is asked for."""
-    return Sweep(ball)
