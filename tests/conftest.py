@@ -1,15 +1,42 @@
 """One thread: the tests' tensors are small, and the workers of xdist share the cores.
 
+A test that lacks a peer library or an asset of the zoo is skipped, with the command that brings it.
 With SPARRING_STRICT_SKIPS=1 a skipped test that is not listed in tests/allowed_skips.txt is a failure.
 """
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
+from sparring.errors import AssetError
+
+PEERS = ("foolbox", "art")
+
 torch.set_num_threads(1)
+
+
+def _skipping() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in PEERS:
+            raise
+        pytest.skip(f"{error.name} is not installed: make peers")
+    except AssetError as error:
+        pytest.skip(f"{error}: make assets")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _skipping())
 
 
 def _allowed() -> set[str]:
