@@ -57,3 +57,10 @@ def test_a_folder_in_use_is_refused(typed, user, tmp_path, effort):
     (tmp_path / "out" / "a").touch()
     result = typed("attack", "fgsm", *user, "--threat", "linf:0.1", "--out", tmp_path / "out", *effort[6:])
     assert (result.exit_code, "choose another --out" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["ead", "jsma", "carlini-wagner-l0", "carlini-wagner-linf", "deepfool", "sigma-zero"])
+def test_an_attack_that_brings_its_norm_needs_no_threat(name):
+    from sparring.cli.single import balls
+
+    assert balls(name, []) == [None]

@@ -44,7 +44,7 @@ def balls(name: str, threats: list[str]) -> list[Ball | None]:
     if threats:
         return [ball for threat in parse_all(threats) for ball in threat.balls()]
     for parameter in fields(kind):  # type: ignore[arg-type]
-        if parameter.name == "ball" and parameter.default is MISSING:
+        if parameter.name == "ball" and parameter.default is MISSING and parameter.default_factory is MISSING:
             raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
     return [None]
 
