@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.clock import Elapsed, TimeLimitReached, stopwatch, time_limit
 from benchmarks.counting import CountedNet
 from benchmarks.judging import judge
-from benchmarks.libraries import attack_of
+from benchmarks.libraries import Attack, Task, attack_of
 from benchmarks.nets import Victim
 from benchmarks.suites import Comparison, Entry, Settings
 
@@ -63,7 +62,7 @@ def _described(comparison: Comparison, entry: Entry, repeat: int) -> Row:
         "norm": comparison.norm,
         "eps": comparison.eps if isfinite(comparison.eps) else None,
         "settings": dict(comparison.settings),
-        "library": entry.library,
+        "library": entry.peer,
         "variant": entry.variant,
         "repeat": repeat,
     }
@@ -75,13 +74,13 @@ def _run(comparison: Comparison, entry: Entry, victim: Victim, repeat: int, rows
     images, labels = victim.images, victim.labels
     elapsed, note, stopped, answer = Elapsed(), "", False, None
     try:
-        attack = attack_of(entry.library, entry.attack or comparison.attack)
+        attack = attack_of(entry.peer, entry.attack or comparison.attack)
         settings = _settings(comparison, entry, rows)
         if repeat == 0:
             warm_up(attack, victim, settings)
         _seed(repeat)
         with _quietly(), stopwatch(victim.device) as elapsed, time_limit(comparison.limit, victim.device):
-            answer = attack(net, images, labels, repeat, **settings)
+            answer = attack(Task(net, images, labels, repeat), **settings)
     except TimeLimitReached:
         note, stopped = f"stopped after {comparison.limit:.0f} s", True
     except Exception as error:
@@ -112,12 +111,12 @@ def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Settings
     return settings
 
 
-def warm_up(attack: Callable[..., Tensor], victim: Victim, settings: Settings) -> None:
+def warm_up(attack: Attack, victim: Victim, settings: Settings) -> None:
     """The same call on a few images, so that imports, caches and lazy set-up are not measured."""
     try:
         with _quietly(), time_limit(WARM_UP_LIMIT, victim.device):
             few = slice(WARM_UP_IMAGES)
-            attack(CountedNet(victim.net).eval(), victim.images[few], victim.labels[few], 0, **settings)
+            attack(Task(CountedNet(victim.net).eval(), victim.images[few], victim.labels[few], 0), **settings)
     except TimeLimitReached:
         pass
 

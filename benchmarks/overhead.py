@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from benchmarks.clock import stopwatch
 from benchmarks.compare import Report, Row, warm_up
-from benchmarks.libraries import attack_of
+from benchmarks.libraries import Task, attack_of
 from benchmarks.nets import Victim
 
 STEPS = 40
@@ -108,15 +108,17 @@ def measure_overhead(loop: Loop, victim: Victim, repeats: int, report: Report) -
 
 
 def _one_run(loop: Loop, library: str, net: TimedNet, victim: Victim, seed: int) -> Row:
-    attack = attack_of(library, "pgd_to_the_end" if library == "sparring" else "pgd")
-    settings = {"eps": loop.eps, "step_size": loop.step_size, "steps": STEPS}
+    attack = attack_of(library, "pgd")
+    settings: dict[str, float | bool] = {"eps": loop.eps, "step_size": loop.step_size, "steps": STEPS}
+    if library == "sparring":
+        settings["compact"] = False  # every row to the end, as in the peers
     bare = _bare_ratio(net, victim)
     if seed == 0:
         warm_up(attack, victim, settings)
     net.clear()
     torch.manual_seed(seed)
     with stopwatch(victim.device) as elapsed:
-        attack(net, victim.images, victim.labels, seed, **settings)
+        attack(Task(net, victim.images, victim.labels, seed), **settings)
     return {
         "seconds": elapsed.measured,
         "wall": elapsed.wall,

@@ -21,11 +21,11 @@ PACKAGES = {
 }
 
 
-def provenance(suite: str, device: str) -> dict[str, object]:
+def provenance(command: str, device: str) -> dict[str, object]:
     """Everything a reader needs in order to judge or repeat the measurement."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": f"python -m benchmarks.run --suite {suite} --device {device}",
+        "command": command,
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src")),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-Settings = Mapping[str, float | str]
+Settings = Mapping[str, float | str | bool]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One library in a comparison.
+    """One peer in a comparison; ours is one among them.
 
     Args:
-        library: its name in `benchmarks.libraries`.
-        variant: what sets it apart from other entries of the same library.
-        queries_of: spend on each image what this library spent on average (forward passes of its first run).
+        peer: its name in `benchmarks.libraries`.
+        variant: what sets it apart from other entries of the same peer.
+        queries_of: spend on each image what this peer spent on average (forward passes of its first run).
         settings: its own, beside the comparison's.
         attack: name of the function in its file, where that is not the comparison's.
     """
 
-    library: str
+    peer: str
     variant: str = ""
     queries_of: str | None = None
     settings: Settings = field(default_factory=dict, hash=False)
@@ -32,7 +32,7 @@ class Comparison:
 
     Args:
         net: name in `benchmarks.nets`.
-        attack: name of the function in each library's file.
+        attack: its name in the tables, and of the function in each library's file where an entry names no other.
         images: how many; with `only_right`, the first that the net classifies right.
         norm, eps: what the answer is judged by; eps is infinite for minimum-norm attacks.
         settings: handed to every library.
@@ -51,12 +51,17 @@ class Comparison:
     limit: float = 60.0
     once_over: float = 12.0
 
+    def answers_to(self, words: str) -> bool:
+        """Whether each of the words, e.g. "mnist-plain:0.1:pgd" or "mnist-plain:L2", is this one's."""
+        return set(words.split(":")) <= {self.net, self.norm, f"{self.eps:g}", self.attack}
 
-def _entries(*libraries: str) -> tuple[Entry, ...]:
-    return tuple(Entry(library) for library in libraries)
+
+def _entries(*peers: str, attack: str = "") -> tuple[Entry, ...]:
+    return tuple(Entry(peer, attack=attack) for peer in peers)
 
 
-_PGD = _entries("foolbox", "torchattacks", "advlib", "art", "sparring")
+_PGD_PEERS = ("foolbox", "torchattacks", "advlib", "art", "sparring")
+_PGD = _entries(*_PGD_PEERS)
 _PGD_PHOTOGRAPHS = _entries("foolbox", "torchattacks", "advlib", "sparring")
 _HOPSKIPJUMP = {"steps": 10, "first_evaluations": 100, "most_evaluations": 1000}
 _SQUARE = {"steps": 1000, "first_fraction": 0.8}
@@ -69,9 +74,11 @@ _SQUARE_ENTRIES = (
 
 
 def _fixed(net: str, eps: float) -> tuple[Comparison, ...]:
-    """Attacks at a fixed radius, three seeds each, however long they take."""
+    """Attacks at a fixed radius, every run however long it takes; PGD also without a random start."""
+    pgd: Settings = {"steps": 40, "step_size": 2.5 * eps / 40}
     settings: tuple[tuple[str, tuple[Entry, ...], Settings], ...] = (
-        ("pgd", _PGD, {"steps": 40, "step_size": 2.5 * eps / 40}),
+        ("pgd_from_the_image", _entries(*_PGD_PEERS, attack="pgd"), {**pgd, "random_start": False}),
+        ("pgd", _PGD, pgd),
         ("apgd", _entries("autoattack", "torchattacks", "advlib", "art", "sparring"), {"steps": 100}),
         ("apgd_t", _entries("autoattack", "torchattacks", "advlib", "sparring"), {"steps": 25}),
     )

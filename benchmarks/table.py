@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
-from math import inf
+from math import inf, sqrt
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any, TypeVar
 
 from benchmarks.overhead import STEPS, overhead
@@ -28,6 +28,7 @@ NAMES = {
 }
 TITLES = {
     "pgd": "PGD",
+    "pgd_from_the_image": "PGD from the image",
     "apgd": "APGD",
     "apgd_t": "APGD-T",
     "autoattack": "AutoAttack",
@@ -110,9 +111,13 @@ def _threat(row: Row) -> str:
 
 
 def _settings(row: Row) -> str:
-    settings: dict[str, float] = {name: value for name, value in row["settings"].items() if name != "norm"}
-    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings.items()]
+    settings: dict[str, float | bool] = {name: value for name, value in row["settings"].items() if name != "norm"}
+    shown = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in settings.items()]
     return "; ".join([f"{row['images']} images", ", ".join(shown)] if shown else [f"{row['images']} images"]) + "."
+
+
+def _value(value: float | bool) -> str:
+    return ("off", "on")[value] if isinstance(value, bool) else f"{value:.4g}"
 
 
 def _comparison_table(rows: list[Row], losses: list[str]) -> str:
@@ -170,7 +175,7 @@ def _strength(entry: Row, fixed: bool) -> tuple[float, ...]:
 
 
 def _joint_line(attack: str, entry: Row, best: Row | None, fixed: bool) -> str:
-    answers, ratios = [_share(entry["robust_accuracy" if fixed else "success"])], 2 if fixed else 3
+    answers, ratios = [_robust(entry) if fixed else _share(entry["success"])], 2 if fixed else 3
     distance = entry["median_distance"]
     if not fixed:
         answers.append("" if answers == [""] else "none" if distance is None else f"{distance:.5g}")
@@ -201,6 +206,8 @@ def _summary(rows: list[Row]) -> Row:
     for figure in shares + amounts:
         values = [row[figure] for row in rows if figure in row]
         summary[figure] = (mean if figure in shares else median)(values) if values else None
+    standing = [row["robust_accuracy"] for row in rows if "robust_accuracy" in row]
+    summary["error"] = stdev(standing) / sqrt(len(standing)) if len(standing) > 1 else None  # the mean's own
     distances = [row.get("median_distance") for row in rows]
     whole_distances = all(distance is not None for distance in distances)
     summary["median_distance"] = median(distances) if whole_distances else None
@@ -221,7 +228,7 @@ def _comparison_line(entry: Row, own: Row | None, fixed: bool) -> str:
     if own is not None and (not entry["note"] or entry["stopped"]):
         bound = "< " if entry["stopped"] else ""
         shown = f"{bound}{own['seconds'] / entry['seconds']:.3f}"
-    answer = [_share(entry["robust_accuracy" if fixed else "success"])]
+    answer = [_robust(entry) if fixed else _share(entry["success"])]
     if not fixed:
         distance = entry["median_distance"]
         answer.append("none" if distance is None else f"{distance:.4f}")
@@ -258,6 +265,12 @@ def _share(value: object) -> str:
     return "" if value is None else f"{100 * float(value):.2f} %"
 
 
+def _robust(entry: Row) -> str:
+    """Robust accuracy, with the standard error of its mean where there was more than one run."""
+    share = _share(entry["robust_accuracy"])
+    return share if entry["error"] is None else f"{share.removesuffix(' %')} +- {_share(entry['error'])}"
+
+
 def _lost(own: Row, peer: Row, fixed: bool) -> Iterable[str]:
     """In words, each figure in which this peer beat this entry of ours."""
     if peer["note"]:
@@ -269,8 +282,7 @@ def _lost(own: Row, peer: Row, fixed: bool) -> Iterable[str]:
     if passes[0] > passes[1]:
         yield f"{pair}: {passes[0]:.1f} passes per image against {passes[1]:.1f}"
     if own["robust_accuracy"] > peer["robust_accuracy"] + WORSE_SHARE:
-        shares = [_share(entry["robust_accuracy"]) for entry in (own, peer)]
-        yield f"{pair}: robust accuracy {shares[0]} against {shares[1]}"
+        yield f"{pair}: robust accuracy {_robust(own)} against {_robust(peer)}"
     near, far = peer["median_distance"], own["median_distance"]
     if not fixed and near is not None and (far is None or far > WORSE_DISTANCE * near):
         yield f"{pair}: median distance {'none' if far is None else f'{far:.4f}'} against {near:.4f}"

@@ -2,82 +2,78 @@
 
 from math import inf
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import standins
+from benchmarks.judging import ORDERS
+from benchmarks.libraries import Attack, Task
 
 standins.install()
 
 from adv_lib import attacks  # noqa: E402
 
-NORMS = {"L0": 0, "L1": 1, "L2": 2, "Linf": inf}
 FIRST_STEP = {"L1": 0.5, "L2": 0.1}  # ALMA's
 PROXIMAL = {"L0": 23}  # PDPGD's: the L2/3 norm's, which adv-lib prefers in L0
 
 
-def pgd(
-    net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, step_size: float, steps: int
-) -> Tensor:
-    return attacks.pgd_linf(net, images, labels, eps, steps=steps, random_init=True, absolute_step_size=step_size)
+def _found(attack: Attack, task: Task, *given: float, **settings: object) -> Tensor:
+    return attack(task.net, task.images, task.labels, *given, **settings)
 
 
-def carlini_wagner(
-    net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, rounds: int, steps: int, rate: float
-) -> Tensor:
-    return attacks.carlini_wagner_l2(
-        net, images, labels, learning_rate=rate, binary_search_steps=rounds, max_iterations=steps
-    )
+def pgd(task: Task, *, eps: float, step_size: float, steps: int, random_start: bool = True) -> Tensor:
+    return _found(attacks.pgd_linf, task, eps, steps=steps, random_init=random_start, absolute_step_size=step_size)
 
 
-def deepfool(
-    net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str = "L2", steps: int, overshoot: float
-) -> Tensor:
-    return attacks.df(net, images, labels, steps=steps, overshoot=overshoot, norm=NORMS[norm])
+def carlini_wagner(task: Task, *, rounds: int, steps: int, rate: float) -> Tensor:
+    settings = {"learning_rate": rate, "binary_search_steps": rounds, "max_iterations": steps}
+    return _found(attacks.carlini_wagner_l2, task, **settings)
 
 
-def apgd(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    return attacks.apgd(net, images, labels, eps, inf, n_iter=steps, loss_function="ce")
+def deepfool(task: Task, *, norm: str = "L2", steps: int, overshoot: float) -> Tensor:
+    return _found(attacks.df, task, steps=steps, overshoot=overshoot, norm=ORDERS[norm])
 
 
-def apgd_t(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    return attacks.apgd_targeted(net, images, labels, eps, inf, n_iter=steps, num_targets=9)
+def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(attacks.apgd, task, eps, inf, n_iter=steps, loss_function="ce")
 
 
-def ddn(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, steps: int) -> Tensor:
-    return attacks.ddn(net, images, labels, steps=steps, levels=None)
+def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(attacks.apgd_targeted, task, eps, inf, n_iter=steps, num_targets=9)
 
 
-def fmn(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    return attacks.fmn(net, images, labels, NORMS[norm], steps=steps)
+def ddn(task: Task, *, steps: int) -> Tensor:
+    return _found(attacks.ddn, task, steps=steps, levels=None)
 
 
-def alma(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
+def fmn(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(attacks.fmn, task, ORDERS[norm], steps=steps)
+
+
+def alma(task: Task, *, norm: str, steps: int) -> Tensor:
     """With the first step and the weight of its averages as in the paper's MNIST settings."""
-    weight = 0.5 if steps <= 100 else 0.9
-    return attacks.alma(
-        net, images, labels, num_steps=steps, distance=norm.lower(), init_lr_distance=FIRST_STEP[norm], α=weight
-    )
+    settings = {"init_lr_distance": FIRST_STEP[norm], "α": 0.5 if steps <= 100 else 0.9}
+    return _found(attacks.alma, task, num_steps=steps, distance=norm.lower(), **settings)
 
 
-def fab(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    return attacks.fab(net, images, labels, NORMS[norm], n_iter=steps)
+def fab(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(attacks.fab, task, ORDERS[norm], n_iter=steps)
 
 
-def fab_t(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    return attacks.fab(net, images, labels, NORMS[norm], n_iter=steps, targeted_restarts=True)
+def fab_t(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(attacks.fab, task, ORDERS[norm], n_iter=steps, targeted_restarts=True)
 
 
-def superdeepfool(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, steps: int) -> Tensor:
-    return attacks.sdf(net, images, labels, steps=steps)
+def superdeepfool(task: Task, *, steps: int) -> Tensor:
+    return _found(attacks.sdf, task, steps=steps)
 
 
-def carlini_wagner_linf(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, steps: int) -> Tensor:
-    return attacks.carlini_wagner_linf(net, images, labels, max_iterations=steps)
+def carlini_wagner_linf(task: Task, *, steps: int) -> Tensor:
+    return _found(attacks.carlini_wagner_linf, task, max_iterations=steps)
 
 
-def pdpgd(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    return attacks.pdpgd(net, images, labels, NORMS[norm], num_steps=steps, proximal_operator=PROXIMAL.get(norm))
+def pdpgd(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(attacks.pdpgd, task, ORDERS[norm], num_steps=steps, proximal_operator=PROXIMAL.get(norm))
 
 
-def sigma_zero(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, steps: int) -> Tensor:
-    return attacks.sigma_zero(net, images, labels, num_steps=steps)
+def sigma_zero(task: Task, *, steps: int) -> Tensor:
+    return _found(attacks.sigma_zero, task, num_steps=steps)

@@ -5,25 +5,29 @@ from math import inf
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
-from torch import Tensor, nn
+from torch import Tensor
+
+from benchmarks.libraries import Attack, Task
 
 
-def autoattack(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float) -> Tensor:
-    attack = AutoAttack(net, norm="Linf", eps=eps, version="standard", device=images.device, seed=seed)
-    found, _ = attack.run_standard_evaluation(images, labels, batch_size=len(images))
-    return found
+def _found(kind: Attack, task: Task, **settings: object) -> Tensor:
+    attack = kind(task.net, seed=task.seed, device=task.images.device, **settings)
+    return attack.perturb(task.images, task.labels)
 
 
-def apgd(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    attack = APGDAttack(net, norm="Linf", eps=eps, n_iter=steps, seed=seed, loss="ce", device=images.device)
-    return attack.perturb(images, labels)
+def autoattack(task: Task, *, eps: float) -> Tensor:
+    settings = {"norm": "Linf", "eps": eps, "version": "standard", "seed": task.seed}
+    attack = AutoAttack(task.net, device=task.images.device, **settings)
+    return attack.run_standard_evaluation(task.images, task.labels, batch_size=len(task.images))[0]
 
 
-def apgd_t(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    attack = APGDAttack_targeted(net, norm="Linf", eps=eps, n_iter=steps, seed=seed, device=images.device)
-    return attack.perturb(images, labels)
+def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(APGDAttack, task, norm="Linf", eps=eps, n_iter=steps, loss="ce")
 
 
-def fab(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    attack = FABAttack_PT(net, norm=norm, eps=inf, n_iter=steps, seed=seed, device=images.device)
-    return attack.perturb(images, labels)
+def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(APGDAttack_targeted, task, norm="Linf", eps=eps, n_iter=steps)
+
+
+def fab(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(FABAttack_PT, task, norm=norm, eps=inf, n_iter=steps)

@@ -2,77 +2,56 @@
 
 from math import inf
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import standins
+from benchmarks.libraries import EAD_RULES, Attack, Task
 
 standins.install()
 
 import torchattacks  # noqa: E402
 
 
-def pgd(
-    net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, step_size: float, steps: int
-) -> Tensor:
-    return torchattacks.PGD(net, eps=eps, alpha=step_size, steps=steps, random_start=True)(images, labels)
+def _found(kind: Attack, task: Task, **settings: object) -> Tensor:
+    return kind(task.net, **settings)(task.images, task.labels)
 
 
-def carlini_wagner(
-    net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, rounds: int, steps: int, rate: float
-) -> Tensor:
+def pgd(task: Task, *, eps: float, step_size: float, steps: int, random_start: bool = True) -> Tensor:
+    return _found(torchattacks.PGD, task, eps=eps, alpha=step_size, steps=steps, random_start=random_start)
+
+
+def carlini_wagner(task: Task, *, rounds: int, steps: int, rate: float) -> Tensor:
     """It has no search over the constant: all steps are spent at its default constant of 1."""
-    return torchattacks.CW(net, c=1, kappa=0, steps=rounds * steps, lr=rate)(images, labels)
+    return _found(torchattacks.CW, task, c=1, kappa=0, steps=rounds * steps, lr=rate)
 
 
-def square(
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    seed: int,
-    *,
-    eps: float,
-    steps: int,
-    first_fraction: float,
-) -> Tensor:
-    attack = torchattacks.Square(
-        net, norm="Linf", eps=eps, n_queries=steps, n_restarts=1, p_init=first_fraction, seed=seed
-    )
-    return attack(images, labels)
+def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tensor:
+    settings = {"n_queries": steps, "n_restarts": 1, "p_init": first_fraction, "seed": task.seed}
+    return _found(torchattacks.Square, task, norm="Linf", eps=eps, **settings)
 
 
-def apgd(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    return torchattacks.APGD(net, eps=eps, steps=steps, seed=seed, loss="ce")(images, labels)
+def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(torchattacks.APGD, task, eps=eps, steps=steps, seed=task.seed, loss="ce")
 
 
-def apgd_t(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float, steps: int) -> Tensor:
-    return torchattacks.APGDT(net, eps=eps, steps=steps, seed=seed, n_classes=10)(images, labels)
+def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
+    return _found(torchattacks.APGDT, task, eps=eps, steps=steps, seed=task.seed, n_classes=10)
 
 
-def autoattack(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, eps: float) -> Tensor:
+def autoattack(task: Task, *, eps: float) -> Tensor:
     """Its cascade gives APGD, APGD-T and FAB-T ten steps each, whatever the paper says."""
-    return torchattacks.AutoAttack(net, eps=eps, n_classes=10, seed=seed)(images, labels)
+    return _found(torchattacks.AutoAttack, task, eps=eps, n_classes=10, seed=task.seed)
 
 
-def fab(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, norm: str, steps: int) -> Tensor:
-    return torchattacks.FAB(net, norm=norm, eps=inf, steps=steps, seed=seed)(images, labels)
+def fab(task: Task, *, norm: str, steps: int) -> Tensor:
+    return _found(torchattacks.FAB, task, norm=norm, eps=inf, steps=steps, seed=task.seed)
 
 
-def ead(
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    seed: int,
-    *,
-    norm: str,
-    rounds: int,
-    steps: int,
-    rate: float,
-    beta: float,
-) -> Tensor:
-    kind = torchattacks.EADL1 if norm == "L1" else torchattacks.EADEN
-    return kind(net, lr=rate, binary_search_steps=rounds, max_iterations=steps, beta=beta)(images, labels)
+def ead(task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float) -> Tensor:
+    kind = getattr(torchattacks, f"EAD{EAD_RULES[norm]}")
+    return _found(kind, task, lr=rate, binary_search_steps=rounds, max_iterations=steps, beta=beta)
 
 
-def jsma(net: nn.Module, images: Tensor, labels: Tensor, seed: int, *, gamma: float) -> Tensor:
+def jsma(task: Task, *, gamma: float) -> Tensor:
     """Its target is the class after the label, which is therefore everybody's."""
-    return torchattacks.JSMA(net, theta=1.0, gamma=gamma)(images, labels)
+    return _found(torchattacks.JSMA, task, theta=1.0, gamma=gamma)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
-from sparring.errors import AssetError
 from sparring.zoo import load_data, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own
-CURE = "pip install 'sparring[bench]'"
 ART_STEPS, ART_ASKS_PER_STEP = 200, 3  # ART's Square asks for a decision and for two losses in each step
 
 
@@ -59,11 +56,7 @@ class Recording(nn.Module):
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     loaded = load_model("zoo:mnist-plain")
-    try:
-        data = load_data("zoo:mnist-heldout", input=loaded.input, limit=100)
-    except AssetError as error:
-        pytest.skip(f"{error} (sparring zoo get mnist-heldout)")
-    chunk = next(iter(data.chunks(100)))
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=100).chunks(100)))
     net = deepcopy(loaded.target.model).double().eval().requires_grad_(False)
     images, labels = chunk.images.double(), chunk.labels
     assert isinstance(net, nn.Module)
@@ -74,20 +67,10 @@ def digits() -> Digits:
 
 @pytest.fixture
 def foolbox() -> ModuleType:
-    return _peer("foolbox")
+    """A fixture rather than an import at the top, so that the module's warnings stay inside the test."""
+    import foolbox
 
-
-@pytest.fixture
-def art() -> ModuleType:
-    return _peer("art")
-
-
-def _peer(name: str) -> ModuleType:
-    """The module; a fixture rather than an import at the top, so that its warnings stay inside the test."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        pytest.skip(f"{name} is not installed ({error}): {CURE}")
+    return foolbox
 
 
 def distances(images: Tensor, found: Tensor) -> Tensor:
@@ -102,6 +85,20 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def model(foolbox: ModuleType, net: torch.nn.Module) -> object:
     return foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+
+
+def classifier(net: nn.Module) -> object:
+    """The net as ART wants it."""
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(
+        net,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=(1, 28, 28),
+        nb_classes=10,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
 
 
 def test_pgd_visits_the_same_iterates(foolbox: ModuleType, digits: Digits) -> None:
@@ -122,6 +119,20 @@ def test_pgd_visits_the_same_iterates(foolbox: ModuleType, digits: Digits) -> No
     for step, (one, other) in enumerate(zip(visited, expected, strict=False)):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0, msg=f"iterate {step}")
     assert len(visited) >= len(expected)
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.1])
+def test_pgd_from_the_image_leaves_no_digit_that_foolbox_breaks(
+    foolbox: ModuleType, digits: Digits, eps: float
+) -> None:
+    images, labels = digits.first(100)
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=eps / 16, steps=40, random_start=False)
+    found = attack.run(model(foolbox, digits.net), images, labels, epsilon=eps)
+    broken = digits.net(found).argmax(1) != labels
+    pgd = sp.attacks.PGD(sp.Linf(eps), steps=40, step_size=eps / 16, random_start=False)
+    outcome = sp.run(pgd, sp.Classifier(digits.net), sp.Misclassify(labels), images)
+    assert 0.05 < float(broken.double().mean()) < 0.95, "the comparison says nothing where all fall or none does"
+    assert bool((outcome.success >= broken).all())
 
 
 @pytest.mark.parametrize("eps", [0.05, 0.1])
@@ -211,23 +222,14 @@ def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Di
     assert 0.5 * theirs <= outcome.size.median() <= 1.05 * theirs
 
 
-def test_apgd_leaves_the_same_robust_accuracy(art: ModuleType, digits: Digits) -> None:
+def test_apgd_leaves_the_same_robust_accuracy(digits: Digits) -> None:
     from art.attacks.evasion import AutoProjectedGradientDescent
-    from art.estimators.classification import PyTorchClassifier
 
     images, labels, net = *digits.first(60), deepcopy(digits.net).float()
     images = images.float()
-    classifier = PyTorchClassifier(
-        net,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=(1, 28, 28),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
     np.random.seed(0)  # noqa: NPY002 - ART draws from it
     attack = AutoProjectedGradientDescent(
-        classifier, norm=np.inf, eps=0.08, eps_step=0.16, max_iter=40, nb_random_init=1, loss_type="cross_entropy",
+        classifier(net), norm=np.inf, eps=0.08, eps_step=0.16, max_iter=40, nb_random_init=1, loss_type="cross_entropy",
         batch_size=60, verbose=False,
     )  # fmt: skip
     found = attack.generate(images.numpy(), y=labels.numpy())
@@ -239,22 +241,13 @@ def test_apgd_leaves_the_same_robust_accuracy(art: ModuleType, digits: Digits) -
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.15])
-def test_square_succeeds_as_often(art: ModuleType, digits: Digits, eps: float) -> None:
+def test_square_succeeds_as_often(digits: Digits, eps: float) -> None:
     from art.attacks.evasion import SquareAttack
-    from art.estimators.classification import PyTorchClassifier
 
     images, labels, net = *digits.first(50), deepcopy(digits.net).float()
     images = images.float()
-    classifier = PyTorchClassifier(
-        net,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=(1, 28, 28),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
     np.random.seed(0)  # noqa: NPY002 - ART draws from it
-    attack = SquareAttack(classifier, norm=np.inf, eps=eps, max_iter=ART_STEPS, p_init=0.8, verbose=False)
+    attack = SquareAttack(classifier(net), norm=np.inf, eps=eps, max_iter=ART_STEPS, p_init=0.8, verbose=False)
     found = attack.generate(images.numpy(), y=labels.numpy())
     theirs = 1 - accuracy(net, torch.from_numpy(found), labels)
 

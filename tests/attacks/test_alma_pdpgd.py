@@ -1,7 +1,6 @@
 """ALMA and PDPGD: the laws, their formulas, and their rows' independence of scale."""
 
 import math
-from importlib import import_module
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from sparring import testing
 from sparring.attacks.minimal.alma import ALMA, SmoothDLR, penalty, slope
 from sparring.attacks.minimal.fmn import SmoothMargin
 from sparring.attacks.minimal.pdpgd import PDPGD
-from sparring.errors import AssetError, ConfigError, ThreatError
+from sparring.errors import ConfigError, ThreatError
 from sparring.zoo import load_data, load_model
 
 SHORT = {
@@ -144,15 +143,10 @@ def test_the_smooth_margin_lies_above_the_margin_and_falls_to_it():
 @pytest.mark.filterwarnings("ignore")  # the peer's own
 def test_never_farther_than_foolbox_at_equal_passes():
     """Foolbox has neither; its DDN (L2) and FMN are the nearest of kin."""
-    try:
-        foolbox = import_module("foolbox")
-    except ImportError as error:
-        pytest.skip(f"foolbox is not installed ({error}): pip install 'sparring[bench]'")
+    import foolbox
+
     loaded = load_model("zoo:mnist-plain")
-    try:
-        chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=24).chunks(24)))
-    except AssetError as error:
-        pytest.skip(f"{error} (sparring zoo get mnist-heldout)")
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=24).chunks(24)))
     net, images = loaded.target.model.eval(), chunk.images
     labels = net(images).argmax(1)
     model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")

@@ -11,7 +11,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Batch, Budget, Desk, Gradients, Keep, Ledger
 from sparring.attacks.minimal.ead import EAD, Rule
-from sparring.errors import AssetError, ConfigError, ThreatError
+from sparring.errors import ConfigError, ThreatError
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
 
@@ -130,11 +130,7 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     import foolbox
 
     loaded = load_model("zoo:mnist-plain")
-    try:
-        data = load_data("zoo:mnist-heldout", input=loaded.input, limit=8)
-    except AssetError as error:
-        pytest.skip(f"{error} (sparring zoo get mnist-heldout)")
-    chunk = next(iter(data.chunks(8)))
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=8).chunks(8)))
     net = deepcopy(loaded.target.model).eval().requires_grad_(False)
     right = net(chunk.images).argmax(1) == chunk.labels
     images, labels = chunk.images[right], chunk.labels[right]

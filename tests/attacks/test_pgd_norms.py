@@ -1,7 +1,6 @@
 """PGD in L0 and L1 on a real net, its restarts there, and the single-step and iterative attacks with a target."""
 
 import math
-from importlib import import_module
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import BIM, FGSM, FMN, MIFGSM, NIFGSM, PGD, RFGSM, FastFGSM, Restarts
-from sparring.errors import AssetError, ConfigError, InputError
+from sparring.errors import ConfigError, InputError
 from sparring.goals import least_likely
 from sparring.zoo import load_data, load_model
 
@@ -21,11 +20,7 @@ SPARSE = [sp.L0(6), sp.L0(3, pixels=True), sp.L1(3, share=0.05)]
 def digits():
     """A trained net, and 40 digits that it gets right."""
     loaded = load_model("zoo:mnist-plain")
-    try:
-        data = load_data("zoo:mnist-heldout", input=loaded.input, limit=50)
-    except AssetError as error:
-        pytest.skip(f"{error} (sparring zoo get mnist-heldout)")
-    chunk = next(iter(data.chunks(50)))
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=50).chunks(50)))
     right = loaded.target(chunk.images).argmax(1) == chunk.labels
     return loaded.target, chunk.images[right][:40], chunk.labels[right][:40]
 
@@ -103,7 +98,8 @@ def test_l0_breaks_a_trained_net_nearly_as_often_as_fmn(digits):
 @pytest.mark.filterwarnings("ignore")  # Foolbox's own
 def test_l1_breaks_a_trained_net_as_often_as_foolbox(digits):
     """SLIDE, with the better of two step sizes, at equal steps; that its points leave the ball by 0.3 % is forgiven."""
-    foolbox = import_module("foolbox")
+    import foolbox
+
     target, images, labels = digits
     model = foolbox.PyTorchModel(target.model.eval(), bounds=(0, 1), device="cpu")
     for eps in (10, 15):

@@ -9,11 +9,12 @@ import pytest
 from sparring.cli.guard import Settings
 
 
-def refused(result, said):
+def refusal(result):
+    """The one line that a refused command says."""
     assert result.exit_code == 2, result.stdout + result.stderr
-    assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    return result.stderr
 
 
 @pytest.mark.parametrize(
@@ -28,11 +29,11 @@ def refused(result, said):
     ],
 )
 def test_threats(threat, said, audited):
-    refused(audited(threat=threat), said)
+    assert said in refusal(audited(threat=threat))
 
 
 def test_no_threat(typed, user, tmp_path):
-    refused(typed("audit", *user, "--out", tmp_path / "run"), "add --threat linf:4/255")
+    assert "add --threat linf:4/255" in refusal(typed("audit", *user, "--out", tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_models(model, said, audited, tmp_path):
             return (Path.touch, (tmp_path / "ran",))
 
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
-    refused(audited(model=model.format(folder=tmp_path)), said)
+    assert said in refusal(audited(model=model.format(folder=tmp_path)))
     assert not (tmp_path / "ran").exists()
 
 
@@ -72,7 +73,7 @@ def test_models(model, said, audited, tmp_path):
 def test_arrays(images, labels, said, audited, tmp_path):
     given = {"images": images} | ({} if labels is None else {"labels": np.array(labels)})
     np.savez(tmp_path / "bad.npz", **given)
-    refused(audited(data=f"npz:{tmp_path / 'bad.npz'}"), said)
+    assert said in refusal(audited(data=f"npz:{tmp_path / 'bad.npz'}"))
     assert not (tmp_path / "run").exists()
 
 
@@ -88,7 +89,7 @@ def test_arrays(images, labels, said, audited, tmp_path):
 )
 def test_data(data, said, audited, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(audited(data=data.format(folder=tmp_path)), said)
+    assert said in refusal(audited(data=data.format(folder=tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -106,24 +107,25 @@ def test_data(data, said, audited, tmp_path):
     ],
 )
 def test_options(words, said, audited):
-    refused(audited(*words), said)
+    assert said in refusal(audited(*words))
 
 
 def test_what_describes_a_users_model_does_not_describe_the_zoos(audited):
-    refused(audited("--mean", "0.5", model="zoo:mnist-plain"), "zoo:mnist-plain brings its own")
+    assert "zoo:mnist-plain brings its own" in refusal(audited("--mean", "0.5", model="zoo:mnist-plain"))
 
 
 def test_a_run_folder_that_exists(audited, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    refused(audited(), "exists and is not empty")
+    assert "exists and is not empty" in refusal(audited())
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
 def test_a_run_that_exists(audited, typed, tmp_path):
     assert audited().exit_code == 0
-    refused(audited(), "go on with --resume, or choose another --out")
+    assert "go on with --resume, or choose another --out" in refusal(audited())
     assert audited("--resume").exit_code == 0
-    refused(typed("report", tmp_path), "holds no run")
+    assert "holds no run" in refusal(typed("report", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -139,17 +141,17 @@ def test_a_run_that_exists(audited, typed, tmp_path):
 )
 def test_attacks(words, said, typed, user):
     name, *options = words
-    refused(typed("attack", name, *user, *options), said)
+    assert said in refusal(typed("attack", name, *user, *options))
 
 
 def test_the_zoo_has_no_such_name(typed):
-    refused(typed("zoo", "get", "efficientnet-lite9"), "Did you mean 'efficientnet-lite")
+    assert "Did you mean 'efficientnet-lite" in refusal(typed("zoo", "get", "efficientnet-lite9"))
 
 
 def test_words_from_outside_are_printed_as_they_are(audited):
-    result = audited(model="[bold red]zoo[/]:\x1b[31mx")
-    refused(result, "[bold red]zoo[/]")
-    assert "\x1b[31m" not in result.stderr
+    said = refusal(audited(model="[bold red]zoo[/]:\x1b[31mx"))
+    assert "[bold red]zoo[/]" in said
+    assert "\x1b[31m" not in said
 
 
 def test_debug_shows_the_traceback(user, tmp_path, effort):
