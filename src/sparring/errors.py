@@ -4,6 +4,7 @@
     ├── InputError      images, labels or targets that cannot be used
     ├── ThreatError     a ball or an epsilon that makes no sense for these images
     ├── TargetError     a model that cannot be judged or attacked as it is
+    │   └── LockedOut   a service that answers no more
     ├── GoalError       a goal that the task or the attack cannot serve
     ├── AccessError     an attack asks for more than the target grants
     ├── BudgetError     a budget that no attack could keep
@@ -32,6 +33,10 @@ class ThreatError(SparringError):
 
 class TargetError(SparringError):
     """A model that cannot be judged or attacked as it is."""
+
+
+class LockedOut(TargetError):
+    """A service that answers no more: the run ends there, with what it has found."""
 
 
 class GoalError(SparringError):

@@ -129,7 +129,7 @@ def test_closed_form():
     [
         (lambda: LBFGS(ball=sp.Linf()), ThreatError, "LBFGS knows L2, not Linf"),
         (lambda: LBFGS(memory=0), ConfigError, "LBFGS rounds=20, inner=100, memory=0; pass numbers >= 1"),
-        (lambda: LBFGS(c=0.0), ConfigError, "LBFGS c=0.0, precision=0.001, tolerance=0.05; pass c > 0"),
+        (lambda: LBFGS(c=0.0), ConfigError, "LBFGS c=0.0, precision=0.001, tolerance=0.01; pass c > 0"),
     ],
 )
 def test_bad_input(make, error, message):

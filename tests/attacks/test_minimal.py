@@ -11,7 +11,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import DDN, FMN, CarliniWagner, DeepFool, Restarts
-from sparring.attacks.minimal.carlini_wagner import Descent
+from sparring.attacks.minimal.constant import Constant
 from sparring.errors import ConfigError, ThreatError
 
 
@@ -37,13 +37,13 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     ledger = sp.access.Ledger(case.images, attack.ball, Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.Desk(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(8), 0)))
-    path, fell = [state.c.clone()], []
+    path, fell = [state.search.c.clone()], []
     for t in range(attack.steps):
-        before, hit = state.round, state.hit
+        before, hit = state.search.round, state.search.hit
         state = attack.step(oracle, state, t)
-        moved = state.round > before
+        moved = state.search.round > before
         if moved[0]:
-            path.append(state.c.clone())
+            path.append(state.search.c.clone())
             fell.append(bool(hit[0]) or bool(ledger.won[0]))
     c = [float(p[0]) for p in path]
     first = next(i for i in range(len(c) - 1) if c[i + 1] < c[i])
@@ -51,20 +51,16 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     assert c[first + 1] == pytest.approx((c[first] + c[first - 1]) / 2)
     low, high = c[first - 1], c[first]
     assert all(low < later < high for later in c[first + 1 :])
-    assert float(state.low[0]) < float(state.high[0])
+    assert float(state.search.low[0]) < float(state.search.high[0])
 
 
 def test_pitfall_01_the_last_of_ten_rounds_tries_the_upper_bound():
-    attack = CarliniWagner(rounds=10, inner=1, tolerance=0)
-    row = torch.ones(1, dtype=torch.float64)
-    picture = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
-    state = Descent(
-        picture, picture, picture, picture, 2 * row, row, 8 * row, torch.tensor([8]), torch.tensor([1]),
-        torch.tensor([False]), row * torch.inf,
-    )  # fmt: skip
-    assert float(attack._next_round(state, row).c) == 8
-    nine = CarliniWagner(rounds=9, inner=1, tolerance=0)
-    assert float(nine._next_round(replace(state, round=torch.tensor([7])), row).c) == 5
+    row, never = torch.ones(1, dtype=torch.float64), torch.tensor([False])
+    count = torch.tensor([0])
+    search = Constant(2 * row, row, 8 * row, torch.tensor([8]), count, never, row * torch.inf)
+    ten, nine = (CarliniWagner(rounds=rounds, inner=1, tolerance=0) for rounds in (10, 9))
+    assert float(ten._searched(search, never, row)[0].c) == 8
+    assert float(nine._searched(replace(search, round=torch.tensor([7])), never, row)[0].c) == 5
 
 
 @pytest.mark.parametrize("wrap", [lambda attack: attack, lambda attack: Restarts(attack, 2)])

@@ -136,7 +136,7 @@ def test_a_run_that_exists(audited, typed, tmp_path):
         (("fgsm", "--threat", "linf:0.1", "--steps", 3), "fgsm has no --steps"),
         (("pgd", "--threat", "linf:0.1", "--steps", 0), "--steps 0 is no number of steps"),
         (("square", "--threat", "l0:2"), "Square knows Linf, L2 and L1"),
-        (("pgd", "--threat", "linf:0.1", "--targeted", 4), "--targeted 4 is no class"),
+        (("pgd", "--threat", "linf:0.1", "--targeted", 4), "targets[0] is 4, and the model has 4 classes"),
     ],
 )
 def test_attacks(words, said, typed, user):

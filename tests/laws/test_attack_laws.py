@@ -22,10 +22,15 @@ from sparring.attacks import (
     L1APGD,
     LBFGS,
     MIFGSM,
+    NES,
     NIFGSM,
     PDPGD,
     PGD,
     RFGSM,
+    SPSA,
+    ZOO,
+    Bandits,
+    Boundary,
     CarliniWagner,
     CarliniWagnerL0,
     CarliniWagnerLinf,
@@ -37,8 +42,10 @@ from sparring.attacks import (
     Restarts,
     Rivals,
     SigmaZero,
+    SimBA,
     Square,
     SuperDeepFool,
+    SurFree,
     Sweep,
     autoattack,
     table,
@@ -47,7 +54,8 @@ from sparring.goals import Lead
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
-    APGD, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, PDPGD, PGD, RFGSM, Rivals, SigmaZero, Square,
+    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, PDPGD, PGD, RFGSM, Rivals, SigmaZero, SimBA,
+    Square,
 )  # fmt: skip
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
@@ -111,10 +119,25 @@ ROWS = {
         1.05,
         precise=CarliniWagner(inner=100, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),
     ),
-    "l-bfgs l2": Row(LBFGS(rounds=3, inner=6), 1e-9, classes=2, precise=LBFGS(tolerance=0.01)),
+    "l-bfgs l2": Row(LBFGS(rounds=3, inner=6), 1e-9, classes=2, precise=LBFGS()),
     "ead en": Row(EAD(rounds=2, inner=8), 1e-9, 1.05, precise=EAD(beta=0.0, inner=200, ball=sp.L2())),
     "carlini-wagner l0": Row(CarliniWagnerL0(steps=12, patience=3), 1e-12, None),
     "carlini-wagner linf": Row(CarliniWagnerLinf(steps=12, patience=3), 1e-12, 1.02, precise=CarliniWagnerLinf()),
+    "nes linf": Row(NES(sp.Linf(0.05), steps=8, samples=6), precise=NES(sp.Linf(0.05), steps=80, samples=100)),
+    "nes l2": Row(NES(sp.L2(0.4), steps=8, samples=6), 1e-9, precise=NES(sp.L2(0.4), steps=60, samples=100)),
+    "spsa linf": Row(
+        SPSA(sp.Linf(0.05), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.Linf(0.05), steps=80, samples=100)
+    ),
+    "spsa l2": Row(
+        SPSA(sp.L2(0.4), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.L2(0.4), steps=60, samples=100)
+    ),
+    "bandits linf": Row(Bandits(sp.Linf(0.05), steps=20), 0.0, 1.2, precise=Bandits(sp.Linf(0.05), tile=1, steps=100)),
+    "bandits l2": Row(Bandits(sp.L2(0.4), steps=20), 1e-9, None),  # 1.05 after 500 steps
+    "zoo l2": Row(ZOO(steps=4, coordinates=24), 1e-6, precise=ZOO(steps=400, coordinates=16)),
+    "simba dct l2": Row(SimBA(sp.L2(0.7), steps=24), 1e-12, None),
+    "simba pixels linf": Row(SimBA(sp.Linf(0.1), steps=24, pixels=True), ratio=None),
+    "boundary l2": Row(Boundary(steps=15), 1e-9, 1.1, classes=2, precise=Boundary(steps=900)),
+    "surfree l2": Row(SurFree(steps=15), 1e-9, 1.1, classes=2, precise=SurFree(steps=900, share=1.0)),
     "jsma l0": Row(JSMA(theta=0.5, gamma=0.15), ratio=None),
     "jsma logits": Row(JSMA(theta=0.5, gamma=0.15, logits=True), ratio=None),
     "deepfool linf": Row(DeepFool(ball=sp.Linf()), tolerance=1e-9, ratio=1.021),

@@ -4,9 +4,21 @@ from .attack import Attack, Batch, Interacting
 from .budget import Budget
 from .desk import Desk
 from .ledger import Keep, Ledger, Reason
-from .oracle import Decisions, Gradient, Gradients, Jacobian, Jacobians, Objective, Render, Scores
+from .oracle import (
+    Decisions,
+    Gradient,
+    Gradients,
+    Jacobian,
+    Jacobians,
+    Objective,
+    Paired,
+    Render,
+    Scores,
+    margin_objective,
+)
 
 __all__ = [
     "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Interacting",
-    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Reason", "Render", "Scores",
+    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Paired", "Reason", "Render", "Scores",
+    "margin_objective",
 ]  # fmt: skip

@@ -19,10 +19,11 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Batch:
-    """The images to attack, (B, C, H, W) in [0, 1], and the key of their randomness."""
+    """The images to attack, (B, C, H, W) in [0, 1], the key of their randomness, and where to begin if not there."""
 
     x: Tensor
     key: Key
+    start: Tensor | None = None  # images; only a `warm` attack is given any
 
 
 class Attack(ABC, Generic[A, S]):
@@ -78,6 +79,11 @@ class Attack(ABC, Generic[A, S]):
     def wanders(self) -> bool:
         """Does it ask about images beyond its ball? The ledger keeps none of them."""
         return self.keep is Keep.SMALLEST
+
+    @property
+    def warm(self) -> bool:
+        """Can it begin at given images (`Batch.start`)?"""
+        return False
 
     def measure(self, delta: Tensor) -> Tensor:
         """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""

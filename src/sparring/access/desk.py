@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AccessError
+from ..errors import AccessError, LockedOut
 from ..goals import Goal, Loss, Verdict
 from .ledger import Ledger
-from .oracle import Gradient, Jacobian, Objective, Render
+from .oracle import Gradient, Jacobian, Objective, Paired, Render
 
 Answer = Callable[[Tensor], Any]
 
@@ -30,6 +30,13 @@ class Asked:
     @property
     def empty(self) -> bool:
         return self.chosen is not None and len(self.chosen) == 0
+
+    def up_to(self, count: int) -> Asked:
+        """The first `count` of what was admitted."""
+        device = None if self.rows is None else self.rows.device
+        chosen = torch.arange(self.count, device=device) if self.chosen is None else self.chosen
+        rows = chosen if self.rows is None else self.rows
+        return Asked(self.count, chosen[:count], rows[:count], None if self.rank is None else self.rank[:count])
 
     def of(self, values: Tensor) -> Tensor:
         return values if self.chosen is None else values[self.chosen]
@@ -70,7 +77,15 @@ class Desk:
     def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        verdict = _joined([goal(outputs) for goal, outputs in self._answers(asked, images)], x)
+        parts: list[Verdict] = []
+        try:
+            for goal, outputs in self._answers(asked, images):
+                parts.append(goal(outputs))
+        except LockedOut:  # what was answered before counts
+            verdict = _joined(parts, x)
+            self._write(asked.up_to(len(verdict.margin)), images[: len(verdict.margin)], verdict, 0)
+            raise
+        verdict = _joined(parts, x)
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
 
@@ -109,7 +124,7 @@ class Desk:
             if asked.empty:  # many models cannot take a batch of no images
                 none = _unanswered(asked.count, images)
                 return Gradient(none, none.loss, torch.zeros_like(variable), images.detach())
-            outputs = self.target(asked.of(images))
+            judged, outputs = _parted(self.target(asked.of(images)))
             loss = goal.ascent(outputs)
             margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
             verdict = asked.spread(Verdict(margin, loss), 0.0)
@@ -118,7 +133,7 @@ class Desk:
         if remark is not None:
             self.ledger.notes.add(remark)
         grad = _gradient(asked.of(value).sum(), variable)
-        answered = Verdict(margin.detach(), loss.detach())
+        answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
         self._write(asked, asked.of(images.detach()), answered, 1)
         grad = self._finite(grad, rows)
         return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad, images.detach())
@@ -131,11 +146,11 @@ class Desk:
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
-            outputs = self.target(images)
+            judged, outputs = _parted(self.target(images))
             verdict, margins = goal(outputs), goal.rivals(outputs, k)
         count = margins.shape[1]
         slopes = [_gradient(margins[:, j].sum(), images, again=j + 1 < count) for j in range(count)]
-        verdict = Verdict(verdict.margin.detach(), verdict.loss.detach())
+        verdict = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         self._write(asked, images.detach(), verdict, count)
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
         margins = asked.filled(margins.detach(), -torch.inf)
@@ -195,6 +210,11 @@ def _gradient(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
             "use a score or decision attack (Square, HopSkipJump)"
         )
     return grad.detach()
+
+
+def _parted(outputs: Any) -> tuple[Any, Any]:
+    """The outputs that judge, where they are others than those that are climbed."""
+    return (outputs.judged, outputs.climbed) if isinstance(outputs, Paired) else (None, outputs)
 
 
 def _unanswered(count: int, like: Tensor) -> Verdict:

@@ -6,6 +6,7 @@ that the target really answered for, inside the ball and the valid range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum, IntEnum
 
@@ -38,6 +39,7 @@ class Reason(IntEnum):
     NO_START = 5  # no starting point was found
     NON_FINITE = 6  # the target answered NaN or infinity
     UNCONFIRMED = 7  # won in the search, lost when asked again
+    LOCKED_OUT = 8  # the target answered no more
 
 
 class Ledger:
@@ -54,13 +56,14 @@ class Ledger:
     ) -> None:
         n, device = len(x), x.device
         self.x, self.ball, self.keep, self.budget, self.confidence = x, ball, keep, budget, confidence
-        self.measure = measure  # of a perturbation, where it is not the norm of the ball
+        self.measure = measure or ball.norm  # what the smallest perturbation is smallest in
         self.notes: set[str] = set()  # what the caller must be told
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
         self.already, self.no_start, self.finished = self.won.clone(), self.won.clone(), self.won.clone()
         self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
+        self.locked = self.won.clone()
         self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
         self.forwards, self.backwards = self.passes.unbind(0)  # views
         self.checks = self.forwards.clone()
@@ -149,12 +152,11 @@ class Ledger:
         won: Tensor,
         candidate: Tensor,
     ) -> None:
-        original = self.x[rows]
-        size = self.ball.norm(x - original)
-        inside = size <= self.ball.eps + TOLERANCE * max(1.0, self.ball.eps if self.ball.eps < 1e9 else 1.0)
-        flat = x.flatten(1)
-        inside &= (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-        value = self._value(size if self.measure is None else self.measure(x - original), verdict)
+        delta, flat, eps = x - self.x[rows], x.flatten(1), self.ball.eps
+        inside = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
+        if math.isfinite(eps):
+            inside &= self.ball.norm(delta) <= eps + TOLERANCE * max(1.0, eps)
+        value = self._value(delta, verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
         better = candidate & inside & ahead
         if repeated:
@@ -171,10 +173,10 @@ class Ledger:
         self.won[rows] = self.won[rows] | fell
         self.won_any = True
 
-    def _value(self, size: Tensor, verdict: Verdict) -> Tensor:
-        if self.keep is Keep.FIRST:
-            return torch.zeros_like(size)
-        return -size if self.keep is Keep.SMALLEST else verdict.loss.to(size.dtype)
+    def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
+        if self.keep is Keep.SMALLEST:
+            return -self.measure(delta)
+        return verdict.loss.to(delta.dtype) if self.keep is Keep.WORST else delta.new_zeros(len(delta))
 
 
 def _earliest(rows: Tensor, true: Tensor, count: Tensor, n: int) -> Tensor:

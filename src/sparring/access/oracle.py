@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from torch import Tensor
 
@@ -24,6 +24,11 @@ Render = Callable[[Tensor], Tensor]
 Objective = Callable[[Verdict, Tensor], Tensor]
 
 
+def margin_objective(verdict: Verdict, images: Tensor) -> Tensor:
+    """The objective of an attack that climbs the margin itself."""
+    return verdict.margin
+
+
 @dataclass(frozen=True)
 class Gradient:
     """An answer with its slope."""
@@ -32,6 +37,14 @@ class Gradient:
     value: Tensor  # (B,) the objective
     grad: Tensor  # d sum(value) / d variable; zero where it was not finite
     images: Tensor  # what was asked about: render(variable)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What a target returns whose slopes are another model's: who has won, and where to climb."""
+
+    judged: Any
+    climbed: Any
 
 
 @dataclass(frozen=True)

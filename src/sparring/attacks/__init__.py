@@ -4,7 +4,7 @@ from typing import Any
 
 from ..access import Attack
 from .combine import Cascade, Restarts, Rivals, Sweep, auto, autoattack
-from .decision import HopSkipJump
+from .decision import Boundary, HopSkipJump, SurFree
 from .gradient import (
     APGD,
     BIM,
@@ -37,7 +37,7 @@ from .minimal import (
     SigmaZero,
     SuperDeepFool,
 )
-from .score import Square
+from .score import NES, SPSA, ZOO, Bandits, SimBA, Square
 
 table: dict[str, type[Attack[Any, Any]]] = {
     "fgsm": FGSM,
@@ -68,12 +68,19 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "sigma-zero": SigmaZero,
     "sweep": Sweep,
     "square": Square,
+    "nes": NES,
+    "spsa": SPSA,
+    "bandits": Bandits,
+    "simba": SimBA,
+    "zoo": ZOO,
     "hopskipjump": HopSkipJump,
+    "boundary": Boundary,
+    "surfree": SurFree,
 }
 
 __all__ = [
-    "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS",
-    "MIFGSM", "NIFGSM", "PDPGD", "PGD", "RFGSM", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade",
-    "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule", "SigmaZero", "Square",
-    "SuperDeepFool", "Sweep", "auto", "autoattack", "kurakin_steps", "table",
+    "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
+    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0",
+    "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule",
+    "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "auto", "autoattack", "kurakin_steps", "table",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from .demo import demo
 from .guard import Settings
 from .listing import listing
 from .report import report
+from .serve import serve
 from .zoo import zoo
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command()(audit)
 app.command()(attack)
 app.command("list")(listing)
 app.command()(report)
+app.command()(serve)
 app.add_typer(zoo, name="zoo")
 
 

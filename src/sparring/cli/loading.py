@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..targets import Classifier, Granting
     from ..zoo import Data, InputSpec, LoadedModel
 
 
@@ -29,27 +31,35 @@ class Described:
 
 def load(model: str, data: str, described: Described, device: str, limit: int | None) -> tuple[LoadedModel, Data]:
     """The model, and the data as that model wants it."""
-    from ..zoo import load_data, load_model
+    from ..zoo import load_data
 
-    loaded = applied(load_model(model, device=device), model, described)
-    return loaded, load_data(
-        data, input=loaded.input, class_names=loaded.class_names, classes=loaded.target.classes, limit=limit
-    )
+    loaded = load_described(model, described, device)
+    classes = getattr(loaded.target, "classes", None)
+    return loaded, load_data(data, input=loaded.input, class_names=loaded.class_names, classes=classes, limit=limit)
+
+
+def load_described(model: str, described: Described, device: str) -> LoadedModel:
+    """The model, with what the options say of it."""
+    from ..zoo import load_model
+
+    return applied(load_model(model, device=device), model, described)
 
 
 def applied(loaded: LoadedModel, spec: str, described: Described) -> LoadedModel:
     """The model with what the options say of it; only a user's own model may be described."""
-    from ..targets import Classifier
+    from ..targets import Classifier, Granting
 
     if described.empty:
         return loaded
-    if ".py:" not in spec:
+    target = loaded.target
+    old = target.target if isinstance(target, Granting) else target
+    if not (".py:" in spec or isinstance(target, Granting)) or not isinstance(old, Classifier):
         raise ConfigError(
-            f"--mean, --std, --size, --channels and --classes describe FILE.py models; {spec} brings its own"
+            f"--mean, --std, --size, --channels and --classes describe FILE.py, onnx: and http: models; {spec} "
+            "brings its own"
         )
-    old, target = loaded.target, loaded.target
     if described.mean or described.std or described.classes:
-        target = Classifier(
+        shown = Classifier(
             old.model,
             mean=numbers("--mean", described.mean),
             std=numbers("--std", described.std),
@@ -59,7 +69,15 @@ def applied(loaded: LoadedModel, spec: str, described: Described) -> LoadedModel
             probabilities=old.probabilities,
             name=old.name,
         )
+        target = granting_as(target, shown) if isinstance(target, Granting) else shown
     return replace(loaded, target=target, input=pictures(loaded.input, described))
+
+
+def granting_as(target: Granting[Any], shown: Classifier) -> Granting[Any]:
+    """The same target, with `shown` inside."""
+    changed = copy(target)
+    changed.target = shown
+    return changed
 
 
 def pictures(known: InputSpec | None, described: Described) -> InputSpec | None:

@@ -11,7 +11,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME or robustbench:NAME.",
+        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME, onnx:FILE or "
+        "http://HOST/v2/models/NAME.",
     ),
 ]
 Data = Annotated[
@@ -27,6 +28,15 @@ BatchSize = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of all random draws.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
+Access = Annotated[str | None, typer.Option(help="What the attacker is told: scores or labels; else all there is.")]
+TopK = Annotated[int | None, typer.Option(help="Scores of the leading K classes only.")]
+Decimals = Annotated[int | None, typer.Option(help="Probabilities rounded to so many decimals; 2 is percent.")]
+Encode = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODEC", help="Images arrive as uint8, jpeg:QUALITY or resize:SIZE; may be repeated."),
+]
+Rate = Annotated[float | None, typer.Option(help="The model answers so many images a second.")]
+LockOut = Annotated[int | None, typer.Option(help="After so many images the model answers no more.")]
 Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]
 Mean = Annotated[str | None, typer.Option(help="FILE.py models: mean per channel, as 0.485,0.456,0.406.")]
 Std = Annotated[str | None, typer.Option(help="FILE.py models: standard deviation per channel.")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import MISSING, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,21 +14,26 @@ import torch
 from torch import Tensor
 
 from .. import attacks as room
-from ..access import Attack, Reason
+from ..access import Attack, Budget, Keep, Reason, Scores
 from ..audit.gallery import png
 from ..audit.judge import look, rounded
 from ..audit.records import writing
 from ..audit.shards import write_atomically, write_shard
 from ..audit.threats import parse_all
 from ..engine import Engine, run
-from ..errors import ConfigError, GoalError, RunError, ThreatError, nearest
+from ..errors import AccessError, ConfigError, LockedOut, RunError, ThreatError, nearest
 from ..geometry import Ball
 from ..goals import ClassifyAs, Goal, Misclassify
-from ..zoo import Chunk, Data, LoadedModel
+from ..targets import Surrogate, Target
+from ..zoo import Chunk, Data, LoadedModel, load_model
 from .console import say, table
+from .figures import query_curves
 
 PREVIEWS = 16
-COLUMNS = ["attack", "images", "already", "fell", "success", "median size", "8-bit too", "forwards", "backwards", "s"]
+COLUMNS = [
+    "attack", "images", "already", "fell", "success", "median size", "median queries", "8-bit too", "forwards",
+    "backwards", "s",
+]  # fmt: skip
 
 
 def kind_called(name: str) -> type[Attack[Any, Any]]:
@@ -62,6 +68,13 @@ def attack_called(name: str, ball: Ball | None, steps: int | None) -> Attack[Any
     return kind(**options)
 
 
+def borrowed(loaded: LoadedModel, surrogate: str, device: str) -> LoadedModel:
+    """The model with the gradients of another."""
+    if not issubclass(loaded.target.access, Scores):
+        raise AccessError(f"a surrogate climbs beside scores, and {loaded.name} gives {loaded.target.access.__name__}")
+    return replace(loaded, target=Surrogate(loaded.target, load_model(surrogate, device=device).target))
+
+
 @dataclass
 class Totals:
     """Sums over the chunks."""
@@ -69,6 +82,8 @@ class Totals:
     images: int = 0
     already: int = 0
     sizes: list[float] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)  # forward passes after which each fell
+    notes: set[str] = field(default_factory=set)
     survives: int = 0
     forwards: int = 0
     backwards: int = 0
@@ -86,6 +101,7 @@ class Totals:
             fell,
             f"{fell / stood:.1%}" if stood else "-",
             f"{median(self.sizes):.4g}" if fell else "-",
+            f"{median(self.firsts):.0f}" if fell else "-",
             self.survives,
             f"{self.forwards:,}",
             f"{self.backwards:,}",
@@ -103,6 +119,8 @@ class Single:
     batch_size: int
     seed: int
     out: Path | None
+    budget: Budget = field(default_factory=Budget)
+    own: Target[Any] | None = None  # the attacker's model, on which examples to begin at are made
 
     def run(self, attacks: list[Attack[Any, Any]]) -> None:
         """Every attack in turn, then the table."""
@@ -118,39 +136,66 @@ class Single:
         say(self.data.label_note)
         for attack, total in zip(attacks, totals, strict=True):
             say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
+            for note in sorted(total.notes):
+                say(f"{attack.name}: {note}")
         if self.out is not None:
+            self.draw(attacks, totals)
             say(f"examples: {self.out}", "bold")
+
+    def draw(self, attacks: list[Attack[Any, Any]], totals: list[Totals]) -> None:
+        """Success against queries, as a picture."""
+        assert self.out is not None
+        named = {f"{attack.name} {attack.ball}": total for attack, total in zip(attacks, totals, strict=True)}
+        fell = {name: total.firsts for name, total in named.items()}
+        stood = {name: total.images - total.already for name, total in named.items()}
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            title = f"{self.loaded.name} on {self.data.name}"
+            write_atomically(self.out / "queries.png", query_curves(fell, stood, title))
 
     def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
         """The labels of the chunk, the model's own where there are none; and what the attacker wants."""
-        seen = look(self.loaded.target, chunk.images, self.batch_size)
-        labels = seen.predicted if chunk.labels is None else chunk.labels
-        if self.targeted is None:
-            return labels, Misclassify(labels)
-        classes = seen.outputs.shape[1]
-        if not 0 <= self.targeted < classes:
-            raise GoalError(f"--targeted {self.targeted} is no class of {self.loaded.name} (0 to {classes - 1})")
-        return labels, ClassifyAs(torch.full_like(labels, self.targeted))
+        labels = chunk.labels
+        if labels is None:
+            labels = look(self.loaded.target, chunk.images, self.batch_size).predicted
+        goal = Misclassify(labels) if self.targeted is None else ClassifyAs(torch.full_like(labels, self.targeted))
+        return labels, goal
 
     def attack(
         self, chunk: Chunk, labels: Tensor, goal: Goal, place: int, attack: Attack[Any, Any], totals: Totals
     ) -> None:
         engine = Engine(batch_size=self.batch_size, seed=self.seed)
         ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
-        outcome = run(attack, self.loaded.target, goal, chunk.images, ids=ids, engine=engine)
+        start = self.start(attack, goal, chunk.images, ids, engine)
+        outcome = run(
+            attack, self.loaded.target, goal, chunk.images, ids=ids, start=start, budget=self.budget, engine=engine
+        )
         found = outcome.success & ~outcome.already
         totals.images += len(outcome)
         totals.already += int(outcome.already.sum())
         totals.sizes += outcome.size[found].tolist()
+        totals.firsts += outcome.first[found].tolist()
+        totals.notes |= set(outcome.notes)
         totals.forwards += int(outcome.spent.forwards.sum())
         totals.backwards += int(outcome.spent.backwards.sum())
         totals.seconds += outcome.seconds
         totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
         if bool(found.any()):
-            coarse = look(self.loaded.target, rounded(outcome.examples[found]), self.batch_size)
-            totals.survives += int((goal.take(found)(coarse.outputs).margin > 0).sum())
+            with suppress(LockedOut):
+                coarse = look(self.loaded.target, rounded(outcome.examples[found]), self.batch_size)
+                totals.survives += int((goal.take(found)(coarse.outputs).margin > 0).sum())
         if self.out is not None:
             self.save(chunk, labels, f"{place}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
+
+    def start(
+        self, attack: Attack[Any, Any], goal: Goal, images: Tensor, ids: Tensor, engine: Engine
+    ) -> Tensor | None:
+        """Images to begin at: where PGD on the attacker's own model ends."""
+        if self.own is None:
+            return None
+        if not math.isfinite(attack.ball.eps):
+            raise ThreatError("--start-on needs a radius for the attack on that model; add --threat linf:8/255")
+        return run(room.PGD(attack.ball), self.own, goal, images, ids=ids, keep=Keep.WORST, engine=engine).examples
 
     def save(self, chunk: Chunk, labels: Tensor, stem: str, examples: Tensor, found: Tensor) -> None:
         """The chunk's examples, and pictures of the first that were found."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep
-from ..errors import AccessError, InputError
+from ..errors import AccessError, ConfigError, InputError
 from ..goals import Goal
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint
@@ -31,6 +31,7 @@ class Job:
     goal: Goal
     x: Tensor
     ids: Tensor
+    begin: Tensor | None
     keep: Keep
     budget: Budget
     engine: Engine
@@ -43,6 +44,7 @@ def run(
     x: Tensor,
     *,
     ids: Tensor | None = None,
+    start: Tensor | None = None,
     keep: Keep | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
@@ -54,6 +56,7 @@ def run(
         target: what is attacked. It is left exactly as it was.
         goal: what counts as won.
         ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        start: images like `x` to begin at, for attacks that can (`Attack.warm`: Square, the decision attacks, PGD).
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
@@ -69,9 +72,12 @@ def run(
     check_access(attack, target)
     check_images(x, goal)
     attack.ball.check(x)
+    if start is not None:
+        check_start(attack, start, x)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    job = Job(attack, target, goal.to(target.device), x.detach(), places, keep or attack.keep, budget, engine)
+    kept, aim = keep or attack.keep, goal.to(target.device)
+    job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
@@ -84,6 +90,17 @@ def check_access(attack: Attack[Any, Any], target: Target[Any]) -> None:
             f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
             "use an attack that needs less (Square: Scores, HopSkipJump: Decisions)"
         )
+
+
+def check_start(attack: Attack[Any, Any], start: Tensor, x: Tensor) -> None:
+    """Raise where the images to begin at do not fit, or the attack has no use for them."""
+    if not attack.warm:
+        raise ConfigError(f"{attack.name} begins by itself; give start= to Square, HopSkipJump or PGD")
+    if not isinstance(start, Tensor) or start.shape != x.shape or start.dtype != x.dtype:
+        got = f"{start.dtype} {tuple(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
+        raise InputError(f"start must be images like x, {x.dtype} {tuple(x.shape)}; got {got}")
+    if not bool(((start >= 0) & (start <= 1)).all()):
+        raise InputError("start has pixels outside [0, 1] or NaN; pass images")
 
 
 def check_images(x: Tensor, goal: Goal) -> None:
@@ -117,8 +134,9 @@ def check_ids(ids: Tensor, count: int) -> Tensor:
 def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
-        plan = (job.attack, job.keep, job.budget, job.engine.seed, job.goal, job.x, job.ids, *job.target.identity())
-        checkpoint = Checkpoint(Path(job.engine.checkpoint), fingerprint(*plan))
+        data = (job.goal, job.x, job.ids, job.begin)
+        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *job.target.identity())
+        checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
     while start < len(job.x):
@@ -145,13 +163,14 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
     device = target.device
     images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
+    begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
     search = Search(attack, target, job.goal.take(rows.to(device)), images, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])
         clock -= search.seconds
     else:
-        search.begin(whole=job.goal if start == 0 else None)
+        search.begin(begin, whole=job.goal if start == 0 else None)
     written = time.perf_counter()
     while not search.over:
         search.advance()

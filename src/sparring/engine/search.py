@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Batch, Budget, Desk, Keep, Ledger, Reason
-from ..errors import TargetError
+from ..errors import LockedOut, TargetError
 from ..goals import Goal
 from ..random import Key
 from ..targets import Target
@@ -41,6 +42,7 @@ class Search:
         self.limited = budget != Budget()
         self.every = engine.look_every or (8 if x.is_cuda else 1)
         self.state: Any = None
+        self.locked = False  # has the target locked us out?
 
     def _answer(self, images: Tensor) -> Any:
         with self._precision():
@@ -65,7 +67,7 @@ class Search:
                     self.target.check(outputs)
                     goal.check(outputs, whole)
                 margins.append(goal.take(part)(outputs).margin)
-        self.ledger.checks[rows] += 1
+            self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
 
     def _outputs(self, images: Tensor) -> Any:
@@ -85,11 +87,27 @@ class Search:
     def over(self) -> bool:
         return self.t >= self.attack.steps or self.live == 0
 
-    def begin(self, whole: Goal | None) -> None:
+    @contextmanager
+    def _while_answered(self) -> Iterator[None]:
+        """Where the target answers no more, nothing more is asked; what was found stands."""
+        try:
+            yield
+        except LockedOut as error:
+            ledger = self.ledger
+            ledger.notes.add(str(error))
+            ledger.locked |= ~(ledger.already | ledger.finished | ledger.spent() | ledger.won)
+            self.locked = True
+            self.desk.narrow(torch.zeros_like(self.desk.live, dtype=torch.bool))
+
+    def begin(self, start: Tensor | None, whole: Goal | None) -> None:
         """Look at the clean images; rows on which the goal is met already take no part.
 
         Where the worst example is wanted, as in training, they are attacked like the others.
         """
+        with self._while_answered():
+            self._begin(start, whole)
+
+    def _begin(self, start: Tensor | None, whole: Goal | None) -> None:
         ledger, everything = self.ledger, torch.arange(len(self.x), device=self.x.device)
         margin = self._ask(self.x, everything, whole)
         if ledger.keep is not Keep.WORST:
@@ -99,11 +117,16 @@ class Search:
         self.desk.narrow(standing)
         oracle = self.attack.access(self.desk)
         if self.live:
-            self.state = self.attack.init(oracle, Batch(self.x[standing], take(self.key, standing)))
+            first = None if start is None else start[standing]
+            self.state = self.attack.init(oracle, Batch(self.x[standing], take(self.key, standing), first))
             self._drop()
 
     def advance(self) -> None:
         """One step, then drop the rows that are done."""
+        with self._while_answered():
+            self._step()
+
+    def _step(self) -> None:
         self.state = self.attack.step(self.attack.access(self.desk), self.state, self.t)
         self.t += 1
         done = self.attack.done(self.state)
@@ -129,14 +152,18 @@ class Search:
 
     def end(self) -> Outcome:
         """Ask about what no step has asked about, confirm every success on the untouched target, and report."""
-        if self.live:
-            self.attack.finish(self.attack.access(self.desk), self.state)
         ledger = self.ledger
+        if self.live:
+            with self._while_answered():
+                self.attack.finish(self.attack.access(self.desk), self.state)
         found = ledger.won.nonzero().squeeze(1)
         won, lost = ledger.won.clone(), torch.zeros_like(ledger.won)
-        if len(found):
-            won[found] = self._ask(ledger.best[found], found) > ledger.confidence
-            lost = ledger.won & ~won
+        if len(found) and not self.locked:
+            with self._while_answered():
+                won[found] = self._ask(ledger.best[found], found) > ledger.confidence
+        if self.locked:
+            ledger.notes.add("successes after the lock-out are as they were answered, not confirmed")
+        lost = ledger.won & ~won
         worst = ledger.keep is Keep.WORST
         kept = won | (ledger.value > -torch.inf) if worst else won
         examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
@@ -165,6 +192,7 @@ class Search:
             (flat, Reason.NO_GRADIENT),
             (ledger.no_start, Reason.NO_START),
             (ledger.non_finite, Reason.NON_FINITE),
+            (ledger.locked & ~ledger.won, Reason.LOCKED_OUT),
             (lost, Reason.UNCONFIRMED),
             (won, Reason.FOUND),
             (ledger.already, Reason.ALREADY),

@@ -39,7 +39,7 @@ class ClassGoal(Goal):
         return replace(self, classes=self.classes[rows], loss=self.loss.take(rows))
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, classes=self.classes.to(device))
+        return replace(self, classes=self.classes.to(device), loss=self.loss.to(device))
 
     def remark(self, outputs: Tensor) -> str | None:
         return self.loss.remark(outputs.shape[1])

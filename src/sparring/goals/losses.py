@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,16 @@ class Loss(ABC):
 
     def take(self, rows: Tensor) -> Self:
         """The loss of the chosen rows, where it has any."""
-        return self
+        return self._each(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> Self:
+        """The loss with its tensors on `device`."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed: Self = replace(cast(Any, self), **tensors) if tensors else self
+        return changed
 
     def remark(self, classes: int) -> str | None:
         """What the caller must be told where the loss falls back to another."""
@@ -91,9 +101,6 @@ class Lead(Loss):
 
     rivals: Tensor
 
-    def take(self, rows: Tensor) -> Self:
-        return replace(self, rivals=self.rivals[rows])
-
     def away(self, logits: Tensor, labels: Tensor) -> Tensor:
         pair = logits.gather(1, torch.stack((self.rivals, labels), dim=1))
         return pair[:, 0] - pair[:, 1]
@@ -119,3 +126,30 @@ class RivalDLR(Lead):
         instead = "the lead over z_(1) - z_(3)" if classes == 3 else "the lead"
         told = f"targeted DLR needs 4 classes and the model has {classes}: {instead} was climbed"
         return None if classes > 3 else told
+
+
+@dataclass(frozen=True)
+class SmoothMargin(Loss):
+    """T log sum_{i != y} exp(z_i / T) - z_y, the margin with its maximum made smooth: `temperature` T (B,)."""
+
+    temperature: Tensor
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        temperature = self.temperature[:, None].to(logits.dtype).clamp_min(1e-6)
+        others = (logits / temperature).scatter(1, labels[:, None], -math.inf)
+        own = logits.gather(1, labels[:, None])
+        return (others.logsumexp(1, keepdim=True) * temperature - own).squeeze(1)
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return -self.away(logits, targets)
+
+
+@dataclass(frozen=True)
+class SmoothDLR(SmoothMargin):
+    """The smooth margin over z_(1) - z_(3)."""
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().away(logits, labels) / spread(logits)
+
+    def remark(self, classes: int) -> str | None:
+        return DLR().remark(classes)

@@ -1,6 +1,14 @@
 """What is attacked."""
 
 from .classifier import Classifier
+from .encoding import JPEG, Bytes, Codec, Resize
+from .onnx import Onnx
+from .remote import Fields, OpenInference, Remote, RemoteLabels
+from .service import LockOut, Published, RateLimited, Reencoded
+from .surrogate import Surrogate
 from .target import Granting, Target
 
-__all__ = ["Classifier", "Granting", "Target"]
+__all__ = [
+    "JPEG", "Bytes", "Classifier", "Codec", "Fields", "Granting", "LockOut", "Onnx", "OpenInference", "Published",
+    "RateLimited", "Reencoded", "Remote", "RemoteLabels", "Resize", "Surrogate", "Target",
+]  # fmt: skip

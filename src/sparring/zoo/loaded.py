@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ..targets import Classifier
+from ..targets import Target
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class LoadedModel:
     """A target with what an audit must know of it; `sha256` is of the weights file, where there is one."""
 
     name: str
-    target: Classifier
+    target: Target[Any]
     input: InputSpec | None
     class_names: tuple[str, ...] | None
     source: str

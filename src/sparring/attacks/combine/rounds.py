@@ -64,6 +64,10 @@ class Rounds(Attack[A, Round[S]]):
     def wanders(self) -> bool:
         return any(part.wanders for part in self.parts)
 
+    @property
+    def warm(self) -> bool:
+        return self.parts[0].warm
+
     def measure(self, delta: Tensor) -> Tensor:
         return self.parts[0].measure(delta)
 

@@ -25,10 +25,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradient, Gradients
+from ...access import Attack, Batch, Gradient, Gradients, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, Region, rowwise
-from ...goals import Lead, Loss, Verdict
+from ...goals import Lead, Loss
 from ...random import Key
 from ..score.square import DRAWS, proposal
 
@@ -175,7 +175,7 @@ class Sweep(Attack[Gradients, Front]):
 
     def _slope(self, oracle: Gradients, state: Front, number: int) -> Gradient:
         if self._kind(number) != "t":
-            return oracle.gradient(state.image, objective=_margin)
+            return oracle.gradient(state.image, objective=margin_objective)
         earlier = sum(self._kind(i) == "t" for i in range(number))
         return oracle.gradient(state.image, steer=Lead(state.rivals[:, earlier % state.rivals.shape[1]]))
 
@@ -200,7 +200,3 @@ class Sweep(Attack[Gradients, Front]):
 
     def done(self, state: Front) -> Tensor:
         return state.hopeless
-
-
-def _margin(verdict: Verdict, images: Tensor) -> Tensor:
-    return verdict.margin

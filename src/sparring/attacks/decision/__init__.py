@@ -1,5 +1,7 @@
-"""Attacks on decisions: labels alone."""
+"""Attacks that ask for decisions: the label, and nothing else."""
 
+from .boundary import Boundary
 from .hopskipjump import HopSkipJump
+from .surfree import SurFree
 
-__all__ = ["HopSkipJump"]
+__all__ = ["Boundary", "HopSkipJump", "SurFree"]

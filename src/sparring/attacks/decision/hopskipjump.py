@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Keep
-from ...errors import ConfigError, InputError, ThreatError
+from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, Linf, rowwise, tiny
 from ...random import Key
+from .start import find_start
 
 HALVINGS = 24  # of a segment or a jump
 CHUNK = 1 << 16  # numbers per row in one set of directions: memory stays flat
-GRID = 4  # cells per side of coarse noise
 
 
 @dataclass(frozen=True)
@@ -71,30 +71,13 @@ class HopSkipJump(Attack[Decisions, Hop]):
     def keep(self) -> Keep:
         return Keep.SMALLEST
 
-    def init(self, oracle: Decisions, batch: Batch) -> Hop:
-        winner, missing = batch.x.clone(), torch.ones_like(batch.key.ids, dtype=torch.bool)
-        pooled = 0 if self.pool is None else len(self.pool)
-        if self.pool is not None and self.pool.shape[1:] != batch.x.shape[1:]:
-            raise InputError(
-                f"HopSkipJump's pool has shape {tuple(self.pool.shape)}, and the images are {tuple(batch.x.shape[1:])}"
-            )
-        for i in range(pooled + self.starts):
-            rows = (missing & oracle.open()).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            trial = self._start(Key(batch.key.ids[rows], batch.key.seed), batch.x[rows], i, pooled)
-            won = oracle.decide(trial, rows=rows)
-            winner[rows[won]] = trial[won]
-            missing[rows[won]] = False
-        return Hop(batch.x, winner, batch.key, missing)
+    @property
+    def warm(self) -> bool:
+        return True
 
-    def _start(self, key: Key, x: Tensor, i: int, pooled: int) -> Tensor:
-        if self.pool is not None and i < pooled:
-            return self.pool[i].to(x).expand_as(x)
-        if (i - pooled) % 2 == 0:
-            return key.uniform("start", x.shape[1:], i, x.dtype)
-        coarse = key.uniform("start", (x.shape[1], GRID, GRID), i, x.dtype)
-        return torch.nn.functional.interpolate(coarse, size=x.shape[2:], mode="nearest")
+    def init(self, oracle: Decisions, batch: Batch) -> Hop:
+        winner, missing = find_start(oracle, batch, self.starts, self.pool, self.name)
+        return Hop(batch.x, winner, batch.key, missing)
 
     def stuck(self, state: Hop) -> Tensor:
         return state.stuck

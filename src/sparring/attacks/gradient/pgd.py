@@ -71,9 +71,16 @@ class PGD(Attack[Gradients, Walk]):
             return self.ball.eps / self.steps * (LAST_L1 + (FIRST_L1 - LAST_L1) * rest)
         return self.rate
 
+    @property
+    def warm(self) -> bool:
+        return True
+
     def init(self, oracle: Gradients, batch: Batch) -> Walk:
+        region = self.ball.region(batch.x)
+        if batch.start is not None:
+            return Walk(self.ball.nearest_(batch.start.clone(), region), region)
         start = batch.x + self.ball.sample(batch.key, batch.x) if self.random_start else batch.x
-        return Walk(start, self.ball.region(batch.x))
+        return Walk(start, region)
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
         uphill = oracle.gradient(state.image).grad

@@ -23,9 +23,8 @@ from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, L2, Ball, rowwise, tiny
 from ...goals import DLR, Loss, Verdict
-from ...goals.losses import spread
+from ...goals.losses import SmoothDLR
 from ...perturbations import Additive
-from .fmn import SmoothMargin
 
 SLACK = 1e-4  # keeps rows from ending on the boundary itself
 LOOK, IMPROVED, GROWTH = 10, 0.95, 1.2  # of rho
@@ -132,20 +131,6 @@ class ALMA(Attack[Gradients, Lagrangian]):
 
     def finish(self, oracle: Gradients, state: Lagrangian) -> None:
         oracle.score(state.x + state.delta)
-
-
-@dataclass(frozen=True)
-class SmoothDLR(SmoothMargin):
-    """The smooth margin over z_(1) - z_(3)."""
-
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return super().away(logits, labels) / spread(logits)
-
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return super().toward(logits, targets) / spread(logits)
-
-    def remark(self, classes: int) -> str | None:
-        return DLR().remark(classes)
 
 
 def penalty(y: Tensor, rho: Tensor, mu: Tensor) -> Tensor:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep
+from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise
 from ...goals import Verdict
 from ...perturbations import from_tanh, to_tanh
+from .constant import LARGEST, Constant
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam
-GROWTH, LARGEST = 10.0, 1e10  # the search over c
 SPARE = 6.0  # above the linear estimate of c, since margins bend
 
 
@@ -37,13 +37,7 @@ class Descent:
     w: Tensor
     mean: Tensor  # Adam's first and second moments
     square: Tensor
-    c: Tensor
-    low: Tensor
-    high: Tensor
-    round: Tensor
-    inner: Tensor  # steps done in this round
-    hit: Tensor  # has this round found an example?
-    value: Tensor  # objective at the last look
+    search: Constant
 
 
 @dataclass(frozen=True)
@@ -91,15 +85,12 @@ class CarliniWagner(Attack[Gradients, Descent]):
         return self.rounds * self.inner
 
     def init(self, oracle: Gradients, batch: Batch) -> Descent:
-        x, zero = batch.x, batch.x.new_zeros(len(batch.x))
-        c = self._linear_c(oracle, x) if self.c is None else zero + self.c
-        still, count = torch.zeros_like(x), torch.zeros_like(batch.key.ids)
-        return Descent(
-            x, to_tanh(x), still, still, c, zero, zero + LARGEST, count, count, zero > 0, zero + torch.inf
-        )
+        x, still = batch.x, torch.zeros_like(batch.x)
+        c = self._linear_c(oracle, x) if self.c is None else x.new_full((len(x),), self.c)
+        return Descent(x, to_tanh(x), still, still, Constant.starting(c))
 
     def _linear_c(self, oracle: Gradients, x: Tensor) -> Tensor:
-        answer = oracle.gradient(x, objective=lambda verdict, images: verdict.margin)
+        answer = oracle.gradient(x, objective=margin_objective)
         gap = (self.confidence - answer.value).clamp_min(0)
         slope = answer.grad.flatten(1).square().sum(1)
         return torch.where(slope > 0, SPARE * 2 * gap / slope, 1.0).clamp(1e-6, LARGEST)
@@ -107,49 +98,26 @@ class CarliniWagner(Attack[Gradients, Descent]):
     def step(self, oracle: Gradients, state: Descent, t: int) -> Descent:
         def price(verdict: Verdict, images: Tensor) -> Tensor:
             distance = (images - state.x).square().flatten(1).sum(1)
-            return distance + state.c * (self.confidence - verdict.margin).clamp_min(0)
+            return distance + state.search.c * (self.confidence - verdict.margin).clamp_min(0)
 
         answer = oracle.gradient(state.w, render=from_tanh, objective=price)
-        inner = state.inner + 1
+        inner = state.search.inner + 1
         mean = state.mean.lerp(answer.grad, 1 - BETA1)
         square = (state.square * BETA2).addcmul_(answer.grad, answer.grad, value=1 - BETA2)
         scale = self.rate / (1 - BETA1 ** inner.to(mean.dtype))
         root = (square / rowwise(1 - BETA2 ** inner.to(mean.dtype), square)).sqrt_().add_(EPSILON)
         w = state.w - mean / root * rowwise(scale, mean)
-        hit = state.hit | (answer.verdict.margin > self.confidence)
-        moved = replace(state, w=w, mean=mean, square=square, inner=inner, hit=hit)
-        return self._next_round(moved, answer.value)
+        search, over = self._searched(state.search, answer.verdict.margin > self.confidence, answer.value)
+        fresh = rowwise(over, w)
+        w = w if self.warm_start else torch.where(fresh, to_tanh(state.x), w)
+        return Descent(state.x, w, mean.masked_fill_(fresh, 0), square.masked_fill_(fresh, 0), search)
 
-    def _next_round(self, state: Descent, value: Tensor) -> Descent:
-        """Rows at the end of their round, or that make no more progress, go on to their next c."""
-        looks = state.inner % max(1, self.inner // 10) == 0
-        stalled = looks & (value > self.stalled * state.value)
-        state = replace(state, value=torch.where(looks, value, state.value))
-        over = stalled | (state.inner >= self.inner)
-        if not bool(over.any()):
-            return state
-        high = torch.where(state.hit, torch.minimum(state.high, state.c), state.high)
-        low = torch.where(state.hit, state.low, torch.maximum(state.low, state.c))
-        c = torch.where(high < LARGEST, (low + high) / 2, (state.c * GROWTH).clamp(max=LARGEST))
-        c = torch.where((state.round + 2 == self.rounds) & (self.rounds >= 10), high, c)
-
-        def fresh(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(over.view(-1, *[1] * (old.ndim - 1)), new, old)
-
-        w = state.w if self.warm_start else fresh(to_tanh(state.x), state.w)
-        return replace(
-            state,
-            w=w,
-            mean=fresh(torch.zeros_like(w), state.mean),
-            square=fresh(torch.zeros_like(w), state.square),
-            c=fresh(c, state.c),
-            low=fresh(low, state.low),
-            high=fresh(high, state.high),
-            round=state.round + over,
-            inner=fresh(torch.zeros_like(state.inner), state.inner),
-            hit=state.hit & ~over,
-            value=fresh(torch.full_like(value, torch.inf), state.value),
-        )
+    def _searched(self, search: Constant, hit: Tensor, value: Tensor) -> tuple[Constant, Tensor]:
+        search, over = search.after(hit, value, self.inner, self.stalled)
+        if self.rounds < 10:
+            return search, over
+        last = over & (search.round + 1 == self.rounds)
+        return replace(search, c=torch.where(last, search.high, search.c)), over
 
     def done(self, state: Descent) -> Tensor:
-        return (state.round >= self.rounds) | (state.high - state.low < self.tolerance * state.high)
+        return state.search.known(self.rounds, self.tolerance)

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep
+from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, rowwise, tiny
-from .carlini_wagner import BETA1, BETA2, EPSILON, LARGEST
+from .carlini_wagner import BETA1, BETA2, EPSILON
+from .constant import LARGEST
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
 
     def step(self, oracle: Gradients, state: Elimination, t: int) -> Elimination:
         x, delta = state.x, state.image - state.x
-        answer = oracle.gradient(state.image, objective=lambda verdict, images: verdict.margin)
+        answer = oracle.gradient(state.image, objective=margin_objective)
         gap = self.confidence - answer.value
         across = answer.verdict.margin > self.confidence
         linear = 2 * gap / answer.grad.flatten(1).square().sum(1).clamp_min(tiny(x))

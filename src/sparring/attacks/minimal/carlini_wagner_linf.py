@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep
+from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import Ball, Linf, rowwise, tiny
 from ...goals import Verdict
@@ -90,7 +90,7 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
     def init(self, oracle: Gradients, batch: Batch) -> Squeeze:
         x, zero, none = batch.x, batch.x.new_zeros(len(batch.x)), torch.zeros_like(batch.key.ids)
         still = torch.zeros_like(x)
-        answer = oracle.gradient(x, objective=lambda verdict, images: verdict.margin)
+        answer = oracle.gradient(x, objective=margin_objective)
         slope = answer.grad.abs().flatten(1)
         c = 1 / slope.amax(1).clamp_min(tiny(x)) if self.c is None else zero + self.c
         linear = (self.confidence - answer.value) / slope.sum(1).clamp_min(tiny(x))

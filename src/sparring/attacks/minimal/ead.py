@@ -24,11 +24,11 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep
+from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, L2, Ball, rowwise, tiny
 from ...goals import Verdict
-from .carlini_wagner import GROWTH, LARGEST
+from .constant import LARGEST, Constant
 
 SPARE = 2.0  # above the linear estimate of c
 
@@ -38,43 +38,6 @@ class Rule(Enum):
 
     EN = "EN"  # the elastic net
     L1 = "L1"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Each row's search over a constant c: times ten until the first success, then bisection."""
-
-    c: Tensor
-    low: Tensor
-    high: Tensor
-    round: Tensor
-    inner: Tensor  # steps done in this round
-    hit: Tensor  # has this round found an example?
-    value: Tensor  # objective at the last look
-
-    @staticmethod
-    def starting(c: Tensor) -> Constant:
-        none = torch.zeros_like(c, dtype=torch.long)
-        return Constant(c, torch.zeros_like(c), torch.full_like(c, LARGEST), none, none, none > 0, c + torch.inf)
-
-    def after(self, hit: Tensor, value: Tensor, inner: int, stalled: float) -> tuple[Constant, Tensor]:
-        """The search after one more step, and (B,) which rows begin their next round.
-
-        They do after `inner` steps, or where a look after a tenth of them finds the objective `value` above the
-        share `stalled` of what it was at the last look.
-        """
-        steps, hit = self.inner + 1, self.hit | hit
-        looks = steps % max(1, inner // 10) == 0
-        over = (looks & (value > stalled * self.value)) | (steps >= inner)
-        high = torch.where(over & hit, torch.minimum(self.high, self.c), self.high)
-        low = torch.where(over & ~hit, torch.maximum(self.low, self.c), self.low)
-        c = torch.where(high < LARGEST, (low + high) / 2, (self.c * GROWTH).clamp(max=LARGEST))
-        c, value = torch.where(over, c, self.c), torch.where(looks, value, self.value).masked_fill(over, torch.inf)
-        return Constant(c, low, high, self.round + over, steps * ~over, hit & ~over, value), over
-
-    def known(self, rounds: int, tolerance: float) -> Tensor:
-        """(B,) is the search over: all rounds done, or c known to this relative width?"""
-        return (self.round >= rounds) | (self.high - self.low < tolerance * self.high)
 
 
 @dataclass(frozen=True)
@@ -149,7 +112,7 @@ class EAD(Attack[Gradients, Shrinkage]):
         return Shrinkage(x, x, x, Constant.starting(c))
 
     def _linear_c(self, oracle: Gradients, x: Tensor) -> Tensor:
-        answer = oracle.gradient(x, objective=lambda verdict, images: verdict.margin)
+        answer = oracle.gradient(x, objective=margin_objective)
         gap, slope = (self.confidence - answer.value).clamp_min(0), answer.grad.flatten(1)
         squares, peak = slope.square().sum(1), slope.abs().amax(1).clamp_min(tiny(x))
         weight = self.beta / self.rate if self.rule is Rule.L1 else self.beta

@@ -21,11 +21,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Gradients, Jacobians, Keep
+from ...access import Attack, Batch, Decisions, Gradients, Jacobians, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, L2, Ball, Linf, rowwise, tiny
 from ...geometry.hyperplane import dual_norm, onto_plane
-from ...goals import Verdict
 
 A = TypeVar("A", bound=Gradients, contravariant=True)
 SEARCHES = 3  # passes of the final search
@@ -202,12 +201,9 @@ class FABT(AdaptiveBoundary[Gradients]):
         return "FAB" if self.steered else super().name  # `Rivals` adds its -T
 
     def plane(self, oracle: Gradients, image: Tensor) -> Plane:
-        answer = oracle.gradient(image, objective=None if self.steered else _margin)
+        answer = oracle.gradient(image, objective=None if self.steered else margin_objective)
         return Plane(answer.value, answer.grad, answer.verdict.margin)
 
-
-def _margin(verdict: Verdict, images: Tensor) -> Tensor:
-    return verdict.margin
 
 
 def _along(slope: Tensor, delta: Tensor) -> Tensor:

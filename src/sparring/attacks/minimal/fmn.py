@@ -22,15 +22,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError
-from ...geometry import L0, L2, Ball, Linf, rowwise, tiny, unit
-from ...goals import Loss, Margin
+from ...geometry import L0, Ball, Linf, rowwise, tiny, unit
+from ...geometry.hyperplane import dual_norm
+from ...goals import Margin
+from ...goals.losses import SmoothMargin
 from ...perturbations import Additive
 
 FINAL_RATE, FINAL_GAMMA = 0.01, 0.02  # of the first ones, at the last step
@@ -87,7 +88,7 @@ class FMN(Attack[Gradients, Chase]):
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
         answer = oracle.gradient(state.delta, render=Additive(state.x), steer=loss)
         gap, grad = answer.verdict.margin.abs(), answer.grad
-        distance = gap / dual_norm(self.ball, grad)
+        distance = gap / dual_norm(self.ball, grad).clamp_min(tiny(grad))
         if t == 0:
             rate = shortest(self.ball, distance, state.x) if self.rate is None else torch.full_like(gap, self.rate)
             state = replace(state, gap=gap, rate=rate)
@@ -123,35 +124,8 @@ class FMN(Attack[Gradients, Chase]):
         oracle.score(state.x + state.delta)
 
 
-def dual_norm(ball: Ball, grad: Tensor) -> Tensor:
-    """(B,) how fast a function of this gradient grows along the steepest direction of norm 1; never zero."""
-    size = grad.abs().flatten(1)
-    if isinstance(ball, Linf):
-        return size.sum(1).clamp_min_(tiny(grad))
-    return (size.norm(dim=1) if isinstance(ball, L2) else size.amax(1)).clamp_min_(tiny(grad))
-
-
 def shortest(ball: Ball, distance: Tensor, x: Tensor) -> Tensor:
     """(B,) the L2 length of the shortest way that is `distance` long in the norm; in L0 at least a whole component."""
     whole = math.sqrt(x[0].numel())
     length = distance * whole if isinstance(ball, Linf) else distance
     return length.clamp(1.0 if isinstance(ball, L0) else 1e-3, whole)
-
-
-@dataclass(frozen=True)
-class SmoothMargin(Loss):
-    """T log sum_{i != y} exp(z_i / T) - z_y, the margin with its maximum made smooth: `temperature` T (B,)."""
-
-    temperature: Tensor
-
-    def take(self, rows: Tensor) -> Self:
-        return replace(self, temperature=self.temperature[rows])
-
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        temperature = self.temperature[:, None].to(logits.dtype).clamp_min(1e-6)
-        others = (logits / temperature).scatter(1, labels[:, None], -math.inf)
-        own = logits.gather(1, labels[:, None])
-        return (others.logsumexp(1, keepdim=True) * temperature - own).squeeze(1)
-
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return -self.away(logits, targets)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep
+from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny
 
@@ -95,7 +95,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
     memory: int = 10
     c: float | None = None
     precision: float = 1e-3
-    tolerance: float = 0.05
+    tolerance: float = 0.01
     warm_start: bool = True
     ball: Ball = L2()
 
@@ -132,7 +132,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
 
     def _linear_weight(self, oracle: Gradients, start: Point) -> Tensor:
         """2 R / |grad loss|_2: the minimiser of |r|^2 - weight * loss, linearised, has the boundary's distance R."""
-        answer = oracle.gradient(start.image, objective=lambda verdict, images: verdict.margin)
+        answer = oracle.gradient(start.image, objective=margin_objective)
         slope, rise = (g.flatten(1).norm(dim=1).clamp_min(tiny(g)) for g in (answer.grad, start.grad))
         weight: Tensor = 2 * answer.value.abs() / slope / rise
         return weight.clamp(1e-6, 1e10)

@@ -23,9 +23,11 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
+from ...geometry.hyperplane import dual_norm
 from ...goals import Margin
+from ...goals.losses import SmoothMargin
 from ...perturbations import Additive
-from .fmn import SmoothMargin, dual_norm, shortest
+from .fmn import shortest
 
 FINAL_RATE, FINAL_DUAL = 0.01, 0.1  # of the first ones, at the last step
 PRICE, STEEPEST_PRICE = -0.5, 14.0  # log(lambda_0 / lambda_1) at first, and at most either way
@@ -81,7 +83,7 @@ class PDPGD(Attack[Gradients, Game]):
         fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
         answer = oracle.gradient(state.delta, render=Additive(state.x), steer=loss)
-        length, dual = dual_norm(L2(), answer.grad), dual_norm(self.ball, answer.grad)
+        length, dual = (dual_norm(ball, answer.grad).clamp_min(tiny(answer.grad)) for ball in (L2(), self.ball))
         if t == 0:
             gap = answer.verdict.margin.abs()
             state = replace(state, gap=gap, rate=self._rate(gap / dual, state.x))

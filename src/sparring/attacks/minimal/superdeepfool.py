@@ -21,10 +21,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Jacobians, Keep
+from ...access import Attack, Batch, Jacobians, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny
-from ...goals import Verdict
 
 SLACK, PROGRESS, NUDGE = 1e-4, 0.999, 1e-4
 LEAST = 0.2  # turn
@@ -125,7 +124,7 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
     def _ask(self, oracle: Jacobians, state: Turns) -> tuple[Tensor, Tensor, Tensor]:
         """The margin (twice) and its slope where rows are going."""
         rows = state.going.nonzero().squeeze(1)
-        answer = oracle.gradient(state.at[rows], objective=_margin, rows=rows)
+        answer = oracle.gradient(state.at[rows], objective=margin_objective, rows=rows)
         margin = torch.full_like(state.size, -torch.inf).index_copy(0, rows, answer.verdict.margin)
         return margin, margin, torch.zeros_like(state.x).index_copy(0, rows, answer.grad)
 
@@ -156,7 +155,3 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
 
     def done(self, state: Turns) -> Tensor | None:
         return None if bool(state.going.any()) else ~state.going
-
-
-def _margin(verdict: Verdict, images: Tensor) -> Tensor:
-    return verdict.margin

@@ -1,5 +1,10 @@
-"""Attacks on scores: queries, no gradients."""
+"""Attacks that ask for scores."""
 
+from .bandits import Bandits
+from .nes import NES
+from .simba import SimBA
+from .spsa import SPSA
 from .square import Square
+from .zoo import ZOO
 
-__all__ = ["Square"]
+__all__ = ["NES", "SPSA", "ZOO", "Bandits", "SimBA", "Square"]

@@ -66,9 +66,16 @@ class Square(Attack[Scores, Board]):
             numbers = f"share={self.share}, steps={self.steps}, horizon={self.horizon}"
             raise ConfigError(f"Square {numbers}; pass a share in (0, 1] and steps and horizon >= 1")
 
+    @property
+    def warm(self) -> bool:
+        return True
+
     def init(self, oracle: Scores, batch: Batch) -> Board:
         key, x = batch.key, batch.x
-        delta = _stripes(key, x, self.ball) if isinstance(self.ball, Linf) else _tiles(key, x, self.ball)
+        if batch.start is not None:
+            delta = self.ball.project(batch.start - x, x)
+        else:
+            delta = _stripes(key, x, self.ball) if isinstance(self.ball, Linf) else _tiles(key, x, self.ball)
         margin = oracle.score(x + delta).margin
         return Board(x, delta, margin, key, key.integers("moves", (BLOCK, DRAWS), 1 << 31, 0))
 

@@ -10,6 +10,8 @@ from ...errors import ConfigError, nearest
 from .. import catalog, python_file
 from ..loaded import LoadedModel
 from .hugging_face import hugging_face_model
+from .onnx_file import onnx_model
+from .remote_model import is_address, remote_model
 from .robustbench_hub import robustbench_model
 from .timm_hub import timm_model
 from .torchvision_hub import torchvision_model
@@ -22,17 +24,21 @@ LOADERS: dict[str, Callable[[str, str], LoadedModel]] = {
     "torchvision": torchvision_model,
     "hf": hugging_face_model,
     "robustbench": robustbench_model,
+    "onnx": onnx_model,
 }
 
 
 def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
     """The model that `spec` names, ready to be attacked on `device`.
 
-    `spec` is `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`
-    or `FILE.py:FACTORY`, which runs the user's file. Raises ConfigError (unknown name), AssetError (something
-    to fetch or install first) and TargetError (what was found is no model).
+    `spec` is `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`,
+    `onnx:FILE`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file. Raises
+    ConfigError (unknown name), AssetError (something to fetch or install first) and TargetError (what was
+    found is no model).
     """
     _check_device(device)
+    if is_address(spec):
+        return remote_model(spec)
     if user := python_file.split(spec):
         return user_model(*user, device)
     scheme, _, name = spec.partition(":")
@@ -41,7 +47,7 @@ def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
     refuse_weights(spec)
     refuse_bare_file(spec)
     near = nearest(name or scheme, catalog.MODELS).replace("'", "'zoo:", 1)
-    hubs = "timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME[/DATASET/THREAT]"
+    hubs = "timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME[/DATASET/THREAT], onnx:FILE, http://HOST/..."
     raise ConfigError(f"{spec!r} names no model: use zoo:NAME, {hubs} or FILE.py:FACTORY.{near}")
 
 

@@ -1,0 +1,178 @@
+"""The routes of `sparring serve`.
+
+    GET  /v2/health/live, /v2/health/ready      GET  /v2                       POST /v2/models/NAME/infer
+    GET  /v2/models/NAME[/versions/1][/ready]   GET  /v2/models/NAME/stats
+
+One question is answered at a time. A request with an id that is sent again, to the byte, is answered from memory and
+not counted again: its answer was lost on the way, or its client was killed before it could write it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..access import Scores
+from ..errors import InputError, LockedOut, SparringError
+from ..targets import Target
+from ..targets.extras import needed
+from .log import Answers, QueryLog
+from .tensors import Question, read_question, written
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+INPUT, OUTPUT, VERSION, PASS = "images", "scores", "1", 64  # the tensors' names; images per pass of the model
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A target under a name, with what its metadata say.
+
+    Args:
+        target: what answers; images (B, C, H, W) in [0, 1] become scores (B, classes), or where it grants no
+            scores labels (B, 1).
+        name: as in /v2/models/NAME.
+        shape: (C, H, W) of an image, -1 where any size goes.
+        classes: -1 where the target does not say.
+    """
+
+    target: Target[Any]
+    name: str
+    shape: tuple[int, int, int] = (-1, -1, -1)
+    classes: int = -1
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": "sparring",
+            "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *self.shape]}],
+            "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, self.classes if self.scores else 1]}],
+            "parameters": {"scores": "logits" if self.scores else "labels"},
+        }
+
+    @property
+    def scores(self) -> bool:
+        """Does it give scores, or the label alone?"""
+        return issubclass(self.target.access, Scores)
+
+    def answer(self, images: Tensor) -> Tensor:
+        """(B, classes) scores or (B, 1) labels, float32; InputError where the target cannot take the images."""
+        try:
+            with torch.no_grad():
+                places = range(0, len(images), PASS)
+                parts = [self.target(images[i : i + PASS].to(self.target.device)) for i in places]
+            outputs = torch.cat(parts).float().cpu()
+            return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
+        except RuntimeError as error:
+            raise InputError(f"the model cannot take images of shape {tuple(images.shape[1:])}: {error}") from error
+
+
+class Service:
+    """The state of one server."""
+
+    def __init__(self, served: Served, body_limit: int) -> None:
+        from starlette.responses import JSONResponse, Response
+
+        self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), Answers()
+        self.turn = asyncio.Lock()
+        self.json, self.response = JSONResponse, Response
+
+    async def ready(self, request: Request) -> Response:
+        return self.json({"ready": True})
+
+    async def server(self, request: Request) -> Response:
+        return self.json({"name": "sparring", "version": "1", "extensions": ["binary_tensor_data"]})
+
+    async def model(self, request: Request) -> Response:
+        return self.json(self.served.metadata)
+
+    async def stats(self, request: Request) -> Response:
+        return self.json({"name": self.served.name, **self.log.stats()})
+
+    async def infer(self, request: Request) -> Response:
+        body = await self._body(request)
+        if body is None:
+            return self.json({"error": f"the body is longer than {self.body_limit} bytes; send fewer images"}, 413)
+        async with self.turn:  # one after the other, so that a request that comes twice finds the first one's answer
+            key = self.answers.key(body)
+            answer = self.answers.find(key)
+            if answer is not None:
+                self.log.repeated += 1
+                return self.response(answer, media_type="application/json")
+            try:
+                head = request.headers.get("inference-header-content-length")
+                question = read_question(body, head, (-1, *self.served.shape))
+                answer = await asyncio.to_thread(self._answer, question)
+            except LockedOut as error:
+                return self.json({"error": str(error)}, 403)
+            except SparringError as error:
+                return self.json({"error": str(error)}, 400)
+            except Exception as error:
+                logger.exception("the model failed")
+                return self.json({"error": f"the model failed: {type(error).__name__}"}, 500)
+            self.log.count(question.images)
+            if question.id:
+                self.answers.keep(key, answer)
+        return self.response(answer, media_type="application/json")
+
+    def _answer(self, question: Question) -> bytes:
+        return written(self.served.name, question, OUTPUT, self.served.answer(question.images))
+
+    async def _body(self, request: Request) -> bytes | None:
+        """The body; None where it is longer than the limit, whatever its header says."""
+        told = request.headers.get("content-length", "0")
+        if not told.isdecimal() or int(told) > self.body_limit:
+            return None
+        received = bytearray()
+        async for part in request.stream():
+            received += part
+            if len(received) > self.body_limit:
+                return None
+        return bytes(received)
+
+
+def application(served: Served, *, body_limit: int = 1 << 26, loopback: bool = True) -> Starlette:
+    """The server's routes as an ASGI application.
+
+    `body_limit` is in bytes; with `loopback` a request that names another host (a web page that had its name
+    point here) is refused.
+    """
+    needed("starlette", "serving a model", "serve")
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import Route
+
+    service, place = Service(served, body_limit), f"/v2/models/{served.name}"
+    gets: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/v2/health/live": service.ready,
+        "/v2/health/ready": service.ready,
+        "/v2": service.server,
+        f"{place}/stats": service.stats,
+    }
+    places = (place, f"{place}/versions/{VERSION}")
+    gets |= dict.fromkeys(places, service.model) | {f"{where}/ready": service.ready for where in places}
+
+    @contextlib.asynccontextmanager
+    async def held(_: Starlette) -> AsyncIterator[None]:
+        with served.target.frozen():
+            yield
+
+    routes = [Route(path, endpoint) for path, endpoint in gets.items()]
+    routes += [Route(f"{where}/infer", service.infer, methods=["POST"]) for where in places]
+    guard = [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False)] if loopback else []
+    return Starlette(routes=routes, lifespan=held, middleware=guard)

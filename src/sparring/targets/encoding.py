@@ -1,0 +1,68 @@
+"""How images may arrive at a service: as bytes, as JPEG, in another size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import ConfigError, InputError
+
+
+class Codec(ABC):
+    """Images (B, C, H, W) in [0, 1] as they are once they have been encoded and decoded."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Bytes(Codec):
+    """Rounded to 256 levels, as PNG and every other file of 8 bits stores them."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.mul(255).round_().div_(255)
+
+
+@dataclass(frozen=True)
+class JPEG(Codec):
+    """Through libjpeg (Pillow) at a quality of 1 to 95, color halved in both directions as is its default."""
+
+    quality: int = 90
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 95:
+            raise ConfigError(f"JPEG quality {self.quality!r}; pass an int from 1 to 95")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.shape[1] not in (1, 3):
+            raise InputError(f"JPEG holds 1 or 3 channels, and the images have {images.shape[1]}")
+        levels = images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        decoded = np.stack([self._through(picture) for picture in levels])
+        return torch.from_numpy(decoded.reshape(levels.shape)).to(images).permute(0, 3, 1, 2).contiguous().div_(255)
+
+    def _through(self, picture: np.ndarray) -> np.ndarray:
+        file, gray = BytesIO(), picture.shape[2] == 1
+        Image.fromarray(picture.squeeze(2) if gray else picture).save(file, "JPEG", quality=self.quality)
+        return np.asarray(Image.open(file))
+
+
+@dataclass(frozen=True)
+class Resize(Codec):
+    """To `size` = (height, width) and back to the size it came in, bilinear with antialiasing."""
+
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ConfigError(f"resize to {self.size}; pass a height and a width of at least 1")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        small = interpolate(images, self.size, mode="bilinear", antialias=True)
+        return interpolate(small, images.shape[2:], mode="bilinear", antialias=True).clamp_(0, 1)

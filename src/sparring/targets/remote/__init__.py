@@ -1,0 +1,6 @@
+"""Models behind a server."""
+
+from .protocols import Fields, OpenInference, Protocol
+from .remote import Remote, RemoteLabels
+
+__all__ = ["Fields", "OpenInference", "Protocol", "Remote", "RemoteLabels"]

@@ -1,0 +1,76 @@
+"""What a server says, read with suspicion: JSON into arrays of numbers, or TargetError."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import TargetError
+
+
+def parsed(url: str, body: bytes) -> Any:
+    """The JSON of an answer; NaN and Infinity, which JSON does not have, are read as NaN."""
+    try:
+        return json.loads(body, parse_constant=lambda _: math.nan)
+    except (ValueError, RecursionError) as error:
+        start = "".join(c if c.isprintable() else " " for c in body[:80].decode("utf-8", "replace"))
+        raise TargetError(f"{url}: the answer is no JSON ({start!r}...); see that this is a model's address") from error
+
+
+def numbers(url: str, data: Any, count: int) -> NDArray[np.float64]:
+    """(count, K) float64 from numbers that are nested in any way, images first; what is not finite becomes NaN."""
+    flat = data if isinstance(data, list) else [data]
+    while flat and isinstance(flat[0], list):
+        if len({len(part) if isinstance(part, list) else -1 for part in flat}) != 1:
+            raise TargetError(f"{url}: the answer's rows differ in length; scores are (images, classes)")
+        flat = list(chain.from_iterable(flat))
+    kinds = {type(value) for value in flat} - {int, float, type(None)}
+    if kinds:
+        raise TargetError(f"{url}: the answer holds {kinds.pop().__name__} where scores, which are numbers, should be")
+    if not flat or len(flat) % count:
+        raise TargetError(f"{url}: {len(flat)} scores came back for {count} images; scores are (images, classes)")
+    try:
+        values = np.array([math.nan if value is None else float(value) for value in flat], dtype=np.float64)
+    except OverflowError as error:
+        raise TargetError(f"{url}: the answer holds a number that no float can hold") from error
+    values[~np.isfinite(values)] = math.nan
+    return values.reshape(count, -1)
+
+
+def labels(url: str, data: Any, count: int, names: tuple[str, ...] | None) -> NDArray[np.float64]:
+    """(count, 1) class indices, from integers or from names that are known."""
+    flat = data if isinstance(data, list) else [data]
+    if flat and isinstance(flat[0], list):
+        flat = list(chain.from_iterable(part if isinstance(part, list) else [part] for part in flat))
+    if any(isinstance(value, str) for value in flat):
+        unknown = next((value for value in flat if not isinstance(value, str) or value not in (names or ())), None)
+        if names is None or unknown is not None:
+            raise TargetError(f"{url}: the label {unknown!r} is unknown; pass class_names= with every name, in order")
+        flat = [names.index(value) for value in flat]
+    found = numbers(url, flat, count)
+    if found.shape[1] != 1 or not bool((found == np.floor(found)).all()):
+        got = f"{found.shape[1]} number(s) per image"
+        raise TargetError(f"{url}: the answer is {got} and no label; use Remote for scores")
+    return found
+
+
+def at(url: str, data: Any, path: str) -> Any:
+    """What lies at `path`: names and positions joined by dots, and `*` for each entry of a list."""
+    if not path:
+        return data
+    step, _, rest = path.partition(".")
+    if step == "*" and isinstance(data, list):
+        return [at(url, entry, rest) for entry in data]
+    if isinstance(data, dict) and step in data:
+        return at(url, data[step], rest)
+    if isinstance(data, list) and step.isdigit() and int(step) < len(data):
+        return at(url, data[int(step)], rest)
+    seen = ", ".join(sorted(map(str, data))[:8]) if isinstance(data, dict) else type(data).__name__
+    raise TargetError(
+        f"{url}: the answer has no {step!r} (there is {seen[:200]}); name the field that holds the scores"
+    )

@@ -1,0 +1,245 @@
+"""Models behind a server: asked over HTTP, never twice for the same answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...access import Decisions, Scores
+from ...errors import ConfigError, TargetError
+from ..classifier import Classifier
+from ..journal import Journal
+from ..target import Granting
+from .answers import labels, numbers, parsed
+from .link import Link, bare
+from .protocols import KINDS, Card, OpenInference, Protocol, fits
+
+T = TypeVar("T", bound=Decisions)
+Reader = Callable[[str, Any, int], NDArray[np.float64]]
+PER_REQUEST = 64
+
+
+class Endpoint:
+    """A function from images as the server wants them to (images, K) float64, request by request."""
+
+    def __init__(
+        self, url: str, protocol: Protocol, link: Link, read: Reader, journal: Path | str | None, per_request: int
+    ) -> None:
+        if per_request < 1:
+            raise ConfigError(f"per_request={per_request}; pass the most images of one request, at least 1")
+        self.url, _, _ = url.partition("#")
+        self.shown, self.protocol, self.link, self.read = bare(url), protocol, link, read
+        self.path, self.per_request = journal, per_request
+        self._salt, self._asked = os.urandom(16).hex(), 0
+        self._journal: Journal | None = None
+        self._session: int | None = None
+
+    @cached_property
+    def card(self) -> Card:
+        return self.protocol.card(self.url, self.link)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        array = images.detach().cpu().numpy().astype(KINDS[self.card.kind])
+        fits(self.shown, self.card, array)
+        size = min(self.per_request, self.protocol.most(self.card) or self.per_request)
+        rows = [row for start in range(0, len(array), size) for row in self._some(array[start : start + size])]
+        if len({len(row) for row in rows}) > 1:
+            raise TargetError(f"{self.shown}: the number of scores per image changes from answer to answer")
+        return torch.from_numpy(np.stack(rows))
+
+    def _some(self, images: NDArray[np.floating]) -> Iterable[NDArray[np.float64]]:
+        """One answer per image."""
+        if self.path is None:
+            self._asked += 1
+            return self._ask(images, f"{self._salt}-{self._asked}")
+        if self._journal is None:
+            self._journal = Journal(self.path, self.owner, self._session)
+            self._session = self._journal.session
+        shape = f"{images.dtype.str}{images.shape[1:]}".encode()
+        questions = [shape + image.tobytes() for image in images]
+        return self._journal.answer(questions, lambda places, mark: self._ask(images[places], mark))
+
+    def _ask(self, images: NDArray[np.floating], mark: str) -> NDArray[np.float64]:
+        request = self.protocol.write(self.url, self.card, images, mark)
+        answer = parsed(self.shown, self.link.ask(request.url, request.body, request.headers))
+        found = self.protocol.find(self.shown, self.card, answer, len(images), mark)
+        return self.read(self.shown, found, len(images))
+
+    @property
+    def owner(self) -> str:
+        """What a journal belongs to: the address, the model and its version, and how answers are read."""
+        return f"{self.shown} (version {self.card.version or '?'}, read by {self.protocol})"
+
+    def close(self) -> None:
+        """Hang up, and close the journal."""
+        self.link.close()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+
+class _Remote(Granting[T]):
+    """What a remote model of scores and one of labels share."""
+
+    target: Classifier
+    endpoint: Endpoint
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.target(images).to(images.dtype)
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the model is said to have."""
+        return self.target.classes or self.endpoint.card.classes
+
+    @property
+    def card(self) -> Card:
+        """What the server says of the model."""
+        return self.endpoint.card
+
+    def identity(self) -> tuple[object, ...]:
+        return (*super().identity(), self.endpoint.owner)
+
+    def check(self, outputs: Tensor) -> None:
+        promised = self.classes
+        if promised is not None and outputs.shape[1] != promised:
+            raise TargetError(f"{self.name} was said to have {promised} classes, and gives {outputs.shape[1]} scores")
+        if not bool(outputs.isfinite().any()):
+            raise TargetError(f"{self.name} returned no finite score for the first images; see the server's log")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Connection and journal are closed at the end; a server is not ours to hold still."""
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Hang up, and close the journal; the next question opens both again."""
+        self.endpoint.close()
+
+
+class Remote(_Remote[Scores]):
+    """A model on a server that answers with scores.
+
+    Args:
+        url: `http://HOST:PORT/v2/models/NAME`, or the address of a plain JSON endpoint with `protocol=Fields(...)`.
+        scores: "logits", or "probabilities", whose logarithm is taken.
+        protocol: how it is asked; the Open Inference Protocol v2 by default.
+        classes, mean, std, layout: as for `Classifier`; the server sees (images - mean) / std.
+        journal: a file in which every answer is written down; a run that was killed asks nothing twice.
+        per_request: the most images of one request.
+        timeout: seconds for one whole answer. retries, pause: tries after a failure that may pass, and the
+            seconds before the first of them, doubled each time.
+        headers: sent with every request, never recorded.
+
+    Images are sent as float32 unless the server takes another type. A score that is not finite is read as NaN.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        scores: str = "logits",
+        protocol: Protocol | None = None,
+        classes: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        layout: str = "NCHW",
+        journal: Path | str | None = None,
+        per_request: int = PER_REQUEST,
+        timeout: float = 30.0,
+        retries: int = 5,
+        pause: float = 0.5,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if scores not in ("logits", "probabilities"):
+            raise ConfigError(f"scores={scores!r}; pass 'logits' or 'probabilities', and use RemoteLabels for labels")
+        self.scores, link = scores, Link(url, timeout, retries, pause, headers or {})
+        protocol = protocol or OpenInference()
+        self.endpoint = Endpoint(url, protocol, link, partial(_scores, scores), journal, per_request)
+        soft = scores == "probabilities"
+        shown = Classifier(
+            self.endpoint,
+            mean=mean,
+            std=std,
+            layout=layout,
+            classes=classes,
+            probabilities=soft,
+            name=self.endpoint.shown,
+        )
+        super().__init__(shown, Scores)
+
+    def check(self, outputs: Tensor) -> None:
+        super().check(outputs)
+        said = self.card.scores
+        if said is not None and said != self.scores:
+            raise TargetError(f"{self.name} says that it gives {said}, not {self.scores}; pass scores={said!r}")
+        summed = bool(((outputs.sum(dim=1) - 1).abs() < 1e-3).all())
+        if self.scores == "logits" and summed and bool((outputs >= 0).all()):
+            raise TargetError(
+                f"{self.name} returns probabilities (every row is >= 0 and sums to 1), not logits; "
+                "pass scores='probabilities'"
+            )
+
+
+def _scores(kind: str, url: str, data: Any, count: int) -> NDArray[np.float64]:
+    """The scores of `count` images; what cannot be probabilities is noticed in any answer."""
+    found = numbers(url, data, count)
+    odd = (found < -1e-6) | (found > 1 + 1e-3)
+    if kind == "probabilities" and bool(odd.any()):
+        raise TargetError(f"{url}: {found[odd][0]:g} is no probability; pass scores='logits' where they are logits")
+    return found
+
+
+class RemoteLabels(_Remote[Decisions]):
+    """A model on a server that answers with the class alone; arguments as for `Remote`.
+
+    Args:
+        class_names: the names of the classes in their order, where the server answers with names.
+        classes: how many there are; needed where neither the server nor class_names tells.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        protocol: Protocol | None = None,
+        class_names: Sequence[str] | None = None,
+        classes: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        layout: str = "NCHW",
+        journal: Path | str | None = None,
+        per_request: int = PER_REQUEST,
+        timeout: float = 30.0,
+        retries: int = 5,
+        pause: float = 0.5,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.class_names = None if class_names is None else tuple(class_names)
+        known = classes or (len(self.class_names) if self.class_names else None)
+        protocol, link = protocol or OpenInference(), Link(url, timeout, retries, pause, headers or {})
+        read = partial(labels, names=self.class_names)
+        self.endpoint = Endpoint(url, protocol, link, read, journal, per_request)
+        shown = Classifier(self.endpoint, mean=mean, std=std, layout=layout, classes=known, name=self.endpoint.shown)
+        super().__init__(shown, Decisions)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, K) the answer as a goal reads it: 1 for the class, -1 for the others."""
+        found, count = self.target(images), self.classes
+        if count is None:
+            raise TargetError(f"{self.name} does not say how many classes it has; pass classes=, or class_names=")
+        if bool(((found < 0) | (found >= count)).any()):
+            raise TargetError(f"{self.name} answers with class {int(found.max())}, and it has {count}; pass classes=")
+        return torch.full((len(found), count), -1.0, dtype=images.dtype).scatter(1, found.long(), 1.0)

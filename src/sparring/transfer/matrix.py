@@ -1,0 +1,116 @@
+"""The transfer matrix: examples made on one model, tried on others (Papernot et al. 2016, arXiv:1605.07277)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Gradients, Keep
+from ..engine import Engine, run
+from ..errors import ConfigError, GoalError
+from ..goals import Goal
+from ..targets import Target
+
+Models = Mapping[str, Target[Any]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many of `images` fell, by the model they were made on (rows) and the model they were tried on (columns)."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    fell: Tensor  # (R, C) int64
+    images: int  # on which no model had met the goal before
+
+    def __add__(self, other: Tally) -> Tally:
+        """The tally of two parts of a data set."""
+        if (self.rows, self.columns) != (other.rows, other.columns):
+            raise ConfigError(f"a tally of {self.rows} on {self.columns} does not add to one of other models")
+        return Tally(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
+
+    def below(self, other: Tally) -> Tally:
+        """The rows of this tally, and under them those of another on the same images."""
+        if self.columns != other.columns or self.images != other.images:
+            raise ConfigError("tallies go below one another only for the same models and images")
+        return Tally(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
+
+
+def transfer(
+    sources: Models,
+    victims: Models,
+    attack: Attack[Gradients, Any],
+    goal: Goal,
+    x: Tensor,
+    *,
+    ids: Tensor | None = None,
+    engine: Engine | None = None,
+) -> Tally:
+    """Attack `x` (N, C, H, W) on each source, and try the examples on each victim.
+
+    Images on which any of the models meets the goal already take no part, so that all figures are of the same images.
+    The attack goes on after its own model has fallen (`Keep.WORST`): the highest loss transfers, not the first success.
+    No victim is asked during the attack.
+    """
+    standing = _standing({**sources, **victims}, goal, x)
+    fell = torch.zeros(len(sources), len(victims), dtype=torch.long)
+    if not bool(standing.any()):
+        return Tally(tuple(sources), tuple(victims), fell, 0)
+    x, goal, ids = x[standing], goal.take(standing), None if ids is None else ids[standing]
+    for i, source in enumerate(sources.values()):
+        found = run(attack, source, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
+        for j, victim in enumerate(victims.values()):
+            fell[i, j] = int(_met(victim, goal, found.examples).sum())
+    return Tally(tuple(sources), tuple(victims), fell, len(x))
+
+
+def held_out(
+    models: Models,
+    together: Any,
+    attack: Attack[Gradients, Any],
+    goal: Goal,
+    x: Tensor,
+    *,
+    ids: Tensor | None = None,
+    engine: Engine | None = None,
+) -> Tally:
+    """One row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
+    if len(models) < 3:
+        raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
+    standing = _standing(models, goal, x)
+    x, goal, ids = x[standing], goal.take(standing), None if ids is None else ids[standing]
+    fell = torch.zeros(1, len(models), dtype=torch.long)
+    for j, name in enumerate(models if len(x) else ()):
+        others = together([model for other, model in models.items() if other != name])
+        tally = transfer({"others": others}, {name: models[name]}, attack, goal, x, ids=ids, engine=engine)
+        fell[0, j] = tally.fell[0, 0] + len(x) - tally.images  # where the ensemble erred before, nothing was tried
+    return Tally(("the others together",), tuple(models), fell, len(x))
+
+
+def _standing(models: Models, goal: Goal, x: Tensor) -> Tensor:
+    """(N,) bool: rows on which no model has met the goal yet."""
+    standing = torch.ones(len(x), dtype=torch.bool)
+    for model in models.values():
+        standing &= ~_met(model, goal, x)
+    return standing
+
+
+def _met(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
+    """(N,) bool on the CPU: has the goal been met on this model?"""
+    parts = []
+    with model.frozen(), torch.no_grad():
+        whole = goal.to(model.device)
+        for start in range(0, len(x), batch_size):
+            rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
+            outputs, part = model(x[start : start + batch_size].to(model.device)), whole.take(rows)
+            if start == 0:
+                model.check(outputs)
+                part.check(outputs, whole)
+            parts.append((part.margin(outputs) > 0).cpu())
+    if not parts:
+        raise GoalError("there are no images to try")
+    return torch.cat(parts)

@@ -1,0 +1,137 @@
+"""A substitute for a model that gives labels only (Papernot et al. 2017, arXiv:1602.02697, algorithm 1).
+
+From a few images of the attacker's own, labelled by the victim, a net is trained; then
+
+    S' = S  and  { x + step * (-1)^(round / period) * sign( d f_{y(x)} / dx ) : x in S }
+
+where y(x) is the victim's label and f the substitute's logits, and so on: the new images lie where the substitute is
+least sure to be like the victim. The sign that turns is from Papernot, McDaniel & Goodfellow (2016, arXiv:1605.07277,
+section 5.1); where the budget does not suffice for all new images, a random choice is asked about (reservoir sampling
+there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..access import Decisions
+from ..errors import BudgetError, ConfigError, InputError
+from ..random import Key
+from ..targets import Classifier, Target
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """What came of it."""
+
+    target: Classifier  # the trained substitute, ready to be attacked
+    images: Tensor  # all that the victim was asked about
+    labels: Tensor  # its answers
+    agreement: float  # share of them that the substitute reproduces
+
+    @property
+    def queries(self) -> int:
+        return len(self.images)
+
+
+def train_substitute(
+    victim: Target[Decisions],
+    net: nn.Module,
+    x: Tensor,
+    *,
+    budget: int,
+    rounds: int = 6,
+    step: float = 0.1,
+    period: int = 3,
+    epochs: int = 10,
+    rate: float = 1e-3,
+    batch_size: int = 128,
+    seed: int = 0,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Substitute:
+    """Train `net` to answer as `victim` does; of the victim's outputs only the leading class is read.
+
+    Args:
+        victim: a classifier; each image asked about is one query.
+        net: from images (B, C, H, W) in [0, 1] to logits of the victim's classes; it is trained in place.
+        x: (N, C, H, W) the attacker's own first images (100 to 150 in the paper).
+        budget: queries in all.
+        rounds: of labelling and training (6 in the paper; the set doubles each time).
+        step: of the augmentation, in [0, 1] (0.1 in the paper).
+        period: rounds after which the step turns (3 in the later paper).
+        epochs, rate: of Adam, in each round, on all images so far.
+        progress: called after every round with the round, the queries spent and the agreement.
+
+    Raises:
+        BudgetError: where the first images are more than the budget.
+    """
+    if len(x) == 0 or x.ndim != 4:
+        raise InputError(f"a substitute starts from images (N, C, H, W); got shape {tuple(x.shape)}")
+    if min(rounds, period, epochs, batch_size) < 1 or not (rate > 0 and step > 0):
+        counts = f"rounds={rounds}, period={period}, epochs={epochs}, batch_size={batch_size}"
+        raise ConfigError(f"substitute {counts}, rate={rate}, step={step}; pass counts of at least 1, sizes above 0")
+    if len(x) > budget:
+        raise BudgetError(f"{len(x)} first images cost {len(x)} queries, and the budget is {budget}; pass fewer")
+    device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
+    images = x.detach().to(device)
+    labels, known = _asked(victim, images, batch_size), len(images)
+    agreement = 0.0
+    for number in range(rounds):
+        agreement = _fit(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
+        if progress is not None:
+            progress(number + 1, known, agreement)
+        if number + 1 == rounds or known >= budget:
+            break
+        way = step * (-1) ** ((number + 1) // period)
+        fresh = _augmented(net, images, labels, way, batch_size)
+        if len(fresh) > budget - known:
+            draw = Key(torch.tensor([number]), seed).uniform("reservoir", (len(fresh),))[0].to(device)
+            fresh = fresh[draw.argsort()[: budget - known].sort().values]
+        images, labels = torch.cat((images, fresh)), torch.cat((labels, _asked(victim, fresh, batch_size)))
+        known = len(images)
+    return Substitute(Classifier(net, name=f"substitute of {victim.name}"), images, labels, agreement)
+
+
+def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
+    """(N,) the classes that the victim names."""
+    with victim.frozen(), torch.no_grad():
+        answers = [victim(images[part].to(victim.device)).argmax(1) for part in _parts(len(images), batch_size)]
+    return torch.cat(answers).to(images.device)
+
+
+def _fit(net: nn.Module, images: Tensor, labels: Tensor, epochs: int, rate: float, batch_size: int, key: Key) -> float:
+    """Train, and return the share of the images on which the net agrees afterwards."""
+    training = net.training
+    net.train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    for epoch in range(epochs):
+        order = key.uniform("order", (len(images),), epoch)[0].argsort().to(images.device)
+        for part in _parts(len(images), batch_size):
+            rows = order[part]
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(F.cross_entropy(net(images[rows]), labels[rows]))
+            optimizer.step()
+    agrees = _asked(Classifier(net), images, batch_size) == labels
+    net.train(training)
+    return float(agrees.double().mean())
+
+
+def _augmented(net: nn.Module, images: Tensor, labels: Tensor, way: float, batch_size: int) -> Tensor:
+    """The Jacobian-based augmentation of every image."""
+    target, parts = Classifier(net), []
+    with target.frozen():
+        for part in _parts(len(images), batch_size):
+            point = images[part].clone().requires_grad_()
+            (slope,) = torch.autograd.grad(target(point).gather(1, labels[part, None]).sum(), point)
+            parts.append((images[part] + way * slope.sign()).clamp_(0, 1))
+    return torch.cat(parts)
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
