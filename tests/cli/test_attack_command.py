@@ -64,3 +64,61 @@ def test_an_attack_that_brings_its_norm_needs_no_threat(name):
     from sparring.cli.single import balls
 
     assert balls(name, []) == [None]
+
+
+def test_a_service_keeps_back_what_it_is_told_to(typed, user):
+    words = ("--threat", "linf:0.5", "--queries", 50, "--top-k", 2, "--decimals", 2, "--encode", "uint8")
+    cells = row_of(typed("attack", "square", *user, *words, *LIMITED).stdout, "Square")
+    assert int(cells[4]) > 0
+    refused = typed("attack", "pgd", *user, "--threat", "linf:0.5", "--access", "scores", *LIMITED)
+    assert (refused.exit_code, "PGD needs Gradients" in refused.stderr) == (2, True)
+
+
+def test_queries_are_a_budget_per_image(typed, user):
+    result = typed("attack", "square", *user, "--threat", "linf:0.001", "--queries", 7, *LIMITED)
+    assert "BUDGET 18" in result.stdout
+    assert f"{7 * 18}" in row_of(result.stdout, "Square")
+
+
+def test_a_lock_out_is_told_and_ends_the_run(typed, user):
+    result = typed("attack", "hopskipjump", *user, "--access", "labels", "--lock-out", 300, *LIMITED)
+    assert result.exit_code == 0
+    assert "locked the attacker out after" in result.stdout
+
+
+def test_start_on_a_model_of_ones_own_costs_no_query(typed, user):
+    words = ("--threat", "linf:0.2", "--queries", 200, *LIMITED)
+    cold = row_of(typed("attack", "square", *user, *words).stdout, "Square")
+    warm = row_of(typed("attack", "square", *user, *words, "--start-on", user[0]).stdout, "Square")
+    assert int(warm[4]) >= int(cold[4])
+    assert int(warm[9].replace(",", "")) < int(cold[9].replace(",", ""))
+    refused = typed("attack", "hopskipjump", *user, "--start-on", user[0], *LIMITED)
+    assert "--start-on needs a radius" in refused.stderr
+
+
+def test_a_surrogate_lends_its_gradients_to_a_black_box(typed, user):
+    words = ("--threat", "linf:0.3", "--access", "scores", "--surrogate", user[0])
+    result = typed("attack", "pgd", *user, *words, *LIMITED)
+    assert int(row_of(result.stdout, "PGD")[4]) > 0
+    assert "gradients of" in result.stdout
+
+
+def test_queries_to_success_are_drawn(typed, user, tmp_path):
+    typed("attack", "square", *user, "--threat", "linf:0.5", "--out", tmp_path / "out", *LIMITED)
+    assert (tmp_path / "out" / "queries.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--access", "label"), "Did you mean 'labels'?"),
+        (("--encode", "jpg:3"), "write uint8, jpeg:QUALITY, resize:SIZE"),
+        (("--encode", "jpeg:0"), "JPEG quality 0"),
+        (("--top-k", 0), "pass top >= 1"),
+        (("--queries", -1), "budget forwards=-1"),
+        (("--rate", 0), "per_second=0"),
+    ],
+)
+def test_senseless_services(words, said, typed, user):
+    result = typed("attack", "square", *user, "--threat", "linf:0.1", *words)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr

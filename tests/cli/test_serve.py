@@ -285,3 +285,28 @@ def test_a_server_that_is_not_there_is_one_line(audited):
     assert result.exit_code == 2
     assert "the connection failed" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(user):
+    import torch
+
+    import sparring as sp
+    from sparring.cli.service import Service
+
+    loaded = load_model(user[0])
+    images = torch.from_numpy(np.random.default_rng(1).random((4, 1, 6, 6), dtype=np.float32))
+    with torch.no_grad():
+        labels = loaded.target(images).argmax(1)
+    service = Service(access="labels", lock_out=200)
+    with running(application(described(service.around(loaded), None))) as client:
+        card = client.get(PLACE).json()
+        assert card["parameters"]["scores"] == "labels"
+        remote = load_model(f"{client.base_url}{PLACE}#classes=4").target
+        assert remote.access is sp.Decisions
+        outcome = sp.run(sp.attacks.SurFree(steps=500), remote, sp.Misclassify(labels), images)
+        stats = client.get(f"{PLACE}/stats").json()
+    assert stats["queries"] == int((outcome.spent.forwards + outcome.spent.checks).sum()) <= 200
+    assert any("locked the attacker out" in note for note in outcome.notes)
+    assert outcome.success.all()
+    with torch.no_grad():
+        assert (loaded.target(outcome.examples).argmax(1) != labels).all()

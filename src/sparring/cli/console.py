@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDE = 110
+WIDE = 130
 
 
 def plain(text: object) -> str:

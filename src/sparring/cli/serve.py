@@ -52,7 +52,7 @@ def serve(
 
     loaded = load_described(model, Described(mean, std, size, channels, classes), device)
     service = Service(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
-    served = described(service.around(loaded), name, getattr(loaded.target, "classes", None) or -1)
+    served = described(service.around(loaded), name, getattr(loaded.target, "classes", None))
     app = application(served, body_limit=body_limit << 20, loopback=host in LOOPBACK)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="on", server_header=False, limit_concurrency=MOST
@@ -66,7 +66,7 @@ def serve(
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def described(loaded: LoadedModel, name: str | None, classes: int) -> Served:
+def described(loaded: LoadedModel, name: str | None, classes: int | None = None) -> Served:
     """The model under a name that fits an address."""
     from ..serve import Served
 
@@ -76,7 +76,7 @@ def described(loaded: LoadedModel, name: str | None, classes: int) -> Served:
         raise ConfigError(f"--name {name!r} does not fit into an address; use letters, digits, '.', '_' and '-'")
     known = loaded.input
     shape = (-1, -1, -1) if known is None else (known.channels, known.height, known.width)
-    return Served(loaded.target, called, shape, classes)
+    return Served(loaded.target, called, shape, classes or getattr(loaded.target, "classes", None) or -1)
 
 
 def listening(host: str, port: int) -> socket.socket:

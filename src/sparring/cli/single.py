@@ -31,7 +31,7 @@ from .figures import query_curves
 
 PREVIEWS = 16
 COLUMNS = [
-    "attack", "images", "already", "fell", "success", "median size", "median queries", "8-bit too", "forwards",
+    "attack", "images", "already", "fell", "success", "median size", "queries", "8-bit too", "forwards",
     "backwards", "s",
 ]  # fmt: skip
 
@@ -72,7 +72,9 @@ def borrowed(loaded: LoadedModel, surrogate: str, device: str) -> LoadedModel:
     """The model with the gradients of another."""
     if not issubclass(loaded.target.access, Scores):
         raise AccessError(f"a surrogate climbs beside scores, and {loaded.name} gives {loaded.target.access.__name__}")
-    return replace(loaded, target=Surrogate(loaded.target, load_model(surrogate, device=device).target))
+    own = load_model(surrogate, device=device)
+    name = f"{loaded.name} with gradients of {own.name}"
+    return replace(loaded, name=name, target=Surrogate(loaded.target, own.target))
 
 
 @dataclass
