@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.clock import Elapsed, TimeLimitReached, stopwatch, time_limit
 from benchmarks.counting import CountedNet
-from benchmarks.judging import judge
+from benchmarks.judging import judge, weigh
 from benchmarks.libraries import Attack, Task, attack_of
 from benchmarks.nets import Victim
 from benchmarks.suites import Comparison, Entry, Settings
+from benchmarks.tracing import Queries, TracedNet
 
 WARM_UP_IMAGES = 2
 WARM_UP_LIMIT = 10.0
@@ -62,6 +64,7 @@ def _described(comparison: Comparison, entry: Entry, repeat: int) -> Row:
         "norm": comparison.norm,
         "eps": comparison.eps if isfinite(comparison.eps) else None,
         "settings": dict(comparison.settings),
+        "own_settings": dict(entry.settings),
         "library": entry.peer,
         "variant": entry.variant,
         "repeat": repeat,
@@ -96,7 +99,23 @@ def _run(comparison: Comparison, entry: Entry, victim: Victim, repeat: int, rows
     }
     if answer is not None:
         row |= asdict(judge(victim.net, images, labels, answer, comparison.norm, comparison.eps))
+        if comparison.traced:
+            row |= asdict(_traced(comparison, victim, attack, settings, repeat, answer))
     return row
+
+
+def _traced(
+    comparison: Comparison, victim: Victim, attack: Attack, settings: Settings, repeat: int, answer: Tensor
+) -> Queries:
+    """The queries to success, from a second run; unknown where that does not end as the first did."""
+    asked_of = victim.net, victim.images, victim.labels
+    net = TracedNet(*asked_of, comparison.norm, comparison.eps).eval()
+    _seed(repeat)
+    with _quietly():
+        again = attack(Task(net, victim.images, victim.labels, repeat), **settings)
+    if not torch.equal(again, answer):
+        return Queries()
+    return net.queries(weigh(*asked_of, answer, comparison.norm, comparison.eps).fallen)
 
 
 def _settings(comparison: Comparison, entry: Entry, rows: list[Row]) -> Settings:
@@ -145,4 +164,6 @@ def _line(row: Row) -> str:
         return f"{head}: {figures}: {row['note']}"
     distance = "none" if row["median_distance"] is None else f"{row['median_distance']:.4f}"
     answer = f"robust {row['robust_accuracy']:.3f}, success {row['success']:.3f}, median {distance}"
+    if row.get("queries_to_success") is not None:
+        answer += f", {row['queries_to_success']:.0f} queries to success"
     return f"{head}: {figures}, {answer}"

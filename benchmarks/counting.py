@@ -36,3 +36,14 @@ class SinglePrecision(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images.float())
+
+
+class Probabilities(nn.Module):
+    """Answers with probabilities: art's SimBA asks for them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images).softmax(1)

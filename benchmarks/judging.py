@@ -31,7 +31,24 @@ class Verdict:
     outside: int
 
 
-def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Verdict:
+@dataclass(frozen=True)
+class Weighed:
+    """An answer row by row: (N,) each.
+
+    Args:
+        right: the net classifies the image right.
+        inside: the answer is in the ball and the box, and finite.
+        fallen: the image is right, the answer inside and wrong.
+        size: how far the answer is from the image.
+    """
+
+    right: Tensor
+    inside: Tensor
+    fallen: Tensor
+    size: Tensor
+
+
+def weigh(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Weighed:
     """Classify what came back in float32 and measure its distance from the clean images.
 
     In L0 components that moved by no more than ROUNDING are first put back to where they were: what is counted is
@@ -45,16 +62,20 @@ def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm:
     size = torch.linalg.vector_norm((answer - clean).flatten(1).double(), ORDERS[norm], dim=1)
     inside = torch.isfinite(answer).flatten(1).all(1) & (size <= eps + TOLERANCE)
     inside &= (answer.flatten(1).amin(1) >= -TOLERANCE) & (answer.flatten(1).amax(1) <= 1 + TOLERANCE)
-
     right = predict(net, clean) == labels
-    fallen = right & inside & (predict(net, answer) != labels)
-    distance = torch.where(fallen, size, torch.inf)[right]
+    return Weighed(right, inside, right & inside & (predict(net, answer) != labels), size)
+
+
+def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Verdict:
+    """The shares and the median of what was weighed."""
+    rows = weigh(net, clean, labels, returned, norm, eps)
+    distance = torch.where(rows.fallen, rows.size, torch.inf)[rows.right]
     return Verdict(
-        clean_accuracy=right.double().mean().item(),
-        robust_accuracy=(right & ~fallen).double().mean().item(),
-        success=(fallen.sum() / right.sum().clamp(min=1)).item(),
+        clean_accuracy=rows.right.double().mean().item(),
+        robust_accuracy=(rows.right & ~rows.fallen).double().mean().item(),
+        success=(rows.fallen.sum() / rows.right.sum().clamp(min=1)).item(),
         median_distance=_finite_median(distance),
-        outside=int((~inside).sum()),
+        outside=int((~rows.inside).sum()),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 Settings = Mapping[str, float | str | bool]
 
@@ -38,6 +39,7 @@ class Comparison:
         settings: handed to every library.
         limit: seconds after which one run is stopped.
         once_over: a run that takes longer (seconds) is measured once.
+        traced: run a second time, unmeasured, for the queries to success.
     """
 
     net: str
@@ -50,6 +52,7 @@ class Comparison:
     only_right: bool = False
     limit: float = 60.0
     once_over: float = 12.0
+    traced: bool = False
 
     def answers_to(self, words: str) -> bool:
         """Whether each of the words, e.g. "mnist-plain:0.1:pgd" or "mnist-plain:L2", is this one's."""
@@ -145,6 +148,40 @@ def _autoattack(net: str, images: int, eps: float) -> Comparison:
     return Comparison(net, "autoattack", images, "Linf", entries, eps=eps, limit=3600.0, once_over=0.0)
 
 
+_LIMIT = {"queries": 5000}
+_SQUARE_AT_5000 = (
+    Entry("autoattack"),
+    Entry("torchattacks"),
+    Entry("art", settings={"steps": 1666}),  # it asks three times in each
+    Entry("sparring", settings=_LIMIT),
+)
+_AS_MANY = {"queries": 1000}
+_SLOPES = (
+    Entry("torchattacks", "its step size", settings={"steps": 4, "pairs": 125, "step_size": 0.01}),
+    Entry("torchattacks", "our steps", settings={"steps": 50, "pairs": 10, "step_size": 0.05}),
+    Entry("sparring", settings=_AS_MANY),
+    Entry("sparring", "NES", attack="nes", settings=_AS_MANY),
+    Entry("sparring", "Bandits", attack="bandits", settings=_AS_MANY),
+)
+_BOUNDARY = (
+    Entry("art", settings={"iterations": 30}),  # which take it about 1,000 queries
+    Entry("art", "GeoDA", attack="geoda", settings=_AS_MANY),
+    Entry("foolbox", settings={"steps": 850}),
+    Entry("sparring", "art's queries", queries_of="art"),
+    Entry("sparring", "art's queries, SurFree", attack="surfree", queries_of="art"),
+    Entry("sparring", "art's queries, HopSkipJump", attack="hopskipjump", queries_of="art", settings=_HOPSKIPJUMP),
+)
+_ZOO = (
+    Entry("art", settings={"iterations": 15}),
+    Entry("art", "constant 10", settings={"iterations": 15, "constant": 10.0}),
+    Entry("sparring", "art's queries", queries_of="art"),
+)
+
+
+def _queries(net: str, attack: str, norm: str, entries: tuple[Entry, ...], **given: Any) -> Comparison:
+    return Comparison(net, attack, 100, norm, entries, only_right=True, limit=120.0, **given)
+
+
 COMPARISONS: dict[str, tuple[Comparison, ...]] = {
     "pgd": (
         Comparison("mnist-plain", "pgd", 500, "Linf", _PGD, {"steps": 40, "step_size": 0.01}, eps=0.3),
@@ -196,6 +233,34 @@ COMPARISONS: dict[str, tuple[Comparison, ...]] = {
     "square": tuple(
         Comparison("mnist-plain", "square", 100, "Linf", _SQUARE_ENTRIES, _SQUARE, eps=eps, only_right=True)
         for eps in (0.3, 0.15)
+    ),
+    "queries": (
+        *(_queries(net, "boundary", "L2", _BOUNDARY) for net in ("mnist-plain", "mnist-pgd")),
+        *(
+            _queries(
+                "mnist-plain",
+                f"simba_{basis}",
+                "L2",
+                _entries("art", "sparring", attack="simba"),
+                settings={"queries": 300, "step_size": 0.2, "pixels": basis == "pixels"},
+                traced=True,
+            )
+            for basis in ("pixels", "dct")
+        ),
+        Comparison("mnist-plain", "zoo", 20, "L2", _ZOO, only_right=True, limit=120.0),
+        *(
+            _queries(
+                net,
+                "square",
+                "Linf",
+                _SQUARE_AT_5000,
+                settings={"steps": 5000, "first_fraction": 0.8},
+                eps=eps,
+                traced=True,
+            )
+            for net, eps in (("mnist-plain", 0.15), ("mnist-pgd", 0.3))
+        ),
+        _queries("mnist-plain", "spsa", "Linf", _SLOPES, eps=0.15, traced=True),
     ),
     "fixed": tuple(
         comparison

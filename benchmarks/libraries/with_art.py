@@ -4,31 +4,41 @@ It works on numpy arrays; its batch size is set to the number of images, so that
 ones.
 """
 
+from contextlib import chdir
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
 import numpy as np
 import torch
 from art.attacks.evasion import (
     AutoProjectedGradientDescent,
+    BoundaryAttack,
     CarliniL2Method,
     CarliniLInfMethod,
     DeepFool,
     ElasticNet,
+    GeoDA,
     HopSkipJump,
     ProjectedGradientDescent,
     SaliencyMapMethod,
+    SimBA,
     SquareAttack,
+    ZooAttack,
 )
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
+from torch.nn import functional
 
-from benchmarks.counting import SinglePrecision
+from benchmarks.counting import Probabilities, SinglePrecision
 from benchmarks.libraries import EAD_RULES, Attack, Task
 
 
-def _classifier(task: Task) -> PyTorchClassifier:
+def _classifier(task: Task, probabilities: bool = False) -> PyTorchClassifier:
     with torch.no_grad():
         classes = task.net.net(task.images[:1]).shape[1]  # through the counter's own net: this look is not the attack's
+    net = SinglePrecision(task.net)
     return PyTorchClassifier(
-        SinglePrecision(task.net),
+        Probabilities(net) if probabilities else net,
         loss=nn.CrossEntropyLoss(),
         input_shape=tuple(task.images.shape[1:]),
         nb_classes=classes,
@@ -61,6 +71,31 @@ def deepfool(task: Task, *, steps: int, overshoot: float) -> Tensor:
 def hopskipjump(task: Task, *, steps: int, first_evaluations: int, most_evaluations: int) -> Tensor:
     settings = {"init_eval": first_evaluations, "max_eval": most_evaluations, "batch_size": most_evaluations}
     return _found(HopSkipJump, task, norm=2, max_iter=steps, **settings)
+
+
+def boundary(task: Task, *, iterations: int) -> Tensor:
+    return _found(BoundaryAttack, task, targeted=False, max_iter=iterations)
+
+
+def geoda(task: Task, *, queries: int) -> Tensor:
+    """It is written for numpy 1, and leaves a file in the folder where it runs."""
+    with TemporaryDirectory() as folder, chdir(folder), patch.object(np, "mat", np.asmatrix, create=True):
+        return _found(GeoDA, task, max_iter=queries)
+
+
+def simba(task: Task, *, queries: int, step_size: float, pixels: bool) -> Tensor:
+    """It asks for both sides of each direction, and once about the image."""
+    steps, basis = (queries - 1) // 2, "px" if pixels else "dct"
+    settings = {"attack": basis, "epsilon": step_size, "max_iter": steps, "batch_size": 1, "verbose": False}
+    attack = SimBA(_classifier(task, probabilities=True), **settings)
+    labels = functional.one_hot(task.labels, attack.estimator.nb_classes)
+    return torch.from_numpy(attack.generate(x=task.images.cpu().numpy(), y=labels.cpu().numpy())).to(task.images)
+
+
+def zoo(task: Task, *, iterations: int, constant: float = 1e-3) -> Tensor:
+    """At the size of the image itself, as in the paper for MNIST; it takes one image at a time."""
+    settings = {"max_iter": iterations, "initial_const": constant, "use_resize": False, "batch_size": 1}
+    return _found(ZooAttack, task, **settings)
 
 
 def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tensor:

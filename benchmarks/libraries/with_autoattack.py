@@ -5,6 +5,7 @@ from math import inf
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
 from torch import Tensor
 
 from benchmarks.libraries import Attack, Task
@@ -27,6 +28,10 @@ def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
 
 def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
     return _found(APGDAttack_targeted, task, norm="Linf", eps=eps, n_iter=steps)
+
+
+def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tensor:
+    return _found(SquareAttack, task, norm="Linf", eps=eps, n_queries=steps, p_init=first_fraction)
 
 
 def fab(task: Task, *, norm: str, steps: int) -> Tensor:

@@ -32,6 +32,10 @@ def hopskipjump(task: Task, *, steps: int, first_evaluations: int, most_evaluati
     return _found(foolbox.attacks.HopSkipJumpAttack(steps=steps, constraint="l2", **settings), task)
 
 
+def boundary(task: Task, *, steps: int) -> Tensor:
+    return _found(foolbox.attacks.BoundaryAttack(steps=steps), task)
+
+
 def ddn(task: Task, *, steps: int) -> Tensor:
     return _found(foolbox.attacks.DDNAttack(steps=steps), task)
 

@@ -51,6 +51,34 @@ def square(task: Task, *, eps: float, steps: int, first_fraction: float, queries
     return _found(sp.attacks.Square(sp.Linf(eps), steps=queries or steps, share=first_fraction), task, queries)
 
 
+def boundary(task: Task, *, queries: int) -> Tensor:
+    return _found(sp.attacks.Boundary(steps=queries), task, queries)
+
+
+def surfree(task: Task, *, queries: int) -> Tensor:
+    return _found(sp.attacks.SurFree(steps=queries), task, queries)
+
+
+def simba(task: Task, *, queries: int, step_size: float, pixels: bool) -> Tensor:
+    return _found(sp.attacks.SimBA(steps=queries, step_size=step_size, pixels=pixels), task, queries)
+
+
+def zoo(task: Task, *, queries: int) -> Tensor:
+    return _found(sp.attacks.ZOO(), task, queries)
+
+
+def spsa(task: Task, *, eps: float, queries: int) -> Tensor:
+    return _found(sp.attacks.SPSA(sp.Linf(eps)), task, queries)
+
+
+def nes(task: Task, *, eps: float, queries: int) -> Tensor:
+    return _found(sp.attacks.NES(sp.Linf(eps)), task, queries)
+
+
+def bandits(task: Task, *, eps: float, queries: int) -> Tensor:
+    return _found(sp.attacks.Bandits(sp.Linf(eps)), task, queries)
+
+
 def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
     return _found(sp.attacks.APGD(sp.Linf(eps), steps=steps), task)
 

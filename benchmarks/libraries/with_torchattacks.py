@@ -30,6 +30,10 @@ def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tens
     return _found(torchattacks.Square, task, norm="Linf", eps=eps, **settings)
 
 
+def spsa(task: Task, *, eps: float, steps: int, pairs: int, step_size: float) -> Tensor:
+    return _found(torchattacks.SPSA, task, eps=eps, lr=step_size, nb_iter=steps, nb_sample=pairs)
+
+
 def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
     return _found(torchattacks.APGD, task, eps=eps, steps=steps, seed=task.seed, loss="ce")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import attacks as attacks
+    from . import targets as targets
+    from . import transfer as transfer
     from .access import Budget as Budget
     from .access import Decisions as Decisions
     from .access import Gradients as Gradients
@@ -38,7 +40,7 @@ _HOMES = {
     "goals": ("ClassifyAs", "Misclassify"),
     "targets": ("Classifier", "Granting"),
 }
-_ROOMS = ("attacks", "goals", "testing", "zoo", "errors")
+_ROOMS = ("attacks", "goals", "targets", "testing", "transfer", "zoo", "errors")
 _HOME = {name: room for room, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__", "attacks"])

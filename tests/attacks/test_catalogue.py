@@ -9,7 +9,7 @@ from sparring import attacks
 from sparring.access import Attack
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMBINATORS = {"Restarts", "Rivals", "Cascade"}
+COMBINATORS = {"Restarts", "Rivals", "Cascade", "Transferred"}
 
 
 @pytest.mark.parametrize("name", [name for name in attacks.__all__ if name not in ("table", "Rule", "kurakin_steps")])

@@ -9,7 +9,7 @@ from torch import nn
 import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
-from sparring.attacks import FGSM, PGD, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square
+from sparring.attacks import FGSM, PGD, Boundary, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square
 from sparring.errors import ConfigError, InputError
 from sparring.goals import Margin
 
@@ -280,3 +280,30 @@ def test_budget_and_missing_start_are_different_reasons(case):
     assert sp.run(attack, target, never, case.images).reasons == [Reason.NO_START] * 6
     short = sp.run(attack, target, never, case.images, budget=sp.Budget(forwards=3))
     assert short.reasons == [Reason.BUDGET] * 6
+
+
+class Rounding(nn.Module):
+    """Two classes whose border lies a hair farther out once `strict`, as another batch size may round it."""
+
+    strict = False
+
+    def forward(self, x):
+        level = x.flatten(1).mean(1) - 0.5 - (1e-4 if self.strict else 0.0)
+        return torch.stack((-level, level), 1)
+
+
+@pytest.mark.parametrize("ball", [sp.L2(), sp.L2(3.0)])
+def test_a_smallest_example_that_rounding_takes_back_is_enlarged_until_it_holds(ball):
+    images = torch.full((6, 1, 4, 4), 0.3, dtype=torch.float64)
+    goal, net = sp.Misclassify(torch.zeros(6, dtype=torch.long)), Rounding()
+    engine = sp.Engine(progress=lambda now: setattr(net, "strict", now.step == now.steps))
+    outcome = sp.run(Boundary(ball, steps=2000), sp.Classifier(net), goal, images, engine=engine)
+    assert outcome.success.all()
+    assert (outcome.spent.checks >= 3).all()  # the clean image, a confirmation that failed, one that did not
+    assert (net(outcome.examples).argmax(1) == 1).all()
+    assert torch.allclose(outcome.size, (outcome.examples - images).flatten(1).norm(dim=1))
+    tight = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(Rounding()), goal, images)
+    net.strict = False
+    edge = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(net), goal, images, engine=engine)
+    assert tight.success.any()
+    assert not edge.success.any()  # never beyond the ball

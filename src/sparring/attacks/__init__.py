@@ -38,6 +38,7 @@ from .minimal import (
     SuperDeepFool,
 )
 from .score import NES, SPSA, ZOO, Bandits, SimBA, Square
+from .transfer import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
 
 table: dict[str, type[Attack[Any, Any]]] = {
     "fgsm": FGSM,
@@ -80,7 +81,9 @@ table: dict[str, type[Attack[Any, Any]]] = {
 
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0",
-    "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump", "Restarts", "Rivals", "Rule",
-    "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "auto", "autoattack", "kurakin_steps", "table",
+    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "Bandits", "Boundary", "CarliniWagner",
+    "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump",
+    "InputDiversity", "Restarts", "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA", "Square",
+    "SuperDeepFool", "SurFree", "Sweep", "Transferred", "TranslationInvariance", "VarianceTuning", "auto",
+    "autoattack", "kurakin_steps", "table",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from .guard import Settings
 from .listing import listing
 from .report import report
 from .serve import serve
+from .transfer import transfer
 from .zoo import zoo
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command()(attack)
 app.command("list")(listing)
 app.command()(report)
 app.command()(serve)
+app.command()(transfer)
 app.add_typer(zoo, name="zoo")
 
 

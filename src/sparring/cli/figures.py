@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..transfer import Tally
@@ -13,22 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DARK = 0.55  # share from which a cell's number is white
+LONGEST, WRAP = 24, 80  # characters of a name on an axis, and of a line of the title
 
 
 def heatmap(tally: Tally, title: str) -> bytes:
     """A PNG: one cell for each model made on (rows) and tried on (columns), shaded and labelled by its success."""
     shares = tally.fell.double() / max(tally.images, 1)
     rows, columns = shares.shape
-    figure, axes = _blank(2.6 + 1.25 * columns, 1.9 + 0.6 * rows)
+    figure, axes = _blank(4.0 + 1.25 * columns, 2.2 + 0.6 * rows)
     drawn = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(columns), tally.columns, rotation=20, ha="right")
-    axes.set_yticks(range(rows), tally.rows)
+    axes.set_xticks(range(columns), [_short(name) for name in tally.columns], rotation=20, ha="right")
+    axes.set_yticks(range(rows), [_short(name) for name in tally.rows])
     axes.set_xlabel("tried on")
     axes.set_ylabel("made on")
     for i, line in enumerate(shares.tolist()):
         for j, share in enumerate(line):
             axes.text(j, i, f"{share:.0%}", ha="center", va="center", color="white" if share > DARK else "black")
-    axes.set_title(title, fontsize=9, loc="left")
+    figure.suptitle(fill(title, WRAP), fontsize=9)
     figure.colorbar(drawn, ax=axes, label="success")
     return _png(figure)
 
@@ -50,10 +52,15 @@ def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title:
     axes.set_ylim(0, 1)
     axes.set_xlabel("queries")
     axes.set_ylabel("share of images that fell")
-    axes.set_title(title, fontsize=9, loc="left")
+    figure.suptitle(fill(title, WRAP), fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _png(figure)
+
+
+def _short(name: str) -> str:
+    """The end of a long name: of a path, the file."""
+    return name if len(name) <= LONGEST else "…" + name[-LONGEST:]
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Axes]:

@@ -19,6 +19,8 @@ from .options import Engine
 from .outcome import Outcome, Spent
 from .rows import flatten, rebuild, take
 
+NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
+
 
 class Search:
     """The attack on the rows `x` (B, C, H, W), already on the target's device, with data set positions `ids`."""
@@ -160,7 +162,7 @@ class Search:
         won, lost = ledger.won.clone(), torch.zeros_like(ledger.won)
         if len(found) and not self.locked:
             with self._while_answered():
-                won[found] = self._ask(ledger.best[found], found) > ledger.confidence
+                won[found] = self._confirmed(found)
         if self.locked:
             ledger.notes.add("successes after the lock-out are as they were answered, not confirmed")
         lost = ledger.won & ~won
@@ -182,6 +184,24 @@ class Search:
             goal=type(self.goal).__name__,
             notes=tuple(sorted(ledger.notes)),
         )
+
+    def _confirmed(self, found: Tensor) -> Tensor:
+        """Which of the rows `found` win again; of a smallest example that does not, a slightly larger one is tried.
+
+        A search for the smallest ends so close to the boundary that the rounding of another batch size decides.
+        """
+        ledger, x = self.ledger, self.x[found]
+        won = self._ask(ledger.best[found], found) > ledger.confidence
+        for factor in NUDGES if ledger.keep is Keep.SMALLEST else ():
+            lost = (~won).nonzero().squeeze(1)
+            if len(lost) == 0:
+                break
+            trial = (x[lost] + (ledger.best[found[lost]] - x[lost]) * factor).clamp_(0, 1)
+            again = self._ask(trial, found[lost]) > ledger.confidence
+            again &= ledger.ball.norm(trial - x[lost]) <= ledger.ball.eps
+            ledger.best[found[lost[again]]] = trial[again]
+            won[lost[again]] = True
+        return won
 
     def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:
         ledger = self.ledger

@@ -2,6 +2,7 @@
 
 from .classifier import Classifier
 from .encoding import JPEG, Bytes, Codec, Resize
+from .ensemble import Ensemble
 from .onnx import Onnx
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .service import LockOut, Published, RateLimited, Reencoded
@@ -9,6 +10,6 @@ from .surrogate import Surrogate
 from .target import Granting, Target
 
 __all__ = [
-    "JPEG", "Bytes", "Classifier", "Codec", "Fields", "Granting", "LockOut", "Onnx", "OpenInference", "Published",
-    "RateLimited", "Reencoded", "Remote", "RemoteLabels", "Resize", "Surrogate", "Target",
+    "JPEG", "Bytes", "Classifier", "Codec", "Ensemble", "Fields", "Granting", "LockOut", "Onnx", "OpenInference",
+    "Published", "RateLimited", "Reencoded", "Remote", "RemoteLabels", "Resize", "Surrogate", "Target",
 ]  # fmt: skip

@@ -13,10 +13,10 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Gradients, Keep
+from ...access import Attack, Batch, Decisions, Gradients
 from ...errors import ConfigError
-from ...geometry import Ball
 from ...goals import Loss, RivalDLR
+from .around import Around
 from .restarts import Restarts
 from .rounds import Round, S
 
@@ -31,7 +31,7 @@ class Duel(Generic[S]):
 
 
 @dataclass(frozen=True)
-class Rivals(Attack[Gradients, Duel[S]]):
+class Rivals(Around[Gradients, Duel[S]]):
     """`attack` against each of the `count` nearest rivals; against fewer, where the task has fewer.
 
     Args:
@@ -59,25 +59,6 @@ class Rivals(Attack[Gradients, Duel[S]]):
     @property
     def state(self) -> Any:
         return Duel[self.attack.state]  # type: ignore[name-defined]
-
-    @property
-    def keep(self) -> Keep:
-        return self.attack.keep
-
-    @property
-    def confidence(self) -> float:
-        return self.attack.confidence
-
-    @property
-    def ball(self) -> Ball:
-        return self.attack.ball
-
-    @property
-    def wanders(self) -> bool:
-        return self.attack.wanders
-
-    def measure(self, delta: Tensor) -> Tensor:
-        return self.attack.measure(delta)
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,40 @@
+"""What an attack made of one other attack has from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...access import Attack, Keep
+from ...access.attack import A, S
+from ...geometry import Ball
+
+
+class Around(Attack[A, S]):
+    """Ball, keep, confidence and measure of `attack`."""
+
+    attack: Attack[Any, Any]
+
+    @property
+    def keep(self) -> Keep:
+        return self.attack.keep
+
+    @property
+    def confidence(self) -> float:
+        return self.attack.confidence
+
+    @property
+    def ball(self) -> Ball:
+        return self.attack.ball
+
+    @property
+    def wanders(self) -> bool:
+        return self.attack.wanders
+
+    @property
+    def warm(self) -> bool:
+        return self.attack.warm
+
+    def measure(self, delta: Tensor) -> Tensor:
+        return self.attack.measure(delta)

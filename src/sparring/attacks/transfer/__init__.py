@@ -1,0 +1,9 @@
+"""Attacks whose gradients are made to hold on models that were not climbed: `Transferred(attack, *tricks)`."""
+
+from .diversity import InputDiversity
+from .scale import ScaleInvariance
+from .transfer import Transferred, Trick
+from .translation import TranslationInvariance
+from .variance import VarianceTuning
+
+__all__ = ["InputDiversity", "ScaleInvariance", "Transferred", "TranslationInvariance", "Trick", "VarianceTuning"]

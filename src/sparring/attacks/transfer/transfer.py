@@ -1,0 +1,207 @@
+"""An attack whose gradients go through tricks that make its examples hold on other models too.
+
+The first trick is the outermost. The field's names, with MI, NI and the plain iteration from `gradient/`:
+
+    DI-FGSM      Transferred(BIM(ball), InputDiversity())
+    TI-DI-MI     Transferred(MIFGSM(ball), TranslationInvariance(), InputDiversity())
+    SI-NI        Transferred(NIFGSM(ball), ScaleInvariance())
+    VMI, VNI     Transferred(MIFGSM(ball), VarianceTuning()), and with NIFGSM
+    VNI-SI-TI-DI Transferred(NIFGSM(ball), TranslationInvariance(), VarianceTuning(), ScaleInvariance(),
+                             InputDiversity())
+
+On a model of one's own run it to its end, `run(..., keep=Keep.WORST)`: iterates where they are asked about as they
+are, the last one always, and of those the worst for that model comes back. Against a victim behind `Surrogate` it
+stops at the first example. Whatever a trick asks about counts as an example where it lies in the ball. Each trick's
+paper is in its file; momentum and ensembles (`targets.Ensemble`) are of Dong et al. 2018, arXiv:1710.06081.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Generic
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
+from ...errors import ConfigError
+from ...geometry import Ball
+from ...goals import Loss
+from ...random import Key
+from ..combine.around import Around
+from ..combine.rounds import S
+
+
+@dataclass(frozen=True)
+class Question:
+    """The gradient is wanted at `images` (Q, C, H, W)."""
+
+    images: Tensor
+    objective: Objective | None
+    steer: Loss | None
+    rows: Tensor | None  # (Q,) as in `Gradients.gradient`
+    key: Key  # of Q ids
+    step: int | Tensor  # of the key's draws; (Q,) or one for all
+    ball: Ball
+    memory: Tensor  # (Q, ...) what the trick that remembers said last
+
+
+Ask = Callable[[Question], Gradient]
+
+
+@dataclass(frozen=True)
+class Remembered(Gradient):
+    """An answer with what the trick shall be told at the next step, one row per image."""
+
+    memory: Tensor
+
+
+class Trick(ABC):
+    """Asks another question than it was asked, or changes the answer."""
+
+    short: ClassVar[str]  # as in the field's names of attacks
+    wanders: ClassVar[bool] = True  # does it ask about images beyond the ball?
+    repeats: ClassVar[bool] = False  # does it ask about several copies of an image?
+    remembers: ClassVar[bool] = False  # does it answer with a memory?
+
+    def check(self, ball: Ball, images: Tensor | None = None) -> None:
+        """Raise where the trick does not serve such a ball or, once they are known, such images."""
+        return
+
+    @abstractmethod
+    def __call__(self, ask: Ask, question: Question) -> Gradient:
+        """The gradient at the images of the question, by way of `ask`."""
+
+
+def through(ask: Ask, question: Question, view: Callable[[Tensor], Tensor]) -> Gradient:
+    """The answer for view(images), its gradient carried back to the images."""
+    leaf = question.images.detach().requires_grad_()
+    with torch.enable_grad():
+        seen = view(leaf)
+    answer = ask(replace(question, images=seen.detach()))
+    (grad,) = torch.autograd.grad(seen, leaf, answer.grad)
+    return replace(answer, grad=grad)
+
+
+@dataclass(frozen=True)
+class Transfer(Generic[S]):
+    """The state of the attack inside, the key of the draws, and what a trick remembers."""
+
+    inner: S
+    key: Key
+    memory: Tensor  # (B, C, H, W); (B, 0) where none remembers
+
+
+@dataclass
+class Pad:
+    """What a step writes down for the next one."""
+
+    memory: Tensor
+
+
+class Tricked(Gradients):
+    """`oracle` for one step of the attack inside: gradients come through the tricks."""
+
+    __slots__ = ("_attack", "_key", "_oracle", "_pad", "_step")
+
+    def __init__(self, oracle: Gradients, attack: Transferred[Any], key: Key, step: int, pad: Pad) -> None:
+        super().__init__(oracle._desk, oracle._steer)
+        self._oracle, self._attack, self._key, self._step, self._pad = oracle, attack, key, step, pad
+
+    def steered_by(self, loss: Loss) -> Tricked:
+        return Tricked(self._oracle.steered_by(loss), self._attack, self._key, self._step, self._pad)
+
+    def gradient(
+        self,
+        variable: Tensor,
+        *,
+        render: Render | None = None,
+        objective: Objective | None = None,
+        steer: Loss | None = None,
+        rows: Tensor | None = None,
+    ) -> Gradient:
+        ask, key, memory = self._plainly, self._key, self._pad.memory
+        for trick in reversed(self._attack.tricks):
+            ask = partial(trick, ask)
+        if rows is not None:
+            key, memory = replace(key, ids=key.ids[rows]), memory[rows]
+        ball = self._attack.ball
+        question = Question(variable.detach(), objective, steer, rows, key, self._step, ball, memory)
+        images = question.images if render is None else render(question.images)
+        answer = ask(question) if render is None else through(ask, question, render)
+        if isinstance(answer, Remembered) and rows is None:
+            self._pad.memory = answer.memory
+        return replace(answer, images=images)
+
+    def _plainly(self, question: Question) -> Gradient:
+        objective, steer, rows = question.objective, question.steer, question.rows
+        return self._oracle.gradient(question.images, objective=objective, steer=steer, rows=rows)
+
+
+@dataclass(frozen=True, init=False)
+class Transferred(Around[Gradients, Transfer[S]]):
+    """`attack` with its gradients through `tricks`, the first the outermost.
+
+    Args:
+        attack: of gradients: BIM, MIFGSM and NIFGSM in the papers; any other as well.
+        tricks: a trick that remembers (VarianceTuning) comes before one that asks about copies (ScaleInvariance).
+    """
+
+    attack: Attack[Gradients, S]
+    tricks: tuple[Trick, ...]
+
+    def __init__(self, attack: Attack[Gradients, S], *more: Trick, tricks: tuple[Trick, ...] = ()) -> None:
+        object.__setattr__(self, "attack", attack)
+        object.__setattr__(self, "tricks", (*more, *tricks))
+        if attack.access is not Gradients:
+            raise ConfigError(f"{attack.name} asks for {attack.access.__name__}; tricks change Gradients: pass MIFGSM")
+        if not self.tricks:
+            raise ConfigError(f"{attack.name} with no trick is itself; pass one or more, such as InputDiversity()")
+        repeated = ""
+        for trick in self.tricks:
+            trick.check(attack.ball)
+            if trick.remembers and repeated:
+                raise ConfigError(f"{type(trick).__name__} remembers row by row; pass it once, and before {repeated}")
+            repeated = repeated or (type(trick).__name__ if trick.repeats or trick.remembers else "")
+
+    @property
+    def state(self) -> Any:
+        return Transfer[self.attack.state]  # type: ignore[name-defined]
+
+    @property
+    def wanders(self) -> bool:
+        return self.attack.wanders or any(trick.wanders for trick in self.tricks)
+
+    @property
+    def steps(self) -> int:
+        return self.attack.steps
+
+    @property
+    def name(self) -> str:
+        return "-".join([trick.short for trick in self.tricks] + [self.attack.name])
+
+    def init(self, oracle: Gradients, batch: Batch) -> Transfer[S]:
+        x = batch.x
+        for trick in self.tricks:
+            trick.check(self.ball, x)
+        remembering = any(trick.remembers for trick in self.tricks)
+        pad = Pad(torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
+        inner = self.attack.init(Tricked(oracle, self, batch.key, 0, pad), batch)
+        return Transfer(inner, batch.key, pad.memory)
+
+    def step(self, oracle: Gradients, state: Transfer[S], t: int) -> Transfer[S]:
+        pad = Pad(state.memory)
+        inner = self.attack.step(Tricked(oracle, self, state.key, t + 1, pad), state.inner, t)
+        return Transfer(inner, state.key, pad.memory)
+
+    def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
+        self.attack.finish(Tricked(oracle, self, state.key, self.steps + 1, Pad(state.memory)), state.inner)
+
+    def done(self, state: Transfer[S]) -> Tensor | None:
+        return self.attack.done(state.inner)
+
+    def stuck(self, state: Transfer[S]) -> Tensor | None:
+        return self.attack.stuck(state.inner)

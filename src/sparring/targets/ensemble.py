@@ -1,0 +1,114 @@
+"""Several classifiers of one task as one (Dong et al. 2018, arXiv:1710.06081, section 3.3).
+
+    logits:         l(x) = sum_k w_k l_k(x)
+    probabilities:  l(x) = log sum_k w_k softmax(l_k(x))          sum_k w_k = 1
+
+Each member is given the images in its own size, and normalises them itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..access import Jacobians
+from ..errors import TargetError
+from .target import Target
+
+FUSED = ("logits", "probabilities")
+
+
+def _check_member(member: Any) -> None:
+    if not isinstance(member, Target):
+        raise TargetError(f"a {type(member).__name__} is no target; wrap it: Ensemble([Classifier(model), ...])")
+    if not issubclass(member.access, Jacobians):
+        raise TargetError(f"{member.name} grants {member.access.__name__} only and cannot be climbed; leave it out")
+
+
+class Ensemble(Target[Jacobians]):
+    """The weighted outputs of `members`; a pass of the ensemble is one pass of each.
+
+    Args:
+        members: targets of the same classes, each with its own normalisation inside. They may be on several devices.
+        weights: one per member, above 0, summing to 1; None: equal.
+        fuse: "logits" (best in the paper) or "probabilities". Logits count by their scale: a member whose logits are
+            ten times as large decides alone.
+        sizes: what each member is given: (height, width), bilinear with antialiasing, or None: the images as they are.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Target[Jacobians]],
+        weights: Sequence[float] | None = None,
+        fuse: str = "logits",
+        sizes: Sequence[tuple[int, int] | None] | None = None,
+    ) -> None:
+        self.members, count = tuple(members), len(members)
+        if not count:
+            raise TargetError("an ensemble of no members; pass one or more targets")
+        for member in self.members:
+            _check_member(member)
+        if fuse not in FUSED:
+            raise TargetError(f"fuse {fuse!r} is unknown; pass 'logits' or 'probabilities'")
+        self.fuse = fuse
+        self.weights = tuple(weights) if weights is not None else (1 / count,) * count
+        self.sizes = tuple(sizes) if sizes is not None else (None,) * count
+        for word, values in (("weights", self.weights), ("sizes", self.sizes)):
+            if len(values) != count:
+                raise TargetError(f"{len(values)} {word} for {count} members; pass one for each")
+        if not all(weight > 0 for weight in self.weights) or abs(sum(self.weights) - 1) > 1e-6:
+            raise TargetError(f"weights {self.weights} are not above 0 with a sum of 1; divide them by their sum")
+        self._last: tuple[Tensor, ...] = ()  # what each member said last, for `check`
+
+    @property
+    def access(self) -> type[Jacobians]:
+        return Jacobians
+
+    @property
+    def name(self) -> str:
+        return f"ensemble of {', '.join(member.name for member in self.members)}"
+
+    @property
+    def device(self) -> torch.device:
+        return self.members[0].device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        parts = tuple(self._asked(*pair, images) for pair in zip(self.members, self.sizes, strict=True))
+        shapes = {part.shape for part in parts}
+        if len(shapes) > 1:
+            told = ", ".join(f"{m.name} {p.shape[1]}" for m, p in zip(self.members, parts, strict=True))
+            raise TargetError(f"the members of an ensemble have the same classes; here: {told}")
+        self._last = tuple(part.detach() for part in parts)
+        if self.fuse == "logits":
+            return torch.stack([w * z for w, z in zip(self.weights, parts, strict=True)]).sum(0)
+        shares = [z.log_softmax(1) + math.log(w) for w, z in zip(self.weights, parts, strict=True)]
+        return torch.stack(shares).logsumexp(0)
+
+    def _asked(self, member: Target[Jacobians], size: tuple[int, int] | None, images: Tensor) -> Tensor:
+        if size is not None and tuple(size) != tuple(images.shape[2:]):
+            images = interpolate(images, tuple(size), mode="bilinear", antialias=True)
+        outputs = member(images.to(member.device))
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            raise TargetError(f"{member.name} gives no logits (images, classes), which an ensemble fuses")
+        return outputs.to(images.device)
+
+    def check(self, outputs: Any) -> None:
+        for member, part in zip(self.members, self._last, strict=False):
+            member.check(part)
+
+    def identity(self) -> tuple[object, ...]:
+        theirs = [part for member in self.members for part in member.identity()]
+        return ("ensemble", self.fuse, self.weights, self.sizes, *theirs)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for member in self.members:
+                stack.enter_context(member.frozen())
+            yield
