@@ -157,8 +157,8 @@ _SQUARE_AT_5000 = (
 )
 _AS_MANY = {"queries": 1000}
 _SLOPES = (
-    Entry("torchattacks", "its step size", settings={"steps": 4, "pairs": 125, "step_size": 0.01}),
-    Entry("torchattacks", "our steps", settings={"steps": 50, "pairs": 10, "step_size": 0.05}),
+    Entry("torchattacks", settings={"steps": 4, "pairs": 125, "step_size": 0.01}),  # its defaults, but for 3 pairs
+    Entry("torchattacks", "small samples", settings={"steps": 50, "pairs": 10, "step_size": 0.05}),
     Entry("sparring", settings=_AS_MANY),
     Entry("sparring", "NES", attack="nes", settings=_AS_MANY),
     Entry("sparring", "Bandits", attack="bandits", settings=_AS_MANY),
@@ -172,8 +172,8 @@ _BOUNDARY = (
     Entry("sparring", "art's queries, HopSkipJump", attack="hopskipjump", queries_of="art", settings=_HOPSKIPJUMP),
 )
 _ZOO = (
-    Entry("art", settings={"iterations": 15}),
-    Entry("art", "constant 10", settings={"iterations": 15, "constant": 10.0}),
+    Entry("art", settings={"iterations": 15, "constant": 1e-3, "rate": 0.01}),  # both its defaults
+    Entry("art", "larger", settings={"iterations": 15, "constant": 10.0, "rate": 0.1}),
     Entry("sparring", "art's queries", queries_of="art"),
 )
 

@@ -16,7 +16,7 @@ Key = TypeVar("Key")
 RECORDS = ROOT / "records" / "bench"
 METHOD = Path(__file__).with_name("method.md")
 PAGE = ROOT / "docs" / "benchmarks.md"
-ORDER = ("overhead", "pgd", "cw", "deepfool", "hopskipjump", "square", "fixed", "minimum", "autoattack")
+ORDER = ("overhead", "pgd", "cw", "deepfool", "hopskipjump", "square", "queries", "fixed", "minimum", "autoattack")
 JOINT = ("fixed", "minimum", "autoattack")  # one table for each net and radius, with all attacks in it
 NAMES = {
     "sparring": "**sparring**",
@@ -47,6 +47,11 @@ TITLES = {
     "sigma_zero": "SigmaZero",
     "hopskipjump": "HopSkipJump",
     "square": "Square",
+    "boundary": "Boundary",
+    "simba_pixels": "SimBA (pixels)",
+    "simba_dct": "SimBA (cosines)",
+    "zoo": "ZOO",
+    "spsa": "SPSA",
 }
 SLOWER, WORSE_DISTANCE, WORSE_SHARE = 1.0, 1.0005, 1e-9  # beyond these a figure is a loss, and is published
 
@@ -86,8 +91,9 @@ def _section(name: str, record: dict[str, Any], losses: list[str]) -> str:
         for _, group in _grouped(rows, lambda row: (row["net"], row["norm"], row["eps"])):
             parts.append(_joint_table(group, losses))
     else:
+        table = _queries_table if name.removesuffix("-cuda") == "queries" else _comparison_table
         for _, group in _grouped(rows, lambda row: (row["net"], row["attack"], row["eps"])):
-            parts.append(_comparison_table(group, losses))
+            parts.append(table(group, losses))
     return "\n\n".join(parts)
 
 
@@ -139,6 +145,59 @@ def _comparison_table(rows: list[Row], losses: list[str]) -> str:
         lines.append(_comparison_line(entry, own, fixed))
         losses += [f"{title}: {loss}" for loss in _lost(own, entry, fixed)] if own else []
     return "\n".join(lines)
+
+
+def _queries_table(rows: list[Row], losses: list[str]) -> str:
+    """One attack, or several for one question, with each entry's own settings and both kinds of seconds."""
+    title, fixed = _title(rows[0]), rows[0]["eps"] is not None
+    traced = any("queries_to_success" in row for row in rows)
+    entries = [_summary(group) for _, group in _grouped(rows, lambda row: (row["library"], row["variant"]))]
+    art = next((entry for entry in entries if entry["library"] == "art"), None)
+    columns = ["library", "its own settings", "processor seconds", "wall seconds"]
+    columns += [*([] if art is None else ["of ART's processor seconds"]), "queries"]
+    columns += [*(["to success: of the fallen", "of all"] if traced else []), "success"]
+    columns += [*([] if fixed else ["median distance"]), ""]
+    lines = [f"### {title}", "", _settings(rows[0]), ""]
+    lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for entry in entries:
+        lines.append(_queries_line(entry, art, traced, fixed))
+        for peer in entries if entry["library"] == "sparring" and not entry["note"] else ():
+            if peer["library"] != "sparring":
+                losses += [f"{title}: {loss}" for loss in (*_lost(entry, peer, fixed), *_asked_more(entry, peer))]
+    return "\n".join(lines)
+
+
+def _queries_line(entry: Row, art: Row | None, traced: bool, fixed: bool) -> str:
+    own = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in entry["own_settings"].items())
+    cells = [_name(entry), own]
+    if entry["note"] and not entry["stopped"]:
+        cells += [""] * (4 + (art is not None) + 2 * traced + (not fixed))
+    else:
+        cells += [f"{entry['seconds']:.3f}", f"{entry['wall']:.3f}"]
+        if art is not None:
+            whole = art is not entry and not (art["note"] or entry["note"])
+            cells.append(_ratio(entry["seconds"], art["seconds"]) if whole else "")
+        cells.append(f"{entry['forwards']:.1f}")
+        cells += [_count(entry["queries_to_success"]), _count(entry["queries_to_success_of_all"])] if traced else []
+        distance = entry["median_distance"]
+        cells += [_share(entry["success"])]
+        cells += [] if fixed else ["" if entry["note"] else "none" if distance is None else f"{distance:.4f}"]
+    return "| " + " | ".join([*cells, _remark(entry)]) + " |"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _asked_more(own: Row, peer: Row) -> Iterable[str]:
+    """In words, where this peer needed fewer queries to succeed."""
+    if peer["note"] or own["queries_to_success"] is None:
+        return
+    pair = f"{_name(own)} against {_name(peer)}"
+    for figure, which in (("queries_to_success", "the fallen"), ("queries_to_success_of_all", "all")):
+        fewer, more = peer[figure], own[figure]
+        if fewer is not None and (more is None or more > fewer):
+            yield f"{pair}: {_count(more) or 'none'} queries to success, the median of {which}, against {fewer:.0f}"
 
 
 def _joint_table(rows: list[Row], losses: list[str]) -> str:
@@ -202,15 +261,16 @@ def _summary(rows: list[Row]) -> Row:
     summary: Row = {name: rows[0][name] for name in ("library", "variant")}
     summary |= {"note": note, "stopped": any(row.get("stopped") for row in rows), "runs": len(rows)}
     summary |= {"least": min(seconds), "most": max(seconds)}
-    shares, amounts = ("robust_accuracy", "success"), ("seconds", "forwards", "backwards", "outside")
+    shares, amounts = ("robust_accuracy", "success"), ("seconds", "wall", "forwards", "backwards", "outside")
     for figure in shares + amounts:
         values = [row[figure] for row in rows if figure in row]
         summary[figure] = (mean if figure in shares else median)(values) if values else None
     standing = [row["robust_accuracy"] for row in rows if "robust_accuracy" in row]
     summary["error"] = stdev(standing) / sqrt(len(standing)) if len(standing) > 1 else None  # the mean's own
-    distances = [row.get("median_distance") for row in rows]
-    whole_distances = all(distance is not None for distance in distances)
-    summary["median_distance"] = median(distances) if whole_distances else None
+    for figure in ("median_distance", "queries_to_success", "queries_to_success_of_all"):
+        values = [row.get(figure) for row in rows]
+        summary[figure] = None if None in values else median(values)
+    summary["own_settings"] = rows[0].get("own_settings", {})
     return summary
 
 

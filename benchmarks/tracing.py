@@ -20,7 +20,7 @@ class Queries:
     """Rows sent for an image up to the first that the net gets wrong inside the ball, that row among them.
 
     Args:
-        queries_to_success: the median over the images that fell; None where none did, or where they cannot be told apart.
+        queries_to_success: the median over the images that fell; None where none did, or images cannot be told apart.
         queries_to_success_of_all: the median over all images, one that stands counting as infinite; None where that
             makes it infinite.
     """

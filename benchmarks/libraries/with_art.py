@@ -92,10 +92,10 @@ def simba(task: Task, *, queries: int, step_size: float, pixels: bool) -> Tensor
     return torch.from_numpy(attack.generate(x=task.images.cpu().numpy(), y=labels.cpu().numpy())).to(task.images)
 
 
-def zoo(task: Task, *, iterations: int, constant: float = 1e-3) -> Tensor:
+def zoo(task: Task, *, iterations: int, constant: float, rate: float) -> Tensor:
     """At the size of the image itself, as in the paper for MNIST; it takes one image at a time."""
-    settings = {"max_iter": iterations, "initial_const": constant, "use_resize": False, "batch_size": 1}
-    return _found(ZooAttack, task, **settings)
+    settings = {"max_iter": iterations, "initial_const": constant, "learning_rate": rate}
+    return _found(ZooAttack, task, use_resize=False, abort_early=False, batch_size=1, **settings)
 
 
 def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tensor:

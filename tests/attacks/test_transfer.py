@@ -21,7 +21,7 @@ from sparring.attacks.transfer import (
     scale,
 )
 from sparring.attacks.transfer.diversity import placed
-from sparring.attacks.transfer.transfer import Question, Remembered
+from sparring.attacks.transfer.trick import Question, Remembered
 from sparring.errors import ConfigError, ThreatError
 from sparring.goals import Lead, Verdict
 from sparring.random import Key

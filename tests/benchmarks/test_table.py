@@ -62,6 +62,47 @@ def test_settings_are_shown_in_words() -> None:
     assert "200 images; steps 40, random start off." in tables
 
 
+def asked(library: str, seconds: float, fallen: float | None, of_all: float | None, **more: object) -> list[Row]:
+    """One run of the suite `queries`, with its queries to success."""
+    queries = {"queries_to_success": fallen, "queries_to_success_of_all": of_all}
+    shown = {"own_settings": {"max_rounds": 30}, "seconds": seconds, "wall": 2 * seconds}
+    return [rows(library, 0.5)[0] | queries | shown | more]
+
+
+def test_queries_to_success_and_both_kinds_of_seconds_are_shown() -> None:
+    tables, losses = rendered(asked("art", 4.0, 90, None), asked("sparring", 1.0, 50, 70), suite="queries")
+    assert "| ART | max rounds 30 | 4.000 | 8.000 |  | 10.0 | 90 |  | 50.00 % |  |" in tables
+    assert "| **sparring** | max rounds 30 | 1.000 | 2.000 | 0.250 | 10.0 | 50 | 70 | 50.00 % |  |" in tables
+    assert "None in these records." in losses
+
+
+def test_more_queries_to_success_are_a_loss() -> None:
+    _, losses = rendered(asked("torchattacks", 4.0, 40, 70), asked("sparring", 1.0, 50, 70), suite="queries")
+    assert "**sparring** against torchattacks: 50 queries to success, the median of the fallen, against 40" in losses
+    assert "the median of all" not in losses
+    _, losses = rendered(asked("torchattacks", 4.0, 50, 70), asked("sparring", 1.0, 50, None), suite="queries")
+    assert "**sparring** against torchattacks: none queries to success, the median of all, against 70" in losses
+
+
+def test_where_nobody_was_traced_there_are_no_such_columns() -> None:
+    run = asked("sparring", 1.0, None, None, norm="L2", eps=None)
+    del run[0]["queries_to_success"], run[0]["queries_to_success_of_all"]
+    tables, _ = rendered(run, suite="queries")
+    assert "| queries | success | median distance |  |" in tables
+    assert "| 10.0 | 50.00 % | none |  |" in tables
+
+
+def test_each_line_has_as_many_cells_as_its_table() -> None:
+    """Also that of a library that failed or was stopped."""
+    for eps in (0.3, None):
+        failed = asked("art", 4.0, None, None, eps=eps, note="ValueError: no")
+        stopped = asked("foolbox", 4.0, None, None, eps=eps, note="stopped after 60 s", stopped=True)
+        for run in failed + stopped:
+            del run["success"], run["robust_accuracy"], run["median_distance"]
+        tables, _ = rendered(failed, stopped, asked("sparring", 1.0, 50, 70, eps=eps), suite="queries")
+        assert len({line.count("|") for line in tables.splitlines() if line.startswith("|")}) == 1
+
+
 def test_the_records_in_git_are_readable() -> None:
     records = {path.stem: json.loads(path.read_text()) for path in (ROOT / "records" / "bench").glob("*.json")}
     text = page(records)

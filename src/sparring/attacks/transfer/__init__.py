@@ -2,8 +2,9 @@
 
 from .diversity import InputDiversity
 from .scale import ScaleInvariance
-from .transfer import Transferred, Trick
+from .transfer import Transferred
 from .translation import TranslationInvariance
+from .trick import Trick
 from .variance import VarianceTuning
 
 __all__ = ["InputDiversity", "ScaleInvariance", "Transferred", "TranslationInvariance", "Trick", "VarianceTuning"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...access import Gradient
 from ...errors import ConfigError
 from ...geometry import rowwise
-from .transfer import Ask, Question, Trick, through
+from .trick import Ask, Question, Trick, through
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ...access import Gradient, Objective
 from ...errors import ConfigError
 from ...geometry import rowwise
 from ...goals import Verdict
-from .transfer import Ask, Question, Trick, through
+from .trick import Ask, Question, Trick, through
 
 TOGETHER = 128  # images to a question, unless one copy of the batch is more: memory stays flat
 

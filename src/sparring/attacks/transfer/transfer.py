@@ -17,73 +17,20 @@ paper is in its file; momentum and ensembles (`targets.Ensemble`) are of Dong et
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Generic
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
 from ...errors import ConfigError
-from ...geometry import Ball
 from ...goals import Loss
 from ...random import Key
 from ..combine.around import Around
 from ..combine.rounds import S
-
-
-@dataclass(frozen=True)
-class Question:
-    """The gradient is wanted at `images` (Q, C, H, W)."""
-
-    images: Tensor
-    objective: Objective | None
-    steer: Loss | None
-    rows: Tensor | None  # (Q,) as in `Gradients.gradient`
-    key: Key  # of Q ids
-    step: int | Tensor  # of the key's draws; (Q,) or one for all
-    ball: Ball
-    memory: Tensor  # (Q, ...) what the trick that remembers said last
-
-
-Ask = Callable[[Question], Gradient]
-
-
-@dataclass(frozen=True)
-class Remembered(Gradient):
-    """An answer with what the trick shall be told at the next step, one row per image."""
-
-    memory: Tensor
-
-
-class Trick(ABC):
-    """Asks another question than it was asked, or changes the answer."""
-
-    short: ClassVar[str]  # as in the field's names of attacks
-    wanders: ClassVar[bool] = True  # does it ask about images beyond the ball?
-    repeats: ClassVar[bool] = False  # does it ask about several copies of an image?
-    remembers: ClassVar[bool] = False  # does it answer with a memory?
-
-    def check(self, ball: Ball, images: Tensor | None = None) -> None:
-        """Raise where the trick does not serve such a ball or, once they are known, such images."""
-        return
-
-    @abstractmethod
-    def __call__(self, ask: Ask, question: Question) -> Gradient:
-        """The gradient at the images of the question, by way of `ask`."""
-
-
-def through(ask: Ask, question: Question, view: Callable[[Tensor], Tensor]) -> Gradient:
-    """The answer for view(images), its gradient carried back to the images."""
-    leaf = question.images.detach().requires_grad_()
-    with torch.enable_grad():
-        seen = view(leaf)
-    answer = ask(replace(question, images=seen.detach()))
-    (grad,) = torch.autograd.grad(seen, leaf, answer.grad)
-    return replace(answer, grad=grad)
+from .trick import Question, Remembered, Trick, through
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...access import Gradient
 from ...errors import ConfigError
 from ...geometry import Ball
-from .transfer import Ask, Question, Trick
+from .trick import Ask, Question, Trick
 
 
 @dataclass(frozen=True)

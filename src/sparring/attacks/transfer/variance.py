@@ -16,7 +16,7 @@ from ...access import Gradient
 from ...errors import ConfigError, ThreatError
 from ...geometry import Ball, Linf
 from .scale import average
-from .transfer import Ask, Question, Remembered, Trick
+from .trick import Ask, Question, Remembered, Trick
 
 
 @dataclass(frozen=True)
