@@ -173,7 +173,7 @@ _BOUNDARY = (
 )
 _ZOO = (
     Entry("art", settings={"iterations": 15, "constant": 1e-3, "rate": 0.01}),  # both its defaults
-    Entry("art", "larger", settings={"iterations": 15, "constant": 10.0, "rate": 0.1}),
+    Entry("art", "larger constant and rate", settings={"iterations": 15, "constant": 10.0, "rate": 0.1}),
     Entry("sparring", "art's queries", queries_of="art"),
 )
 

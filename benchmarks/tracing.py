@@ -30,19 +30,18 @@ class Queries:
 
 
 class TracedNet(nn.Module):
-    """Gives each row to the image that is nearest in Linf.
+    """Gives each row to the image that is nearest, in Linf or else in L2.
 
-    A row nearer to an image than half the way from it to any other belongs to it for certain (triangle inequality).
-    Where one row is not, `certain` is False for good. `asked` counts rows, `first` is the count with the first one
-    that fell, or NEVER.
+    A row nearer to an image than half the way from it to any other is nearer to it than to any other (triangle
+    inequality). Where one row is not, in either norm, `certain` is False for good. `asked` counts rows, `first` is the
+    count with the first one that fell, or NEVER.
     """
 
     def __init__(self, net: nn.Module, images: Tensor, labels: Tensor, norm: str, eps: float) -> None:
         super().__init__()
         self.net = net
         self.images, self.labels, self.order, self.eps = images.flatten(1), labels, ORDERS[norm], eps
-        apart = torch.cdist(self.images, self.images, p=inf).fill_diagonal_(inf)
-        self.reach = apart.amin(1) / 2
+        self.reach = {p: torch.cdist(self.images, self.images, p=p).fill_diagonal_(inf).amin(1) / 2 for p in (inf, 2.0)}
         self.certain = True
         self.asked = torch.zeros_like(labels)
         self.first = torch.full_like(labels, NEVER)
@@ -67,14 +66,21 @@ class TracedNet(nn.Module):
     def _owners(self, rows: Tensor) -> Tensor:
         """(Q,) images; most often those of the last call of as many rows, which costs less to confirm."""
         owners = self._last.get(len(rows))
-        if owners is None or not bool((self._distance(rows, owners) < self.reach[owners]).all()):
-            owners = torch.cat([torch.cdist(piece, self.images, p=inf).argmin(1) for piece in rows.split(1000)])
-            self.certain &= bool((self._distance(rows, owners) < self.reach[owners]).all())
+        if owners is None or not bool(self._sure(rows, owners).all()):
+            owners = self._nearest(rows, inf)
+            doubtful = ~self._sure(rows, owners)
+            owners[doubtful] = self._nearest(rows[doubtful], 2.0)
+            self.certain &= bool(self._sure(rows, owners).all())
             self._last[len(rows)] = owners
         return owners
 
-    def _distance(self, rows: Tensor, owners: Tensor) -> Tensor:
-        return (rows - self.images[owners]).abs().amax(1)
+    def _nearest(self, rows: Tensor, p: float) -> Tensor:
+        return torch.cat([torch.cdist(piece, self.images, p=p).argmin(1) for piece in rows.split(1000)])
+
+    def _sure(self, rows: Tensor, owners: Tensor) -> Tensor:
+        moved = rows - self.images[owners]
+        within = (torch.linalg.vector_norm(moved, p, dim=1) < reach[owners] for p, reach in self.reach.items())
+        return torch.stack(tuple(within)).any(0)
 
     def queries(self, fallen: Tensor) -> Queries:
         """Of the images (N,) bool that fell by the answer that came back; one whose rows all stood took all of them."""

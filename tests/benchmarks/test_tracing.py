@@ -65,6 +65,14 @@ def test_a_row_outside_the_ball_is_a_query_but_no_success() -> None:
     assert net.first.tolist() == [NEVER, NEVER]
 
 
+def test_a_row_far_off_in_one_norm_is_known_by_the_other() -> None:
+    """0.6 in one pixel is more than half of the 1 between the images in Linf, and less than half of 1.35 in L2."""
+    net = traced(eps=inf, norm="L2")
+    net((DARK + torch.tensor([[[0.6, 0.0], [0.0, 0.0]]]))[None])
+    assert net.certain
+    assert net.asked.tolist() == [1, 0]
+
+
 def test_a_row_between_two_images_makes_everything_unknown() -> None:
     net = traced(eps=inf, norm="L2")
     net((STRIPED / 2)[None])

@@ -298,10 +298,10 @@ def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(u
     with torch.no_grad():
         labels = loaded.target(images).argmax(1)
     service = Service(access="labels", lock_out=200)
-    with running(application(described(service.around(loaded), None))) as client:
+    with running(application(described(service.around(loaded), None, 4))) as client:
         card = client.get(PLACE).json()
         assert card["parameters"]["scores"] == "labels"
-        remote = load_model(f"{client.base_url}{PLACE}#classes=4").target
+        remote = load_model(f"{client.base_url}{PLACE}").target
         assert remote.access is sp.Decisions
         outcome = sp.run(sp.attacks.SurFree(steps=500), remote, sp.Misclassify(labels), images)
         stats = client.get(f"{PLACE}/stats").json()

@@ -52,7 +52,7 @@ def serve(
 
     loaded = load_described(model, Described(mean, std, size, channels, classes), device)
     service = Service(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
-    served = described(service.around(loaded), name, getattr(loaded.target, "classes", None))
+    served = described(service.around(loaded), name, classes_of(loaded))
     app = application(served, body_limit=body_limit << 20, loopback=host in LOOPBACK)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="on", server_header=False, limit_concurrency=MOST
@@ -64,6 +64,18 @@ def serve(
             say(f"anybody who reaches {host} can query the model: there is no password", "yellow")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
+
+
+def classes_of(loaded: LoadedModel) -> int | None:
+    """How many classes the model has; where it does not say, it is asked about a gray picture."""
+    import torch
+
+    said: int | None = getattr(loaded.target, "classes", None)
+    if said is not None or loaded.input is None:
+        return said
+    size = (1, loaded.input.channels, loaded.input.height, loaded.input.width)
+    with loaded.target.frozen(), torch.no_grad():
+        return int(loaded.target(torch.full(size, 0.5, device=loaded.target.device)).shape[1])
 
 
 def described(loaded: LoadedModel, name: str | None, classes: int | None = None) -> Served:

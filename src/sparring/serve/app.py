@@ -61,7 +61,7 @@ class Served:
             "platform": "sparring",
             "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *self.shape]}],
             "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, self.classes if self.scores else 1]}],
-            "parameters": {"scores": "logits" if self.scores else "labels"},
+            "parameters": {"scores": "logits"} if self.scores else {"scores": "labels", "classes": self.classes},
         }
 
     @property

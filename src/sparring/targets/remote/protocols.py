@@ -33,7 +33,7 @@ class Card:
     output: str = ""
     classes: int | None = None
     binary: bool = False
-    scores: str | None = None  # what a server of ours says of its scores
+    scores: str | None = None  # what a server of ours says of its answers; it says the classes of labels too
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ class OpenInference(Protocol):
             raise TargetError(f"{place}: the input {image} is {kind} {list(shape)}; images are floats of 4 axes")
         versions = about.get("versions")
         remarks = about.get("parameters")
-        last = given[wanted][1][-1:]
+        remarks = remarks if isinstance(remarks, dict) else {}
+        last, told = given[wanted][1][-1:], remarks.get("classes")
+        classes = last[0] if last and last[0] > 1 and len(given[wanted][1]) > 1 else None
         return Card(
             name=name,
             version=version or (str(versions[-1]) if isinstance(versions, list) and versions else ""),
@@ -94,9 +96,9 @@ class OpenInference(Protocol):
             kind=kind,
             shape=shape,
             output=wanted,
-            classes=last[0] if last and last[0] > 1 and len(given[wanted][1]) > 1 else None,
+            classes=told if type(told) is int and told > 1 else classes,
             binary=_takes_binary(root, link),
-            scores=str(remarks["scores"]) if isinstance(remarks, dict) and "scores" in remarks else None,
+            scores=str(remarks["scores"]) if "scores" in remarks else None,
         )
 
     def write(self, url: str, card: Card, images: NDArray[np.floating], mark: str) -> Request:
