@@ -132,7 +132,7 @@ class Matrix:
         if self.out is None:
             return
         stem = f"transfer-{attack.name}-{attack.ball}".lower().replace(" ", "-").replace("/", "of")
-        stem = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in stem)
+        stem = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in stem).strip("-")
         record = {
             "attack": repr(attack),
             "goal": "untargeted" if self.request.targeted is None else f"class {self.request.targeted}",
