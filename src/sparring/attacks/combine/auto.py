@@ -1,7 +1,8 @@
 """The evaluation to use where nothing else is asked for: no parameter, and no pass where none can help.
 
 In Linf it is `Sweep`. In L2 and L1 FAB-T (Croce & Hein 2020, arXiv:1907.02044) goes first: on nets trained in Linf,
-climbs inside the ball end where slopes mislead, and only a walk from beyond the ball comes in elsewhere.
+climbs inside the ball end where slopes mislead, and only a walk from beyond the ball comes in elsewhere. In L1 the
+climb that begins outside (Croce & Hein 2021, arXiv:2103.01208) goes before that, and both others are shorter.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...access import Attack, Gradients
-from ...geometry import Ball, Linf
+from ...geometry import L1, Ball, Linf
 from ...goals import Lead
+from ..gradient import L1APGD
 from ..minimal import FABT
 from .cascade import Cascade
 from .rivals import Rivals
-from .sweep import RIVALS, Sweep
+from .sweep import Sweep
 
 
 def auto(ball: Ball) -> Attack[Gradients, Any]:
     """The strongest answer that we know within `ball` (Linf, L2 or L1, with a finite eps) for few passes."""
     sweep = Sweep(ball)
-    return sweep if isinstance(ball, Linf) else Cascade(Rivals(FABT(ball, steered=True), RIVALS, Lead), sweep)
+    if isinstance(ball, Linf):
+        return sweep
+    if isinstance(ball, L1):
+        return Cascade(L1APGD(ball), Rivals(FABT(ball, steered=True), 5, Lead), Sweep(ball, blocks=2))
+    return Cascade(Rivals(FABT(ball, steered=True), 9, Lead), sweep)

@@ -2,9 +2,10 @@
 
     APGD-CE, APGD-T (targeted DLR against 9 rivals), FAB-T (9 rivals), Square (5,000 queries)
 
-each on the rows that the earlier ones have left. In L1 APGD is that of Croce & Hein 2021 (arXiv:2103.01208).
+each on the rows that the earlier ones have left. In L1 APGD is that of Croce & Hein 2021 (arXiv:2103.01208), which
+begins at three times the radius.
 Departures: a row leaves at its first example, also within a stage; rivals are as many as there are, so models of
-two or three classes work; L1's APGD keeps to the ball (the authors' run starts at three times the radius).
+two or three classes work.
 """
 
 from __future__ import annotations

@@ -6,6 +6,11 @@
 Each row has a sparsity and a step of its own. Every 4 % of the steps k becomes two thirds of the number of
 coordinates that the best point has moved. Where that number fell by 5 % or more the step goes back to eps and the
 row to its best point; elsewhere the step is divided by 1.5, down to eps / 10.
+
+The steps are spent at three radii in turn, 3 eps, 2 eps and eps (section 3.3), each from the best point of the one
+before, projected: from outside the way to the edge of a thin ball is shorter. Only what lies within eps counts. As
+in the authors' code the start is Gaussian noise, projected: it moves few coordinates far, where a point uniform in the
+ball moves all a little, and was worse on each net tried.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from ...goals import CrossEntropy, Loss
 from ...perturbations import Additive
 
 FIRST_SHARE, PERIOD = 0.2, 0.04
+STAGES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # radius in eps, share of the steps
 SHRINK, LEAST, FEWER, DENSER = 1.5, 0.1, 0.95, 1.5
 
 
@@ -47,11 +53,13 @@ class L1APGD(Attack[Gradients, Sparse]):
         ball: L1 with a finite eps.
         steps: gradient steps (100 in AutoAttack).
         loss: what is climbed, as in APGD; None: the goal's own, or what `Rivals` steers at.
+        stages: begin at larger radii; False: all steps at eps.
     """
 
     ball: Ball
     steps: int = 100
     loss: Loss | None = field(default_factory=CrossEntropy)
+    stages: bool = True
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
@@ -60,21 +68,41 @@ class L1APGD(Attack[Gradients, Sparse]):
         if self.steps < 1 or not isinstance(self.loss, Loss | None):
             raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
 
+    @property
+    def wanders(self) -> bool:
+        return self.stages
+
+    def _stage(self, t: int) -> tuple[float, int, int]:
+        """At step t: the radius, the steps since it was set, and how many it has."""
+        if not self.stages:
+            return self.ball.eps, t, self.steps
+        earlier = 0
+        for times, share in STAGES[:-1]:
+            length = int(share * self.steps)
+            if t < earlier + length:
+                return times * self.ball.eps, t - earlier, length
+            earlier += length
+        return self.ball.eps, t - earlier, self.steps - earlier
+
     def init(self, oracle: Gradients, batch: Batch) -> Sparse:
         x, size = batch.x, batch.x[0].numel()
-        start, like = self.ball.sample(batch.key, x), x[:, 0, 0, 0]
+        noise, like = batch.key.normal("start", x.shape[1:], dtype=x.dtype), x[:, 0, 0, 0]
+        start = self._held(noise, x, self._stage(0)[0])
         return Sparse(
             x=x,
             delta=start,
             best=start,
             best_grad=torch.zeros_like(x),
             best_value=torch.full_like(like, -torch.inf),
-            step=torch.full_like(like, self.ball.eps),
+            step=torch.full_like(like, self._stage(0)[0]),
             count=torch.full_like(like, FIRST_SHARE * size),
             moved=torch.full_like(like, size),
         )
 
     def step(self, oracle: Gradients, state: Sparse, t: int) -> Sparse:
+        radius, place, length = self._stage(t)
+        if t and place == 0:
+            state = self._narrowed(state, radius)
         answer = oracle.gradient(state.delta, render=Additive(state.x), steer=self.loss)
         better = answer.value > state.best_value
         state = replace(
@@ -84,27 +112,49 @@ class L1APGD(Attack[Gradients, Sparse]):
             best_value=torch.where(better, answer.value, state.best_value),
         )
         delta, grad = state.delta, answer.grad
-        if (t + 1) % max(1, int(PERIOD * self.steps)) == 0:
-            state, back = self._checkpoint(state)
+        if (place + 1) % max(1, int(PERIOD * length)) == 0:
+            state, back = self._checkpoint(state, radius)
             delta = torch.where(rowwise(back, delta), state.best, delta)
             grad = torch.where(rowwise(back, grad), state.best_grad, grad)
         moved = delta + _top(grad, state.count) * rowwise(state.step, grad)
-        return replace(state, delta=self.ball.project(moved, state.x))
+        return replace(state, delta=self._held(moved, state.x, radius))
 
-    def _checkpoint(self, state: Sparse) -> tuple[Sparse, Tensor]:
+    def _held(self, delta: Tensor, x: Tensor, radius: float) -> Tensor:
+        return self.ball.project(delta, x, torch.full_like(x[:, 0, 0, 0], radius))
+
+    def _narrowed(self, state: Sparse, radius: float) -> Sparse:
+        """Every row at its best point so far, projected onto the smaller ball, with its search begun anew."""
+        delta = self._held(state.best, state.x, radius)
+        moved = _spread(delta)
+        return replace(
+            state,
+            delta=delta,
+            best=delta,
+            best_value=torch.full_like(moved, -torch.inf),
+            step=torch.full_like(moved, radius),
+            count=(moved / DENSER).clamp(min=1),
+            moved=moved,
+        )
+
+    def _checkpoint(self, state: Sparse, radius: float) -> tuple[Sparse, Tensor]:
         """Who goes back to its best point, with the new sparsities and steps."""
-        moved = (state.best != 0).flatten(1).sum(1).to(state.step.dtype)
+        moved = _spread(state.best)
         fewer = moved < FEWER * state.moved
-        step = torch.where(fewer, self.ball.eps, (state.step / SHRINK).clamp(min=LEAST * self.ball.eps))
+        step = torch.where(fewer, radius, (state.step / SHRINK).clamp(min=LEAST * radius))
         return replace(state, step=step, count=(moved / DENSER).clamp(min=1), moved=moved), fewer
 
     def finish(self, oracle: Gradients, state: Sparse) -> None:
         oracle.score(state.x + state.delta)
 
 
+def _spread(delta: Tensor) -> Tensor:
+    """(B,) how many components are not zero."""
+    return (delta != 0).flatten(1).sum(1).to(delta.dtype)
+
+
 def _top(grad: Tensor, count: Tensor) -> Tensor:
     """The signs of the `count` (B,) largest coordinates of each row, over their number."""
     size = grad.abs().flatten(1)
     rank = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    kept = (rank < count[:, None].floor()) & (size > 0)
+    kept = (rank < count[:, None].ceil()) & (size > 0)
     return grad.sign() * kept.view_as(grad) / rowwise(kept.sum(1).clamp(min=1), grad)
