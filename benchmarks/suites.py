@@ -247,7 +247,7 @@ COMPARISONS: dict[str, tuple[Comparison, ...]] = {
             )
             for basis in ("pixels", "dct")
         ),
-        Comparison("mnist-plain", "zoo", 20, "L2", _ZOO, only_right=True, limit=120.0),
+        Comparison("mnist-plain", "zoo", 100, "L2", _ZOO, only_right=True, limit=2400.0),
         *(
             _queries(
                 net,
