@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .access import Scores as Scores
     from .audit import audit as audit
     from .engine import Engine as Engine
+    from .engine import Fitted as Fitted
     from .engine import Outcome as Outcome
+    from .engine import fit as fit
     from .engine import run as run
     from .geometry import L0 as L0
     from .geometry import L1 as L1
@@ -35,7 +37,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "access": ("Budget", "Decisions", "Gradients", "Jacobians", "Keep", "Reason", "Scores"),
     "audit": ("audit",),
-    "engine": ("Engine", "Outcome", "run"),
+    "engine": ("Engine", "Fitted", "Outcome", "fit", "run"),
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
     "targets": ("Classifier", "Granting"),

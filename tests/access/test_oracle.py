@@ -10,7 +10,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Attack, Batch, Budget, Decisions, Desk, Gradients, Jacobians, Keep, Ledger, Reason, Scores
 from sparring.errors import AccessError
-from sparring.goals import Margin
+from sparring.goals import Lead, Margin
 
 BALL = sp.Linf(0.1)
 
@@ -61,6 +61,59 @@ def test_jacobians_are_those_of_autograd(case):
             assert torch.allclose(jacobian.grads[row, j], expected[0], atol=1e-13)
 
 
+def scaled(factor, seen=None):
+    """A detour that multiplies gradients, and notes what it was asked."""
+
+    def detour(oracle, variable, render, objective, steer, rows):
+        if seen is not None:
+            seen.append((type(oracle), render, objective, steer, rows))
+        answer = oracle.gradient(variable, render=render, objective=objective, steer=steer, rows=rows)
+        return replace(answer, grad=factor(answer.grad))
+
+    return detour
+
+
+@pytest.mark.parametrize("kind", [Gradients, Jacobians])
+def test_a_detour_changes_gradients_and_nothing_else(case, kind):
+    plain, x, seen = kind(desk_of(case)), case.images, []
+    desk = desk_of(case)
+    oracle = kind(desk).asked_through(scaled(lambda grad: 2 * grad, seen))
+    assert type(oracle) is kind
+    assert torch.equal(oracle.gradient(x).grad, 2 * plain.gradient(x).grad)
+    rows = torch.tensor([1, 1, 3])
+
+    def objective(verdict, images):
+        return verdict.margin
+
+    lead = Lead((case.labels + 1) % 4)
+    options = {"render": torch.cos, "objective": objective, "steer": lead.take(rows), "rows": rows}
+    assert torch.equal(oracle.gradient(x[rows], **options).grad, 2 * plain.gradient(x[rows], **options).grad)
+    assert seen == [(kind, None, None, None, None), (kind, *options.values())]
+    steered = oracle.steered_by(lead)
+    assert type(steered) is kind
+    assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, steer=lead).grad)
+    again = plain.steered_by(lead).asked_through(scaled(lambda grad: 2 * grad))
+    assert torch.equal(again.gradient(x[rows], rows=rows).grad, steered.gradient(x[rows], rows=rows).grad)
+    assert torch.equal(oracle.score(x).loss, plain.score(x).loss)
+    assert torch.equal(oracle.rivals(x, 2), plain.rivals(x, 2))
+    assert desk.ledger.backwards.tolist() == [2, 6, 2, 4]
+    if kind is Jacobians:
+        assert torch.equal(oracle.jacobian(x, 2).grads, plain.jacobian(x, 2).grads)
+    else:
+        with pytest.raises(AccessError, match="asks for 'jacobian' and was granted Gradients only"):
+            oracle.jacobian(x, 2)
+    with pytest.raises(AccessError, match="asks for 'asked_through' and was granted Scores only"):
+        Scores(desk).asked_through(scaled(lambda grad: grad))
+
+
+def test_the_last_detour_is_taken_first(case):
+    plain, x = Gradients(desk_of(case)), case.images
+    once = plain.asked_through(scaled(lambda grad: grad + 1))
+    both = once.asked_through(scaled(lambda grad: 2 * grad))
+    assert torch.equal(both.gradient(x).grad, 2 * (plain.gradient(x).grad + 1))
+    assert torch.equal(once.gradient(x).grad, plain.gradient(x).grad + 1)
+
+
 def test_answers_are_detached_and_questions_untouched(case):
     oracle, x = Jacobians(desk_of(case)), case.images.clone().requires_grad_()
     answer, jacobian = oracle.gradient(x), oracle.jacobian(x, 2)
@@ -88,7 +141,7 @@ def test_a_budget_closes_rows_in_the_middle_of_a_question(case, question):
     """Rows 0 and 2 get one more forward pass of the three images that they ask about, rows 1 and 3 all."""
     counting = testing.Counting(case.module)
     desk = desk_of(case, budget=Budget(forwards=5), target=sp.Classifier(counting))
-    desk.ledger.forwards += torch.tensor([4, 0, 4, 2])
+    desk.ledger.passes[0] += torch.tensor([4, 0, 4, 2])
     oracle, rows = Jacobians(desk), torch.arange(4).repeat_interleave(3)
     asked = case.images[rows]
     ask = {
@@ -108,7 +161,7 @@ def test_a_budget_closes_rows_in_the_middle_of_a_question(case, question):
 
 def test_an_unanswered_row_has_no_slope(case):
     desk = desk_of(case, budget=Budget(backwards=1))
-    desk.ledger.backwards += torch.tensor([1, 0, 1, 0])
+    desk.ledger.passes[1] += torch.tensor([1, 0, 1, 0])
     answer = Gradients(desk).gradient(case.images, objective=lambda v, images: v.loss + images.sum((1, 2, 3)))
     assert answer.grad.flatten(1).any(1).tolist() == [False, True, False, True]
     assert answer.verdict.loss.isfinite().tolist() == [False, True, False, True]
@@ -118,7 +171,7 @@ def test_an_unanswered_row_has_no_slope(case):
 
 def test_a_jacobian_that_the_budget_cannot_pay_is_refused_and_closes_the_row(case):
     desk = desk_of(case, budget=Budget(backwards=5))
-    desk.ledger.backwards += torch.tensor([0, 3, 2, 5])
+    desk.ledger.passes[1] += torch.tensor([0, 3, 2, 5])
     jacobian = Jacobians(desk).jacobian(case.images, 3)
     assert jacobian.margins.isfinite().all(1).tolist() == [True, False, True, False]
     assert not jacobian.grads[[1, 3]].any()

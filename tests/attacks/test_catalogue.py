@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from sparring import attacks
-from sparring.access import Attack
+from sparring.access import Attack, Shared
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMBINATORS = {"Restarts", "Rivals", "Cascade", "Transferred"}
+PLAIN = ("table", "shared_table", "opened", "Rule", "kurakin_steps")
+COMBINATORS = {"Restarts", "Rivals", "Cascade", "Transferred", "Applied"}
 
 
-@pytest.mark.parametrize("name", [name for name in attacks.__all__ if name not in ("table", "Rule", "kurakin_steps")])
+@pytest.mark.parametrize("name", [name for name in attacks.__all__ if name not in PLAIN])
 def test_the_readme_lists_every_attack(name):
     assert f"`{name}`" in README[README.index("## Attacks") :]
 
@@ -21,8 +22,12 @@ def test_the_command_line_knows_every_attack():
     exported = {value for name in attacks.__all__ if inspect.isclass(value := getattr(attacks, name))}
     every = {kind for kind in exported if issubclass(kind, Attack)}
     assert set(attacks.table.values()) == {kind for kind in every if kind.__name__ not in COMBINATORS}
+    assert set(attacks.shared_table.values()) == {kind for kind in exported if issubclass(kind, Shared)}
 
 
-@pytest.mark.parametrize("kind", attacks.table.values(), ids=attacks.table)
+TABLES = attacks.table | attacks.shared_table
+
+
+@pytest.mark.parametrize("kind", TABLES.values(), ids=TABLES)
 def test_every_file_names_its_paper(kind):
     assert "arXiv:" in inspect.getmodule(kind).__doc__

@@ -8,8 +8,9 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.access import Interacting, Keep
-from sparring.attacks import PGD
+from sparring.attacks import FGSM, PGD, Cascade, Restarts, Rivals
 from sparring.attacks.gradient.daa import DAADGF, DAABlob
+from sparring.attacks.transfer import InputDiversity, Transferred
 from sparring.errors import ConfigError, ThreatError
 from sparring.random import Key
 
@@ -70,6 +71,20 @@ def test_the_same_row_ends_elsewhere_in_another_batch(form):
     together = run(attack, case, keep=Keep.WORST).examples
     apart = run(attack, case, keep=Keep.WORST, engine=sp.Engine(batch_size=3)).examples
     assert (together - apart).abs().flatten(1).amax(1).max() > 1e-3
+
+
+def test_what_is_made_of_an_attack_acts_on_rows_as_the_attack_does():
+    for attack in (DAABlob(sp.Linf(0.02)), PGD(sp.Linf(0.02))):
+        acts = isinstance(attack, Interacting)
+        made = Restarts(attack, 2), Rivals(attack, 2), Transferred(attack, InputDiversity())
+        assert [one.interacting for one in (attack, *made, Cascade(FGSM(attack.ball), *made))] == [acts] * 5
+
+
+def test_the_batch_law_is_not_asked_of_what_is_made_of_it():
+    attack = Restarts(DAABlob(sp.Linf(0.02), weight=STRONG[DAABlob], **SETTINGS), 2)
+    with pytest.raises(AssertionError, match=r"DAABlob x 2 at batch size 1,"):
+        testing.check_batch_law(attack)
+    testing.check_attack(attack, ratio=None)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -59,9 +59,15 @@ def test_a_folder_in_use_is_refused(typed, user, tmp_path, effort):
     assert (result.exit_code, "choose another --out" in result.stderr) == (2, True)
 
 
+def test_a_file_in_place_of_a_folder_is_refused(typed, user, tmp_path):
+    (tmp_path / "out").touch()
+    result = typed("attack", "fgsm", *user, "--threat", "linf:0.1", "--out", tmp_path / "out", *LIMITED)
+    assert (result.exit_code, "out is a file; choose another --out" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["ead", "jsma", "carlini-wagner-l0", "carlini-wagner-linf", "deepfool", "sigma-zero"])
 def test_an_attack_that_brings_its_norm_needs_no_threat(name):
-    from sparring.cli.single import balls
+    from sparring.cli.named import balls
 
     assert balls(name, []) == [None]
 

@@ -104,10 +104,25 @@ def test_the_model_held_out_takes_no_part_in_what_it_is_tried_with():
         held_out({"net 0": models["net 0"]}, joined, PGD(BALL), case.goal, case.images)
 
 
+def test_where_the_others_err_together_their_examples_are_tried_all_the_same():
+    """Others that say the opposite err on every image, and what is made on them leads away from any mistake."""
+    case, models = nets(0.0, 0.1, 0.12)
+
+    def opposed(members):
+        together = joined(members)
+        return sp.Classifier(lambda images: -together(images), name="opposed")
+
+    tally = held_out(models, opposed, PGD(BALL, steps=5), case.goal, case.images)
+    assert tally.images > 0
+    assert tally.fell.tolist() == [[0, 0, 0]]
+
+
 def test_no_image_left_is_an_empty_tally_and_bad_labels_an_error():
     case, models = nets(0.0)
     wrong = (case.labels + 1) % 4
     assert transfer(models, models, PGD(BALL), sp.Misclassify(wrong), case.images).images == 0
+    three = nets(0.0, 0.1, 0.12)[1]
+    assert held_out(three, joined, PGD(BALL), sp.Misclassify(wrong), case.images).fell.tolist() == [[0, 0, 0]]
     with pytest.raises(sp.errors.InputError, match="the model has 4 classes"):
         transfer(models, models, PGD(BALL), sp.Misclassify(wrong + 9), case.images)
     with pytest.raises(GoalError, match="there are no images"):

@@ -16,9 +16,10 @@ from .oracle import (
     Scores,
     margin_objective,
 )
+from .shared import Portion, Shared
 
 __all__ = [
     "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Interacting",
-    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Paired", "Reason", "Render", "Scores",
-    "margin_objective",
+    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Paired", "Portion", "Reason", "Render",
+    "Scores", "Shared", "margin_objective",
 ]  # fmt: skip

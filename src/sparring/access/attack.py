@@ -85,6 +85,11 @@ class Attack(ABC, Generic[A, S]):
         """Can it begin at given images (`Batch.start`)?"""
         return False
 
+    @property
+    def interacting(self) -> bool:
+        """Do its rows act on one another? `Interacting` attacks, and those made of one."""
+        return False
+
     def measure(self, delta: Tensor) -> Tensor:
         """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""
         return self.ball.norm(delta)
@@ -119,3 +124,7 @@ class Interacting(Attack[A, S]):
 
     The one exception to the batch law, and by definition; everything else holds as for every attack.
     """
+
+    @property
+    def interacting(self) -> bool:
+        return True

@@ -114,7 +114,7 @@ class Desk:
         steer: Loss | None,
         rows: Tensor | None,
     ) -> Gradient:
-        asked = self._admit(len(variable), rows, backwards=1)
+        asked = self._admit(variable.shape[0], rows, backwards=1)
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         if steer is not None:
             goal = goal.steered_by(steer if asked.chosen is None else steer.take(asked.chosen))
@@ -132,7 +132,7 @@ class Desk:
             remark = goal.remark(outputs)
         if remark is not None:
             self.ledger.notes.add(remark)
-        grad = _gradient(asked.of(value).sum(), variable)
+        grad = _gradient(asked.of(value), variable)
         answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
         self._write(asked, asked.of(images.detach()), answered, 1)
         grad = self._finite(grad, rows)
@@ -149,7 +149,7 @@ class Desk:
             judged, outputs = _parted(self.target(images))
             verdict, margins = goal(outputs), goal.rivals(outputs, k)
         count = margins.shape[1]
-        slopes = [_gradient(margins[:, j].sum(), images, again=j + 1 < count) for j in range(count)]
+        slopes = [_gradient(margins[:, j], images, again=j + 1 < count) for j in range(count)]
         verdict = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         self._write(asked, images.detach(), verdict, count)
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
@@ -183,7 +183,7 @@ class Desk:
         return Asked(count, chosen, kept, None if rank is None else rank[chosen])
 
     def _write(self, asked: Asked, images: Tensor, verdict: Verdict, backwards: int) -> None:
-        if len(images):
+        if images.shape[0]:
             self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
@@ -201,9 +201,11 @@ class Desk:
 
 
 def _gradient(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
+    """d sum(value) / d variable."""
     grad = None
     if value.requires_grad:
-        (grad,) = torch.autograd.grad(value, variable, retain_graph=again, allow_unused=True)
+        ones = torch.ones_like(value)
+        (grad,) = torch.autograd.grad(value, variable, ones, retain_graph=again, allow_unused=True)
     if grad is None:
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "

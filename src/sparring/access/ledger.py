@@ -57,6 +57,7 @@ class Ledger:
         n, device = len(x), x.device
         self.x, self.ball, self.keep, self.budget, self.confidence = x, ball, keep, budget, confidence
         self.measure = measure or ball.norm  # what the smallest perturbation is smallest in
+        self._reach = ball.eps + TOLERANCE * max(1.0, ball.eps)
         self.notes: set[str] = set()  # what the caller must be told
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
@@ -65,20 +66,41 @@ class Ledger:
         self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
         self.locked = self.won.clone()
         self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
-        self.forwards, self.backwards = self.passes.unbind(0)  # views
-        self.checks = self.forwards.clone()
-        self.first = torch.full_like(self.forwards, -1)
-        self.won_any = False  # may a row have been won?
+        self.checks = torch.zeros(n, dtype=torch.long, device=device)
+        self.first = torch.full_like(self.checks, -1)
+        self._asked, self._again, self._back = self.won.nonzero(), 0, 0  # passes of these rows, not yet in `passes`
+        self._over: tuple[Tensor, Tensor | None] | None = None  # the rows asked last, and which were over
         self.stirred = True  # has any row been won, closed or finished since the engine last looked?
+
+    @property
+    def forwards(self) -> Tensor:
+        """(N,) int64: images asked about."""
+        self._settle()
+        return self.passes[0]
+
+    @property
+    def backwards(self) -> Tensor:
+        """(N,) int64: gradients taken."""
+        self._settle()
+        return self.passes[1]
+
+    def _settle(self) -> None:
+        """Write the passes that were only counted."""
+        if self._again:
+            once = torch.ones_like(self._asked)
+            self.passes[0].index_add_(0, self._asked, once, alpha=self._again)
+            self.passes[1].index_add_(0, self._asked, once, alpha=self._back)
+            self._again = self._back = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name: what a checkpoint holds."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        self._settle()
+        return {n: value for n, value in vars(self).items() if isinstance(value, Tensor) and not n.startswith("_")}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name, value in tensors.items():
             getattr(self, name).copy_(value)
-        self.won_any = bool(self.won.any())
+        self._over = None
 
     def spent(self) -> Tensor:
         """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
@@ -100,24 +122,22 @@ class Ledger:
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
         """
         before = None if rank is None else self.forwards[rows]
-        whole = rank is None and len(rows) == len(self.x)  # every row, in order
-        if whole:
-            if backwards == 1:
-                self.passes += 1
-            else:
-                self.forwards += 1
-                self.backwards += backwards
-        else:
-            once = torch.ones_like(rows)
-            self.forwards.index_add_(0, rows, once)
-            if backwards:
-                self.backwards.index_add_(0, rows, once, alpha=backwards)
+        if rows is not self._asked:  # the rows in play are one tensor until some leave
+            self._settle()
+            self._asked = rows
+        self._again, self._back = self._again + 1, self._back + backwards
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
         margin = verdict.margin
-        if self.keep is Keep.FIRST and self.won_any:
-            margin = margin.masked_fill(self.won if whole else self.won[rows], -torch.inf)
-        if looking and self.keep is not Keep.WORST and float(margin.amax()) <= self.confidence:
-            return  # the usual step: no NaN, nothing won, nothing to write
+        if self.keep is Keep.FIRST:
+            over = self._over_already(rows)
+            margin = margin if over is None else margin.masked_fill(over, -torch.inf)
+        if looking and self.keep is not Keep.WORST:
+            most = float(margin.amax())
+            if most <= self.confidence:
+                return  # the usual step: no NaN, nothing won, nothing to write
+            if self.keep is Keep.FIRST and rank is None and most < math.inf:
+                self._fall(rows, x, margin > self.confidence)
+                return
         if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
         candidate = ~verdict.loss.isnan() if self.keep is Keep.WORST else margin > self.confidence
@@ -133,6 +153,41 @@ class Ledger:
             count = self.forwards[rows]
         self.stirred = True
         self._keep(rows, rank is not None, x, verdict, count, verdict.margin > self.confidence, candidate)
+
+    def _fall(self, rows: Tensor, x: Tensor, fallen: Tensor) -> None:
+        """Keep the first winner of each row of the mask `fallen` (Q,), no row twice."""
+        chosen = fallen.nonzero().squeeze(1)
+        rows, x = rows[chosen], x[chosen]
+        delta = x - self.x[rows]
+        if not self._all_inside(x, delta):
+            inside = self._inside(x, delta)
+            rows, x = rows[inside], x[inside]
+        self.best[rows], self.won[rows], self.first[rows] = x, True, self.forwards[rows]
+        self.stirred, self._over = True, None
+
+    def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
+        """`_inside` of all, with one look."""
+        low, high = x.aminmax()
+        fits = float(low) >= -TOLERANCE and float(high) <= 1 + TOLERANCE
+        return fits and (math.isinf(self.ball.eps) or float(self.ball.norm(delta).amax()) <= self._reach)
+
+    def _over_already(self, rows: Tensor) -> Tensor | None:
+        """(Q,) bool: which of the rows are won or finished; None: none of them is."""
+        if self._over is None or self._over[0] is not rows:
+            over = (self.won | self.finished)[rows]
+            self._over = rows, over if over.is_cuda or bool(over.any()) else None
+        return self._over[1]
+
+    def finish(self, rows: Tensor, done: Tensor) -> None:
+        """Close those of `rows` (Q,), no row twice, where `done`."""
+        self.finished[rows] |= done
+        self._over = None
+
+    def _inside(self, x: Tensor, delta: Tensor) -> Tensor:
+        """(Q,) bool: is the image in the valid range, and its perturbation in the ball?"""
+        flat = x.flatten(1)
+        inside = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
+        return inside if math.isinf(self.ball.eps) else inside & (self.ball.norm(delta) <= self._reach)
 
     @staticmethod
     def note(flags: Tensor, rows: Tensor, repeated: bool, true: Tensor) -> None:
@@ -152,11 +207,8 @@ class Ledger:
         won: Tensor,
         candidate: Tensor,
     ) -> None:
-        delta, flat, eps = x - self.x[rows], x.flatten(1), self.ball.eps
-        inside = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-        if math.isfinite(eps):
-            inside &= self.ball.norm(delta) <= eps + TOLERANCE * max(1.0, eps)
-        value = self._value(delta, verdict)
+        delta = x - self.x[rows]
+        inside, value = self._inside(x, delta), self._value(delta, verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
         better = candidate & inside & ahead
         if repeated:
@@ -171,7 +223,7 @@ class Ledger:
         fell = better & won
         self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
         self.won[rows] = self.won[rows] | fell
-        self.won_any = True
+        self._over = None
 
     def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.SMALLEST:

@@ -56,6 +56,10 @@ class Jacobian:
     grads: Tensor  # (B, k, C, H, W)
 
 
+# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, steer, rows.
+Detour = Callable[["Gradients", Tensor, Render | None, Objective | None, Loss | None, Tensor | None], Gradient]
+
+
 class Decisions:
     """Has the attacker won? Nothing else."""
 
@@ -92,17 +96,24 @@ class Scores(Decisions):
 
 
 class Gradients(Scores):
-    """Scores and first derivatives. `steer` is what is climbed where a question names no loss of its own."""
+    """Scores and first derivatives.
 
-    __slots__ = ("_steer",)
+    `steer` is what is climbed where a question names no loss of its own; gradients take the `detours`, the last first.
+    """
 
-    def __init__(self, desk: Desk, steer: Loss | None = None) -> None:
+    __slots__ = ("_detours", "_steer")
+
+    def __init__(self, desk: Desk, steer: Loss | None = None, detours: tuple[Detour, ...] = ()) -> None:
         super().__init__(desk)
-        self._steer = steer
+        self._steer, self._detours = steer, detours
 
     def steered_by(self, loss: Loss) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
-        return type(self)(self._desk, loss)
+        return type(self)(self._desk, loss, self._detours)
+
+    def asked_through(self, detour: Detour) -> Self:
+        """The same oracle with gradients that `detour` answers, to which this oracle is given."""
+        return type(self)(self._desk, self._steer, (*self._detours, detour))
 
     def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
         """(Q, <= k) int64: the nearest ways to win, nearest first; of a classifier, the classes."""
@@ -123,6 +134,9 @@ class Gradients(Scores):
         the goal climbs, with one entry per image of the question. The answer is recorded for the images, not for
         the variable.
         """
+        if self._detours:
+            inner = type(self)(self._desk, self._steer, self._detours[:-1])
+            return self._detours[-1](inner, variable, render, objective, steer, rows)
         if steer is None and self._steer is not None:
             steer = self._steer if rows is None else self._steer.take(rows)
         return self._desk.climb(variable, render, objective, steer, rows)

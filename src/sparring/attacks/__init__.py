@@ -1,8 +1,8 @@
-"""One paper, one file. `table` lists every attack by the name the command line uses."""
+"""One paper, one file. `table` lists every attack by the name the command line uses, `shared_table` those of `fit`."""
 
 from typing import Any
 
-from ..access import Attack
+from ..access import Attack, Shared
 from .combine import Cascade, Restarts, Rivals, Sweep, auto, autoattack
 from .decision import Boundary, HopSkipJump, SurFree
 from .gradient import (
@@ -38,6 +38,7 @@ from .minimal import (
     SuperDeepFool,
 )
 from .score import NES, SPSA, ZOO, Bandits, SimBA, Square
+from .shared import AdvGAN, Applied, Artifact, Generated, GradientUniversal, Perturbation, Universal, opened
 from .transfer import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
 
 table: dict[str, type[Attack[Any, Any]]] = {
@@ -79,11 +80,18 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "surfree": SurFree,
 }
 
+shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
+    "universal": Universal,
+    "universal-gradient": GradientUniversal,
+    "advgan": AdvGAN,
+}
+
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "Bandits", "Boundary", "CarliniWagner",
-    "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM", "HopSkipJump",
-    "InputDiversity", "Restarts", "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA", "Square",
-    "SuperDeepFool", "SurFree", "Sweep", "Transferred", "TranslationInvariance", "VarianceTuning", "auto",
-    "autoattack", "kurakin_steps", "table",
+    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits", "Boundary",
+    "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
+    "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "Perturbation", "Restarts", "Rivals", "Rule",
+    "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "Transferred",
+    "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps", "opened",
+    "shared_table", "table",
 ]  # fmt: skip

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .apply import apply
 from .attack import attack
 from .audit import audit
 from .demo import demo
+from .fit import fit
 from .guard import Settings
 from .listing import listing
 from .report import report
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(audit)
 app.command()(attack)
+app.command()(fit)
+app.command()(apply)
 app.command("list")(listing)
 app.command()(report)
 app.command()(serve)

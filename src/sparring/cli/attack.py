@@ -48,8 +48,9 @@ def attack(
     from ..access import Budget
     from ..audit.batches import fitting
     from ..zoo import load_model
+    from .named import attack_called, balls
     from .service import Service
-    from .single import Single, attack_called, balls, borrowed
+    from .single import Single, borrowed
 
     attacks = [attack_called(name, ball, steps) for ball in balls(name, threat or [])]
     described = Described(mean, std, size, channels, classes)

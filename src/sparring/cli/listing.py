@@ -13,10 +13,12 @@ from .guard import guarded
 
 
 def attacks() -> None:
+    from ..attacks import shared_table
     from ..attacks import table as known
 
-    rows: list[list[object]] = [[name, kind._access.__name__, first_line(kind)] for name, kind in known.items()]
-    table("attacks", ["name", "asks for", "what it is"], rows, left=3)
+    for title, kinds in (("attacks", known), ("one thing for many images: sparring fit", shared_table)):
+        rows: list[list[object]] = [[name, kind._access.__name__, first_line(kind)] for name, kind in kinds.items()]
+        table(title, ["name", "asks for", "what it is"], rows, left=3)
 
 
 def goals() -> None:

@@ -14,18 +14,18 @@ from ..access import Attack, Gradients
 from ..attacks import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
 from ..audit.batches import fitting
 from ..audit.judge import look
-from ..audit.records import writing
 from ..audit.shards import write_atomically
 from ..audit.statistics import wilson
 from ..engine import Engine
-from ..errors import ConfigError, RunError, nearest
+from ..errors import ConfigError, nearest
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..targets import Ensemble
 from ..transfer import Tally, held_out, transfer
 from ..zoo import Chunk, LoadedModel, load_data, load_model
 from .console import say, table
 from .figures import heatmap
-from .single import attack_called, balls, kind_called
+from .folders import unused, written
+from .named import attack_called, balls, kind_called
 
 TRICKS: dict[str, Any] = {
     "vmi": VarianceTuning,
@@ -75,8 +75,8 @@ class Matrix:
         *specs, data_spec = self.models_and_data
         if len(specs) < 2:
             raise ConfigError(f"transfer needs two models and data; got {' '.join(self.models_and_data)}")
-        if self.out is not None and self.out.exists() and any(self.out.iterdir()):
-            raise RunError(f"{self.out} exists and is not empty; choose another --out")
+        if self.out is not None:
+            unused(self.out)
         attacks = self.request.attacks()
         loaded = [load_model(spec, device=self.device) for spec in specs]
         repeated = [model.name for model in loaded if [other.name for other in loaded].count(model.name) > 1]
@@ -141,7 +141,7 @@ class Matrix:
             "tried on": tally.columns,
             "fell": tally.fell.tolist(),
         }
-        with writing(self.out):
+        with written(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             write_atomically(self.out / f"{stem}.json", (json.dumps(record, indent=1) + "\n").encode())
             write_atomically(self.out / f"{stem}.png", heatmap(tally, title))

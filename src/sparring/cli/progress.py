@@ -1,4 +1,4 @@
-"""An audit watched on the console: bars on a terminal, one line per chunk elsewhere."""
+"""An audit or a fit watched on the console: bars on a terminal, one line per chunk or epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from .console import out, plain, say
 from .verdict import spoken
 
 
-class ConsoleWatch(Watch):
-    """Two bars: images done, and the attack under way."""
+class Bars:
+    """Bars that are there while it is open, on a terminal."""
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=out(), transient=True, disable=not self.live)
-        self.images: TaskID | None = None
         self.attack: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -34,6 +33,33 @@ class ConsoleWatch(Watch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+
+    def show(self, words: str, done: int, total: int) -> None:
+        """The attack under way."""
+        if self.attack is None:
+            self.attack = self.bars.add_task("")
+        self.bars.update(self.attack, description=words, completed=done, total=total)
+
+
+class FitWatch(Bars):
+    """One bar over all steps, and a line per epoch where there is no terminal."""
+
+    def step(self, progress: Step) -> None:
+        per_epoch = -(-progress.total // progress.batch)
+        epochs, epoch = progress.steps // per_epoch, -(-progress.step // per_epoch)
+        words = f"{progress.attack}: epoch {epoch} of at most {epochs}"
+        if self.live:
+            self.show(words, progress.step, progress.steps)
+        elif progress.step % per_epoch == 0:
+            say(words)
+
+
+class ConsoleWatch(Bars, Watch):
+    """Two bars: images done, and the attack under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: TaskID | None = None
 
     def _images(self, words: str, done: int, total: int | None) -> None:
         if self.images is None:
@@ -57,12 +83,8 @@ class ConsoleWatch(Watch):
         say(f"taken up again after {samples} images in {chunks} chunks")
 
     def step(self, progress: Step) -> None:
-        if not self.live:
-            return
-        if self.attack is None:
-            self.attack = self.bars.add_task("")
-        words = plain(f"{progress.attack}: {progress.live} images in play")
-        self.bars.update(self.attack, description=words, completed=progress.step, total=progress.steps)
+        if self.live:
+            self.show(plain(f"{progress.attack}: {progress.live} images in play"), progress.step, progress.steps)
 
     def recorded(self, done: ChunkDone) -> None:
         self._images("audited", done.seen, done.total)

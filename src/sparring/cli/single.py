@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,55 +17,21 @@ from .. import attacks as room
 from ..access import Attack, Budget, Keep, Reason, Scores
 from ..audit.gallery import png
 from ..audit.judge import look, rounded
-from ..audit.records import writing
 from ..audit.shards import write_atomically, write_shard
-from ..audit.threats import parse_all
 from ..engine import Engine, run
-from ..errors import AccessError, ConfigError, LockedOut, RunError, ThreatError, nearest
-from ..geometry import Ball
+from ..errors import AccessError, LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..targets import Surrogate, Target
 from ..zoo import Chunk, Data, LoadedModel, load_model
 from .console import say, table
 from .figures import query_curves
+from .folders import unused, written
 
 PREVIEWS = 16
 COLUMNS = [
     "attack", "images", "already", "fell", "success", "median size", "queries", "8-bit too", "forwards",
     "backwards", "s",
 ]  # fmt: skip
-
-
-def kind_called(name: str) -> type[Attack[Any, Any]]:
-    """The attack's class; ConfigError with the nearest name."""
-    if name not in room.table:
-        known = ", ".join(room.table)
-        raise ConfigError(f"there is no attack {name!r} (there are {known}).{nearest(name, room.table)}")
-    return room.table[name]
-
-
-def balls(name: str, threats: list[str]) -> list[Ball | None]:
-    """The balls of the threats; [None] where the attack brings its own norm."""
-    kind = kind_called(name)
-    if threats:
-        return [ball for threat in parse_all(threats) for ball in threat.balls()]
-    for parameter in fields(kind):  # type: ignore[arg-type]
-        if parameter.name == "ball" and parameter.default is MISSING and parameter.default_factory is MISSING:
-            raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
-    return [None]
-
-
-def attack_called(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, Any]:
-    """The attack with what was asked of it."""
-    kind = kind_called(name)
-    options: dict[str, Any] = {} if ball is None else {"ball": ball}
-    if steps is not None:
-        if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
-            raise ConfigError(f"{name} has no --steps")
-        if steps < 1:
-            raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
-        options["steps"] = steps
-    return kind(**options)
 
 
 def borrowed(loaded: LoadedModel, surrogate: str, device: str) -> LoadedModel:
@@ -126,8 +92,8 @@ class Single:
 
     def run(self, attacks: list[Attack[Any, Any]]) -> None:
         """Every attack in turn, then the table."""
-        if self.out is not None and self.out.exists() and any(self.out.iterdir()):
-            raise RunError(f"{self.out} exists and is not empty; choose another --out")
+        if self.out is not None:
+            unused(self.out)
         totals = [Totals() for _ in attacks]
         for chunk in self.data.chunks(self.batch_size):
             labels, goal = self.goal(chunk)
@@ -150,7 +116,7 @@ class Single:
         named = {f"{attack.name} {attack.ball}": total for attack, total in zip(attacks, totals, strict=True)}
         fell = {name: total.firsts for name, total in named.items()}
         stood = {name: total.images - total.already for name, total in named.items()}
-        with writing(self.out):
+        with written(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             title = f"{self.loaded.name} on {self.data.name}"
             write_atomically(self.out / "queries.png", query_curves(fell, stood, title))
@@ -203,7 +169,7 @@ class Single:
         """The chunk's examples, and pictures of the first that were found."""
         assert self.out is not None
         tensors = {"examples": examples, "originals": chunk.images, "labels": labels, "success": found}
-        with writing(self.out):
+        with written(self.out):
             write_shard(self.out / f"{stem}-{chunk.first:06d}.safetensors", tensors)
             for row in found.nonzero().squeeze(1).tolist():
                 if chunk.first + row < PREVIEWS:

@@ -1,7 +1,8 @@
-"""`run`: batches, active set, keyed randomness, checkpoints. It knows the Attack protocol and no attack."""
+"""`run` and `fit`: batches, active set, keyed randomness, checkpoints. It knows the Attack protocol and no attack."""
 
+from .fit import Fitted, fit
 from .options import Engine, Progress
 from .outcome import Outcome, Spent
 from .run import check_access, check_images, run
 
-__all__ = ["Engine", "Outcome", "Progress", "Spent", "check_access", "check_images", "run"]
+__all__ = ["Engine", "Fitted", "Outcome", "Progress", "Spent", "check_access", "check_images", "fit", "run"]

@@ -7,19 +7,15 @@ fingerprint covers the attack, the target, the goal, the images and the seed, an
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import RunError
+from ..storage import read, write
 from .outcome import Outcome, Spent
 
 
@@ -44,30 +40,6 @@ def fingerprint(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Write the file whole or not at all; RunError where the disk does not take it."""
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain = torch.contiguous_format
-        flat = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
-        save_file(flat, str(partial), metadata={"values": json.dumps(values)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error}; free some space or choose another folder") from error
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {})["values"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"cannot read the checkpoint {path}: {error}; delete it to begin again") from error
-
-
 class Checkpoint:
     """The folder of one run."""
 
@@ -82,7 +54,7 @@ class Checkpoint:
         return self.folder / f"batch-{start:09d}.safetensors"
 
     def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, values = read(path)
+        tensors, values = read(path, "delete it to begin again")
         if values.get("mark") != self.mark:
             raise RunError(
                 f"{path} belongs to another run (other attack, target, goal, images or seed); "

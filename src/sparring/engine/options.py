@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +61,7 @@ class Engine:
             raise ConfigError(f"engine seed={self.seed!r}; pass an int")
         if self.autocast not in AUTOCAST:
             raise ConfigError(f"engine autocast={self.autocast!r}; pass torch.bfloat16, torch.float16 or None")
+
+    def precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """What the search is computed in."""
+        return nullcontext() if self.autocast is None else torch.autocast(device.type, dtype=self.autocast)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Budget, Decisions, Keep
+from ..access import Attack, Budget, Decisions, Keep, Shared
 from ..errors import AccessError, ConfigError, InputError
 from ..goals import Goal
 from ..targets import Target
@@ -83,7 +83,7 @@ def run(
         return joined(parts, time.perf_counter() - started)
 
 
-def check_access(attack: Attack[Any, Any], target: Target[Any]) -> None:
+def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
     """AccessError where the attack needs more than the target grants."""
     if not issubclass(target.access, attack.access):
         raise AccessError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -47,13 +47,8 @@ class Search:
         self.locked = False  # has the target locked us out?
 
     def _answer(self, images: Tensor) -> Any:
-        with self._precision():
+        with self.engine.precision(self.x.device):
             return self.target(images)
-
-    def _precision(self) -> Any:
-        if self.engine.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.x.device.type, dtype=self.engine.autocast)
 
     def _ask(self, x: Tensor, rows: Tensor, whole: Goal | None = None) -> Tensor:
         """Margins from the untouched target, for the engine's own looks.
@@ -83,7 +78,7 @@ class Search:
 
     @property
     def live(self) -> int:
-        return len(self.desk.live)
+        return self.desk.live.shape[0]
 
     @property
     def over(self) -> bool:
@@ -133,7 +128,7 @@ class Search:
         self.t += 1
         done = self.attack.done(self.state)
         if done is not None:  # noted at once, so that how often the engine looks changes no result
-            self.ledger.finished[self.desk.live] |= done
+            self.ledger.finish(self.desk.live, done)
         self.ledger.stirred |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.steps:
             self._drop()

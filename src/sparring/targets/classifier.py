@@ -105,7 +105,7 @@ class Classifier(Target[Jacobians]):
         outputs = self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1))
         if version is not None and images._version != version:
             raise TargetError(f"{self.name} changes its input in place; let its first layer work on x.clone()")
-        return self._logits(outputs, len(images))
+        return self._logits(outputs, images.shape[0])
 
     def _placed(self, word: str, values: Tensor, x: Tensor) -> Tensor:
         """Mean or std on the device and in the dtype of `x`, kept for the next call."""
@@ -129,7 +129,7 @@ class Classifier(Target[Jacobians]):
                 raise TargetError(f"binary=True wants one logit per image, and the model gives {single.shape[1]}")
             rest = 1 - single if self.probabilities else torch.zeros_like(single)
             logits = torch.cat((rest, single), dim=1)
-        if logits.ndim != 2 or len(logits) != count:
+        if logits.ndim != 2 or logits.shape[0] != count:
             raise TargetError(
                 f"the model returned shape {tuple(logits.shape)} for {count} images; logits are (images, classes)"
                 + ("; for a single-logit model pass binary=True" if logits.ndim == 1 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..access import Attack, Budget, Decisions, Gradients, Interacting, Jacobians, Keep, Scores
+from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scores
 from ..engine import Engine, Outcome, Progress, run
 from ..errors import AccessError
 from ..targets import Classifier, Granting
@@ -144,6 +145,16 @@ def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
 def check_victim(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Law 7: model, images and global random state are as before, also after an exception."""
     case = case or small_net(4)
+
+    def attacks(target: Classifier, images: Tensor) -> None:
+        outcome = run(attack, target, case.goal, images)
+        require(not outcome.examples.requires_grad, f"{attack.name} returns examples attached to a graph")
+
+    undisturbed(attack.name, case, attacks)
+
+
+def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], None]) -> None:
+    """Require that `attacks(target, images)` leaves no trace, also after an exception in the model."""
     victim = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), case.module).double()
     victim.train()
     case.module.eval()
@@ -157,15 +168,14 @@ def check_victim(attack: Attack[Any, Any], case: Case | None = None) -> None:
         wrapped = Counting(victim, fail_at)
         images, generator, before = case.images.clone(), torch.get_rng_state(), _photograph(victim)
         try:
-            outcome = run(attack, Classifier(wrapped), case.goal, images)
-            require(not outcome.examples.requires_grad, f"{attack.name} returns examples attached to a graph")
+            attacks(Classifier(wrapped), images)
         except ZeroDivisionError:
-            require(fail_at is not None, f"{attack.name} failed by itself")
-        where = attack.name if fail_at is None else f"{attack.name} after an exception"
-        for name, value in _photograph(victim).items():
-            old = before[name]
+            require(fail_at is not None, f"{name} failed by itself")
+        where = name if fail_at is None else f"{name} after an exception"
+        for part, value in _photograph(victim).items():
+            old = before[part]
             same = torch.equal(value, old) if isinstance(value, Tensor) and isinstance(old, Tensor) else value == old
-            require(same, f"{where}: {name} of the model has changed")
+            require(same, f"{where}: {part} of the model has changed")
         require(torch.equal(images, case.images) and not images.requires_grad, f"{where}: the images have changed")
         require(torch.equal(torch.get_rng_state(), generator), f"{where}: the global random state has moved")
     first.requires_grad_(True)
@@ -223,7 +233,7 @@ def check_attack(
     """Laws 1 to 8; the batch law not for attacks whose rows act on one another by definition.
 
     `tolerance` is the batch law's; `ratio` None leaves the closed form out (no linear optimum)."""
-    if not isinstance(attack, Interacting):
+    if not attack.interacting:
         check_batch_law(attack, case, tolerance=tolerance)
     check_feasible(attack, case)
     check_honest(attack, case)

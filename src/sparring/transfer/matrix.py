@@ -56,12 +56,9 @@ def transfer(
     The attack goes on after its own model has fallen (`Keep.WORST`): the highest loss transfers, not the first success.
     No victim is asked during the attack.
     """
-    standing = _standing({**sources, **victims}, goal, x)
+    goal, x, ids = _standing({**sources, **victims}, goal, x, ids)
     fell = torch.zeros(len(sources), len(victims), dtype=torch.long)
-    if not bool(standing.any()):
-        return Tally(tuple(sources), tuple(victims), fell, 0)
-    x, goal, ids = x[standing], goal.take(standing), None if ids is None else ids[standing]
-    for i, source in enumerate(sources.values()):
+    for i, source in enumerate(sources.values() if len(x) else ()):
         found = run(attack, source, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
         for j, victim in enumerate(victims.values()):
             fell[i, j] = int(_met(victim, goal, found.examples).sum())
@@ -81,22 +78,21 @@ def held_out(
     """One row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
     if len(models) < 3:
         raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
-    standing = _standing(models, goal, x)
-    x, goal, ids = x[standing], goal.take(standing), None if ids is None else ids[standing]
+    goal, x, ids = _standing(models, goal, x, ids)
     fell = torch.zeros(1, len(models), dtype=torch.long)
     for j, name in enumerate(models if len(x) else ()):
         others = together([model for other, model in models.items() if other != name])
-        tally = transfer({"others": others}, {name: models[name]}, attack, goal, x, ids=ids, engine=engine)
-        fell[0, j] = tally.fell[0, 0] + len(x) - tally.images  # where the ensemble erred before, nothing was tried
+        found = run(attack, others, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
+        fell[0, j] = int(_met(models[name], goal, found.examples).sum())
     return Tally(("the others together",), tuple(models), fell, len(x))
 
 
-def _standing(models: Models, goal: Goal, x: Tensor) -> Tensor:
-    """(N,) bool: rows on which no model has met the goal yet."""
+def _standing(models: Models, goal: Goal, x: Tensor, ids: Tensor | None) -> tuple[Goal, Tensor, Tensor | None]:
+    """The rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
         standing &= ~_met(model, goal, x)
-    return standing
+    return goal.take(standing), x[standing], None if ids is None else ids[standing]
 
 
 def _met(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:

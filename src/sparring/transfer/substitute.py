@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..access import Decisions
 from ..errors import BudgetError, ConfigError, InputError
 from ..random import Key
 from ..targets import Classifier, Target
+from .imitation import imitate, labels_of, parts
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,10 @@ def train_substitute(
         raise BudgetError(f"{len(x)} first images cost {len(x)} queries, and the budget is {budget}; pass fewer")
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
     images = x.detach().to(device)
-    labels, known = _asked(victim, images, batch_size), len(images)
+    labels, known = labels_of(victim, images, batch_size), len(images)
     agreement = 0.0
     for number in range(rounds):
-        agreement = _fit(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
+        agreement = imitate(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
         if progress is not None:
             progress(number + 1, known, agreement)
         if number + 1 == rounds or known >= budget:
@@ -93,45 +92,17 @@ def train_substitute(
         if len(fresh) > budget - known:
             draw = Key(torch.tensor([number]), seed).uniform("reservoir", (len(fresh),))[0].to(device)
             fresh = fresh[draw.argsort()[: budget - known].sort().values]
-        images, labels = torch.cat((images, fresh)), torch.cat((labels, _asked(victim, fresh, batch_size)))
+        images, labels = torch.cat((images, fresh)), torch.cat((labels, labels_of(victim, fresh, batch_size)))
         known = len(images)
     return Substitute(Classifier(net, name=f"substitute of {victim.name}"), images, labels, agreement)
 
 
-def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
-    """(N,) the classes that the victim names."""
-    with victim.frozen(), torch.no_grad():
-        answers = [victim(images[part].to(victim.device)).argmax(1) for part in _parts(len(images), batch_size)]
-    return torch.cat(answers).to(images.device)
-
-
-def _fit(net: nn.Module, images: Tensor, labels: Tensor, epochs: int, rate: float, batch_size: int, key: Key) -> float:
-    """Train, and return the share of the images on which the net agrees afterwards."""
-    training = net.training
-    net.train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    for epoch in range(epochs):
-        order = key.uniform("order", (len(images),), epoch)[0].argsort().to(images.device)
-        for part in _parts(len(images), batch_size):
-            rows = order[part]
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(F.cross_entropy(net(images[rows]), labels[rows]))
-            optimizer.step()
-    agrees = _asked(Classifier(net), images, batch_size) == labels
-    net.train(training)
-    return float(agrees.double().mean())
-
-
 def _augmented(net: nn.Module, images: Tensor, labels: Tensor, way: float, batch_size: int) -> Tensor:
     """The Jacobian-based augmentation of every image."""
-    target, parts = Classifier(net), []
+    target, moved = Classifier(net), []
     with target.frozen():
-        for part in _parts(len(images), batch_size):
+        for part in parts(len(images), batch_size):
             point = images[part].clone().requires_grad_()
             (slope,) = torch.autograd.grad(target(point).gather(1, labels[part, None]).sum(), point)
-            parts.append((images[part] + way * slope.sign()).clamp_(0, 1))
-    return torch.cat(parts)
-
-
-def _parts(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
+            moved.append((images[part] + way * slope.sign()).clamp_(0, 1))
+    return torch.cat(moved)

@@ -12,7 +12,7 @@ from ...geometry import Ball
 
 
 class Around(Attack[A, S]):
-    """Ball, keep, confidence and measure of `attack`."""
+    """What `attack` says of itself, said of what is made of it."""
 
     attack: Attack[Any, Any]
 
@@ -35,6 +35,10 @@ class Around(Attack[A, S]):
     @property
     def warm(self) -> bool:
         return self.attack.warm
+
+    @property
+    def interacting(self) -> bool:
+        return self.attack.interacting
 
     def measure(self, delta: Tensor) -> Tensor:
         return self.attack.measure(delta)

@@ -68,6 +68,10 @@ class Rounds(Attack[A, Round[S]]):
     def warm(self) -> bool:
         return self.parts[0].warm
 
+    @property
+    def interacting(self) -> bool:
+        return any(part.interacting for part in self.parts)
+
     def measure(self, delta: Tensor) -> Tensor:
         return self.parts[0].measure(delta)
 

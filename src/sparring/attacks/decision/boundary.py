@@ -22,32 +22,26 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Keep
+from ...access import Batch, Decisions
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, unit
-from ...random import Key
-from .start import draw_near, find_start
+from .start import Found, FromWinner, draw_near
 
-HALVINGS = 8  # of the way from the first winner to the image
 ORTHOGONAL_SHARE, SOURCE_SHARE = 0.25, 0.35  # of the queries that shall win
 CONVERGED = 1e-7  # a source step of this share of the distance is no progress
 
 
 @dataclass(frozen=True)
-class Stroll:
+class Stroll(Found):
     """A winner per row, and the step sizes, which are shares of its distance."""
 
-    x: Tensor
-    winner: Tensor
     inward: Tensor  # bool: the winner has just moved on its sphere, and the step to the image is next
     orthogonal: Tensor
     source: Tensor
-    key: Key
-    stuck: Tensor  # bool: no winner was found to start from
 
 
 @dataclass(frozen=True)
-class Boundary(Attack[Decisions, Stroll]):
+class Boundary(FromWinner[Decisions, Stroll]):
     """Minimum L2 norm from labels alone, by a random walk along the boundary; each step is one query of every row.
 
     Args:
@@ -77,23 +71,12 @@ class Boundary(Attack[Decisions, Stroll]):
             numbers = f"orthogonal={self.orthogonal}, source={self.source}, growth={self.growth}"
             raise ConfigError(f"Boundary {numbers}; pass step sizes in (0, 1) and a growth above 1")
 
-    @property
-    def keep(self) -> Keep:
-        return Keep.SMALLEST
-
-    @property
-    def warm(self) -> bool:
-        return True
-
     def init(self, oracle: Decisions, batch: Batch) -> Stroll:
-        winner, stuck = find_start(oracle, batch, self.starts, self.pool, self.name)
-        winner = draw_near(oracle, batch.x, winner, stuck, HALVINGS)
+        winner, stuck = self.find_start(oracle, batch)
+        winner = draw_near(oracle, batch.x, winner, stuck)
         one = torch.ones_like(batch.x[:, 0, 0, 0])
         inward = torch.zeros_like(stuck)
-        return Stroll(batch.x, winner, inward, one * self.orthogonal, one * self.source, batch.key, stuck)
-
-    def stuck(self, state: Stroll) -> Tensor:
-        return state.stuck
+        return Stroll(batch.x, batch.key, winner, stuck, inward, one * self.orthogonal, one * self.source)
 
     def done(self, state: Stroll) -> Tensor:
         return state.source < CONVERGED

@@ -21,28 +21,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Keep
+from ...access import Batch, Decisions
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, Linf, rowwise, tiny
-from ...random import Key
-from .start import find_start
+from .start import Found, FromWinner
 
 HALVINGS = 24  # of a segment or a jump
 CHUNK = 1 << 16  # numbers per row in one set of directions: memory stays flat
 
 
 @dataclass(frozen=True)
-class Hop:
-    """An image that wins, per row."""
-
-    x: Tensor
-    winner: Tensor
-    key: Key
-    stuck: Tensor  # bool: no winner was found to start from
-
-
-@dataclass(frozen=True)
-class HopSkipJump(Attack[Decisions, Hop]):
+class HopSkipJump(FromWinner[Decisions, Found]):
     """Minimum norm from labels alone.
 
     Args:
@@ -67,22 +56,10 @@ class HopSkipJump(Attack[Decisions, Hop]):
         if min(self.steps, self.directions, self.starts) < 1:
             raise ConfigError("HopSkipJump needs steps, directions and starts of at least 1")
 
-    @property
-    def keep(self) -> Keep:
-        return Keep.SMALLEST
+    def init(self, oracle: Decisions, batch: Batch) -> Found:
+        return Found(batch.x, batch.key, *self.find_start(oracle, batch))
 
-    @property
-    def warm(self) -> bool:
-        return True
-
-    def init(self, oracle: Decisions, batch: Batch) -> Hop:
-        winner, missing = find_start(oracle, batch, self.starts, self.pool, self.name)
-        return Hop(batch.x, winner, batch.key, missing)
-
-    def stuck(self, state: Hop) -> Tensor:
-        return state.stuck
-
-    def step(self, oracle: Decisions, state: Hop, t: int) -> Hop:
+    def step(self, oracle: Decisions, state: Found, t: int) -> Found:
         edge = self._boundary(oracle, state)
         distance = self.ball.norm(edge - state.x)
         probe = torch.full_like(distance, 0.1) if t == 0 else distance / state.x[0].numel()
@@ -90,10 +67,10 @@ class HopSkipJump(Attack[Decisions, Hop]):
         direction = self._direction(oracle, replace(state, winner=edge), probe, count, t)
         return replace(state, winner=self._jump(oracle, edge, direction, distance / math.sqrt(t + 1)))
 
-    def finish(self, oracle: Decisions, state: Hop) -> None:
+    def finish(self, oracle: Decisions, state: Found) -> None:
         self._boundary(oracle, state)
 
-    def _between(self, state: Hop, share: Tensor) -> Tensor:
+    def _between(self, state: Found, share: Tensor) -> Tensor:
         """The point at `share` of the way to the winner: on the segment in L2, the clipped winner in Linf."""
         way = state.winner - state.x
         if isinstance(self.ball, L2):
@@ -101,7 +78,7 @@ class HopSkipJump(Attack[Decisions, Hop]):
         limit = rowwise(share * self.ball.norm(way), way)
         return state.x + way.clamp(-limit, limit)
 
-    def _boundary(self, oracle: Decisions, state: Hop) -> Tensor:
+    def _boundary(self, oracle: Decisions, state: Found) -> Tensor:
         """Bisect to a relative width of d^(-3/2) in L2, d^-2 in Linf; the side that wins is returned."""
         d, power = state.x[0].numel(), 1.5 if isinstance(self.ball, L2) else 2.0
         low = torch.zeros_like(state.x[:, 0, 0, 0])
@@ -112,7 +89,7 @@ class HopSkipJump(Attack[Decisions, Hop]):
             low, high = torch.where(won, low, middle), torch.where(won, middle, high)
         return self._between(state, high).clamp(0, 1)
 
-    def _direction(self, oracle: Decisions, state: Hop, probe: Tensor, count: int, t: int) -> Tensor:
+    def _direction(self, oracle: Decisions, state: Found, probe: Tensor, count: int, t: int) -> Tensor:
         """The estimate v_t at the edge, in the geometry of the norm."""
         edge = state.winner.flatten(1)
         b, d = edge.shape

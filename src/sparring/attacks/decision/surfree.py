@@ -28,35 +28,30 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Keep
+from ...access import Batch, Decisions
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, unit
 from ...random import Key
-from .start import draw_near, find_start
+from .start import Found, FromWinner, draw_near
 
-HALVINGS = 8  # of the way from the first winner to the image
 NARROWEST = 1e-3  # radians: an angle gains its square over 2 of the distance
 FLOOR = 0.1  # of the size of a wave that the image does not hold
 FRESH, OTHER_SIDE, SEARCH = 0, 1, 2  # what a row asks next; SEARCH + i: its i-th step outwards
 
 
 @dataclass(frozen=True)
-class Arc:
+class Arc(Found):
     """A winner per row, and the half circle on which the row is searching."""
 
-    x: Tensor
-    winner: Tensor
     direction: Tensor  # v, of length d
     angle: Tensor  # asked next, where the row is not FRESH
     reached: Tensor  # the largest angle that won on this circle
     widest: Tensor
     phase: Tensor  # int64
-    key: Key
-    stuck: Tensor  # bool: no winner was found to start from
 
 
 @dataclass(frozen=True)
-class SurFree(Attack[Decisions, Arc]):
+class SurFree(FromWinner[Decisions, Arc]):
     """Minimum L2 norm from labels alone, without gradient estimates; each step is one query of every row.
 
     Args:
@@ -89,24 +84,13 @@ class SurFree(Attack[Decisions, Arc]):
             numbers = f"share={self.share}, kappa={self.kappa}, angle={self.angle}"
             raise ConfigError(f"SurFree {numbers}; pass a share in (0, 1], a kappa in (0, 1) and an angle in (0, 90)")
 
-    @property
-    def keep(self) -> Keep:
-        return Keep.SMALLEST
-
-    @property
-    def warm(self) -> bool:
-        return True
-
     def init(self, oracle: Decisions, batch: Batch) -> Arc:
-        winner, stuck = find_start(oracle, batch, self.starts, self.pool, self.name)
-        winner = draw_near(oracle, batch.x, winner, stuck, HALVINGS)
+        winner, stuck = self.find_start(oracle, batch)
+        winner = draw_near(oracle, batch.x, winner, stuck)
         zero = torch.zeros_like(batch.x[:, 0, 0, 0])
         widest = zero + math.radians(self.angle)
         phase = torch.zeros_like(batch.key.ids)
-        return Arc(batch.x, winner, torch.zeros_like(winner), zero, zero, widest, phase, batch.key, stuck)
-
-    def stuck(self, state: Arc) -> Tensor:
-        return state.stuck
+        return Arc(batch.x, batch.key, winner, stuck, torch.zeros_like(winner), zero, zero, widest, phase)
 
     def done(self, state: Arc) -> Tensor:
         return state.widest < NARROWEST

@@ -43,49 +43,39 @@ class Transfer(Generic[S]):
 
 
 @dataclass
-class Pad:
-    """What a step writes down for the next one."""
+class Tricked:
+    """How gradients are asked in one step of the attack inside: by way of the tricks."""
 
-    memory: Tensor
+    attack: Transferred[Any]
+    key: Key
+    step: int
+    memory: Tensor  # written down for the next step
 
-
-class Tricked(Gradients):
-    """`oracle` for one step of the attack inside: gradients come through the tricks."""
-
-    __slots__ = ("_attack", "_key", "_oracle", "_pad", "_step")
-
-    def __init__(self, oracle: Gradients, attack: Transferred[Any], key: Key, step: int, pad: Pad) -> None:
-        super().__init__(oracle._desk, oracle._steer)
-        self._oracle, self._attack, self._key, self._step, self._pad = oracle, attack, key, step, pad
-
-    def steered_by(self, loss: Loss) -> Tricked:
-        return Tricked(self._oracle.steered_by(loss), self._attack, self._key, self._step, self._pad)
-
-    def gradient(
+    def __call__(
         self,
+        oracle: Gradients,
         variable: Tensor,
-        *,
-        render: Render | None = None,
-        objective: Objective | None = None,
-        steer: Loss | None = None,
-        rows: Tensor | None = None,
+        render: Render | None,
+        objective: Objective | None,
+        steer: Loss | None,
+        rows: Tensor | None,
     ) -> Gradient:
-        ask, key, memory = self._plainly, self._key, self._pad.memory
-        for trick in reversed(self._attack.tricks):
+        ask, key, memory = partial(_plainly, oracle), self.key, self.memory
+        for trick in reversed(self.attack.tricks):
             ask = partial(trick, ask)
         if rows is not None:
             key, memory = replace(key, ids=key.ids[rows]), memory[rows]
-        ball = self._attack.ball
-        question = Question(variable.detach(), objective, steer, rows, key, self._step, ball, memory)
+        question = Question(variable.detach(), objective, steer, rows, key, self.step, self.attack.ball, memory)
         images = question.images if render is None else render(question.images)
         answer = ask(question) if render is None else through(ask, question, render)
         if isinstance(answer, Remembered) and rows is None:
-            self._pad.memory = answer.memory
+            self.memory = answer.memory
         return replace(answer, images=images)
 
-    def _plainly(self, question: Question) -> Gradient:
-        objective, steer, rows = question.objective, question.steer, question.rows
-        return self._oracle.gradient(question.images, objective=objective, steer=steer, rows=rows)
+
+def _plainly(oracle: Gradients, question: Question) -> Gradient:
+    objective, steer, rows = question.objective, question.steer, question.rows
+    return oracle.gradient(question.images, objective=objective, steer=steer, rows=rows)
 
 
 @dataclass(frozen=True, init=False)
@@ -135,17 +125,18 @@ class Transferred(Around[Gradients, Transfer[S]]):
         for trick in self.tricks:
             trick.check(self.ball, x)
         remembering = any(trick.remembers for trick in self.tricks)
-        pad = Pad(torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
-        inner = self.attack.init(Tricked(oracle, self, batch.key, 0, pad), batch)
-        return Transfer(inner, batch.key, pad.memory)
+        tricked = Tricked(self, batch.key, 0, torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
+        inner = self.attack.init(oracle.asked_through(tricked), batch)
+        return Transfer(inner, batch.key, tricked.memory)
 
     def step(self, oracle: Gradients, state: Transfer[S], t: int) -> Transfer[S]:
-        pad = Pad(state.memory)
-        inner = self.attack.step(Tricked(oracle, self, state.key, t + 1, pad), state.inner, t)
-        return Transfer(inner, state.key, pad.memory)
+        tricked = Tricked(self, state.key, t + 1, state.memory)
+        inner = self.attack.step(oracle.asked_through(tricked), state.inner, t)
+        return Transfer(inner, state.key, tricked.memory)
 
     def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
-        self.attack.finish(Tricked(oracle, self, state.key, self.steps + 1, Pad(state.memory)), state.inner)
+        tricked = Tricked(self, state.key, self.steps + 1, state.memory)
+        self.attack.finish(oracle.asked_through(tricked), state.inner)
 
     def done(self, state: Transfer[S]) -> Tensor | None:
         return self.attack.done(state.inner)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -87,11 +87,59 @@ class Endpoint:
             self._journal = None
 
 
+class Asking(TypedDict, total=False):
+    """How any remote model is asked.
+
+    protocol: the Open Inference Protocol v2 by default.
+    classes, mean, std, layout: as for `Classifier`; the server sees (images - mean) / std.
+    journal: a file in which every answer is written down; a run that was killed asks nothing twice.
+    per_request: the most images of one request (64).
+    timeout: seconds for one whole answer (30). retries, pause: tries after a failure that may pass (5), and the
+        seconds before the first of them (0.5), doubled each time.
+    headers: sent with every request, never recorded.
+    """
+
+    protocol: Protocol | None
+    classes: int | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
+    layout: str
+    journal: Path | str | None
+    per_request: int
+    timeout: float
+    retries: int
+    pause: float
+    headers: Mapping[str, str] | None
+
+
 class _Remote(Granting[T]):
     """What a remote model of scores and one of labels share."""
 
     target: Classifier
-    endpoint: Endpoint
+
+    def __init__(
+        self,
+        url: str,
+        access: type[T],
+        read: Reader,
+        soft: bool = False,
+        *,
+        protocol: Protocol | None = None,
+        classes: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        layout: str = "NCHW",
+        journal: Path | str | None = None,
+        per_request: int = PER_REQUEST,
+        timeout: float = 30.0,
+        retries: int = 5,
+        pause: float = 0.5,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        link = Link(url, timeout, retries, pause, headers or {})
+        self.endpoint = at = Endpoint(url, protocol or OpenInference(), link, read, journal, per_request)
+        shown = Classifier(at, mean=mean, std=std, layout=layout, classes=classes, probabilities=soft, name=at.shown)
+        super().__init__(shown, access)
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.target(images).to(images.dtype)
@@ -135,50 +183,16 @@ class Remote(_Remote[Scores]):
     Args:
         url: `http://HOST:PORT/v2/models/NAME`, or the address of a plain JSON endpoint with `protocol=Fields(...)`.
         scores: "logits", or "probabilities", whose logarithm is taken.
-        protocol: how it is asked; the Open Inference Protocol v2 by default.
-        classes, mean, std, layout: as for `Classifier`; the server sees (images - mean) / std.
-        journal: a file in which every answer is written down; a run that was killed asks nothing twice.
-        per_request: the most images of one request.
-        timeout: seconds for one whole answer. retries, pause: tries after a failure that may pass, and the
-            seconds before the first of them, doubled each time.
-        headers: sent with every request, never recorded.
+        asking: see `Asking`.
 
     Images are sent as float32 unless the server takes another type. A score that is not finite is read as NaN.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        scores: str = "logits",
-        protocol: Protocol | None = None,
-        classes: int | None = None,
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
-        layout: str = "NCHW",
-        journal: Path | str | None = None,
-        per_request: int = PER_REQUEST,
-        timeout: float = 30.0,
-        retries: int = 5,
-        pause: float = 0.5,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, url: str, *, scores: str = "logits", **asking: Unpack[Asking]) -> None:
         if scores not in ("logits", "probabilities"):
             raise ConfigError(f"scores={scores!r}; pass 'logits' or 'probabilities', and use RemoteLabels for labels")
-        self.scores, link = scores, Link(url, timeout, retries, pause, headers or {})
-        protocol = protocol or OpenInference()
-        self.endpoint = Endpoint(url, protocol, link, partial(_scores, scores), journal, per_request)
-        soft = scores == "probabilities"
-        shown = Classifier(
-            self.endpoint,
-            mean=mean,
-            std=std,
-            layout=layout,
-            classes=classes,
-            probabilities=soft,
-            name=self.endpoint.shown,
-        )
-        super().__init__(shown, Scores)
+        self.scores = scores
+        super().__init__(url, Scores, partial(_scores, scores), scores == "probabilities", **asking)
 
     def check(self, outputs: Tensor) -> None:
         super().check(outputs)
@@ -203,37 +217,18 @@ def _scores(kind: str, url: str, data: Any, count: int) -> NDArray[np.float64]:
 
 
 class RemoteLabels(_Remote[Decisions]):
-    """A model on a server that answers with the class alone; arguments as for `Remote`.
+    """A model on a server that answers with the class alone.
 
     Args:
+        url: as for `Remote`.
         class_names: the names of the classes in their order, where the server answers with names.
-        classes: how many there are; needed where neither the server nor class_names tells.
+        asking: see `Asking`; `classes` is needed where neither the server nor class_names tells.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        protocol: Protocol | None = None,
-        class_names: Sequence[str] | None = None,
-        classes: int | None = None,
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
-        layout: str = "NCHW",
-        journal: Path | str | None = None,
-        per_request: int = PER_REQUEST,
-        timeout: float = 30.0,
-        retries: int = 5,
-        pause: float = 0.5,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, url: str, *, class_names: Sequence[str] | None = None, **asking: Unpack[Asking]) -> None:
         self.class_names = None if class_names is None else tuple(class_names)
-        known = classes or (len(self.class_names) if self.class_names else None)
-        protocol, link = protocol or OpenInference(), Link(url, timeout, retries, pause, headers or {})
-        read = partial(labels, names=self.class_names)
-        self.endpoint = Endpoint(url, protocol, link, read, journal, per_request)
-        shown = Classifier(self.endpoint, mean=mean, std=std, layout=layout, classes=known, name=self.endpoint.shown)
-        super().__init__(shown, Decisions)
+        asking["classes"] = asking.get("classes") or len(self.class_names or ()) or None
+        super().__init__(url, Decisions, partial(labels, names=self.class_names), **asking)
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, K) the answer as a goal reads it: 1 for the class, -1 for the others."""

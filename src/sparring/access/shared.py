@@ -1,0 +1,101 @@
+"""What an attack is whose variable many images share: a universal perturbation, a generator, a patch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+from torch import Tensor
+
+from ..geometry import Ball
+from ..random import Key
+from .attack import Attack
+from .oracle import Decisions
+
+A = TypeVar("A", bound=Decisions, contravariant=True)
+S = TypeVar("S")
+R = TypeVar("R")
+
+Inner = Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The images (B, C, H, W) in [0, 1] of one step, and the key of their randomness.
+
+    `attacked(attack, images, rows)` runs an attack of single images on `images` (Q, C, H, W) in place of those of
+    `rows` (Q,), to the same end: the examples, and (Q,) bool which of them won.
+    """
+
+    x: Tensor
+    key: Key
+    attacked: Inner
+
+
+class Shared(ABC, Generic[A, S, R]):
+    """`class Universal(Shared[Gradients, Shift, Perturbation])`: access, state, and what comes of it.
+
+    The state is a frozen dataclass of tensors and plain values that belong to no row.
+    """
+
+    _access: ClassVar[type[Decisions]]
+    _state: ClassVar[Any]
+    _makes: ClassVar[Any]
+
+    if TYPE_CHECKING:  # fields or properties of every such attack
+
+        @property
+        def ball(self) -> Ball:
+            """The threat: how far each image may be moved."""
+
+        @property
+        def epochs(self) -> int:
+            """How often each image is seen at most."""
+
+        @property
+        def portion(self) -> int:
+            """Images per step; it is part of the result."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            arguments = get_args(base)
+            if len(arguments) == 3 and isinstance(arguments[0], type):
+                cls._access, cls._state, cls._makes = arguments
+
+    @property
+    def access(self) -> type[Decisions]:
+        """The least access the attack can work with."""
+        return self._access
+
+    @property
+    def state(self) -> Any:
+        """The type of the state."""
+        return self._state
+
+    @property
+    def makes(self) -> Any:
+        """The type of the artifact."""
+        return self._makes
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def init(self, like: Tensor, seed: int, start: R | None) -> S:
+        """The state before the first step, for images such as `like` (1, C, H, W), or where `start` left off."""
+
+    @abstractmethod
+    def step(self, oracle: A, state: S, portion: Portion, progress: float) -> S:
+        """One step on some of the images; `progress` in [0, 1) is the share of all steps that is done."""
+
+    @abstractmethod
+    def artifact(self, state: S) -> R:
+        """What is kept of the state: it can be applied to any image."""
+
+    def done(self, state: S, fooled: float) -> bool:
+        """Asked after every epoch, with the share of its images that fell as they were asked about."""
+        return False

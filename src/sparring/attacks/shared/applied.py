@@ -1,0 +1,40 @@
+"""What an artifact does to images it has never seen, asked and judged like any other attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...access import Attack, Batch, Decisions
+from ...geometry import Ball
+from .artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The images as the artifact moves them."""
+
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Applied(Attack[Decisions, Moved]):
+    """One question for each image: `run(Applied(artifact), target, goal, held_out_images)`."""
+
+    artifact: Artifact
+
+    @property
+    def ball(self) -> Ball:
+        return self.artifact.ball
+
+    @property
+    def steps(self) -> int:
+        return 1
+
+    def init(self, oracle: Decisions, batch: Batch) -> Moved:
+        return Moved(self.artifact.apply(batch.x))
+
+    def step(self, oracle: Decisions, state: Moved, t: int) -> Moved:
+        oracle.decide(state.image)
+        return state

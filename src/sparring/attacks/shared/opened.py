@@ -1,0 +1,36 @@
+"""Artifacts from files, which may be anybody's: nothing in them is executed, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, ThreatError
+from ...geometry import L2, Ball, Linf
+from ...storage import read
+from .artifact import Artifact
+from .generator import Generated
+from .perturbation import Perturbation
+
+KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (Perturbation, Generated)}
+BALLS: dict[str, type[Ball]] = {"Linf": Linf, "L2": L2}
+
+
+def opened(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
+    """The artifact of a file, and what the file says of its making.
+
+    Raises:
+        RunError, InputError: where it cannot be read, or is no artifact.
+    """
+    tensors, values = read(Path(path), "pass a file that Artifact.save wrote")
+    try:
+        kind, made = KINDS[values["kind"]], values["made"]
+        ball = BALLS[values["ball"]["norm"]](float(values["ball"]["eps"]))
+        if not 0 < ball.eps < math.inf or not all(bool(t.isfinite().all()) for t in tensors.values()):
+            raise ValueError(f"eps {ball.eps} or a tensor is not finite")
+        if not isinstance(made, dict):
+            raise TypeError(f"made is a {type(made).__name__}")
+        return kind.rebuilt(ball, tensors, values["settings"]), made
+    except (ThreatError, LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} is no artifact ({type(error).__name__}: {error}); make it again") from error

@@ -1,0 +1,73 @@
+"""Attacks by name, with what the options say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+from .. import attacks as room
+from ..access import Attack, Shared
+from ..audit.threats import parse_all
+from ..errors import ConfigError, ThreatError, nearest
+from ..geometry import Ball
+
+K = TypeVar("K")
+
+
+def kind_called(name: str) -> type[Attack[Any, Any]]:
+    """The attack's class; ConfigError with the nearest name."""
+    if name in room.shared_table:
+        raise ConfigError(f"{name} makes one thing for many images; make it with `sparring fit {name}`")
+    return _found(name, room.table)
+
+
+def shared_kind_called(name: str) -> type[Shared[Any, Any, Any]]:
+    """The class of an attack whose variable many images share."""
+    if name in room.table:
+        raise ConfigError(f"{name} attacks each image by itself; run it with `sparring attack {name}`")
+    return _found(name, room.shared_table)
+
+
+def _found(name: str, known: Mapping[str, K]) -> K:
+    if name not in known:
+        raise ConfigError(f"there is no attack {name!r} (there are {', '.join(known)}).{nearest(name, known)}")
+    return known[name]
+
+
+def balls(name: str, threats: list[str]) -> list[Ball | None]:
+    """The balls of the threats; [None] where the attack brings its own norm."""
+    kind = kind_called(name)
+    if threats:
+        return [ball for threat in parse_all(threats) for ball in threat.balls()]
+    for parameter in fields(kind):  # type: ignore[arg-type]
+        if parameter.name == "ball" and parameter.default is MISSING and parameter.default_factory is MISSING:
+            raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
+    return [None]
+
+
+def attack_called(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, Any]:
+    """The attack with what was asked of it."""
+    kind = kind_called(name)
+    options: dict[str, Any] = {} if ball is None else {"ball": ball}
+    if steps is not None:
+        if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
+            raise ConfigError(f"{name} has no --steps")
+        if steps < 1:
+            raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
+        options["steps"] = steps
+    return kind(**options)
+
+
+def shared_attack_called(
+    name: str, threats: list[str], epochs: int | None, portion: int | None
+) -> Shared[Any, Any, Any]:
+    """The attack of that name within the one ball that was given."""
+    kind = shared_kind_called(name)
+    found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+    if len(found) != 1:
+        given = "none is given" if not found else f"{len(found)} are given"
+        raise ThreatError(f"{name} is made for one radius, and {given}; pass one, as --threat linf:10/255")
+    numbers = {"epochs": epochs, "portion": portion}
+    options: dict[str, Any] = {option: number for option, number in numbers.items() if number is not None}
+    return kind(**(options | {"ball": found[0]}))

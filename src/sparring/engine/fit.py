@@ -1,0 +1,232 @@
+"""`fit`: one variable for many images - a universal perturbation, a generator - made on a data set, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Budget, Decisions, Desk, Keep, Ledger, Portion, Shared
+from ..errors import ConfigError, InputError, RunError
+from ..goals import Goal
+from ..random import Key
+from ..storage import read, write
+from ..targets import Target
+from .checkpoint import fingerprint
+from .options import Engine, Progress
+from .rows import flatten, rebuild
+from .run import check_access, check_ids, check_images, run
+from .search import out_of_memory
+
+A = TypeVar("A", bound=Decisions)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Fitted(Generic[R]):
+    """What `fit` made, and what it cost."""
+
+    artifact: R
+    fooled: tuple[float, ...]  # by epoch: share of the images that fell as they were asked about
+    images: int  # that took part: the goal was not met on them before
+    forwards: int  # images passed forward, the looks at the clean images included
+    backwards: int
+    seconds: float
+    made: dict[str, Any]  # where it comes from: attack, target, data, seed
+
+    def __str__(self) -> str:
+        share = f"{self.fooled[-1]:.1%} of {self.images} images fell in the last of {len(self.fooled)} epochs"
+        passes = f"{self.forwards} images forward, {self.backwards} backward"
+        return f"{self.made['attack']}: {share}, {passes}, {self.seconds:.1f} s"
+
+
+def fit(
+    attack: Shared[A, Any, R],
+    target: Target[A],
+    goal: Goal,
+    x: Tensor,
+    *,
+    ids: Tensor | None = None,
+    start: R | None = None,
+    engine: Engine | None = None,
+) -> Fitted[R]:
+    """Make what `attack` makes on the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
+
+    Images on which the goal is met already take no part. The order of the images is drawn from the engine's seed,
+    anew in each epoch. With `engine.checkpoint` a fit that was stopped goes on where it was and ends with the same
+    artifact; `engine.batch_size` bounds the looks at the clean images alone, `attack.portion` every step.
+
+    Args:
+        ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        start: an artifact of the same attack to go on from.
+
+    Raises:
+        InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
+        RunError: a checkpoint that cannot be read or written, or a portion too large for the memory.
+    """
+    engine = engine or Engine()
+    check_access(attack, target)
+    check_images(x, goal)
+    attack.ball.check(x)
+    if start is not None and not isinstance(start, attack.makes):
+        raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
+    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
+    with torch.inference_mode(False), target.frozen():
+        fitting = _Fitting(attack, target, goal.to(target.device), x.detach(), places, engine)
+        try:
+            return fitting.made(start)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            told = f"{attack.name} ran out of memory with portion={attack.portion}; pass a smaller one"
+            raise RunError(f"{told}: {error}") from error
+
+
+class _Fitting:
+    """One call of `fit`, checked."""
+
+    def __init__(
+        self, attack: Shared[Any, Any, Any], target: Target[Any], goal: Goal, x: Tensor, ids: Tensor, engine: Engine
+    ) -> None:
+        self.attack, self.target, self.engine = attack, target, engine
+        self.goal, self.x, self.ids = goal, x, ids
+        self.t, self.seconds = 0, 0.0
+        self.fell, self.passes, self.fooled = 0, [0, 0], list[float]()
+        self.state: Any = None
+
+    def made(self, start: Any) -> Fitted[Any]:
+        mark = fingerprint(self.attack, self.engine.seed, self.goal, self.x, self.ids, start, *self.target.identity())
+        path = None if self.engine.checkpoint is None else Path(self.engine.checkpoint) / "fit.safetensors"
+        clock = time.perf_counter()
+        self._leave_out_what_is_won()
+        self.state = self.attack.init(self._images(torch.arange(1)), self.engine.seed, start)
+        if path is not None and path.exists():
+            self._load(path, mark)
+            clock -= self.seconds
+        written = time.perf_counter()
+        while not self._over:
+            self._advance()
+            if self.engine.progress is not None:
+                self.engine.progress(self._progress())
+            if path is not None and (self._over or time.perf_counter() - written > self.engine.checkpoint_seconds):
+                self.seconds = time.perf_counter() - clock
+                self._save(path, mark)
+                written = time.perf_counter()
+        return Fitted(
+            artifact=self.attack.artifact(self.state),
+            fooled=tuple(self.fooled),
+            images=len(self.x),
+            forwards=self.passes[0],
+            backwards=self.passes[1],
+            seconds=time.perf_counter() - clock,
+            made=self._made(mark),
+        )
+
+    @property
+    def _per_epoch(self) -> int:
+        return -(-len(self.x) // self.attack.portion)
+
+    @property
+    def _steps(self) -> int:
+        return self._per_epoch * self.attack.epochs
+
+    @property
+    def _over(self) -> bool:
+        if self.t >= self._steps:
+            return True
+        between = self.t % self._per_epoch == 0 and self.t > 0
+        return between and self.attack.done(self.state, self.fooled[-1])
+
+    def _images(self, rows: Tensor) -> Tensor:
+        return self.x[rows.to(self.x.device)].to(self.target.device)
+
+    def _answer(self, images: Tensor) -> Any:
+        with self.engine.precision(self.target.device):
+            return self.target(images)
+
+    def _leave_out_what_is_won(self) -> None:
+        standing: list[Tensor] = []
+        for first in range(0, len(self.x), self.engine.batch_size):
+            rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
+            goal = self.goal.take(rows.to(self.target.device))
+            with torch.no_grad():
+                outputs = self.target(self._images(rows))
+                if not standing:
+                    self.target.check(outputs)
+                    goal.check(outputs, self.goal)
+                standing.append(goal.margin(outputs) <= 0)
+        kept = torch.cat(standing)
+        self.passes[0] += len(kept)
+        if not bool(kept.any()):
+            raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
+        self.goal, self.x, self.ids = self.goal.take(kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
+
+    def _advance(self) -> None:
+        attack, device = self.attack, self.target.device
+        epoch, place = divmod(self.t, self._per_epoch)
+        order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
+        rows = order[place * attack.portion : (place + 1) * attack.portion]
+        x, goal = self._images(rows), self.goal.take(rows.to(device))
+        key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
+        ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
+        desk = Desk(self._answer, goal, ledger, self.engine.batch_size, skip_won=False)
+        portion = Portion(x, key, self._attacked(goal, key))
+        self.state = attack.step(attack.access(desk), self.state, portion, self.t / self._steps)
+        self.fell += int(ledger.won.sum())
+        self._count(ledger.forwards, ledger.backwards)
+        self.t += 1
+        if self.t % self._per_epoch == 0:
+            self.fooled.append(self.fell / len(self.x))
+            self.fell = 0
+
+    def _attacked(self, goal: Goal, key: Key) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """How an attack of single images is run on some of the portion."""
+
+        def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
+            found = run(attack, self.target, goal.take(rows), images, ids=key.ids[rows].cpu(), engine=engine)
+            self._count(found.spent.forwards + found.spent.checks, found.spent.backwards)
+            return found.examples, found.success
+
+        return attacked
+
+    def _count(self, forwards: Tensor, backwards: Tensor) -> None:
+        self.passes = [self.passes[0] + int(forwards.sum()), self.passes[1] + int(backwards.sum())]
+
+    def _progress(self) -> Progress:
+        done = min((self.t % self._per_epoch) * self.attack.portion, len(self.x))
+        return Progress(self.attack.name, len(self.x), done, self.attack.portion, len(self.x), self.t, self._steps)
+
+    def _made(self, mark: str) -> dict[str, Any]:
+        return {
+            "attack": repr(self.attack),
+            "goal": type(self.goal).__name__,
+            "target": self.target.name,
+            "target_sha256": fingerprint(*self.target.identity()),
+            "images": len(self.x),
+            "images_sha256": fingerprint(self.x),
+            "seed": self.engine.seed,
+            "call_sha256": mark,
+        }
+
+    def _save(self, path: Path, mark: str) -> None:
+        tensors, plain = flatten(self.state, "state")
+        counts = {"t": self.t, "fell": self.fell, "passes": self.passes, "fooled": self.fooled, "seconds": self.seconds}
+        write(path, tensors, {"mark": mark, "plain": plain, **counts})
+
+    def _load(self, path: Path, mark: str) -> None:
+        tensors, values = read(path, "delete it to begin again")
+        if values.get("mark") != mark:
+            raise RunError(
+                f"{path} belongs to another fit (other attack, target, goal, images or seed); "
+                "use another checkpoint folder"
+            )
+        tensors = {name: value.to(self.target.device) for name, value in tensors.items()}
+        self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
+        self.t, self.fell, self.passes = values["t"], values["fell"], values["passes"]
+        self.fooled, self.seconds = values["fooled"], values["seconds"]

@@ -1,0 +1,70 @@
+"""One model on several devices: each takes a part of every question."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..access import Jacobians
+from ..errors import ConfigError, TargetError
+from .classifier import Classifier
+from .target import Target
+
+
+class Replicated(Target[Jacobians]):
+    """`target` copied to each of `devices`; answers are gathered on the first.
+
+    Args:
+        target: a classifier around a module. It stays where it is; the copies have its weights of this moment.
+        devices: such as ["cuda:0", "cuda:1"]; the images of a question are split over them in equal parts.
+
+    Raises:
+        TargetError: a classifier around a function, which has no weights to copy.
+    """
+
+    def __init__(self, target: Classifier, devices: Sequence[torch.device | str]) -> None:
+        if not devices:
+            raise ConfigError("devices is empty; pass at least one, such as ['cuda:0', 'cuda:1']")
+        if not isinstance(target.model, nn.Module):
+            raise TargetError(f"{target.name} is a function, and only modules are copied; pass a torch.nn.Module")
+        self.copies = []
+        for device in devices:
+            twin = copy.deepcopy(target)
+            assert isinstance(twin.model, nn.Module)
+            twin.model.to(device)
+            self.copies.append(twin)
+        self._first = torch.device(devices[0])
+
+    @property
+    def access(self) -> type[Jacobians]:
+        return Jacobians
+
+    @property
+    def name(self) -> str:
+        return self.copies[0].name
+
+    @property
+    def device(self) -> torch.device:
+        return self._first
+
+    def __call__(self, images: Tensor) -> Tensor:
+        parts = [part for part in images.tensor_split(len(self.copies)) if len(part)]
+        answers = [twin(part.to(twin.device)) for twin, part in zip(self.copies, parts, strict=False)]
+        return torch.cat([answer.to(self._first) for answer in answers])
+
+    def identity(self) -> tuple[object, ...]:
+        return self.copies[0].identity()
+
+    def check(self, outputs: Tensor) -> None:
+        self.copies[0].check(outputs)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        with ExitStack() as held:
+            for twin in self.copies:
+                held.enter_context(twin.frozen())
+            yield
