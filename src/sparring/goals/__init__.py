@@ -2,9 +2,10 @@
 
 from .classification import ClassifyAs, Misclassify, least_likely
 from .goal import Goal, Verdict
-from .losses import DLR, CrossEntropy, Lead, Loss, Margin, RivalDLR
+from .losses import DLR, CrossEntropy, Lead, LogOdds, Loss, Margin, RivalDLR
 
 __all__ = [
-    "DLR", "ClassifyAs", "CrossEntropy", "Goal", "Lead", "Loss", "Margin", "Misclassify", "RivalDLR", "Verdict",
+    "DLR", "ClassifyAs", "CrossEntropy", "Goal", "Lead", "LogOdds", "Loss", "Margin", "Misclassify",
+    "RivalDLR", "Verdict",
     "least_likely",
 ]  # fmt: skip

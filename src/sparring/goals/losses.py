@@ -60,6 +60,21 @@ class CrossEntropy(Loss):
 
 
 @dataclass(frozen=True)
+class LogOdds(Loss):
+    """log (1 - p_y) / p_y of the softmax p: the direction of the cross-entropy and of p_y itself, without their zeros.
+
+    d CE = (1 - p_y) d LogOdds, and where the model is sure enough 1 - p_y is 0 in floating point.
+    """
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        own = logits.gather(1, labels[:, None]).squeeze(1)
+        return logits.scatter(1, labels[:, None], -math.inf).logsumexp(1) - own
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return -self.away(logits, targets)
+
+
+@dataclass(frozen=True)
 class Margin(Loss):
     """max_{i != y} z_i - z_y: the goal's own margin (Carlini & Wagner 2017, f_6)."""
 

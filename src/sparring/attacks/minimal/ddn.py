@@ -5,14 +5,15 @@
     eps_t   = (1 - gamma) eps if the row is across, else (1 + gamma) eps     the norm
     delta   = eps_t * delta / |delta|_2, kept in the valid range
 
-with a cosine schedule of the rate from 1 to 0.01. Quantising to 256 levels is part of the paper's attack and an
-option here.
+with a cosine schedule of the rate from 1 to 0.01. L is the cross-entropy, whose log-odds are climbed: the same
+direction, which does not vanish where the model is sure (a distilled net). Quantising to 256 levels is part of the
+paper's attack and an option here.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny, unit
+from ...goals import LogOdds, Loss
 from ...perturbations import Additive
 
 
@@ -41,6 +43,7 @@ class DDN(Attack[Gradients, Sphere]):
         gamma: how fast the radius changes (0.05 in the paper).
         radius: the first radius (1 in the paper).
         levels: quantise to this many levels per pixel (256 in the paper); None: do not.
+        loss: what is climbed; None: the goal's own.
         ball: L2; a finite eps asks for examples within it.
     """
 
@@ -48,6 +51,7 @@ class DDN(Attack[Gradients, Sphere]):
     gamma: float = 0.05
     radius: float = 1.0
     levels: int | None = None
+    loss: Loss | None = field(default_factory=LogOdds)
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
@@ -65,7 +69,7 @@ class DDN(Attack[Gradients, Sphere]):
         return Sphere(batch.x, torch.zeros_like(batch.x), radius)
 
     def step(self, oracle: Gradients, state: Sphere, t: int) -> Sphere:
-        answer = oracle.gradient(state.delta, render=Additive(state.x))
+        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=self.loss)
         rate = 0.01 + 0.99 * (1 + math.cos(math.pi * t / self.steps)) / 2
         delta = state.delta.add(unit(answer.grad), alpha=rate)
         across = answer.verdict.margin > 0

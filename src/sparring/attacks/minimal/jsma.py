@@ -12,8 +12,8 @@ The best pair is found exactly, in memory linear in the features: S grows in a a
 others beat in both can be left out. Of the 150 528 of a photograph about ten remain.
 
 Departures: a and b are taken times what theta can still add within the valid range, or nearly saturated features would
-be moved for nothing. A row without a pair of S > 0 ends. Of the softmax the logarithm is climbed, which ranks the pairs
-alike (there b = -a, so S is (a_p + a_q)^2 and one gradient is enough) and does not underflow.
+be moved for nothing. A row without a pair of S > 0 ends. Of the softmax the log-odds are climbed, which rank the pairs
+alike (there b = -a, so S is (a_p + a_q)^2 and one gradient is enough) and do not underflow.
 """
 
 from __future__ import annotations
@@ -27,20 +27,17 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, rowwise, tiny
-from ...goals import Loss
+from ...goals import LogOdds, Loss
 
 CELLS = 2**21  # pairs that are compared at once
 
 
 @dataclass(frozen=True)
 class Own(Loss):
-    """The output of the class itself: it rises toward a target, it falls away from a label."""
-
-    softmax: bool
+    """The logit of the class itself: it rises toward a target, it falls away from a label."""
 
     def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        outputs = logits.log_softmax(1) if self.softmax else logits
-        return outputs.gather(1, targets[:, None]).squeeze(1)
+        return logits.gather(1, targets[:, None]).squeeze(1)
 
     def away(self, logits: Tensor, labels: Tensor) -> Tensor:
         return -self.toward(logits, labels)
@@ -100,7 +97,7 @@ class JSMA(Attack[Gradients, Marks]):
         limit = int(state.x[0].numel() * self.gamma / 2)
         if t >= limit:
             return replace(state, over=torch.ones_like(state.over))
-        image, pull = state.image, (Own(False), Others()) if self.logits else (Own(True),)
+        image, pull = state.image, (Own(), Others()) if self.logits else (LogOdds(),)
         way = ((image + self.theta).clamp_(0, 1) - image).flatten(1)
         slopes = [oracle.gradient(image, steer=loss).grad.flatten(1) for loss in pull]
         gains = [(slope * way).where(way != 0, -torch.inf) for slope in slopes]
