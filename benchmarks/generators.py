@@ -4,7 +4,7 @@
 
 Generators are made on the first digits of MNIST's training set (labels given) and judged on the first 1,000 test
 digits at Linf 0.3. Success is of the test digits that the victim had right before.
-Writes records/bench/generators.json.
+Writes records/universal/generators.json.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from sparring.audit.statistics import wilson
 from sparring.transfer import distilled_advgan
 from sparring.zoo import load_data
 
-RECORD = ROOT / "records" / "bench" / "generators.json"
+RECORD = ROOT / "records" / "universal" / "generators.json"
 BALL = Linf(0.3)
 SEEDS, HELD_OUT = range(5), 1000
 Row = dict[str, Any]

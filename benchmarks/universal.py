@@ -3,7 +3,7 @@
     python -m benchmarks.universal [--device cpu] [--out FILE]
 
 Photographs: 20 of ImageNet (and random crops of them) to make it on, crops of eleven other photographs to judge it on.
-The fooling rate counts images whose predicted class changes. Writes records/bench/universal.json.
+The fooling rate counts images whose predicted class changes. Writes records/universal/universal.json.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from sparring.attacks import GradientUniversal, Universal
 from sparring.audit.statistics import wilson
 from sparring.zoo import load_data, load_model
 
-RECORD = ROOT / "records" / "bench" / "universal.json"
+RECORD = ROOT / "records" / "universal" / "universal.json"
 LIMIT = 900.0  # processor seconds for one run of a library
 ROUNDS = 3  # of ART's over the images; its default of 20 takes hours
 LITE = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
