@@ -4,11 +4,11 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from ..threats import Threat, parse, parse_all
 from .audit import audit
 from .plan import Plan, make_plan
 from .publish import render
 from .report_model import Report
-from .threats import Threat, parse, parse_all
 from .watch import ChunkDone, Tally, Watch
 
 __all__ = [

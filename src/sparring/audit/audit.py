@@ -12,6 +12,7 @@ from ..access import Decisions
 from ..errors import RunError
 from ..geometry import Ball
 from ..targets import Granting, Target
+from ..threats import Threat, of_balls
 from ..zoo import LoadedModel
 from .batches import Source, fitting, limited, source_of
 from .cascade import Attempt, Clean, cascade
@@ -23,7 +24,6 @@ from .records import Records, begun, refuse_used, writing
 from .report_model import Report
 from .rows import Kept, chunk_hash, chunk_rows
 from .shards import shard_name, write_shard
-from .threats import Threat, of_balls
 from .watch import ChunkDone, Watch
 
 

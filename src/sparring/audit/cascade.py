@@ -18,10 +18,10 @@ from ..engine import Engine, Outcome, run
 from ..geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
 from ..goals import Misclassify
 from ..targets import Target
+from ..threats import Norm
 from .judge import fooled, inside, look, rounded
 from .plan import Plan
 from .suite import suite
-from .threats import Norm
 from .watch import Watch
 
 NORMS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}

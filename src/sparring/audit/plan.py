@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..access import Decisions, Gradients, Jacobians, Scores
 from ..errors import ConfigError, nearest
-from .threats import Threat
+from ..threats import Threat
 
 ACCESS: dict[str, type[Decisions]] = {
     "decisions": Decisions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..geometry import Ball
+from ..threats import Radius, Threat
 from .cautions import cautions
 from .gallery import gallery
 from .plan import ACCESS, Plan
@@ -23,7 +24,6 @@ from .report_model import (
 )
 from .statistics import share
 from .suite import suite
-from .threats import Radius, Threat
 
 FELL = "SELECT COUNT(DISTINCT sample) FROM result WHERE norm = ?1 AND eps <= ?2 AND success"
 FELL_BEFORE = "SELECT COUNT(DISTINCT sample) FROM result WHERE norm = ?1 AND eps < ?2 AND success"

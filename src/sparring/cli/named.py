@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from .. import attacks as room
 from ..access import Attack, Shared
-from ..audit.threats import parse_all
 from ..errors import ConfigError, ThreatError, nearest
 from ..geometry import Ball
+from ..threats import parse_all
 
 K = TypeVar("K")
 

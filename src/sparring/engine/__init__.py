@@ -1,8 +1,16 @@
-"""`run` and `fit`: batches, active set, keyed randomness, checkpoints. It knows the Attack protocol and no attack."""
+"""`run`, `fit` and `craft`: batches, active set, keyed randomness, checkpoints.
 
+It knows the Attack protocol and no attack.
+"""
+
+from .checkpoint import fingerprint
+from .craft import craft, crafted
 from .fit import Fitted, fit
 from .options import Engine, Progress
 from .outcome import Outcome, Spent
 from .run import check_access, check_images, run
 
-__all__ = ["Engine", "Fitted", "Outcome", "Progress", "Spent", "check_access", "check_images", "fit", "run"]
+__all__ = [
+    "Engine", "Fitted", "Outcome", "Progress", "Spent", "check_access", "check_images", "craft", "crafted",
+    "fingerprint", "fit", "run",
+]  # fmt: skip

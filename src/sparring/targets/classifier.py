@@ -162,6 +162,10 @@ class Classifier(Target[Jacobians]):
                 "return the logits instead, or pass Classifier(..., probabilities=True)"
             )
 
+    def _settle(self, model: nn.Module) -> None:
+        """The mode that the model is attacked in."""
+        model.eval()
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         model = self.model
@@ -176,7 +180,7 @@ class Classifier(Target[Jacobians]):
             for name, buffer in module._buffers.items()
         ]
         try:
-            model.eval()
+            self._settle(model)
             for parameter, _ in wanted:
                 parameter.requires_grad_(False)
             self._held = self._weight()

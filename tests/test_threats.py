@@ -1,7 +1,7 @@
 import pytest
 
 import sparring as sp
-from sparring.audit.threats import of_balls, parse, parse_all
+from sparring.threats import of_balls, parse, parse_all
 from sparring.errors import ThreatError
 
 

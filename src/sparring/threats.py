@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import ThreatError, nearest
-from ..geometry import L0, L1, L2, Ball, Linf
+from .errors import ThreatError, nearest
+from .geometry import L0, L1, L2, Ball, Linf
 
 Norm = Literal["Linf", "L2", "L1", "L0"]
 BALLS: dict[Norm, type[Ball]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}

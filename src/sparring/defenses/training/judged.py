@@ -1,0 +1,106 @@
+"""What is looked at between epochs: accuracy without an attack, under a single step, and under an iterated attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...access import Attack
+from ...attacks import APGD, FGSM, L1APGD, PGD
+from ...engine import Engine, run
+from ...geometry import L0, L1, Ball
+from ...goals import Margin, Misclassify
+from ...targets import Classifier
+from .recipe import Watch
+from .source import Source
+
+SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
+COLLAPSED, APART = 0.5, 0.25
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the log. Accuracies are shares of the held-out images; NaN where nothing attacks."""
+
+    epoch: int
+    updates: int
+    loss: float  # mean over the epoch's rows
+    clean: float
+    single_step: float
+    robust: float
+    eps: float  # share of the full radius
+    rate: float
+    seconds: float
+    note: str = ""
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def score(self) -> float:
+        """What the best model is best in."""
+        return self.clean if self.robust != self.robust else self.robust
+
+
+def watchers(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
+    """An attack for each ball that training knows, of another kind than those that train."""
+    balls = dict.fromkeys(ball for attack in attacks for ball in getattr(attack, "balls", (attack.ball,)))
+    return tuple(watcher(ball, steps, {type(attack) for attack in attacks}) for ball in balls)
+
+
+def watcher(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> Attack[Any, Any]:
+    if isinstance(ball, L0):
+        return PGD(ball, steps=steps)
+    if isinstance(ball, L1):
+        return L1APGD(ball, steps=steps)
+    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures a model on images held out."""
+
+    images: Source
+    attacks: tuple[Attack[Any, Any], ...]
+    watch: Watch
+    seed: int
+    shard: tuple[int, int]  # which process this is, and of how many
+    total: Callable[[Tensor], Tensor]  # sums over the processes
+
+    def __call__(self, target: Classifier) -> tuple[float, float, float]:
+        """Shares of the held-out images: right, right after one step, right after every attack (NaN without one)."""
+        place, places = self.shard
+        mine = torch.arange(len(self.images)).tensor_split(places)[place]
+        counts = torch.zeros(3, dtype=torch.float64)
+        for rows in mine.split(self.watch.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
+            images, labels = self.images.at(rows)
+            counts += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+        shares = (self.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
+        return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
+
+    def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        engine = Engine(self.watch.batch_size, self.seed + SEED)
+        with target.frozen(), torch.no_grad():
+            right = target(images).argmax(1) == labels
+        counts = [int(right.sum()), 0, 0]
+        standing = right.nonzero().squeeze(1)
+        for place, attack in enumerate(self.attacks):
+            goal = Misclassify(labels, Margin())
+            if place == 0:
+                single = run(FGSM(attack.ball), target, goal, images, engine=engine)
+                counts[1] = int((~single.success).sum())
+            if len(standing):
+                ids = rows[standing.cpu()]
+                found = run(attack, target, goal.take(standing), images[standing], ids=ids, engine=engine)
+                standing = standing[~found.success]
+        counts[2] = len(standing) if self.attacks else 0
+        return torch.tensor(counts, dtype=torch.float64)
+
+
+def collapsed(now: Epoch, best: float) -> bool:
+    """Has the training overfitted to single steps: these are withstood, and iterated ones no longer?"""
+    return now.robust < COLLAPSED * best and now.single_step - now.robust > APART

@@ -1,0 +1,45 @@
+"""The log of a training: a CSV file that is always whole, and curves for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from ...errors import RunError
+from .judged import Epoch
+
+CURVES = ("loss", "clean", "single_step", "robust", "eps", "rate")
+
+
+class Log:
+    """Written after each epoch; a training that goes on from a checkpoint drops the lines that came after it."""
+
+    def __init__(self, folder: Path, done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "log.csv"
+        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, epochs: Sequence[Epoch]) -> None:
+        text = io.StringIO()
+        table = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(epoch.row() for epoch in epochs)
+        partial = self.path.with_suffix(".partial")
+        try:
+            partial.write_text(text.getvalue())
+            os.replace(partial, self.path)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error}; free some space and run again with --resume") from error
+        for name in CURVES:
+            value = getattr(epochs[-1], name)
+            if value == value:
+                self.curves.add_scalar(name, value, epochs[-1].epoch)
+        self.curves.flush()
+
+    def close(self) -> None:
+        self.curves.close()

@@ -1,0 +1,136 @@
+"""Training images by position: held in memory as bytes where that loses nothing, or read as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ...errors import InputError
+
+Labelled = tuple[Tensor, Tensor]  # images (B, C, H, W) float in [0, 1], labels (B,) int64
+
+
+class Source(ABC):
+    """Labelled images that can be read in any order."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Labelled]:
+        """The images at the positions (B,) of each entry of `order`, in turn."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """A text that tells these images from others: a checkpoint belongs to one source."""
+
+    def at(self, rows: Tensor) -> Labelled:
+        """The images at these positions."""
+        return next(self.batches([rows]))
+
+
+class Held(Source):
+    """Images (N, C, H, W) and labels (N,) in memory."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise InputError(f"training images must be a tensor (N, C, H, W), not {got}")
+        if labels.shape != (len(images),) or labels.is_floating_point():
+            got = f"{labels.dtype} {tuple(labels.shape)}"
+            raise InputError(f"{len(images)} images need as many whole labels; got {got}")
+        if images.dtype == torch.uint8:
+            self.pixels = images
+        else:
+            low, high = images.aminmax()
+            if not (bool(images.isfinite().all()) and float(low) >= 0 and float(high) <= 1):
+                raise InputError(f"pixels reach from {float(low):g} to {float(high):g}, and images lie in [0, 1]")
+            self.pixels = as_bytes(images)
+        self.labels = labels.long()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Labelled]:
+        for rows in order:
+            yield as_floats(self.pixels[rows]), self.labels[rows]
+
+    def identity(self) -> str:
+        digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
+        for tensor in (self.pixels, self.labels):
+            for part in tensor.contiguous().split(1 << 14):  # type: ignore[no-untyped-call]
+                digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
+
+
+class Read(Source):
+    """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on."""
+
+    def __init__(self, dataset: Any, workers: int = 0) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not len(dataset):
+            kind = type(dataset).__name__
+            raise InputError(f"{kind} has no images by position; pass len() and [i] -> (image, label)")
+        self.dataset, self.workers = dataset, workers
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Labelled]:
+        wanted: Any = [rows.tolist() for rows in order]
+        dataset: Dataset[Any] = self.dataset
+        for images, labels in DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers):
+            yield as_floats(images), torch.as_tensor(labels).long()
+
+    def identity(self) -> str:
+        images, labels = self.at(torch.tensor([0, len(self) - 1]))
+        ends = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+        return f"{len(self)} {tuple(images.shape[1:])} {labels.tolist()} {ends}"
+
+
+@dataclass(frozen=True)
+class Part(Source):
+    """Some positions (M,) of another source."""
+
+    whole: Source
+    positions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Labelled]:
+        return self.whole.batches([self.positions[rows] for rows in order])
+
+    def identity(self) -> str:
+        return f"{self.whole.identity()} {hashlib.sha256(self.positions.numpy().tobytes()).hexdigest()}"
+
+
+def source(data: Any, workers: int = 0) -> Source:
+    """`(images, labels)`, a data set with `len` and `[i]`, or a source as it is."""
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return Held(torch.as_tensor(data[0]), torch.as_tensor(data[1]))
+    return Read(data, workers)
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """The images as uint8 where every pixel is n / 255, as they are where one is not."""
+    pixels = torch.empty(images.shape, dtype=torch.uint8)
+    for first in range(0, len(images), 4096):
+        part = images[first : first + 4096].float()
+        whole = part.mul(255).round_()
+        if not torch.equal(whole / 255, part):
+            return images
+        pixels[first : first + 4096] = whole
+    return pixels
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels

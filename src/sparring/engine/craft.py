@@ -1,0 +1,103 @@
+"""`craft`: where an attack ends, unjudged. For training loops, which need the example and not the proof."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Batch, Budget, Decisions, Desk, Keep, Ledger
+from ..errors import ConfigError
+from ..goals import Goal, Verdict
+from ..random import Key
+from ..targets import Target
+from .options import Engine
+from .run import check_access, check_ids, check_images, check_start
+
+A = TypeVar("A", bound=Decisions)
+
+
+def craft(
+    attack: Attack[A, Any],
+    target: Target[A],
+    goal: Goal,
+    x: Tensor,
+    *,
+    ids: Tensor | None = None,
+    start: Tensor | None = None,
+    engine: Engine | None = None,
+) -> Tensor:
+    """The images (N, C, H, W) that `attack` ends at, with no look at the clean images and no confirmation.
+
+    It costs the attack's own steps and nothing else: PGD-7 is seven forward and seven backward passes. No row leaves
+    early, whether it has fallen or not, and nothing is said about success: for that there is `run`. The images must be
+    on the target's device.
+
+    Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
+    """
+    engine = engine or Engine()
+    check_access(attack, target)
+    check_images(x, goal)
+    attack.ball.check(x)
+    if start is not None:
+        check_start(attack, start, x)
+    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
+    with torch.inference_mode(False), target.frozen():
+        return crafted(attack, target, goal, x.detach(), Key(places.to(x.device), engine.seed), start, engine)
+
+
+def crafted(
+    attack: Attack[Any, Any],
+    target: Target[Any],
+    goal: Goal,
+    x: Tensor,
+    key: Key,
+    start: Tensor | None = None,
+    engine: Engine | None = None,
+) -> Tensor:
+    """`craft` unchecked, on a target that is frozen already."""
+    if attack.keep is Keep.SMALLEST:
+        raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
+    desk = _Unjudged(attack, target, goal, x, engine or Engine())
+    oracle = attack.access(desk)
+    state = attack.init(oracle, Batch(x, key, start))
+    for t in range(attack.steps):
+        state = attack.step(oracle, state, t)
+    desk.closed = True
+    attack.finish(oracle, state)
+    return desk.last
+
+
+class _Unjudged(Desk):
+    """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
+
+    def __init__(
+        self, attack: Attack[Any, Any], target: Target[Any], goal: Goal, x: Tensor, engine: Engine
+    ) -> None:
+        def answer(images: Tensor) -> Any:
+            with engine.precision(x.device):
+                return target(images)
+
+        ledger = Ledger(x, attack.ball, Keep.WORST, Budget())
+        super().__init__(answer, goal, ledger, max(len(x), engine.batch_size), skip_won=False)
+        self.last, self.closed = x, False
+
+    def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
+        if not self.closed:
+            return super().judge(x, rows)
+        self._note(x.detach(), rows)
+        blank = x.new_full((len(x),), -torch.inf)
+        return Verdict(blank, blank)
+
+    def _write(self, asked: Any, images: Tensor, verdict: Verdict, backwards: int) -> None:
+        self._note(images, asked.rows)
+
+    def _note(self, images: Tensor, rows: Tensor | None) -> None:
+        if rows is None:
+            self.last = images
+        else:
+            self.last = self.last.index_copy(0, rows, images)
+
+    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+        return grad

@@ -1,0 +1,25 @@
+"""A classifier that is being trained, as its own attacks see it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import TargetError
+from .classifier import Classifier
+
+
+class Trainee(Classifier):
+    """The same model as `classifier`, attacked in eval mode, or in the mode in which it is trained.
+
+    With `as_trained` a batch norm normalises by the batch of adversarial examples and dropout is on. The running
+    statistics are put back bit by bit after each attack, so training moves them once per update and no attack does.
+    """
+
+    def __init__(self, classifier: Classifier, *, as_trained: bool) -> None:
+        if not isinstance(classifier.model, nn.Module):
+            raise TargetError(f"{classifier.name} is a function, and only a torch.nn.Module can be trained")
+        vars(self).update(vars(classifier))
+        self.as_trained = as_trained
+
+    def _settle(self, model: nn.Module) -> None:
+        model.train(self.as_trained)
