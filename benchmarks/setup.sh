@@ -22,5 +22,5 @@ fi
 "$python" -m pip install --quiet $constraint -r benchmarks/requirements-peers.txt
 "$python" -m pip install --quiet --no-deps -r benchmarks/requirements-peers-no-deps.txt
 # shellcheck disable=SC2086
-"$python" -m pip install --quiet $constraint -e .
+"$python" -m pip install --quiet $constraint -e '.[train]'
 printf '%s' "$wanted" >"$environment/made-from"

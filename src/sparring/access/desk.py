@@ -132,7 +132,7 @@ class Desk:
             remark = goal.remark(outputs)
         if remark is not None:
             self.ledger.notes.add(remark)
-        grad = _gradient(asked.of(value), variable)
+        grad = slope_of(asked.of(value), variable)
         answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
         self._write(asked, asked.of(images.detach()), answered, 1)
         grad = self._finite(grad, rows)
@@ -149,7 +149,7 @@ class Desk:
             judged, outputs = _parted(self.target(images))
             verdict, margins = goal(outputs), goal.rivals(outputs, k)
         count = margins.shape[1]
-        slopes = [_gradient(margins[:, j], images, again=j + 1 < count) for j in range(count)]
+        slopes = [slope_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
         verdict = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         self._write(asked, images.detach(), verdict, count)
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
@@ -200,7 +200,7 @@ class Desk:
         return grad
 
 
-def _gradient(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
+def slope_of(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
     """d sum(value) / d variable."""
     grad = None
     if value.requires_grad:

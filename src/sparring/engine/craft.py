@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Batch, Budget, Decisions, Desk, Keep, Ledger
+from ..access import Attack, Batch, Budget, Decisions, Desk, Gradient, Keep, Ledger, Objective, Paired, Render, slope_of
 from ..errors import ConfigError
-from ..goals import Goal, Verdict
+from ..goals import Goal, Loss, Verdict
 from ..random import Key
 from ..targets import Target
 from .options import Engine
@@ -69,6 +69,20 @@ def crafted(
     return desk.last
 
 
+class _Later(Verdict):
+    """A verdict whose margin is worked out when somebody looks at it, which few training attacks do."""
+
+    def __init__(self, goal: Goal, outputs: Any, loss: Tensor) -> None:
+        vars(self).update(_goal=goal, _outputs=outputs, loss=loss)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "margin":
+            raise AttributeError(name)
+        with torch.no_grad():
+            vars(self)["margin"] = self._goal.margin(self._outputs)
+        return vars(self)["margin"]
+
+
 class _Unjudged(Desk):
     """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
 
@@ -82,6 +96,28 @@ class _Unjudged(Desk):
         ledger = Ledger(x, attack.ball, Keep.WORST, Budget())
         super().__init__(answer, goal, ledger, max(len(x), engine.batch_size), skip_won=False)
         self.last, self.closed = x, False
+
+    def climb(
+        self,
+        variable: Tensor,
+        render: Render | None,
+        objective: Objective | None,
+        steer: Loss | None,
+        rows: Tensor | None,
+    ) -> Gradient:
+        if not (render is None and objective is None and rows is None):
+            return super().climb(variable, render, objective, steer, rows)
+        goal = self.goal if steer is None else self.goal.steered_by(steer)
+        images = variable.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = self.target(images)
+            if isinstance(outputs, Paired):
+                return super().climb(variable, render, objective, steer, rows)
+            loss = goal.ascent(outputs)
+        slope = slope_of(loss, images)
+        self.last = variable
+        verdict: Any = _Later(goal, outputs, loss.detach())
+        return Gradient(verdict, verdict.loss, slope, variable)
 
     def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
         if not self.closed:

@@ -1,9 +1,9 @@
-"""The network behind `zoo:mnist-plain`: two strided convolutions and two linear layers, 166,406 weights.
+"""The networks of the zoo's digits: two strided convolutions and two linear layers.
 
     conv 16 4x4/2 - relu - conv 32 4x4/2 - relu - linear 1568-100 - relu - linear 100-10
 
-The small MNIST architecture of Wong & Kolter 2018 (arXiv:1711.00851). Input (B, 1, 28, 28) in [0, 1], taken
-as it is; `scripts/train_mnist_plain.py` made the weights.
+The small MNIST architecture of Wong & Kolter 2018 (arXiv:1711.00851), 166,406 weights; `zoo:mnist-robust-linf` is
+twice as wide. Input (B, 1, 28, 28) in [0, 1], taken as it is.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 class MnistNet(nn.Module):
     """Images (B, 1, 28, 28) in [0, 1] -> logits (B, 10)."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 16, hidden: int = 100) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 16, 4, stride=2, padding=1),
+            nn.Conv2d(1, channels, 4, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(16, 32, 4, stride=2, padding=1),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(32 * 7 * 7, 100),
+            nn.Linear(2 * channels * 7 * 7, hidden),
             nn.ReLU(),
-            nn.Linear(100, 10),
+            nn.Linear(hidden, 10),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = folder / "log.csv"
-        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, epochs: Sequence[Epoch]) -> None:
         text = io.StringIO()

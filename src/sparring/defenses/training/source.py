@@ -41,7 +41,7 @@ class Held(Source):
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
-            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            got = str(tuple(images.shape)) if isinstance(images, Tensor) else type(images).__name__
             raise InputError(f"training images must be a tensor (N, C, H, W), not {got}")
         if labels.shape != (len(images),) or labels.is_floating_point():
             got = f"{labels.dtype} {tuple(labels.shape)}"

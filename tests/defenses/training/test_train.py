@@ -1,0 +1,493 @@
+"""`train`: the loop against one written by hand, its checkpoints, its watch, and what it leaves alone."""
+
+import csv
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import sparring as sp
+from sparring.access import Attack, Gradients
+from sparring.attacks import FGSM, PGD, CarliniWagner, FastFGSM
+from sparring.defenses.training import (
+    Adversary,
+    Augment,
+    Averaging,
+    Epoch,
+    Madry,
+    Objective,
+    Optimizer,
+    Plain,
+    Recipe,
+    Watch,
+    WeightPerturbation,
+    train,
+)
+from sparring.defenses.training.augmented import augmented
+from sparring.defenses.training.judged import collapsed
+from sparring.defenses.training.source import Held, Part, Read
+from sparring.defenses.training.trainer import split
+from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.random import Key
+from sparring.storage import read
+
+PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
+ADVERSARY = Adversary((PGD3,))
+SMALL = Recipe(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", rate=0.1, weight_decay=0.0, momentum=0.5))
+LOOK = Watch(held_out=20, steps=3, batch_size=16)
+
+
+def pictures(count=100):
+    """Brighter on the left or on the right, with noise; and a faint line on top that tells the class without any.
+
+    What is on the sides withstands an eps of 0.1, and the line does not.
+    """
+    key = Key(torch.arange(count), 3)
+    labels = key.integers("label", (1,), 2).squeeze(1)
+    images = 0.2 + 0.3 * key.uniform("noise", (1, 6, 6))
+    images[labels == 1, :, :, :3] += 0.3
+    images[labels == 0, :, :, 3:] += 0.3
+    images[:, :, 0] = 0.5
+    images[:, :, 0, ::2] += (0.08 * labels - 0.04)[:, None, None]
+    return images.clamp(0, 1), labels
+
+
+def net(norm=False, dropout=0.0, seed=0):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(64, 2))
+
+
+def trained(module, objective=None, adversary=ADVERSARY, recipe=SMALL, **options):
+    options = {"watch": LOOK, "data": pictures()} | options
+    data = options.pop("data")
+    return train(sp.Classifier(module, classes=2), data, objective or Madry(), adversary, recipe=recipe, **options)
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def by_hand(module, recipe, epochs, adversarial=True):
+    """Madry's loop as one would write it, with the same order and the same starting points."""
+    images, labels = pictures()
+    kept, _ = split(Held(images, labels), LOOK.held_out, recipe.seed)
+    images, labels = images[kept.positions], labels[kept.positions]
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
+    updates = recipe.epochs * 5
+    done = 0
+    for epoch in range(epochs):
+        order = Key(torch.tensor([epoch]), recipe.seed).uniform("order", (80,), dtype=torch.float64)[0].argsort()
+        for rows in order.split(16):
+            clean, label = images[rows], labels[rows]
+            x = clean
+            if adversarial:
+                key = Key(rows, recipe.seed).reseeded(epoch)
+                x = (clean + 0.1 * (2 * key.uniform("ball", (1, 6, 6)) - 1)).clamp(0, 1)
+                for _ in range(3):
+                    x.requires_grad_()
+                    (slope,) = torch.autograd.grad(F.cross_entropy(module(x), label), x)
+                    x = (x.detach() + 0.05 * slope.sign()).clamp(clean - 0.1, clean + 0.1).clamp(0, 1)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.optimizer.rate_at(done / updates)
+            optimizer.zero_grad()
+            F.cross_entropy(module(x), label).backward()
+            optimizer.step()
+            done += 1
+    return module
+
+
+@pytest.mark.parametrize("adversarial", [True, False])
+def test_it_is_the_loop_that_one_would_write(adversarial):
+    module = net()
+    found = trained(module, *(() if adversarial else (Plain(), Adversary())))
+    expected = by_hand(net(), SMALL, 2, adversarial)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.last_weights[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_it_learns_to_withstand():
+    plain, robust = net(), net()
+    longer = SMALL.model_copy(update={"epochs": 30})
+    trained(plain, Plain(), Adversary(), longer)
+    outcome = trained(robust, recipe=longer)
+    x, y = pictures(300)
+    shares = [
+        sp.run(PGD(sp.Linf(0.1), steps=20), sp.Classifier(model), sp.Misclassify(y[100:]), x[100:]).robust_accuracy
+        for model in (plain, robust)
+    ]
+    assert shares[1] > shares[0] + 0.3
+    assert outcome.best.robust == max(epoch.robust for epoch in outcome.log)
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(updates):
+    def progress(at):
+        if at.update == updates:
+            raise Stop
+
+    return progress
+
+
+RECIPES = {
+    "sgd": SMALL,
+    "adam, ema": SMALL.model_copy(update={"optimizer": Optimizer(name="adam", rate=0.01), "averaging": Averaging()}),
+    "swa, awp": SMALL.model_copy(
+        update={"averaging": Averaging(kind="swa", start=0.3), "weight_perturbation": WeightPerturbation(gamma=0.01)}
+    ),
+    "augmented": SMALL.model_copy(update={"augment": Augment(flip=True, shift=1)}),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("after", [23, 44])  # in the middle of the second epoch, and of the third
+def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
+    recipe = RECIPES[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
+    whole, part = net(norm=True, dropout=0.3), net(norm=True, dropout=0.3)
+    expected = trained(whole, recipe=recipe, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        trained(part, recipe=recipe, out=tmp_path / "part", progress=stop_after(after))
+    other = net(norm=True, dropout=0.3, seed=5)  # what the model held when it was stopped does not matter
+    found = trained(other, recipe=recipe, out=tmp_path / "part", resume=True)
+    assert_same(found.last_weights, expected.last_weights)
+    assert_same(found.weights, expected.weights)
+    assert_same(weights(other), weights(whole))
+    assert [replace(e, seconds=0.0) for e in found.log] == [replace(e, seconds=0.0) for e in expected.log]
+    for name in ("best.safetensors", "last.safetensors"):
+        assert_same(*(read(tmp_path / run / name, "")[0] for run in ("whole", "part")))
+
+
+def test_what_is_written(tmp_path):
+    found = trained(net(), out=tmp_path, values={"plan": "mine"})
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["robust"]) for row in rows] == [epoch.robust for epoch in found.log]
+    tensors, values = read(tmp_path / "best.safetensors", "")
+    assert_same(tensors, found.weights)
+    assert values["plan"] == "mine"
+    assert values["epoch"]["epoch"] == found.best.epoch
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_checkpoints_that_do_not_belong(tmp_path):
+    with pytest.raises(RunError, match=r"nothing to go on from .*no checkpoint.safetensors; leave out resume"):
+        trained(net(), out=tmp_path, resume=True)
+    trained(net(), out=tmp_path)
+    other = SMALL.model_copy(update={"seed": 1})
+    for options in ({"recipe": other}, {"data": pictures(101)}, {"objective": Madry(0.1)}):
+        with pytest.raises(RunError, match=r"belongs to another training \(other plan, images or seed\)"):
+            trained(net(), out=tmp_path, resume=True, **options)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(RunError, match="cannot read .*begin again in another folder"):
+        trained(net(), out=tmp_path, resume=True)
+
+
+def test_nothing_else_is_touched():
+    module = net(norm=True, dropout=0.5)
+    module.eval()
+    module[1].train()
+    state = torch.get_rng_state()
+    images, labels = pictures()
+    before = images.clone(), labels.clone()
+    trained(module, data=(images, labels))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [part.training for part in module] == [False, True, False, False, False, False]
+    assert torch.equal(images, before[0])
+    assert torch.equal(labels, before[1])
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_attacks_do_not_move_running_statistics(mode):
+    """One update: the statistics move once, from the adversarial batch that the loss has seen, whatever the mode."""
+    module, seen = net(norm=True), []
+
+    @dataclass(frozen=True)
+    class Noting(Madry):
+        def examples(self, craft):
+            before = [buffer.clone() for buffer in module.buffers()]
+            made = super().examples(craft)
+            assert all(torch.equal(a, b) for a, b in zip(module.buffers(), before, strict=True))
+            seen.append(made[0])
+            return made
+
+    one = SMALL.model_copy(update={"epochs": 1, "batch_size": 100})
+    first = net(norm=True)
+    trained(module, Noting(), replace(ADVERSARY, batch_norm=mode), one)
+    first[0].train()
+    means = first[0](seen[0]).mean((0, 2, 3))
+    torch.testing.assert_close(module[1].running_mean, 0.1 * means, rtol=1e-4, atol=1e-6)
+    assert int(module[1].num_batches_tracked) == 1
+
+
+def test_the_modes_differ():
+    made = [trained(net(norm=True), adversary=replace(ADVERSARY, batch_norm=mode)) for mode in ("eval", "train")]
+    assert not torch.equal(made[0].last_weights["0.weight"], made[1].last_weights["0.weight"])
+
+
+def test_the_worst_example_of_a_run_may_train():
+    found = trained(net(), adversary=replace(ADVERSARY, keep="worst"))
+    assert math.isfinite(found.last.loss)
+
+
+def test_weights_are_perturbed_up_the_objective_and_put_back():
+    """One update, against the two gradients taken by hand."""
+    images, labels = pictures()
+    gamma, one = 0.02, SMALL.model_copy(update={"epochs": 1, "batch_size": 100})
+    one = one.model_copy(update={
+        "weight_perturbation": WeightPerturbation(gamma=gamma),
+        "optimizer": Optimizer(rate=0.1, momentum=0.0, weight_decay=0.0, schedule="constant"),
+    })  # fmt: skip
+    found = trained(net(), Plain(), Adversary(), one)
+    kept, _ = split(Held(images, labels), LOOK.held_out, 0)
+    images, labels = images[kept.positions], labels[kept.positions]
+    module = net()
+    start = weights(module)
+    F.cross_entropy(module(images), labels).backward()
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim > 1:
+                weight += gamma * weight.norm() * weight.grad / weight.grad.norm()
+    module.zero_grad()
+    F.cross_entropy(module(images), labels).backward()
+    for name, weight in module.named_parameters():
+        torch.testing.assert_close(found.last_weights[name], start[name] - 0.1 * weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_perturbed_pass_moves_the_statistics_once():
+    one = SMALL.model_copy(update={"epochs": 1, "batch_size": 100, "weight_perturbation": WeightPerturbation(gamma=0.02)})
+    module = net(norm=True)
+    trained(module, recipe=one)
+    assert int(module[1].num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_averages_are_what_they_say(kind):
+    seen = []
+    module = net()
+    how = Averaging(kind=kind, decay=0.9, start=0.2)
+    recipe = SMALL.model_copy(update={"averaging": how})
+    found = trained(module, recipe=recipe, progress=lambda at: seen.append(weights(module)))
+    mean = seen[0]
+    for count, after in enumerate(seen):
+        young = count - 2  # averaging starts after a fifth of ten updates
+        share = 1.0 if young < 1 else max(0.1, 9 / (10 + young)) if kind == "ema" else 1 / (young + 1)
+        mean = {name: value + share * (after[name] - value) for name, value in mean.items()}
+    for name, value in mean.items():
+        torch.testing.assert_close(found.last_weights[name], value, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(found.last_weights[name], seen[-1][name])
+
+
+def test_the_strength_rises_and_the_steps_with_it():
+    adversary = Adversary((PGD3,), strength=((0, 0.0), (2, 1.0)), steps=((0, 1), (1, 5)))
+    sizes = [(round(a.ball.eps, 6), round(a.step_size, 6), a.steps) for (a,) in map(adversary.at, (0.5, 1.0, 1.5, 3.0))]
+    assert sizes == [(0.025, 0.0125, 1), (0.05, 0.025, 5), (0.075, 0.0375, 5), (0.1, 0.05, 5)]
+    found = trained(net(), adversary=adversary)
+    assert [epoch.eps for epoch in found.log] == [0.5, 1.0]
+
+
+def test_rates():
+    cycle = Optimizer(rate=1.0, schedule="one-cycle", warmup=0.25)
+    assert [cycle.rate_at(done) for done in (0.0, 0.125, 0.25, 0.625, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
+    cosine = Optimizer(rate=1.0, schedule="cosine", warmup=0.0)
+    assert [round(cosine.rate_at(done), 6) for done in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
+    steps = Optimizer(rate=1.0, schedule="steps", warmup=0.0)
+    assert [round(steps.rate_at(done), 6) for done in (0.0, 0.5, 0.8)] == [1.0, 0.1, 0.01]
+    assert Optimizer(rate=0.3, schedule="constant").rate_at(0.9) == 0.3
+
+
+@dataclass(frozen=True)
+class Turning(PGD):
+    """Harmless in the first epochs, and out of all bounds of the training later: every row falls."""
+
+    epochs: int = 2
+    seen = []
+
+    def step(self, oracle, state, t):
+        if t == 0:
+            self.seen.append(len(state.image))
+        state = super().step(oracle, state, t)
+        late = sum(self.seen) > 20 * self.epochs
+        return replace(state, image=state.region.x if not late else state.image)
+
+
+def turning(epochs, steps):
+    made = Turning(sp.Linf(0.6), steps=steps, epochs=epochs, step_size=0.3, random_start=False)
+    made.seen.clear()
+    return made
+
+
+@pytest.mark.parametrize("collapse", ["stop", "rollback", "ignore"])
+def test_catastrophic_overfitting(collapse):
+    """The watch sees its attack win all of a sudden while a single step (of a tiny radius) does not."""
+    watch = LOOK.model_copy(update={"collapse": collapse})
+    quick = Optimizer(name="adam", rate=0.02, schedule="constant")
+    longer = SMALL.model_copy(update={"epochs": 4, "optimizer": quick})
+    module = net()
+    trained(module, Plain(), Adversary(), longer.model_copy(update={"epochs": 10}))
+    attack = turning(2, 6)
+    tiny = PGD(sp.Linf(1e-3), steps=1)
+    found = trained(module, Plain(), Adversary(), longer, watch=watch, watch_attacks=(tiny, attack))
+    assert found.log[0].robust > 0.5
+    assert found.log[-1].robust < 0.2 < found.log[-1].single_step
+    if collapse == "stop":
+        assert "catastrophic overfitting" in found.stopped
+        assert len(found.log) < 4
+    if collapse == "ignore":
+        assert found.stopped is None
+        assert len(found.log) == 4
+    if collapse == "rollback":  # the planted attack goes on winning, so that the second time it stops
+        assert "back to epoch" in next(epoch.note for epoch in found.log if epoch.note)
+        assert "catastrophic overfitting" in found.stopped
+    assert found.best.robust == max(epoch.robust for epoch in found.log)
+
+
+def test_collapse_is_told_from_a_bad_epoch():
+    now = Epoch(3, 1, 0.1, 0.99, 0.95, 0.10, 1.0, 0.1, 1.0)
+    assert collapsed(now, best=0.6)
+    assert not collapsed(replace(now, robust=0.4), best=0.6)  # worse, not collapsed
+    assert not collapsed(replace(now, single_step=0.2), best=0.6)  # single steps win as well: merely bad
+    assert not collapsed(replace(now, robust=math.nan), best=math.nan)
+
+
+def test_patience():
+    still = SMALL.model_copy(update={"epochs": 8, "optimizer": Optimizer(rate=1e-12, schedule="constant")})
+    found = trained(net(), recipe=still, watch=LOOK.model_copy(update={"patience": 2}))
+    assert len(found.log) == 3
+    assert found.stopped == "no better epoch since 1"
+
+
+def test_a_loss_that_is_no_number_is_told(tmp_path):
+    wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant")})
+    with pytest.raises(RunError, match=r"the loss is no number after 5 updates; lower the optimizer's rate or clip"):
+        trained(net(), recipe=wild, out=tmp_path)
+
+
+def test_gradients_are_clipped():
+    how = Optimizer(rate=1.0, schedule="constant", momentum=0.0, weight_decay=0.0, clip=1e-3)
+    one = SMALL.model_copy(update={"optimizer": how, "epochs": 1, "batch_size": 100})
+    before = weights(net())
+    found = trained(net(), recipe=one)
+    moved = torch.cat([(found.last_weights[name] - value).flatten() for name, value in before.items()]).norm()
+    assert float(moved) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_held_out_images_are_not_trained_on():
+    @dataclass(frozen=True)
+    class Seeing(Plain):
+        seen = []
+
+        def losses(self, net, batch, examples):
+            self.seen.append(batch.images.clone())
+            return super().losses(net, batch, examples)
+
+    images, labels = pictures()
+    trained(net(), Seeing(), Adversary())
+    training, held_out = split(Held(images, labels), 20, 0)
+    seen = {image.numpy().tobytes() for image in torch.cat(Seeing.seen)}
+    assert seen == {image.numpy().tobytes() for image in images[training.positions]}
+    assert not seen & {image.numpy().tobytes() for image in images[held_out.positions]}
+
+
+def test_augmented_views():
+    images = torch.rand(64, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    key = Key(torch.arange(64), 0)
+    flipped = augmented(images, key, Augment(flip=True))
+    mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, images, strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(flipped, images, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+    assert 16 < sum(mirrored) < 48
+    moved = augmented(images, key, Augment(shift=1))
+    padded = F.pad(images, [1] * 4)
+    views = [padded[:, :, i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
+    places = [[torch.equal(moved[row], view[row]) for view in views].index(True) for row in range(64)]
+    assert len(set(places)) == 9
+    assert torch.equal(augmented(images[10:20], Key(torch.arange(10, 20), 0), Augment(shift=1)), moved[10:20])
+
+
+def test_sources_hold_and_read_the_same():
+    images, labels = pictures(30)
+    bytes_ = (images * 255).round() / 255
+    held = Held(bytes_, labels)
+    assert held.pixels.dtype == torch.uint8
+    order = [torch.tensor([3, 1]), torch.tensor([29])]
+    for (a, b), rows in zip(held.batches(order), order, strict=True):
+        assert torch.equal(a, bytes_[rows])
+        assert torch.equal(b, labels[rows])
+    assert Held(images, labels).pixels.dtype == torch.float32
+    lazily = Read([(image, int(label)) for image, label in zip(bytes_, labels, strict=True)])
+    for (a, b), (c, d) in zip(lazily.batches(order), held.batches(order), strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+    assert torch.equal(Part(held, torch.tensor([5, 7])).at(torch.tensor([1]))[0], bytes_[7:8])
+    found = [trained(net(), data=data).last_weights for data in ((bytes_, labels), lazily)]
+    assert_same(*found)
+
+
+@pytest.mark.parametrize(("change", "error", "words"), [
+    ({"adversary": Adversary()}, ConfigError, "Madry works with 1 attacks, and the adversary has 0"),
+    ({"objective": Plain()}, ConfigError, "Plain works with 0 attacks, and the adversary has 1"),
+    ({"watch": Watch(held_out=100)}, InputError, "held_out=100 of 100 images leaves none to train on"),
+    ({"data": (pictures()[0] * 255, pictures()[1])}, InputError, r"pixels reach from .* and images lie in \[0, 1\]"),
+    ({"data": (pictures()[0], pictures()[1][:5])}, InputError, "100 images need as many whole labels"),
+    ({"data": 5}, InputError, "int has no images by position"),
+])  # fmt: skip
+def test_parts_that_do_not_fit(change, error, words):
+    with pytest.raises(error, match=words):
+        trained(net(), **change)
+
+
+@pytest.mark.parametrize(("make", "error", "words"), [
+    (lambda: Adversary((CarliniWagner(),)), ConfigError, "searches for the smallest example; train with PGD"),
+    (lambda: Adversary((FGSM(sp.Linf(0.1)),), steps=((0, 3),)), ConfigError, "attacks with a number of steps"),
+    (lambda: Adversary(batch_norm="both"), ConfigError, "adversary batch_norm='both'; pass one of eval, train"),
+    (lambda: Adversary(strength=((2, 1.0), (1, 0.5))), ConfigError, "rising epochs from 0"),
+    (lambda: Recipe(epochs=0), ConfigError, "recipe.epochs=0: Input should be greater than or equal to 1"),
+    (lambda: Recipe(epoch=3), ConfigError, "recipe.epoch=3: Extra inputs are not permitted"),
+    (lambda: Optimizer(name="rmsprop"), ConfigError, "optimizer.name='rmsprop': Input should be 'sgd'"),
+    (lambda: Madry(1.0), ConfigError, r"smoothing=1.0; pass a share in \[0, 1\)"),
+    (lambda: PGD(sp.Linf()), ThreatError, "PGD needs a radius"),
+])  # fmt: skip
+def test_settings_that_make_no_sense(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_functions_and_frozen_models_cannot_be_trained():
+    with pytest.raises(TargetError, match="only a Classifier around a torch.nn.Module can be trained"):
+        train(sp.Classifier(lambda x: x.flatten(1)), pictures(), Plain())
+    with pytest.raises(TargetError, match="no weight that asks for a gradient"):
+        trained(net().requires_grad_(False))
+
+
+def test_fast_training_is_madrys_with_one_long_step():
+    found = trained(net(), adversary=Adversary((FastFGSM(sp.Linf(0.1)),)))
+    assert math.isfinite(found.last.loss)
+
+
+def test_the_objective_is_a_seam_of_its_own():
+    """A stranger's objective: no attack of ours needs to know."""
+
+    @dataclass(frozen=True)
+    class Squared(Objective):
+        def examples(self, craft):
+            return (craft(), craft.within())
+
+        def losses(self, net, batch, examples):
+            return sum(F.mse_loss(net(x), F.one_hot(batch.labels, 2).float(), reduction="none").sum(1) for x in examples)
+
+    assert trained(net(), Squared()).last.loss < 4
+    assert issubclass(PGD, Attack)
+    assert PGD3.access is Gradients
