@@ -1,8 +1,8 @@
 import pytest
 
 import sparring as sp
-from sparring.threats import of_balls, parse, parse_all
 from sparring.errors import ThreatError
+from sparring.threats import of_balls, parse, parse_all
 
 
 def test_fractions_are_exact_and_keep_their_words():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import attacks as attacks
+    from . import defenses as defenses
     from . import targets as targets
     from . import transfer as transfer
     from .access import Budget as Budget
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from .access import Reason as Reason
     from .access import Scores as Scores
     from .audit import audit as audit
+    from .defenses import train as train
     from .engine import Engine as Engine
     from .engine import Fitted as Fitted
     from .engine import Outcome as Outcome
+    from .engine import craft as craft
     from .engine import fit as fit
     from .engine import run as run
     from .geometry import L0 as L0
@@ -37,12 +40,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "access": ("Budget", "Decisions", "Gradients", "Jacobians", "Keep", "Reason", "Scores"),
     "audit": ("audit",),
-    "engine": ("Engine", "Fitted", "Outcome", "fit", "run"),
+    "defenses": ("train",),
+    "engine": ("Engine", "Fitted", "Outcome", "craft", "fit", "run"),
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
     "targets": ("Classifier", "Granting"),
 }
-_ROOMS = ("attacks", "goals", "targets", "testing", "transfer", "zoo", "errors")
+_ROOMS = ("attacks", "defenses", "goals", "targets", "testing", "transfer", "zoo", "errors")
 _HOME = {name: room for room, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__", "attacks"])

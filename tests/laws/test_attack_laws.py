@@ -21,6 +21,7 @@ from sparring.attacks import (
     L1APGD,
     LBFGS,
     MIFGSM,
+    MSD,
     NES,
     NIFGSM,
     PDPGD,
@@ -53,8 +54,8 @@ from sparring.goals import Lead
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
-    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, PDPGD, PGD, RFGSM, Rivals, SigmaZero, SimBA,
-    Square,
+    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM, Rivals, SigmaZero,
+    SimBA, Square,
 )  # fmt: skip
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
@@ -90,6 +91,7 @@ ROWS = {
     "apgd l2": Row(APGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=APGD(sp.L2(0.4), steps=100)),
     "apgd dlr": Row(APGD(sp.Linf(0.05), steps=20, loss=sp.goals.DLR()), ratio=None),  # needs three classes
     "apgd-l1": Row(L1APGD(sp.L1(4), steps=12), tolerance=1e-9, ratio=None),  # many coordinates at once
+    "msd": Row(MSD((sp.Linf(0.03), sp.L2(0.3), sp.L1(2)), steps=6), tolerance=1e-9, ratio=None),  # of several norms
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),
     "daa-dgf linf": Row(DAADGF(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAADGF(sp.Linf(0.1), steps=10)),
     "pgd l0": Row(PGD(sp.L0(6), steps=6), tolerance=1e-9, ratio=None),  # no closed form over the box

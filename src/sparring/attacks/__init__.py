@@ -12,6 +12,7 @@ from .gradient import (
     FGSM,
     L1APGD,
     MIFGSM,
+    MSD,
     NIFGSM,
     PGD,
     RFGSM,
@@ -53,6 +54,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "daa-dgf": DAADGF,
     "apgd": APGD,
     "apgd-l1": L1APGD,
+    "msd": MSD,
     "l-bfgs": LBFGS,
     "carlini-wagner": CarliniWagner,
     "carlini-wagner-l0": CarliniWagnerL0,
@@ -88,8 +90,8 @@ shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
 
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits", "Boundary",
-    "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
+    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits",
+    "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
     "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "Perturbation", "Restarts", "Rivals", "Rule",
     "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "Transferred",
     "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps", "opened",

@@ -13,10 +13,12 @@ from .attack import attack
 from .audit import audit
 from .demo import demo
 from .fit import fit
+from .generalize import generalize
 from .guard import Settings
 from .listing import listing
 from .report import report
 from .serve import serve
+from .train import train
 from .transfer import transfer
 from .zoo import zoo
 
@@ -36,7 +38,9 @@ app.command()(apply)
 app.command("list")(listing)
 app.command()(report)
 app.command()(serve)
+app.command()(train)
 app.command()(transfer)
+app.command()(generalize)
 app.add_typer(zoo, name="zoo")
 
 

@@ -25,7 +25,7 @@ from .artifacts import captions, described, interval, made_for, picture, target_
 from .console import plain, say, table
 from .folders import unused, written
 from .loading import Described, load_described, pictures
-from .matrix import resized
+from .several import resized
 
 CONTACT, SHOWN = "contact.png", 4
 COLUMNS = ["goal", "measured on", "images", "took part", "fell", "share", "95 %"]

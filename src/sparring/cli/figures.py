@@ -1,12 +1,13 @@
-"""Pictures that commands write: a transfer matrix, success against queries, and images before and after."""
+"""Pictures that commands write: matrices of models, success against queries, and images before and after."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import fill
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -16,9 +17,11 @@ from .console import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 DARK = 0.55  # share from which a cell's number is white
-LONGEST, WRAP = 24, 80  # characters of a name on an axis, and of a line of the title
+LONGEST, WRAP = 24, 80  # characters of a line of a name on an axis, and of a line of the title
+LINES = 3  # of a name on an axis
 DPI = 140
 SMALLEST, LARGEST = 190, 280  # dots across an image; between them it is shown dot by dot
 GAP, LINE, HEAD_LINE, LETTER, HEAD_LETTER = 10, 18, 22, 9.5, 10.5  # dots: between images, of a line, of a letter
@@ -29,17 +32,62 @@ def heatmap(tally: Tally, title: str) -> bytes:
     shares = tally.fell.double() / max(tally.images, 1)
     rows, columns = shares.shape
     figure, axes = _blank(4.0 + 1.25 * columns, 2.2 + 0.6 * rows)
-    drawn = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(columns), [_short(name) for name in tally.columns], rotation=20, ha="right")
-    axes.set_yticks(range(rows), [_short(name) for name in tally.rows])
+    drawn = _cells(axes, shares)
+    axes.set_xticks(range(columns), [_name(name) for name in tally.columns], rotation=20, ha="right", parse_math=False)
+    axes.set_yticks(range(rows), [_name(name) for name in tally.rows], parse_math=False)
     axes.set_xlabel("tried on")
     axes.set_ylabel("made on")
-    for i, line in enumerate(shares.tolist()):
-        for j, share in enumerate(line):
-            axes.text(j, i, f"{share:.0%}", ha="center", va="center", color="white" if share > DARK else "black")
-    figure.suptitle(fill(title, WRAP), fontsize=9)
+    figure.suptitle(fill(plain(title), WRAP), fontsize=9, parse_math=False)
     figure.colorbar(drawn, ax=axes, label="success")
     return _png(figure)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns that stand together: the word above them, one below each, and in each cell (R, C) a share and its ends.
+
+    `low` and `high` bound the share: its 95 % interval.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    share: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def accuracy_map(names: Sequence[str], blocks: Sequence[Block], title: str) -> dict[str, bytes]:
+    """A PNG and a PDF: one row for each model, blocks of columns side by side, each cell with its 95 % interval."""
+    widths = [len(block.columns) for block in blocks]
+    below = max(column.count("\n") for block in blocks for column in block.columns)
+    figure = _figure(2.9 + 0.62 * sum(widths) + 0.12 * len(blocks), 1.5 + 0.16 * below + 0.5 * len(names))
+    every = figure.subplots(1, len(blocks), sharey=True, squeeze=False, gridspec_kw={"width_ratios": widths})[0]
+    for axes, block in zip(every, blocks, strict=True):
+        drawn = _cells(axes, block.share, (block.low, block.high))
+        axes.set_xticks(range(len(block.columns)), block.columns, fontsize=8, parse_math=False)
+        axes.set_title(block.title, fontsize=9, parse_math=False)
+        axes.tick_params(length=0)
+    every[0].set_yticks(range(len(names)), [_name(name) for name in names], fontsize=8, parse_math=False)
+    figure.suptitle(fill(plain(title), int(16 * figure.get_figwidth())), fontsize=9, parse_math=False)
+    figure.colorbar(drawn, ax=list(every), pad=0.01).set_label("accuracy", fontsize=8)
+    figure.axes[-1].tick_params(labelsize=8)
+    return {"png": _saved(figure, "png"), "pdf": _saved(figure, "pdf")}
+
+
+def _cells(axes: Axes, shares: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> AxesImage:
+    """Shares (R, C) as shaded cells with their numbers; with `ends` (R, C) each, in percent with their intervals."""
+    drawn = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, line in enumerate(shares.tolist()):
+        for j, share in enumerate(line):
+            color = "white" if share > DARK else "black"
+            if ends is None:
+                axes.text(j, i, f"{share:.0%}", ha="center", va="center", color=color)
+                continue
+            low, high = (100 * float(end[i, j]) for end in ends)
+            for words, up, size in ((f"{share:.1%}", 4, 8), (f"{low:.0f}–{high:.0f}", -7, 6)):
+                at: dict[str, Any] = {"xytext": (0, up), "textcoords": "offset points", "fontsize": size}
+                axes.annotate(words, (j, i), color=color, ha="center", va="center", **at)
+    return drawn
 
 
 def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title: str) -> bytes:
@@ -59,7 +107,7 @@ def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title:
     axes.set_ylim(0, 1)
     axes.set_xlabel("queries")
     axes.set_ylabel("share of images that fell")
-    figure.suptitle(fill(title, WRAP), fontsize=9)
+    figure.suptitle(fill(plain(title), WRAP), fontsize=9, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _png(figure)
@@ -135,9 +183,10 @@ def _wrapped(words: str, letters: int) -> str:
     return "\n".join(lines)
 
 
-def _short(name: str) -> str:
-    """The end of a long name: of a path, the file."""
-    return name if len(name) <= LONGEST else "…" + name[-LONGEST:]
+def _name(name: str) -> str:
+    """The name in a few lines; of a longer one the end: of a path, the file."""
+    shown, most = plain(name), LONGEST * LINES
+    return fill(shown if len(shown) <= most else "…" + shown[1 - most :], LONGEST)
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Axes]:
@@ -157,6 +206,19 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 
 
 def _png(figure: Figure) -> bytes:
+    return _saved(figure, "png")
+
+
+def _saved(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
+    """The file's bytes, the same for the same figure; a letter that the font lacks is drawn as a box."""
+    from matplotlib import rc_context
+
+    options: dict[str, dict[str, Any]] = {
+        "png": {"pil_kwargs": {"optimize": True}},
+        "pdf": {"metadata": {"CreationDate": None}},
+    }
     file = BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):  # 42: fonts that publishers take
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format=kind, dpi=DPI, **options[kind])
     return file.getvalue()

@@ -43,7 +43,21 @@ def data() -> None:
     table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
-KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data}
+def objectives() -> None:
+    from ..defenses.training import table as known
+
+    rows: list[list[object]] = [[name, wanted(kind), first_line(kind)] for name, kind in known.items()]
+    table("objectives of a training plan", ["name", "other keys", "what it is"], rows, left=3)
+
+
+def wanted(kind: type) -> str:
+    """The keys that a plan may give an objective."""
+    from ..defenses.training.plan import writable
+
+    return ", ".join(writable(kind))
+
+
+KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data, "objectives": objectives}
 
 
 def first_line(kind: type) -> str:
@@ -55,7 +69,7 @@ def first_line(kind: type) -> str:
 def listing(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
 ) -> None:
-    """List attacks, models, data or goals by name."""
+    """List attacks, models, data, goals or training objectives by name."""
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} cannot be listed; name one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     KINDS[kind]()

@@ -21,11 +21,12 @@ from ..errors import ConfigError, nearest
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..targets import Ensemble
 from ..transfer import Tally, held_out, transfer
-from ..zoo import Chunk, LoadedModel, load_data, load_model
+from ..zoo import Chunk
 from .console import say, table
 from .figures import heatmap
 from .folders import unused, written
 from .named import attack_called, balls, kind_called
+from .several import several
 
 TRICKS: dict[str, Any] = {
     "vmi": VarianceTuning,
@@ -61,7 +62,7 @@ class Request:
 
 @dataclass
 class Matrix:
-    """The models, by name, and the pictures, in the size of the largest."""
+    """The models and the data as they were typed, and what to do with them."""
 
     models_and_data: list[str]
     request: Request
@@ -78,14 +79,8 @@ class Matrix:
         if self.out is not None:
             unused(self.out)
         attacks = self.request.attacks()
-        loaded = [load_model(spec, device=self.device) for spec in specs]
-        repeated = [model.name for model in loaded if [other.name for other in loaded].count(model.name) > 1]
-        if repeated:
-            raise ConfigError(f"{repeated[0]} is given twice; a matrix is of different models")
-        largest = max(loaded, key=lambda model: model.input.height * model.input.width if model.input else 0)
-        models = {model.name: resized(model, largest) for model in loaded}
-        names = largest.class_names
-        data = load_data(data_spec, input=largest.input, class_names=names, classes=None, limit=self.limit)
+        found = several(specs, data_spec, self.device, self.limit)
+        models, data = found.targets, found.data
         size = self.batch_size or fitting(data)
         engine = Engine(batch_size=size, seed=self.request.seed)
         totals: list[Tally | None] = [None] * len(attacks)
@@ -154,11 +149,3 @@ def cell(count: int, total: int) -> str:
         return "-"
     low, high = wilson(count, total)
     return f"{count / total:.0%} [{low:.0%}, {high:.0%}]"
-
-
-def resized(model: LoadedModel, largest: LoadedModel) -> Any:
-    """The model for images of the size of the largest one."""
-    if model.input is None or largest.input is None:
-        return model.target
-    size, whole = (model.input.height, model.input.width), (largest.input.height, largest.input.width)
-    return model.target if size == whole else Ensemble([model.target], sizes=[size])

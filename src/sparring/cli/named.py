@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from .. import attacks as room
 from ..access import Attack, Shared
 from ..errors import ConfigError, ThreatError, nearest
-from ..geometry import Ball
+from ..geometry import Ball, Union
 from ..threats import parse_all
 
 K = TypeVar("K")
@@ -36,20 +36,29 @@ def _found(name: str, known: Mapping[str, K]) -> K:
 
 
 def balls(name: str, threats: list[str]) -> list[Ball | None]:
-    """The balls of the threats; [None] where the attack brings its own norm."""
+    """The balls of the threats; [None] where the attack brings its own norm, their union where it takes several."""
     kind = kind_called(name)
     if threats:
-        return [ball for threat in parse_all(threats) for ball in threat.balls()]
+        found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+        return [Union(tuple(found))] if takes_several(kind) else list(found)
     for parameter in fields(kind):  # type: ignore[arg-type]
-        if parameter.name == "ball" and parameter.default is MISSING and parameter.default_factory is MISSING:
+        free = parameter.default is MISSING and parameter.default_factory is MISSING
+        if free and parameter.name in ("ball", "balls"):
             raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
     return [None]
+
+
+def takes_several(kind: type[Attack[Any, Any]]) -> bool:
+    """Does the attack work within several balls at once?"""
+    return "balls" in {parameter.name for parameter in fields(kind)}  # type: ignore[arg-type]
 
 
 def attack_called(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, Any]:
     """The attack with what was asked of it."""
     kind = kind_called(name)
     options: dict[str, Any] = {} if ball is None else {"ball": ball}
+    if isinstance(ball, Union):
+        options = {"balls": ball.balls}
     if steps is not None:
         if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
             raise ConfigError(f"{name} has no --steps")

@@ -11,8 +11,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME, onnx:FILE or "
-        "http://HOST/v2/models/NAME.",
+        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME, onnx:FILE, "
+        "trained:DIR of `sparring train`, or http://HOST/v2/models/NAME.",
     ),
 ]
 Data = Annotated[

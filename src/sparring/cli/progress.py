@@ -1,10 +1,14 @@
-"""An audit or a fit watched on the console: bars on a terminal, one line per chunk or epoch elsewhere."""
+"""An audit, a fit or a training on the console: bars on a terminal, one line per chunk or epoch elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -13,6 +17,10 @@ from ..audit.statistics import share
 from ..engine import Progress as Step
 from .console import out, plain, say
 from .verdict import spoken
+
+if TYPE_CHECKING:
+    from ..defenses.training import Epoch
+    from ..defenses.training import Progress as Training
 
 
 class Bars:
@@ -52,6 +60,60 @@ class FitWatch(Bars):
             self.show(words, progress.step, progress.steps)
         elif progress.step % per_epoch == 0:
             say(words)
+
+
+class TrainWatch(Bars):
+    """One bar over all updates, and a line per epoch."""
+
+    def __init__(self, resumed: bool) -> None:
+        super().__init__()
+        self.told: int | None = None if resumed else 0
+        self.began: tuple[float, int] | None = None
+        self.epochs = 0
+
+    def reading(self, done: int, total: int) -> None:
+        """Before the training: images looked at."""
+        self.show("reading the images", done, total)
+
+    def step(self, progress: Training) -> None:
+        """After each update; the last epoch's line comes when the next begins."""
+        now = time.perf_counter()
+        if self.began is None:
+            self.began = now, progress.update
+        if self.told is None:
+            self.told = len(progress.log)
+            say(f"taken up again after {progress.update - 1} of {progress.updates} updates")
+        self.epochs = progress.epochs
+        since, first = self.began
+        done = progress.update - first
+        left = (now - since) / done * (progress.updates - progress.update) if done else None
+        self.tell(progress.log, left)
+        remaining = "" if left is None else f", {clock(left)} left"
+        self.show(f"epoch {progress.epoch} of {progress.epochs}{remaining}", progress.update, progress.updates)
+
+    def tell(self, log: Sequence[Epoch], left: float | None = None) -> None:
+        """A line for each epoch that had none yet."""
+        for epoch in log[self.told or 0 :] if self.told is not None else ():
+            shares = {"clean": epoch.clean, "single step": epoch.single_step, "robust": epoch.robust}
+            said = "".join(f", {name} {value:.1%}" for name, value in shares.items() if not math.isnan(value))
+            remaining = "" if left is None else f", {clock(left)} left"
+            of = f" of {self.epochs}" if self.epochs else ""
+            self.line(f"epoch {epoch.epoch}{of}: loss {epoch.loss:.4f}{said}{remaining}")
+            if epoch.note:
+                self.line(epoch.note, "yellow")
+        self.told = len(log)
+
+    def line(self, words: str, style: str = "") -> None:
+        """Above the bar."""
+        if self.live:
+            self.bars.console.print(plain(words), style=style)
+        else:
+            say(words, style)
+
+
+def clock(seconds: float) -> str:
+    """1:02:03."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 class ConsoleWatch(Bars, Watch):

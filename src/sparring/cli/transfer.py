@@ -14,7 +14,10 @@ from .guard import guarded
 @guarded
 def transfer(
     models_and_data: Annotated[
-        list[str], typer.Argument(metavar="MODEL MODEL... DATA", help="Two models or more, then the data.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL... DATA", help="Two models or more, each also as NAME=MODEL; then the data."
+        ),
     ],
     attack: Annotated[str, typer.Option(help="A gradient attack, as `sparring list attacks` names it.")] = "mi-fgsm",
     threat: given.Threats = None,

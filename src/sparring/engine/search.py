@@ -59,22 +59,13 @@ class Search:
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
-                outputs = self._outputs(x[part])
+                outputs = answers(self.target, x[part])
                 if whole is not None and start == 0:
                     self.target.check(outputs)
                     goal.check(outputs, whole)
                 margins.append(goal.take(part)(outputs).margin)
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
-
-    def _outputs(self, images: Tensor) -> Any:
-        try:
-            return self.target(images)
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            shape = tuple(images.shape[1:])
-            raise TargetError(f"{self.target.name} cannot take images of shape {shape}: {error}") from error
 
     @property
     def live(self) -> int:
@@ -230,6 +221,17 @@ class Search:
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
+
+
+def answers(target: Target[Any], images: Tensor) -> Any:
+    """The target's outputs; TargetError where it cannot take such images."""
+    try:
+        return target(images)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        shape = tuple(images.shape[1:])
+        raise TargetError(f"{target.name} cannot take images of shape {shape}: {error}") from error
 
 
 def out_of_memory(error: BaseException) -> bool:

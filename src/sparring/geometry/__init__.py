@@ -5,5 +5,6 @@ from .l0 import L0
 from .l1 import L1
 from .l2 import L2, unit
 from .linf import Linf
+from .union import Union
 
-__all__ = ["L0", "L1", "L2", "Ball", "Linf", "Region", "rowwise", "tiny", "unit"]
+__all__ = ["L0", "L1", "L2", "Ball", "Linf", "Region", "Union", "rowwise", "tiny", "unit"]

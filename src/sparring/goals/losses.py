@@ -144,6 +144,23 @@ class RivalDLR(Lead):
 
 
 @dataclass(frozen=True)
+class Divergence(Loss):
+    """KL( softmax(z') || softmax(z) ) from other answers z' = `reference` (B, K), whatever the label.
+
+    Zero, with a zero gradient, where z = z' (Zhang et al. 2019, arXiv:1901.08573).
+    """
+
+    reference: Tensor
+
+    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
+        wanted = F.log_softmax(self.reference.detach(), 1)
+        return F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
+
+    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return -self.away(logits, targets)
+
+
+@dataclass(frozen=True)
 class SmoothMargin(Loss):
     """T log sum_{i != y} exp(z_i / T) - z_y, the margin with its maximum made smooth: `temperature` T (B,)."""
 

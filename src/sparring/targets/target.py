@@ -43,6 +43,10 @@ class Target(ABC, Generic[G]):
     def check(self, outputs: Any) -> None:
         """Raise TargetError where the outputs for real images show that they cannot be judged."""
 
+    def __repr__(self) -> str:
+        """The same in every process, as a checkpoint's mark must be."""
+        return f"{type(self).__name__}({self.name!r})"
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Hold the target still for an attack, and leave no trace of it."""

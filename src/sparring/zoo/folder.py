@@ -8,7 +8,8 @@ only to files inside the folder, and the classes come in turn, so that every beg
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NoReturn
@@ -38,7 +39,7 @@ def labelled_folder(root: Path, wanted: Wanted) -> Data:
     labels, note = label_folders(root, names, wanted.class_names, wanted.classes)
     turns = zip_longest(*([(file, labels[name]) for file in files] for name, files in filled.items()))
     pairs = [pair for pair in chain.from_iterable(turns) if pair is not None][: wanted.limit]
-    return Data(f"folder:{root}", True, note, wanted.class_names, len(pairs), lambda: rows(root, pairs, wanted.input))
+    return read_lazily(f"folder:{root}", root, pairs, note, wanted)
 
 
 def flat_folder(root: Path, wanted: Wanted) -> Data:
@@ -52,7 +53,14 @@ def unlabelled(name: str, root: Path, files: list[Path], wanted: Wanted) -> Data
         kinds = ", ".join(sorted(pictures.SUFFIXES))
         raise InputError(f"{root} holds no picture ({kinds}); name a folder of pictures, or of one folder per class")
     pairs: Labelled = [(file, None) for file in files][: wanted.limit]
-    return Data(name, False, OWN_PREDICTION, wanted.class_names, len(pairs), lambda: rows(root, pairs, wanted.input))
+    return read_lazily(name, root, pairs, OWN_PREDICTION, wanted)
+
+
+def read_lazily(name: str, root: Path, pairs: Labelled, note: str, wanted: Wanted) -> Data:
+    """The pictures as Data; with labels unless the first has none."""
+    files = Files(root, root.resolve(), pairs, wanted.input)
+    labelled = pairs[0][1] is not None
+    return Data(name, labelled, note, wanted.class_names, len(pairs), lambda: map(files, range(len(pairs))), at=files)
 
 
 def sub_folders(root: Path) -> list[str]:
@@ -74,20 +82,26 @@ def candidates(folder: Path, *, deep: bool) -> list[Path]:
     return found
 
 
-def rows(root: Path, files: Labelled, spec: InputSpec | None) -> Iterator[Row | Skipped]:
-    """Each file read when its turn comes."""
-    inside = root.resolve()
-    for file, label in files:
-        name = file.relative_to(root).as_posix()
+@dataclass(frozen=True)
+class Files:
+    """Pictures by position; each is read when it is asked for."""
+
+    root: Path
+    inside: Path  # the root without links
+    pairs: Labelled
+    spec: InputSpec | None
+
+    def __call__(self, place: int) -> Row | Skipped:
+        file, label = self.pairs[place]
+        name = file.relative_to(self.root).as_posix()
         if file.suffix.lower() in OTHER_PICTURES:
-            yield Skipped(name, f"{file.suffix} files are not read; save it as PNG")
-        elif not file.resolve().is_relative_to(inside):
-            yield Skipped(name, "a link that leaves the folder")
-        else:
-            try:
-                yield Row(pictures.read(file, spec), label, name)
-            except pictures.Unreadable as error:
-                yield Skipped(name, str(error))
+            return Skipped(name, f"{file.suffix} files are not read; save it as PNG")
+        if not file.resolve().is_relative_to(self.inside):
+            return Skipped(name, "a link that leaves the folder")
+        try:
+            return Row(pictures.read(file, self.spec), label, name)
+        except pictures.Unreadable as error:
+            return Skipped(name, str(error))
 
 
 def _unreadable(error: OSError) -> NoReturn:

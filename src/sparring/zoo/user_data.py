@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,17 @@ def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
         raise InputError(f"{name} returned an empty data set")
     labelled = isinstance(made[0], (tuple, list))
 
-    def rows() -> Iterator[Row]:
-        return (_item(f"{name}[{place}]", made[place], place, wanted) for place in range(count))
-
+    at = partial(_at, name, made, wanted)
     note = GIVEN if labelled else OWN_PREDICTION
-    return Data(name, labelled, note, wanted.class_names, count, rows)
+    return Data(name, labelled, note, wanted.class_names, count, lambda: map(at, range(count)), at=at)
+
+
+def _at(name: str, made: Any, wanted: Wanted, place: int) -> Row:
+    try:
+        item = made[place]
+    except Exception as error:
+        raise InputError(f"{name}[{place}] raised {type(error).__name__}: {error}") from error
+    return _item(f"{name}[{place}]", item, place, wanted)
 
 
 def _item(name: str, item: Any, place: int, wanted: Wanted) -> Row:

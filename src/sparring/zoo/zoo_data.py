@@ -93,8 +93,8 @@ def read(name: str) -> Digits:
         part = "t10k" if name == "mnist" else "train"
         return read_idx(folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte")
     pixels, labels = read_csv(assets.locate("mnist-5k") / "mnist_5k.csv.gz")
-    if name == "mnist-heldout":
-        kept = held_out(labels)
+    if name in ("mnist-4k", "mnist-heldout"):
+        kept = held_out(labels) == (name == "mnist-heldout")
         pixels, labels = pixels[kept], labels[kept]
     order = in_turn(labels)
     return pixels[order], labels[order]

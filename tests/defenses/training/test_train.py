@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -183,7 +184,7 @@ def test_what_is_written(tmp_path):
 
 
 def test_checkpoints_that_do_not_belong(tmp_path):
-    with pytest.raises(RunError, match=r"nothing to go on from .*no checkpoint.safetensors; leave out resume"):
+    with pytest.raises(RunError, match=r"nothing to go on from .*no checkpoint\.safetensors; leave out resume"):
         trained(net(), out=tmp_path, resume=True)
     trained(net(), out=tmp_path)
     other = SMALL.model_copy(update={"seed": 1})
@@ -191,7 +192,7 @@ def test_checkpoints_that_do_not_belong(tmp_path):
         with pytest.raises(RunError, match=r"belongs to another training \(other plan, images or seed\)"):
             trained(net(), out=tmp_path, resume=True, **options)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(RunError, match="cannot read .*begin again in another folder"):
+    with pytest.raises(RunError, match=r"cannot read .*begin again in another folder"):
         trained(net(), out=tmp_path, resume=True)
 
 
@@ -267,7 +268,8 @@ def test_weights_are_perturbed_up_the_objective_and_put_back():
 
 
 def test_the_perturbed_pass_moves_the_statistics_once():
-    one = SMALL.model_copy(update={"epochs": 1, "batch_size": 100, "weight_perturbation": WeightPerturbation(gamma=0.02)})
+    how = WeightPerturbation(gamma=0.02)
+    one = SMALL.model_copy(update={"epochs": 1, "batch_size": 100, "weight_perturbation": how})
     module = net(norm=True)
     trained(module, recipe=one)
     assert int(module[1].num_batches_tracked) == 1
@@ -313,7 +315,7 @@ class Turning(PGD):
     """Harmless in the first epochs, and out of all bounds of the training later: every row falls."""
 
     epochs: int = 2
-    seen = []
+    seen: ClassVar[list] = []
 
     def step(self, oracle, state, t):
         if t == 0:
@@ -387,7 +389,7 @@ def test_gradients_are_clipped():
 def test_held_out_images_are_not_trained_on():
     @dataclass(frozen=True)
     class Seeing(Plain):
-        seen = []
+        seen: ClassVar[list] = []
 
         def losses(self, net, batch, examples):
             self.seen.append(batch.images.clone())
@@ -466,7 +468,7 @@ def test_settings_that_make_no_sense(make, error, words):
 
 
 def test_functions_and_frozen_models_cannot_be_trained():
-    with pytest.raises(TargetError, match="only a Classifier around a torch.nn.Module can be trained"):
+    with pytest.raises(TargetError, match=r"only a Classifier around a torch\.nn\.Module can be trained"):
         train(sp.Classifier(lambda x: x.flatten(1)), pictures(), Plain())
     with pytest.raises(TargetError, match="no weight that asks for a gradient"):
         trained(net().requires_grad_(False))
@@ -486,7 +488,8 @@ def test_the_objective_is_a_seam_of_its_own():
             return (craft(), craft.within())
 
         def losses(self, net, batch, examples):
-            return sum(F.mse_loss(net(x), F.one_hot(batch.labels, 2).float(), reduction="none").sum(1) for x in examples)
+            wanted = F.one_hot(batch.labels, 2).float()
+            return sum(F.mse_loss(net(x), wanted, reduction="none").sum(1) for x in examples)
 
     assert trained(net(), Squared()).last.loss < 4
     assert issubclass(PGD, Attack)

@@ -1,8 +1,9 @@
 """The evaluation to use where nothing else is asked for: no parameter, and no pass where none can help.
 
-In Linf it is `Sweep`. In L2 and L1 FAB-T (Croce & Hein 2020, arXiv:1907.02044) goes first: on nets trained in Linf,
-climbs inside the ball end where slopes mislead, and only a walk from beyond the ball comes in elsewhere. In L1 the
-climb that begins outside (Croce & Hein 2021, arXiv:2103.01208) goes before that, and both others are shorter.
+In Linf it is `Sweep`. In L2 and L1 FAB-T (Croce & Hein 2020, arXiv:1907.02044) and ALMA (Rony et al. 2021,
+arXiv:2011.11857) go first: on nets trained in Linf, climbs inside the ball end where slopes mislead, and only a walk
+from beyond the ball comes in elsewhere. In L1 the climb that begins outside (Croce & Hein 2021, arXiv:2103.01208) goes
+before them, and the others are shorter.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from ...access import Attack, Gradients
 from ...geometry import L1, Ball, Linf
 from ...goals import Lead
 from ..gradient import L1APGD
-from ..minimal import FABT
+from ..minimal import ALMA, FABT
 from .cascade import Cascade
 from .rivals import Rivals
 from .sweep import Sweep
+
+OUTSIDE = 100  # steps of ALMA
 
 
 def auto(ball: Ball) -> Attack[Gradients, Any]:
@@ -25,5 +28,6 @@ def auto(ball: Ball) -> Attack[Gradients, Any]:
     if isinstance(ball, Linf):
         return sweep
     if isinstance(ball, L1):
-        return Cascade(L1APGD(ball), Rivals(FABT(ball, steered=True), 5, Lead), Sweep(ball, blocks=2))
-    return Cascade(Rivals(FABT(ball, steered=True), 9, Lead), sweep)
+        walk = Rivals(FABT(ball, steered=True), 5, Lead)
+        return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, Sweep(ball, blocks=2))
+    return Cascade(Rivals(FABT(ball, steered=True), 9, Lead), ALMA(ball, steps=OUTSIDE), sweep)

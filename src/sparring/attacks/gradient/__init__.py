@@ -6,11 +6,12 @@ from .bim import BIM, kurakin_steps
 from .daa import DAADGF, DAABlob
 from .fgsm import FGSM
 from .mifgsm import MIFGSM
+from .msd import MSD
 from .nifgsm import NIFGSM
 from .pgd import PGD
 from .rfgsm import RFGSM, FastFGSM
 
 __all__ = [
-    "APGD", "BIM", "DAADGF", "FGSM", "L1APGD", "MIFGSM", "NIFGSM", "PGD", "RFGSM", "DAABlob", "FastFGSM",
+    "APGD", "BIM", "DAADGF", "FGSM", "L1APGD", "MIFGSM", "MSD", "NIFGSM", "PGD", "RFGSM", "DAABlob", "FastFGSM",
     "kurakin_steps",
 ]  # fmt: skip

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from ...errors import AssetError, ConfigError
 from .recipe import Section
@@ -22,8 +25,8 @@ class Devices(Section):
     nodes: Annotated[int, Field(ge=1)] = 1
 
 
-def launched(devices: Devices, precision: str) -> Fabric:
-    """A Fabric whose processes are running; each of them comes back from here."""
+def launched(devices: Devices, precision: str) -> Processes:
+    """Begin the processes; each of them comes back from here."""
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -42,4 +45,50 @@ def launched(devices: Devices, precision: str) -> Fabric:
             fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"devices accelerator={devices.accelerator!r}, count={devices.count}: {error}") from error
-    return fabric
+    return Processes(fabric)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together."""
+
+    fabric: Fabric
+
+    @property
+    def place(self) -> int:
+        return self.fabric.global_rank
+
+    @property
+    def count(self) -> int:
+        return self.fabric.world_size
+
+    @property
+    def first(self) -> bool:
+        """Is it the one that writes?"""
+        return self.fabric.is_global_zero
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    def part(self, rows: Tensor) -> Tensor:
+        """This process's part of them."""
+        return rows.tensor_split(self.count)[self.place]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.count == 1:
+            return values
+        summed: Tensor = self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
+        return summed
+
+    def agreed(self, due: bool) -> bool:
+        """What the first process says, for all."""
+        return due if self.count == 1 else bool(self.fabric.broadcast(due))
+
+    def gathered(self, value: Tensor) -> Tensor:
+        """The parts of all processes, one after the other."""
+        if self.count == 1:
+            return value
+        whole: Tensor = self.fabric.all_gather(value)  # type: ignore[assignment]
+        return whole.flatten(0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
 from ...targets import Classifier
+from .devices import Processes
 from .recipe import Watch
 from .source import Source
 
@@ -68,18 +69,16 @@ class Judge:
     attacks: tuple[Attack[Any, Any], ...]
     watch: Watch
     seed: int
-    shard: tuple[int, int]  # which process this is, and of how many
-    total: Callable[[Tensor], Tensor]  # sums over the processes
+    processes: Processes
 
     def __call__(self, target: Classifier) -> tuple[float, float, float]:
         """Shares of the held-out images: right, right after one step, right after every attack (NaN without one)."""
-        place, places = self.shard
-        mine = torch.arange(len(self.images)).tensor_split(places)[place]
+        mine = self.processes.part(torch.arange(len(self.images)))
         counts = torch.zeros(3, dtype=torch.float64)
         for rows in mine.split(self.watch.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
             counts += self._standing(target, images.to(target.device), labels.to(target.device), rows)
-        shares = (self.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
+        shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
         return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
 
     def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:

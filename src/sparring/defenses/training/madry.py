@@ -7,13 +7,13 @@ With `FastFGSM` as its attack, `Madry` is fast adversarial training (Wong et al.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...errors import ConfigError
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, cross_entropy
+from .objective import Objective, check_field, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,8 @@ class Plain(Objective):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_smoothing(self)
-        if not self.temperature > 0:
-            raise ConfigError(f"{type(self).__name__} temperature={self.temperature}; pass a number above 0")
+        check_field(self, "smoothing", 0 <= self.smoothing < 1, "a share in [0, 1)")
+        check_field(self, "temperature", 0 < self.temperature < math.inf, "a number above 0")
 
     @property
     def attacks(self) -> tuple[int, int]:
@@ -43,16 +42,10 @@ class Madry(Objective):
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        check_smoothing(self)
+        check_field(self, "smoothing", 0 <= self.smoothing < 1, "a share in [0, 1)")
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         return (craft(),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         return cross_entropy(net(examples[0]), batch.labels, self.smoothing)
-
-
-def check_smoothing(objective: Plain | Madry) -> None:
-    """ConfigError where the smoothing is no share."""
-    if not 0 <= objective.smoothing < 1:
-        raise ConfigError(f"{type(objective).__name__} smoothing={objective.smoothing}; pass a share in [0, 1)")

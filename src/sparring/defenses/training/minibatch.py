@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class Craft:
     ) -> Tensor:
         """Examples (B, C, H, W) of attack `which` that climb `loss` (cross-entropy) from `start`, on the model `on`."""
         batch, target, attack = self.batch, self.trainee if on is None else on, self.attacks[which]
+        if loss is not None and getattr(attack, "loss", None) is not None:
+            attack = replace(cast(Any, attack), loss=None)  # what is asked for goes before an attack's own
         goal = Misclassify(batch.labels, loss or CrossEntropy())
         if self.worst:
             engine = replace(self.engine, seed=batch.key.seed, batch_size=max(len(batch), self.engine.batch_size))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...errors import ConfigError
+from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
 
 
@@ -29,6 +31,10 @@ class Objective(ABC):
         """How many updates each minibatch is used for."""
         return 1
 
+    def check(self, adversary: Adversary) -> None:
+        """Raise ConfigError where it cannot work with this adversary, whose number of attacks is right."""
+        return
+
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         """What the loss is to see beside the clean images; every tensor has one row per image."""
         return ()
@@ -42,13 +48,19 @@ class Objective(ABC):
         return
 
 
+def check_field(objective: Objective, word: str, holds: bool, wanted: str) -> None:
+    """ConfigError where a parameter is not what is `wanted`."""
+    if not holds:
+        raise ConfigError(f"{type(objective).__name__} {word}={getattr(objective, word)!r}; pass {wanted}")
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """(B,) -sum_k q_k log softmax(z)_k, with q the label smoothed: 1 - s + s / K on the label, s / K elsewhere."""
     return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
 def divergence(reference: Tensor, logits: Tensor) -> Tensor:
-    """(B,) KL( softmax(reference) || softmax(logits) ), summed over the classes."""
+    """(B,) KL( softmax(reference) || softmax(logits) ), summed over the classes; both are differentiated."""
     wanted = F.log_softmax(reference, 1)
     return F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
 

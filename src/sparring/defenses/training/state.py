@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .update import Updater
+
+
+def state_of(update: Updater) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that updates change: tensors, and plain values. Every process must call it."""
+    memory = {f"memory.{name}": update.processes.gathered(value) for name, value in update.memory.items()}
+    tensors, plain = flattened(update.optimizer)
+    tensors |= tensors_of(update.model, "model") | memory
+    if update.averaged is not None:
+        tensors |= tensors_of(update.averaged.model, "average")
+    count = 0 if update.averaged is None else update.averaged.count
+    return tensors, {"optimizer": plain, "averaged": count, "rescue": update.rescue}
+
+
+def put_back(update: Updater, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """The reverse of `state_of`."""
+    update.model.load_state_dict(under(tensors, "model"))
+    if update.averaged is not None:
+        update.averaged.model.load_state_dict(under(tensors, "average"))
+        update.averaged.count = values["averaged"]
+    refill(update.optimizer, tensors, values["optimizer"])
+    update.memory |= {
+        name: update.processes.part(value).to(update.processes.device)
+        for name, value in under(tensors, "memory").items()
+    }
+    update.rescue = values["rescue"]
 
 
 def tensors_of(module: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -18,11 +46,6 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with the prefix, without it."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
-
-def put_into(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """The reverse of `tensors_of`; names and shapes must match."""
-    module.load_state_dict(under(tensors, prefix))
 
 
 def flattened(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

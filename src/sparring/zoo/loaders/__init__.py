@@ -15,6 +15,7 @@ from .remote_model import is_address, remote_model
 from .robustbench_hub import robustbench_model
 from .timm_hub import timm_model
 from .torchvision_hub import torchvision_model
+from .trained import SCHEME, trained_model
 from .user_model import refuse_bare_file, refuse_weights, user_model
 from .zoo_models import zoo_model
 
@@ -25,6 +26,7 @@ LOADERS: dict[str, Callable[[str, str], LoadedModel]] = {
     "hf": hugging_face_model,
     "robustbench": robustbench_model,
     "onnx": onnx_model,
+    SCHEME: trained_model,
 }
 
 
@@ -32,22 +34,22 @@ def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
     """The model that `spec` names, ready to be attacked on `device`.
 
     `spec` is `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`,
-    `onnx:FILE`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file. Raises
-    ConfigError (unknown name), AssetError (something to fetch or install first) and TargetError (what was
+    `onnx:FILE`, `trained:DIR`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file.
+    Raises ConfigError (unknown name), AssetError (something to fetch or install first) and TargetError (what was
     found is no model).
     """
     _check_device(device)
     if is_address(spec):
         return remote_model(spec)
-    if user := python_file.split(spec):
-        return user_model(*user, device)
     scheme, _, name = spec.partition(":")
+    if scheme != SCHEME and (user := python_file.split(spec)):
+        return user_model(*user, device)
     if name and scheme in LOADERS:
         return LOADERS[scheme](name, device)
     refuse_weights(spec)
     refuse_bare_file(spec)
     near = nearest(name or scheme, catalog.MODELS).replace("'", "'zoo:", 1)
-    hubs = "timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME[/DATASET/THREAT], onnx:FILE, http://HOST/..."
+    hubs = "timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME[/DATASET/THREAT], onnx:FILE, trained:DIR, http://HOST/..."
     raise ConfigError(f"{spec!r} names no model: use zoo:NAME, {hubs} or FILE.py:FACTORY.{near}")
 
 

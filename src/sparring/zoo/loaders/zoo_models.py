@@ -17,6 +17,7 @@ from ..mnist_net import MnistNet
 from ..pinned import ASSETS
 
 CROP_FRACTION = 0.875
+DIGIT_NETS = {"mnist-plain": (16, 100), "mnist-robust-linf": (32, 128)}  # channels, hidden
 MEAN, STD = 127 / 255, 128 / 255
 
 
@@ -25,17 +26,17 @@ def zoo_model(name: str, device: str) -> LoadedModel:
     if name not in catalog.MODELS:
         known = ", ".join(catalog.MODELS)
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
-    return mnist_plain(device) if name == "mnist-plain" else efficientnet_lite(name, device)
+    return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
 
 
-def mnist_plain(device: str) -> LoadedModel:
-    """The digits net that `scripts/train_mnist_plain.py` trained."""
-    weights = catalog.WEIGHTS / "mnist-plain.safetensors"
-    net = MnistNet()
+def digits_net(name: str, device: str) -> LoadedModel:
+    """A net for digits whose weights are in the package; the plan that made them is in the file."""
+    weights = catalog.WEIGHTS / f"{name}.safetensors"
+    net = MnistNet(*DIGIT_NETS[name])
     net.load_state_dict(load_file(weights))
-    target = Classifier(net.eval().to(device), classes=10, name="mnist-plain")
+    target = Classifier(net.eval().to(device), classes=10, name=name)
     names = tuple("0123456789")
-    return LoadedModel("zoo:mnist-plain", target, InputSpec(1, 28, 28), names, str(weights), checksum(weights))
+    return LoadedModel(f"zoo:{name}", target, InputSpec(1, 28, 28), names, str(weights), checksum(weights))
 
 
 def efficientnet_lite(name: str, device: str) -> LoadedModel:

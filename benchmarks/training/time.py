@@ -1,6 +1,6 @@
 """What adversarial training costs beside its passes: PGD-7 on digits, one update after another.
 
-    python -m benchmarks.training_time [--repeats 7] [--out FILE]
+    python -m benchmarks.training.time [--repeats 7] [--out FILE]
 
 The bare cost of an update is seven forward and backward passes to the images, with the weights frozen, and one to the
 weights: nothing else, on the same minibatches. Beside ours: two loops as they are written by hand (the gradient asked
@@ -149,7 +149,7 @@ def main() -> int:
         found.append(measured(width, batches, options.repeats))
         for name, ratio in found[-1]["over_bare"].items():
             print(f"width {width}  {name}: {ratio:.3f} of the bare passes", flush=True)
-    made = provenance(f"python -m benchmarks.training_time --repeats {options.repeats}", "cpu")
+    made = provenance(f"python -m benchmarks.training.time --repeats {options.repeats}", "cpu")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = {"eps": EPS, "steps": STEPS, "step_size": RATE, "batch": BATCH, "updates": UPDATES}
     options.out.write_text(json.dumps({"made": made, "settings": settings, "rows": found}, indent=1) + "\n")

@@ -1,0 +1,66 @@
+"""Free adversarial training (Shafahi et al. 2019, arXiv:1904.12843, algorithm 1): one backward pass for both players.
+
+Each minibatch is used m times in a row, and delta lives on from one minibatch to the next:
+
+    w     <- w - step of the optimiser along grad_w J(w, x + delta)
+    delta <- clip( delta + eps sign( grad_x J(w, x + delta) ), -eps, eps )         from the same pass
+
+As in the authors' code x + delta is cut to [0, 1]. Departure: the sign is that of the gradient at the image so cut,
+also where a pixel was cut; theirs is 0 there, and delta stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...geometry import Linf
+from .adversary import Adversary
+from .minibatch import Craft, Minibatch, Net
+from .objective import Objective, check_field, cross_entropy
+
+DELTA = "delta"  # its name in the memory
+
+
+@dataclass(frozen=True)
+class Free(Objective):
+    """J(x + delta), `replays` updates per minibatch (8 in the paper for CIFAR-10, 4 for ImageNet).
+
+    Divide the epochs by `replays`: with the paper's 8 an epoch costs as much as 8 without an attack. The adversary's
+    one attack is not run: it lends its Linf ball, and names what the watch guards against.
+    """
+
+    replays: int = 8
+
+    def __post_init__(self) -> None:
+        check_field(self, "replays", isinstance(self.replays, int) and self.replays >= 1, "a whole number from 1")
+
+    def check(self, adversary: Adversary) -> None:
+        attack = adversary.attacks[0]
+        if not isinstance(attack.ball, Linf):
+            raise ConfigError(f"Free moves by signs, within Linf, and {attack.name} has {attack.ball}; give it Linf")
+
+    def examples(self, craft: Craft) -> tuple[Tensor, ...]:
+        images, eps = craft.batch.images, craft.ball.eps
+        delta = remembered(craft)[: len(images)].clamp(-eps, eps)
+        return ((images + delta).clamp_(0, 1).requires_grad_(),)
+
+    def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
+        return cross_entropy(net(examples[0]), batch.labels)
+
+    def learned(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
+        slope, eps, delta = examples[0].grad, craft.ball.eps, remembered(craft)
+        if slope is not None:
+            moved = (delta[: len(slope)] + eps * slope.sign()).clamp_(-eps, eps)
+            craft.memory[DELTA] = torch.cat((moved, delta[len(slope) :])).contiguous()
+
+
+def remembered(craft: Craft) -> Tensor:
+    """(B or more, C, H, W) the delta of the minibatch before, of more rows where this one is smaller; 0 at first."""
+    images = craft.batch.images
+    delta = craft.memory.get(DELTA, images.new_zeros(0, *images.shape[1:]))
+    missing = max(0, len(images) - len(delta))
+    return torch.cat((delta, images.new_zeros(missing, *images.shape[1:])))

@@ -1,0 +1,28 @@
+"""Every objective, by the name that a plan uses."""
+
+from __future__ import annotations
+
+from .distillation import Distillation
+from .ensemble import Ensemble
+from .free import Free
+from .goodfellow import Goodfellow
+from .grad_align import GradAlign
+from .madry import Madry, Plain
+from .mart import MART
+from .objective import Objective
+from .several import Average, Maximum
+from .trades import TRADES
+
+table: dict[str, type[Objective]] = {
+    "plain": Plain,
+    "goodfellow": Goodfellow,
+    "madry": Madry,
+    "free": Free,
+    "grad-align": GradAlign,
+    "trades": TRADES,
+    "mart": MART,
+    "avg": Average,
+    "max": Maximum,
+    "ensemble": Ensemble,
+    "distillation": Distillation,
+}

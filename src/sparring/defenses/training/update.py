@@ -1,0 +1,131 @@
+"""One minibatch: examples, the gradient of the objective, and the step of the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...access import Attack
+from ...attacks import PGD
+from ...engine import Engine
+from ...random import Key
+from ...targets import Classifier, Trainee
+from .adversary import Adversary
+from .augmented import augmented
+from .averaged import Averaged
+from .devices import Processes
+from .minibatch import Craft, Minibatch
+from .objective import Objective
+from .recipe import Optimizer, Recipe
+from .step import Perturbed, Step
+
+
+class Updater:
+    """Everything that an update changes: the weights, their average, the optimiser, what the objective remembers."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        classifier: Classifier,
+        model: nn.Module,
+        objective: Objective,
+        adversary: Adversary,
+        recipe: Recipe,
+        updates: int,
+    ) -> None:
+        self.processes, self.model, self.objective = processes, model, objective
+        self.adversary, self.recipe, self.updates = adversary, recipe, updates
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        step = Step(classifier, objective, processes.count)
+        self.step, self.optimizer = processes.fabric.setup(step, made(recipe.optimizer, weights))
+        self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train")
+        self.averaged = None if recipe.averaging is None else Averaged(model, recipe.averaging, updates)
+        autocast = torch.bfloat16 if recipe.precision == "bf16-mixed" else None
+        self.engine = Engine(recipe.batch_size, recipe.seed, autocast=autocast)
+        self.memory: dict[str, Tensor] = {}
+        self.rescue: int | None = None  # steps of the PGD that has taken the adversary's place
+
+    def __call__(self, t: int, epoch: float, images: Tensor, labels: Tensor, rows: Tensor, count: int) -> Tensor:
+        """Update t on this process's part of a minibatch of `count` images; its share of the sum of their losses."""
+        recipe, device = self.recipe, self.processes.device
+        if count < self.processes.count:
+            return torch.zeros((), device=device)  # a last minibatch with fewer images than processes
+        torch.manual_seed(Key(torch.tensor([self.processes.place]), recipe.seed).reseeded(t).seed)
+        key = Key(rows.to(device), recipe.seed).reseeded(int(epoch))
+        pictures = augmented(images.to(device), key, recipe.augment)
+        if recipe.channels_last:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        batch = Minibatch(pictures, labels.to(device), key)
+        craft = Craft(
+            batch, self.trainee, self._attacks(epoch), self.adversary.sources, self.adversary.keep == "worst", t,
+            self.memory, self.engine,
+        )  # fmt: skip
+        self._set_rate(t)
+        self.step.train()
+        loss = torch.zeros((), device=device)
+        for _ in range(self.objective.replays):
+            examples = self.objective.examples(craft)
+            loss = self._slopes(batch, examples, count, epoch)
+            if recipe.optimizer.clip is not None:
+                self.processes.fabric.clip_gradients(self.step, self.optimizer, max_norm=recipe.optimizer.clip)
+            self.optimizer.step()
+            self.objective.learned(craft, examples)
+            if self.averaged is not None:
+                self.averaged.update(self.model, t)
+        return loss * (count / self.processes.count)
+
+    @property
+    def rate(self) -> float:
+        """Of the last update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def forget(self) -> None:
+        """Empty the optimiser's memory."""
+        self.optimizer.load_state_dict({"state": {}, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def _slopes(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int, epoch: float) -> Tensor:
+        """The gradient of the objective in the weights, where the weights are or at the worst place near them."""
+        perturbation = self.recipe.weight_perturbation
+        if perturbation is None or epoch < perturbation.warmup:
+            return self._backward(batch, examples, count)
+        moved = Perturbed(self.model, perturbation.gamma)
+        self._backward(batch, examples, count)
+        moved.move()
+        try:
+            return self._backward(batch, examples, count)
+        finally:
+            moved.put_back()
+
+    def _backward(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        for example in examples:
+            example.grad = None
+        loss: Tensor = self.step(batch.images, batch.labels, batch.key.ids, batch.key.seed, count, *examples)
+        self.processes.fabric.backward(loss)
+        return loss.detach()
+
+    def _attacks(self, epoch: float) -> tuple[Attack[Any, Any], ...]:
+        attacks = self.adversary.at(epoch)
+        if self.rescue is None:
+            return attacks
+        return tuple(PGD(attack.ball, steps=self.rescue) for attack in attacks)
+
+    def _set_rate(self, t: int) -> None:
+        rate = self.recipe.optimizer.rate_at(t / self.updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+
+def made(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser, fused where every weight allows it."""
+    fused = all(weight.device.type in ("cpu", "cuda") and weight.is_floating_point() for weight in weights)
+    if how.name == "sgd":
+        momentum, decay = how.momentum, how.weight_decay
+        return torch.optim.SGD(weights, lr=how.rate, momentum=momentum, weight_decay=decay, fused=fused)
+    kind: Callable[..., torch.optim.Optimizer] = torch.optim.Adam if how.name == "adam" else torch.optim.AdamW
+    return kind(weights, lr=how.rate, weight_decay=how.weight_decay, fused=fused)

@@ -1,0 +1,80 @@
+"""Several balls as one threat: whatever lies in any of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import ThreatError
+from ..random import Key
+from .ball import Ball, rowwise
+
+ROUNDING = 1e-6  # of a radius, and no less in its units: what the ledger lets pass
+
+
+@dataclass(frozen=True)
+class Union(Ball):
+    """min_i |delta|_i / eps_i <= 1, over `balls` with eps_i above 0 and finite.
+
+    The norm is a share of the radii, and what exceeds one of them by rounding alone counts as its edge. A union is not
+    convex: a point between two members may be none.
+    """
+
+    eps: float = field(default=1.0, init=False)
+    balls: tuple[Ball, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.balls, tuple) or not self.balls:
+            raise ThreatError(f"a union of {self.balls!r}; pass a tuple of balls, as (Linf(0.3), L2(2), L1(10))")
+        for ball in self.balls:
+            if not isinstance(ball, Ball) or isinstance(ball, Union) or not 0 < ball.eps < math.inf:
+                raise ThreatError(f"a union holds {ball!r}; each part is a ball with an epsilon above 0, as Linf(0.3)")
+
+    def check(self, x: Tensor) -> None:
+        for ball in self.balls:
+            ball.check(x)
+
+    def norm(self, delta: Tensor) -> Tensor:
+        shares = []
+        for ball in self.balls:
+            size = ball.norm(delta)
+            edge = (size > ball.eps) & (size <= ball.eps + ROUNDING * max(1.0, ball.eps))
+            shares.append((size / ball.eps).masked_fill(edge, 1.0))
+        return torch.stack(shares).amin(0)
+
+    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+        """eps_i times the steepest direction of the ball in which a linear function grows most."""
+        steps = [ball.steepest(grad, at=at) * ball.eps for ball in self.balls]
+        gains = torch.stack([(step * grad).flatten(1).sum(1) for step in steps])
+        return picked(steps, gains.argmax(0))
+
+    def project_between(
+        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+    ) -> Tensor:
+        """The nearest of the projections onto each ball; `radius` is a share, as the norm."""
+        near = [
+            ball.project_between(delta, lower, upper, None if radius is None else radius * ball.eps)
+            for ball in self.balls
+        ]
+        away = torch.stack([(delta - one).flatten(1).norm(dim=1) for one in near])
+        return picked(near, away.argmin(0))
+
+    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+        """A draw from one of the balls, each as likely as the others."""
+        which = key.integers(f"{lane} which", (1,), len(self.balls)).squeeze(1)
+        return picked([ball.sample(key, x, lane) for ball in self.balls], which)
+
+    def __str__(self) -> str:
+        return " or ".join(str(ball) for ball in self.balls)
+
+
+def picked(options: Sequence[Tensor], which: Tensor) -> Tensor:
+    """Row by row one of the (B, ...) tensors, by its place `which` (B,)."""
+    chosen = options[0]
+    for place, option in enumerate(options[1:], start=1):
+        chosen = torch.where(rowwise(which == place, chosen), option, chosen)
+    return chosen

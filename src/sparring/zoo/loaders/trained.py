@@ -1,0 +1,116 @@
+"""`trained:DIR`: what `sparring train` left in a folder; the best weights, in the model that the plan there names.
+
+`trained:DIR/last.safetensors` is another weights file of the folder. A folder may come from a stranger, so no Python
+file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTORY`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ...errors import ConfigError, RunError, TargetError
+from ...targets import Classifier
+from .. import python_file
+from ..loaded import LoadedModel
+
+SCHEME = "trained"
+PLAN, BEST = "plan.toml", "best.safetensors"
+ELSEWHERE = ("http", "https", "onnx")  # no modules
+
+
+def trained_model(name: str, device: str) -> LoadedModel:
+    """The model of that folder, under the folder's name."""
+    from . import load_model
+
+    where, factory = parted(name)
+    weights = where if where.suffix == ".safetensors" else where / BEST
+    if not weights.parent.is_dir():
+        raise ConfigError(f"{SCHEME}:{name}: there is no folder {weights.parent}; name one that `sparring train` made")
+    spec = architecture(weights.parent) if factory is None else factory
+    if not weights.is_file():
+        raise RunError(f"{weights} is not there; the folder of a training has it after the first epoch")
+    loaded = load_model(spec, device=device)
+    target = loaded.target
+    if not isinstance(target, Classifier) or not isinstance(target.model, nn.Module):
+        raise TargetError(f"{SCHEME}:{name}: {spec} is no module that could take weights; name the model of the plan")
+    fill(target.model, weights, spec)
+    shown = copy(target)
+    shown._name = weights.parent.resolve().name
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return replace(loaded, name=f"{SCHEME}:{name}", target=shown, source=str(weights), sha256=sha256)
+
+
+def parted(name: str) -> tuple[Path, str | None]:
+    """Folder or weights file, and FILE.py:FACTORY where it is given."""
+    where, _, factory = name.rpartition("@")
+    if where and python_file.split(factory) is not None:
+        return Path(where).expanduser(), factory
+    return Path(name).expanduser(), None
+
+
+def architecture(folder: Path) -> str:
+    """The MODEL that gives the network: of a training that went on from another, the other's."""
+    first, seen = folder, {folder.resolve()}
+    while True:
+        spec = planned(folder)
+        scheme, _, rest = spec.partition(":")
+        if scheme in ELSEWHERE:
+            raise TargetError(f"{folder / PLAN} names {spec}, which is no module; {SCHEME}: loads trainings only")
+        if scheme != SCHEME:
+            if python_file.split(spec) is not None:
+                raise ConfigError(refusal(folder, first, spec))
+            return spec
+        where, factory = parted(rest)
+        if factory is not None:
+            raise ConfigError(refusal(folder, first, factory))
+        folder = where.parent if where.suffix == ".safetensors" else where
+        if folder.resolve() in seen:
+            raise ConfigError(f"{first / PLAN} goes on from itself; the plan of a training names another MODEL")
+        seen.add(folder.resolve())
+
+
+def refusal(folder: Path, first: Path, spec: str) -> str:
+    return (
+        f"{folder / PLAN} names {spec}, and a Python file is not run because a folder says so; if you trust the file, "
+        f"write {SCHEME}:{first}@{spec}"
+    )
+
+
+def planned(folder: Path) -> str:
+    """The MODEL of the folder's plan."""
+    from ...defenses.training.plan import read_plan
+
+    path = folder / PLAN
+    if not path.is_file():
+        raise RunError(f"{path} is not there; name a folder that `sparring train` made")
+    return read_plan(path).model
+
+
+def fill(model: nn.Module, weights: Path, spec: str) -> None:
+    """Load the weights; TargetError where names or shapes are not the model's."""
+    tensors = read(weights)
+    own = model.state_dict()
+    for word, names in (("lacks", own.keys() - tensors.keys()), ("has besides", tensors.keys() - own.keys())):
+        if names:
+            raise TargetError(f"{weights} {word} {', '.join(sorted(names)[:3])}: these are no weights of {spec}")
+    for name, value in own.items():
+        if value.shape != tensors[name].shape:
+            there, here = tuple(tensors[name].shape), tuple(value.shape)
+            raise TargetError(f"{weights}: {name} has shape {there}, and {spec} wants {here}; name the trained model")
+    model.load_state_dict(tensors)
+    model.eval()
+
+
+def read(weights: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(str(weights), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot read {weights}: {error}; name a folder that `sparring train` made") from error
