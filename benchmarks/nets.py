@@ -13,10 +13,11 @@ from sparring.zoo import load_data, load_model
 from sparring.zoo.dataset import Data
 from sparring.zoo.mnist_net import MnistNet
 
-TRAINED = (*RECIPES, "mnist-distilled")  # by benchmarks/train_nets.py
-IMAGES = {"mnist-plain": "zoo:mnist-heldout", "efficientnet-lite0": "zoo:imagenet-20"} | dict.fromkeys(
-    TRAINED, "zoo:mnist"
-)
+TRAINED = (*RECIPES, "mnist-distilled", "mnist-plain")  # by benchmarks/train_nets.py and train_plain.py
+IMAGES = dict.fromkeys(TRAINED, "zoo:mnist") | {
+    "mnist-plain": "zoo:mnist-heldout",
+    "efficientnet-lite0": "zoo:imagenet-20",
+}
 
 
 class WeightsMissing(FileNotFoundError):

@@ -13,6 +13,7 @@ from sparring.engine import craft
 from sparring.errors import ConfigError, ThreatError
 from sparring.goals import CrossEntropy
 from sparring.random import Key
+from sparring.zoo import load_data, load_model
 
 BALLS = (sp.Linf(0.05), sp.L2(0.5), sp.L1(3))
 
@@ -52,7 +53,8 @@ def test_it_is_the_algorithm(case):
 
 def test_with_one_ball_it_is_pgd_from_the_image(case):
     for ball in BALLS:
-        alone = craft(PGD(ball, steps=6, random_start=False), case.target, goal(case), case.images)
+        pgd = PGD(ball, steps=6, step_size=2.5 * ball.eps / 6, random_start=False)
+        alone = craft(pgd, case.target, goal(case), case.images)
         torch.testing.assert_close(craft(MSD((ball,), 6), case.target, goal(case), case.images), alone)
 
 
@@ -70,6 +72,20 @@ def test_it_is_as_strong_in_the_union_as_each_norm_alone(case):
     assert all(marks["msd"][0] > 0.98 * mean for mean, _ in marks.values())
     assert marks["msd"][1] == max(rate for _, rate in marks.values())
     assert marks["msd"][1] > 0
+
+
+@pytest.mark.parametrize("eps", [(0.1, 1.0, 6.0), (0.06, 1.5, 6.0), (0.06, 1.0, 10.0), (0.09, 1.4, 8.5)], ids=str)
+def test_it_finds_the_worst_norm_on_a_real_net(eps):
+    """Linf, L2 and L1 are the worst in turn, and in the last nearly the same."""
+    loaded = load_model("zoo:mnist-plain")
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=100).chunks(100)))
+    balls = tuple(kind(radius) for kind, radius in zip((sp.Linf, sp.L2, sp.L1), eps, strict=True))
+    goal = sp.Misclassify(chunk.labels)
+
+    def share(attack):
+        return sp.run(attack, loaded.target, goal, chunk.images).robust_accuracy
+
+    assert share(MSD(balls, 20)) <= min(share(PGD(ball, steps=20)) for ball in balls) + 0.021
 
 
 def test_where_it_ends_is_what_craft_returns(case):
@@ -100,16 +116,16 @@ def test_it_begins_where_it_is_told(case):
 
 
 def test_a_training_may_scale_it():
-    weaker = scaled(MSD(BALLS, 10, (0.01, 0.1, None)), 0.5, 4)
-    assert weaker == MSD((sp.Linf(0.025), sp.L2(0.25), sp.L1(1.5)), 4, (0.005, 0.05, None))
+    weaker = scaled(MSD(BALLS, 10, (0.01, 0.1, 0.4)), 0.5, 4)
+    assert weaker == MSD((sp.Linf(0.025), sp.L2(0.25), sp.L1(1.5)), 4, (0.005, 0.05, 0.2))
 
 
 def test_what_it_refuses():
-    with pytest.raises(ConfigError, match="pass one for each"):
+    with pytest.raises(ConfigError, match="one step size for each of its 3 balls"):
         MSD(BALLS, 10, (0.1, 0.2))
     with pytest.raises(ConfigError, match="steps=0"):
         MSD(BALLS, 0)
-    with pytest.raises(ConfigError, match="step_size=-1"):
+    with pytest.raises(ConfigError, match=r"step_sizes=\(0.1, -1.0, 0.1\)"):
         MSD(BALLS, 1, (0.1, -1.0, 0.1))
     with pytest.raises(ThreatError, match="an epsilon above 0"):
         MSD((sp.Linf(),))

@@ -128,3 +128,15 @@ def test_queries_to_success_are_drawn(typed, user, tmp_path):
 def test_senseless_services(words, said, typed, user):
     result = typed("attack", "square", *user, "--threat", "linf:0.1", *words)
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_an_attack_within_several_balls_at_once(typed, user):
+    result = typed("attack", "msd", *user, "--threat", "linf:0.1", "--threat", "l2:1", "--steps", 5, *LIMITED)
+    assert result.exit_code == 0, result.stderr
+    assert len([line for line in result.stdout.splitlines() if line.startswith("MSD")]) == 2  # the row, and the reasons
+    cells = row_of(result.stdout, "MSD Linf(0.1) or L2(1) ")
+    assert cells[4:6] == ["20", "2"]  # images, and those wrong before
+    assert 0 < int(cells[6]) <= 18
+    none = typed("attack", "msd", *user, *LIMITED)
+    assert none.exit_code == 2
+    assert "msd needs a radius" in none.stderr

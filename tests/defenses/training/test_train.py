@@ -17,6 +17,7 @@ from sparring.defenses.training import (
     Adversary,
     Augment,
     Averaging,
+    Distillation,
     Epoch,
     Madry,
     Objective,
@@ -494,3 +495,12 @@ def test_the_objective_is_a_seam_of_its_own():
     assert trained(net(), Squared()).last.loss < 4
     assert issubclass(PGD, Attack)
     assert PGD3.access is Gradients
+
+
+def test_a_checkpoint_belongs_to_one_teacher(tmp_path):
+    teachers = [sp.Classifier(net(seed=seed).eval(), name="teacher") for seed in (1, 2)]
+    trained(net(), Distillation(teachers[0]), Adversary(), out=tmp_path)
+    with pytest.raises(RunError, match="belongs to another training"):
+        trained(net(), Distillation(teachers[1]), Adversary(), out=tmp_path, resume=True)
+    again = trained(net(), Distillation(teachers[0]), Adversary(), out=tmp_path, resume=True)
+    assert len(again.log) == 2

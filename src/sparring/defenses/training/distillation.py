@@ -1,4 +1,4 @@
-"""Defensive distillation (Papernot et al. 2016, arXiv:1511.04508, section IV-B): learn soft labels at a temperature.
+"""Defensive distillation (Papernot et al. 2016, arXiv:1511.04508): learn soft labels at a temperature.
 
     - sum_k softmax(teacher(x) / T)_k log softmax(z(x) / T)_k
 
@@ -23,7 +23,7 @@ from .objective import Objective, check_field
 
 @dataclass(frozen=True)
 class Distillation(Objective):
-    """Cross-entropy with the teacher's probabilities at `temperature` (100, the highest and safest of the paper).
+    """Cross-entropy with the teacher's probabilities at `temperature` (100 is the highest of the paper).
 
     The teacher answers with logits (B, K) of the same classes and is left as it is. There is no attack. The gradient
     in the weights is small, of order 1 / T, as the paper has it: a larger rate or Adam makes up for it.

@@ -1,4 +1,4 @@
-"""Ensemble adversarial training (Tramer et al. 2018, arXiv:1705.07204, section 4.2): examples of other models too.
+"""Ensemble adversarial training (Tramer et al. 2018, arXiv:1705.07204): examples of other models too.
 
     c J(w, x) + (1 - c) J(w, x_adv),     x_adv from one of several models, this one or a static one
 

@@ -44,9 +44,8 @@ class Free(Objective):
             raise ConfigError(f"Free moves by signs, within Linf, and {attack.name} has {attack.ball}; give it Linf")
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        images, eps = craft.batch.images, craft.ball.eps
-        delta = remembered(craft)[: len(images)].clamp(-eps, eps)
-        return ((images + delta).clamp_(0, 1).requires_grad_(),)
+        images = craft.batch.images
+        return ((images + remembered(craft)[: len(images)]).clamp_(0, 1).requires_grad_(),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         return cross_entropy(net(examples[0]), batch.labels)
@@ -59,8 +58,8 @@ class Free(Objective):
 
 
 def remembered(craft: Craft) -> Tensor:
-    """(B or more, C, H, W) the delta of the minibatch before, of more rows where this one is smaller; 0 at first."""
-    images = craft.batch.images
+    """(B or more, C, H, W) the delta so far, within the present eps; 0 at first, and never fewer rows than before."""
+    images, eps = craft.batch.images, craft.ball.eps
     delta = craft.memory.get(DELTA, images.new_zeros(0, *images.shape[1:]))
     missing = max(0, len(images) - len(delta))
-    return torch.cat((delta, images.new_zeros(missing, *images.shape[1:])))
+    return torch.cat((delta, images.new_zeros(missing, *images.shape[1:]))).clamp_(-eps, eps)

@@ -1,4 +1,4 @@
-"""GradAlign (Andriushchenko & Flammarion 2020, arXiv:2007.02617, eq. 5): gradients that agree within the ball.
+"""GradAlign (Andriushchenko & Flammarion 2020, arXiv:2007.02617): gradients that agree within the ball.
 
     l(x) + weight * ( 1 - cos( grad_x J(w, x), grad_x J(w, x + eta) ) ),      eta uniform in the ball
 

