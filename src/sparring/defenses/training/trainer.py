@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,8 @@ class _Training:
         self.training, self.held_out = split(images, watch.held_out, recipe.seed)
         if recipe.batch_size % processes.count:
             cure = f"pass a multiple of {processes.count}"
-            raise ConfigError(f"batch_size={recipe.batch_size} does not divide over {processes.count} processes; {cure}")
+            told = f"batch_size={recipe.batch_size} does not divide over {processes.count} processes"
+            raise ConfigError(f"{told}; {cure}")
         self.flags = [(module, module.training) for module in self.model.modules()]
         self.per_epoch = -(-len(self.training) // recipe.batch_size)
         self.updates = self.per_epoch * recipe.epochs
@@ -335,7 +336,8 @@ def module_of(classifier: Classifier) -> nn.Module:
 
 def targets_in(objective: Objective) -> list[Target[Any]]:
     """The models that an objective holds, or one inside it."""
-    values = [getattr(objective, field.name) for field in fields(objective)] if is_dataclass(objective) else []
+    parts: tuple[Field[Any], ...] = fields(objective) if is_dataclass(objective) else ()
+    values: list[Any] = [getattr(objective, part.name) for part in parts]
     inner = [target for value in values if isinstance(value, Objective) for target in targets_in(value)]
     return [value for value in values if isinstance(value, Target)] + inner
 
