@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.training.measures import attacked, clean, median
 from benchmarks.training.nets import Job, Nets, digits
-from sparring import L2, Classifier, Linf
+from sparring import Classifier, Linf
 from sparring.access import Attack
 from sparring.attacks import FGSM, JSMA, LBFGS, PGD, CarliniWagner, DeepFool
 from sparring.defenses.training import Distillation, Plain
@@ -23,10 +23,10 @@ TEMPERATURE, COUNT = 100.0, 100
 ATTACKS: dict[str, Attack[Any, Any]] = {
     "FGSM 0.25": FGSM(Linf(0.25)),
     "PGD-40 0.25": PGD(Linf(0.25), steps=40),
-    "L-BFGS": LBFGS(L2()),
-    "DeepFool": DeepFool(L2()),
+    "L-BFGS": LBFGS(),
+    "DeepFool": DeepFool(),
     "JSMA": JSMA(),
-    "C&W L2": CarliniWagner(L2()),
+    "C&W L2": CarliniWagner(),
 }
 
 

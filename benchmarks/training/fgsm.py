@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.training.measures import attacked, clean, median, pgd40
 from benchmarks.training.nets import RECIPE, Job, Nets
-from sparring import L2, Linf
+from sparring import Linf
 from sparring.attacks import FGSM, CarliniWagner
 from sparring.defenses.training import Adversary, Goodfellow, Watch
 
@@ -24,7 +24,7 @@ def measure(nets: Nets) -> dict[str, Any]:
     rows = []
     for name, job in jobs.items():
         made = nets(job)
-        far, found = attacked(made.target, CarliniWagner(L2()), 200)
+        far, found = attacked(made.target, CarliniWagner(), 200)
         rows.append({
             "net": name,
             **made.facts(),

@@ -15,6 +15,7 @@ from sparring.goals import CrossEntropy
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
 
+SLACK = 0.041  # a walk between the norms may end behind one of them, by some of 100 digits
 BALLS = (sp.Linf(0.05), sp.L2(0.5), sp.L1(3))
 
 
@@ -85,7 +86,7 @@ def test_it_finds_the_worst_norm_on_a_real_net(eps):
     def share(attack):
         return sp.run(attack, loaded.target, goal, chunk.images).robust_accuracy
 
-    assert share(MSD(balls, 20)) <= min(share(PGD(ball, steps=20)) for ball in balls) + 0.041  # a walk between norms may end behind one of them
+    assert share(MSD(balls, 20)) <= min(share(PGD(ball, steps=20)) for ball in balls) + SLACK
 
 
 def test_where_it_ends_is_what_craft_returns(case):

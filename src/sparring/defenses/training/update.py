@@ -55,7 +55,8 @@ class Updater:
         recipe, device = self.recipe, self.processes.device
         if count < self.processes.count:
             return torch.zeros((), device=device)  # a last minibatch with fewer images than processes
-        torch.manual_seed(Key(torch.tensor([self.processes.place]), recipe.seed).reseeded(t).seed)
+        place = torch.tensor([self.processes.place])
+        seed_draws(Key(place, recipe.seed + self.processes.place).reseeded(t).seed, device)
         key = Key(rows.to(device), recipe.seed).reseeded(int(epoch))
         pictures = augmented(images.to(device), key, recipe.augment)
         if recipe.channels_last:
@@ -119,6 +120,17 @@ class Updater:
         rate = self.recipe.optimizer.rate_at(t / self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Begin the generators that dropout draws from anew.
+
+    Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when there
+    is one.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def made(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
