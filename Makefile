@@ -7,7 +7,7 @@ CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
 ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1
 
-.PHONY: demo test test-all check lint assets peers bench bench-gpu clean
+.PHONY: demo test test-all check lint assets peers bench bench-gpu train-mnist clean
 
 demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
 	$(BIN)/sparring demo
@@ -35,6 +35,14 @@ bench:  ## side by side with the peers, in an environment of its own; writes rec
 	bash benchmarks/setup.sh
 	benchmarks/.venv-peers/bin/python -m benchmarks.run
 	benchmarks/.venv-peers/bin/python -m benchmarks.table
+
+train-mnist:  ## the zoo's digit nets from their plans, and what adversarial training is worth: two hours of two CPU cores
+	bash benchmarks/setup.sh
+	benchmarks/.venv-peers/bin/sparring train plans/mnist-plain.toml --out runs/mnist-plain
+	benchmarks/.venv-peers/bin/sparring train plans/mnist-robust-linf.toml --out runs/mnist-robust-linf
+	benchmarks/.venv-peers/bin/python -m benchmarks.training
+	benchmarks/.venv-peers/bin/python -m benchmarks.training.time
+	benchmarks/.venv-peers/bin/python -m benchmarks.training.page
 
 bench-gpu:
 	@command -v nvidia-smi >/dev/null || { echo "bench-gpu: there is no NVIDIA GPU on this machine; nothing was measured"; exit 3; }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from ...errors import RunError
+from ...errors import AssetError, RunError
 from .judged import Epoch
 
 CURVES = ("loss", "clean", "single_step", "robust", "eps", "rate")
@@ -19,8 +19,10 @@ class Log:
     """Written after each epoch; a training that goes on from a checkpoint drops the lines that came after it."""
 
     def __init__(self, folder: Path, done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise AssetError(f"the log needs tensorboard ({error}); pip install 'sparring[train]'") from error
         self.path = folder / "log.csv"
         self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
