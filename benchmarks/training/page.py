@@ -163,7 +163,8 @@ def threats(found: dict[str, Any]) -> str:
     title = "Accuracy on MNIST test digits: trained at (rows), attacked at (columns)"
     MATRIX.write_bytes(accuracy_map(named, blocks, title)["png"])
     said = ", ".join(f"{name} {value} %" for name, value in found["published"].items())
-    lines = [[row["net"], *map(brief, (row["clean"], *(row["robust"][b] for b in balls), row["union"]))] for row in rows]
+    shares = [(row["clean"], *(row["robust"][ball] for ball in balls), row["union"]) for row in rows]
+    lines = [[row["net"], *map(brief, line)] for row, line in zip(rows, shares, strict=True)]
     return (
         "## One threat and another (C11, C12)\n\n"
         f"![Models in rows, threats in columns]({MATRIX.name})\n\n"
@@ -185,8 +186,8 @@ def distillation(found: dict[str, Any]) -> str:
     return (
         f"## Defensive distillation, temperature {found['temperature']:.0f} (C7): success of attacks, "
         f"{found['count']} digits\n\n" + table(["net", "asked for", "clean", "zero gradients", *attacks], rows)
-        + "\nZero gradients: the share of 1,000 digits at which the cross-entropy of the softmax has no slope at all in\n"
-        "float32.\n"
+        + "\nZero gradients: the share of 1,000 digits at which the cross-entropy of the softmax has no slope at\n"
+        "all in float32.\n"
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from sparring.defenses.training import (
     train,
 )
 from sparring.defenses.training.augmented import augmented
-from sparring.defenses.training.judged import collapsed
+from sparring.defenses.training.judged import collapsed, misled
 from sparring.defenses.training.source import Held, Part, Read
 from sparring.defenses.training.trainer import split
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
@@ -363,6 +363,14 @@ def test_collapse_is_told_from_a_bad_epoch():
     assert not collapsed(replace(now, robust=0.4), best=0.6)  # worse, not collapsed
     assert not collapsed(replace(now, single_step=0.2), best=0.6)  # single steps win as well: merely bad
     assert not collapsed(replace(now, robust=math.nan), best=math.nan)
+
+
+def test_what_withstands_single_steps_alone_is_remarked():
+    now = Epoch(3, 1, 0.1, 0.99, 0.95, 0.10, 1.0, 0.1, 1.0)
+    assert misled(now).startswith("95.0% withstand a single step and 10.0% the iterated attack")
+    assert misled(replace(now, eps=0.5)) == ""  # the radius is still growing
+    assert misled(replace(now, robust=0.6)) == ""
+    assert misled(replace(now, robust=math.nan)) == ""
 
 
 def test_patience():

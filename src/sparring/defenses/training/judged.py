@@ -20,7 +20,7 @@ from .recipe import Watch
 from .source import Source
 
 SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
-COLLAPSED, APART = 0.5, 0.25
+COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,16 @@ class Judge:
                 standing = standing[~found.success]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
+
+
+def misled(now: Epoch) -> str:
+    """What must be said where single steps are withstood at the full radius and iterated attacks are not."""
+    if now.eps < 1 or not now.single_step - now.robust > FAR_APART:
+        return ""
+    return (
+        f"{now.single_step:.1%} withstand a single step and {now.robust:.1%} the iterated attack: the training may "
+        "only have made the gradient at the image useless"
+    )
 
 
 def collapsed(now: Epoch, best: float) -> bool:

@@ -23,7 +23,7 @@ from ...storage import read, write
 from ...targets import Classifier, Target
 from .adversary import Adversary, between
 from .devices import Devices, Processes, launched
-from .judged import Epoch, Judge, collapsed, watchers
+from .judged import Epoch, Judge, collapsed, misled, watchers
 from .log import Log
 from .objective import Objective
 from .recipe import Recipe, Watch
@@ -241,6 +241,7 @@ class _Training:
             rate=self.update.rate,
             seconds=time.perf_counter() - self.started,
         )
+        now = replace(now, note=misled(now))
         self.sum.zero_()
         self.log.append(now)
         best = self.log[self.best - 1] if self.best else None
