@@ -98,7 +98,9 @@ def _run(comparison: Comparison, entry: Entry, victim: Victim, repeat: int, rows
         "stopped": stopped,
     }
     if answer is not None:
-        row |= asdict(judge(victim.net, images, labels, answer, comparison.norm, comparison.eps))
+        targeted = comparison.attack == "jsma" and not entry.settings.get("untargeted")
+        wanted = Task(net, images, labels, repeat).next_classes if targeted else None
+        row |= asdict(judge(victim.net, images, labels, answer, comparison.norm, comparison.eps, wanted))
         if comparison.traced:
             row |= asdict(_traced(comparison, victim, attack, settings, repeat, answer))
     return row

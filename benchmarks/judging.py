@@ -18,7 +18,7 @@ class Verdict:
     Args:
         clean_accuracy: rows the net classifies right before the attack.
         robust_accuracy: rows still right after it.
-        success: of the rows right before the attack, those that are wrong after it.
+        success: of the rows right before the attack, those that are wrong after it, or of the class that was wanted.
         median_distance: over the rows right before the attack, a failed row counting as infinitely far;
             None where that makes it infinite.
         outside: rows whose answer left the ball or the box, or is not finite.
@@ -38,7 +38,7 @@ class Weighed:
     Args:
         right: the net classifies the image right.
         inside: the answer is in the ball and the box, and finite.
-        fallen: the image is right, the answer inside and wrong.
+        fallen: the image is right, the answer inside and wrong; of the class that was wanted, where one was.
         size: how far the answer is from the image.
     """
 
@@ -48,7 +48,9 @@ class Weighed:
     size: Tensor
 
 
-def weigh(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Weighed:
+def weigh(
+    net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float, wanted: Tensor | None = None
+) -> Weighed:
     """Classify what came back in float32 and measure its distance from the clean images.
 
     In L0 components that moved by no more than ROUNDING are first put back to where they were: what is counted is
@@ -63,12 +65,15 @@ def weigh(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm:
     inside = torch.isfinite(answer).flatten(1).all(1) & (size <= eps + TOLERANCE)
     inside &= (answer.flatten(1).amin(1) >= -TOLERANCE) & (answer.flatten(1).amax(1) <= 1 + TOLERANCE)
     right = predict(net, clean) == labels
-    return Weighed(right, inside, right & inside & (predict(net, answer) != labels), size)
+    found = predict(net, answer)
+    return Weighed(right, inside, right & inside & (found != labels if wanted is None else found == wanted), size)
 
 
-def judge(net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float) -> Verdict:
+def judge(
+    net: nn.Module, clean: Tensor, labels: Tensor, returned: Tensor, norm: str, eps: float, wanted: Tensor | None = None
+) -> Verdict:
     """The shares and the median of what was weighed."""
-    rows = weigh(net, clean, labels, returned, norm, eps)
+    rows = weigh(net, clean, labels, returned, norm, eps, wanted)
     distance = torch.where(rows.fallen, rows.size, torch.inf)[rows.right]
     return Verdict(
         clean_accuracy=rows.right.double().mean().item(),

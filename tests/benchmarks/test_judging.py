@@ -46,3 +46,12 @@ def test_an_example_that_lives_on_moves_not_counted_is_none() -> None:
 def test_a_radius_holds_in_l1() -> None:
     verdict = judge(Brightness(), CLEAN, LABELS, answer(0.3, 0.4, 0, 0), "L1", 0.6)
     assert (verdict.success, verdict.outside) == (0, 1)
+
+
+def test_a_target_must_be_reached():
+    net, wrong = Brightness(), answer(0.6, 0.6, 0, 0)
+    fell = judge(net, CLEAN, LABELS, wrong, "Linf", inf)
+    reached = judge(net, CLEAN, LABELS, wrong, "Linf", inf, net(wrong).argmax(1))
+    missed = judge(net, CLEAN, LABELS, wrong, "Linf", inf, 1 + net(wrong).argmax(1))
+    assert fell.success == reached.success > 0
+    assert missed.success == 0
