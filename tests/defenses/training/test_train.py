@@ -130,6 +130,7 @@ def test_it_learns_to_withstand():
     ]
     assert shares[1] > shares[0] + 0.3
     assert outcome.best.robust == max(epoch.robust for epoch in outcome.log)
+    assert all(epoch.robust <= epoch.single_step <= epoch.clean for epoch in outcome.log)
 
 
 class Stop(Exception):

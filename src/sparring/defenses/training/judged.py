@@ -48,7 +48,7 @@ class Epoch:
 
 
 def watchers(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
-    """An attack for each ball that training knows, of another kind than those that train."""
+    """An attack for each ball that training knows, of another kind than those that train; it climbs the margin."""
     balls = dict.fromkeys(ball for attack in attacks for ball in getattr(attack, "balls", (attack.ball,)))
     return tuple(watcher(ball, steps, {type(attack) for attack in attacks}) for ball in balls)
 
@@ -57,8 +57,8 @@ def watcher(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> At
     if isinstance(ball, L0):
         return PGD(ball, steps=steps)
     if isinstance(ball, L1):
-        return L1APGD(ball, steps=steps)
-    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps)
+        return L1APGD(ball, steps=steps, loss=None)
+    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps, loss=None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ class Judge:
     processes: Processes
 
     def __call__(self, target: Classifier) -> tuple[float, float, float]:
-        """Shares of the held-out images: right, right after one step, right after every attack (NaN without one)."""
+        """Shares of the held-out images: right, right after one step, right after that and every attack.
+
+        Without attacks the last two are NaN.
+        """
         mine = self.processes.part(torch.arange(len(self.images)))
         counts = torch.zeros(3, dtype=torch.float64)
         for rows in mine.split(self.watch.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
@@ -91,7 +94,8 @@ class Judge:
             goal = Misclassify(labels, Margin())
             if place == 0:
                 single = run(FGSM(attack.ball), target, goal, images, engine=engine)
-                counts[1] = int((~single.success).sum())
+                standing = (~single.success).nonzero().squeeze(1)
+                counts[1] = len(standing)
             if len(standing):
                 ids = rows[standing.cpu()]
                 found = run(attack, target, goal.take(standing), images[standing], ids=ids, engine=engine)
