@@ -1,5 +1,7 @@
 """sparring, through its public words, with its default engine but for the batch size (all images at once)."""
 
+from typing import Any
+
 from torch import Tensor
 
 import sparring as sp
@@ -103,9 +105,13 @@ def alma(task: Task, *, norm: str, steps: int) -> Tensor:
     return _found(sp.attacks.ALMA(_ball(norm), steps=steps), task)
 
 
-def ead(task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float) -> Tensor:
+def ead(
+    task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float, whole: bool = False
+) -> Tensor:
     rule = sp.attacks.Rule(EAD_RULES[norm])
-    return _found(sp.attacks.EAD(beta=beta, rule=rule, rounds=rounds, inner=steps, rate=rate, ball=_ball(norm)), task)
+    how: dict[str, Any] = {"tolerance": 0.0, "stalled": 0.9999, "warm_start": False} if whole else {}
+    attack = sp.attacks.EAD(beta=beta, rule=rule, rounds=rounds, inner=steps, rate=rate, ball=_ball(norm), **how)
+    return _found(attack, task)
 
 
 def fab(task: Task, *, norm: str, steps: int) -> Tensor:
