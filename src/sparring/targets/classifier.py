@@ -194,5 +194,7 @@ class Classifier(Target[Jacobians]):
             with torch.no_grad():
                 for module, name, buffer, before in buffers:
                     module._buffers[name] = buffer  # a forward may have put another in its place
-                    if buffer is not None and before is not None and not torch.equal(buffer, before):
+                    if buffer is None or before is None:
+                        continue
+                    if buffer.is_cuda or not torch.equal(buffer, before):  # on a GPU each look would wait for it
                         buffer.copy_(before)
