@@ -19,7 +19,7 @@ WATCH = Watch(collapse="ignore")  # overfitting to the single step is what is to
 def measure(nets: Nets) -> dict[str, Any]:
     jobs = {
         "plain": Job("plain-10", recipe=LONG),
-        "FGSM-trained": Job("fgsm", Goodfellow(c=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, WATCH),
+        "FGSM-trained": Job("fgsm", Goodfellow(c=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, WATCH, weights="last"),
     }
     rows = []
     for name, job in jobs.items():
@@ -28,6 +28,7 @@ def measure(nets: Nets) -> dict[str, Any]:
         rows.append({
             "net": name,
             **made.facts(),
+            "watch": [[epoch.single_step, epoch.robust, epoch.note] for epoch in made.log],
             "clean": clean(made.target),
             "fgsm": attacked(made.target, FGSM(Linf(EPS)), 10_000)[0],
             "pgd40": pgd40(made.target, EPS),

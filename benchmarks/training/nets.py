@@ -33,6 +33,7 @@ class Job:
     watch: Watch = field(default_factory=Watch)
     images: int = 60_000
     width: int = 16
+    weights: str = "best"  # or "last": those of the last epoch, whatever the watch says
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Nets:
     say: Callable[[str], None] = print
 
     def __call__(self, job: Job) -> Made:
-        """The job's net with its best weights; trained if it is not there, taken up again if it was stopped."""
+        """The job's net with its weights; trained if it is not there, taken up again if it was stopped."""
         from time import process_time
 
         folder, model = self.runs / job.name, MnistNet(job.width)
-        weights, target = folder / "best.safetensors", Classifier(model, classes=10, name=job.name)
+        weights, target = folder / f"{job.weights}.safetensors", Classifier(model, classes=10, name=job.name)
         if not (folder / "last.safetensors").exists():
             self.say(f"training {job.name}: {job.objective}, {job.recipe.epochs} epochs of {job.images} images")
             torch.manual_seed(job.recipe.seed)
