@@ -78,6 +78,7 @@ class Nets:
             data = (images[: job.images], labels[: job.images])
             began = process_time()
             options: dict[str, Any] = {"recipe": job.recipe, "watch": job.watch, "out": folder}
+            options["resume"] = (folder / "checkpoint.safetensors").exists()
             done = train(target, data, job.objective, job.adversary, **options)
             (folder / "seconds").write_text(f"{process_time() - began:.1f}")
             self.say(f"  {done}")

@@ -63,7 +63,8 @@ def remain_open(found: dict[str, Any]) -> str:
         ]
         for row in found["rows"] for name in far
     ]  # fmt: skip
-    return text + table(["net", "attack", "success", "median distance", "accuracy left within"], rows)
+    text += table(["net", "attack", "success", "median distance", "accuracy left within"], rows)
+    return text + "\nThe table of threats below has stronger attacks in L2 and L1 on nets trained in Linf.\n"
 
 
 def fgsm(found: dict[str, Any]) -> str:
@@ -82,7 +83,8 @@ def fgsm(found: dict[str, Any]) -> str:
         f"## FGSM training, eps {found['eps']} (C9): error\n\n"
         + table(["net", "clean", "FGSM", "PGD-40", "C&W L2, any distance"], rows)
         + f"\nThe survey: FGSM {100 * said['FGSM error before']:.1f} % before, "
-        f"{100 * said['FGSM error after']:.1f} % after.\n"
+        f"{100 * said['FGSM error after']:.1f} % after. The FGSM-trained net is that of the last epoch: by the watch, "
+        "which sees the\niterated attack win, its first would be the best.\n"
     )
 
 

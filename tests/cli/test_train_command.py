@@ -390,7 +390,7 @@ def test_every_objective_from_a_plan(name, run, tmp_path):
         (('"pgd"', '"fmn"'), "FMN searches for the smallest example; train with PGD"),
         (("data.py:images", "data.py:missing"), "has no function or class 'missing'"),
         (("data.py:images", "data.py:alone"), "has no labels; training needs a label for every image"),
-        (("data.py:images", "data.py:five_classes"), "has labels from 1 to 4, and the model has 4 classes"),
+        (("data.py:images", "data.py:five_classes"), "labels go from 1 to 4, and the model has 4 classes (0 to 3)"),
         (("data.py:images", "data.py:small"), "cannot take images of shape (1, 5, 5)"),
         (("data.py:images", "data.py:Lazily"), "Lazily[7] raised OSError: no such shard"),
         (("models.py:Net", "models.py:Bare"), "the model (Bare) has weights and no reset_parameters()"),

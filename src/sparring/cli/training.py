@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 import typer
-from torch import Tensor, nn
+from torch import nn
 
 from .. import __version__
 from ..access import Attack
-from ..audit.judge import look
 from ..audit.shards import write_atomically
 from ..defenses.training import Adversary, Devices, Epoch, Free, Objective, Trained
 from ..defenses.training import train as trained
@@ -26,7 +25,16 @@ from ..defenses.training.judged import watchers
 from ..defenses.training.plan import Plan, read_plan
 from ..defenses.training.recipe import Watch
 from ..defenses.training.source import Source
-from ..defenses.training.trainer import BEST, CHECKPOINT, LAST, check, module_of
+from ..defenses.training.trainer import (
+    BEST,
+    CHECKPOINT,
+    LAST,
+    check,
+    check_labels,
+    check_run,
+    classes_of,
+    module_of,
+)
 from ..errors import ConfigError, InputError, RunError, SparringError, TargetError
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, load_data, load_model
@@ -248,7 +256,13 @@ def prepared(plan: Plan, devices: Devices) -> Subject:
     )
     with TrainWatch(False) as reading:
         images, labels = source_of(data, plan.recipe.workers, reading.reading)
-    admit(classifier, images, labels, data, (*adversary.attacks, *watch_attacks))
+    try:
+        check_labels(labels, classes_of(classifier, images))
+    except InputError as error:
+        raise InputError(f"{data.name}: {error}") from error
+    check_run(classifier, images, objective, adversary, plan.recipe, watch, devices)
+    for attack in watch_attacks:
+        attack.ball.check(images.at(torch.arange(1))[0])
     return Subject(loaded, classifier, objective, adversary, watch, watch_attacks, data, images)
 
 
@@ -279,24 +293,6 @@ def reset(module: nn.Module, seed: int, name: str) -> None:
                     f"{name}: {place or 'the model'} ({type(layer).__name__}) has weights and no reset_parameters(); "
                     'write weights = "given", and let a factory, FILE.py:FACTORY, make the model anew'
                 )
-
-
-def admit(
-    classifier: Classifier, images: Source, labels: Tensor, data: Data, attacks: tuple[Attack[Any, Any], ...]
-) -> None:
-    """Raise where the model cannot take the images, the labels or a radius."""
-    first, _ = images.at(torch.arange(min(2, len(images))))
-    for attack in attacks:
-        for ball in getattr(attack, "balls", (attack.ball,)):
-            ball.check(first)
-    try:
-        outputs = look(classifier, first, len(first)).outputs
-    except RuntimeError as error:
-        raise TargetError(f"{classifier.name} cannot take images of shape {tuple(first.shape[1:])}: {error}") from error
-    classifier.check(outputs)
-    low, high, classes = int(labels.min()), int(labels.max()), outputs.shape[1]
-    if low < 0 or high >= classes:
-        raise InputError(f"{data.name} has labels from {low} to {high}, and the model has {classes} classes")
 
 
 def factory_of(model: str) -> str:

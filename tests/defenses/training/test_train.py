@@ -12,13 +12,15 @@ from torch.nn import functional as F
 
 import sparring as sp
 from sparring.access import Attack, Gradients
-from sparring.attacks import FGSM, PGD, CarliniWagner, FastFGSM
+from sparring.attacks import APGD, FGSM, L1APGD, MSD, PGD, CarliniWagner, FastFGSM, SigmaZero
 from sparring.defenses.training import (
     Adversary,
     Augment,
     Averaging,
+    Devices,
     Distillation,
     Epoch,
+    Free,
     Madry,
     Objective,
     Optimizer,
@@ -29,10 +31,11 @@ from sparring.defenses.training import (
     train,
 )
 from sparring.defenses.training.augmented import augmented
-from sparring.defenses.training.judged import collapsed, misled
+from sparring.defenses.training.judged import collapsed, misled, watchers
 from sparring.defenses.training.source import Held, Part, Read
 from sparring.defenses.training.trainer import split
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.geometry import Union
 from sparring.random import Key
 from sparring.storage import read
 
@@ -513,3 +516,147 @@ def test_a_checkpoint_belongs_to_one_teacher(tmp_path):
         trained(net(), Distillation(teachers[1]), Adversary(), out=tmp_path, resume=True)
     again = trained(net(), Distillation(teachers[0]), Adversary(), out=tmp_path, resume=True)
     assert len(again.log) == 2
+
+
+def colored(count=100):
+    images, labels = pictures(count)
+    return torch.cat((images, 1 - images, images), 1), labels
+
+
+def color_net(seed=0):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_channels_last_goes_on_the_same(tmp_path, name):
+    changes = {"channels_last": True, "optimizer": Optimizer(name=name, rate=0.01), "batch_size": 4}
+    recipe = SMALL.model_copy(update={**changes, "checkpoint_seconds": 0.0})
+    expected = trained(color_net(), recipe=recipe, data=colored(), out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        trained(color_net(), recipe=recipe, data=colored(), out=tmp_path / "part", progress=stop_after(23))
+    found = trained(color_net(3), recipe=recipe, data=colored(), out=tmp_path / "part", resume=True)
+    assert_same(found.last_weights, expected.last_weights)
+
+
+def test_a_data_set_that_draws_goes_on_the_same(tmp_path):
+    images, labels = pictures()
+
+    class Noisy:
+        def __len__(self):
+            return len(labels)
+
+        def __getitem__(self, place):
+            return (images[place] + 0.1 * torch.rand(1, 6, 6)).clamp(0, 1), int(labels[place])
+
+    recipe = SMALL.model_copy(update={"batch_size": 4, "checkpoint_seconds": 0.0})
+    quiet = {"recipe": recipe, "data": Noisy(), "watch": LOOK.model_copy(update={"steps": 1})}
+    expected = trained(net(), out=tmp_path / "whole", **quiet)
+    with pytest.raises(Stop):
+        trained(net(), out=tmp_path / "part", progress=stop_after(23), **quiet)
+    found = trained(net(), out=tmp_path / "part", resume=True, **quiet)
+    assert_same(found.last_weights, expected.last_weights)
+
+
+def test_a_checkpoint_belongs_to_one_model(tmp_path):
+    trained(net(), out=tmp_path)
+    other = sp.Classifier(net(), mean=0.5, std=0.2, classes=2)
+    with pytest.raises(RunError, match="belongs to another training"):
+        train(other, pictures(), Madry(), ADVERSARY, recipe=SMALL, watch=LOOK, out=tmp_path, resume=True)
+    with pytest.raises(RunError, match="belongs to another training"):
+        trained(net(norm=True), out=tmp_path, resume=True)
+    with pytest.raises(RunError, match=r"holds a training already; pass resume=True"):
+        trained(net(), out=tmp_path)
+
+
+def normalised():
+    images, labels = pictures()
+    return [((image - 0.5) / 0.2, int(label)) for image, label in zip(images, labels, strict=True)]
+
+
+@pytest.mark.parametrize(("change", "error", "words"), [
+    ({"data": (pictures()[0], pictures()[1] + 1)}, InputError, r"labels go from 1 to 2, and the model has 2 classes"),
+    ({"data": (pictures()[0], pictures()[1] - 100)}, InputError, r"labels go from -100 to -99"),
+    ({"data": colored()}, TargetError, r"cannot take images of shape \(3, 6, 6\)"),
+    ({"data": normalised(), "objective": Plain(), "adversary": Adversary()}, InputError, r"list has pixels from -"),
+    ({"adversary": Adversary((PGD(sp.Linf(8.0)),))}, ThreatError, r"larger than the whole range"),
+    ({"objective": Free(), "watch": LOOK.model_copy(update={"collapse": "rollback"})}, ConfigError, r"Free runs none"),
+    ({"devices": Devices(count=3)}, ConfigError, r"batch_size=16 does not divide over 3 processes; pass a multiple"),
+])  # fmt: skip
+def test_what_does_not_fit_is_told_before_the_first_update(change, error, words):
+    seen = []
+    with pytest.raises(error, match=words):
+        trained(net(), progress=seen.append, **change)
+    assert seen == []
+
+
+def test_probabilities_cannot_be_trained_as_logits():
+    with pytest.raises(TargetError, match="the model returns probabilities"):
+        trained(nn.Sequential(net(), nn.Softmax(1)))
+
+
+def test_a_clipped_loss_that_is_no_number_is_told_too(tmp_path):
+    wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant", clip=1e30)})
+    with pytest.raises(RunError, match=r"is no number after .* updates; lower the optimizer's rate or clip"):
+        trained(net(), recipe=wild, out=tmp_path)
+
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+def test_one_image_left_over_is_left_out_for_a_batch_norm():
+    assert trained(Flat(), data=pictures(101)).last.updates == 2 * 5  # 81 images in minibatches of 16
+    assert trained(net(), data=pictures(101)).last.updates == 2 * 6
+
+
+def test_layers_in_eval_mode_stay_there():
+    module = net(norm=True)
+    module[1].eval()
+    before = module[1].running_mean.clone()
+    trained(module, adversary=replace(ADVERSARY, batch_norm="train"))
+    assert torch.equal(module[1].running_mean, before)
+    assert not module[1].training
+    assert module.training
+
+
+def test_the_model_keeps_its_precision_and_no_gradient():
+    module = net()
+    found = trained(module, recipe=SMALL.model_copy(update={"precision": "64-true"}))
+    assert found.last_weights["0.weight"].dtype == torch.float64
+    assert module[0].weight.dtype == torch.float32
+    assert all(weight.grad is None for weight in module.parameters())
+
+
+def test_bfloat16_trains():
+    assert math.isfinite(trained(net(), recipe=SMALL.model_copy(update={"precision": "bf16-mixed"})).last.loss)
+
+
+def test_unions_and_their_strength():
+    union = Union((sp.Linf(0.2), sp.L2(1.0)))
+    (attack,) = Adversary((PGD(union, steps=2),), strength=((0, 0.5),)).at(0.0)
+    assert [ball.eps for ball in attack.ball.balls] == [0.1, 0.5]
+
+
+@pytest.mark.parametrize(("attack", "other"), [
+    (APGD(sp.Linf(0.1)), PGD),
+    (PGD(sp.Linf(0.1)), APGD),
+    (L1APGD(sp.L1(2.0)), PGD),
+    (PGD(sp.L1(2.0)), L1APGD),
+    (PGD(sp.L0(3)), SigmaZero),
+])  # fmt: skip
+def test_the_watch_attacks_in_another_way(attack, other):
+    (watcher,) = watchers((attack,), 5)
+    assert type(watcher) is other
+    assert watcher.ball == attack.ball
+
+
+def test_the_watch_has_an_attack_for_every_ball():
+    assert len(watchers((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
+    assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ...access import Attack, Keep
 from ...errors import ConfigError
-from ...geometry import L0, Ball
+from ...geometry import L0, Ball, Union
 from ...targets import Target
 
 Knots = tuple[tuple[float, float], ...]  # (epoch, value), rising epochs
@@ -81,6 +81,8 @@ def times(value: Any, share: float) -> Any:
     """A ball, a number, or several of them, smaller."""
     if isinstance(value, tuple):
         return tuple(times(one, share) for one in value)
+    if isinstance(value, Union):
+        return replace(value, balls=times(value.balls, share))
     if isinstance(value, Ball):
         eps = value.eps * share
         return replace(value, eps=max(1.0, round(eps)) if isinstance(value, L0) else eps)

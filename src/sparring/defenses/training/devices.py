@@ -86,6 +86,16 @@ class Processes:
         """What the first process says, for all."""
         return due if self.count == 1 else bool(self.fabric.broadcast(due))
 
+    def same_statistics(self, model: torch.nn.Module) -> None:
+        """Give every process the mean of their buffers: each has seen its own part of the minibatch."""
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if self.count == 1 or not buffers:
+            return
+        flat = self.total(torch.cat([buffer.detach().flatten() for buffer in buffers])) / self.count
+        with torch.no_grad():
+            for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
     def gathered(self, value: Tensor) -> Tensor:
         """The parts of all processes, one after the other."""
         if self.count == 1:

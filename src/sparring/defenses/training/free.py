@@ -38,6 +38,10 @@ class Free(Objective):
     def __post_init__(self) -> None:
         check_field(self, "replays", isinstance(self.replays, int) and self.replays >= 1, "a whole number from 1")
 
+    @property
+    def crafts(self) -> bool:
+        return False
+
     def check(self, adversary: Adversary) -> None:
         attack = adversary.attacks[0]
         if not isinstance(attack.ball, Linf):
@@ -61,5 +65,5 @@ def remembered(craft: Craft) -> Tensor:
     """(B or more, C, H, W) the delta so far, within the present eps; 0 at first, and never fewer rows than before."""
     images, eps = craft.batch.images, craft.ball.eps
     delta = craft.memory.get(DELTA, images.new_zeros(0, *images.shape[1:]))
-    missing = max(0, len(images) - len(delta))
+    missing = max(len(images), len(delta), craft.engine.batch_size) - len(delta)  # as many in every process
     return torch.cat((delta, images.new_zeros(missing, *images.shape[1:]))).clamp_(-eps, eps)

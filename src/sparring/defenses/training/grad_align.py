@@ -43,6 +43,10 @@ class GradAlign(Objective):
         return max(1, least), max(1, most)
 
     @property
+    def crafts(self) -> bool:
+        return self.objective.crafts
+
+    @property
     def replays(self) -> int:
         return self.objective.replays
 

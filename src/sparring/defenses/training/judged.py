@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack
-from ...attacks import APGD, FGSM, L1APGD, PGD
+from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
 from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
@@ -55,9 +55,9 @@ def watchers(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[An
 
 def watcher(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> Attack[Any, Any]:
     if isinstance(ball, L0):
-        return PGD(ball, steps=steps)
+        return SigmaZero(ball, steps=steps) if PGD in training else PGD(ball, steps=steps)
     if isinstance(ball, L1):
-        return L1APGD(ball, steps=steps, loss=None)
+        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps, loss=None)
     return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps, loss=None)
 
 

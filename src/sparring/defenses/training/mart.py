@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, divergence, one_hot
+from .objective import Objective, check_field, cross_entropy, divergence, one_hot
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,21 @@ class MART(Objective):
         return (craft(),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
-        clean, attacked = net(batch.images), net(examples[0])
+        clean, attacked = precise(net(batch.images)), precise(net(examples[0]))
         unsure = log_of_the_rest(clean, one_hot(batch.labels, clean)).exp()
         return boosted(attacked, batch.labels) + self.weight * divergence(clean, attacked) * unsure
+
+
+def precise(logits: Tensor) -> Tensor:
+    """In float32 at least: 1 - p has few digits left in bfloat16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def boosted(logits: Tensor, labels: Tensor) -> Tensor:
     """(B,) -log p_y - log(1 - max_{k != y} p_k)."""
     own = one_hot(labels, logits)
     rival = one_hot(logits.masked_fill(own, -math.inf).argmax(1), logits)
-    return -logits.log_softmax(1).masked_select(own) - log_of_the_rest(logits, rival)
+    return cross_entropy(logits, labels) - log_of_the_rest(logits, rival)
 
 
 def log_of_the_rest(logits: Tensor, chosen: Tensor) -> Tensor:

@@ -31,6 +31,11 @@ class Objective(ABC):
         """How many updates each minibatch is used for."""
         return 1
 
+    @property
+    def crafts(self) -> bool:
+        """Does it run the adversary's attacks?"""
+        return self.attacks[1] > 0
+
     def check(self, adversary: Adversary) -> None:
         """Raise ConfigError where it cannot work with this adversary, whose number of attacks is right."""
         return

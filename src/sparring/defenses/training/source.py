@@ -40,6 +40,9 @@ class Held(Source):
     """Images (N, C, H, W) and labels (N,) in memory."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if isinstance(images, Tensor):
+            images = images.detach().cpu()
+            images = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
         if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
             got = str(tuple(images.shape)) if isinstance(images, Tensor) else type(images).__name__
             raise InputError(f"training images must be a tensor (N, C, H, W), not {got}")
@@ -53,7 +56,7 @@ class Held(Source):
             if not (bool(images.isfinite().all()) and float(low) >= 0 and float(high) <= 1):
                 raise InputError(f"pixels reach from {float(low):g} to {float(high):g}, and images lie in [0, 1]")
             self.pixels = as_bytes(images)
-        self.labels = labels.long()
+        self.labels = labels.detach().cpu().long()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +74,11 @@ class Held(Source):
 
 
 class Read(Source):
-    """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on."""
+    """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on.
+
+    Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
+    workers=0; `recipe.augment` repeats its draws always.
+    """
 
     def __init__(self, dataset: Any, workers: int = 0) -> None:
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not len(dataset):
@@ -86,12 +93,18 @@ class Read(Source):
         wanted: Any = [rows.tolist() for rows in order]
         dataset: Dataset[Any] = self.dataset
         for images, labels in DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers):
+            low, high = images.aminmax()
+            if images.is_floating_point() and not (float(low) >= 0 and float(high) <= 1):
+                reach = f"pixels from {float(low):g} to {float(high):g}"
+                raise InputError(
+                    f"{type(self.dataset).__name__} has {reach}, and images lie in [0, 1]; leave the normalisation to "
+                    "the classifier's mean and std"
+                )
             yield as_floats(images), torch.as_tensor(labels).long()
 
     def identity(self) -> str:
         images, labels = self.at(torch.tensor([0, len(self) - 1]))
-        ends = hashlib.sha256(images.numpy().tobytes()).hexdigest()
-        return f"{len(self)} {tuple(images.shape[1:])} {labels.tolist()} {ends}"
+        return f"{len(self)} {tuple(images.shape[1:])} {labels.tolist()}"  # no pixels: they may be drawn at random
 
 
 @dataclass(frozen=True)

@@ -68,3 +68,7 @@ def refill(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plai
         place, _, word = name.partition(".")
         memory.setdefault(int(place), {})[word] = value
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+    for weight, held in optimizer.state.items():  # fused kernels pair elements as they lie in memory
+        for name, value in held.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                held[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

@@ -27,7 +27,7 @@ from .judged import Epoch, Judge, collapsed, misled, watchers
 from .log import Log
 from .objective import Objective
 from .recipe import Recipe, Watch
-from .source import Part, Source, source
+from .source import Held, Part, Source, source
 from .state import put_back, state_of, under
 from .update import Updater
 
@@ -101,8 +101,11 @@ def train(
     adversary, recipe, watch = adversary or Adversary(), recipe or Recipe(), watch or Watch()
     check(classifier, objective, adversary)
     images = source(data, recipe.workers)
+    check_run(classifier, images, objective, adversary, recipe, watch, devices or Devices())
     chosen = watchers(adversary.attacks, watch.steps) if watch_attacks is None else watch_attacks
     folder = None if out is None else Path(out)
+    if folder is not None and not resume and (folder / CHECKPOINT).exists():
+        raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
     with torch.inference_mode(False), torch.enable_grad(), own_draws():
         processes = launched(devices or Devices(), recipe.precision)
         training = _Training(processes, classifier, images, objective, adversary, recipe, watch, chosen, folder)
@@ -148,18 +151,20 @@ class _Training:
         self.processes, self.adversary, self.recipe, self.watch = processes, adversary, recipe, watch
         self.classifier, self.model, self.out = classifier, module_of(classifier), out
         self.training, self.held_out = split(images, watch.held_out, recipe.seed)
-        if recipe.batch_size % processes.count:
-            cure = f"pass a multiple of {processes.count}"
-            told = f"batch_size={recipe.batch_size} does not divide over {processes.count} processes"
-            raise ConfigError(f"{told}; {cure}")
         self.flags = [(module, module.training) for module in self.model.modules()]
-        self.per_epoch = -(-len(self.training) // recipe.batch_size)
+        full, rest = divmod(len(self.training), recipe.batch_size)
+        normed = any("BatchNorm" in type(module).__name__ for module in self.model.modules())
+        whole = rest >= (2 if normed else 1) * processes.count  # a batch norm has no statistics of one image
+        self.per_epoch = full + whole
+        self.rows = full * recipe.batch_size + rest * whole  # that an epoch learns from
+        self.classes = classes_of(classifier, images)
+        self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * recipe.epochs
         self.update = Updater(processes, classifier, self.model, objective, adversary, recipe, self.updates)
         self.judge = Judge(self.held_out, attacks, watch, recipe.seed, processes)
         how = (objective, adversary, recipe.model_dump(exclude={"checkpoint_seconds", "workers"}), watch, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
-        self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others)
+        self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *shape_of(classifier))
         self.t, self.seconds = 0, 0.0
         self.log: list[Epoch] = []
         self.best, self.best_weights = 0, dict[str, Tensor]()
@@ -196,18 +201,23 @@ class _Training:
                 log.close()
             for module, flag in self.flags:
                 module.training = flag
+            self.model.zero_grad(set_to_none=True)
+            self.model.to(self.precision)
 
     def _epoch(self) -> None:
         """What is left of the epoch."""
         epoch, place = divmod(self.t, self.per_epoch)
         key = Key(torch.tensor([epoch]), self.recipe.seed)
         order = key.uniform("order", (len(self.training),), dtype=torch.float64)[0].argsort()
-        whole = order.split(self.recipe.batch_size)[place:]  # type: ignore[no-untyped-call]
+        whole = order.split(self.recipe.batch_size)[place : self.per_epoch]  # type: ignore[no-untyped-call]
         parts = [self.processes.part(rows) for rows in whole]
         counts = [len(rows) for rows in whole]
+        self.update.seed_draws(self.t)
         for (images, labels), rows, count in zip(self.training.batches(parts), parts, counts, strict=True):
+            check_labels(labels, self.classes)
             self.sum += self.update(self.t, self.t / self.per_epoch, images, labels, rows, count)
             self.t += 1
+            self.update.seed_draws(self.t)  # for what the data set draws, before the update draws
             if self.progress is not None:
                 self.progress(self._progress())
             if self.t % LOOK_EVERY == 0 or self.t % self.per_epoch == 0:
@@ -222,9 +232,12 @@ class _Training:
 
     def _must_be_finite(self) -> None:
         if not bool(self.processes.total(self.sum.clone()).isfinite()):
-            kept = self.out is not None and (self.out / CHECKPOINT).exists()
-            last = f"; {self.out} holds the last good state" if kept else ""
-            raise RunError(f"the loss is no number after {self.t} updates; lower the optimizer's rate or clip{last}")
+            raise self._lost("the loss is no number")
+
+    def _lost(self, what: str) -> RunError:
+        cure = "lower the optimizer's rate or clip, and begin again"
+        kept = f"; {self.out / BEST} is from before" if self.out is not None and self.best else ""
+        return RunError(f"{what} after {self.t} updates; {cure}{kept}")
 
     def _look(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
@@ -233,7 +246,7 @@ class _Training:
         now = Epoch(
             epoch=epoch,
             updates=self.t,
-            loss=float(self.processes.total(self.sum)) / len(self.training),
+            loss=float(self.processes.total(self.sum)) / self.rows,
             clean=clean,
             single_step=single,
             robust=robust,
@@ -285,6 +298,9 @@ class _Training:
         """The whole state, written by the first process."""
         if self.out is None:
             return
+        weights = [weight.detach() for weight in self.model.parameters()]
+        if not bool(torch.stack(torch._foreach_norm(weights)).isfinite().all()):
+            raise self._lost("a weight is no number")
         self.seconds, self.saved = time.perf_counter() - self.started, time.perf_counter()
         whole = self.processes.total(self.sum.clone())
         tensors, values = state_of(self.update)
@@ -319,10 +335,67 @@ class _Training:
         self.log = [Epoch(**row) for row in values["log"]]
 
 
+def check_run(
+    classifier: Classifier,
+    images: Source,
+    objective: Objective,
+    adversary: Adversary,
+    recipe: Recipe,
+    watch: Watch,
+    devices: Devices,
+) -> None:
+    """Raise where model, images and numbers do not fit together; the model sees two images."""
+    if watch.held_out >= len(images):
+        raise InputError(
+            f"watch.held_out={watch.held_out} of {len(images)} images leaves none to train on; hold out fewer"
+        )
+    processes = devices.count * devices.nodes
+    if recipe.batch_size % processes:
+        told = f"batch_size={recipe.batch_size} does not divide over {processes} processes"
+        raise ConfigError(f"{told}; pass a multiple of {processes}")
+    if watch.collapse == "rollback" and not objective.crafts and adversary.attacks:
+        raise ConfigError(
+            f"watch.collapse='rollback' puts another attack in the adversary's place, and {type(objective).__name__} "
+            "runs none; choose 'stop' or 'ignore'"
+        )
+    first, _ = images.at(torch.arange(min(2, len(images))))
+    for attack in adversary.attacks:
+        attack.ball.check(first)
+    classes = classes_of(classifier, images)
+    if isinstance(images, Held):
+        check_labels(images.labels, classes)
+
+
+def classes_of(classifier: Classifier, images: Source) -> int:
+    """How many classes the model tells apart; TargetError where it cannot take the images."""
+    first, _ = images.at(torch.arange(min(2, len(images))))
+    try:
+        with classifier.frozen(), torch.no_grad():
+            outputs = classifier(first.to(classifier.device))
+    except RuntimeError as error:
+        shape = tuple(first.shape[1:])
+        raise TargetError(f"{classifier.name} cannot take images of shape {shape}: {error}") from error
+    classifier.check(outputs)
+    return outputs.shape[1]
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """InputError where a label is none of the model's."""
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise InputError(f"labels go from {low} to {high}, and the model has {classes} classes (0 to {classes - 1})")
+
+
+def shape_of(classifier: Classifier) -> list[object]:
+    """What tells this model from others but for its weights, which a training changes."""
+    state = module_of(classifier).state_dict()
+    names = [f"{name} {value.dtype} {tuple(value.shape)}" for name, value in sorted(state.items())]
+    how = classifier.layout, classifier.binary, classifier.probabilities, classifier._mean, classifier._std
+    return [*how, *names]
+
+
 def split(images: Source, held_out: int, seed: int) -> tuple[Source, Source]:
     """A part to train on and a part to watch, drawn from the seed."""
-    if held_out >= len(images):
-        raise InputError(f"watch.held_out={held_out} of {len(images)} images leaves none to train on; hold out fewer")
     order = Key(torch.tensor([0]), seed).uniform("held out", (len(images),), dtype=torch.float64)[0].argsort()
     return Part(images, order[held_out:].sort().values), Part(images, order[:held_out].sort().values)
 

@@ -43,20 +43,18 @@ class Updater:
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         step = Step(classifier, objective, processes.count)
         self.step, self.optimizer = processes.fabric.setup(step, made(recipe.optimizer, weights))
-        self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train")
+        self.still = [module for module in model.modules() if not module.training] if model.training else []
+        self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train", still=self.still)
         self.averaged = None if recipe.averaging is None else Averaged(model, recipe.averaging, updates)
         autocast = torch.bfloat16 if recipe.precision == "bf16-mixed" else None
-        self.engine = Engine(recipe.batch_size, recipe.seed, autocast=autocast)
+        self.engine = Engine(recipe.batch_size // processes.count, recipe.seed, autocast=autocast)
         self.memory: dict[str, Tensor] = {}
         self.rescue: int | None = None  # steps of the PGD that has taken the adversary's place
 
     def __call__(self, t: int, epoch: float, images: Tensor, labels: Tensor, rows: Tensor, count: int) -> Tensor:
         """Update t on this process's part of a minibatch of `count` images; its share of the sum of their losses."""
         recipe, device = self.recipe, self.processes.device
-        if count < self.processes.count:
-            return torch.zeros((), device=device)  # a last minibatch with fewer images than processes
-        place = torch.tensor([self.processes.place])
-        seed_draws(Key(place, recipe.seed + self.processes.place).reseeded(t).seed, device)
+        self.seed_draws(t)
         key = Key(rows.to(device), recipe.seed).reseeded(int(epoch))
         pictures = augmented(images.to(device), key, recipe.augment)
         if recipe.channels_last:
@@ -68,17 +66,34 @@ class Updater:
         )  # fmt: skip
         self._set_rate(t)
         self.step.train()
+        for module in self.still:
+            module.training = False
         loss = torch.zeros((), device=device)
         for _ in range(self.objective.replays):
             examples = self.objective.examples(craft)
             loss = self._slopes(batch, examples, count, epoch)
             if recipe.optimizer.clip is not None:
-                self.processes.fabric.clip_gradients(self.step, self.optimizer, max_norm=recipe.optimizer.clip)
+                most = recipe.optimizer.clip
+                self.processes.fabric.clip_gradients(
+                    self.step, self.optimizer, max_norm=most, error_if_nonfinite=False
+                )
             self.optimizer.step()
             self.objective.learned(craft, examples)
+            self.processes.same_statistics(self.model)
             if self.averaged is not None:
                 self.averaged.update(self.model, t)
         return loss * (count / self.processes.count)
+
+    def seed_draws(self, t: int) -> None:
+        """Begin the generators that dropout and data sets draw from anew.
+
+        Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when
+        there is one.
+        """
+        seed = Key(torch.zeros(1), self.recipe.seed + self.processes.place).reseeded(t).seed
+        torch.default_generator.manual_seed(seed)
+        if self.processes.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     @property
     def rate(self) -> float:
@@ -86,8 +101,9 @@ class Updater:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def forget(self) -> None:
-        """Empty the optimiser's memory."""
+        """Empty the memory of the optimiser and of the objective."""
         self.optimizer.load_state_dict({"state": {}, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.memory.clear()
 
     def _slopes(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int, epoch: float) -> Tensor:
         """The gradient of the objective in the weights, where the weights are or at the worst place near them."""
@@ -120,17 +136,6 @@ class Updater:
         rate = self.recipe.optimizer.rate_at(t / self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-
-
-def seed_draws(seed: int, device: torch.device) -> None:
-    """Begin the generators that dropout draws from anew.
-
-    Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when there
-    is one.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 def made(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
