@@ -100,6 +100,8 @@ def equal_time(found: dict[str, Any]) -> str:
     return (
         f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, the watch not counted\n\n"
         + table(head, rows)
+        + "\nThe seconds count the watch. A training that the watch stops has used less, and one that goes on with PGD "
+        "more.\n"
     )
 
 

@@ -130,7 +130,7 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     import foolbox
 
     loaded = load_model("zoo:mnist-plain")
-    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=8).chunks(8)))
+    chunk = next(iter(load_data("zoo:mnist-heldout", input=loaded.input, limit=24).chunks(24)))
     net = deepcopy(loaded.target.model).eval().requires_grad_(False)
     right = net(chunk.images).argmax(1) == chunk.labels
     images, labels = chunk.images[right], chunk.labels[right]
