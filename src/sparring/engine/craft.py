@@ -93,8 +93,9 @@ class _Unjudged(Desk):
             with engine.precision(x.device):
                 return target(images)
 
-        ledger = Ledger(x, attack.ball, Keep.WORST, Budget())
-        super().__init__(answer, goal, ledger, max(len(x), engine.batch_size), skip_won=False)
+        empty = Ledger(x[:0], attack.ball, Keep.WORST, Budget())  # there is nothing to write down
+        super().__init__(answer, goal, empty, max(len(x), engine.batch_size), skip_won=False)
+        self.live = torch.arange(len(x), device=x.device)
         self.last, self.closed = x, False
 
     def climb(
@@ -125,6 +126,9 @@ class _Unjudged(Desk):
         self._note(x.detach(), rows)
         blank = x.new_full((len(x),), -torch.inf)
         return Verdict(blank, blank)
+
+    def open(self) -> Tensor:
+        return torch.ones_like(self.live, dtype=torch.bool)
 
     def _write(self, asked: Any, images: Tensor, verdict: Verdict, backwards: int) -> None:
         self._note(images, asked.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ class Updater:
         Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when
         there is one.
         """
-        seed = Key(torch.zeros(1), self.recipe.seed + self.processes.place).reseeded(t).seed
+        seed = crc32(f"{self.recipe.seed} {self.processes.place} {t}".encode())
         torch.default_generator.manual_seed(seed)
         if self.processes.device.type == "cuda":
             torch.cuda.manual_seed(seed)
