@@ -21,20 +21,12 @@ from ..access import Attack
 from ..audit.shards import write_atomically
 from ..defenses.training import Adversary, Devices, Epoch, Free, Objective, Trained
 from ..defenses.training import train as trained
+from ..defenses.training.doors import check, check_labels, check_run, classes_of, module_of
 from ..defenses.training.judged import watchers
 from ..defenses.training.plan import Plan, read_plan
 from ..defenses.training.recipe import Watch
 from ..defenses.training.source import Source
-from ..defenses.training.trainer import (
-    BEST,
-    CHECKPOINT,
-    LAST,
-    check,
-    check_labels,
-    check_run,
-    classes_of,
-    module_of,
-)
+from ..defenses.training.trainer import BEST, CHECKPOINT, LAST
 from ..errors import ConfigError, InputError, RunError, SparringError, TargetError
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, load_data, load_model
