@@ -21,7 +21,7 @@ BALLS: tuple[Ball, ...] = (
 )  # fmt: skip
 TOGETHER = (Linf(0.3), L2(2.0), L1(10.0))  # the radii of Tramer & Boneh 2019 and Maini et al. 2019
 PUBLISHED = {"AVG": 34.9, "MAX": 42.1, "MSD": 58.4}  # union accuracy, Maini et al. 2019
-STEPS, COUNT = 10, 500
+STEPS, COUNT = 10, 100
 IMAGES = 20_000
 SHORT = RECIPE.model_copy(update={"epochs": 8})
 
