@@ -53,6 +53,11 @@ class Key:
         state = torch.tensor([_word(self.seed * GOLDEN)])
         return replace(self, seed=int(_mix(_mix(state).add_(round + 1))))
 
+    def at(self, turn: int | Tensor) -> Key:
+        """An independent key for each example at each turn: `turn` may be a (B,) tensor."""
+        state = _mix(self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(b"turn")))
+        return replace(self, ids=_mix(state.add_(turn)))
+
     def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0) -> Tensor:
         """(B, *shape) int64 words, all 64 bits random. `step` may be a (B,) tensor."""
         start = self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(lane.encode()))

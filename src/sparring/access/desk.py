@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import AccessError, LockedOut
-from ..goals import Goal, Loss, Verdict
+from ..goals import Goal, Loss, Screened, Verdict
+from ..random import Key
 from .ledger import Ledger
 from .oracle import Gradient, Jacobian, Objective, Paired, Render
 
-Answer = Callable[[Tensor], Any]
+Answer = Callable[..., Any]  # of images, and of a key where answers are random
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,24 @@ class Desk:
     """Speaks for `target` on the rows in play.
 
     `live` (B,) are the positions of those rows in the ledger. At most `batch_size` images go to the target at
-    once. With `skip_won` rows that were won earlier in a step are not asked again.
+    once. With `skip_won` rows that were won earlier in a step are not asked again. A target whose answers are random
+    is asked with a key per image, from `key` and the number of passes that the row has had; an answer is then the
+    expectation over `draws` passes: the mean of losses and gradients, and the median of the margins.
     """
 
-    def __init__(self, target: Answer, goal: Goal, ledger: Ledger, batch_size: int, skip_won: bool) -> None:
+    def __init__(
+        self,
+        target: Answer,
+        goal: Goal,
+        ledger: Ledger,
+        batch_size: int,
+        skip_won: bool,
+        key: Key | None = None,
+        draws: int = 1,
+    ) -> None:
         self.target, self.goal, self.ledger = target, goal, ledger
-        self.batch_size, self.skip_won = batch_size, skip_won
+        self.batch_size, self.skip_won, self.key, self.draws = batch_size, skip_won, key, draws
+        ledger.draws = draws
         self.live = torch.arange(len(ledger.x), device=ledger.x.device)
         self.flat = True  # is there a row in play whose gradients were all zero so far?
 
@@ -77,34 +90,55 @@ class Desk:
     def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        parts: list[Verdict] = []
-        try:
-            for goal, outputs in self._answers(asked, images):
-                parts.append(goal(outputs))
-        except LockedOut:  # what was answered before counts
-            verdict = _joined(parts, x)
-            self._write(asked.up_to(len(verdict.margin)), images[: len(verdict.margin)], verdict, 0)
-            raise
-        verdict = _joined(parts, x)
+        drawn: list[Verdict] = []
+        for key in self._keys(asked):
+            parts: list[Verdict] = []
+            try:
+                for goal, outputs in self._answers(asked, images, key):
+                    parts.append(goal(outputs))
+            except LockedOut:  # what was answered before counts
+                verdict = _joined(parts, x)
+                self._write(asked.up_to(len(verdict.margin)), images[: len(verdict.margin)], verdict, 0)
+                raise
+            drawn.append(_joined(parts, x))
+        verdict = expected(drawn)
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
 
     def rank(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        parts = [(goal(outputs), goal.ways(outputs, k)) for goal, outputs in self._answers(asked, images)]
-        self._write(asked, images, _joined([verdict for verdict, _ in parts], x), 0)
-        none = self.live.new_zeros(0, 1)
-        return asked.filled(torch.cat([ways for _, ways in parts]) if parts else none, 0)
+        drawn = [list(self._answers(asked, images, key)) for key in self._keys(asked)]
+        verdicts = [_joined([goal(outputs) for goal, outputs in parts], x) for parts in drawn]
+        self._write(asked, images, expected(verdicts), 0)
+        ways = [each[0][0].ways(mean_of([outputs for _, outputs in each]), k) for each in zip(*drawn, strict=True)]
+        return asked.filled(torch.cat(ways) if ways else self.live.new_zeros(0, 1), 0)
 
-    def _answers(self, asked: Asked, images: Tensor) -> Iterator[tuple[Goal, Any]]:
+    def _keys(self, asked: Asked) -> list[Key | None]:
+        """For each draw the key of the images that were admitted; [None] for a target without randomness."""
+        if self.key is None:
+            return [None] * self.draws
+        key = self._fresh(self.key, asked)
+        return [key.reseeded(draw) for draw in range(self.draws)]
+
+    def _fresh(self, key: Key, asked: Asked) -> Key:
+        """A key for each image that no earlier question of its row has had."""
+        rows = self._positions(asked.rows)
+        turn = self.ledger.forwards[rows]
+        return replace(key, ids=key.ids[rows]).at(turn if asked.rank is None else turn + asked.rank * self.draws)
+
+    def _put(self, images: Tensor, key: Key | None) -> Any:
+        return self.target(images) if key is None else self.target(images, key)
+
+    def _answers(self, asked: Asked, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
         """The outputs for what was admitted, with the goal that judges them, without slopes."""
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         with torch.no_grad():
             for start in range(0, len(images), self.batch_size):
                 part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
                 chosen = goal if len(part) == len(images) else goal.take(part)
-                yield chosen, self.target(images[start : start + self.batch_size])
+                theirs = None if key is None else replace(key, ids=key.ids[part])
+                yield chosen, self._put(images[start : start + self.batch_size], theirs)
 
     def climb(
         self,
@@ -118,13 +152,34 @@ class Desk:
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         if steer is not None:
             goal = goal.steered_by(steer if asked.chosen is None else steer.take(asked.chosen))
+        if asked.empty:  # many models cannot take a batch of no images
+            images = variable.detach() if render is None else render(variable.detach())
+            none = _unanswered(asked.count, images)
+            return Gradient(none, none.loss, torch.zeros_like(variable), images)
+        drawn = [self._climbed(variable, goal, asked, render, objective, key) for key in self._keys(asked)]
+        one = drawn[0]
+        if len(drawn) > 1:
+            value = torch.stack([each.value for each in drawn]).mean(0)
+            slope = torch.stack([each.grad for each in drawn]).mean(0)
+            one = Gradient(expected([each.verdict for each in drawn]), value, slope, one.images)
+        self._write(asked, asked.of(one.images), one.verdict, 1)
+        grad = self._finite(one.grad, rows)
+        return Gradient(asked.spread(one.verdict, -torch.inf), one.value, grad, one.images)
+
+    def _climbed(
+        self,
+        variable: Tensor,
+        goal: Goal,
+        asked: Asked,
+        render: Render | None,
+        objective: Objective | None,
+        key: Key | None,
+    ) -> Gradient:
+        """One pass forward and one backward; the verdict is of the images that were admitted."""
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
-            if asked.empty:  # many models cannot take a batch of no images
-                none = _unanswered(asked.count, images)
-                return Gradient(none, none.loss, torch.zeros_like(variable), images.detach())
-            judged, outputs = _parted(self.target(asked.of(images)))
+            judged, outputs = _parted(self._put(asked.of(images), key))
             loss = goal.ascent(outputs)
             margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
             verdict = asked.spread(Verdict(margin, loss), 0.0)
@@ -134,9 +189,7 @@ class Desk:
             self.ledger.notes.add(remark)
         grad = slope_of(asked.of(value), variable)
         answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
-        self._write(asked, asked.of(images.detach()), answered, 1)
-        grad = self._finite(grad, rows)
-        return Gradient(asked.spread(answered, -torch.inf), value.detach(), grad, images.detach())
+        return Gradient(answered, value.detach(), grad, images.detach())
 
     def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
         asked = self._admit(len(x), rows, backwards=k)
@@ -146,11 +199,12 @@ class Desk:
         goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
-            judged, outputs = _parted(self.target(images))
-            verdict, margins = goal(outputs), goal.rivals(outputs, k)
+            drawn = [_parted(self._put(images, key)) for key in self._keys(asked)]
+            margins = goal.rivals(mean_of([outputs for _, outputs in drawn]), k)
         count = margins.shape[1]
         slopes = [slope_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
-        verdict = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
+        with torch.no_grad():
+            verdict = expected([goal(outputs if judged is None else judged) for judged, outputs in drawn])
         self._write(asked, images.detach(), verdict, count)
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
         margins = asked.filled(margins.detach(), -torch.inf)
@@ -168,7 +222,7 @@ class Desk:
         if not limited and not self.skip_won:
             return Asked(count, None, rows, rank)
         admitted = ~(ledger.closed() if self.skip_won else ledger.spent())[positions]
-        order = 1 if rank is None else rank + 1
+        order = self.draws if rank is None else (rank + 1) * self.draws
         if budget.forwards is not None:
             admitted &= ledger.forwards[positions] + order <= budget.forwards
         if budget.backwards is not None and backwards:
@@ -198,6 +252,23 @@ class Desk:
             self.ledger.note(self.ledger.non_finite, positions, rows is not None, ~finite)
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
         return grad
+
+
+def expected(drawn: list[Verdict]) -> Verdict:
+    """The mean loss of several answers, and the margin that half of them reach: above 0 where most have won."""
+    if len(drawn) == 1:
+        return drawn[0]
+    margins, losses = torch.stack([one.margin for one in drawn]), torch.stack([one.loss for one in drawn])
+    return Verdict(margins.median(0).values, losses.mean(0))
+
+
+def mean_of(outputs: list[Any]) -> Any:
+    """Several answers as one: means of logits, and of alarms."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if isinstance(outputs[0], Screened):
+        return Screened(mean_of([one.outputs for one in outputs]), mean_of([one.alarm for one in outputs]))
+    return torch.stack(outputs).mean(0)
 
 
 def slope_of(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:

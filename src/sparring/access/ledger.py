@@ -26,6 +26,7 @@ class Keep(Enum):
     FIRST = "first"  # the first that wins; the row then leaves the search
     SMALLEST = "smallest"  # the winner nearest to the original
     WORST = "worst"  # the highest loss, winners before others
+    SUREST = "surest"  # the highest margin: of a model that answers otherwise each time, what wins most often
 
 
 class Reason(IntEnum):
@@ -69,6 +70,7 @@ class Ledger:
         self.checks = torch.zeros(n, dtype=torch.long, device=device)
         self.first = torch.full_like(self.checks, -1)
         self._asked, self._again, self._back = self.won.nonzero(), 0, 0  # passes of these rows, not yet in `passes`
+        self.draws = 1  # passes that one answer takes
         self._over: tuple[Tensor, Tensor | None] | None = None  # the rows asked last, and which were over
         self.stirred = True  # has any row been won, closed or finished since the engine last looked?
 
@@ -119,19 +121,20 @@ class Ledger:
     def record(self, rows: Tensor, rank: Tensor | None, x: Tensor, verdict: Verdict, backwards: int) -> None:
         """Write the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
 
-        `rank` (Q,) counts the images of a row within this call; None says that no row comes twice.
+        `rank` (Q,) counts the images of a row within this call; None says that no row comes twice. An answer of several
+        draws is several passes.
         """
         before = None if rank is None else self.forwards[rows]
         if rows is not self._asked:  # the rows in play are one tensor until some leave
             self._settle()
             self._asked = rows
-        self._again, self._back = self._again + 1, self._back + backwards
+        self._again, self._back = self._again + self.draws, self._back + backwards * self.draws
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
         margin = verdict.margin
         if self.keep is Keep.FIRST:
             over = self._over_already(rows)
             margin = margin if over is None else margin.masked_fill(over, -torch.inf)
-        if looking and self.keep is not Keep.WORST:
+        if looking and self.keep in (Keep.FIRST, Keep.SMALLEST):
             most = float(margin.amax())
             if most <= self.confidence:
                 return  # the usual step: no NaN, nothing won, nothing to write
@@ -140,19 +143,26 @@ class Ledger:
                 return
         if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        candidate = ~verdict.loss.isnan() if self.keep is Keep.WORST else margin > self.confidence
+        candidate = self._candidates(verdict, margin)
         if looking or rank is not None:
             chosen = (candidate & ~self.finished[rows]).nonzero().squeeze(1)
             if len(chosen) == 0:
                 return
             rows, x = rows[chosen], x[chosen]
             verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
-            count = self.forwards[rows] if rank is None or before is None else before[chosen] + rank[chosen] + 1
+            asked = 1 if rank is None else rank[chosen] + 1
+            count = self.forwards[rows] if before is None else before[chosen] + asked * self.draws
         else:
             candidate = candidate & ~self.finished[rows]
             count = self.forwards[rows]
         self.stirred = True
         self._keep(rows, rank is not None, x, verdict, count, verdict.margin > self.confidence, candidate)
+
+    def _candidates(self, verdict: Verdict, margin: Tensor) -> Tensor:
+        """(Q,) bool: the images that may be kept."""
+        if self.keep is Keep.WORST:
+            return ~verdict.loss.isnan()
+        return ~margin.isnan() if self.keep is Keep.SUREST else margin > self.confidence
 
     def _fall(self, rows: Tensor, x: Tensor, fallen: Tensor) -> None:
         """Keep the first winner of each row of the mask `fallen` (Q,), no row twice."""
@@ -228,6 +238,8 @@ class Ledger:
     def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.SMALLEST:
             return -self.measure(delta)
+        if self.keep is Keep.SUREST:
+            return verdict.margin.to(delta.dtype)
         return verdict.loss.to(delta.dtype) if self.keep is Keep.WORST else delta.new_zeros(len(delta))
 
 

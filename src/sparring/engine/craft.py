@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -43,6 +44,7 @@ def craft(
     if start is not None:
         check_start(attack, start, x)
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
+    goal = target.reading(goal)
     with torch.inference_mode(False), target.frozen():
         return crafted(attack, target, goal, x.detach(), Key(places.to(x.device), engine.seed), start, engine)
 
@@ -59,7 +61,7 @@ def crafted(
     """`craft` unchecked, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
-    desk = _Unjudged(attack, target, goal, x, engine or Engine())
+    desk = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
     oracle = attack.access(desk)
     state = attack.init(oracle, Batch(x, key, start))
     for t in range(attack.steps):
@@ -87,14 +89,21 @@ class _Unjudged(Desk):
     """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
 
     def __init__(
-        self, attack: Attack[Any, Any], target: Target[Any], goal: Goal, x: Tensor, engine: Engine
+        self,
+        attack: Attack[Any, Any],
+        target: Target[Any],
+        goal: Goal,
+        x: Tensor,
+        engine: Engine,
+        key: Key | None,
     ) -> None:
-        def answer(images: Tensor) -> Any:
+        def answer(images: Tensor, key: Key | None = None) -> Any:
             with engine.precision(x.device):
-                return target(images)
+                return target(images) if key is None else target(images, key)
 
         empty = Ledger(x[:0], attack.ball, Keep.WORST, Budget())  # there is nothing to write down
-        super().__init__(answer, goal, empty, max(len(x), engine.batch_size), skip_won=False)
+        super().__init__(answer, goal, empty, max(len(x), engine.batch_size), False, key, target.draws)
+        self.turn = 0
         self.live = torch.arange(len(x), device=x.device)
         self.last, self.closed = x, False
 
@@ -106,7 +115,7 @@ class _Unjudged(Desk):
         steer: Loss | None,
         rows: Tensor | None,
     ) -> Gradient:
-        if not (render is None and objective is None and rows is None):
+        if not (render is None and objective is None and rows is None and self.key is None and self.draws == 1):
             return super().climb(variable, render, objective, steer, rows)
         goal = self.goal if steer is None else self.goal.steered_by(steer)
         images = variable.detach().requires_grad_()
@@ -126,6 +135,10 @@ class _Unjudged(Desk):
         self._note(x.detach(), rows)
         blank = x.new_full((len(x),), -torch.inf)
         return Verdict(blank, blank)
+
+    def _fresh(self, key: Key, asked: Any) -> Key:
+        self.turn += 1
+        return replace(key, ids=key.ids[self._positions(asked.rows)]).reseeded(self.turn)
 
     def open(self) -> Tensor:
         return torch.ones_like(self.live, dtype=torch.bool)

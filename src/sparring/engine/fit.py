@@ -16,7 +16,7 @@ from ..errors import ConfigError, InputError, RunError
 from ..goals import Goal
 from ..random import Key
 from ..storage import read, write
-from ..targets import Target
+from ..targets import Target, answered
 from .checkpoint import fingerprint
 from .options import Engine, Progress
 from .rows import flatten, rebuild
@@ -77,7 +77,7 @@ def fit(
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, goal.to(target.device), x.detach(), places, engine)
+        fitting = _Fitting(attack, target, target.reading(goal.to(target.device)), x.detach(), places, engine)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -145,9 +145,9 @@ class _Fitting:
     def _images(self, rows: Tensor) -> Tensor:
         return self.x[rows.to(self.x.device)].to(self.target.device)
 
-    def _answer(self, images: Tensor) -> Any:
+    def _answer(self, images: Tensor, key: Key | None = None) -> Any:
         with self.engine.precision(self.target.device):
-            return self.target(images)
+            return self.target(images) if key is None else self.target(images, key)
 
     def _leave_out_what_is_won(self) -> None:
         standing: list[Tensor] = []
@@ -155,7 +155,7 @@ class _Fitting:
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
             goal = self.goal.take(rows.to(self.target.device))
             with torch.no_grad():
-                outputs = self.target(self._images(rows))
+                outputs = answered(self.target, self._images(rows), Key(self.ids[rows], self.engine.seed))
                 if not standing:
                     self.target.check(outputs)
                     goal.check(outputs, self.goal)
@@ -174,7 +174,8 @@ class _Fitting:
         x, goal = self._images(rows), self.goal.take(rows.to(device))
         key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
-        desk = Desk(self._answer, goal, ledger, self.engine.batch_size, skip_won=False)
+        theirs = key.reseeded(self.t) if self.target.stochastic else None
+        desk = Desk(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
         portion = Portion(x, key, self._attacked(goal, key))
         self.state = attack.step(attack.access(desk), self.state, portion, self.t / self._steps)
         self.fell += int(ledger.won.sum())

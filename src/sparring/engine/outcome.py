@@ -28,11 +28,12 @@ class Outcome:
     """N rows in the order of the images given, on their device and in their dtype, detached."""
 
     examples: Tensor  # (N, C, H, W) in [0, 1]; the image itself where no example was found
-    success: Tensor  # (N,) bool: the goal is met on the very example returned, measured again
+    success: Tensor  # (N,) bool: the goal is met on the very example returned, measured again; by most answers
     size: Tensor  # (N,) norm of example - image in the attack's norm; inf without success
     spent: Spent
     first: Tensor  # (N,) int64: forward passes of the attack when the row first fell; -1: it never did
     reason: Tensor  # (N,) uint8: codes of Reason
+    rate: Tensor  # (N,) share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
     seconds: float
     attack: str
     goal: str
@@ -54,8 +55,11 @@ class Outcome:
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of all rows on which the attacker failed, and did not have to begin."""
-        return 1.0 - float(self.success.float().mean()) if len(self) else float("nan")
+        """Share of all rows on which the attacker failed, and did not have to begin.
+
+        Where answers are random it is an expectation: one minus the mean of `rate`.
+        """
+        return 1.0 - float(self.rate.mean()) if len(self) else float("nan")
 
     @property
     def reasons(self) -> list[Reason]:

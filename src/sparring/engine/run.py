@@ -76,7 +76,7 @@ def run(
         check_start(attack, start, x)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    kept, aim = keep or attack.keep, goal.to(target.device)
+    kept, aim = keep or attack.keep, target.reading(goal.to(target.device))
     job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)

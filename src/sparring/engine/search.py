@@ -19,6 +19,7 @@ from .options import Engine
 from .outcome import Outcome, Spent
 from .rows import flatten, rebuild, take
 
+LOOK, CONFIRM = 1 << 40, 1 << 41  # where the engine's own draws begin; an attack's are numbered from 0
 NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
 
 
@@ -38,30 +39,49 @@ class Search:
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
         self.x, self.key, self.seconds, self.t = x, Key(ids, engine.seed), 0.0, 0
+        self.random = target.stochastic
+        if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
+            keep = Keep.SUREST
         self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
         skip_won = engine.compact and not x.is_cuda
-        self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won)
+        key = self.key if self.random else None
+        self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won, key, target.draws)
+        self.rate = torch.zeros(len(x), device=x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
         self.every = engine.look_every or (8 if x.is_cuda else 1)
         self.state: Any = None
         self.locked = False  # has the target locked us out?
 
-    def _answer(self, images: Tensor) -> Any:
+    def _answer(self, images: Tensor, key: Key | None = None) -> Any:
         with self.engine.precision(self.x.device):
-            return self.target(images)
+            return self.target(images) if key is None else self.target(images, key)
 
-    def _ask(self, x: Tensor, rows: Tensor, whole: Goal | None = None) -> Tensor:
+    def _looked(self, x: Tensor, rows: Tensor, first: int, whole: Goal | None = None) -> tuple[Tensor, Tensor]:
+        """The margins (Q,) of the engine's own look, and the share of fresh answers that meet the goal."""
+        bar = self.ledger.confidence if first == CONFIRM else 0.0
+        if not self.random:
+            margin = self._ask(x, rows, None, whole)
+            return margin, (margin > bar).float()
+        key = replace(self.key, ids=self.key.ids[rows])
+        drawn = []
+        for look in range(self.engine.looks):
+            drawn.append(self._ask(x, rows, key.reseeded(first + look), whole if look == 0 else None))
+        margins = torch.stack(drawn)
+        return margins.median(0).values, (margins > bar).float().mean(0)
+
+    def _ask(self, x: Tensor, rows: Tensor, key: Key | None, whole: Goal | None) -> Tensor:
         """Margins from the untouched target, for the engine's own looks.
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
-        goal, margins = self.goal.take(rows), []
+        goal, margins, target = self.goal.take(rows), [], self.target.deployed
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
-                outputs = answers(self.target, x[part])
+                theirs = None if key is None else replace(key, ids=key.ids[part])
+                outputs = answers(target, x[part], theirs)
                 if whole is not None and start == 0:
-                    self.target.check(outputs)
+                    target.check(outputs)
                     goal.check(outputs, whole)
                 margins.append(goal.take(part)(outputs).margin)
             self.ledger.checks[rows[part]] += 1
@@ -97,9 +117,10 @@ class Search:
 
     def _begin(self, start: Tensor | None, whole: Goal | None) -> None:
         ledger, everything = self.ledger, torch.arange(len(self.x), device=self.x.device)
-        margin = self._ask(self.x, everything, whole)
+        margin, share = self._looked(self.x, everything, LOOK, whole)
         if ledger.keep is not Keep.WORST:
-            ledger.already |= margin > 0
+            ledger.already |= share > 0.5
+            self.rate = torch.where(ledger.already, share, self.rate)
         ledger.non_finite |= ~margin.isfinite()
         standing = ~(ledger.already | ledger.non_finite)
         self.desk.narrow(standing)
@@ -144,16 +165,19 @@ class Search:
         if self.live:
             with self._while_answered():
                 self.attack.finish(self.attack.access(self.desk), self.state)
-        found = ledger.won.nonzero().squeeze(1)
-        won, lost = ledger.won.clone(), torch.zeros_like(ledger.won)
+        any_kept = ledger.keep in (Keep.WORST, Keep.SUREST)
+        kept = ledger.won | (ledger.value > -torch.inf) if any_kept else ledger.won
+        found = (kept & ~ledger.already if ledger.keep is Keep.SUREST else ledger.won).nonzero().squeeze(1)
+        won = ledger.won.clone()
         if len(found) and not self.locked:
             with self._while_answered():
-                won[found] = self._confirmed(found)
+                self.rate[found] = self._confirmed(found)
+                won[found] = self.rate[found] > 0.5
         if self.locked:
+            self.rate = torch.where(ledger.already, self.rate, won.float())
             ledger.notes.add("successes after the lock-out are as they were answered, not confirmed")
         lost = ledger.won & ~won
-        worst = ledger.keep is Keep.WORST
-        kept = won | (ledger.value > -torch.inf) if worst else won
+        kept = kept if any_kept else won
         examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
         success = won | ledger.already
         size = torch.where(success, ledger.ball.norm(examples - self.x), torch.inf)
@@ -165,6 +189,7 @@ class Search:
             spent=Spent(ledger.forwards, ledger.backwards, ledger.checks),
             first=first,
             reason=self._reasons(won, lost),
+            rate=self.rate,
             seconds=self.seconds,
             attack=self.attack.name,
             goal=type(self.goal).__name__,
@@ -172,22 +197,24 @@ class Search:
         )
 
     def _confirmed(self, found: Tensor) -> Tensor:
-        """Which of the rows `found` win again; of a smallest example that does not, a slightly larger one is tried.
+        """(Q,) the share of answers in which the rows `found` win again; it is 0 or 1 unless answers are random.
+
+        Of a smallest example that does not win, a slightly larger one is tried.
 
         A search for the smallest ends so close to the boundary that the rounding of another batch size decides.
         """
         ledger, x = self.ledger, self.x[found]
-        won = self._ask(ledger.best[found], found) > ledger.confidence
+        share = self._looked(ledger.best[found], found, CONFIRM)[1]
         for factor in NUDGES if ledger.keep is Keep.SMALLEST else ():
-            lost = (~won).nonzero().squeeze(1)
+            lost = (share <= 0.5).nonzero().squeeze(1)
             if len(lost) == 0:
                 break
             trial = (x[lost] + (ledger.best[found[lost]] - x[lost]) * factor).clamp_(0, 1)
-            again = self._ask(trial, found[lost]) > ledger.confidence
-            again &= ledger.ball.norm(trial - x[lost]) <= ledger.ball.eps
+            other = self._looked(trial, found[lost], CONFIRM)[1]
+            again = (other > 0.5) & (ledger.ball.norm(trial - x[lost]) <= ledger.ball.eps)
             ledger.best[found[lost[again]]] = trial[again]
-            won[lost[again]] = True
-        return won
+            share[lost[again]] = other[again]
+        return share
 
     def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:
         ledger = self.ledger
@@ -210,23 +237,24 @@ class Search:
         """Everything needed to go on: tensors, and plain values."""
         tensors = {f"ledger.{name}": value for name, value in self.ledger.tensors().items()}
         state, plain = flatten(self.state, "state") if self.live else ({}, {})
-        return tensors | state | {"live": self.desk.live}, {"plain": plain, "t": self.t, "seconds": self.seconds}
+        mine = {"live": self.desk.live, "rate": self.rate}
+        return tensors | state | mine, {"plain": plain, "t": self.t, "seconds": self.seconds}
 
     def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         device = self.x.device
         tensors = {name: value.to(device) for name, value in tensors.items()}
         self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
-        self.desk.live = tensors["live"]
+        self.desk.live, self.rate = tensors["live"], tensors["rate"]
         self.desk.goal = self.goal.take(self.desk.live)
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
 
 
-def answers(target: Target[Any], images: Tensor) -> Any:
+def answers(target: Target[Any], images: Tensor, key: Key | None = None) -> Any:
     """The target's outputs; TargetError where it cannot take such images."""
     try:
-        return target(images)
+        return target(images) if key is None else target(images, key)
     except RuntimeError as error:
         if out_of_memory(error):
             raise

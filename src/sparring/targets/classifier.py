@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import chain
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..errors import InputError, TargetError
+from ..random import Key
+from .keyed import Keyed, drawing, keyed_layers, muted
 from .target import Target
 
 LAYOUTS = ("NCHW", "NHWC")
@@ -28,6 +31,9 @@ class Classifier(Target[Jacobians]):
         classes: K; checked against the first outputs when given.
         binary: the model gives one logit per image, positive for class 1; read as logits (0, z).
         probabilities: the model gives probabilities; their logarithm is read.
+        stochastic: the model draws random numbers, so that each answer is another. `Keyed` layers are seen untold;
+            for others torch's generators are seeded at each question and put back, and what a row draws then depends
+            on its batch.
         name: what reports call it.
 
     During an attack (`frozen`) every submodule is in eval mode and no parameter asks for a gradient; flags and
@@ -44,6 +50,7 @@ class Classifier(Target[Jacobians]):
         classes: int | None = None,
         binary: bool = False,
         probabilities: bool = False,
+        stochastic: bool = False,
         name: str | None = None,
     ) -> None:
         if not callable(model):
@@ -54,6 +61,8 @@ class Classifier(Target[Jacobians]):
             raise TargetError(f"a binary model has 2 classes, not {classes}")
         self.model, self.layout, self.binary, self.probabilities = model, layout, binary, probabilities
         self.classes = 2 if binary else classes
+        self._random, self._keyed = stochastic, keyed_layers(model)
+        self._muted: list[Keyed] = []  # random layers that are to be silent
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
@@ -91,7 +100,7 @@ class Classifier(Target[Jacobians]):
             raise TargetError(f"{word} {values!r} is not finite")
         return column
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         weight = self._weight()
         x = images if weight is None else images.to(weight.dtype)
         for word, values in (("mean", self._mean), ("std", self._std)):
@@ -102,10 +111,38 @@ class Classifier(Target[Jacobians]):
         if self._std is not None:
             x = x / self._placed("std", self._std, x)
         version = None if images.is_inference() else images._version
-        outputs = self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1))
+        with self._drawing(key):
+            outputs = self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1))
         if version is not None and images._version != version:
             raise TargetError(f"{self.name} changes its input in place; let its first layer work on x.clone()")
         return self._logits(outputs, images.shape[0])
+
+    @property
+    def stochastic(self) -> bool:
+        return self._random or bool(self._keyed)
+
+    def silenced(self) -> Classifier:
+        """The same model with its `Keyed` layers passing on what they are given: one who knows of no noise has this."""
+        twin = copy(self)
+        twin._keyed, twin._random, twin._muted = [], False, self._keyed
+        return twin
+
+    @contextmanager
+    def _drawing(self, key: Key | None) -> Iterator[None]:
+        """Whatever the model draws is from `key`."""
+        if self._muted:
+            with muted(self._muted):
+                yield
+            return
+        if key is None or not self.stochastic:
+            yield
+            return
+        devices = [key.ids.device] if key.ids.is_cuda else []
+        with drawing(self._keyed, key), torch.random.fork_rng(devices, enabled=self._random):
+            if self._random:
+                seed = int(key.bits("torch", (1,))[0, 0] >> 1)
+                _ = torch.manual_seed(seed) if devices else torch.default_generator.manual_seed(seed)
+            yield
 
     def _placed(self, word: str, values: Tensor, x: Tensor) -> Tensor:
         """Mean or std on the device and in the dtype of `x`, kept for the next call."""

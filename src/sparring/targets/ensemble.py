@@ -19,7 +19,8 @@ from torch.nn.functional import interpolate
 
 from ..access import Jacobians
 from ..errors import TargetError
-from .target import Target
+from ..random import Key
+from .target import Target, answered
 
 FUSED = ("logits", "probabilities")
 
@@ -78,8 +79,12 @@ class Ensemble(Target[Jacobians]):
     def device(self) -> torch.device:
         return self.members[0].device
 
-    def __call__(self, images: Tensor) -> Tensor:
-        parts = tuple(self._asked(*pair, images) for pair in zip(self.members, self.sizes, strict=True))
+    @property
+    def stochastic(self) -> bool:
+        return any(member.stochastic for member in self.members)
+
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+        parts = tuple(self._asked(*pair, images, key) for pair in zip(self.members, self.sizes, strict=True))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
             told = ", ".join(f"{m.name} {p.shape[1]}" for m, p in zip(self.members, parts, strict=True))
@@ -90,10 +95,12 @@ class Ensemble(Target[Jacobians]):
         shares = [z.log_softmax(1) + math.log(w) for w, z in zip(self.weights, parts, strict=True)]
         return torch.stack(shares).logsumexp(0)
 
-    def _asked(self, member: Target[Jacobians], size: tuple[int, int] | None, images: Tensor) -> Tensor:
+    def _asked(
+        self, member: Target[Jacobians], size: tuple[int, int] | None, images: Tensor, key: Key | None
+    ) -> Tensor:
         if size is not None and tuple(size) != tuple(images.shape[2:]):
             images = interpolate(images, tuple(size), mode="bilinear", antialias=True)
-        outputs = member(images.to(member.device))
+        outputs = answered(member, images.to(member.device), key)
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             raise TargetError(f"{member.name} gives no logits (images, classes), which an ensemble fuses")
         return outputs.to(images.device)

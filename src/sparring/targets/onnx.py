@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..access import Scores
 from ..errors import ConfigError, InputError, TargetError
+from ..random import Key
 from .classifier import Classifier
 from .extras import needed
 from .target import Granting
@@ -42,7 +43,7 @@ class Session:
         self.name, self.kind, self.output = sent[0].name, KINDS[sent[0].type], output or given[0]
         self.shape = tuple(side if isinstance(side, int) else -1 for side in sent[0].shape)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         array = images.detach().cpu().numpy().astype(self.kind)
         if any(want not in (-1, have) for want, have in zip(self.shape[1:], array.shape[1:], strict=True)):
             raise InputError(
@@ -106,7 +107,7 @@ class Onnx(Granting[Scores]):
         """How many classes the model is said to have."""
         return self.target.classes
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         return self.target(images).to(images.dtype)
 
     def identity(self) -> tuple[object, ...]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..errors import ConfigError, TargetError
+from ..random import Key
 from .classifier import Classifier
-from .target import Target
+from .target import Target, answered
 
 
 class Replicated(Target[Jacobians]):
@@ -51,9 +53,17 @@ class Replicated(Target[Jacobians]):
     def device(self) -> torch.device:
         return self._first
 
-    def __call__(self, images: Tensor) -> Tensor:
-        parts = [part for part in images.tensor_split(len(self.copies)) if len(part)]
-        answers = [twin(part.to(twin.device)) for twin, part in zip(self.copies, parts, strict=False)]
+    @property
+    def stochastic(self) -> bool:
+        return self.copies[0].stochastic
+
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+        places = [place for place in torch.arange(len(images)).tensor_split(len(self.copies)) if len(place)]
+        answers = []
+        for twin, place in zip(self.copies, places, strict=False):
+            rows = place.to(images.device)
+            theirs = None if key is None else replace(key, ids=key.ids[rows].to(twin.device))
+            answers.append(answered(twin, images[rows].to(twin.device), theirs))
         return torch.cat([answer.to(self._first) for answer in answers])
 
     def identity(self) -> tuple[object, ...]:

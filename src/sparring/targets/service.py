@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..access import Decisions, Scores
 from ..errors import ConfigError, LockedOut
+from ..random import Key
 from .encoding import Codec
-from .target import Granting, Target
+from .target import Granting, Target, answered
 
 T = TypeVar("T", bound=Decisions)
 
@@ -35,9 +36,9 @@ class Published(Granting[Scores]):
             raise ConfigError(f"top={top}, decimals={decimals}; pass top >= 1 and decimals from 1 to 7")
         self.top, self.decimals = top, decimals
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         with torch.no_grad():
-            self._logits = self.target(images)
+            self._logits = answered(self.target, images, key)
             shown = self._logits.softmax(1)
         least = torch.finfo(shown.dtype).tiny
         if self.decimals is not None:
@@ -80,12 +81,12 @@ class RateLimited(Granting[T]):
         self.per_second, self.clock, self.sleep = per_second, clock, sleep
         self._free = -float("inf")  # when the next image may be asked
 
-    def __call__(self, images: Tensor) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         wait = self._free - self.clock()
         if wait > 0:
             self.sleep(wait)
         self._free = max(self._free, self.clock()) + len(images) / self.per_second
-        return super().__call__(images)
+        return super().__call__(images, key)
 
 
 class LockOut(Granting[T]):
@@ -101,12 +102,12 @@ class LockOut(Granting[T]):
             raise ConfigError(f"limit={limit}; pass a number of images >= 1")
         self.limit, self.answered, self.locked = limit, 0, False
 
-    def __call__(self, images: Tensor) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         if self.locked or self.answered + len(images) > self.limit:
             self.locked = True
             raise LockedOut(f"{self.name} locked the attacker out after {self.answered} of {self.limit} images")
         self.answered += len(images)
-        return super().__call__(images)
+        return super().__call__(images, key)
 
 
 class Reencoded(Granting[Scores]):
@@ -119,11 +120,11 @@ class Reencoded(Granting[Scores]):
         super().__init__(target, Scores if issubclass(target.access, Scores) else target.access)  # type: ignore[arg-type]
         self.codecs = codecs
 
-    def __call__(self, images: Tensor) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         with torch.no_grad():
             for codec in self.codecs:
                 images = codec(images)
-            return super().__call__(images)
+            return super().__call__(images, key)
 
     def identity(self) -> tuple[object, ...]:
         return ("reencoded", *map(repr, self.codecs), *super().identity())

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..access import Jacobians, Paired, Scores
 from ..errors import TargetError
-from .target import Target
+from ..goals import Goal, Screened
+from ..random import Key
+from .target import Target, answered
 
 
 class Surrogate(Target[Jacobians]):
@@ -40,15 +42,34 @@ class Surrogate(Target[Jacobians]):
     def device(self) -> torch.device:
         return self.own.device
 
-    def __call__(self, images: Tensor) -> Any:
+    @property
+    def stochastic(self) -> bool:
+        return self.victim.stochastic or self.own.stochastic
+
+    @property
+    def draws(self) -> int:
+        return max(self.victim.draws, self.own.draws)
+
+    @property
+    def deployed(self) -> Target[Any]:
+        return self.victim.deployed
+
+    def reading(self, goal: Goal) -> Goal:
+        return self.victim.reading(goal)
+
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         if not (torch.is_grad_enabled() and images.requires_grad):
-            return self.victim(images)
+            return answered(self.victim, images, key)
         with torch.no_grad():
-            judged = self.victim(images.detach())
-        climbed = self.own(images)
-        if judged.shape != climbed.shape:
+            judged = answered(self.victim, images.detach(), key)
+        climbed, theirs = answered(self.own, images, key), judged
+        if isinstance(judged, Screened):
+            theirs = judged.outputs
+            climbed = Screened(climbed, torch.zeros_like(judged.alarm))
+        shape = (climbed.outputs if isinstance(climbed, Screened) else climbed).shape
+        if theirs.shape != shape:
             raise TargetError(
-                f"{self.victim.name} gives {tuple(judged.shape)} and {self.own.name} {tuple(climbed.shape)}; a "
+                f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(shape)}; a "
                 "surrogate has the victim's classes"
             )
         return Paired(judged, climbed)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ..access import Decisions
+from ..goals import Goal
+from ..random import Key
 
 G = TypeVar("G", bound=Decisions, covariant=True)
 
@@ -32,9 +34,32 @@ class Target(ABC, Generic[G]):
     def device(self) -> torch.device:
         return torch.device("cpu")
 
+    @property
+    def stochastic(self) -> bool:
+        """Does it answer otherwise each time? Then it is asked with a key, from which all its draws are."""
+        return False
+
+    @property
+    def draws(self) -> int:
+        """Over how many passes an attack's question is averaged, where answers are random."""
+        return 1
+
+    @property
+    def deployed(self) -> Target[Any]:
+        """What is in use and confirms an example; this target may be a view of it that attacks are given."""
+        return self
+
+    def reading(self, goal: Goal) -> Goal:
+        """The goal as it is judged on this target's outputs: undetected too, where the target may reject."""
+        return goal
+
     @abstractmethod
-    def __call__(self, images: Tensor) -> Any:
-        """Outputs, as the target's goals read them, for images (B, C, H, W) in [0, 1]."""
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+        """Outputs, as the target's goals read them, for images (B, C, H, W) in [0, 1].
+
+        A stochastic target draws from `key`, which has one id per image and is fresh at each question; without one it
+        draws as it would in use.
+        """
 
     def identity(self) -> tuple[object, ...]:
         """Tensors and texts that tell this target from others: a checkpoint belongs to one."""
@@ -56,6 +81,11 @@ class Target(ABC, Generic[G]):
 T = TypeVar("T", bound=Decisions)
 
 
+def answered(target: Target[Any], images: Tensor, key: Key | None) -> Any:
+    """The target's outputs; `key` is for those that draw."""
+    return target(images, key) if target.stochastic else target(images)
+
+
 class Granting(Target[T]):
     """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
 
@@ -74,8 +104,19 @@ class Granting(Target[T]):
     def device(self) -> torch.device:
         return self.target.device
 
-    def __call__(self, images: Tensor) -> Any:
-        return self.target(images)
+    @property
+    def stochastic(self) -> bool:
+        return self.target.stochastic
+
+    @property
+    def draws(self) -> int:
+        return self.target.draws
+
+    def reading(self, goal: Goal) -> Goal:
+        return self.target.reading(goal)
+
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+        return answered(self.target, images, key)
 
     def identity(self) -> tuple[object, ...]:
         return (self._access.__name__, *self.target.identity())

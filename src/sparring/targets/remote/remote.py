@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...access import Decisions, Scores
 from ...errors import ConfigError, TargetError
+from ...random import Key
 from ..classifier import Classifier
 from ..journal import Journal
 from ..target import Granting
@@ -47,7 +48,7 @@ class Endpoint:
     def card(self) -> Card:
         return self.protocol.card(self.url, self.link)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         array = images.detach().cpu().numpy().astype(KINDS[self.card.kind])
         fits(self.shown, self.card, array)
         size = min(self.per_request, self.protocol.most(self.card) or self.per_request)
@@ -141,7 +142,7 @@ class _Remote(Granting[T]):
         shown = Classifier(at, mean=mean, std=std, layout=layout, classes=classes, probabilities=soft, name=at.shown)
         super().__init__(shown, access)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         return self.target(images).to(images.dtype)
 
     @property
@@ -230,7 +231,7 @@ class RemoteLabels(_Remote[Decisions]):
         asking["classes"] = asking.get("classes") or len(self.class_names or ()) or None
         super().__init__(url, Decisions, partial(labels, names=self.class_names), **asking)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         """(B, K) the answer as a goal reads it: 1 for the class, -1 for the others."""
         found, count = self.target(images), self.classes
         if count is None:

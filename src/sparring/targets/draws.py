@@ -1,0 +1,55 @@
+"""How many draws an expectation over a random defence's gradient takes (Athalye et al. 2018, arXiv:1707.07397).
+
+With one draw's gradient g_j = mu + noise, the mean of k of them has, at a row, about
+
+    cos^2(mean of k, mu) = S / (S + V / k)          S = |mu|^2,   V = E |g_j - mu|^2
+
+so that a cosine of c takes k = V / S * c^2 / (1 - c^2) draws.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import slope_of
+from ..goals import Goal
+from ..random import Key
+from .target import Target, answered
+
+COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
+
+
+def draws_for(target: Target[Any], goal: Goal, images: Tensor, cosine: float = COSINE) -> int:
+    """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
+
+    Measured with 24 draws on the first 16 of the `images` (N, C, H, W), where a random step has left the image: at the
+    image itself many gradients vanish. `goal` has one row per image.
+    """
+    rows = torch.arange(min(ROWS, len(images)), device=images.device)
+    signal, noise = moments(target, goal.take(rows), images[rows])
+    needed = (noise / signal.clamp_min(torch.finfo(signal.dtype).tiny)) * cosine**2 / (1 - cosine**2)
+    median = float(needed.median())
+    return min(MOST, max(1, math.ceil(median))) if math.isfinite(median) else MOST
+
+
+def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBES) -> tuple[Tensor, Tensor]:
+    """(B,) |mu|^2 and V of the gradient of the goal's loss, both without bias."""
+    key = Key(torch.arange(len(images), device=images.device), 0)
+    moved = (images + 0.01 * key.signs("probe", images.shape[1:], dtype=images.dtype)).clamp(0, 1)
+    total, squares = torch.zeros_like(images), images.new_zeros(len(images))
+    with torch.inference_mode(False), target.frozen():
+        for probe in range(probes):
+            x = moved.detach().requires_grad_()
+            with torch.enable_grad():
+                loss = goal.ascent(answered(target, x, replace(key, seed=1).reseeded(probe)))
+            grad = slope_of(loss, x)
+            total += grad
+            squares += grad.flatten(1).square().sum(1)
+    mean_square = (total / probes).flatten(1).square().sum(1)
+    noise = (squares / probes - mean_square).clamp_min(0) * probes / (probes - 1)
+    return (mean_square - noise / probes).clamp_min(0), noise

@@ -1,0 +1,123 @@
+"""A stage of a defence: what images pass through, or are screened by, before a model answers.
+
+A stage declares what it is, so that whoever attacks it need not guess: is it stochastic? Does autograd go through it,
+or which smooth function stands in for its slope (BPDA: Athalye et al. 2018, arXiv:1802.00420, section 4.1)? May it
+reject an image?
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TargetError
+from ..random import Key
+
+
+class Stage(ABC):
+    """Images (B, C, H, W) in [0, 1] in; images, of another size perhaps, out. The stages before it made them."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return type(self).__name__
+
+    @property
+    def stochastic(self) -> bool:
+        """Does the same image come out differently each time? All its draws are then from the key."""
+        return False
+
+    @property
+    def differentiable(self) -> bool:
+        """Has `__call__` a useful gradient of its own? If not, that of `smooth` is taken in its place."""
+        return True
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks inside, which are held still during an attack."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        """What the defence really does. `key` has one id per image and is fresh at each question."""
+
+    def smooth(self, images: Tensor, key: Key) -> Tensor:
+        """A differentiable function close to the stage, with its output shape: the identity unless declared."""
+        return images
+
+    def identity(self) -> tuple[object, ...]:
+        """What tells this stage from others: its parameters, and the weights of its networks."""
+        weights = [part for module in self.modules for pair in sorted(module.state_dict().items()) for part in pair]
+        plain = sorted((n, v) for n, v in vars(self).items() if isinstance(v, bool | int | float | str | tuple | None))
+        return (type(self).__name__, *(part for pair in plain for part in pair), *weights)
+
+
+class Screen(ABC):
+    """A detector at its place in a defence: it lets images pass unchanged, or rejects them."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def stochastic(self) -> bool:
+        return False
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks inside, which are held still during an attack."""
+        return ()
+
+    @abstractmethod
+    def alarm(self, images: Tensor, key: Key) -> Tensor:
+        """(B,) above 0 exactly where the image is rejected, in units of the spread of clean images' alarms.
+
+        Differentiable; where the true alarm is not, straight through (`stood_in`) a function that is.
+        """
+
+    def identity(self) -> tuple[object, ...]:
+        """What tells this detector from others."""
+        weights = [part for module in self.modules for pair in sorted(module.state_dict().items()) for part in pair]
+        tensors = [part for n, v in sorted(vars(self).items()) if isinstance(v, Tensor) for part in (n, v)]
+        return (type(self).__name__, *weights, *tensors)
+
+
+class _StoodIn(torch.autograd.Function):
+    """The exact value forward, the gradient of the smooth one backward."""
+
+    @staticmethod
+    def forward(ctx: Any, smooth: Tensor, exact: Tensor) -> Tensor:
+        return exact.view_as(exact)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def stood_in(exact: Tensor, smooth: Tensor) -> Tensor:
+    """`exact`, bit for bit, with the gradient of `smooth`, which has its shape."""
+    if exact.shape != smooth.shape:
+        raise TargetError(
+            f"the smooth stand-in gives {tuple(smooth.shape)} and the stage {tuple(exact.shape)}; a stage that changes "
+            "the size declares a stand-in that does too"
+        )
+    through: Tensor = _StoodIn.apply(smooth, exact.detach())  # type: ignore[no-untyped-call]
+    return through
+
+
+def passed(stage: Stage, images: Tensor, key: Key) -> Tensor:
+    """The stage's output, with its own gradient or that of its stand-in."""
+    if stage.differentiable or not (torch.is_grad_enabled() and images.requires_grad):
+        return stage(images, key)
+    with torch.no_grad():
+        exact = stage(images.detach(), key)
+    return stood_in(exact, stage.smooth(images, key))
+
+
+def networks(parts: Iterable[Stage | Screen]) -> list[nn.Module]:
+    """All networks of the parts."""
+    return [module for part in parts for module in part.modules]
