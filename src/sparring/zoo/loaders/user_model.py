@@ -1,4 +1,4 @@
-"""`FILE.py:FACTORY` as a model: FACTORY() returns a module, a Classifier or a LoadedModel."""
+"""`FILE.py:FACTORY` as a model: FACTORY() returns a module, a target (a Classifier, a Defended) or a LoadedModel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from ...errors import ConfigError, TargetError
-from ...targets import Classifier
+from ...targets import Classifier, Target
 from .. import python_file
 from ..loaded import LoadedModel
 
@@ -22,11 +22,11 @@ def user_model(file: Path, factory: str, device: str) -> LoadedModel:
         return made
     if isinstance(made, nn.Module):
         made = Classifier(made.eval().to(device), name=factory)
-    if isinstance(made, Classifier):
+    if isinstance(made, Target):
         return LoadedModel(name, made, None, None, str(file), None)
     raise TargetError(
         f"{name} returned {type(made).__name__}; return a torch.nn.Module, a sparring.Classifier (with "
-        "mean and std) or a sparring.zoo.LoadedModel (with the size of its pictures too)"
+        "mean and std), a sparring.targets.Defended or a sparring.zoo.LoadedModel (with the size of its pictures too)"
     )
 
 
