@@ -27,6 +27,9 @@ def attack(
     start_on: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Begin where PGD on this model ends, at no query.")
     ] = None,
+    defend: given.Defend = None,
+    votes: given.Votes = 1,
+    draws: given.Draws = None,
     access: given.Access = None,
     top_k: given.TopK = None,
     decimals: given.Decimals = None,
@@ -48,6 +51,7 @@ def attack(
     from ..access import Budget
     from ..audit.batches import fitting
     from ..zoo import load_model
+    from .defending import adaptive, behind
     from .named import attack_called, balls
     from .service import Service
     from .single import Single, borrowed
@@ -55,6 +59,7 @@ def attack(
     attacks = [attack_called(name, ball, steps) for ball in balls(name, threat or [])]
     described = Described(mean, std, size, channels, classes)
     loaded, pictures = load(model, data, described, device, limit)
+    loaded = adaptive(behind(loaded, defend or [], votes), pictures, attacks[0].access, draws)
     loaded = Service(access, top_k, decimals, tuple(encode or ()), rate, lock_out).around(loaded)
     if surrogate is not None:
         loaded = borrowed(loaded, surrogate, device)

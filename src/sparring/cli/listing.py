@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import MISSING, fields
 from typing import Annotated
 
 import typer
@@ -50,6 +51,22 @@ def objectives() -> None:
     table("objectives of a training plan", ["name", "other keys", "what it is"], rows, left=3)
 
 
+def defenses() -> None:
+    from .defending import known_stages
+
+    rows: list[list[object]] = [[name, _parameters(kind), first_line(kind)] for name, kind in known_stages().items()]
+    table("stages: --defend NAME:PARAMETER=VALUE", ["name", "parameters", "what it is"], rows, left=3)
+    objectives()
+
+
+def _parameters(kind: type) -> str:
+    return ", ".join(f.name if f.default is MISSING else f"{f.name}={_shown(f.default)}" for f in fields(kind))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def wanted(kind: type) -> str:
     """The keys that a plan may give an objective."""
     from ..defenses.training.plan import writable
@@ -57,7 +74,7 @@ def wanted(kind: type) -> str:
     return ", ".join(writable(kind))
 
 
-KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data, "objectives": objectives}
+KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data, "defenses": defenses, "objectives": objectives}
 
 
 def first_line(kind: type) -> str:
@@ -69,7 +86,7 @@ def first_line(kind: type) -> str:
 def listing(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
 ) -> None:
-    """List attacks, models, data, goals or training objectives by name."""
+    """List attacks, models, data, goals, defenses or training objectives by name."""
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} cannot be listed; name one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     KINDS[kind]()

@@ -35,6 +35,16 @@ Encode = Annotated[
     list[str] | None,
     typer.Option(metavar="CODEC", help="Images arrive as uint8, jpeg:QUALITY or resize:SIZE; may be repeated."),
 ]
+Defend = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STAGE", help="Put MODEL behind jpeg:quality=75, resize-pad, FILE.py:FACTORY, ...; may be repeated."
+    ),
+]
+Votes = Annotated[int, typer.Option(help="Answers of a random defence that make one of its own.")]
+Draws = Annotated[
+    int | None, typer.Option(help="Passes per gradient of a random defence; by the gradient's variance if not given.")
+]
 Rate = Annotated[float | None, typer.Option(help="The model answers so many images a second.")]
 LockOut = Annotated[int | None, typer.Option(help="After so many images the model answers no more.")]
 Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]
