@@ -115,7 +115,7 @@ def behind(loaded: LoadedModel, specs: Sequence[str], votes: int) -> LoadedModel
 
 
 def adaptive(loaded: LoadedModel, data: Data, access: type[Decisions], draws: int | None) -> LoadedModel:
-    """A defended model as an attack of that access sees it who knows the defence; the data say how many draws it takes."""
+    """A defended model as an attack of that access sees it who knows the defence; the data say how many draws."""
     from ..access import Gradients
     from ..goals import Misclassify, Screened
     from ..targets import Defended

@@ -74,7 +74,14 @@ def wanted(kind: type) -> str:
     return ", ".join(writable(kind))
 
 
-KINDS = {"attacks": attacks, "goals": goals, "models": models, "data": data, "defenses": defenses, "objectives": objectives}
+KINDS = {
+    "attacks": attacks,
+    "goals": goals,
+    "models": models,
+    "data": data,
+    "defenses": defenses,
+    "objectives": objectives,
+}
 
 
 def first_line(kind: type) -> str:
