@@ -151,11 +151,12 @@ class _Fitting:
 
     def _leave_out_what_is_won(self) -> None:
         standing: list[Tensor] = []
+        device = self.target.device
         for first in range(0, len(self.x), self.engine.batch_size):
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
-            goal = self.goal.take(rows.to(self.target.device))
+            goal = self.goal.take(rows.to(device))
             with torch.no_grad():
-                outputs = answered(self.target, self._images(rows), Key(self.ids[rows], self.engine.seed))
+                outputs = answered(self.target, self._images(rows), Key(self.ids[rows].to(device), self.engine.seed))
                 if not standing:
                     self.target.check(outputs)
                     goal.check(outputs, self.goal)
