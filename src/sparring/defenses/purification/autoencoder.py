@@ -1,0 +1,84 @@
+"""A denoising autoencoder (Vincent et al. 2008, ICML; as a defence Gu & Rigazio 2014, arXiv:1412.5068).
+
+    min  E |A(clip(x + noise n)) - x|^2 per pixel,     n standard normal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .denoiser import Denoiser
+from .doors import check_number, check_pictures, check_whole, placed
+from .learning import Schedule, learn
+
+
+class DenoisingAutoencoder(nn.Module):
+    """Images (B, C, H, W) in [0, 1] -> images, not clipped, through a bottleneck of a quarter of each side.
+
+        conv w - relu - conv 2w /2 - relu - conv 2w /2 - relu - conv 2w - up 2 - conv w - relu - up 2 - conv C
+
+    3 x 3 convolutions, of stride 2 where /2. Sides that are no multiples of 4 are padded inside.
+    """
+
+    def __init__(self, channels: int, width: int = 16) -> None:
+        super().__init__()
+        check_whole(self, "channels", channels, 1)
+        check_whole(self, "width", width, 1)
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        padded = F.pad(images, (0, -width % 4, 0, -height % 4), mode="replicate")
+        answer: Tensor = self.layers(padded)[:, :, :height, :width]
+        return answer
+
+
+def fit_denoiser(
+    stage: Denoiser,
+    images: Tensor,
+    *,
+    noise: float = 0.3,
+    schedule: Schedule | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> tuple[float, ...]:
+    """Train the stage's network in place to take Gaussian noise away.
+
+    Args:
+        images: (N, C, H, W) clean, in [0, 1], on the network's device.
+        noise: its standard deviation.
+        schedule: how; see `Schedule`.
+        progress: called after every epoch with its number, their number and the mean loss.
+
+    Returns:
+        The mean loss of each epoch. The network ends in eval mode; the global random state is as it was.
+
+    Raises: InputError, ConfigError, RunError.
+    """
+    check_pictures("a denoiser", images)
+    check_number(stage, "noise", noise, 0, above=True)
+    clean = placed(stage.module, images)
+
+    def loss(rows: Tensor) -> Tensor:
+        x = clean[rows]
+        noisy = (x + noise * torch.randn_like(x)).clamp(0, 1)
+        return F.mse_loss(stage.bare(noisy), x)
+
+    return learn((stage.module,), len(images), loss, schedule or Schedule(), progress)

@@ -1,0 +1,30 @@
+"""Every stage of this room, by the name the command line uses."""
+
+from __future__ import annotations
+
+from ...targets.stage import Stage
+from .bit_depth import BitDepth
+from .defense_gan import DefenseGAN
+from .denoiser import Denoiser
+from .diffusion import Diffusion
+from .hgd import HGD
+from .jpeg import JPEG
+from .median import Median
+from .non_local_means import NonLocalMeans
+from .quilting import Quilting
+from .total_variation import TotalVariation
+from .wavelet import Wavelet
+
+table: dict[str, type[Stage]] = {
+    "bit-depth": BitDepth,
+    "jpeg": JPEG,
+    "median": Median,
+    "total-variation": TotalVariation,
+    "non-local-means": NonLocalMeans,
+    "wavelet": Wavelet,
+    "quilting": Quilting,
+    "denoiser": Denoiser,
+    "hgd": HGD,
+    "defense-gan": DefenseGAN,
+    "diffusion": Diffusion,
+}

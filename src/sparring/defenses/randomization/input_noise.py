@@ -1,0 +1,57 @@
+"""Noise on the image, drawn anew at each question.
+
+    x -> x + sigma z,   z standard normal, or uniform with standard deviation 1
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...random import Key
+from ...targets.stage import Stage
+
+KINDS = ("normal", "uniform")
+
+
+@dataclass(frozen=True)
+class InputNoise(Stage):
+    """Images (B, C, H, W) with noise on each pixel of each channel.
+
+    Args:
+        sigma: the noise's standard deviation, in units of [0, 1], of either kind: "uniform" reaches to sqrt(3) sigma.
+        kind: "normal" or "uniform".
+        clip: back into [0, 1]; off by default, as a model that learned from noisy images saw them unclipped.
+
+    Raises: ConfigError.
+    """
+
+    sigma: float
+    kind: str = "normal"
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool)
+        if not number or not 0 < self.sigma < math.inf:
+            raise ConfigError(f"InputNoise sigma={self.sigma!r}; pass a number above 0, in units of [0, 1]")
+        if self.kind not in KINDS:
+            raise ConfigError(f"InputNoise kind={self.kind!r}; pass one of {', '.join(KINDS)}")
+        if not isinstance(self.clip, bool):
+            raise ConfigError(f"InputNoise clip={self.clip!r}; pass True or False")
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        noisy = images + self.sigma * self._standard(images, key)
+        return noisy.clamp(0, 1) if self.clip else noisy
+
+    def _standard(self, images: Tensor, key: Key) -> Tensor:
+        """(B, C, H, W) of mean 0 and variance 1."""
+        if self.kind == "normal":
+            return key.normal("input noise", images.shape[1:], dtype=images.dtype)
+        return (2 * key.uniform("input noise", images.shape[1:], dtype=images.dtype) - 1) * math.sqrt(3)

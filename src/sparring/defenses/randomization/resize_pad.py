@@ -1,0 +1,120 @@
+"""Resizing and padding at random (Xie et al. 2017, arXiv:1711.01991, section 3).
+
+    x -> pad_0( resize(x, r), top, left ),   r uniform in [low, high),  top and left uniform in [0, size - r]
+
+Each image has a size and a place of its own. All of it is linear in the pixels, so that autograd goes through it as it
+is; with "nearest", as in the authors' code, each output pixel reads one input pixel, and its slope goes there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...random import Key
+from ...targets.stage import Stage
+
+INTERPOLATIONS = ("nearest", "bilinear")
+MOST = 16.0  # of an image's size; whoever asks for more has passed pixels
+
+
+class Span(NamedTuple):
+    """Where the resized images lie on one axis of the output: (B,) whole numbers."""
+
+    start: Tensor
+    length: Tensor
+
+
+@dataclass(frozen=True)
+class ResizePad(Stage):
+    """Images (B, C, H, W), each resized to a random size and laid at a random place in zeros (B, C, size H, size W).
+
+    Args:
+        low, high: the resized height is low H, or more by whole pixels and less than high H, each with the same
+            probability; the width likewise, with the same draw. Shares of the image's: 310 and 331 of 299 in the paper.
+        size: share of the image's height and width that the output has: 331 of 299 in the paper.
+        interpolation: "nearest" or "bilinear", as `torch.nn.functional.interpolate` has them.
+
+    The model must take images of the new size, and be right on them: measure its clean accuracy behind the stage.
+
+    Departure: where an image is not square, its height and width are drawn together; the paper has squares only.
+
+    Raises: ConfigError.
+    """
+
+    low: float = 310 / 299
+    high: float = 331 / 299
+    size: float = 331 / 299
+    interpolation: str = "nearest"
+
+    def __post_init__(self) -> None:
+        shares = self.low, self.high, self.size
+        told = f"ResizePad low={self.low!r}, high={self.high!r}, size={self.size!r}; pass"
+        if any(isinstance(share, bool) or not isinstance(share, int | float) for share in shares):
+            raise ConfigError(f"{told} numbers: shares of the image's height and width")
+        if not all(math.isfinite(share) for share in shares) or not 0 < self.low <= self.high <= self.size:
+            raise ConfigError(f"{told} 0 < low <= high <= size, as shares of the image's height and width")
+        if self.size > MOST:
+            raise ConfigError(f"{told} shares of the image's height and width, not pixels: 331 / 299, or 1.107")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(
+                f"ResizePad interpolation={self.interpolation!r}; pass one of {', '.join(INTERPOLATIONS)}"
+            )
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        down, across = self.drawn(images, key)
+        return laid(images, down, across, self.output(images), self.interpolation)
+
+    def output(self, images: Tensor) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        high, wide = images.shape[2:]
+        return pixels(self.size, high), pixels(self.size, wide)
+
+    def drawn(self, images: Tensor, key: Key) -> tuple[Span, Span]:
+        """For each image where its rows of pixels go, and where its columns."""
+        size, top, left = key.uniform("resize-pad", (3,)).unbind(1)
+        high, wide = images.shape[2:]
+        return self._span(size, top, high), self._span(size, left, wide)
+
+    def _span(self, size: Tensor, place: Tensor, length: int) -> Span:
+        least, most = pixels(self.low, length), pixels(self.high, length)
+        resized = least + (size * max(1, most - least)).floor()
+        return Span((place * (pixels(self.size, length) - resized + 1)).floor(), resized)
+
+
+def pixels(share: float, length: int) -> int:
+    """A share of so many pixels, in whole ones."""
+    return max(1, round(share * length))
+
+
+def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interpolation: str) -> Tensor:
+    """The images (B, C, H, W) resized, each to its own height and width, in zeros (B, C, *size)."""
+    y, inside_y = _read(down, images.shape[2], size[0], interpolation, images.dtype)
+    x, inside_x = _read(across, images.shape[3], size[1], interpolation, images.dtype)
+    shape = len(images), *size
+    grid = torch.stack((x[:, None].expand(shape), y[:, :, None].expand(shape)), dim=3)
+    resized = F.grid_sample(images, grid, mode=interpolation, padding_mode="border", align_corners=True)
+    return resized * (inside_y[:, :, None] & inside_x[:, None])[:, None]
+
+
+def _read(span: Span, length: int, size: int, interpolation: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(B, size) where each output pixel reads, in grid_sample's units, and whether it reads.
+
+    The nearest pixel is looked for in float32, as torch does for images in float32, whatever these are in.
+    """
+    start, resized = (whole[:, None].to(dtype if interpolation == "bilinear" else torch.float32) for whole in span)
+    place = torch.arange(size, device=start.device) - start
+    ratio = torch.full_like(resized, length) / resized  # a number over a tensor would be rounded twice
+    source = (place * ratio).floor() if interpolation == "nearest" else (place + 0.5) * ratio - 0.5
+    read = source.clamp(0, length - 1).to(dtype) * (2 / max(1, length - 1)) - 1
+    return read, (place >= 0) & (place < resized)
