@@ -171,11 +171,14 @@ def main() -> int:
     target = load_model("zoo:mnist-plain", device=options.device).target
     learn = [tensor[:TRAINING].to(options.device) for tensor in digits("mnist-train")]
     setting = right(target, options.digits, options.device)
-    rows = [measured(name, Bench(target, *learn), setting) for name in names]
     command = "python -m benchmarks.defenses.cost" + (f" --device {options.device}" if options.device != "cpu" else "")
-    record = {"eps": EPS, "training_images": TRAINING, "made": provenance(command, options.device), "rows": rows}
+    made = provenance(command, options.device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        rows.append(measured(name, Bench(target, *learn), setting))
+        record = {"eps": EPS, "training_images": TRAINING, "made": made, "rows": rows}
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

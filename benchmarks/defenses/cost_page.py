@@ -1,0 +1,51 @@
+"""The table and the picture of what defences cost and are worth, from the record and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+HEAD = "| defence | seconds to fit | ms per image | clean | unaware attacker | adaptive attacker | draws |"
+FREE = 0.01  # seconds: where what is not trained stands on a logarithmic axis
+
+
+def percent(cell: dict[str, Any] | None) -> str:
+    return "" if cell is None else f"{100 * cell['share']:.1f} % [{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]"
+
+
+def text(record: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    rows = []
+    for row in record["rows"]:
+        fit = row["train_seconds"]
+        cells = [row["defense"], f"{fit:.1f}" if fit > 0.05 else "0", f"{row['milliseconds']:.3f}"]
+        cells += [percent(row["clean"]), percent(row.get("unaware")), percent(row["adaptive"]), str(row.get("draws", 1))]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([HEAD, "|---|" + "---:|" * 6, *rows]) + "\n"
+
+
+def picture(record: dict[str, Any], path: Path) -> None:
+    """Robust accuracy against what it costs to fit; the size of a dot is what it costs in use."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    rows = record["rows"]
+    bare = next(row["milliseconds"] for row in rows if row["defense"] == "none")
+    taken: list[tuple[float, float]] = []
+    for row in sorted(rows, key=lambda row: -row["adaptive"]["share"]):
+        x, y = max(FREE, row["train_seconds"]), 100 * row["adaptive"]["share"]
+        axes.scatter(x, y, s=20 * (1 + row["milliseconds"] / bare) ** 0.5, color="tab:blue", alpha=0.6)
+        while any(abs(y - other) < 3.2 and 0.2 < x / at < 5 for at, other in taken):
+            y += 3.2
+        taken.append((x, y))
+        clean = 100 * row["clean"]["share"]
+        axes.annotate(f"{row['defense']} ({clean:.0f})", (x, y), xytext=(7, 2), textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlim(FREE / 2, 40 * max(row["train_seconds"] for row in rows))
+    axes.set_ylim(-3, 105)
+    axes.set_xlabel(f"seconds to fit on {record['made']['device']} (left edge: nothing is fitted)")
+    axes.set_ylabel(f"right under the adaptive attacker, Linf {record['eps']}, %")
+    axes.set_title("In brackets: right and accepted without an attack, %. Dots grow with the time per image")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
