@@ -2,7 +2,9 @@
 
 Claim C22 of the survey: adversarial training costs the most; denoising and randomising cost almost nothing. Each
 defence is put around the same net for digits, `zoo:mnist-plain`, and judged by `judged.worth` within Linf 0.2 on test
-digits that the net gets right. Writes records/defenses/cost.json and docs/defenses-cost.png.
+digits that the net gets right. Writes records/defenses/cost.json, row by row, of which `benchmarks.defenses.page` makes
+a table and a picture. It takes about an hour of one core. Those that are slow in use get fewer draws, steps and looks
+(`LIMITS`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from sparring.targets import Classifier, Defended
 from sparring.zoo import load_model
 from sparring.zoo.mnist_net import MnistNet
 
-EPS, TRAINING, DIGITS = 0.2, 10_000, 200
+EPS, TRAINING, DIGITS = 0.2, 10_000, 100
 ADAM = Optimizer(name="adam", rate=2e-3, weight_decay=0.0)
 PGD7 = sp.attacks.PGD(sp.Linf(EPS), steps=7, step_size=EPS / 4)
 
@@ -90,7 +92,7 @@ def generated(bench: Bench) -> Defended:
     torch.manual_seed(0)
     generator = purification.Generator(1, (28, 28)).to(bench.device)
     purification.fit_generator(generator, bench.images)
-    return Defended(bench.target, purification.DefenseGAN(generator, generator.latent, steps=100, restarts=4))
+    return Defended(bench.target, purification.DefenseGAN(generator, generator.latent, steps=40, restarts=2))
 
 
 def quilted(bench: Bench) -> Defended:
@@ -137,7 +139,7 @@ DEFENSES: dict[str, Made] = {
 }
 
 
-LIMITS = {"Defense-GAN": (2, 40), "quilting": (4, 60), "total variation": (5, 60)}  # draws, steps: these are slow
+LIMITS = {"Defense-GAN": (1, 20, 10), "quilting": (1, 30, 10), "total variation": (4, 40, 20)}  # draws, steps, looks
 
 
 def measured(name: str, bench: Bench, setting: Setting) -> dict[str, Any]:
@@ -174,6 +176,7 @@ def main() -> int:
     command = "python -m benchmarks.defenses.cost" + (f" --device {options.device}" if options.device != "cpu" else "")
     made = provenance(command, options.device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for name in names:
         rows.append(measured(name, Bench(target, *learn), setting))

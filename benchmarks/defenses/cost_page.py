@@ -19,7 +19,8 @@ def text(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         fit = row["train_seconds"]
         cells = [row["defense"], f"{fit:.1f}" if fit > 0.05 else "0", f"{row['milliseconds']:.3f}"]
-        cells += [percent(row["clean"]), percent(row.get("unaware")), percent(row["adaptive"]), str(row.get("draws", 1))]
+        shares = [percent(cell) for cell in (row["clean"], row.get("unaware"), row["adaptive"])]
+        cells += [*shares, str(row.get("draws", 1))]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join([HEAD, "|---|" + "---:|" * 6, *rows]) + "\n"
 
@@ -46,6 +47,6 @@ def picture(record: dict[str, Any], path: Path) -> None:
     axes.set_ylim(-3, 105)
     axes.set_xlabel(f"seconds to fit on {record['made']['device']} (left edge: nothing is fitted)")
     axes.set_ylabel(f"right under the adaptive attacker, Linf {record['eps']}, %")
-    axes.set_title("In brackets: right and accepted without an attack, %. Dots grow with the time per image")
+    axes.set_title("In brackets: right and accepted without an attack, %. Larger dots: slower in use")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)

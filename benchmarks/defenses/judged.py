@@ -9,7 +9,7 @@ judged once more, by 50 fresh answers of the defence in use.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class Setting:
     labels: Tensor
     ball: sp.Linf
     batch_size: int = 100
+    looks: int = LOOKS  # fresh answers, of a random defence
 
     @property
     def goal(self) -> sp.Misclassify:
@@ -43,7 +44,7 @@ class Setting:
 
 def rates(target: Target[Any], setting: Setting, images: Tensor) -> Tensor:
     """(N,) share of fresh answers in which the attacker has won."""
-    looks = LOOKS if target.stochastic else 1
+    looks = setting.looks if target.stochastic else 1
     won = torch.zeros(len(images), device=images.device)
     for rows in torch.arange(len(images), device=images.device).split(setting.batch_size):
         goal = target.reading(setting.goal.take(rows))
@@ -87,11 +88,13 @@ def milliseconds(target: Target[Any], setting: Setting) -> float:
 
 
 def worth(
-    target: Classifier | Defended, setting: Setting, draws: int | None = None, steps: int = STEPS
+    target: Classifier | Defended, setting: Setting, draws: int | None = None, steps: int = STEPS, looks: int = LOOKS
 ) -> dict[str, Any]:
     """The record of one defence."""
+    setting = replace(setting, looks=looks)
     defended = isinstance(target, Defended)
-    record: dict[str, Any] = {"clean": unharmed(target, setting), "milliseconds": milliseconds(target, setting)}
+    record: dict[str, Any] = {"steps": steps, "looks": looks, "clean": unharmed(target, setting)}
+    record["milliseconds"] = milliseconds(target, setting)
     began, found = time.perf_counter(), []
     engine = sp.Engine(batch_size=setting.batch_size, looks=1)
     pgd = sp.attacks.PGD(setting.ball, steps=steps, step_size=SMALL * setting.ball.eps)
