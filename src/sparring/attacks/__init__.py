@@ -18,6 +18,7 @@ from .gradient import (
     RFGSM,
     DAABlob,
     FastFGSM,
+    OrthogonalPGD,
     kurakin_steps,
 )
 from .minimal import (
@@ -55,6 +56,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "apgd": APGD,
     "apgd-l1": L1APGD,
     "msd": MSD,
+    "orthogonal-pgd": OrthogonalPGD,
     "l-bfgs": LBFGS,
     "carlini-wagner": CarliniWagner,
     "carlini-wagner-l0": CarliniWagnerL0,
@@ -92,8 +94,8 @@ __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
     "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits",
     "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
-    "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "Perturbation", "Restarts", "Rivals", "Rule",
-    "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "Transferred",
-    "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps", "opened",
-    "shared_table", "table",
+    "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD", "Perturbation", "Restarts",
+    "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep",
+    "Transferred", "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps",
+    "opened", "shared_table", "table",
 ]  # fmt: skip

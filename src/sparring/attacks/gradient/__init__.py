@@ -8,10 +8,11 @@ from .fgsm import FGSM
 from .mifgsm import MIFGSM
 from .msd import MSD
 from .nifgsm import NIFGSM
+from .orthogonal import OrthogonalPGD
 from .pgd import PGD
 from .rfgsm import RFGSM, FastFGSM
 
 __all__ = [
     "APGD", "BIM", "DAADGF", "FGSM", "L1APGD", "MIFGSM", "MSD", "NIFGSM", "PGD", "RFGSM", "DAABlob", "FastFGSM",
-    "kurakin_steps",
+    "OrthogonalPGD", "kurakin_steps",
 ]  # fmt: skip

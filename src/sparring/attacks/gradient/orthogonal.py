@@ -1,0 +1,99 @@
+"""Orthogonal projected gradient descent (Bryniarski et al. 2021, arXiv:2106.15023): past a classifier and a detector.
+
+With a and b the gradients at x_t of the classifier's loss and of the detector's silence:
+
+    d_t     = a - proj_b(a)  where the image is not yet misclassified, else  b - proj_a(b)     (orthogonal)
+    d_t     = a              where the image is not yet misclassified, else  b                 (selective)
+    x_{t+1} = Proj_{ball and box} ( x_t + step_size * steepest(d_t) )
+
+proj_b(a) = <a, b> b / <b, b>: a step toward one aim leaves the other, to first order, as it is, and no weight between
+them has to be found. A step asks for both gradients. As in the authors' code the steepest direction is taken after the
+projection (the sign, in Linf), and is orthogonal no more.
+
+Departures: the loss is the goal's own margin, whose sign says who is misclassified; the walk may begin at random; steps
+are 2.5 eps / steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...access import Attack, Batch, Gradient, Gradients
+from ...errors import ConfigError, GoalError
+from ...geometry import Ball, rowwise
+from ...goals import Alarm, Alone, Loss, Margin
+from .pgd import PGD, Walk
+
+
+@dataclass(frozen=True)
+class OrthogonalPGD(Attack[Gradients, Walk]):
+    """Misclassified and undetected, each aim pursued across the other.
+
+    Args:
+        ball: Linf, L2 or L1 with a finite eps.
+        steps: each of two gradients.
+        step_size: in units of the norm; None: 2.5 * eps / steps.
+        orthogonal: make the gradient of one aim orthogonal to that of the other; False: the selective variant.
+        lead: the margin from which an image counts as misclassified (0.05 in the authors' code).
+        random_start: begin at a point uniform in the ball.
+
+    Raises GoalError on a target without a detector; one with a detector makes `Undetected` of any goal.
+    """
+
+    ball: Ball
+    steps: int = 100
+    step_size: float | None = None
+    orthogonal: bool = True
+    lead: float = 0.05
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        self.ball.bounded(self.name)
+        if self.steps < 1 or not self.rate > 0 or not self.lead >= 0:
+            given = f"steps={self.steps}, step_size={self.step_size}, lead={self.lead}"
+            raise ConfigError(f"OrthogonalPGD {given}; pass steps and a step size above 0, and a lead of 0 or more")
+
+    @property
+    def rate(self) -> float:
+        return 2.5 * self.ball.eps / max(1, self.steps) if self.step_size is None else self.step_size
+
+    @property
+    def warm(self) -> bool:
+        return True
+
+    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+        return PGD(self.ball, random_start=self.random_start).init(oracle, batch)
+
+    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
+        classifier = toward(oracle, state.image, Alone(Margin()))
+        detector = toward(oracle, state.image, Alarm())
+        a, b = classifier.grad, detector.grad
+        if self.orthogonal:
+            a, b = across(a, b), across(b, a)
+        uphill = torch.where(rowwise(classifier.value > self.lead, a), b, a)
+        return Walk(self.ball.ascend_(uphill, state.image, self.rate, state.region), state.region)
+
+    def finish(self, oracle: Gradients, state: Walk) -> None:
+        oracle.score(state.image)
+
+
+def toward(oracle: Gradients, images: Tensor, aim: Loss) -> Gradient:
+    """The gradient of one of the two aims."""
+    try:
+        return oracle.gradient(images, steer=aim)
+    except GoalError as error:
+        raise GoalError(
+            "OrthogonalPGD is an attack on a classifier with a detector, and this goal knows of none; attack "
+            "Defended(target, detector).audited(), or use PGD"
+        ) from error
+
+
+def across(a: Tensor, b: Tensor) -> Tensor:
+    """Row by row what is left of `a` without its part along `b`."""
+    flat, along = a.flatten(1), b.flatten(1)
+    along = along / along.abs().amax(1, keepdim=True).clamp_min(torch.finfo(b.dtype).tiny)  # squares must not underflow
+    share = (flat * along).sum(1) / along.square().sum(1).clamp_min(torch.finfo(b.dtype).tiny)
+    return (flat - share[:, None] * along).view_as(a)
