@@ -23,7 +23,7 @@ import torch
 import sparring as sp
 from benchmarks.defenses.judged import Setting, worth
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.training.nets import digits
+from benchmarks.training.nets import digits, ramp
 from sparring.defenses import detection, purification, randomization
 from sparring.defenses.training import Adversary, Devices, Madry, Optimizer, Plain, Recipe, Watch, train
 from sparring.targets import Classifier, Defended
@@ -69,7 +69,7 @@ def stage(make: Callable[[], Any]) -> Made:
 
 def adversarial(bench: Bench) -> Classifier:
     torch.manual_seed(0)
-    return bench.trained(MnistNet(), Madry(), Adversary((PGD7,)), 8)
+    return bench.trained(MnistNet(), Madry(), Adversary((PGD7,), strength=ramp(3)), 8)
 
 
 def denoised(bench: Bench) -> Defended:
@@ -178,8 +178,11 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
+    if options.names and options.out.exists():  # the others stay as they were measured
+        rows = [row for row in json.loads(options.out.read_text())["rows"] if row["defense"] not in names]
     for name in names:
-        rows.append(measured(name, Bench(target, *learn), setting))
+        rows.append(measured(name, Bench(target, *learn), setting) | {"date": made["date"]})
+        rows.sort(key=lambda row: list(DEFENSES).index(row["defense"]))
         record = {"eps": EPS, "training_images": TRAINING, "made": made, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ...random import Key
 from ...targets.stage import Stage
@@ -29,7 +28,6 @@ from .doors import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2
 SMOOTH = 10  # steps of the stand-in; more of them break no more
-SEGMENT = 10  # steps between two states that are kept for the backward pass
 AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 
 
@@ -37,8 +35,8 @@ AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 class TotalVariation(Stage):
     """Images (B, C, H, W) with half of their pixels dropped and put in again by the flattest image that fits.
 
-    Stochastic. Autograd would go through the solver, but the slope of one draw knows half of the pixels only: the same
-    problem with all of them kept, `SMOOTH` steps long, stands in, and breaks more in fewer draws.
+    Stochastic. Autograd would go through the solver, but the slope of one draw knows half of the pixels only: `SMOOTH`
+    steps on the same problem with all of them kept stand in, which break more with fewer draws.
 
     Args:
         drop: probability that a pixel is left out; 0.5 in Guo et al.
@@ -63,7 +61,7 @@ class TotalVariation(Stage):
 
     @property
     def differentiable(self) -> bool:
-        return self.drop == 0
+        return False
 
     def smooth(self, images: Tensor, key: Key) -> Tensor:
         return flattest(images, torch.ones_like(images), self.strength, SMOOTH)
@@ -75,16 +73,17 @@ class TotalVariation(Stage):
 
 def flattest(images: Tensor, keep: Tensor, strength: float, steps: int) -> Tensor:
     """The minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
-    start = _filled(images, keep)
-    state = (start, start, images.new_zeros((2, *images.shape)))
-    for first in range(0, steps, SEGMENT):
-        count = min(SEGMENT, steps - first)
-        arguments = (_segment, *state, images, keep, strength, count)
-        if torch.is_grad_enabled() and images.requires_grad:
-            state = checkpoint(*arguments, use_reentrant=False, preserve_rng_state=False)
-        else:
-            state = _segment(*arguments[1:])
-    return state[0]
+    z = ahead = _filled(images, keep)
+    p = images.new_zeros((2, *images.shape))
+    pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
+    tiny = torch.finfo(images.dtype).tiny
+    for _ in range(steps):
+        p = p + gradient(ahead) / (8 * STEP)
+        length = p.square().sum(0).clamp_min(tiny).sqrt()
+        p = p / (length / strength).clamp_min(1)
+        moved = (z + STEP * divergence(p) + pull) * scale
+        z, ahead = moved, 2 * moved - z
+    return z
 
 
 def objective(z: Tensor, images: Tensor, keep: Tensor, strength: float) -> Tensor:
@@ -103,21 +102,6 @@ def divergence(p: Tensor) -> Tensor:
     """(B, C, H, W) minus the adjoint of `gradient`."""
     down, right = p[0, :, :, :-1], p[1, :, :, :, :-1]
     return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))
-
-
-def _segment(
-    z: Tensor, ahead: Tensor, p: Tensor, images: Tensor, keep: Tensor, strength: float, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Some steps of the solver."""
-    pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
-    tiny = torch.finfo(z.dtype).tiny
-    for _ in range(count):
-        p = p + gradient(ahead) / (8 * STEP)
-        length = p.square().sum(0).clamp_min(tiny).sqrt()
-        p = p / (length / strength).clamp_min(1)
-        moved = (z + STEP * divergence(p) + pull) * scale
-        z, ahead = moved, 2 * moved - z
-    return z, ahead, p
 
 
 def _filled(images: Tensor, keep: Tensor) -> Tensor:

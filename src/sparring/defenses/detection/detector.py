@@ -1,0 +1,153 @@
+"""One protocol for all detectors: fit, score, calibrate, screen.
+
+    fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
+    fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
+    fitted.score(images)                                          # (N,) higher: more adversarial
+    Defended(target, fitted)                                      # a fitted detector is a Screen
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ConfigError, InputError
+from ...targets import Target
+from .batched import batched
+from .crafted import Crafted
+from .doors import asked, images_of, labels_of
+from .fitted import Fitted, Learned, held
+from .marks import marks
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a detector learns from, looked at before; all on one device."""
+
+    clean: Tensor  # (N, C, H, W)
+    adversarial: Tensor | None  # (M, C, H, W), those that fool the target where that is known
+    noisy: Tensor | None  # (L, C, H, W) with random noise, to be taken for clean
+    labels: Tensor | None  # (N,) of the clean images; None: what the target says of them
+    target: Target[Any] | None
+    seed: int
+
+    @property
+    def victim(self) -> Target[Any]:
+        """The target of a detector that reads one."""
+        assert self.target is not None
+        return self.target
+
+    @property
+    def examples(self) -> Tensor:
+        """The adversarial images of a detector that needs them."""
+        assert self.adversarial is not None
+        return self.adversarial
+
+    @property
+    def harmless(self) -> Tensor:
+        """The clean images, and the noisy ones after them."""
+        return self.beside_noise(self.clean)
+
+    def beside_noise(self, clean: Tensor) -> Tensor:
+        """These images, and the noisy ones after them."""
+        return clean if self.noisy is None else torch.cat((clean, self.noisy))
+
+    def classes(self) -> Tensor:
+        """(N,) the class of each clean image."""
+        if self.labels is not None:
+            return self.labels
+        return batched(lambda images: self.victim(images).argmax(1), self.clean)
+
+    def shuffled(self) -> Tensor:
+        """(N,) the clean images' positions in a random order."""
+        order = torch.randperm(len(self.clean), generator=torch.Generator().manual_seed(self.seed))
+        return order.to(self.clean.device)
+
+
+class Detector(ABC):
+    """A way to tell adversarial images from others: a frozen record of parameters."""
+
+    needs_adversarial: ClassVar[bool] = False
+    needs_target: ClassVar[bool] = True
+    fitted: ClassVar[type[Fitted]]
+
+    def fit(
+        self,
+        clean: Tensor,
+        adversarial: Tensor | Crafted | None = None,
+        *,
+        target: Target[Any] | None = None,
+        labels: Tensor | None = None,
+        noisy: Tensor | None = None,
+        seed: int = 0,
+    ) -> Fitted:
+        """Learn.
+
+        Args:
+            clean: images (N, C, H, W) in [0, 1].
+            adversarial: images (M, C, H, W), or `Crafted`, of which those count that fool the target. A detector that
+                needs none does not look at them.
+            target: the model that is to be protected.
+            labels: (N,) int64 classes of the clean images; None: what the target says.
+            noisy: images (L, C, H, W) with random noise, to be taken for clean (`noise`).
+            seed: of splits, initial weights and minibatches.
+
+        Raises:
+            InputError, ConfigError, TargetError: before any work.
+        """
+        self.check()
+        clean = images_of("clean images", clean)
+        shape = tuple(clean.shape[1:])
+        examples, attacks = self._adversarial(adversarial, shape)
+        noise = None if noisy is None else images_of("noisy images", noisy, shape)
+        known = None if labels is None else labels_of(labels, len(clean))
+        read = target if self.needs_target else None
+        if self.needs_target:
+            self._check_target(target, clean, known)
+        place = clean.device if read is None else read.device
+        given = {"clean": clean, "adversarial": examples, "noisy": noise, "labels": known}
+        here: dict[str, Any] = {name: None if each is None else each.to(place) for name, each in given.items()}
+        lesson = Lesson(**here, target=read, seed=seed)
+        learned = Learned(marks(clean), attacks, shape)
+        with torch.inference_mode(False), held(read):
+            parts = self.learn(lesson)
+        return self.fitted(detector=self, target=read, learned=learned, **parts)
+
+    def _adversarial(
+        self, given: Tensor | Crafted | None, shape: tuple[int, ...]
+    ) -> tuple[Tensor | None, tuple[str, ...]]:
+        name = type(self).__name__
+        if not self.needs_adversarial:
+            return None, ()
+        if given is None:
+            raise InputError(
+                f"{name} learns from adversarial examples: pass some, as crafted(PGD(Linf(0.1)), target, images, "
+                "labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
+            )
+        if not isinstance(given, Crafted):
+            return images_of("adversarial images", given, shape), ("unknown",)
+        if not bool(given.fooling.any()):
+            raise InputError(f"none of {len(given)} examples of {given.attack} fools the model; use a larger radius")
+        return images_of("adversarial images", given.fooling_examples, shape), (given.attack,)
+
+    def _check_target(self, target: Target[Any] | None, clean: Tensor, labels: Tensor | None) -> None:
+        if target is None:
+            raise ConfigError(f"{type(self).__name__} reads a model: pass target=Classifier(model)")
+        classes = asked(target, clean).shape[1]
+        if labels is not None and int(labels.max()) >= classes:
+            raise InputError(f"labels go up to {int(labels.max())}, and {target.name} has {classes} classes")
+
+    def check(self) -> None:  # noqa: B027 - a detector need not have parameters
+        """ConfigError where a parameter is out of range."""
+
+    @abstractmethod
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        """The fields of the fitted detector; the target is held still meanwhile."""
+
+    def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
+        """A blank network for the field `name` and images of `shape` (C, H, W), into which saved weights are read."""
+        raise KeyError(name)

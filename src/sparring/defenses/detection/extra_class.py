@@ -1,0 +1,115 @@
+"""A classifier with one class more, for adversarial images (Grosse et al. 2017, arXiv:1702.06280, section 6).
+
+    score(x) = z_{K+1}(x) - max_{k <= K} z_k(x)
+
+A net of K + 1 classes learns the clean images with their classes and adversarial ones as class K + 1. It classifies
+too: `FittedExtraClass.classifier` is its view on the first K classes, to be put behind the detector.
+
+Departures: the net begins with the target's weights and a new row in its last linear layer; an image is rejected by a
+threshold on the score, not where class K + 1 merely leads.
+"""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import TargetError
+from ...random import Key
+from ...targets import Classifier, Target
+from ..purification.learning import Schedule
+from .activations import last_linear, module_of
+from .batched import batched
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .learning import learned, seeded
+
+
+class FirstClasses(nn.Module):
+    """The first `classes` logits of a net."""
+
+    def __init__(self, net: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.net, self.classes = net, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images)
+        return logits[:, : self.classes]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedExtraClass(Fitted):
+    net: nn.Module
+    classes: int  # without the extra one
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        logits = around(self.victim, self.net)(images)
+        return logits[:, self.classes] - logits[:, : self.classes].amax(1)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier that learned together with the detector: what `Defended` is to protect."""
+        return around(self.victim, FirstClasses(self.net, self.classes))
+
+
+@dataclass(frozen=True)
+class ExtraClass(Detector):
+    """The target's classes and one for adversarial images.
+
+    Args:
+        schedule: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
+    """
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=3))
+
+    needs_adversarial: ClassVar[bool] = True
+    fitted: ClassVar[type[Fitted]] = FittedExtraClass
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        target, labels = lesson.victim, lesson.classes()
+        with seeded(lesson.seed):
+            net = self.network("net", tuple(lesson.clean.shape[1:]), target)
+        twin, classes = around(target, net), target(lesson.clean[:1]).shape[1]
+        if lesson.noisy is not None:
+            labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), lesson.noisy)))
+        images = torch.cat((lesson.harmless, lesson.examples))
+        labels = torch.cat((labels, labels.new_full((len(lesson.examples),), classes)))
+
+        def loss(x: Tensor, y: Tensor) -> Tensor:
+            return F.cross_entropy(twin(x), y, reduction="none")
+
+        return {"net": learned(net, loss, self.schedule, lesson.seed, images, labels), "classes": classes}
+
+    def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
+        """The target's network with one output more in the linear layer that is called last."""
+        assert target is not None
+        last = last_linear(target, torch.zeros(1, *shape, device=target.device))
+        if isinstance(target, Classifier) and (target.binary or target.probabilities):
+            raise TargetError(f"{target.name} gives no logit per class, and ExtraClass adds one; use another detector")
+        net = deepcopy(module_of(target)).requires_grad_(True)
+        old = net.get_submodule(last)
+        assert isinstance(old, nn.Linear)
+        net.set_submodule(last, widened(old))
+        return net
+
+
+def widened(old: nn.Linear) -> nn.Linear:
+    """The layer with one output more."""
+    new = nn.Linear(old.in_features, old.out_features + 1).to(old.weight)
+    with torch.no_grad():
+        new.weight[:-1] = old.weight
+        new.bias[:-1] = 0 if old.bias is None else old.bias
+    return new
+
+
+def around(target: Target[Any], net: nn.Module) -> Classifier:
+    """The target with another net inside."""
+    assert isinstance(target, Classifier)
+    twin = copy(target)
+    twin.model, twin.classes = net, None
+    return twin

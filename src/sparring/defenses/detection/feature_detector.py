@@ -1,0 +1,89 @@
+"""A binary network on a hidden layer of the model (Metzen et al. 2017, arXiv:1702.04267, section 3.2).
+
+    score(x) = logit of g(h(x)),  h the model up to one layer, held fixed; g trained on clean and adversarial images
+
+Departures: g has three convolutions and a mean over places (two hidden layers on a layer of rank 2). It learns from
+adversarial examples that are made beforehand: the static detector of section 3.3, not the dynamic one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...random import Key
+from ...targets import Target
+from ..purification.doors import check_whole
+from ..purification.learning import Schedule
+from .activations import activations, chosen, leaves, whole
+from .batched import batched
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .input_detector import separated
+from .learning import seeded
+from .nets import Judge, VectorJudge
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedFeature(Fitted):
+    layer: str
+    net: nn.Module
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        logit: Tensor = self.net(at(self.victim, images, self.layer))
+        return logit
+
+
+@dataclass(frozen=True)
+class FeatureDetector(Detector):
+    """A network that sees what the model makes of the image.
+
+    Args:
+        layer: the name of a layer with an output of rank 2 or 4; None: the middle one of those that are read by default
+            (`activations.leaves`).
+        width: channels of its first convolution.
+        schedule: of its training; its seed is that of `fit`.
+    """
+
+    layer: str | None = None
+    width: int = 16
+    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+
+    needs_adversarial: ClassVar[bool] = True
+    fitted: ClassVar[type[Fitted]] = FittedFeature
+
+    def check(self) -> None:
+        check_whole(self, "width", self.width, 1)
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        layer = self.named(lesson.victim, lesson.clean)
+        harmless, examples = (
+            batched(lambda x: at(lesson.victim, x, layer), images) for images in (lesson.harmless, lesson.examples)
+        )
+        with seeded(lesson.seed):
+            net = self.judge(harmless).to(harmless)
+        return {"layer": layer, "net": separated(net, harmless, examples, self.schedule, lesson.seed)}
+
+    def named(self, target: Target[Any], images: Tensor) -> str:
+        """The layer that is read."""
+        known = leaves(target, images)
+        return known[len(known) // 2] if self.layer is None else chosen(target, (self.layer,), images)[0]
+
+    def judge(self, features: Tensor) -> nn.Module:
+        if features.ndim == 4:
+            return Judge(features.shape[1], self.width)
+        return VectorJudge(features.shape[1], 4 * self.width)
+
+    def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
+        assert target is not None
+        image = torch.zeros(1, *shape, device=target.device)
+        with torch.no_grad(), target.frozen():
+            return self.judge(at(target, image, self.named(target, image)))
+
+
+def at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
+    """The layer's output, as it is."""
+    return activations(target, images, (layer,), whole)[1][0]

@@ -1,0 +1,129 @@
+"""A detector that has learned: it scores, it is given a threshold, and then it screens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ConfigError, InputError
+from ...random import Key
+from ...targets import Screen, Target
+from .batched import BATCH, batched
+from .doors import images_of
+from .marks import shared
+from .threshold import Threshold, threshold
+
+if TYPE_CHECKING:
+    from .detector import Detector
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a fitted detector has seen."""
+
+    seen: Tensor  # (N,) marks of its clean images
+    attacks: tuple[str, ...]  # that its adversarial images are of; "unknown" where a tensor was given
+    shape: tuple[int, ...]  # (C, H, W)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fitted(Screen):
+    """A fitted detector. Frozen: `calibrated` returns another."""
+
+    detector: Detector
+    target: Target[Any] | None
+    learned: Learned
+    threshold: Threshold | None = None
+
+    @abstractmethod
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        """(B,) the score, differentiable in the images (B, C, H, W)."""
+
+    @property
+    def name(self) -> str:
+        return type(self.detector).__name__
+
+    @property
+    def victim(self) -> Target[Any]:
+        """The target of a detector that reads one."""
+        assert self.target is not None
+        return self.target
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        own = tuple(value for value in vars(self).values() if isinstance(value, nn.Module))
+        model = getattr(self.target, "model", None)
+        return (*own, model) if isinstance(model, nn.Module) else own
+
+    def score(self, x: Tensor, *, ids: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
+        """(N,) of images x (N, C, H, W): higher is more adversarial. `ids` (N,) and `seed` key what draws."""
+        images = images_of("images to score", x, self.learned.shape).to(self.device)
+        key = Key((torch.arange(len(x)) if ids is None else ids).to(self.device), seed)
+        with torch.inference_mode(False), held(self.target):
+            asked = lambda part, ids: self.measure(part, replace(key, ids=ids))  # noqa: E731
+            return batched(asked, images, key.ids, size=batch_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works: the target's device, or that of its own network."""
+        if self.target is not None:
+            return self.target.device
+        weights = (weight for module in self.modules for weight in module.parameters())
+        return next((weight.device for weight in weights), torch.device("cpu"))
+
+    def calibrated(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
+        """The same detector with a threshold, which a share `fpr` of fresh clean images exceeds at most (`threshold`).
+
+        Raises:
+            InputError: images that it has learned from, or too few of them for that rate.
+        """
+        repeated = shared(images_of("validation images", clean_validation), self.learned.seen)
+        if repeated:
+            raise InputError(
+                f"{repeated} of {len(clean_validation)} validation images were used to fit {self.name}, whose scores "
+                "of them say nothing of others; pass clean images that it has not seen"
+            )
+        return replace(self, threshold=threshold(self.score(clean_validation, seed=seed), fpr))
+
+    @property
+    def limit(self) -> Threshold:
+        """The threshold; ConfigError where there is none yet."""
+        if self.threshold is None:
+            raise ConfigError(f"{self.name} has no threshold yet: call calibrated(clean_validation, fpr=0.05)")
+        return self.threshold
+
+    def alarm(self, images: Tensor, key: Key) -> Tensor:
+        limit = self.limit
+        return (self.measure(images, key) - limit.value) / limit.spread
+
+    def identity(self) -> tuple[object, ...]:
+        names = [f.name for f in fields(self) if f.name not in ("detector", "target", "learned")]
+        own = [word for name in names for word in self._told(name)]
+        return (repr(self.detector), *own, *(self.target.identity() if self.target is not None else ()))
+
+    def _told(self, name: str) -> tuple[object, ...]:
+        value = getattr(self, name)
+        if isinstance(value, nn.Module):
+            return tuple(part for pair in sorted(value.state_dict().items()) for part in pair)
+        return (name, *value) if isinstance(value, tuple) else (name, value)
+
+    def save(self, path: Path | str) -> Path:
+        """Write one safetensors file: tensors and plain values, not the target. `opened` reads it.
+
+        Raises:
+            RunError: where the disk does not take it.
+        """
+        from .stored import save
+
+        return save(self, Path(path))
+
+
+def held(target: Target[Any] | None) -> AbstractContextManager[None]:
+    """The target held still, where there is one."""
+    return nullcontext() if target is None else target.frozen()

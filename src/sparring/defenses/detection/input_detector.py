@@ -1,0 +1,76 @@
+"""A binary network on images (Gong, Wang & Ku 2017, arXiv:1704.04960, section 3).
+
+    score(x) = logit of g(x),  g trained by cross-entropy on clean images (0) and adversarial ones (1)
+
+Departure: three convolutions and a mean over places, so that images of any size will do; the authors' g has the
+architecture of their classifier for digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...random import Key
+from ...targets import Target
+from ..purification.doors import check_whole
+from ..purification.learning import Schedule
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .learning import learned, seeded
+from .nets import Judge
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedInput(Fitted):
+    net: nn.Module
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        logit: Tensor = self.net(images.to(next(self.net.parameters()).dtype))
+        return logit
+
+
+@dataclass(frozen=True)
+class InputDetector(Detector):
+    """A network that sees the image alone; it needs adversarial examples and no target.
+
+    Args:
+        width: channels of the first convolution; the others have twice as many.
+        schedule: of its training; its seed is that of `fit`.
+    """
+
+    width: int = 16
+    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+
+    needs_adversarial: ClassVar[bool] = True
+    needs_target: ClassVar[bool] = False
+    fitted: ClassVar[type[Fitted]] = FittedInput
+
+    def check(self) -> None:
+        check_whole(self, "width", self.width, 1)
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        with seeded(lesson.seed):
+            net = self.network("net", tuple(lesson.clean.shape[1:]), None).to(lesson.clean)
+        return {"net": separated(net, lesson.harmless, lesson.examples, self.schedule, lesson.seed)}
+
+    def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
+        return Judge(shape[0], self.width)
+
+
+def separated(net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: Schedule, seed: int) -> nn.Module:
+    """The network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
+
+    Both sides weigh the same, whatever their numbers.
+    """
+    both = torch.cat((harmless, adversarial))
+    labels = torch.cat((harmless.new_zeros(len(harmless)), harmless.new_ones(len(adversarial))))
+    heavier = torch.as_tensor(len(harmless) / len(adversarial)).to(both)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="none", pos_weight=heavier)
+
+    return learned(net, loss, schedule, seed, both, labels)

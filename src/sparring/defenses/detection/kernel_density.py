@@ -1,0 +1,173 @@
+"""Kernel density and Bayesian uncertainty (Feinman et al. 2017, arXiv:1703.00410, sections 3.2 to 3.4).
+
+    K(x) = log 1/n_c sum_{i of class c} N( h(x); h(x_i), bandwidth^2 I ),   c the class that the model gives x
+    U(x) = 1/T sum_t p_t . p_t - ( 1/T sum_t p_t ) . ( 1/T sum_t p_t ),     p_t the softmax under the t-th dropout mask
+    score(x) = w . (K, U) + b,  a logistic regression on clean and adversarial images
+
+h is the last hidden layer. Each image has its own masks at each question: the detector is stochastic.
+
+Departures: dropout is put on the last hidden layer, whether the model was trained with it or not (the authors' nets
+have dropout layers); without a bandwidth the one with the highest likelihood of half of the images given the other
+half is taken, from 10 multiples of their mean nearest distance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigError, InputError
+from ...random import Key
+from ...targets import Target
+from ..purification.doors import check_number, check_whole
+from .activations import Change, entering, last_linear
+from .batched import batched
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .logistic import logistic
+
+MULTIPLES = torch.logspace(-0.7, 0.7, 10)
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The clean activations (N, F) of the last hidden layer, their classes (N,), and how they are smeared."""
+
+    layer: str
+    points: Tensor
+    classes: Tensor
+    bandwidth: float
+    passes: int
+    dropout: float
+
+    def features(self, target: Target[Any], images: Tensor, key: Key) -> Tensor:
+        """(B, 2): log density and uncertainty."""
+        logits, hidden = entered(target, images, self.layer)
+        own = logits.argmax(1)[:, None] == self.classes
+        density = log_density(hidden, self.points, own, self.bandwidth)
+        if not self.passes:
+            return torch.stack((density, torch.zeros_like(density)), 1)
+        square, mean = torch.zeros_like(density), torch.zeros_like(logits)
+        for turn in range(self.passes):
+            kept = key.reseeded(turn).uniform("dropout", hidden.shape[1:], dtype=hidden.dtype) >= self.dropout
+            mask = kept / (1 - self.dropout)
+            with entering(target, self.layer, _times(mask)):
+                probabilities = target(images).softmax(1)
+            square, mean = square + probabilities.square().sum(1), mean + probabilities
+        return torch.stack((density, square / self.passes - (mean / self.passes).square().sum(1)), 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedDensity(Fitted):
+    layer: str
+    points: Tensor
+    classes: Tensor
+    bandwidth: float
+    passes: int
+    dropout: float
+    weight: Tensor  # (2,)
+    bias: Tensor  # ()
+
+    @property
+    def stochastic(self) -> bool:
+        return self.passes > 0
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.passes, self.dropout)
+        return densities.features(self.victim, images, key) @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class KernelDensity(Detector):
+    """How dense clean images of the same class lie around an image, and how sure the model is of it.
+
+    Args:
+        bandwidth: of the Gaussian kernels, in units of the last hidden layer; None: the likeliest.
+        passes: T; 50 in the paper. 0: the density alone.
+        dropout: share of the last hidden layer's units that a mask takes out.
+        strength: C of the logistic regression.
+    """
+
+    bandwidth: float | None = None
+    passes: int = 50
+    dropout: float = 0.5
+    strength: float = 1.0
+
+    needs_adversarial: ClassVar[bool] = True
+    fitted: ClassVar[type[Fitted]] = FittedDensity
+
+    def check(self) -> None:
+        if self.bandwidth is not None:
+            check_number(self, "bandwidth", self.bandwidth, 0, above=True)
+        check_whole(self, "passes", self.passes, 0)
+        check_number(self, "strength", self.strength, 0, above=True)
+        if not 0 < self.dropout < 1:
+            raise ConfigError(f"KernelDensity dropout={self.dropout}; pass a share between 0 and 1")
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        target, clean = lesson.victim, lesson.clean
+        layer, classes = last_linear(target, clean), lesson.classes()
+        points = batched(lambda x: entered(target, x, layer)[1], clean)
+        check_classes(classes, target(clean[:1]).shape[1])
+        order = lesson.shuffled()
+        kept, rest = order[: (len(clean) + 1) // 2], order[(len(clean) + 1) // 2 :]
+        width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
+        densities = Densities(layer, points[kept], classes[kept], width, self.passes, self.dropout)
+
+        def features(images: Tensor) -> Tensor:
+            ids = torch.arange(len(images), device=images.device)
+            return batched(lambda x, ids: densities.features(target, x, Key(ids, lesson.seed)), images, ids)
+
+        harmless = lesson.beside_noise(clean[rest])
+        weight, bias = logistic(features(harmless), features(lesson.examples), self.strength)
+        return {**vars(densities), "weight": weight, "bias": bias}
+
+
+def _times(mask: Tensor) -> Change:
+    """The change that takes units out."""
+    return lambda x: x * mask.view_as(x)
+
+
+def entered(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """The logits, and what goes into the layer (B, F)."""
+    seen: list[Tensor] = []
+
+    def look(x: Tensor) -> Tensor:
+        seen.append(x.flatten(1))
+        return x
+
+    with entering(target, layer, look):
+        logits: Tensor = target(images)
+    return logits, seen[-1]
+
+
+def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Tensor:
+    """(B,) of x (B, F) under the mean of Gaussians around those of the points (N, F) that the mask own (B, N) names."""
+    apart = torch.cdist(x, points, compute_mode="donot_use_mm_for_euclid_dist").square()
+    exponents = (-apart / (2 * bandwidth**2)).masked_fill(~own, -torch.inf)
+    normal = 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
+    return exponents.logsumexp(1) - own.sum(1).log() - normal
+
+
+def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
+    """The bandwidth under which the others are likeliest, given the points of their classes."""
+    own = their_classes[:, None] == classes
+    apart = torch.cdist(others, points).masked_fill(~own, torch.inf).amin(1)
+    near = float(apart[apart.isfinite()].mean())
+    known = own.any(1)
+    widths = [near * float(multiple) for multiple in MULTIPLES]
+    return max(widths, key=lambda width: float(log_density(others[known], points, own[known], width).mean()))
+
+
+def check_classes(classes: Tensor, count: int) -> None:
+    """InputError unless each class is there at least four times, so that both halves are likely to have it."""
+    rare = (classes.bincount(minlength=count) < 4).nonzero().flatten()
+    if len(rare):
+        raise InputError(
+            f"KernelDensity needs four clean images of each of the {count} classes, and there are fewer of "
+            f"{len(rare)} (class {int(rare[0])} first); pass more, or use Subspace"
+        )

@@ -1,0 +1,28 @@
+"""How the networks of detectors begin and learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..purification.learning import Schedule, learn
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's own generator set for initial weights, and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def learned(
+    net: nn.Module, loss: Callable[..., Tensor], schedule: Schedule, seed: int, *tensors: Tensor
+) -> nn.Module:
+    """The net with weights that make the mean of loss(*rows of tensors) (B,) small; in eval mode, held still."""
+    learn((net,), len(tensors[0]), lambda rows: loss(*(t[rows] for t in tensors)).mean(), replace(schedule, seed=seed))
+    return net.requires_grad_(False)

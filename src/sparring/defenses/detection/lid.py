@@ -1,0 +1,124 @@
+"""Local intrinsic dimensionality (Ma et al. 2018, arXiv:1801.02613, eq. 4 and algorithm 1).
+
+    LID(x) = -( 1/k sum_{i=1..k} log( r_i(x) / r_k(x) ) )^{-1}        r_i: distance to the i-th nearest neighbour
+    score(x) = w . (LID of each layer) + b,  a logistic regression on clean and adversarial images
+
+Neighbours are sought among the activations of a minibatch of clean images.
+
+Departure: the minibatches are drawn once, from clean images that the regression does not see, and kept; the authors
+draw one anew for every batch that they score. So an image has the same score whatever it is scored with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigError, InputError
+from ...random import Key
+from ...targets import Target
+from ..purification.doors import check_number, check_whole
+from .activations import activations, chosen, flat, pooled
+from .batched import batched
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .logistic import logistic
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedLID(Fitted):
+    layers: tuple[str, ...]
+    reference: tuple[Tensor, ...]  # per layer (minibatches, images, units)
+    weight: Tensor  # (layers,)
+    bias: Tensor  # ()
+    k: int
+    pool: bool
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        found = dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
+        return found @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class LID(Detector):
+    """How many dimensions the neighbourhood of an image has, layer by layer.
+
+    Args:
+        k: neighbours; 20 of a minibatch of 100 in the paper for digits.
+        minibatch: clean images among which they are sought.
+        minibatches: how many of them the estimate is averaged over.
+        layers: names; None: all that are read by default (`activations.leaves`).
+        pool: take the mean over places of a layer of rank 4, as large images need it; the paper takes every unit.
+        strength: C of the logistic regression.
+    """
+
+    k: int = 20
+    minibatch: int = 100
+    minibatches: int = 1
+    layers: tuple[str, ...] | None = None
+    pool: bool = False
+    strength: float = 1.0
+
+    needs_adversarial: ClassVar[bool] = True
+    fitted: ClassVar[type[Fitted]] = FittedLID
+
+    def check(self) -> None:
+        check_whole(self, "k", self.k, 2)
+        check_whole(self, "minibatch", self.minibatch, 2)
+        check_whole(self, "minibatches", self.minibatches, 1)
+        check_number(self, "strength", self.strength, 0, above=True)
+        if self.k > self.minibatch:
+            raise ConfigError(f"LID k={self.k} is larger than its reference of minibatch={self.minibatch} images")
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        target, clean, taken = lesson.victim, lesson.clean, self.minibatch * self.minibatches
+        if len(clean) < taken + 2:
+            raise InputError(
+                f"LID keeps {taken} clean images as neighbours and learns from others, and there are {len(clean)}; "
+                f"pass {2 * taken} or so, or a smaller minibatch"
+            )
+        order = lesson.shuffled()
+        names = chosen(target, self.layers, clean)
+        read = pooled if self.pool else flat
+        with torch.no_grad():
+            _, found = activations(target, clean[order[:taken]], names, read)
+        reference = tuple(each.view(self.minibatches, self.minibatch, -1) for each in found)
+
+        def features(images: Tensor) -> Tensor:
+            return batched(lambda x: dimensions(target, x, names, reference, self.k, self.pool), images)
+
+        harmless = lesson.beside_noise(clean[order[taken:]])
+        weight, bias = logistic(features(harmless), features(lesson.examples), self.strength)
+        return {
+            "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
+        }  # fmt: skip
+
+
+def dimensions(
+    target: Target[Any],
+    images: Tensor,
+    layers: tuple[str, ...],
+    reference: tuple[Tensor, ...],
+    k: int,
+    pool: bool,
+) -> Tensor:
+    """(B, layers) the LID of each image among the reference, averaged over its minibatches."""
+    _, found = activations(target, images, layers, pooled if pool else flat)
+    columns = [dimension(distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
+    return torch.stack(columns, 1)
+
+
+def distances(points: Tensor, reference: Tensor) -> Tensor:
+    """(B, minibatches, images) Euclidean distances, none of them rounded as in |a|^2 - 2ab + |b|^2."""
+    flat = reference.flatten(0, 1)
+    apart = torch.cdist(points, flat, compute_mode="donot_use_mm_for_euclid_dist")
+    return apart.view(len(points), *reference.shape[:2])
+
+
+def dimension(apart: Tensor, k: int) -> Tensor:
+    """(...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
+    nearest = apart.topk(k, largest=False).values.clamp_min(torch.finfo(apart.dtype).tiny)
+    return -1 / (nearest / nearest[..., -1:]).log().mean(-1).clamp_max(-torch.finfo(apart.dtype).eps)

@@ -1,0 +1,113 @@
+"""MagNet (Meng & Chen 2017, arXiv:1705.09064): an autoencoder of clean images that detects and reforms.
+
+    r(x) = AE(x)        errors: mean |x - r|,  mean (x - r)^2,  JSD( softmax(f(x) / T), softmax(f(r) / T) ), T = 10, 40
+    score(x) = max over the errors of (error - its mean) / its deviation, both on clean images that AE did not learn
+
+The reformer is a stage, x -> AE(x), to be put between the detector and the model. The autoencoder learns to restore
+clean images with Gaussian noise, and needs no adversarial examples.
+
+Departures: one autoencoder for all errors, where the authors have two for digits, with ReLU in place of their sigmoids
+and more channels; one threshold on the largest error, where they have one each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...random import Key
+from ...targets import Target
+from ..purification.autoencoder import fit_denoiser
+from ..purification.denoiser import Denoiser
+from ..purification.doors import check_number, check_whole
+from ..purification.learning import Schedule
+from .batched import batched
+from .detector import Detector, Lesson
+from .fitted import Fitted
+from .learning import seeded
+from .nets import Autoencoder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedMagNet(Fitted):
+    net: nn.Module
+    center: Tensor  # (errors,)
+    scale: Tensor
+    temperatures: tuple[float, ...]
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        found = errors(self.victim, self.net, self.temperatures, images)
+        return ((found - self.center) / self.scale).amax(1)
+
+    @property
+    def reformer(self) -> Denoiser:
+        """The autoencoder as a stage."""
+        return Denoiser(self.net)
+
+
+@dataclass(frozen=True)
+class MagNet(Detector):
+    """How badly an autoencoder of clean images restores an image, and how differently the model then answers.
+
+    Args:
+        temperatures: of the softmaxes that are compared; 10 and 40 in the paper, () for the errors alone.
+        noise: standard deviation of the Gaussian noise that the autoencoder learns to take away; 0.1 in the paper.
+        width: channels of the autoencoder's first convolution.
+        schedule: of its training; its seed is that of `fit`.
+        held_out: share of the clean images on which the errors are scaled.
+    """
+
+    temperatures: tuple[float, ...] = (10.0, 40.0)
+    noise: float = 0.1
+    width: int = 16
+    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10, rate=3e-3))
+    held_out: float = 0.2
+
+    fitted: ClassVar[type[Fitted]] = FittedMagNet
+
+    def check(self) -> None:
+        for temperature in self.temperatures:
+            check_number(self, "temperature", temperature, 0, above=True)
+        check_number(self, "noise", self.noise, 0, 1, above=True)
+        check_number(self, "held_out", self.held_out, 0, 1, above=True)
+        check_whole(self, "width", self.width, 1)
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        clean, order = lesson.clean, lesson.shuffled()
+        kept = max(2, round(self.held_out * len(clean)))
+        if kept >= len(clean):
+            raise InputError(f"MagNet holds out {kept} of {len(clean)} clean images, which leaves none; pass more")
+        with seeded(lesson.seed):
+            net = self.network("net", tuple(clean.shape[1:]), None).to(clean)
+        schedule = replace(self.schedule, seed=lesson.seed)
+        fit_denoiser(Denoiser(net), clean[order[kept:]], noise=self.noise, schedule=schedule)
+        net.requires_grad_(False)
+        found = batched(lambda x: errors(lesson.victim, net, self.temperatures, x), clean[order[:kept]])
+        scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
+        return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}
+
+    def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
+        return Autoencoder(shape[0], self.width)
+
+
+def errors(target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor) -> Tensor:
+    """(B, 2 + temperatures) the errors of each image."""
+    restored = Denoiser(net).bare(images)
+    off = (images - restored).flatten(1)
+    columns = [off.abs().mean(1), off.square().mean(1)]
+    if temperatures:
+        ours, theirs = target(images), target(restored)
+        columns += [divergence(ours / t, theirs / t) for t in temperatures]
+    return torch.stack(columns, 1)
+
+
+def divergence(a: Tensor, b: Tensor) -> Tensor:
+    """(B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
+    p, q = a.log_softmax(1), b.log_softmax(1)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    return 0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1)

@@ -1,0 +1,114 @@
+"""What a layer's activation keeps outside the subspace that clean images span; for models with few images at hand.
+
+    rho_l(x) = | (I - V_l V_l') (h_l(x) - mu_l) |       V_l: leading principal directions of clean activations
+    score(x) = mean over layers of ( log rho_l(x) - m_l ) / s_l
+
+h_l is the mean over places of layer l; m_l and s_l are mean and deviation of log rho_l on clean images that the
+subspace was found without (cross-validation), so that few images suffice: the residual of an image that helped to find
+the subspace says nothing. It needs no adversarial examples.
+
+Ours, after Hendrycks & Gimpel 2017 (arXiv:1608.00530: principal components of images) and Li & Li 2017
+(arXiv:1612.07767: of convolutions' outputs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigError, InputError
+from ...random import Key
+from ..purification.doors import check_whole
+from .activations import activations, chosen, pooled
+from .detector import Detector, Lesson
+from .fitted import Fitted
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedSubspace(Fitted):
+    layers: tuple[str, ...]
+    centers: tuple[Tensor, ...]  # per layer (units,)
+    directions: tuple[Tensor, ...]  # per layer (units, rank)
+    usual: Tensor  # (layers,)
+    scale: Tensor  # (layers,)
+
+    def measure(self, images: Tensor, key: Key) -> Tensor:
+        _, found = activations(self.victim, images, self.layers, pooled)
+        columns = [residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
+        return ((torch.stack(columns, 1) - self.usual) / self.scale).mean(1)
+
+
+@dataclass(frozen=True)
+class Subspace(Detector):
+    """How much of the activations clean images do not explain.
+
+    Args:
+        variance: share of the clean variance that the directions of a layer hold.
+        folds: of the cross-validation.
+        layers: names; None: all that are read by default (`activations.leaves`).
+    """
+
+    variance: float = 0.9
+    folds: int = 5
+    layers: tuple[str, ...] | None = None
+
+    fitted: ClassVar[type[Fitted]] = FittedSubspace
+
+    def check(self) -> None:
+        check_whole(self, "folds", self.folds, 2)
+        if not 0 < self.variance < 1:
+            raise ConfigError(f"Subspace variance={self.variance}; pass a share between 0 and 1")
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        target, clean = lesson.victim, lesson.clean
+        if len(clean) < 2 * self.folds:
+            raise InputError(f"Subspace needs {2 * self.folds} clean images for {self.folds} folds; got {len(clean)}")
+        layers = chosen(target, self.layers, clean)
+        with torch.no_grad():
+            parts = [activations(target, part, layers, pooled)[1] for part in torch.split(clean, 50)]
+        features = [torch.cat(column) for column in zip(*parts, strict=True)]
+        fold = torch.arange(len(clean), device=clean.device) % self.folds
+        found = torch.stack([self._unseen(each, fold) for each in features], 1)
+        scale = found.std(0, correction=0)
+        told = (scale > 0) & found.isfinite().all(0)
+        if not bool(told.any()):
+            raise InputError("no layer tells one clean image from another; name other layers")
+        kept = told.nonzero().flatten().tolist()
+        spans = [span(features[place], self.variance) for place in kept]
+        return {
+            "layers": tuple(layers[place] for place in kept),
+            "centers": tuple(center for center, _ in spans),
+            "directions": tuple(directions for _, directions in spans),
+            "usual": found.mean(0)[kept],
+            "scale": scale[kept],
+        }
+
+    def _unseen(self, features: Tensor, fold: Tensor) -> Tensor:
+        """(N,) the residual of each image outside a subspace that was found without it."""
+        found = features.new_empty(len(features))
+        for number in range(self.folds):
+            left_out = fold == number
+            found[left_out] = residual(features[left_out], *span(features[~left_out], self.variance))
+        return found
+
+
+def span(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+    """The center (F,) of features (N, F), and orthonormal directions (F, r) that hold that share of their variance.
+
+    At least one direction, and at most half as many as there are features.
+    """
+    center = features.mean(0)
+    _, sizes, directions = torch.linalg.svd((features - center).double(), full_matrices=False)
+    shares = sizes.square().cumsum(0) / sizes.square().sum().clamp_min(torch.finfo(sizes.dtype).tiny)
+    rank = int((shares < variance).sum()) + 1
+    return center, directions[: max(1, min(rank, len(features) // 2))].T.to(features)
+
+
+def residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
+    """(B,) log of the length of what is left outside the directions."""
+    apart = features - center
+    left = apart - (apart @ directions) @ directions.T
+    return 0.5 * left.square().sum(1).clamp_min(torch.finfo(left.dtype).tiny).log()
