@@ -21,7 +21,7 @@ def logistic(harmless: Tensor, adversarial: Tensor, strength: float = 1.0) -> tu
     try:
         from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
     except ImportError as error:
-        raise AssetError(f"this detector needs scikit-learn ({error}); pip install scikit-learn") from error
+        raise AssetError(f"this detector needs scikit-learn ({error}); pip install 'sparring[detect]'") from error
     features = torch.cat((harmless, adversarial)).double().cpu()
     if not bool(features.isfinite().all()):
         column = int((~features.isfinite().all(0)).nonzero()[0])
