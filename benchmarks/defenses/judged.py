@@ -1,9 +1,9 @@
 """What a defence is worth: right answers unharmed, under an attacker who does not know it, and under one who does.
 
 The adaptive attacker takes for each image the worst of several examples: PGD of 100 small steps on the cross-entropy
-and on the margin through `audited`; what the unaware attacker found; where a gradient is only stood in for, 2,000
-queries of Square; and where something rejects, a joint loss of three weights, and orthogonal steps. What is chosen is
-judged once more, by 50 fresh answers of the defence in use.
+and on the margin through `audited`; `auto` through it where nothing is random; what the unaware attacker found; where a
+gradient is only stood in for, 2,000 queries of Square; and where something rejects, a joint loss of three weights, and
+orthogonal steps. What is chosen is judged once more, by 50 fresh answers of the defence in use.
 """
 
 from __future__ import annotations
@@ -129,5 +129,7 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
     if target.rejects:
         for orthogonal in (True, False):
             yield view, OrthogonalPGD(setting.ball, steps=pgd.steps, orthogonal=orthogonal), setting.goal
+    if not target.stochastic:
+        yield target.audited(), sp.attacks.auto(setting.ball), setting.goal
     if not target.stochastic and any(isinstance(part, Stage) and not part.differentiable for part in target.parts):
         yield target, sp.attacks.Square(setting.ball, steps=QUERIES), setting.goal
