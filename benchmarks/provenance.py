@@ -1,5 +1,9 @@
-"""Where a result comes from: machine, versions, commit."""
+"""Where a result comes from: machine, versions, commit.
 
+A copy of the sources without their history is told its commit by BENCHMARK_COMMIT, as `git describe --dirty` gives it.
+"""
+
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -23,11 +27,12 @@ PACKAGES = {
 
 def provenance(command: str, device: str) -> dict[str, object]:
     """Everything a reader needs in order to judge or repeat the measurement."""
+    told = os.environ.get("BENCHMARK_COMMIT", "")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": command,
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src")),
+        "commit": told.removesuffix("-dirty") or _git("rev-parse", "HEAD"),
+        "uncommitted_changes": told.endswith("-dirty") if told else bool(_git("status", "--porcelain", "--", "src")),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),

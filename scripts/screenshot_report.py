@@ -1,7 +1,8 @@
 """A picture of a report as Chromium shows it: `python scripts/screenshot_report.py REPORT.html OUT.png`.
 
-`--part gallery` takes one section (result, curve, attacks, gallery, provenance), `--whole` the full page;
-without either the first screen. Needs the `test` extra and Chromium (`$CHROMIUM`, or `chromium` on the path).
+`--part gallery` takes one section (result, curve, findings, classes, attacks, gallery, provenance), `--whole` the full
+page; without either the first screen. An OUT.pdf is the page as it is printed. Needs the `test` extra and Chromium
+(`$CHROMIUM`, or `chromium` on the path).
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _shoot(browser: Browser, options: argparse.Namespace) -> None:
         offline=True,
     )
     page.goto(options.report.resolve().as_uri())
-    if options.part:
+    if options.out.suffix == ".pdf":
+        page.pdf(path=options.out, format="A4", prefer_css_page_size=True)
+    elif options.part:
         page.locator(f"#{options.part}").screenshot(path=options.out)
     else:
         page.screenshot(path=options.out, full_page=options.whole)

@@ -19,15 +19,20 @@ GOLDEN = 0x1E3779B97F4A7C15  # 2^64 / golden ratio, made to fit a signed 64-bit 
 MIX_A, MIX_B = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, signed
 
 
+
 BLOCK = 32_768  # words mixed at a time on a CPU: what stays in its cache
+UPPER = 31  # bits of a word, from the top, that the last round of mixing leaves as they are
 
 
-def _mix(h: Tensor) -> Tensor:
-    """The splitmix64 finaliser, in place; int64 wraps around as uint64 would."""
+def _mix(h: Tensor, wanted: int = 64) -> Tensor:
+    """The splitmix64 finaliser, in place; int64 wraps around as uint64 would. The upper `wanted` bits are right."""
     shifted = torch.empty_like(h)
-    for bits, factor in ((30, MIX_A), (27, MIX_B), (31, 1)):
+    for bits, factor in ((30, MIX_A), (27, MIX_B)):
         torch.bitwise_right_shift(h, bits, out=shifted)
         h.bitwise_xor_(shifted.bitwise_and_((1 << (64 - bits)) - 1)).mul_(factor)
+    if wanted > UPPER:
+        torch.bitwise_right_shift(h, UPPER, out=shifted)
+        h.bitwise_xor_(shifted.bitwise_and_((1 << (64 - UPPER)) - 1))
     return h
 
 
@@ -58,15 +63,15 @@ class Key:
         state = _mix(self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(b"turn")))
         return replace(self, ids=_mix(state.add_(turn)))
 
-    def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0) -> Tensor:
-        """(B, *shape) int64 words, all 64 bits random. `step` may be a (B,) tensor."""
+    def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0, wanted: int = 64) -> Tensor:
+        """(B, *shape) int64 words of which the upper `wanted` bits are random. `step` may be a (B,) tensor."""
         start = self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(lane.encode()))
         start = _mix(_mix(start).add_(step))
         counter = torch.arange(1, math.prod(shape) + 1, device=self.ids.device) * GOLDEN
         words = start[:, None] + counter
         rows = max(1, BLOCK // max(1, len(counter))) if words.device.type == "cpu" else max(1, len(words))
         for first in range(0, len(words), rows):
-            _mix(words[first : first + rows])
+            _mix(words[first : first + rows], wanted)
         return words.view(len(self.ids), *shape)
 
     def uniform(
@@ -74,13 +79,14 @@ class Key:
     ) -> Tensor:
         """(B, *shape) uniform in [0, 1)."""
         mantissa = _levels(dtype)
-        words = (self.bits(lane, shape, step) >> (64 - mantissa)).bitwise_and_((1 << mantissa) - 1)
+        words = self.bits(lane, shape, step, mantissa).bitwise_right_shift_(64 - mantissa)
+        words.bitwise_and_((1 << mantissa) - 1)
         wide = torch.promote_types(dtype, torch.float32)
         return words.to(wide).mul_(2.0**-mantissa).to(dtype)
 
     def integers(self, lane: str, shape: Sequence[int], high: int | Tensor, step: int | Tensor = 0) -> Tensor:
         """(B, *shape) int64 in [0, high)."""
-        words = (self.bits(lane, shape, step) >> 33).bitwise_and_((1 << 31) - 1)
+        words = self.bits(lane, shape, step, 31).bitwise_right_shift_(33).bitwise_and_((1 << 31) - 1)
         return (words * high) >> 31
 
     def signs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def target() -> sp.Classifier:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, 4)).double()
     return sp.Classifier(net, classes=4, name="small")
+
+
+@pytest.fixture
+def single(target: sp.Classifier) -> sp.Classifier:
+    """The same model in float32."""
+    return sp.Classifier(deepcopy(target.model).float(), classes=4, name="single")
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def quick(target: sp.Classifier, batches: Batches, tmp_path: Path) -> Auditor:
 
     def run(**options: object) -> Report:
         threats = [sp.Linf(0.02), sp.Linf(0.05)]
-        effort = {"threats": threats, "batch_size": 8, "steps": 5, "restarts": 2, "queries": 20}
+        effort = {"threats": threats, "batch_size": 8, "suite": "quick", "steps": 5, "restarts": 2, "queries": 20}
         given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options
         return sp.audit(given.pop("target"), given.pop("data"), **given)
 

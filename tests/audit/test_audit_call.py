@@ -96,7 +96,7 @@ def test_masked_gradients_are_a_severe_caution(quick, images):
             return torch.stack((1 - level, level), dim=1) * 5
 
     report = quick(target=sp.Classifier(Masked()), data=[images], threats=[sp.Linf(0.001)])
-    assert report.warnings[0].code == "no-gradient"
+    assert report.warnings[0].code == "zero-gradients"
     assert report.threats[0].epsilons[0].attacks[0].reasons == {"NO_GRADIENT": 50}
 
 

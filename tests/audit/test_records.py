@@ -47,8 +47,8 @@ def killed(self, rows, skipped):
     commit(self, rows, skipped)
 if moment == "before":
     Records.commit = killed
-audit(target, batches, threats=[sp.Linf(0.02), sp.Linf(0.05)], out=sys.argv[2], batch_size=8, steps=5, restarts=2,
-      queries=20, watch=Killer())
+audit(target, batches, threats=[sp.Linf(0.02), sp.Linf(0.05)], out=sys.argv[2], batch_size=8, suite="quick", steps=5,
+      restarts=2, queries=20, watch=Killer())
 """
 
 
@@ -60,7 +60,7 @@ def records(folder: Path, batching: bool = True) -> list[list[tuple]]:
     for table, order in (
         ("chunk", "id"),
         ("sample", "id"),
-        ("result", "sample, norm, eps, attack"),
+        ("result", "sample, norm, eps, turn, seed"),
         ("stretched", "sample, norm, eps"),
     ):
         names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sparring.audit.statistics import samples_for, share, wilson
+from sparring.audit.statistics import paired, samples_for, share, wilson
 from sparring.errors import ConfigError
 
 
@@ -30,3 +30,23 @@ def test_sample_advice_keeps_its_promise(width):
     assert max(high - low for low, high in (wilson(k, n) for k in range(n + 1))) <= width + 1e-9
     low, high = wilson((n - 4) // 2, n - 4)
     assert high - low > width * (1 - 4 / n)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_is_scipys_exact_test(better, worse):
+    theirs = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    assert paired(better, worse) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_mcnemar_of_many_images_and_of_none():
+    assert paired(0, 0) == 1.0
+    assert paired(0, 3000) == 0.0 or paired(0, 3000) < 1e-300
+    assert paired(5, 5) == 1.0
+    with pytest.raises(ConfigError, match="are no counts"):
+        paired(-1, 3)
+
+
+def test_a_sum_of_shares_has_an_interval_around_it():
+    random = share(7.25, 10)
+    assert (random.count, random.share) == (7, 0.725)
+    assert random.low < 0.725 < random.high

@@ -18,7 +18,8 @@ def test_a_users_model_on_a_users_data(audited, tmp_path):
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith("clean accuracy 90.0% (27 of 30; 95 %: 74.4% to 96.5%)")
-    assert "8 of 30 images" in lines[1]
+    assert "whether attacks on this model can be believed" in lines[1]
+    assert "8 of 30 images" in lines[2]
     report = report_of(tmp_path / "run")
     worst = report.worst()[1].robust_accuracy
     assert f"robust accuracy {worst.share:.1%} ({worst.count} of 30" in result.stdout
@@ -42,7 +43,10 @@ def test_fail_under_exits_with_1_and_says_which(audited, typed, user, tmp_path, 
     result = audited("--fail-under", "0.99", threat="linf:0.0001,0.2")
     assert result.exit_code == 1
     assert "under Linf 0.2 is below --fail-under 99.0%" in result.stderr
-    result = typed("audit", *user, "--threat", "linf:0.0001", "--out", tmp_path / "b", *effort, "--fail-under", "0.5")
+    result = typed(
+        "audit", *user, "--threat", "linf:0.0001", "--out", tmp_path / "b", *effort,
+        "--fail-under", "0.5",
+    )  # fmt: skip
     assert result.exit_code == 0
 
 
@@ -113,3 +117,85 @@ def test_pictures_of_a_folder_without_labels(typed, tmp_path, effort):
     assert [skip.name for skip in report.data.skipped] == ["cut.jpg"]
     assert "1 of the files could not be used and were left out; the first is cut.jpg" in result.stdout
     assert json.loads((tmp_path / "run" / "report.json").read_text())["data"]["labels"] == "model"
+
+
+def test_a_plan_says_it_all(typed, user, tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        f'model = "{user[0]}"\ndata = "{user[1]}"\nthreats = ["linf:0.2"]\nsuite = ["pgd"]\n'
+        "fail_under = 0.99\nlimit = 12\n"
+    )
+    result = typed("audit", "--plan", plan, "--out", tmp_path / "run", "--junit", tmp_path / "junit.xml")
+    assert result.exit_code == 1
+    assert "is below --fail-under 99.0%" in result.stderr
+    assert report_of(tmp_path / "run").provenance.plan["suite"] == ["pgd"]
+    assert "failures=" in (tmp_path / "junit.xml").read_text()
+    twice = typed("audit", user[0], user[1], "--plan", plan, "--out", tmp_path / "other")
+    assert (twice.exit_code, (tmp_path / "other").exists()) == (2, False)
+    assert "MODEL is said beside --plan" in twice.stderr
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(typed, user, tmp_path):
+    result = typed("audit", *user, "--threat", "linf:0.05", "--threat", "l2", "--suite", "fgsm,fmn", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "30 images, each" in result.stdout
+    assert "at most about 0:0" in result.stdout
+    assert [line.split()[0:3] for line in result.stdout.splitlines()[2:5]] == [
+        ["Linf", "0.05", "FGSM"], ["Linf", "0.05", "FMN"], ["L2,", "smallest", "FMN"],
+    ]  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "mine.npz", "__pycache__"}
+
+
+def test_a_severe_finding_is_not_green_until_it_is_accepted(typed, user, tmp_path, effort):
+    (tmp_path / "masked.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Masked(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        torch.manual_seed(3)\n"
+        "        self.net = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.ReLU(), nn.Linear(12, 4))\n"
+        "    def forward(self, x):\n        return self.net((x * 100).round() / 100)\n"
+    )
+    words = ("audit", f"{tmp_path / 'masked.py'}:Masked", user[1], "--threat", "linf:0.01", "--out", tmp_path / "run")
+    result = typed(*words, *effort, "--fail-under", "0.1")
+    assert result.exit_code == 1
+    assert "the severe finding zero-gradients is open" in result.stderr
+    assert "below --fail-under" not in result.stderr
+    open_codes = [one.code for one in report_of(tmp_path / "run").warnings if one.blocks]
+    accepted = [word for code in open_codes for word in ("--accept", code)]
+    again = typed(*words, *effort, "--fail-under", "0.1", "--resume", *accepted)
+    assert again.exit_code == 0, again.stderr
+    assert "severe, accepted [zero-gradients]" in again.stdout
+    assert typed(*words, *effort, "--accept", "zero").exit_code == 2
+
+
+def test_two_runs_are_compared_and_exported(typed, audited, user, tmp_path, effort):
+    audited()
+    assert typed("audit", *user, "--threat", "linf:0.05", "--seed", 1, "--out", tmp_path / "b", *effort).exit_code == 0
+    result = typed("compare", tmp_path / "run", tmp_path / "b")
+    assert result.exit_code == 0, result.stderr
+    assert "Linf 0.05" in result.stdout
+    assert "McNemar" in result.stdout
+    exported = typed("export", tmp_path / "run", "--to", "csv")
+    assert exported.exit_code == 0
+    assert (tmp_path / "run" / "results.csv").read_text().startswith("sample,name,label")
+    assert typed("export", tmp_path / "run", "--to", "xls").exit_code == 2
+
+
+def test_what_is_missing_is_named(typed, user, tmp_path):
+    for words, said in (
+        (("audit", "--out", tmp_path / "run"), "no MODEL is given"),
+        (("audit", *user, "--threat", "linf:0.1"), "add --out DIR"),
+        (("audit", *user, "--threat", "linf", "--out", tmp_path / "run", "--fail-under", "0.5"), "needs a radius"),
+        (("audit", "--plan", tmp_path / "none.toml", "--out", tmp_path / "run"), "does not exist"),
+    ):
+        result = typed(*words)
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
+def test_help_does_not_wait_for_torch():
+    script = "import sys\nfrom sparring.cli import app\n"
+    script += "try:\n    app(['audit', '--help'])\nexcept SystemExit:\n    pass\n"
+    script += "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--dry-run" in done.stdout

@@ -40,6 +40,7 @@ class Contest:
     radii: dict[str, float]
     steps: int
     draws: tuple[int, ...] = DRAWS
+    looks: int = 40  # fresh answers
     costly: bool = True  # are attacks made that take as many passes as 20 draws and say less?
 
     @property
@@ -95,7 +96,8 @@ def on_photographs(options: Options) -> Contest:
     draws = DRAWS if device else tuple(k for k in DRAWS if k <= ON_A_CORE)
     radii, steps = {"4/255": 4 / 255, "8/255": 8 / 255}, max(1, options.steps // 2)
     (victim, bare), (theirs, other) = [*((Defended(net, ResizePad()), net) for net in nets), (None, None)][:2]
-    return Contest(victim, bare, other, theirs, images, labels, radii, steps, draws, costly=device)
+    looks = 40 if device else 20
+    return Contest(victim, bare, other, theirs, images, labels, radii, steps, draws, looks, costly=device)
 
 
 def thinned(net: Classifier) -> Defended:

@@ -16,7 +16,7 @@ from sparring.goals import Goal, Margin
 from sparring.random import Key
 from sparring.targets import Surrogate, Target, answered
 
-LOOKS, FRESH = 40, 1 << 50
+FRESH = 1 << 50  # where the seeds of our own looks begin
 GREY_DRAWS = 20
 LONGER = 20  # times the steps, with one draw: as many passes as 20 draws
 
@@ -24,14 +24,15 @@ LONGER = 20  # times the steps, with one draw: as many passes as 20 draws
 def measure(contest: Contest, options: Options) -> dict[str, Any]:
     """The contest's record."""
     defended, images, labels = contest.defended, contest.images, contest.labels
-    clean = [accuracy(judged(target, images, labels)) for target in (contest.bare, defended)]
+    looks = contest.looks
+    clean = [accuracy(judged(target, images, labels, looks), looks) for target in (contest.bare, defended)]
     return {
         "defence": repr(defended.parts[0]) if defended.parts else "layers of the net",
         "net": defended.target.name,
         "other": None if contest.other is None else contest.other.name,
         "votes": defended.votes,
         "steps": contest.steps,
-        "looks": LOOKS,
+        "looks": looks,
         "clean": {"bare": clean[0], "defended": clean[1]},
         "radii": {
             word: at_radius(contest, options, eps, whole=place == 0)
@@ -43,14 +44,14 @@ def measure(contest: Contest, options: Options) -> dict[str, Any]:
 def at_radius(contest: Contest, options: Options, eps: float, whole: bool) -> dict[str, Any]:
     """Every attack within `eps`; unless `whole`, without those that take many passes and say less."""
     defended, images, by_margin = contest.defended, contest.images, sp.Misclassify(contest.labels, loss=Margin())
-    engine = sp.Engine(options.batch_size, looks=LOOKS)
+    engine = sp.Engine(options.batch_size, looks=contest.looks)
     rates: dict[int, Tensor] = {}
     rows: list[dict[str, Any]] = []
 
     def attack(word: str, view: Target[Any], times: int = 1, goal: Goal = contest.goal) -> Tensor:
         pgd = sp.attacks.PGD(sp.Linf(eps), steps=contest.steps * times)
         found = sp.run(pgd, view, goal, images, engine=engine)
-        left = accuracy(found.rate)
+        left = accuracy(found.rate, contest.looks)
         steps = contest.steps * times
         rows.append({"attack": word, "draws": view.draws, "steps": steps, "seconds": found.seconds, **left})
         print(f"  {eps:.4f} {word}: {100 * left['share']:.1f} % left, {found.seconds:.0f} s", flush=True)
@@ -63,10 +64,11 @@ def at_radius(contest: Contest, options: Options, eps: float, whole: bool) -> di
     for draws in contest.draws:
         rates[draws] = attack(eot(draws), defended.audited(draws))
     chosen = defended.audited(goal=contest.goal, images=images).draws
-    if whole and chosen not in rates and chosen <= max(contest.draws):
+    if whole and contest.costly and chosen not in rates:
         attack(eot(chosen), defended.audited(chosen))
-    most = max(contest.draws)
-    attack(f"{eot(most)}, on the margin", defended.audited(most), goal=by_margin)
+    if contest.costly:
+        most = max(contest.draws)
+        attack(f"{eot(most)}, on the margin", defended.audited(most), goal=by_margin)
     if whole and contest.costly and contest.other_defended is not None:
         theirs = contest.other_defended.audited(GREY_DRAWS)
         attack(f"another net, defended, {GREY_DRAWS} draws", Surrogate(defended, theirs))
@@ -81,10 +83,10 @@ def eot(draws: int) -> str:
     return f"EOT, {draws} draw{'s' * (draws > 1)}"
 
 
-def judged(target: Target[Any], images: Tensor, labels: Tensor) -> Tensor:
+def judged(target: Target[Any], images: Tensor, labels: Tensor, looks: int) -> Tensor:
     """(N,) share of wrong answers to these images."""
     ids, wrong = torch.arange(len(images), device=images.device), torch.zeros(len(images), device=images.device)
-    looks = LOOKS if target.stochastic else 1
+    looks = looks if target.stochastic else 1
     with target.frozen(), torch.no_grad():
         for rows in ids.split(250):
             for look in range(looks):
@@ -93,7 +95,7 @@ def judged(target: Target[Any], images: Tensor, labels: Tensor) -> Tensor:
     return wrong / looks
 
 
-def accuracy(rate: Tensor) -> dict[str, Any]:
+def accuracy(rate: Tensor, looks: int) -> dict[str, Any]:
     """The share of right answers, given each image's share of wrong ones, with two intervals of 95 %.
 
     `low` and `high` are over images: Wilson's, as if each image were all or nothing, which makes it the widest.
@@ -102,7 +104,7 @@ def accuracy(rate: Tensor) -> dict[str, Any]:
     rate, count = rate.double().cpu(), len(rate)
     share = 1 - float(rate.mean())
     low, high = wilson(share * count, count)  # type: ignore[arg-type]
-    fresh = Z_95 * math.sqrt(float((rate * (1 - rate)).sum()) / (LOOKS - 1)) / count
+    fresh = Z_95 * math.sqrt(float((rate * (1 - rate)).sum()) / (looks - 1)) / count
     return {"share": share, "low": low, "high": high, "fresh": fresh, "of": count}
 
 

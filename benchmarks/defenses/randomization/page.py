@@ -78,6 +78,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     """Accuracy against draws: digits in two panels, photographs in two."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     found = {name: each for name, each in record["experiments"].items() if name in TITLES}
     panels = list(dict.fromkeys(radius for name in TITLES if name in found for radius in found[name]["radii"]))
@@ -103,8 +104,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
     every[0].set_ylabel("accuracy on fresh answers")
     figure.supxlabel("draws per gradient of an attacker who knows the defence", fontsize=9)
-    handles, names = list(lines.values()), list(lines)
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    lines["the bare model, attacked"] = Line2D([], [], color="0.4", linestyle="--", linewidth=0.9)
+    lines["the same with the margin as loss"] = Line2D([], [], color="0.4", linestyle="", marker="x")
+    figure.legend(list(lines.values()), list(lines), loc="outside upper center", ncols=4, fontsize=8)
     figure.savefig(path, dpi=130)
 
 
@@ -114,11 +116,12 @@ def curve(axes: Any, rows: list[dict[str, Any]], color: str) -> Any:
     bare = next(row for row in rows if row["attack"] == "PGD on the bare model")
     known = sorted((row for row in rows if row["attack"].endswith(("draw", "draws"))), key=lambda row: row["draws"])
     known = [row for row in known if row["attack"].startswith("EOT")]
-    margin = next(row for row in rows if row["attack"].endswith("margin"))
     draws = [row["draws"] for row in known]
     (line,) = axes.plot(draws, [row["share"] for row in known], "o-", color=color, markersize=4)
-    axes.fill_between(draws, [row["low"] for row in known], [row["high"] for row in known], color=color, alpha=0.13)
-    axes.plot([margin["draws"]], [margin["share"]], "x", color=color, markersize=6)
+    axes.fill_between(draws, [row["low"] for row in known], [row["high"] for row in known], color=color, alpha=0.1)
+    for row in rows:
+        if row["attack"].endswith("margin"):
+            axes.plot([row["draws"]], [row["share"]], "x", color=color, markersize=6)
     ends = [[unaware["share"] - unaware["low"]], [unaware["high"] - unaware["share"]]]
     axes.errorbar([0.4], [unaware["share"]], yerr=ends, fmt="s", color=color, markersize=4, capsize=2)
     axes.axhline(bare["share"], color=color, linestyle="--", linewidth=0.9)

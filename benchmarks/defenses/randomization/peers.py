@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 import sparring as sp
 from benchmarks.defenses.randomization.contests import NOISE, VOTES, learned
-from benchmarks.defenses.randomization.measures import LOOKS, accuracy, judged
+from benchmarks.defenses.randomization.measures import accuracy, judged
 from benchmarks.defenses.randomization.options import Options
 from benchmarks.training.nets import digits
 from sparring.defenses.randomization import InputNoise
 from sparring.targets import Classifier, Defended
 from sparring.zoo import load_model
 
-EPS, DRAWS = 0.1, (1, 5, 20)
+EPS, DRAWS, LOOKS = 0.1, (1, 5, 20), 40
 Found = Callable[[int], Tensor]  # of a number of draws: the examples
 
 
@@ -40,7 +40,7 @@ def measure(options: Options) -> dict[str, Any]:
             examples = found(draws)
             seconds = perf_counter() - began
             assert float((examples - images).abs().max()) <= EPS + 1e-6
-            left = accuracy(judged(defended, examples, labels))
+            left = accuracy(judged(defended, examples, labels, LOOKS), LOOKS)
             rows.append({"defence": name, "library": library, "draws": draws, "seconds": seconds, **left})
             print(f"  {name}, {library}, {draws} draws: {100 * left['share']:.1f} % left, {seconds:.0f} s", flush=True)
 

@@ -180,14 +180,15 @@ class Desk:
         with torch.enable_grad():
             images = variable if render is None else render(variable)
             judged, outputs = _parted(self._put(asked.of(images), key))
-            loss = goal.ascent(outputs)
+            known = goal.sloped(outputs) if objective is None else None
+            loss = goal.ascent(outputs) if known is None else known[0]
             margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
             verdict = asked.spread(Verdict(margin, loss), 0.0)
             value = verdict.loss if objective is None else objective(verdict, images)
             remark = goal.remark(outputs)
         if remark is not None:
             self.ledger.notes.add(remark)
-        grad = slope_of(asked.of(value), variable)
+        grad = slope_of(asked.of(value), variable) if known is None else slope_of(outputs, variable, known[1])
         answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
         return Gradient(answered, value.detach(), grad, images.detach())
 
@@ -271,12 +272,12 @@ def mean_of(outputs: list[Any]) -> Any:
     return torch.stack(outputs).mean(0)
 
 
-def slope_of(value: Tensor, variable: Tensor, again: bool = False) -> Tensor:
-    """d sum(value) / d variable."""
+def slope_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
+    """d sum(weights * value) / d variable; all weights 1 unless given."""
     grad = None
     if value.requires_grad:
-        ones = torch.ones_like(value)
-        (grad,) = torch.autograd.grad(value, variable, ones, retain_graph=again, allow_unused=True)
+        weights = torch.ones_like(value) if weights is None else weights
+        (grad,) = torch.autograd.grad(value, variable, weights, retain_graph=again, allow_unused=True)
     if grad is None:
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "

@@ -131,15 +131,15 @@ class Ledger:
         self._again, self._back = self._again + self.draws, self._back + backwards * self.draws
         looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
         margin = verdict.margin
-        if self.keep is Keep.FIRST:
-            over = self._over_already(rows)
-            margin = margin if over is None else margin.masked_fill(over, -torch.inf)
+        over = self._over_already(rows) if self.keep is Keep.FIRST else None
+        if over is not None:
+            margin = margin.masked_fill(over, -torch.inf)
         if looking and self.keep in (Keep.FIRST, Keep.SMALLEST):
             most = float(margin.amax())
             if most <= self.confidence:
                 return  # the usual step: no NaN, nothing won, nothing to write
             if self.keep is Keep.FIRST and rank is None and most < math.inf:
-                self._fall(rows, x, margin > self.confidence)
+                self._fall(rows, x, margin > self.confidence, over)
                 return
         if not looking or not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
@@ -164,16 +164,17 @@ class Ledger:
             return ~verdict.loss.isnan()
         return ~margin.isnan() if self.keep is Keep.SUREST else margin > self.confidence
 
-    def _fall(self, rows: Tensor, x: Tensor, fallen: Tensor) -> None:
-        """Keep the first winner of each row of the mask `fallen` (Q,), no row twice."""
+    def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor, over: Tensor | None) -> None:
+        """Keep the first winner of each row of the mask `fallen` (Q,), no row twice; `over` (Q,) were it before."""
         chosen = fallen.nonzero().squeeze(1)
-        rows, x = rows[chosen], x[chosen]
+        rows, x = asked[chosen], x[chosen]
         delta = x - self.x[rows]
         if not self._all_inside(x, delta):
             inside = self._inside(x, delta)
-            rows, x = rows[inside], x[inside]
-        self.best[rows], self.won[rows], self.first[rows] = x, True, self.forwards[rows]
-        self.stirred, self._over = True, None
+            chosen, rows, x = chosen[inside], rows[inside], x[inside]
+        self.best[rows], self.won[rows], self.first[rows] = x, True, self.passes[0][rows].add_(self._again)
+        over = torch.zeros_like(fallen) if over is None else over
+        self.stirred, self._over = True, (asked, over.index_fill_(0, chosen, True))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
         """`_inside` of all, with one look."""

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..access import Decisions
-from ..errors import RunError
 from ..geometry import Ball
-from ..targets import Granting, Target
-from ..threats import Threat, of_balls
+from ..targets import Target
+from ..threats import BALLS, Norm, Threat, of_balls
 from ..zoo import LoadedModel
-from .batches import Source, fitting, limited, source_of
-from .cascade import Attempt, Clean, cascade
-from .door import Door
-from .plan import ACCESS, Plan, make_plan
-from .provenance import Facts, device_name, image_hash, now, versions, weights_hash
-from .publish import publish
-from .records import Records, begun, refuse_used, writing
+from .batches import fitting, source_of
+from .conduct import Job, conduct
+from .findings import checked_codes
+from .plan import make_plan
 from .report_model import Report
-from .rows import Kept, chunk_hash, chunk_rows
-from .shards import shard_name, write_shard
-from .watch import ChunkDone, Watch
+from .watch import Watch
 
 
 def audit(
@@ -33,14 +25,20 @@ def audit(
     *,
     threats: Iterable[Ball | Threat],
     out: Path | str,
+    suite: str | Sequence[str] = "standard",
+    goal: str = "misclassify",
     access: str | None = None,
+    surrogate: Target[Any] | LoadedModel | None = None,
     seed: int = 0,
+    repeats: int = 1,
     limit: int | None = None,
     batch_size: int | None = None,
-    steps: int = 40,
-    restarts: int = 5,
-    queries: int = 1000,
+    steps: int | None = None,
+    restarts: int | None = None,
+    queries: int | None = None,
     labels: str = "data",
+    promised_accuracy: float | None = None,
+    accept: Sequence[str] = (),
     resume: bool = False,
     command: str | None = None,
     watch: Watch | None = None,
@@ -48,158 +46,101 @@ def audit(
     """Robust accuracy of `target` on `data` under each threat, recorded in the folder `out`.
 
     Args:
-        target: what is audited; a model of the zoo brings its source and class names along.
+        target: what is audited; a model of the zoo brings its source and class names along. A `Defended` one is
+            attacked from two views, by who does not know of the defence and by who does.
         data: Data of the zoo, or batches of (images, labels) or of images in [0, 1] that can be read twice.
-        threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve.
+        threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
+            Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
+        suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
+        goal: "misclassify", or "least-likely": only the class that the model holds least likely counts.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
-        steps, restarts: of PGD. queries: of Square, or of HopSkipJump where there are decisions only.
+        surrogate: another model of the same classes; examples made on it are tried on the target.
+        seed, repeats: the suite runs under so many seeds from this one on, each time on what still stands.
+        steps, restarts: of PGD. queries: of Square, or of the attacks on decisions. None: the suite's own.
         labels: "model" takes the model's own clean predictions as labels throughout.
+        promised_accuracy: the clean accuracy that the model is said to have, in [0, 1].
+        accept: codes of findings that are taken note of, and no longer keep the audit from being green.
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
         watch: told what happens.
 
     Raises:
-        InputError, ThreatError, TargetError, ConfigError: before the first attack.
+        InputError, ThreatError, TargetError, GoalError, ConfigError: before the first attack.
         RunError: a folder that is in use, other arguments than the run's, a full disk.
     """
-    loaded = target if isinstance(target, LoadedModel) else None
-    source = source_of(data)
-    plan = make_plan(
-        model=loaded.name if loaded else target.name,
-        data=source.name,
-        threats=_threats(threats),
+    job = planned_job(
+        target,
+        data,
+        threats=threats,
+        out=out,
+        suite=suite,
+        goal=goal,
         access=access,
+        surrogate=surrogate,
         seed=seed,
+        repeats=repeats,
         limit=limit,
-        batch_size=fitting(source) if batch_size is None else batch_size,
+        batch_size=batch_size,
         steps=steps,
         restarts=restarts,
         queries=queries,
         labels=labels,
-    )
-    attacked = granted(loaded.target if loaded else target, plan)  # type: ignore[arg-type]
-    return conduct(
-        attacked, source, plan, Path(out), loaded, resume, command or "sparring.audit(...)", watch or Watch()
-    )
-
-
-def _threats(given: Iterable[Ball | Threat]) -> tuple[Threat, ...]:
-    listed = list(given)
-    written = [one for one in listed if isinstance(one, Threat)]
-    return tuple(written if len(written) == len(listed) else of_balls(listed))  # type: ignore[arg-type]
-
-
-def granted(target: Target[Any], plan: Plan) -> Target[Any]:
-    """The target, narrowed to the access of the plan."""
-    if plan.access is None:
-        return target
-    wanted: type[Decisions] = ACCESS[plan.access]
-    return target if issubclass(wanted, target.access) else Granting(target, wanted)
-
-
-def conduct(
-    target: Target[Any],
-    source: Source,
-    plan: Plan,
-    out: Path,
-    loaded: LoadedModel | None,
-    resume: bool,
-    command: str,
-    watch: Watch,
-) -> Report:
-    """Look through the data, then chunk by chunk: attack, record, tell; at the end the report."""
-    door = Door(target, plan)
-    door.first_look(source)
-    facts = facts_of(target, source, door, loaded, command)
-    if resume and begun(out):
-        records = Records.resume(out, plan, facts)
-        safe = records.chunks()
-        watch.resumed(len(safe), sum(count for _, count, _ in safe.values()))
-    else:
-        refuse_used(out)
-        door.look_through(source, watch)
-        records = Records.begin(out, plan, facts)
-    try:
-        if not records.finished:
-            attack_all(records, target, source, plan, door, watch)
-            records.finish(source.skipped)
-        return publish(records)
-    finally:
-        records.close()
-
-
-def attack_all(records: Records, target: Target[Any], source: Source, plan: Plan, door: Door, watch: Watch) -> None:
-    """Every chunk that is not yet recorded."""
-    safe = records.chunks()
-    kept = fallen_before(records)
-    total = source.candidates if plan.limit is None else plan.limit
-    for number, chunk in enumerate(limited(source, plan.batch_size, plan.limit)):
-        if number in safe:
-            first, _, digest = safe[number]
-            if chunk.first != first or chunk_hash([image_hash(image) for image in chunk.images]) != digest:
-                raise RunError(
-                    f"{source.name} gives other images at {chunk.first} than when {records.folder} was begun; "
-                    "turn shuffling off, restore the data, or choose another --out"
-                )
-            continue
-        clock = time.perf_counter()
-        clean = door.admit(chunk)
-        events = list(cascade(target, clean, plan, watch))
-        attempts = [event for event in events if isinstance(event, Attempt)]
-        rows = chunk_rows(number, clean, events, time.perf_counter() - clock, plan.seed, kept)
-        if rows.tensors:
-            with writing(records.folder):
-                write_shard(records.folder / shard_name(number), rows.tensors)
-        records.commit(rows, source.skipped)
-        count_fallen(kept, attempts)
-        seconds = time.perf_counter() - clock
-        seen = clean.first + len(clean)
-        watch.recorded(ChunkDone(number, seen, total, still_standing(clean, attempts, plan), len(clean), seconds))
-
-
-def fallen_before(records: Records) -> Kept:
-    """How many samples fell to each (norm, eps, attack) in the chunks that are safe."""
-    question = "SELECT norm, eps, attack, COUNT(*) FROM result WHERE success GROUP BY norm, eps, attack"
-    return Counter({(norm, eps, attack): count for norm, eps, attack, count in records.select(question)})
-
-
-def count_fallen(kept: Kept, attempts: list[Attempt]) -> None:
-    for attempt in attempts:
-        kept[attempt.norm, attempt.eps, attempt.attack] += int(attempt.fell.sum())
-
-
-def still_standing(clean: Clean, attempts: list[Attempt], plan: Plan) -> dict[str, int]:
-    """How many of the chunk's images stand after each threat and radius."""
-    standing = {}
-    for threat in plan.threats:
-        left = int(clean.correct.sum())
-        for radius in threat.radii:
-            here = [one for one in attempts if one.norm == threat.norm and one.eps == radius.eps]
-            left -= sum(int(one.fell.sum()) for one in here)
-            standing[f"{threat.norm} {radius.text}"] = left
-    return standing
-
-
-def facts_of(target: Target[Any], source: Source, door: Door, loaded: LoadedModel | None, command: str) -> Facts:
-    """What the report says of model, data and machine."""
-    weights = weights_hash(target)
-    names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
-    return Facts(
-        model=loaded.name if loaded else target.name,
-        source=loaded.source if loaded else None,
-        sha256=(loaded.sha256 if loaded else None) or weights,
-        weights=weights,
-        classes=door.classes,
-        class_names=names,
-        access=target.access.__name__,
-        input_shape=door.shape,
-        probabilities=bool(getattr(target, "probabilities", False)),
-        data=source.name,
-        label_note=source.label_note,
-        candidates=source.candidates,
+        promised_accuracy=promised_accuracy,
+        accept=accept,
+        resume=resume,
         command=command,
-        versions=versions(),
-        device=device_name(target.device),
-        precision="float32",
-        started=now(),
+        watch=watch,
     )
+    return conduct(job)
+
+
+def planned_job(
+    target: Target[Any] | LoadedModel,
+    data: Any,
+    *,
+    threats: Iterable[Ball | Threat],
+    out: Path | str,
+    surrogate: Target[Any] | LoadedModel | None = None,
+    accept: Sequence[str] = (),
+    resume: bool = False,
+    command: str | None = None,
+    watch: Watch | None = None,
+    batch_size: int | None = None,
+    **effort: Any,
+) -> Job:
+    """What `audit` is asked to do, checked as far as that is possible without asking the model."""
+    loaded = target if isinstance(target, LoadedModel) else None
+    attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
+    source = source_of(data)
+    radii, smallest = sorted_out(threats)
+    plan = make_plan(
+        model=loaded.name if loaded else attacked.name,
+        data=source.name,
+        threats=radii,
+        smallest=smallest,
+        batch_size=fitting(source) if batch_size is None else batch_size,
+        surrogate=None if surrogate is None else surrogate.name,
+        **effort,
+    )
+    return Job(
+        target=attacked,
+        source=source,
+        plan=plan,
+        out=Path(out),
+        loaded=loaded,
+        surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
+        resume=resume,
+        accept=checked_codes(tuple(accept)),
+        command=command or "sparring.audit(...)",
+        watch=watch or Watch(),
+    )
+
+
+def sorted_out(given: Iterable[Ball | Threat]) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+    """Threats with radii, and norms of balls without one."""
+    listed = list(given)
+    free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]
+    norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
+    rest = [one for one in listed if one not in free]
+    written = [one for one in rest if isinstance(one, Threat)]
+    return tuple(written if len(written) == len(rest) else of_balls(rest)), tuple(norms)  # type: ignore[arg-type]

@@ -2,77 +2,37 @@
 
 An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
 that example dies when rounded to 8 bits, it is stretched to each larger radius and looked at again, one pass each.
+Where a target has several views, the first one's attacks go through all radii before the next one's begin, so that
+each view has a number of its own; who fell in the first is not attacked in the next.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..access import Attack, Budget, Decisions, Keep, Reason
-from ..engine import Engine, Outcome, run
-from ..geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
-from ..goals import Misclassify
+from ..access import Keep
+from ..engine import Engine, run
+from ..geometry import Ball
 from ..targets import Target
-from ..threats import Norm
-from .judge import fooled, inside, look, rounded
+from ..threats import BALLS, Norm, Threat
+from .clean import Clean
+from .entry import Entry
+from .judge import LOOKS, MOMENT
 from .plan import Plan
+from .standing import Pool, Standing
 from .suite import suite
+from .transferred import transferred
+from .views import Ring
 from .watch import Watch
+from .weigh import Attempt, Place, stretch, weigh
 
-NORMS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
-
-
-@dataclass(frozen=True)
-class Clean:
-    """A chunk as the model sees it unharmed; all tensors on the CPU, one row per image."""
-
-    first: int  # position of the first row in the data set
-    names: list[str]
-    images: Tensor
-    labels: Tensor
-    from_data: bool  # else the labels are the model's own predictions
-    predicted: Tensor
-    confidence: Tensor
-    correct: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One attack at one radius on the rows of a chunk that stood; `rows` are places in the chunk."""
-
-    norm: Norm
-    eps: float
-    attack: str
-    access: str
-    rows: Tensor  # (A,)
-    fell: Tensor  # (A,) bool, confirmed
-    forwards: Tensor
-    backwards: Tensor
-    checks: Tensor
-    first: Tensor
-    reason: Tensor
-    seconds: float
-    fallen: Fallen
-
-
-@dataclass(frozen=True)
-class Fallen:
-    """The examples of the rows that fell, in their order, and what the model says of them."""
-
-    examples: Tensor  # (F, C, H, W) float32
-    sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - image
-    predicted: Tensor
-    confidence: Tensor
-    survives_uint8: Tensor
-    uint8_size: Tensor  # in the threat's norm, after rounding
+TURNS = 1000  # numbers of turns kept for each view
 
 
 @dataclass(frozen=True)
@@ -82,106 +42,109 @@ class Stretched:
     norm: Norm
     eps: float
     rows: Tensor
+    rate: Tensor
 
 
-def cascade(target: Target[Any], clean: Clean, plan: Plan, watch: Watch) -> Iterator[Attempt | Stretched]:
+Event = Attempt | Stretched
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One attack, once under one seed."""
+
+    entry: Entry
+    view: str
+    target: Target[Any]
+    number: int
+    seed: int
+
+
+def cascade(ring: Ring, clean: Clean, plan: Plan, watch: Watch) -> Iterator[Event]:
     """All attempts on one chunk, threat by threat."""
-    engine = Engine(batch_size=plan.batch_size, seed=plan.seed, progress=watch.step)
+    arena = Arena(ring, clean, plan, watch)
     for threat in plan.threats:
-        standing, present = clean.correct.clone(), clean.images.clone()
-        lasting = ~clean.correct  # needs no example that survives rounding, or has one
-        for ball in threat.balls():
-            for attack in suite(target.access, ball, plan):
-                if not bool(standing.any()):
-                    break
-                rows = standing.nonzero().squeeze(1)
-                outcome = run(
-                    attack,
-                    target,
-                    Misclassify(clean.labels[rows]),
-                    clean.images[rows],
-                    ids=clean.first + rows,
-                    keep=Keep.FIRST,
-                    budget=Budget(forwards=plan.queries) if attack.access is Decisions else None,
-                    engine=engine,
-                )
-                attempt = weigh(target, clean, attack, outcome, rows, (threat.norm, plan.batch_size))
-                lost = attempt.rows[attempt.fell]
-                present[lost], standing[lost] = attempt.fallen.examples.to(present.dtype), False
-                lasting[lost] = attempt.fallen.survives_uint8
-                yield attempt
-            again = (~standing & ~lasting).nonzero().squeeze(1)
-            saved = again[stretch(target, clean, present, again, ball, plan.batch_size)]
-            if len(saved):
-                lasting[saved] = True
-                yield Stretched(threat.norm, ball.eps, saved)
+        yield from arena.within(threat)
+    for norm in plan.smallest:
+        yield from arena.nearest(norm)
 
 
-def stretch(target: Target[Any], clean: Clean, present: Tensor, rows: Tensor, ball: Ball, batch_size: int) -> Tensor:
-    """(len(rows),) bool: does the row's example work in 8 bits when it uses the whole radius?"""
-    if not len(rows):
-        return torch.zeros(0, dtype=torch.bool)
-    originals = clean.images[rows].float()
-    delta = present[rows].float() - originals
-    longer = delta * rowwise(ball.eps / ball.norm(delta).clamp_min(tiny(delta)), delta)
-    coarse = rounded(originals + ball.project(longer, originals))
-    return fooled(look(target, coarse, batch_size), clean.labels[rows])
+def turns(ring: Ring, ball: Ball, plan: Plan, view: int) -> Iterator[Turn]:
+    """What one view's attackers do at a radius, in order."""
+    name, target = ring.views[view]
+    entries = suite(target.access, ball, plan)
+    for again in range(plan.repeats):
+        for number, entry in enumerate(entries):
+            turn = view * TURNS + again * len(entries) + number
+            yield Turn(entry, name, target, turn, plan.seed + again)
 
 
-def weigh(
-    target: Target[Any],
-    clean: Clean,
-    attack: Attack[Any, Any],
-    outcome: Outcome,
-    rows: Tensor,
-    how: tuple[Norm, int],
-) -> Attempt:
-    """The outcome on the `rows` of the chunk that stood, each claimed success measured once more."""
-    norm, batch_size = how
-    claimed = outcome.success
-    examples = outcome.examples[claimed].float()
-    fell = claimed.clone()
-    fallen, confirmed = examine(target, clean, rows[claimed], examples, attack.ball, batch_size)
-    fell[claimed] = confirmed
-    reason = outcome.reason.clone()
-    reason[claimed & ~fell] = int(Reason.UNCONFIRMED)
-    spent = outcome.spent
-    return Attempt(
-        norm=norm,
-        eps=attack.ball.eps,
-        attack=outcome.attack,
-        access=attack.access.__name__,
-        rows=rows,
-        fell=fell,
-        forwards=spent.forwards,
-        backwards=spent.backwards,
-        checks=spent.checks,
-        first=outcome.first.where(fell, -1),
-        reason=reason,
-        seconds=outcome.seconds,
-        fallen=fallen,
-    )
+@dataclass(frozen=True)
+class Arena:
+    """A chunk of the data and all that is done to it."""
 
+    ring: Ring
+    clean: Clean
+    plan: Plan
+    watch: Watch
 
-def examine(
-    target: Target[Any], clean: Clean, rows: Tensor, examples: Tensor, ball: Ball, batch_size: int
-) -> tuple[Fallen, Tensor]:
-    """What the target says of the examples, and of them rounded to 8 bits; and which of them are confirmed."""
-    originals, labels = clean.images[rows].float(), clean.labels[rows]
-    if not len(rows):
-        nothing = torch.zeros(0)
-        empty = Fallen(examples, dict.fromkeys(NORMS, nothing), nothing.long(), nothing, nothing.bool(), nothing)
-        return empty, nothing.bool()
-    seen = look(target, examples, batch_size)
-    confirmed = fooled(seen, labels) & inside(ball, examples, originals)
-    coarse = rounded(examples)
-    survives = fooled(look(target, coarse, batch_size), labels)
-    fallen = Fallen(
-        examples=examples[confirmed],
-        sizes={name: norm.norm(examples - originals)[confirmed] for name, norm in NORMS.items()},
-        predicted=seen.predicted[confirmed],
-        confidence=seen.confidence[confirmed],
-        survives_uint8=survives[confirmed],
-        uint8_size=ball.norm(coarse - originals)[confirmed],
-    )
-    return fallen, confirmed
+    def within(self, threat: Threat) -> Iterator[Event]:
+        """All views at all radii of a threat."""
+        balls, pool = threat.balls(), Pool()
+        standing = [Standing.begin(self.clean) for _ in balls]
+        for view in range(len(self.ring.views)):
+            for which, ball in enumerate(balls):
+                state = standing[which] if which == 0 else standing[which].joined(standing[which - 1])
+                for turn in turns(self.ring, ball, self.plan, view):
+                    rows = state.rows(self.clean)
+                    if not len(rows):
+                        break
+                    attempt = self.attempt(turn, threat.norm, which, rows)
+                    state = state.after(attempt, pool)
+                    yield attempt
+                standing[which] = state
+        yield from self.stretched(threat, standing, pool)
+
+    def nearest(self, norm: Norm) -> Iterator[Event]:
+        """All attacks without a radius, each on every image that was right."""
+        rows = self.clean.correct.nonzero().squeeze(1)
+        for view in range(len(self.ring.views)):
+            for turn in turns(self.ring, BALLS[norm](), self.plan, view):
+                if len(rows):
+                    yield self.attempt(turn, norm, 0, rows)
+
+    def attempt(self, turn: Turn, norm: Norm, which: int, rows: Tensor) -> Attempt:
+        """One attack on the rows."""
+        clean, plan, attack = self.clean, self.plan, turn.entry.attack
+        engine = Engine(batch_size=plan.batch_size, seed=turn.seed, progress=self.watch.step, looks=LOOKS)
+        moment = MOMENT + len(self.ring.views) * TURNS * (which + 1) + turn.number
+        place = Place(norm, attack.ball.eps, turn.view, turn.number, turn.seed, moment)
+        if turn.entry.carried:
+            outcome = transferred(turn.entry, self.ring, clean, rows, place, engine)
+        else:
+            outcome = run(
+                attack,
+                turn.target,
+                clean.goal(rows),
+                clean.images[rows],
+                ids=clean.first + rows,
+                keep=Keep.FIRST if math.isfinite(attack.ball.eps) else None,
+                budget=turn.entry.budget,
+                engine=engine,
+            )
+        return weigh(self.ring.target, clean, turn.entry, outcome, rows, place, plan.batch_size)
+
+    def stretched(self, threat: Threat, standing: list[Standing], pool: Pool) -> Iterator[Stretched]:
+        """Examples that rounding undoes, given the whole of each radius."""
+        lasting = torch.zeros(len(self.clean), dtype=torch.bool)
+        for which, ball in enumerate(threat.balls()):
+            state = replace(standing[which], lasting=standing[which].lasting | lasting)
+            rows = state.short()
+            place = Place(threat.norm, ball.eps, "", 0, self.plan.seed, MOMENT + 2 + which)
+            rate = stretch(
+                self.ring.target, self.clean, pool.take(state.place[rows]), rows, ball, place, self.plan.batch_size
+            )
+            won = rate > 0.5
+            if bool(won.any()):
+                state = state.lengthened(rows[won])
+                yield Stretched(threat.norm, ball.eps, rows[won], rate[won])
+            lasting = state.lasting

@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 from ..engine import check_images
-from ..errors import InputError, TargetError
-from ..goals import Misclassify
+from ..errors import GoalError, InputError, TargetError
+from ..goals import Misclassify, least_likely
+from ..random import Key
 from ..targets import Target
 from ..zoo import Chunk
 from .batches import Source, limited
-from .cascade import Clean
-from .judge import fooled, look
+from .clean import Clean
+from .judge import MOMENT, judged, look, looks
 from .plan import Plan
-from .suite import suite
 from .watch import Tally, Watch
+
+FIRST = 16  # images that are looked at before anything else
 
 
 class Door:
@@ -29,11 +31,10 @@ class Door:
         self.shape: tuple[int, ...] = ()
         self.classes = 0
 
-    def first_look(self, source: Source) -> None:
-        """Check the first chunk only."""
-        for chunk in limited(source, self.plan.batch_size, self.plan.limit):
-            self.admit(chunk)
-            return
+    def first_look(self, source: Source) -> Clean:
+        """Check the first images only; as many, whatever the batch size."""
+        for chunk in limited(source, FIRST, self.plan.limit):
+            return self.admit(chunk)
         raise InputError(f"{source.name} holds no images; an audit needs at least one")
 
     def look_through(self, source: Source, watch: Watch) -> Tally:
@@ -64,24 +65,29 @@ class Door:
                 f"{self.shape}; give all images one size"
             )
         if not self.shape:
-            self._settle(chunk.images[:1])
+            self._settle(chunk.images[:FIRST])
         if labels is not None:
             self._check_labels(labels, chunk)
         return self._seen(chunk, labels)
 
-    def _settle(self, image: Tensor) -> None:
+    def _settle(self, images: Tensor) -> None:
         for threat in self.plan.threats:
             for ball in threat.balls():
-                ball.check(image)
-                suite(self.target.access, ball, self.plan)
+                ball.check(images)
+        key = Key(torch.arange(len(images)), self.plan.seed).reseeded(MOMENT)
         try:
-            outputs = look(self.target, image, 1).outputs
+            seen = look(self.target, images, self.plan.batch_size, key)
         except RuntimeError as error:
-            shape = tuple(image.shape[1:])
+            shape = tuple(images.shape[1:])
             raise TargetError(f"{self.target.name} cannot take images of shape {shape}: {error}") from error
-        self.target.check(outputs)
-        Misclassify(torch.zeros(1, dtype=torch.long)).check(outputs, Misclassify(torch.zeros(1, dtype=torch.long)))
-        self.shape, self.classes = tuple(image.shape[1:]), outputs.shape[1]
+        self.target.check(seen.answer)
+        any_class = Misclassify(torch.zeros(len(images), dtype=torch.long))
+        any_class.check(seen.outputs, any_class)
+        self.shape, self.classes = tuple(images.shape[1:]), seen.outputs.shape[1]
+        if self.plan.goal != "misclassify" and self.classes < 3:
+            raise GoalError(
+                f"goal {self.plan.goal!r} of a model with {self.classes} classes is the goal misclassify; ask for that"
+            )
 
     def _check_labels(self, labels: Tensor, chunk: Chunk) -> None:
         wrong = ((labels < 0) | (labels >= self.classes)).nonzero()
@@ -93,16 +99,27 @@ class Door:
             )
 
     def _seen(self, chunk: Chunk, labels: Tensor | None) -> Clean:
-        images = chunk.images.detach().cpu()
-        seen = look(self.target, images, self.plan.batch_size)
-        against = seen.predicted if labels is None else labels.cpu().long()
+        images, batch_size = chunk.images.detach().cpu(), self.plan.batch_size
+        key = Key(chunk.first + torch.arange(len(images)), self.plan.seed)
+        seen = looks(self.target, images, batch_size, key.reseeded(MOMENT))
+        own = torch.stack([one.predicted for one in seen]).mode(0).values
+        against = own if labels is None else labels.cpu().long()
+        first = judged(self.target, seen, Misclassify(against), against)
+        again = first
+        if self.target.stochastic:
+            seen = looks(self.target, images, batch_size, key.reseeded(MOMENT + 1))
+            again = judged(self.target, seen, Misclassify(against), against)
         return Clean(
             first=chunk.first,
             names=list(chunk.names),
             images=images,
             labels=against,
             from_data=labels is not None,
-            predicted=seen.predicted,
-            confidence=seen.confidence,
-            correct=seen.finite & ~fooled(seen, against),
+            predicted=first.predicted,
+            confidence=first.confidence,
+            correct=first.missed <= 0.5,
+            claimed=first.missed,
+            rate=again.missed,
+            rejected=again.rejected,
+            aims=None if self.plan.goal == "misclassify" else least_likely(seen[0].outputs),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import defaultdict
 from io import BytesIO
@@ -10,8 +11,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from .records import Records, writing
+from .records import Records
 from .report_model import GalleryPart, Prediction
+from .run_folder import writing
 from .shards import read_row, write_atomically
 
 LIMIT = 18
@@ -19,7 +21,7 @@ FOLDER = "pictures"
 QUESTION = """
 SELECT result.*, name, label, label_source, clean_prediction, clean_confidence, original_file, original_row
 FROM result JOIN sample ON sample.id = result.sample
-WHERE success AND original_file IS NOT NULL ORDER BY sample, norm, eps
+WHERE success AND original_file IS NOT NULL ORDER BY sample, norm, eps, turn, result.seed
 """
 
 
@@ -30,17 +32,22 @@ def gallery(records: Records) -> list[GalleryPart]:
         groups[row["norm"], row["eps"], row["attack"]].append(row)
     depth = max((len(rows) for rows in groups.values()), default=0)
     in_turn = [rows[i] for i in range(depth) for rows in groups.values() if i < len(rows)]
-    chosen = sorted(in_turn[:LIMIT], key=lambda row: (row["sample"], row["norm"], row["eps"]))
-    texts = {(one.norm, radius.eps): radius.text for one in records.plan.threats for radius in one.radii}
-    return [entry(records, row, texts[row["norm"], row["eps"]]) for row in chosen]
+    chosen = sorted(in_turn[:LIMIT], key=lambda row: (row["sample"], row["norm"], row["eps"], row["turn"]))
+    texts: dict[tuple[str, float], str] = {}
+    texts |= {(one.norm, radius.eps): radius.text for one in records.plan.threats for radius in one.radii}
+    return [entry(records, row, number, texts) for number, row in enumerate(chosen)]
 
 
-def entry(records: Records, row: sqlite3.Row, eps_text: str) -> GalleryPart:
+def entry(records: Records, row: sqlite3.Row, number: int, texts: dict[tuple[str, float], str]) -> GalleryPart:
+    norm, eps = row["norm"], row["eps"]
+    if math.isinf(eps):
+        eps = row[norm.lower()]
+    eps_text = texts.get((norm, eps), f"{eps:.4g}")
     original = read_row(records.folder / row["original_file"], "originals", row["original_row"])
     example = read_row(records.folder / row["example_file"], "examples", row["example_row"])
     delta = example - original
     magnification = 0.5 / max(float(delta.abs().max()), 1e-6)
-    stem = f"{FOLDER}/{row['sample']:06d}-{row['norm'].lower()}"
+    stem = f"{FOLDER}/{number:02d}-{row['sample']:06d}-{norm.lower()}"
     pictures = {"original": original, "perturbation": 0.5 + magnification * delta, "adversarial": example}
     with writing(records.folder):
         for kind, picture in pictures.items():
@@ -55,8 +62,8 @@ def entry(records: Records, row: sqlite3.Row, eps_text: str) -> GalleryPart:
         before=prediction(row["clean_prediction"], row["clean_confidence"], named),
         after=prediction(row["predicted"], row["confidence"], named),
         attack=row["attack"],
-        norm=row["norm"],
-        eps=row["eps"],
+        norm=norm,
+        eps=eps,
         eps_text=eps_text,
         sizes={name: row[name] for name in ("linf", "l2", "l1", "l0")},
         queries=row["first"],

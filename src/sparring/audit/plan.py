@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..access import Decisions, Gradients, Jacobians, Scores
+from ..attacks import table
 from ..errors import ConfigError, nearest
-from ..threats import Threat
+from ..threats import Norm, Threat
 
 ACCESS: dict[str, type[Decisions]] = {
     "decisions": Decisions,
@@ -16,41 +17,90 @@ ACCESS: dict[str, type[Decisions]] = {
     "gradients": Gradients,
     "jacobians": Jacobians,
 }
+EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
+    "quick": {"steps": 40, "restarts": 5, "queries": 1000},
+    "standard": {"steps": 10, "restarts": 1, "queries": 1000},
+    "thorough": {"steps": 100, "restarts": 5, "queries": 5000},
+}
+OWN = EFFORT["quick"]
+GOALS = ("misclassify", "least-likely")
 Count = Annotated[int, Field(ge=1)]
+Suite = str | tuple[str, ...]
 
 
 class Plan(BaseModel):
     """Model, data, threats and effort. Two runs of one plan have the same records.
 
-    `labels`: "data" takes the labels of the data set where it has them and the model's own clean prediction
-    elsewhere; "model" takes the model's prediction throughout.
+    `smallest`: norms without a radius, in which the nearest example of each image is searched.
+    `suite`: quick, standard or thorough, or names of attacks. `repeats`: how often the whole suite runs on what still
+    stands, each time under another seed. `labels`: "data" takes the labels of the data set where it has them and the
+    model's own clean prediction elsewhere; "model" takes the model's prediction throughout.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     data: str
-    threats: Annotated[tuple[Threat, ...], Field(min_length=1)]
+    threats: tuple[Threat, ...] = ()
+    smallest: tuple[Norm, ...] = ()
+    suite: Suite = "standard"
+    goal: Literal["misclassify", "least-likely"] = "misclassify"
     access: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    repeats: Count = 1
     limit: Count | None = None
     batch_size: Count
-    steps: Count = 40
-    restarts: Count = 5
-    queries: Count = 1000
+    steps: Count
+    restarts: Count
+    queries: Count
     labels: Literal["data", "model"] = "data"
+    surrogate: str | None = None
+    promised_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 def make_plan(**fields: Any) -> Plan:
     """The plan; ConfigError naming the field, the value and what was expected."""
-    access = fields.get("access")
-    if access is not None and access not in ACCESS:
-        raise ConfigError(f"access {access!r} is unknown ({', '.join(ACCESS)}).{nearest(access, ACCESS)}")
+    checked_word("access", fields.get("access"), ACCESS)
+    checked_word("goal", fields.get("goal"), GOALS)
+    given = {name: value for name, value in fields.items() if value is not None}
+    given["suite"] = checked_suite(given.get("suite", "standard"))
+    effort = EFFORT[given["suite"]] if isinstance(given["suite"], str) else OWN
     try:
-        return Plan(**fields)
+        plan = Plan(**(effort | given))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"plan: {place}={first['input']!r}: {first['msg']}") from error
+        raise ConfigError(f"plan: {place}={first['input']!r:.200}: {first['msg']}") from error
+    if not plan.threats and not plan.smallest:
+        raise ConfigError("plan: threats=(): name at least 1 item, as linf:4/255, or linf for the smallest examples")
+    twice = [one.norm for one in plan.threats if one.norm in plan.smallest]
+    if twice:
+        raise ConfigError(
+            f"plan: {twice[0]} is given with a radius and without; the smallest examples answer every radius: keep one"
+        )
+    return plan
+
+
+def checked_word(field: str, value: Any, known: Any) -> None:
+    """ConfigError with the nearest word for one that is not known."""
+    if value is not None and value not in known:
+        raise ConfigError(f"{field} {value!r} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
+
+
+def checked_suite(suite: Any) -> Suite:
+    """A suite by name, or a list of names of attacks."""
+    if isinstance(suite, str) and suite in EFFORT:
+        return suite
+    names = [name.strip() for name in suite.split(",")] if isinstance(suite, str) else list(suite)
+    if not names:
+        raise ConfigError(f"suite=(): name {', '.join(EFFORT)}, or attacks, as fgsm,pgd,square")
+    for name in names:
+        if name not in table:
+            known = [*EFFORT, *table] if len(names) == 1 else list(table)
+            raise ConfigError(f"suite {name!r} is unknown ({', '.join(known)}).{nearest(str(name), known)}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"suite names {twice} twice; to run it under more seeds pass repeats=2")
+    return tuple(names)
 
 
 def differences(before: Plan, now: Plan) -> list[str]:

@@ -12,7 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from ..targets import Granting, Target
+from ..engine import fingerprint
+from ..targets import Defended, Granting, Target
 
 PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
 
@@ -28,6 +29,12 @@ class Facts(BaseModel):
     classes: int
     class_names: tuple[str, ...] | None
     access: str
+    views: tuple[tuple[str, str], ...]  # name and access of each view, in their order
+    stochastic: bool
+    defended: bool
+    rejects: bool
+    draws: int  # passes that a question of the last view is averaged over
+    surrogate: str | None  # SHA-256 of the surrogate's weights
     input_shape: tuple[int, ...]
     probabilities: bool
     data: str
@@ -70,13 +77,25 @@ def image_hash(image: Tensor) -> str:
     return hashlib.sha256(bytes_of(image.float())).hexdigest()
 
 
-def weights_hash(target: Target[Any]) -> str | None:
-    """SHA-256 over the names and values of a module's parameters and buffers; None for what is no module."""
-    while isinstance(target, Granting):
+def within(target: Target[Any]) -> Target[Any]:
+    """The target without what narrows it or stands before it."""
+    while isinstance(target, Granting | Defended):
         target = target.target
-    model = getattr(target, "model", None)
+    return target
+
+
+def weights_hash(target: Target[Any]) -> str | None:
+    """SHA-256 over the names and values of a module's parameters and buffers, and over all of a defence's parts.
+
+    None for what is no module.
+    """
+    model = getattr(within(target), "model", None)
     if not isinstance(model, nn.Module):
         return None
+    while isinstance(target, Granting):
+        target = target.target
+    if isinstance(target, Defended):
+        return fingerprint(*target.identity())
     digest = hashlib.sha256()
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .records import Records, writing
+from .records import Records
 from .report import write_html
 from .report_model import Report
+from .run_folder import writing
 from .shards import write_atomically
 from .summary import summarize
 

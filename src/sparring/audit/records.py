@@ -1,22 +1,11 @@
-"""The records of a run: SQLite in WAL mode, one writer, one transaction per chunk.
-
-    run      the plan, the facts, how often it was resumed, whether it is finished
-    chunk    first row, count, seconds, hash: what is here is safe
-    sample   name, label and where it comes from, clean prediction; where its original is kept
-    result   one row per (sample, norm, eps, attack) asked, with the place of its example
-    stretched  samples whose example works in 8 bits once it is stretched to that radius
-    skipped  images that could not be read
-
-A chunk's examples are on the disk before its rows are committed, so no row names a file that is not there.
-"""
+"""The records of a run, as `schema` describes them."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +14,8 @@ from ..zoo import Skipped
 from .plan import Plan, differences
 from .provenance import Facts
 from .rows import ChunkRows
-
-FILE = "records.sqlite"
-FORMAT = 1
-SCHEMA = """
-CREATE TABLE run (
-    id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
-    resumed INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE chunk (
-    id INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL, sha256 TEXT NOT NULL,
-    seconds REAL NOT NULL);
-CREATE TABLE sample (
-    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk, name TEXT NOT NULL, label INTEGER NOT NULL,
-    label_source TEXT NOT NULL, clean_prediction INTEGER NOT NULL, clean_confidence REAL NOT NULL,
-    clean_correct INTEGER NOT NULL, sha256 TEXT NOT NULL, original_file TEXT, original_row INTEGER);
-CREATE TABLE result (
-    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, attack TEXT NOT NULL,
-    access TEXT NOT NULL, success INTEGER NOT NULL, linf REAL, l2 REAL, l1 REAL, l0 REAL,
-    forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, checks INTEGER NOT NULL, first INTEGER NOT NULL,
-    reason TEXT NOT NULL, seed INTEGER NOT NULL, seconds REAL NOT NULL, predicted INTEGER, confidence REAL,
-    survives_uint8 INTEGER, uint8_size REAL, example_file TEXT, example_row INTEGER,
-    PRIMARY KEY (sample, norm, eps, attack)) WITHOUT ROWID;
-CREATE TABLE stretched (
-    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL,
-    PRIMARY KEY (sample, norm, eps)) WITHOUT ROWID;
-CREATE TABLE skipped (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
-CREATE INDEX result_by_threat ON result (norm, eps, attack, success);
-"""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from .run_folder import connect, refuse_used, writing
+from .schema import FILE, FORMAT, SCHEMA
 
 
 class Records:
@@ -67,7 +30,7 @@ class Records:
         refuse_used(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            records = cls(folder, _connect(folder))
+            records = cls(folder, connect(folder))
             with records.connection:
                 records._create(plan, facts)
         return records
@@ -86,7 +49,7 @@ class Records:
         """The run in the folder, to be read."""
         if not (folder / FILE).is_file():
             raise RunError(f"{folder} holds no run: {FILE} is not there; name the folder given as --out")
-        records = cls(folder, _connect(folder))
+        records = cls(folder, connect(folder))
         try:
             found = records._query("SELECT format FROM run")
         except sqlite3.DatabaseError as error:
@@ -159,6 +122,26 @@ class Records:
             self._skip(skipped)
             self._execute("UPDATE run SET finished = 1")
 
+    def probed(self) -> dict[str, Any]:
+        """What the probes measured; empty where they have not run."""
+        return {name: json.loads(value) for name, value in self._query("SELECT name, value FROM probe")}
+
+    def note(self, measured: dict[str, Any]) -> None:
+        """Write down what the probes measured."""
+        rows = [{"name": name, "value": json.dumps(value)} for name, value in measured.items()]
+        with writing(self.folder), self.connection:
+            self._insert("probe", rows)
+
+    def accepted(self) -> set[str]:
+        """The codes of findings that somebody has taken note of."""
+        return {code for (code,) in self._query("SELECT code FROM accepted")}
+
+    def accept(self, codes: Iterable[str], at: str) -> None:
+        """Write down that somebody takes note of findings."""
+        with writing(self.folder), self.connection:
+            pairs = [(code, at) for code in codes]
+            self.connection.executemany("INSERT OR IGNORE INTO accepted VALUES (?, ?)", pairs)
+
     def _skip(self, skipped: list[Skipped]) -> None:
         pairs = [(one.name, one.reason) for one in skipped]
         self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?)", pairs)
@@ -170,10 +153,11 @@ class Records:
             self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
 
     def select(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
-        """Rows of a question, one at a time."""
+        """Rows of a question, one at a time; `values` in order, or one mapping by name."""
         cursor = self.connection.cursor()
         cursor.row_factory = sqlite3.Row
-        yield from cursor.execute(statement, values)
+        named = len(values) == 1 and isinstance(values[0], dict)
+        yield from cursor.execute(statement, values[0] if named else values)
 
     def one(self, statement: str, *values: Any) -> Any:
         """The single value of a question."""
@@ -188,53 +172,3 @@ class Records:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def begun(folder: Path) -> bool:
-    """Does the folder hold a run with its plan written down?"""
-    if not (folder / FILE).is_file():
-        return False
-    connection = _connect(folder)
-    try:
-        return bool(connection.execute("SELECT name FROM sqlite_master WHERE name = 'run'").fetchall())
-    finally:
-        connection.close()
-
-
-def refuse_used(folder: Path) -> None:
-    """RunError where the folder already holds something other than a run that never began."""
-    held = {one.name.split("-")[0] for one in folder.iterdir()} if folder.is_dir() else {""}
-    if not folder.exists() or (held <= {FILE} and not begun(folder)):
-        return
-    if (folder / FILE).exists():
-        raise RunError(f"{folder} holds a run; go on with --resume, or choose another --out")
-    raise RunError(f"{folder} exists and is not empty; choose another --out")
-
-
-def _connect(folder: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(folder / FILE, timeout=10)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {setting}")
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise
-        raise RunError(f"{folder / FILE} is no database ({error}); choose another --out") from error
-    return connection
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """A disk that does not take what is written is told as a RunError, with the way on."""
-    way_on = "every chunk recorded before is safe; make room, then repeat the command with --resume"
-    try:
-        yield
-    except OSError as error:
-        said = "No space left on device" if error.errno in FULL else error.strerror or str(error)
-        raise RunError(f"cannot write to {folder}: {said}; {way_on}") from error
-    except sqlite3.IntegrityError as error:
-        raise RunError(f"{folder / FILE}: another process has recorded this chunk; stop one of the two") from error
-    except sqlite3.DatabaseError as error:
-        full = "disk is full" in str(error) or "disk I/O error" in str(error)
-        said = f"No space left on device ({error})" if full else str(error)
-        raise RunError(f"cannot write to {folder / FILE}: {said}; {way_on}") from error

@@ -26,7 +26,7 @@ class Part(BaseModel):
 class Share(Part):
     """`count` of `total`, and the 95 % Wilson interval of the share."""
 
-    count: int
+    count: int = Field(description="where answers are random, the expected number, rounded")
     total: int
     share: float
     low: float
@@ -41,6 +41,12 @@ class ModelPart(Part):
     sha256: str | None = Field(default=None, description="of the weights, where there is one file")
     classes: int
     access: str = Field(description="what attacks were granted: Jacobians, Gradients, Scores or Decisions")
+    views: list[str] = Field(
+        default=[], description="of a defended model: naive (an attacker who knows of no defence), then adaptive"
+    )
+    stochastic: bool = Field(default=False, description="answers are random: shares are expectations")
+    rejects: bool = Field(default=False, description="may reject an image; the attacker must pass undetected")
+    draws: int = Field(default=1, description="passes that each question of the adaptive attacker is averaged over")
     input_shape: list[int] = Field(description="(channels, height, width) of the images")
 
 
@@ -61,6 +67,7 @@ class DataPart(Part):
     labelled_count: int
     clean_accuracy: Share | None = Field(description="over the images whose label comes with the data; None: none")
     mean_confidence: float | None = Field(default=None, description="of the clean predictions, in [0, 1]")
+    rejected: Share | None = Field(default=None, description="clean images that a detector rejects; None: it has none")
     skipped: list[SkippedFile] = []
     sha256: str = Field(description="over the images as the model saw them, in order")
 
@@ -77,6 +84,13 @@ class AttackPart(Part):
     robust_accuracy_after: float
     median_size: float | None = Field(description="median distance of its examples, in the threat's norm")
     survives_uint8: int = Field(description="of those that fell, how many still fool the model after 8-bit rounding")
+    survives_jpeg90: int | None = Field(
+        default=None, description="and after JPEG at quality 90; None: JPEG has no such channels"
+    )
+    view: str = Field(default="", description="naive or adaptive; empty where there is no defence")
+    rate: float | None = Field(
+        default=None, description="mean over the images asked of the share of answers in which the attacker won"
+    )
     forwards: int = Field(description="forward passes in all, one image each")
     backwards: int
     checks: int = Field(description="the engine's own looks: clean images, and confirmation of examples")
@@ -84,6 +98,13 @@ class AttackPart(Part):
     reasons: dict[str, int] = Field(
         default={}, description="how many rows ended why, e.g. FOUND, EXHAUSTED, NO_GRADIENT"
     )
+
+
+class ViewPart(Part):
+    """What a defended model withstands from one view, and from those before it."""
+
+    name: str
+    robust_accuracy: Share
 
 
 class EpsilonPart(Part):
@@ -96,6 +117,7 @@ class EpsilonPart(Part):
     wrong_before: int = Field(description="images wrong before any attack")
     fallen_at_smaller_eps: int = Field(description="images whose example at a smaller eps of this norm serves here too")
     attacks: list[AttackPart]
+    views: list[ViewPart] = Field(default=[], description="of a defended model, each view's own number, naive first")
 
 
 class CurvePoint(Part):
@@ -105,12 +127,40 @@ class CurvePoint(Part):
     robust_accuracy: Share
 
 
+class SmallestPart(Part):
+    """The sizes of the smallest examples that were found, one for each image that was right."""
+
+    attacked: int
+    found: int
+    quartiles: list[float | None] = Field(
+        description="sizes within which a quarter, half and three quarters of the attacked fell; None: fewer fell"
+    )
+
+
 class ThreatPart(Part):
-    """One norm, all its radii in rising order."""
+    """One norm, all its radii in rising order.
+
+    Where smallest examples were searched there is one radius, the median size, and the curve has all of them.
+    """
 
     norm: Literal["Linf", "L2", "L1", "L0"]
     epsilons: list[EpsilonPart]
     curve: list[CurvePoint]
+    smallest: SmallestPart | None = Field(default=None, description="None: radii were given")
+
+
+class ClassPart(Part):
+    """One class: clean, under the threat that the model holds least against, and at every radius."""
+
+    label: int
+    name: str
+    count: int
+    clean_accuracy: Share
+    robust_accuracy: Share
+    standing: list[float] = Field(
+        description="of its images those that stand at each radius of each threat in turn; where answers are random, "
+        "the expected number",
+    )
 
 
 class Prediction(Part):
@@ -162,12 +212,20 @@ class Provenance(Part):
 
 
 class Caution(Part):
-    """Something that the reader of a number must know."""
+    """A finding: something that the reader of a number must know."""
 
     code: str
     severity: Literal["note", "warning", "severe"]
     message: str
     advice: str = ""
+    when: str = Field(default="", description="when findings of this code are raised")
+    why: str = Field(default="", description="why it matters")
+    accepted: bool = Field(default=False, description="somebody has taken note of it: --accept CODE")
+
+    @property
+    def blocks(self) -> bool:
+        """Does it keep the audit from being green?"""
+        return self.severity == "severe" and not self.accepted
 
 
 class Report(Part):
@@ -182,8 +240,11 @@ class Report(Part):
     gallery: list[GalleryPart]
     warnings: list[Caution]
     provenance: Provenance
+    per_class: list[ClassPart] = Field(default=[], description="of classes in the data, under `worst()`")
+    probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")
 
     def worst(self) -> tuple[ThreatPart, EpsilonPart]:
-        """The threat and radius under which the model holds least."""
-        pairs = [(threat, part) for threat in self.threats for part in threat.epsilons]
+        """The threat and radius under which the model holds least; a radius that was given goes before a median."""
+        given = [threat for threat in self.threats if threat.smallest is None]
+        pairs = [(threat, part) for threat in given or self.threats for part in threat.epsilons]
         return min(pairs, key=lambda pair: pair[1].robust_accuracy.share)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ..access import Reason
-from .cascade import Attempt, Clean, Stretched
+from .cascade import Event, Stretched
+from .clean import Clean
 from .provenance import image_hash
 from .shards import shard_name
+from .weigh import Attempt
 
 KEPT = 3  # originals kept per (norm, eps, attack)
 Kept = Counter[tuple[str, float, str]]
@@ -31,7 +33,7 @@ class ChunkRows:
 
 
 def chunk_rows(
-    number: int, clean: Clean, events: list[Attempt | Stretched], seconds: float, seed: int, kept: Kept
+    number: int, clean: Clean, events: list[Event], seconds: float, kept: Kept
 ) -> ChunkRows:
     """Rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
     hashes = [image_hash(image) for image in clean.images]
@@ -39,9 +41,9 @@ def chunk_rows(
     examples: list[Tensor] = []
     stored = 0
     for attempt in (event for event in events if isinstance(event, Attempt)):
-        results.extend(result_rows(number, clean, attempt, seed, stored))
-        examples.append(attempt.fallen.examples)
-        stored += len(attempt.fallen.examples)
+        results.extend(result_rows(number, clean, attempt, stored))
+        examples.append(attempt.examples.images)
+        stored += len(attempt.examples.images)
     wanted = originals(results, kept)
     samples = sample_rows(number, clean, hashes, wanted)
     tensors: dict[str, Tensor] = {}
@@ -58,12 +60,12 @@ def chunk_rows(
     return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
 
 
-def stretched_rows(clean: Clean, events: list[Attempt | Stretched]) -> list[dict[str, Any]]:
+def stretched_rows(clean: Clean, events: list[Event]) -> list[dict[str, Any]]:
     return [
-        {"sample": clean.first + place, "norm": event.norm, "eps": event.eps}
+        {"sample": clean.first + place, "norm": event.norm, "eps": event.eps, "rate": rate}
         for event in events
         if isinstance(event, Stretched)
-        for place in event.rows.tolist()
+        for place, rate in zip(event.rows.tolist(), event.rate.tolist(), strict=True)
     ]
 
 
@@ -97,6 +99,10 @@ def sample_rows(number: int, clean: Clean, hashes: list[str], wanted: list[int])
                 "clean_prediction": int(clean.predicted[i]),
                 "clean_confidence": float(clean.confidence[i]),
                 "clean_correct": int(clean.correct[i]),
+                "clean_claimed": float(clean.claimed[i]),
+                "clean_rate": float(clean.rate[i]),
+                "clean_rejected": float(clean.rejected[i]),
+                "aim": None if clean.aims is None else int(clean.aims[i]),
                 "sha256": hashes[i],
                 "original_file": shard_name(number) if sample in places else None,
                 "original_row": places.get(sample),
@@ -105,48 +111,54 @@ def sample_rows(number: int, clean: Clean, hashes: list[str], wanted: list[int])
     return rows
 
 
-def result_rows(number: int, clean: Clean, attempt: Attempt, seed: int, offset: int) -> list[dict[str, Any]]:
+def result_rows(number: int, clean: Clean, attempt: Attempt, offset: int) -> list[dict[str, Any]]:
     """One row per image asked; `offset` is where the attempt's examples begin in the shard."""
-    columns = {
-        name: getattr(attempt, name).tolist()
-        for name in ("rows", "fell", "forwards", "backwards", "checks", "first", "reason")
-    }
-    seconds = attempt.seconds / len(attempt.rows)
+    names = ("rows", "fell", "claimed", "rate", "forwards", "backwards", "checks", "first", "reason", "kept")
+    columns = {name: getattr(attempt, name).tolist() for name in names}
+    kept = example_columns(attempt)
+    place, seconds = attempt.place, attempt.seconds / len(attempt.rows)
     rows, found = [], 0
-    for i, place in enumerate(columns["rows"]):
-        fell = columns["fell"][i]
+    for i, sample in enumerate(columns["rows"]):
+        held = columns["kept"][i]
         rows.append(
             {
-                "sample": clean.first + place,
-                "norm": attempt.norm,
-                "eps": attempt.eps,
+                "sample": clean.first + sample,
+                "norm": place.norm,
+                "eps": place.eps,
+                "view": place.view,
                 "attack": attempt.attack,
+                "seed": place.seed,
+                "turn": place.turn,
                 "access": attempt.access,
-                "success": int(fell),
+                "success": int(columns["fell"][i]),
+                "claimed": columns["claimed"][i],
+                "rate": columns["rate"][i],
                 "forwards": columns["forwards"][i],
                 "backwards": columns["backwards"][i],
                 "checks": columns["checks"][i],
                 "first": columns["first"][i],
                 "reason": Reason(columns["reason"][i]).name,
-                "seed": seed,
                 "seconds": seconds,
-                **example_columns(attempt, found if fell else None),
-                "example_file": shard_name(number) if fell else None,
-                "example_row": offset + found if fell else None,
+                **{name: values[found] if held else None for name, values in kept.items()},
+                "example_file": shard_name(number) if held else None,
+                "example_row": offset + found if held else None,
             }
         )
-        found += fell
+        found += held
     return rows
 
 
-def example_columns(attempt: Attempt, i: int | None) -> dict[str, Any]:
-    """Sizes and predictions of the attempt's i-th example; nothing where there is none."""
-    fallen = attempt.fallen
-    columns: dict[str, Tensor] = {
-        **fallen.sizes,
-        "predicted": fallen.predicted,
-        "confidence": fallen.confidence,
-        "survives_uint8": fallen.survives_uint8.long(),
-        "uint8_size": fallen.uint8_size,
+def example_columns(attempt: Attempt) -> dict[str, list[Any]]:
+    """Sizes and predictions of the attempt's examples, in their order."""
+    examples = attempt.examples
+    columns: dict[str, Tensor | None] = {
+        **examples.sizes,
+        "predicted": examples.predicted,
+        "confidence": examples.confidence,
+        "survives_uint8": examples.survives_uint8.long(),
+        "rate_uint8": examples.rate_uint8,
+        "uint8_size": examples.uint8_size,
+        "survives_jpeg90": None if examples.survives_jpeg90 is None else examples.survives_jpeg90.long(),
     }
-    return {name: None if i is None else values[i].item() for name, values in columns.items()}
+    nothing: list[Any] = [None] * len(examples.images)
+    return {name: nothing if values is None else values.tolist() for name, values in columns.items()}

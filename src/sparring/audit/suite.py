@@ -1,30 +1,65 @@
-"""Which attacks answer a threat, given what the target grants."""
+"""Which attacks answer a threat, given what the target grants, in the order in which they run."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
-from ..access import Attack, Decisions, Gradients, Scores
-from ..attacks import FGSM, PGD, HopSkipJump, Restarts, Square
-from ..errors import ThreatError
-from ..geometry import L1, L2, Ball, Linf
+from ..access import Attack, Decisions, Gradients, Keep
+from ..attacks import MIFGSM, table
+from ..errors import SparringError, ThreatError
+from ..geometry import L0, Ball
+from . import nearest, within
+from .entry import Entry, entered
 from .plan import Plan
 
-GRADIENT_NORMS, QUERY_NORMS = (Linf, L2, L1), (Linf, L2)
+CARRIED = 20  # steps of the attack on the surrogate
+Maker = Callable[[type[Decisions], Ball, Plan], Iterator[Entry]]
+WITHIN: dict[str, Maker] = {"quick": within.quick, "standard": within.standard, "thorough": within.thorough}
+NEAREST: dict[str, Maker] = {"quick": nearest.quick, "standard": nearest.standard, "thorough": nearest.thorough}
 
 
-def suite(access: type[Decisions], ball: Ball, plan: Plan) -> list[Attack[Any, Any]]:
-    """The cascade's attacks in their order, cheapest first; ThreatError where there is none for the norm."""
-    attacks: list[Attack[Any, Any]] = []
-    if issubclass(access, Gradients) and isinstance(ball, GRADIENT_NORMS):
-        attacks += [FGSM(ball), Restarts(PGD(ball, steps=plan.steps), plan.restarts)]
-    if issubclass(access, Scores) and isinstance(ball, QUERY_NORMS):
-        attacks.append(Square(ball, steps=plan.queries))
-    if not issubclass(access, Scores) and isinstance(ball, QUERY_NORMS):
-        attacks.append(HopSkipJump(ball))
-    if not attacks:
+def suite(access: type[Decisions], ball: Ball, plan: Plan) -> list[Entry]:
+    """The plan's attacks on `ball`, of infinite eps those for the smallest example.
+
+    Raises: ThreatError where no attack serves its norm with that access.
+    """
+    known = NEAREST if math.isinf(ball.eps) else WITHIN
+    make = known[plan.suite] if isinstance(plan.suite, str) else own
+    entries = [entry for entry in make(access, ball, plan) if issubclass(access, entry.access)]
+    if plan.surrogate is not None and math.isfinite(ball.eps) and not isinstance(ball, L0):
+        seeing = sum(issubclass(entry.access, Gradients) for entry in entries)
+        entries.insert(seeing, carried(ball, plan.surrogate))
+    if not entries:
         raise ThreatError(
             f"no attack of the audit works on {ball} with {access.__name__}; audit Linf or L2, "
             "or run a single attack: sparring attack"
         )
-    return attacks
+    return entries
+
+
+def carried(ball: Ball, surrogate: str) -> Entry:
+    """Examples made on the surrogate with momentum (Dong et al. 2018, arXiv:1710.06081), tried on the target."""
+    return Entry(f"transfer from {surrogate}", MIFGSM(ball, steps=CARRIED), carried=True)
+
+
+def own(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]:
+    """The attacks that the plan names; those that do not serve the norm are left out."""
+    for name in plan.suite:
+        attack = built(table[name], ball, plan)
+        if attack is not None and (math.isfinite(ball.eps) or attack.keep is Keep.SMALLEST):
+            yield entered(attack, plan)
+
+
+def built(kind: type[Attack[Any, Any]], ball: Ball, plan: Plan) -> Attack[Any, Any] | None:
+    """The attack on that ball with its own defaults; the plan's steps in PGD, its queries in Square."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if "ball" not in known:
+        return None
+    steps = {"PGD": plan.steps, "Square": plan.queries}.get(kind.__name__)
+    try:
+        return kind(**({"ball": ball} | ({"steps": steps} if steps else {})))
+    except SparringError:
+        return None

@@ -38,6 +38,12 @@ class Watch:
     def looked(self, tally: Tally) -> None:
         """After it."""
 
+    def probing(self) -> None:
+        """Before the measurements on a small sample."""
+
+    def told(self, words: str) -> None:
+        """Something that went wrong and was put right, as a worker that died."""
+
     def resumed(self, chunks: int, samples: int) -> None:
         """A run is taken up again after that many chunks."""
 

@@ -11,7 +11,9 @@ from .. import __version__
 from .apply import apply
 from .attack import attack
 from .audit import audit
+from .compare import compare
 from .demo import demo
+from .export import export
 from .fit import fit
 from .generalize import generalize
 from .guard import Settings
@@ -37,6 +39,8 @@ app.command()(fit)
 app.command()(apply)
 app.command("list")(listing)
 app.command()(report)
+app.command()(compare)
+app.command()(export)
 app.command()(serve)
 app.command()(train)
 app.command()(transfer)

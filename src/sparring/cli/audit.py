@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ConfigError, ThreatError
 from . import parameters as given
 from .guard import guarded
-from .loading import Described, load
+from .loading import Described, load, load_described
 from .verdict import command_line, conclude, resumable
+
+if TYPE_CHECKING:
+    from ..audit.written import Written
+
+EFFORT = ("steps", "restarts", "queries")
+INPUT = ("mean", "std", "size", "channels", "classes")
 
 
 @guarded
 def audit(
-    model: given.Model,
-    data: given.Data,
-    out: given.Out,
-    threat: given.Threats = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    fail_under: Annotated[
-        float | None, typer.Option(help="Exit with 1 when the lowest robust accuracy is below this share.")
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="As for `sparring attack`.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="zoo:NAME, folder:DIR, npz:FILE, ...")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for records, examples and report.")] = None,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threat",
+            metavar="NORM[:EPS,...]",
+            help="linf:4/255, l2:0.5; a norm alone searches the smallest example of each image. May be repeated.",
+        ),
     ] = None,
+    plan: Annotated[Path | None, typer.Option(help="A TOML file that says all of this, in place of it.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd,square.")
+    ] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another model, whose examples are tried on this one.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and how long at most.")] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(help="Exit with 1 when robust accuracy is below this share, or a severe finding is open."),
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Take note of a finding, which is then no longer open.")
+    ] = None,
+    promised_accuracy: Annotated[float | None, typer.Option(help="The clean accuracy that was promised.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server too.")] = None,
+    goal: Annotated[str | None, typer.Option(help="misclassify (default) or least-likely.")] = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
-    seed: given.Seed = 0,
-    restarts: Annotated[int, typer.Option(help="Restarts of PGD.")] = 5,
-    steps: Annotated[int, typer.Option(help="Steps of PGD.")] = 40,
-    queries: Annotated[int, typer.Option(help="Queries of the black-box attack, per image.")] = 1000,
+    seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Run the suite under so many seeds.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Restarts of PGD; the suite's own when not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of PGD; the suite's own when not given.")] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries of the black-box attacks, per image; the suite's own when not given.")
+    ] = None,
     device: given.Device = "cpu",
     access: Annotated[
         str | None, typer.Option(help="scores or decisions: audit as a black box. Default: gradients too.")
@@ -40,31 +72,92 @@ def audit(
     classes: given.Classes = None,
 ) -> None:
     """Measure the robust accuracy of MODEL on DATA, and write a report."""
+    typed: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "threats": threat or None,
+        "suite": suite,
+        "goal": goal,
+        "access": access,
+        "surrogate": surrogate,
+        "seed": seed,
+        "repeats": repeats,
+        "limit": limit,
+        "batch_size": batch_size,
+        "promised_accuracy": promised_accuracy,
+        "steps": steps,
+        "restarts": restarts,
+        "queries": queries,
+        "mean": mean,
+        "std": std,
+        "size": size,
+        "channels": channels,
+        "classes": classes,
+    }
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise ConfigError(f"--fail-under {fail_under:g} is no share; write 0.40 for 40 %")
-    if not threat:
-        raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
-    from ..audit import audit as conduct
-    from ..audit import parse_all
-    from .progress import ConsoleWatch
+    if out is None and not dry_run:
+        raise ConfigError("no folder is given for the run; add --out DIR")
+    written = planned(plan, typed) if plan is not None else said(typed)
+    bar = fail_under if fail_under is not None else written.fail_under
+    codes = (*written.accept, *(accept or ()))
+    run(written, out, device, codes, resume, dry_run, bar, junit)
 
-    threats = parse_all(threat)
-    loaded, pictures = load(model, data, Described(mean, std, size, channels, classes), device, limit)
-    with ConsoleWatch() as watch, resumable(out):
-        report = conduct(
-            loaded,
-            pictures,
-            threats=threats,
-            out=out,
-            access=access,
-            seed=seed,
-            limit=limit,
-            batch_size=batch_size,
-            steps=steps,
-            restarts=restarts,
-            queries=queries,
-            resume=resume,
-            command=command_line(),
-            watch=watch,
-        )
-    conclude(report, out, fail_under)
+
+def planned(path: Path, typed: dict[str, Any]) -> Written:
+    """The audit of a plan, which says all that the command line might."""
+    from ..audit.written import read_written
+
+    both = next((name for name, value in typed.items() if value is not None), None)
+    if both is not None:
+        word = both.upper() if both in ("model", "data") else f"--{both.replace('_', '-')}"
+        raise ConfigError(f"{word} is said beside --plan {path}, which says everything; leave one of the two out")
+    return read_written(path)
+
+
+def said(typed: dict[str, Any]) -> Written:
+    """The audit of the command line."""
+    for name in ("model", "data"):
+        if typed[name] is None:
+            raise ConfigError(f"no {name.upper()} is given; write sparring audit MODEL DATA, or --plan FILE")
+    if typed["threats"] is None:
+        raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
+    from ..audit.written import make_written
+
+    known = {name: value for name, value in typed.items() if value is not None}
+    tables = {"effort": EFFORT, "input": INPUT}
+    inner = {table: {name: known.pop(name) for name in names if name in known} for table, names in tables.items()}
+    return make_written(known | inner)
+
+
+def run(
+    written: Written,
+    out: Path | None,
+    device: str,
+    codes: tuple[str, ...],
+    resume: bool,
+    dry_run: bool,
+    fail_under: float | None,
+    junit: Path | None,
+) -> None:
+    """Load what is named, then audit it or say what an audit would do."""
+    from ..audit import audit as conduct
+    from ..audit.audit import planned_job
+    from .estimated import show_estimate
+    from .watching import AuditWatch
+
+    smallest = all(":" not in word for word in written.threats)
+    if fail_under is not None and smallest:
+        raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
+    described = Described(**written.input.model_dump())
+    loaded, pictures = load(written.model, written.data, described, device, written.limit)
+    own = None if written.surrogate is None else load_described(written.surrogate, Described(), device)
+    names = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "promised_accuracy")
+    options: dict[str, Any] = {name: getattr(written, name) for name in names} | written.effort.model_dump()
+    options |= {"threats": written.balls(), "surrogate": own, "accept": codes, "command": command_line()}
+    if dry_run or out is None:
+        show_estimate(planned_job(loaded, pictures, out=Path("unwritten"), **options))
+        return
+    with AuditWatch() as watch, resumable(out):
+        report = conduct(loaded, pictures, out=out, resume=resume, watch=watch, **options)
+    conclude(report, out, fail_under, junit)

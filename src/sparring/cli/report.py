@@ -13,9 +13,19 @@ from .guard import guarded
 @guarded
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an audit, finished or not.")],
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also write curves and a strip of the gallery as PDF and PNG.")
+    ] = False,
 ) -> None:
     """Make report.html and report.json of a run again, from its records."""
     from ..audit import render
     from .verdict import conclude
 
-    conclude(render(run), run, None)
+    made = render(run)
+    if figures:
+        from ..audit.paper_figures import paper_figures
+        from .console import say
+
+        for path in paper_figures(run):
+            say(f"figure: {path}")
+    conclude(made, run, None)

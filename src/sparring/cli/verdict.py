@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from .console import complain, say, table
+from .folders import written
 from .guard import BELOW, INTERRUPTED
 
 if TYPE_CHECKING:
     from ..audit import Report
     from ..audit.report_model import EpsilonPart, Share, ThreatPart
 
-COLUMNS = ["attack", "asked", "fell", "robust after", "median size", "8-bit too", "forwards", "backwards", "seconds"]
+COLUMNS = [
+    "attack", "asked", "fell", "robust after", "median size", "8-bit too", "JPEG too", "forwards", "backwards",
+    "seconds",
+]  # fmt: skip
 STYLES = {"severe": "bold red", "warning": "yellow", "note": ""}
 
 
@@ -41,20 +45,38 @@ def resumable(out: Path) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def conclude(report: Report, out: Path, fail_under: float | None) -> None:
-    """Print what was found; exit with 1 below the bar."""
+def conclude(report: Report, out: Path, fail_under: float | None, junit: Path | None = None) -> None:
+    """Print what was found; exit with 1 below the bar, or where a severe finding is open beside a bar."""
     for threat in report.threats:
         for part in threat.epsilons:
             show(threat, part)
     for caution in report.warnings:
-        say(f"{caution.severity}: {caution.message} {caution.advice}".rstrip(), STYLES[caution.severity])
-    threat, worst = report.worst()
+        accepted = ", accepted" if caution.accepted else ""
+        words = f"{caution.severity}{accepted} [{caution.code}]: {caution.message} {caution.advice}".rstrip()
+        say(words, "" if caution.accepted else STYLES[caution.severity])
     say(f"report: {out / 'report.html'}   data: {out / 'report.json'}", "bold")
-    if fail_under is not None and worst.robust_accuracy.share < fail_under:
+    if junit is not None:
+        from ..audit.junit import junit as made
+
+        with written(junit):
+            junit.write_bytes(made(report, fail_under))
+    if fail_under is not None:
+        refuse(report, fail_under)
+
+
+def refuse(report: Report, fail_under: float) -> None:
+    """Exit with 1, saying why, unless the audit is green."""
+    threat, worst = report.worst()
+    below = worst.robust_accuracy.share < fail_under
+    if below:
         complain(
             f"robust accuracy {worst.robust_accuracy.share:.1%} under {threat.norm} {worst.eps_text} "
             f"is below --fail-under {fail_under:.1%}"
         )
+    blocking = [caution.code for caution in report.warnings if caution.blocks]
+    for code in blocking:
+        complain(f"the severe finding {code} is open: repair what it names, or take note of it with --accept {code}")
+    if below or blocking:
         raise typer.Exit(BELOW)
 
 
@@ -62,12 +84,13 @@ def show(threat: ThreatPart, part: EpsilonPart) -> None:
     """One threat and radius as a table."""
     rows: list[list[object]] = [
         [
-            attack.attack,
+            f"{attack.view} {attack.attack}".strip(),
             attack.asked,
             attack.fell,
             f"{attack.robust_accuracy_after:.1%}",
             "-" if attack.median_size is None else f"{attack.median_size:.4g}",
             attack.survives_uint8,
+            "-" if attack.survives_jpeg90 is None else attack.survives_jpeg90,
             f"{attack.forwards:,}",
             f"{attack.backwards:,}",
             f"{attack.seconds:.1f}",
@@ -75,7 +98,13 @@ def show(threat: ThreatPart, part: EpsilonPart) -> None:
         for attack in part.attacks
     ]
     title = f"\n{threat.norm} {part.eps_text}: robust accuracy {spoken(part.robust_accuracy)}"
+    if threat.smallest is not None:
+        sizes = ", ".join("none" if size is None else f"{size:.4g}" for size in threat.smallest.quartiles)
+        found, attacked = threat.smallest.found, threat.smallest.attacked
+        title = f"\n{threat.norm}: examples of {found} of {attacked} images; quartiles of their sizes {sizes}"
     table(title, COLUMNS, rows)
+    for view in part.views:
+        say(f"  {view.name}: {spoken(view.robust_accuracy)}")
 
 
 def spoken(share: Share) -> str:

@@ -123,8 +123,8 @@ class _Unjudged(Desk):
             outputs = self.target(images)
             if isinstance(outputs, Paired):
                 return super().climb(variable, render, objective, steer, rows)
-            loss = goal.ascent(outputs)
-        slope = slope_of(loss, images)
+            loss, slope = goal.sloped(outputs) or (goal.ascent(outputs), None)
+        slope = slope_of(loss, images) if slope is None else slope_of(outputs, images, slope)
         self.last = variable
         verdict: Any = _Later(goal, outputs, loss.detach())
         return Gradient(verdict, verdict.loss, slope, variable)

@@ -75,6 +75,9 @@ class Misclassify(ClassGoal):
     def ascent(self, outputs: Tensor) -> Tensor:
         return self.loss.away(outputs, self.classes)
 
+    def sloped(self, outputs: Tensor) -> tuple[Tensor, Tensor] | None:
+        return self.loss.sloped(outputs, self.classes) if type(self) is Misclassify else None
+
     def rivals(self, outputs: Tensor, k: int) -> Tensor:
         """(B, min(k, K - 1)) leads over the label of the k classes that come closest."""
         return outputs.gather(1, self.ways(outputs, k)) - outputs.gather(1, self.classes[:, None])
@@ -98,6 +101,10 @@ class ClassifyAs(ClassGoal):
 
     def ascent(self, outputs: Tensor) -> Tensor:
         return self.loss.toward(outputs, self.classes)
+
+    def sloped(self, outputs: Tensor) -> tuple[Tensor, Tensor] | None:
+        away = self.loss.sloped(outputs, self.classes) if type(self) is ClassifyAs else None
+        return None if away is None else (-away[0], -away[1])
 
     def ways(self, outputs: Tensor, k: int) -> Tensor:
         return self.classes[:, None]

@@ -31,6 +31,10 @@ class Goal(ABC):
         """(B,) what a first-order attack climbs, unless it asks for another loss."""
         return self.margin(outputs)
 
+    def sloped(self, outputs: Any) -> tuple[Tensor, Tensor] | None:
+        """`ascent` (B,) and d sum(ascent) / d outputs, where the slope is known in closed form; None: ask autograd."""
+        return None
+
     def __call__(self, outputs: Any) -> Verdict:
         return Verdict(self.margin(outputs), self.ascent(outputs))
 

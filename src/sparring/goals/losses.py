@@ -15,8 +15,8 @@ from torch import Tensor
 
 def gap(logits: Tensor, classes: Tensor) -> Tensor:
     """(B,) the largest other logit minus the logit of `classes`: positive where another class leads."""
-    own = logits.gather(1, classes[:, None])
-    return (logits.scatter(1, classes[:, None], -math.inf).amax(1, keepdim=True) - own).squeeze(1)
+    index = classes[:, None]
+    return (logits.scatter(1, index, -math.inf).amax(1, keepdim=True) - logits.gather(1, index)).squeeze(1)
 
 
 class Loss(ABC):
@@ -29,6 +29,10 @@ class Loss(ABC):
     @abstractmethod
     def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(B,) rises as the rows approach `targets`."""
+
+    def sloped(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+        """`away` and d sum(away) / d logits where `toward` is -`away`, in closed form; None: ask autograd."""
+        return None
 
     def take(self, rows: Tensor) -> Self:
         """The loss of the chosen rows, where it has any."""
@@ -57,6 +61,13 @@ class CrossEntropy(Loss):
 
     def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
         return -F.cross_entropy(logits, targets, reduction="none")
+
+    def sloped(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+        if type(self) is not CrossEntropy:  # what is derived from it may be another loss
+            return None
+        log_p = logits.detach().log_softmax(1)
+        loss = F.nll_loss(log_p, labels, reduction="none")
+        return loss, log_p.exp_().scatter_add_(1, labels[:, None], loss.new_full((len(loss), 1), -1.0))
 
 
 @dataclass(frozen=True)

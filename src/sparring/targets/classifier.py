@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from itertools import chain
 from typing import Any
@@ -127,16 +127,14 @@ class Classifier(Target[Jacobians]):
         twin._keyed, twin._random, twin._muted = [], False, self._keyed
         return twin
 
-    @contextmanager
-    def _drawing(self, key: Key | None) -> Iterator[None]:
+    def _drawing(self, key: Key | None) -> AbstractContextManager[None]:
         """Whatever the model draws is from `key`."""
         if self._muted:
-            with muted(self._muted):
-                yield
-            return
-        if key is None or not self.stochastic:
-            yield
-            return
+            return muted(self._muted)
+        return nullcontext() if key is None or not self.stochastic else self._drawn(key)
+
+    @contextmanager
+    def _drawn(self, key: Key) -> Iterator[None]:
         devices = [key.ids.device] if key.ids.is_cuda else []
         with drawing(self._keyed, key), torch.random.fork_rng(devices, enabled=self._random):
             if self._random:

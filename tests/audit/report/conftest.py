@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparring.audit.report import write_html
+from sparring.audit.report import render, write_html
 from sparring.audit.report_model import (
     AttackPart,
     Caution,
+    ClassPart,
     CurvePoint,
     DataPart,
     EpsilonPart,
@@ -25,7 +28,9 @@ from sparring.audit.report_model import (
     Provenance,
     Report,
     SkippedFile,
+    SmallestPart,
     ThreatPart,
+    ViewPart,
 )
 from sparring.audit.statistics import share
 
@@ -104,6 +109,18 @@ def example(folder: Path, i: int, name: str, after: str, attack_name: str, norm:
     )
 
 
+def one_class(label: int, name: str, count: int, clean: float, *standing: float, lowest: int = 1) -> ClassPart:
+    """A class; `standing` has what stands at each radius, the one at `lowest` is the worst threat's."""
+    return ClassPart(
+        label=label,
+        name=name,
+        count=count,
+        clean_accuracy=share(clean, count),
+        robust_accuracy=share(standing[lowest], count),
+        standing=list(standing),
+    )
+
+
 def finished_audit(folder: Path) -> Report:
     """Two norms, three radii, four examples; the pictures lie in `folder`."""
     return Report(
@@ -134,8 +151,21 @@ def finished_audit(folder: Path) -> Report:
         ],
         warnings=[
             Caution(code="few-samples", severity="note", message="40 images are few.", advice="Take 1,000."),
-            Caution(code="zero-gradient", severity="severe", message="Gradients are zero.", advice="Unmask them."),
+            Caution(
+                code="zero-gradients",
+                severity="severe",
+                message="Gradients are zero.",
+                advice="Unmask them.",
+                when="a tenth of them is zero",
+                why="attacks fail without the model being robust",
+            ),
         ],
+        per_class=[
+            one_class(0, "cat", 20, 19, 13, 1, 14),
+            one_class(1, "dog", 10, 9, 5, 0, 6),
+            one_class(2, "2", 10, 8, 5, 2, 7),
+        ],
+        probes={"steady": {"of": 32, "again": 0.0}},
         provenance=Provenance(
             command="sparring audit zoo:mnist-plain folder:digits --threat linf:4/255,8/255",
             plan={"model": "zoo:mnist-plain", "seed": 7},
@@ -149,9 +179,92 @@ def finished_audit(folder: Path) -> Report:
     )
 
 
+class Page(HTMLParser):
+    """Elements, table rows by the table's class, and the readable text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        self._table, self._hidden, self._words = "", "", [""]
+        self.feed(text)
+        self.text = re.sub(r"\s+", " ", "".join(self._words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, found))
+        if tag in {"style", "script"}:
+            self._hidden = tag
+        if tag == "table":
+            self._table = found["class"]
+        if tag == "tr":
+            self.rows.setdefault(self._table, []).append([])
+        if tag in {"th", "td"}:
+            self.rows[self._table][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = ""
+        if tag == "table":
+            self._table = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden:
+            return
+        self._words.append(data)
+        if self._table and self.rows.get(self._table) and self.rows[self._table][-1]:
+            self.rows[self._table][-1][-1] += data
+
+    def table(self, name: str) -> list[list[str]]:
+        return [[re.sub(r"\s+", " ", cell).strip() for cell in row] for row in self.rows[name]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[Report], Page]:
+    """The page of a report whose pictures lie in `tmp_path`, taken apart."""
+    return lambda report: Page(render(report, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[[Path], Report]:
+    """Makes the audit that `report` is, with its pictures in a folder."""
+    return finished_audit
+
+
 @pytest.fixture
 def report(tmp_path: Path) -> Report:
     return finished_audit(tmp_path)
+
+
+@pytest.fixture
+def defended(report: Report) -> Report:
+    """The same audit of a model behind a random defense with a detector: two views, and expected numbers."""
+    content = report.model_dump()
+    content["model"] |= {"views": ["naive", "adaptive"], "stochastic": True, "rejects": True, "draws": 16}
+    content["data"] |= {"rejected": share(2, IMAGES).model_dump()}
+    for threat in content["threats"]:
+        for part in threat["epsilons"]:
+            held = part["robust_accuracy"]["count"]
+            part["robust_accuracy"] = share(held - 0.25, IMAGES).model_dump()
+            naive = ViewPart(name="naive", robust_accuracy=share(held + 3, IMAGES))
+            adaptive = ViewPart(name="adaptive", robust_accuracy=share(held - 0.25, IMAGES))
+            part["views"] = [naive.model_dump(), adaptive.model_dump()]
+            told = {"rate": 0.375, "survives_jpeg90": 0}
+            part["attacks"] = [one | told | {"view": view} for view in ("naive", "adaptive") for one in part["attacks"]]
+    return Report.model_validate(content)
+
+
+@pytest.fixture
+def nearest(report: Report) -> Report:
+    """An audit that searched the smallest examples in L2, and nothing else: 30 of 36 images fell."""
+    found = [0.1 * i for i in range(1, 31)]
+    curve = [CurvePoint(eps=0, robust_accuracy=share(36, IMAGES))]
+    curve += [CurvePoint(eps=eps, robust_accuracy=share(36 - i, IMAGES)) for i, eps in enumerate(found, 1)]
+    part = radius(1.8, "1.8 (median)", 36, (18, 0))
+    sizes = SmallestPart(attacked=36, found=30, quartiles=[0.9, 1.8, 2.7])
+    only = ThreatPart(norm="L2", epsilons=[part], curve=curve, smallest=sizes)
+    classes = [one_class(i, str(i), 20, 18, 9, lowest=0) for i in range(2)]
+    return report.model_copy(update={"threats": [only], "gallery": [], "per_class": classes})
 
 
 @pytest.fixture
@@ -167,8 +280,8 @@ def written(tmp_path: Path) -> Callable[[Report], Path]:
 
 
 HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> javascript:alert(3) "
-    "https://evil.example/x.png {{ 7 * 7 }} </style></script><!-- \u202egnp.exe\u202c \x00\x1b[31m "
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> javascript:alert(3) https://evil.example/x.png "
+    "../../etc/passwd file:///etc/passwd {{ 7 * 7 }} </style></script></title><!-- \u202egnp.exe\u202c \x00\x1b[31m "
 )
 
 
@@ -179,6 +292,12 @@ def hostile(report: Report) -> Report:
 
 
 @pytest.fixture
+def hostile_views(defended: Report) -> Report:
+    """The audit of a defended model, its views named by a stranger too."""
+    return Report.model_validate(_poisoned(defended.model_dump(), HOSTILE))
+
+
+@pytest.fixture
 def endless(report: Report) -> Report:
     """The same audit with a word of 5,000 letters in every place that a stranger can fill."""
     return Report.model_validate(_poisoned(report.model_dump(), "W" * 5000))
@@ -186,12 +305,13 @@ def endless(report: Report) -> Report:
 
 def _poisoned(value: Any, text: str, key: str = "") -> Any:
     if isinstance(value, dict):
-        keep = key not in {"plan", "versions"}
+        keep = key not in {"plan", "versions", "probes"}
         return {k if keep else f"{text}{k}": _poisoned(v, text, k) for k, v in value.items()}
     if isinstance(value, list):
         return [_poisoned(one, text, key) for one in value]
+    # what is ours, or may only be one of a few words
     ours = {"norm", "severity", "labels", "label_source", "started", *KINDS}
-    return text + value if isinstance(value, str) and key not in ours else value
+    return text + value if isinstance(value, str) and value and key not in ours else value
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import resource
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,65 +15,28 @@ from sparring.audit.report_model import Report
 from sparring.errors import RunError
 
 LINKS = {"src", "href", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
-SECTIONS = ("result", "curve", "attacks", "gallery", "skipped", "provenance")
+SECTIONS = ("result", "curve", "findings", "classes", "attacks", "gallery", "skipped", "provenance")
 
 
-class Page(HTMLParser):
-    """Elements, table rows by the table's class, and the readable text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.rows: dict[str, list[list[str]]] = {}
-        self._table, self._hidden, self._words = "", "", [""]
-        self.feed(text)
-        self.text = re.sub(r"\s+", " ", "".join(self._words))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.elements.append((tag, found))
-        if tag in {"style", "script"}:
-            self._hidden = tag
-        if tag == "table":
-            self._table = found["class"]
-        if tag == "tr":
-            self.rows.setdefault(self._table, []).append([])
-        if tag in {"th", "td"}:
-            self.rows[self._table][-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == self._hidden:
-            self._hidden = ""
-        if tag == "table":
-            self._table = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._hidden:
-            return
-        self._words.append(data)
-        if self._table and self.rows.get(self._table) and self.rows[self._table][-1]:
-            self.rows[self._table][-1][-1] += data
-
-    def table(self, name: str) -> list[list[str]]:
-        return [[re.sub(r"\s+", " ", cell).strip() for cell in row] for row in self.rows[name]]
+Reader = Callable[[Report], Any]
 
 
 @pytest.fixture
-def page(report: Report, tmp_path: Path) -> Page:
-    return Page(render(report, tmp_path))
+def page(report: Report, read: Reader) -> Any:
+    return read(report)
 
 
 def plain(text: str) -> str:
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_every_section_is_there(page: Page) -> None:
+def test_every_section_is_there(page: Any) -> None:
     ids = [found["id"] for tag, found in page.elements if tag == "section"]
     assert ids == list(SECTIONS)
     assert {f"#{name}" for name in SECTIONS} <= {found["href"] for tag, found in page.elements if tag == "a"}
 
 
-def test_the_verdict_is_in_plain_words(page: Page, report: Report) -> None:
+def test_the_verdict_is_in_plain_words(page: Any, report: Report) -> None:
     assert "When every color value may change by at most 8/255, 3 of 40 images withstand all attacks" in page.text
     assert "Unattacked, 36 are." in page.text
     assert "This is an upper bound" in page.text
@@ -82,7 +44,7 @@ def test_the_verdict_is_in_plain_words(page: Page, report: Report) -> None:
     assert plain(f"{percent(held.share)} 3 of 40 images; 95 % interval {interval(held)}") in page.text
 
 
-def test_threats_show_the_models_numbers(page: Page, report: Report) -> None:
+def test_threats_show_the_models_numbers(page: Any, report: Report) -> None:
     rows = page.table("threats")[1:]
     shown = ["L∞ ≤ 4/255", "L∞ ≤ 8/255", "L2 ≤ 0.5"]
     assert rows[0][0] == "No attack"
@@ -95,7 +57,7 @@ def test_threats_show_the_models_numbers(page: Page, report: Report) -> None:
         assert row[2:] == [plain(text) for text in [*numbers, percent(part.robust_accuracy_uint8.share)]]
 
 
-def test_attacks_show_the_models_numbers(page: Page, report: Report) -> None:
+def test_attacks_show_the_models_numbers(page: Any, report: Report) -> None:
     rows = [row for row in page.table("attacks")[1:] if len(row) > 1]
     parts = [part for threat in report.threats for radius in threat.epsilons for part in radius.attacks]
     for row, part in zip(rows, parts, strict=True):
@@ -106,7 +68,7 @@ def test_attacks_show_the_models_numbers(page: Page, report: Report) -> None:
         assert row[11] == f"{part.asked - part.fell} outlasted it"
 
 
-def test_an_attack_with_nothing_left_says_so(report: Report, tmp_path: Path) -> None:
+def test_an_attack_with_nothing_left_says_so(report: Report, read: Reader) -> None:
     content = report.model_dump()
     content["threats"][0]["epsilons"][0]["attacks"][1] |= {
         "asked": 0,
@@ -117,11 +79,11 @@ def test_an_attack_with_nothing_left_says_so(report: Report, tmp_path: Path) -> 
         "backwards": 0,
         "reasons": {},
     }
-    row = Page(render(Report.model_validate(content), tmp_path)).table("attacks")[3]
+    row = read(Report.model_validate(content)).table("attacks")[3]
     assert row[2:] == ["0", "0", "–", "57.5 %", "–", "–", "–", "–", "12.3 s", "none left to attack"]
 
 
-def test_dots_of_the_drawing_are_the_data(page: Page, report: Report) -> None:
+def test_dots_of_the_drawing_are_the_data(page: Any, report: Report) -> None:
     dots = [found for tag, found in page.elements if found.get("class") == "point"]
     points = [(threat.curve[-1].eps, point) for threat in report.threats for point in threat.curve]
     for dot, (widest, point) in zip(dots, points, strict=True):
@@ -133,7 +95,7 @@ def test_dots_of_the_drawing_are_the_data(page: Page, report: Report) -> None:
     ]
 
 
-def test_the_gallery_tells_of_every_example(page: Page, report: Report) -> None:
+def test_the_gallery_tells_of_every_example(page: Any, report: Report) -> None:
     cards = [found for _, found in page.elements if found.get("class") == "card"]
     assert [card["data-queries"] for card in cards] == ["10", "20", "30", "40"]
     sizes = "L∞ 0.0157, L2 3.5, L1 202, L0 27,648"
@@ -144,24 +106,17 @@ def test_the_gallery_tells_of_every_example(page: Page, report: Report) -> None:
     assert len(pictures) == 3 * len(report.gallery)
 
 
-def test_cautions_come_with_the_gravest_first(page: Page) -> None:
-    items = [found.get("class") for tag, found in page.elements if tag == "li"]
-    weights = [name for name in items if name in {"severe", "warning", "note"}]
-    assert weights == ["severe", "note"]
-    for told in ("Gradients are zero.", "40 images are few.", "Take 1,000."):
-        assert told in page.text
-
-
-def test_a_clean_audit_says_that_nothing_was_raised(report: Report, tmp_path: Path) -> None:
-    page = Page(render(report.model_copy(update={"warnings": [], "gallery": []}), tmp_path))
-    assert "No check of this audit raised a warning." in page.text
+def test_a_clean_audit_says_that_nothing_was_raised(report: Report, read: Reader) -> None:
+    page = read(report.model_copy(update={"warnings": [], "gallery": []}))
+    assert page.text.count("No check of this audit raised a finding.") == 2
+    assert "Not to be relied on" not in page.text
     assert "No image fell: there is no example to show." in page.text
     assert not [tag for tag, _ in page.elements if tag == "dialog"]
 
 
-def test_data_without_labels_are_said_to_be_so(report: Report, tmp_path: Path) -> None:
+def test_data_without_labels_are_said_to_be_so(report: Report, read: Reader) -> None:
     bare = report.data.model_copy(update={"labels": "model", "labelled_count": 0, "clean_accuracy": None})
-    page = Page(render(report.model_copy(update={"data": bare}), tmp_path))
+    page = read(report.model_copy(update={"data": bare}))
     assert "No image came with a label" in page.text
     assert "not whether they are correct" in page.text
     assert "not known" in page.text
@@ -170,38 +125,28 @@ def test_data_without_labels_are_said_to_be_so(report: Report, tmp_path: Path) -
     assert "Robust agreement" in page.text
 
 
-def test_data_with_some_labels_say_how_many(report: Report, tmp_path: Path) -> None:
+def test_data_with_some_labels_say_how_many(report: Report, read: Reader) -> None:
     some = report.data.model_copy(update={"labels": "mixed", "labelled_count": 30})
-    page = Page(render(report.model_copy(update={"data": some}), tmp_path))
+    page = read(report.model_copy(update={"data": some}))
     assert "10 images of 40 came without a label" in page.text
 
 
-def test_an_audit_without_a_threat_claims_nothing(report: Report, tmp_path: Path) -> None:
-    page = Page(render(report.model_copy(update={"threats": [], "gallery": []}), tmp_path))
+def test_an_audit_without_a_threat_claims_nothing(report: Report, read: Reader) -> None:
+    page = read(report.model_copy(update={"threats": [], "gallery": []}))
     assert "nothing can be said of the model's robustness" in page.text
     assert "there is no curve" in page.text
 
 
-def test_skipped_files_and_provenance_are_told(page: Page) -> None:
+def test_skipped_files_and_provenance_are_told(page: Any) -> None:
     told = ("broken.jpg", "truncated after 1,024 bytes", "4 March 2026, 05:06 UTC", "5 min 22 s", "2.13.0")
     hashes = ("ab" * 32, "cd" * 32)
     for text in (*told, *hashes, "--threat linf:4/255,8/255", '"seed": 7', "records.sqlite", "report.json"):
         assert text in page.text
 
 
-def test_foreign_text_adds_no_element_and_no_attribute(hostile: Report, report: Report, tmp_path: Path) -> None:
-    harmless, poisoned = Page(render(report, tmp_path)), Page(render(hostile, tmp_path))
-    drawn = {"line", "text"}  # an axis has room for fewer long words
-    shapes = [[(tag, sorted(found)) for tag, found in one.elements if tag not in drawn] for one in (harmless, poisoned)]
-    assert shapes[0] == shapes[1]
-    assert "<script>alert(1)</script>" in poisoned.text
-    assert "{{ 7 * 7 }}" in poisoned.text
-    assert not set("\x00\x1b\u202e\u202c") & set(render(hostile, tmp_path))
-
-
-def test_the_page_refers_to_nothing_outside(hostile: Report, tmp_path: Path) -> None:
+def test_the_page_refers_to_nothing_outside(hostile: Report, tmp_path: Path, read: Reader) -> None:
     text = render(hostile, tmp_path)
-    for tag, found in Page(text).elements:
+    for tag, found in read(hostile).elements:
         for name in LINKS & set(found):
             assert found[name].startswith(("#", "data:image/png;base64,")) or (tag, found[name]) == ("link", "data:,")
         assert not [name for name in found if name.startswith("on") or name == "style"]
@@ -210,18 +155,13 @@ def test_the_page_refers_to_nothing_outside(hostile: Report, tmp_path: Path) -> 
     assert "@import" not in style
 
 
-def test_only_our_style_and_script_may_run(report: Report, tmp_path: Path) -> None:
+def test_only_our_style_and_script_may_run(report: Report, tmp_path: Path, read: Reader) -> None:
     text = render(report, tmp_path)
-    metas = {found.get("http-equiv"): found["content"] for _, found in Page(text).elements if "content" in found}
+    metas = {found.get("http-equiv"): found["content"] for _, found in read(report).elements if "content" in found}
     policy = metas["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "unsafe" not in policy
     assert text.count("</script>") == text.count("<script>") == 1
-
-
-def test_foreign_words_stay_short(endless: Report, report: Report, tmp_path: Path) -> None:
-    added = len(Page(render(endless, tmp_path)).text) - len(Page(render(report, tmp_path)).text)
-    assert added < 60_000
 
 
 def test_the_file_is_whole_without_its_pictures(

@@ -43,6 +43,12 @@ def test_duration_picks_its_unit(seconds: float, shown: str) -> None:
     assert words.duration(seconds).replace(words.GAP, " ") == shown
 
 
+@pytest.mark.parametrize(("count", "shown"), [(12.0, "12"), (12.25, "12.2"), (1234.0, "1,234"), (0.0, "0")])
+def test_expected_counts_have_a_decimal_and_whole_ones_have_none(count: float, shown: str) -> None:
+    assert words.counted(count) == shown
+    assert words.standing(share(count, 2000)) == shown
+
+
 def test_passes_are_spread_over_the_images_asked() -> None:
     assert words.each(250, 100) == "2.5"
     assert words.each(0, 0) == "–"
@@ -75,7 +81,7 @@ def test_long_text_is_cut_in_the_middle_and_says_so() -> None:
 
 def test_a_plan_keeps_its_lines_but_no_control_marks() -> None:
     shown = words.plan_text({"data": "x\u202ey", "eps": [0.1]})
-    assert shown == '{\n  "data": "x\\u{202e}y",\n  "eps": [\n    0.1\n  ]\n}'
+    assert shown == '{\n  "data": "x\\u{202e}y",\n  "eps": [0.1]\n}'
 
 
 def test_an_endless_plan_is_cut_and_says_so() -> None:

@@ -1,6 +1,6 @@
 """Quilting: seams against all paths, the wave of patches against one patch after another, and what is picked."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def key(count, seed=0):
 def cheapest(cost):
     """The least sum over all paths that move by at most one."""
     lines, places = cost.shape
-    paths = [p for p in product(range(places), repeat=lines) if all(abs(a - b) <= 1 for a, b in zip(p, p[1:]))]
+    paths = [p for p in product(range(places), repeat=lines) if all(abs(a - b) <= 1 for a, b in pairwise(p))]
     return min(paths, key=lambda path: sum(float(cost[line, place]) for line, place in enumerate(path)))
 
 

@@ -5,22 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..report_model import CurvePoint, Share, ThreatPart
-from .words import interval, number, percent, visible
+from .foreign import visible
+from .legible import LETTER, Tick, apart, even, free
+from .words import interval, number, percent, standing
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 22, 20, 46
-LETTER = 6.6  # width of a letter of the tick labels, about
 SHORT = 10
+MANY = 12  # dots of a line that is drawn with small ones
 VALUE_WIDTH, VALUE_HEIGHT = 42, 15
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled place on an axis."""
-
-    at: float
-    text: str
-    anchor: str = "middle"
+DENSE_HEIGHT = 45
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,15 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Other:
+    """The line of another view of the same model: an attacker who knows less."""
+
+    name: str
+    line: str
+    told: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One norm's curve."""
 
@@ -46,16 +49,18 @@ class Panel:
     dots: tuple[Dot, ...]
     line: str
     band: str
+    others: tuple[Other, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     told: str
+    dense: bool
 
 
 def panel(threat: ThreatPart) -> Panel:
     """The drawing of one threat's curve: eps to the right from 0, share upwards from 0 to 100 %."""
     points = sorted(threat.curve, key=lambda point: point.eps)
     widest = max((point.eps for point in points), default=0) or 1.0
-    texts = {part.eps: part.eps_text for part in threat.epsilons}
+    texts = {} if threat.smallest else {part.eps: part.eps_text for part in threat.epsilons}
     dots = _legible([_dot(point, widest, texts) for point in points])
     upper = [f"{dot.x:.2f},{dot.high:.2f}" for dot in dots]
     lower = [f"{dot.x:.2f},{dot.low:.2f}" for dot in reversed(dots)]
@@ -64,16 +69,31 @@ def panel(threat: ThreatPart) -> Panel:
         dots=dots,
         line=" ".join(f"{dot.x:.2f},{dot.y:.2f}" for dot in dots),
         band=" ".join(upper + lower),
-        x_ticks=_apart([_tick(dot) for dot in dots]),
+        others=_others(threat, points, widest),
+        x_ticks=apart(_ticks(dots, widest)),
         y_ticks=tuple(Tick(_down(step / 4), f"{25 * step}") for step in range(5)),
         told=" ".join(f"{dot.told}." for dot in dots),
+        dense=len(dots) > MANY,
     )
+
+
+def _others(threat: ThreatPart, points: list[CurvePoint], widest: float) -> tuple[Other, ...]:
+    """The lines of all views but the last, which is the curve itself."""
+    names = [view.name for part in threat.epsilons[:1] for view in part.views[:-1]]
+    begin = [(point.eps, point.robust_accuracy) for point in points if point.eps == 0]
+    lines = []
+    for i, name in enumerate(names):
+        shares = begin + [(part.eps, part.views[i].robust_accuracy) for part in threat.epsilons if i < len(part.views)]
+        places = [f"{_across(eps, widest):.2f},{_down(share.share):.2f}" for eps, share in shares]
+        told = ", ".join(f"{percent(share.share)} at eps {number(eps)}" for eps, share in shares)
+        lines.append(Other(name, " ".join(places), f"{visible(name, 40)} attacker: {told}"))
+    return tuple(lines)
 
 
 def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> Dot:
     share = point.robust_accuracy
     text = texts.get(point.eps, number(point.eps))
-    place = LEFT + (WIDTH - LEFT - RIGHT) * point.eps / widest
+    place = _across(point.eps, widest)
     return Dot(
         x=place,
         y=_down(share.share),
@@ -87,6 +107,13 @@ def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> Dot:
     )
 
 
+def _ticks(dots: tuple[Dot, ...], widest: float) -> list[Tick]:
+    """A tick below each dot; of many dots, round numbers."""
+    if len(dots) > MANY:
+        return [Tick(_across(eps, widest), number(eps)) for eps in even(widest)]
+    return [_tick(dot) for dot in dots]
+
+
 def _tick(dot: Dot) -> Tick:
     text = visible(dot.eps_text, SHORT)
     inside = dot.x + LETTER * len(text) / 2 < WIDTH
@@ -95,32 +122,21 @@ def _tick(dot: Dot) -> Tick:
 
 def _legible(dots: list[Dot]) -> tuple[Dot, ...]:
     """The dots, those without room for their value muted; the last one keeps its value."""
-    taken: list[tuple[float, float]] = []
-    kept: list[Dot] = []
-    for dot in [*dots[-1:], *dots[:-1]]:
-        corner = (dot.x - (VALUE_WIDTH + 7 if dot.anchor == "end" else -7), dot.y)
-        free = all(abs(corner[0] - x) > VALUE_WIDTH or abs(corner[1] - y) > VALUE_HEIGHT for x, y in taken)
-        kept.append(dot if free else replace(dot, value=""))
-        taken += [corner] if free else []
-    return (*kept[1:], *kept[:1])
+    corners = [(dot.x - (VALUE_WIDTH + 7 if dot.anchor == "end" else -7), dot.y) for dot in dots]
+    room = free(corners, VALUE_WIDTH, DENSE_HEIGHT if len(dots) > MANY else VALUE_HEIGHT)
+    return tuple(dot if has else replace(dot, value="") for dot, has in zip(dots, room, strict=True))
 
 
 def _told(eps_text: str, share: Share) -> str:
     return (
         f"eps {visible(eps_text, 40)}: {percent(share.share)}, "
-        f"{share.count} of {share.total} images, interval {interval(share)}"
+        f"{standing(share)} of {share.total} images, interval {interval(share)}"
     )
+
+
+def _across(eps: float, widest: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * eps / widest
 
 
 def _down(share: float) -> float:
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
-
-
-def _apart(ticks: list[Tick]) -> tuple[Tick, ...]:
-    """The ticks whose texts do not run into each other; the last one always stays."""
-    kept: list[Tick] = []
-    for tick in reversed(ticks):
-        room = LETTER * (len(tick.text) + len(kept[-1].text)) / 2 + 6 if kept else 0.0
-        if not kept or kept[-1].at - tick.at >= room:
-            kept.append(tick)
-    return tuple(reversed(kept))

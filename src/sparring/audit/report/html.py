@@ -8,18 +8,23 @@ import os
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...errors import RunError
 from ..report_model import Caution, Report
+from .attacks import attack_names, by_view, spent
+from .classes import FIRST, class_table
 from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, panel
 from .pictures import embedded
 from .words import FILTERS
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
+SCRIPTS = ("page.js", "classes.js", "gallery.js")
+BRIEF = 4  # findings beside the result; all of them have a section
 
 
 def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
@@ -42,8 +47,7 @@ def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
 
 def render(report: Report, assets: Path) -> str:
     """The page's text. Style and script are named to the browser by their hashes: nothing else may run."""
-    style, script = _part("report.css"), _part("report.js")
-    tried = sum(len(threat.epsilons) for threat in report.threats)
+    style, script = _part("report.css"), "\n".join(_part(name) for name in SCRIPTS)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -53,19 +57,37 @@ def render(report: Report, assets: Path) -> str:
             script=Markup(script),  # noqa: S704 - our own file
             style_hash=_source_hash(style),
             script_hash=_source_hash(script),
-            worst=report.worst() if tried else None,
-            tried=tried,
-            cautions=_by_weight(report.warnings),
-            attacks=_attacks(report),
-            shown_attacks=list(dict.fromkeys(part.attack for part in report.gallery)),
-            shown_threats=_shown_threats(report),
-            panels=[panel(threat) for threat in report.threats],
             frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
             picture=partial(embedded, assets),
             small=SMALL,
+            brief=BRIEF,
+            first_classes=FIRST,
             measure="Robust agreement" if report.data.labels == "model" else "Robust accuracy",
+            **_content(report),
         )
     )
+
+
+def _content(report: Report) -> dict[str, Any]:
+    """What the templates show besides the report itself."""
+    radii = [part for threat in report.threats if not threat.smallest for part in threat.epsilons]
+    views = report.model.views
+    attacks = [row for threat in report.threats for part in threat.epsilons for row in part.attacks]
+    return {
+        "worst": report.worst() if any(threat.epsilons for threat in report.threats) else None,
+        "tried": len(radii),
+        "earlier_views": views[:-1] if all(len(part.views) == len(views) for part in radii) else [],
+        "smallest": [threat for threat in report.threats if threat.smallest],
+        "cautions": _by_weight(report.warnings),
+        "blocking": sum(caution.blocks for caution in report.warnings),
+        "attacks": attack_names(attacks),
+        "passes": spent(attacks),
+        "in_jpeg": any(row.survives_jpeg90 is not None for row in attacks),
+        "classes": class_table(report),
+        "shown_attacks": list(dict.fromkeys(part.attack for part in report.gallery)),
+        "shown_threats": _shown_threats(report),
+        "panels": [panel(threat) for threat in report.threats],
+    }
 
 
 def _environment() -> Environment:
@@ -76,7 +98,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS | {"by_view": by_view})
     return environment
 
 
@@ -89,13 +111,8 @@ def _source_hash(text: str) -> str:
 
 
 def _by_weight(cautions: list[Caution]) -> list[Caution]:
-    return sorted(cautions, key=lambda caution: SEVERITIES.index(caution.severity))
-
-
-def _attacks(report: Report) -> list[str]:
-    """Every attack that took part, in the order of the cascade."""
-    radii = [radius for threat in report.threats for radius in threat.epsilons]
-    return list(dict.fromkeys(part.attack for radius in radii for part in radius.attacks))
+    """The gravest first, those that somebody has accepted last."""
+    return sorted(cautions, key=lambda caution: (caution.accepted, SEVERITIES.index(caution.severity)))
 
 
 def _shown_threats(report: Report) -> list[tuple[str, str]]:

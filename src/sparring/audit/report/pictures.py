@@ -1,4 +1,4 @@
-"""Pictures of a run folder as data URIs."""
+"""Pictures of a run folder, read with care: records may be a stranger's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def embedded(folder: Path, name: str) -> str:
     """The PNG called `name` in `folder` as a data URI; RunError where it is missing, outside or no PNG."""
+    return "data:image/png;base64," + base64.b64encode(picture(folder, name)).decode("ascii")
+
+
+def picture(folder: Path, name: str) -> bytes:
+    """The content of the PNG called `name` in `folder`; RunError where it is missing, outside or no PNG."""
     root = folder.resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):
@@ -24,4 +29,4 @@ def embedded(folder: Path, name: str) -> str:
         ) from error
     if not content.startswith(SIGNATURE):
         raise RunError(f"picture {name!r} of the run {folder} is not a PNG file; run the audit again")
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return content

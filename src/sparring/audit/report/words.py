@@ -1,14 +1,13 @@
-"""Numbers and foreign text, as a reader of the page sees them."""
+"""Numbers, as a reader of the page sees them."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ..report_model import Share
+from .foreign import plan_text, visible
 
 GAP = "\N{NO-BREAK SPACE}"
 NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
@@ -27,9 +26,6 @@ ENDINGS = {
     "UNCONFIRMED": "not confirmed",
 }
 FELL = {"FOUND", "ALREADY"}
-BRIEF = 60  # shorter texts than this are cut without a count
-JOINERS = {"\u200c", "\u200d"}  # part of correct spelling, and of emoji
-HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def percent(share: float | None) -> str:
@@ -65,6 +61,17 @@ def number(value: float | None) -> str:
     if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def standing(share: Share) -> str:
+    """How many of a share's total: a whole number, or one decimal of an expected one."""
+    return counted(share.share * share.total)
+
+
+def counted(count: float) -> str:
+    """A number of images; one decimal where it is expected and not whole."""
+    whole = round(count)
+    return grouped(whole) if abs(count - whole) < 1e-6 else f"{count:,.1f}"
 
 
 def each(total: int, images: int) -> str:
@@ -109,30 +116,6 @@ def left_standing(reasons: Mapping[str, int]) -> list[str]:
     return [f"{grouped(n)} {ENDINGS.get(code, visible(code.lower(), 40))}" for n, code in kept]
 
 
-def visible(text: str, longest: int = 200) -> str:
-    """Foreign text with control and direction marks spelled out, cut in the middle when it is too long."""
-    if len(text) > longest and longest < BRIEF:
-        text = f"{text[: longest - 2]}…{text[-1]}"
-    elif len(text) > longest:
-        half = longest // 2
-        text = f"{text[:half]} … {text[-half:]} ({grouped(len(text))} characters)"
-    return "".join(_spelled(letter) for letter in text)
-
-
-def plan_text(plan: Mapping[str, Any], longest: int = 20_000) -> str:
-    """A plan as indented JSON, its line breaks kept."""
-    text = json.dumps(plan, indent=2, ensure_ascii=False, default=str)
-    if len(text) > longest:
-        text = f"{text[:longest]}\n… {grouped(len(text))} characters in all; report.json has the rest"
-    return "\n".join(visible(line, longest + 100) for line in text.split("\n"))
-
-
-def _spelled(letter: str) -> str:
-    if letter in JOINERS or unicodedata.category(letter) not in HIDDEN:
-        return letter
-    return f"\\u{{{ord(letter):x}}}"
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "each": each,
@@ -145,6 +128,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "percent": percent,
     "plan_text": plan_text,
+    "standing": standing,
     "symbol": symbol,
     "visible": visible,
 }

@@ -114,7 +114,8 @@ class KernelDensity(Detector):
         points = batched(lambda x: entered(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
         order = lesson.shuffled()
-        kept, rest = order[: (len(clean) + 1) // 2], order[(len(clean) + 1) // 2 :]
+        order = order[classes[order].argsort(stable=True)]
+        kept, rest = order[::2], order[1::2]  # half of each class
         width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
         densities = Densities(layer, points[kept], classes[kept], width, self.passes, self.dropout)
 
@@ -164,7 +165,7 @@ def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Te
 
 
 def check_classes(classes: Tensor, count: int) -> None:
-    """InputError unless each class is there at least four times, so that both halves are likely to have it."""
+    """InputError unless each class is there at least four times, twice in each half."""
     rare = (classes.bincount(minlength=count) < 4).nonzero().flatten()
     if len(rare):
         raise InputError(

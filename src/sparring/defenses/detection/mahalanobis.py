@@ -54,8 +54,9 @@ class Gaussians:
         return torch.stack(columns, 1)
 
     def _distance(self, place: int, features: Tensor) -> Tensor:
-        apart = features[:, None] - self.means[place]
-        return (apart @ self.whiteners[place]).square().sum(2).amin(1)
+        white = self.whiteners[place]
+        apart = torch.cdist(features @ white, self.means[place] @ white, compute_mode="donot_use_mm_for_euclid_dist")
+        return apart.square().amin(1)
 
     def _uphill(self, target: Target[Any], images: Tensor, place: int) -> Tensor:
         with torch.enable_grad():

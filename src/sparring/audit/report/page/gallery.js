@@ -2,16 +2,6 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
-  // Printing shows what is folded away.
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    for (const part of opened) part.open = true;
-  });
-  addEventListener("afterprint", () => {
-    for (const part of opened) part.open = false;
-  });
-
   const list = byId("gallery-list");
   if (!list) return;
   const cards = [...list.children];

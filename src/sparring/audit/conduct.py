@@ -1,0 +1,185 @@
+"""How an audit goes: look through the data, probe, then chunk by chunk attack and record; at the end the report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LockedOut, RunError
+from ..targets import Defended, Granting, Target
+from ..threats import BALLS
+from ..zoo import Chunk, LoadedModel
+from .batches import Source, limited
+from .cascade import Event, cascade
+from .clean import Clean
+from .door import Door
+from .plan import Plan
+from .probes import probe
+from .provenance import Facts, device_name, image_hash, now, versions, weights_hash
+from .publish import publish
+from .records import Records
+from .report_model import Report
+from .rows import Kept, chunk_hash, chunk_rows
+from .run_folder import begun, refuse_used, writing
+from .shards import shard_name, write_shard
+from .suite import suite
+from .views import Ring, narrowed, ring_of
+from .watch import ChunkDone, Watch
+from .weigh import Attempt
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `audit`, checked."""
+
+    target: Target[Any]
+    source: Source
+    plan: Plan
+    out: Path
+    loaded: LoadedModel | None
+    surrogate: Target[Any] | None
+    resume: bool
+    accept: tuple[str, ...]
+    command: str
+    watch: Watch
+
+
+def conduct(job: Job) -> Report:
+    """Everything, from the first look to the report."""
+    door = Door(narrowed(job.target, job.plan), job.plan)
+    first = door.first_look(job.source)
+    ring = ring_of(job.target, job.plan, first.goal(), first.images, job.surrogate)
+    for view in ring.views:
+        serve(view[1], job.plan)
+    facts = facts_of(ring, job, door)
+    records = opened(job, door, facts)
+    try:
+        records.accept(job.accept, now())
+        if not records.probed():
+            job.watch.probing()
+            clock = time.perf_counter()
+            measured = probe(ring, door, job.source, job.plan)
+            records.note(measured | {"seconds": time.perf_counter() - clock})
+        if not records.finished:
+            try:
+                attack_all(records, ring, job, door)
+                records.finish(job.source.skipped)
+            except LockedOut as error:
+                job.watch.told(f"{error}; what was recorded before stands, and --resume goes on where answers are had")
+        return publish(records)
+    finally:
+        records.close()
+
+
+def serve(target: Target[Any], plan: Plan) -> None:
+    """ThreatError where the plan has no attack for one of its threats."""
+    for threat in plan.threats:
+        for ball in threat.balls():
+            suite(target.access, ball, plan)
+    for norm in plan.smallest:
+        suite(target.access, BALLS[norm](), plan)
+
+
+def opened(job: Job, door: Door, facts: Facts) -> Records:
+    """New records, after a look at all the data; or those of an interrupted run."""
+    if job.resume and begun(job.out):
+        records = Records.resume(job.out, job.plan, facts)
+        safe = records.chunks()
+        job.watch.resumed(len(safe), sum(count for _, count, _ in safe.values()))
+        return records
+    refuse_used(job.out)
+    door.look_through(job.source, job.watch)
+    return Records.begin(job.out, job.plan, facts)
+
+
+def attack_all(records: Records, ring: Ring, job: Job, door: Door) -> None:
+    """Every chunk that is not yet recorded."""
+    plan, source, watch, safe = job.plan, job.source, job.watch, records.chunks()
+    kept = fallen_before(records)
+    total = source.candidates if plan.limit is None else plan.limit
+    for number, chunk in enumerate(limited(source, plan.batch_size, plan.limit)):
+        if number in safe:
+            check_same(records, chunk, safe[number])
+            continue
+        clock = time.perf_counter()
+        clean = door.admit(chunk)
+        events = list(cascade(ring, clean, plan, watch))
+        rows = chunk_rows(number, clean, events, time.perf_counter() - clock, kept)
+        if rows.tensors:
+            with writing(records.folder):
+                write_shard(records.folder / shard_name(number), rows.tensors)
+        records.commit(rows, source.skipped)
+        count_fallen(kept, events)
+        seen, seconds = clean.first + len(clean), time.perf_counter() - clock
+        watch.recorded(ChunkDone(number, seen, total, still_standing(clean, events, plan), len(clean), seconds))
+
+
+def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
+    """RunError where the data gives other images than when the run was begun."""
+    first, _, digest = safe
+    if chunk.first != first or chunk_hash([image_hash(image) for image in chunk.images]) != digest:
+        raise RunError(
+            f"{records.facts.data} gives other images at {chunk.first} than when {records.folder} was begun; "
+            "turn shuffling off, restore the data, or choose another --out"
+        )
+
+
+def fallen_before(records: Records) -> Kept:
+    """How many samples fell to each (norm, eps, attack) in the chunks that are safe."""
+    question = "SELECT norm, eps, attack, COUNT(*) FROM result WHERE success GROUP BY norm, eps, attack"
+    return Counter({(norm, eps, attack): count for norm, eps, attack, count in records.select(question)})
+
+
+def count_fallen(kept: Kept, events: list[Event]) -> None:
+    for event in events:
+        if isinstance(event, Attempt):
+            kept[event.place.norm, event.place.eps, event.attack] += int(event.fell.sum())
+
+
+def still_standing(clean: Clean, events: list[Event], plan: Plan) -> dict[str, int]:
+    """How many of the chunk's images stand after each threat and radius."""
+    standing = {}
+    for threat in plan.threats:
+        stands = clean.correct.clone()
+        for radius in threat.radii:
+            for one in events:
+                if isinstance(one, Attempt) and (one.place.norm, one.place.eps) == (threat.norm, radius.eps):
+                    stands[one.rows[one.fell]] = False
+            standing[f"{threat.norm} {radius.text}"] = int(stands.sum())
+    return standing
+
+
+def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
+    """What the report says of model, data and machine."""
+    target, loaded, source = ring.target, job.loaded, job.source
+    weights = weights_hash(target)
+    inside = target.target if isinstance(target, Granting) else target
+    names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
+    return Facts(
+        model=loaded.name if loaded else target.name,
+        source=loaded.source if loaded else None,
+        sha256=(loaded.sha256 if loaded else None) or weights,
+        weights=weights,
+        classes=door.classes,
+        class_names=names,
+        access=target.access.__name__,
+        views=tuple((name, view.access.__name__) for name, view in ring.views),
+        stochastic=target.stochastic,
+        defended=ring.defended,
+        rejects=isinstance(inside, Defended) and inside.rejects,
+        draws=ring.strongest.draws,
+        surrogate=None if job.surrogate is None else weights_hash(job.surrogate),
+        input_shape=door.shape,
+        probabilities=bool(getattr(inside, "probabilities", False)),
+        data=source.name,
+        label_note=source.label_note,
+        candidates=source.candidates,
+        command=job.command,
+        versions=versions(),
+        device=device_name(target.device),
+        precision="float32",
+        started=now(),
+    )

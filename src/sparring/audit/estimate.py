@@ -1,0 +1,152 @@
+"""What an audit would do: each attack, how many passes at most, and about how long.
+
+An attack's passes are counted by running it once on a stand-in that never gives in and always seems about to, so that
+no attack gives an image up; where an attack is bought by the query, its budget is the limit. Seconds are those of one
+small batch. Images that fall early, or are given up, cost less.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Gradients
+from ..attacks import PGD
+from ..engine import Engine, run
+from ..geometry import Linf
+from ..goals import Misclassify
+from ..targets import Classifier, Target
+from ..threats import BALLS
+from .cascade import turns
+from .clean import Clean
+from .conduct import Job, serve
+from .door import Door
+from .entry import Entry
+from .judge import LOOKS, look
+from .views import Ring, narrowed, ring_of
+
+BATCH = 8  # images that are timed
+CLASSES = 10
+STEPS = 5
+BAR = 1e-3  # the stand-in's margin stays below this
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attack at one radius, once; passes of one image, at most."""
+
+    threat: str
+    view: str
+    attack: str
+    access: str
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What would run."""
+
+    lines: tuple[Line, ...]
+    images: int | None
+    forward_seconds: float  # of one image
+    backward_seconds: float
+
+    @property
+    def forwards(self) -> int:
+        """Of one image, at most."""
+        return sum(line.forwards for line in self.lines)
+
+    @property
+    def backwards(self) -> int:
+        return sum(line.backwards for line in self.lines)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all images, at most; None where it is not known how many there are."""
+        each = self.forwards * self.forward_seconds + self.backwards * self.backward_seconds
+        return None if self.images is None else self.images * each
+
+
+def estimate(job: Job) -> Estimate:
+    """What `conduct` would do with the job; one small batch is asked about, and nothing is written."""
+    door = Door(narrowed(job.target, job.plan), job.plan)
+    first = door.first_look(job.source)
+    ring = ring_of(job.target, job.plan, first.goal(), first.images, job.surrogate)
+    for _, view in ring.views:
+        serve(view, job.plan)
+    known, limit = job.source.candidates, job.plan.limit
+    images = limit if known is None else known if limit is None else min(known, limit)
+    return Estimate(tuple(lines(ring, job, first)), images, *timed(ring.strongest, first))
+
+
+def lines(ring: Ring, job: Job, first: Clean) -> list[Line]:
+    """Every turn of every view at every radius."""
+    plan, found = job.plan, []
+    places = [
+        (f"{threat.norm} {radius.text}", ball)
+        for threat in plan.threats
+        for radius, ball in zip(threat.radii, threat.balls(), strict=True)
+    ]
+    places += [(f"{norm}, smallest", BALLS[norm]()) for norm in plan.smallest]
+    looks = LOOKS if ring.target.stochastic else 1
+    for words, ball in places:
+        for view in range(len(ring.views)):
+            for turn in turns(ring, ball, plan, view):
+                forwards, backwards = passes(turn.entry, first.images[:1])
+                draws = turn.target.draws
+                checks = 5 * looks  # the engine's look before and after, and the auditor's at each example
+                access = turn.entry.access.__name__
+                found.append(
+                    Line(words, turn.view, turn.entry.name, access, forwards * draws + checks, backwards * draws)
+                )
+    return found
+
+
+def passes(entry: Entry, image: Tensor) -> tuple[int, int]:
+    """Forward and backward passes of one image, at most."""
+    if entry.carried:
+        return 1, 0
+    attack, seeing = entry.attack, issubclass(entry.access, Gradients)
+    if entry.budget is not None and entry.budget.forwards is not None:
+        return entry.budget.forwards, 0
+    goal = Misclassify(torch.zeros(1, dtype=torch.long))
+    spent = run(attack, standin(image), goal, image.float()).spent
+    least = attack.steps if seeing else 0
+    return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
+
+
+def standin(image: Tensor) -> Classifier:
+    """A model whose margin rises with every question and never reaches zero."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn((image.numel(), CLASSES - 1), generator=generator) / image.numel()
+    asked = 0
+
+    def logits(x: Tensor) -> Tensor:
+        nonlocal asked
+        asked += 1
+        others = BAR / 10 * (x.flatten(1).float() @ weights).tanh()
+        return torch.cat((torch.full_like(others[:, :1], BAR + 1 / (1 + asked)), others), dim=1)
+
+    return Classifier(logits, name="stand-in")
+
+
+def timed(view: Target[Any], first: Clean) -> tuple[float, float]:
+    """Seconds of a forward and of a backward pass of one image, in a small batch."""
+    images = first.images[:BATCH]
+    look(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    clock = time.perf_counter()
+    look(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    forward = (time.perf_counter() - clock) / len(images)
+    if not issubclass(view.access, Gradients):
+        return forward, 0.0
+    goal = first.goal(torch.arange(len(images)))
+    clock = time.perf_counter()
+    spent = run(PGD(Linf(1e-6), steps=STEPS), view, goal, images, engine=Engine(batch_size=BATCH, looks=1)).spent
+    seconds = time.perf_counter() - clock
+    asked = int(spent.forwards.sum() + spent.checks.sum())
+    return forward, max(0.0, seconds - asked * forward) / max(1, int(spent.backwards.sum()))

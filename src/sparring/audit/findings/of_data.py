@@ -1,0 +1,73 @@
+"""Findings about the data, the labels and how far the run has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..records import Records
+from ..report_model import Caution, Report
+from ..statistics import Z_99, samples_for, wilson
+from .kinds import KINDS
+
+LOW_ACCURACY = 0.5
+WIDE = 0.1  # an interval wider than this deserves a word
+NARROW = 0.06
+MANY = 0.1  # a share of clean images rejected that deserves a word
+
+
+def of_data(records: Records, report: Report) -> Iterator[Caution]:
+    """All that hold."""
+    data = report.data
+    if not records.finished:
+        total = records.plan.limit or records.facts.candidates
+        of = f" of {total}" if total else ""
+        yield KINDS["unfinished"].raised(f"The run is not finished: {data.count}{of} images are recorded.")
+    yield from labels(report)
+    yield from accuracy(records, report)
+    if data.skipped:
+        first = f"{data.skipped[0].name}: {data.skipped[0].reason}"
+        yield KINDS["skipped"].raised(
+            f"{len(data.skipped)} of the files could not be used and were left out; the first is {first}."
+        )
+    if data.rejected is not None and data.rejected.share > MANY:
+        yield KINDS["rejected"].raised(f"{data.rejected.share:.1%} of the clean images are rejected.")
+    yield from few(report)
+
+
+def labels(report: Report) -> Iterator[Caution]:
+    data = report.data
+    without = data.count - data.labelled_count
+    if without:
+        every = without == data.count
+        which = "No image has a label:" if every else f"{without} of {data.count} images have no label: there,"
+        yield KINDS["label-free"].raised(
+            f"{which} robust accuracy is agreement with the model's own clean predictions."
+        )
+
+
+def accuracy(records: Records, report: Report) -> Iterator[Caution]:
+    clean, promised = report.data.clean_accuracy, records.plan.promised_accuracy
+    if clean is None:
+        return
+    if clean.share < LOW_ACCURACY:
+        yield KINDS["low-clean-accuracy"].raised(
+            f"The clean accuracy is {clean.share:.1%} ({clean.count} of {clean.total})."
+        )
+    if promised is not None:
+        low, high = wilson(clean.share * clean.total, clean.total, Z_99)
+        if not low <= promised <= high:
+            yield KINDS["promised-accuracy"].raised(
+                f"The clean accuracy is {clean.share:.1%} (99 %: {low:.1%} to {high:.1%}), and {promised:.1%} was "
+                "promised."
+            )
+
+
+def few(report: Report) -> Iterator[Caution]:
+    given = [threat for threat in report.threats if threat.smallest is None]
+    shares = [part.robust_accuracy for threat in given for part in threat.epsilons]
+    width = max((one.high - one.low for one in shares), default=0.0)
+    if width > WIDE:
+        yield KINDS["few-images"].raised(
+            f"{report.data.count} images: an interval is up to {100 * width:.0f} points wide.",
+            advice=f"With {samples_for(NARROW)} images none is wider than {100 * NARROW:.0f} points.",
+        )

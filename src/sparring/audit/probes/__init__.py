@@ -1,0 +1,33 @@
+"""Measurements on a few images before the first attack: can attacks on this model be believed?
+
+They cost about a hundred and fifty forward passes and half as many backward passes for each of 8 (quick), 32 (standard)
+or 64 (thorough) images, and, on at most 8 of them, the suite's strongest attack once and four times as long.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..batches import Source
+from ..door import Door
+from ..plan import Plan
+from ..views import Ring
+from .climbs import climbs
+from .limits import limits
+from .sample import gathered
+from .slopes import slopes
+from .steady import steady
+
+__all__ = ["probe"]
+
+
+def probe(ring: Ring, door: Door, source: Source, plan: Plan) -> dict[str, Any]:
+    """All measurements, by name; what the target's access does not allow is left out."""
+    sample = gathered(ring, door, source, plan)
+    if sample is None:
+        return {"sample": {"images": 0}}
+    found: dict[str, Any] = {"sample": {"images": len(sample)}, "steady": steady(sample)}
+    seeing = climbs(sample)
+    if seeing is not None:
+        found |= {"slopes": slopes(sample), "climbs": seeing, "limits": limits(sample)}
+    return found

@@ -1,0 +1,144 @@
+"""An audit as a TOML file, checked before a model or an image is read.
+
+    model = "zoo:mnist-robust-linf"
+    data = "zoo:mnist-heldout"
+    threats = ["linf:0.1,0.3", "l2"]        # a norm alone: the smallest example of each image
+    suite = "standard"                      # or quick, thorough, or ["fgsm", "pgd", "square"]
+    limit = 500
+
+    [effort]
+    queries = 2000
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ConfigError, nearest
+from ..geometry import Ball
+from ..threats import BALLS, WORDS, Threat, parse_all
+from .findings import checked_codes
+from .plan import ACCESS, GOALS, Count, checked_suite, checked_word
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    """A table of the file; what does not fit is told by `make_written`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Effort(Table):
+    """How much is done; what is not said is the suite's own."""
+
+    steps: Count | None = Field(default=None, description="of PGD")
+    restarts: Count | None = Field(default=None, description="of PGD")
+    queries: Count | None = Field(default=None, description="of Square, or of the attacks on decisions, per image")
+
+
+class Input(Table):
+    """What FILE.py models do not say of themselves."""
+
+    mean: str | None = Field(default=None, description="per channel, as 0.485,0.456,0.406")
+    std: str | None = None
+    size: str | None = Field(default=None, description="224 or HEIGHTxWIDTH")
+    channels: Count | None = None
+    classes: Count | None = None
+
+
+class Written(Table):
+    """An audit, as a person writes it down."""
+
+    model: str = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
+    data: str = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
+    threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
+    )
+    suite: str | tuple[str, ...] = Field(
+        default="standard", description="quick, standard, thorough, or names of attacks"
+    )
+    goal: Literal["misclassify", "least-likely"] = "misclassify"
+    access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
+        default=None, description="what attacks may ask; all that the model grants when left out"
+    )
+    surrogate: str | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    repeats: Count = Field(default=1, description="how many seeds, from `seed` on, the suite runs under")
+    limit: Count | None = Field(default=None, description="take the first images only")
+    batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
+    labels: Literal["data", "model"] = "data"
+    promised_accuracy: Share | None = None
+    fail_under: Share | None = Field(default=None, description="the least robust accuracy that is accepted")
+    accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
+    effort: Effort = Field(default_factory=Effort)
+    input: Input = Field(default_factory=Input)
+
+    def balls(self) -> list[Ball | Threat]:
+        """The threats as `audit` takes them."""
+        return threats_of(self.threats)
+
+
+def threats_of(words: Iterable[str]) -> list[Ball | Threat]:
+    """`linf:4/255` is a threat; `linf` alone is the norm, for the smallest example of each image."""
+    listed = list(words)
+    free = [word.strip().lower() for word in listed if word.strip().lower() in WORDS]
+    given = parse_all(word for word in listed if word.strip().lower() not in WORDS)
+    return [*given, *(BALLS[WORDS[word]]() for word in dict.fromkeys(free))]
+
+
+def read_written(path: Path) -> Written:
+    """The audit in a TOML file.
+
+    Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
+    """
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; name the plan of an audit, which is a TOML file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); name the plan of an audit") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    try:
+        return make_written(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def make_written(table: Mapping[str, Any]) -> Written:
+    """The audit, if everything in it is known and of its type."""
+    refuse_unknown(Written, table, "plan")
+    for name, known in (("access", ACCESS), ("goal", GOALS)):
+        checked_word(name, table.get(name), known)
+    try:
+        written = Written.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigError(f"the plan has no {place}; it needs one") from error
+        raise ConfigError(f"{place}={first['input']!r:.80}: {first['msg']}") from error
+    checked_suite(written.suite)
+    checked_codes(written.accept)
+    written.balls()
+    return written
+
+
+def refuse_unknown(kind: type[Table], table: Mapping[str, Any], place: str) -> None:
+    """ConfigError with the nearest name for a key that no table has."""
+    for key, value in table.items():
+        if key not in kind.model_fields:
+            names = list(kind.model_fields)
+            raise ConfigError(f"{place} has no {key!r} (it has {', '.join(names)}).{nearest(key, names)}")
+        if kind is Written and key in INNER and isinstance(value, dict):
+            refuse_unknown(INNER[key], value, key)
+
+
+INNER: dict[str, type[Table]] = {"effort": Effort, "input": Input}
