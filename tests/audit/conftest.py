@@ -54,10 +54,16 @@ Auditor = Callable[..., Report]
 
 
 @pytest.fixture
-def quick(target: sp.Classifier, batches: Batches, tmp_path: Path) -> Auditor:
-    """An audit of the small model with little effort; everything can be said otherwise."""
+def quick(target: sp.Classifier, batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Auditor:
+    """An audit of the small model with little effort; everything can be said otherwise, and `probes` asked for."""
 
-    def run(**options: object) -> Report:
+    def run(probes: bool = False, **options: object) -> Report:
+        with monkeypatch.context() as patch:
+            if not probes:  # they take longer than all the rest of so small an audit
+                patch.setattr("sparring.audit.conduct.probe", lambda *_: {"sample": {"images": 0}})
+            return audited(**options)
+
+    def audited(**options: object) -> Report:
         threats = [sp.Linf(0.02), sp.Linf(0.05)]
         effort = {"threats": threats, "batch_size": 8, "suite": "quick", "steps": 5, "restarts": 2, "queries": 20}
         given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options

@@ -126,7 +126,7 @@ def raised(quick):
         surrogate = {"near": near, "masked": lambda: sp.Classifier(masked())}.get(options.pop("surrogate", None))
         if surrogate:
             options["surrogate"] = surrogate()
-        report = quick(target=target, **(effort | options))
+        report = quick(target=target, probes=True, **(effort | options))
         return {one.code: one.severity for one in report.warnings}
 
     return run

@@ -69,7 +69,7 @@ def test_a_denoiser_learns_to_take_noise_away():
     stage = Denoiser(fresh(lambda: DenoisingAutoencoder(1, 8)))
     told = []
     log = fit_denoiser(
-        stage, images[:128], noise=0.4, schedule=Schedule(12, 16, 5e-3), progress=lambda *news: told.append(news)
+        stage, images[:128], noise=0.4, schedule=Schedule(12, 8, 1e-2), progress=lambda *news: told.append(news)
     )
     unseen = images[128:]
     noisy = (unseen + 0.4 * key(32).normal("n", (1, 12, 12))).clamp(0, 1)

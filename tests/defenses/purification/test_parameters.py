@@ -45,7 +45,10 @@ KEY = Key(torch.arange(2), 0)
         (lambda: Wavelet(sigma=-1.0), "Wavelet sigma=-1.0; pass a number >= 0"),
         (lambda: Wavelet(levels=0), "Wavelet levels=0; pass an int from 1 to 10"),
         (lambda: DefenseGAN(nn.Identity(), 4, restarts=0), "DefenseGAN restarts=0; pass an int >= 1"),
-        (lambda: DefenseGAN(nn.Identity(), 4, momentum=1.0), "DefenseGAN momentum=1.0; pass a number >= 0 and <= 0.9"),
+        (
+            lambda: DefenseGAN(nn.Identity(), 4, momentum=1.0),
+            "DefenseGAN momentum=1.0; pass a number >= 0 and <= 0.999",
+        ),
         (lambda: Generator(1, (0, 8)), "Generator size=0; pass an int >= 1"),
     ],
 )

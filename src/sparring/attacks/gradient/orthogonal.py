@@ -52,13 +52,13 @@ class OrthogonalPGD(Attack[Gradients, Walk]):
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
-        if self.steps < 1 or not self.rate > 0 or not self.lead >= 0:
+        if self.steps < 1 or not self.lead >= 0 or (self.step_size is not None and not self.step_size > 0):
             given = f"steps={self.steps}, step_size={self.step_size}, lead={self.lead}"
             raise ConfigError(f"OrthogonalPGD {given}; pass steps and a step size above 0, and a lead of 0 or more")
 
     @property
     def rate(self) -> float:
-        return 2.5 * self.ball.eps / max(1, self.steps) if self.step_size is None else self.step_size
+        return 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
 
     @property
     def warm(self) -> bool:

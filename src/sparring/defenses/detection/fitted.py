@@ -65,9 +65,12 @@ class Fitted(Screen):
         """(N,) of images x (N, C, H, W): higher is more adversarial. `ids` (N,) and `seed` key what draws."""
         images = images_of("images to score", x, self.learned.shape).to(self.device)
         key = Key((torch.arange(len(x)) if ids is None else ids).to(self.device), seed)
+
+        def measured(part: Tensor, ids: Tensor) -> Tensor:
+            return self.measure(part, replace(key, ids=ids))
+
         with torch.inference_mode(False), held(self.target):
-            asked = lambda part, ids: self.measure(part, replace(key, ids=ids))  # noqa: E731
-            return batched(asked, images, key.ids, size=batch_size)
+            return batched(measured, images, key.ids, size=batch_size)
 
     @property
     def device(self) -> torch.device:
