@@ -46,15 +46,23 @@ def labels(target: sp.Classifier, images: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def batches(images: Tensor, labels: Tensor) -> Batches:
-    return list(zip(images.split(8), labels.split(8), strict=True))
+def size() -> int:
+    """Images of a chunk."""
+    return 25
+
+
+@pytest.fixture
+def batches(images: Tensor, labels: Tensor, size: int) -> Batches:
+    return list(zip(images.split(size), labels.split(size), strict=True))
 
 
 Auditor = Callable[..., Report]
 
 
 @pytest.fixture
-def quick(target: sp.Classifier, batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Auditor:
+def quick(
+    target: sp.Classifier, batches: Batches, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Auditor:
     """An audit of the small model with little effort; everything can be said otherwise, and `probes` asked for."""
 
     def run(probes: bool = False, **options: object) -> Report:
@@ -65,7 +73,7 @@ def quick(target: sp.Classifier, batches: Batches, tmp_path: Path, monkeypatch: 
 
     def audited(**options: object) -> Report:
         threats = [sp.Linf(0.02), sp.Linf(0.05)]
-        effort = {"threats": threats, "batch_size": 8, "suite": "quick", "steps": 5, "restarts": 2, "queries": 20}
+        effort = {"threats": threats, "batch_size": size, "suite": "quick", "steps": 5, "restarts": 2, "queries": 20}
         given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options
         return sp.audit(given.pop("target"), given.pop("data"), **given)
 

@@ -61,6 +61,7 @@ def shifted(monkeypatch, tmp_path):
 
         for place in ("cascade", "conduct", "attack_parts"):
             monkeypatch.setattr(f"sparring.audit.{place}.suite", shifts)
+        monkeypatch.setattr("sparring.audit.conduct.probe", lambda *_: {"sample": {"images": 0}})
         x = torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
         data = [(x, torch.ones(len(x), dtype=torch.long))]
         return sp.audit(sp.Classifier(Bands()), data, threats=threats, out=tmp_path / "run", **options)

@@ -162,9 +162,9 @@ def test_a_service_that_locks_out_is_told(quick):
             self.said += words
 
     watch = Closer()
-    report = quick(target=target, threats=[sp.Linf(1e-6)], watch=watch)
+    report = quick(target=target, threats=[sp.Linf(1e-6)], batch_size=10, watch=watch)
     assert {"locked-out", "unfinished"} <= {one.code for one in report.warnings}
-    assert report.data.count == 16
+    assert report.data.count == 20
     assert "no more answers for you" in watch.said
 
 
@@ -199,10 +199,11 @@ def test_the_nets_of_the_zoo_raise_nothing_severe(name, suite, raised):
 
 
 def test_a_severe_finding_may_be_accepted_also_afterwards(quick):
-    report = quick(target=sp.Classifier(masked()), accept=["zero-gradients"])
+    effort = {"threats": [sp.Linf(0.05)], "limit": 16, "probes": True}
+    report = quick(target=sp.Classifier(masked()), accept=["zero-gradients"], **effort)
     assert [one.accepted for one in report.warnings if one.code == "zero-gradients"] == [True]
     assert "black-box-beats-white-box" in [one.code for one in report.warnings if one.blocks]
-    again = quick(target=sp.Classifier(masked()), accept=["black-box-beats-white-box"], resume=True)
+    again = quick(target=sp.Classifier(masked()), accept=["black-box-beats-white-box"], resume=True, **effort)
     assert {one.code for one in again.warnings if one.accepted} == {"zero-gradients", "black-box-beats-white-box"}
     with pytest.raises(ConfigError, match=r"accept 'zero-gradient': no finding has this code.*Did you mean 'zero-grad"):
         quick(accept=["zero-gradient"])

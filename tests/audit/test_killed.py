@@ -21,6 +21,11 @@ from sparring.zoo import InputSpec, load_data
 TIMES = {"seconds", "started", "resumed"}
 
 
+@pytest.fixture
+def size():
+    return 8
+
+
 def timeless(value):
     """The report without the times in it."""
     if isinstance(value, dict):

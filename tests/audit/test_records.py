@@ -1,11 +1,10 @@
 """Killed, full, interrupted, disturbed: what is recorded stays, and the rest can be caught up."""
 
+import multiprocessing
 import os
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,41 +16,10 @@ from sparring.audit.records import FILE, Records
 from sparring.audit.shards import read_row
 from sparring.errors import RunError
 
-SCRIPT = """
-import os, signal, sys
-import torch
-sys.path.insert(0, sys.argv[4])
-import sparring as sp
-from sparring.audit import Watch, audit
-from sparring.audit.records import Records
 
-torch.set_num_threads(1)
-target, batches = torch.load(sys.argv[1], weights_only=False)
-moment, chunk = sys.argv[3].split("-")
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-
-class Killer(Watch):
-    chunks = 0
-    def recorded(self, done):
-        self.chunks += 1
-        if moment == "after" and self.chunks == int(chunk):
-            die()
-    def step(self, progress):
-        if moment == "inside" and self.chunks == int(chunk) and progress.attack == "Square":
-            die()
-
-commit = Records.commit
-def killed(self, rows, skipped):
-    if rows.chunk["id"] == int(chunk):
-        die()
-    commit(self, rows, skipped)
-if moment == "before":
-    Records.commit = killed
-import sparring.audit.conduct
-sparring.audit.conduct.probe = lambda *_: {"sample": {"images": 0}}
-audit(target, batches, threats=[sp.Linf(0.02), sp.Linf(0.05)], out=sys.argv[2], batch_size=8, suite="quick", steps=5,
-      restarts=2, queries=20, watch=Killer())
-"""
+@pytest.fixture
+def size() -> int:
+    return 8
 
 
 def records(folder: Path, batching: bool = True) -> list[list[tuple]]:
@@ -73,18 +41,47 @@ def records(folder: Path, batching: bool = True) -> list[list[tuple]]:
     return kept
 
 
+class Killer(Watch):
+    """Kills the process inside a chunk, or after one."""
+
+    def __init__(self, moment: str, chunk: int) -> None:
+        self.moment, self.chunk, self.chunks = moment, chunk, 0
+
+    def recorded(self, done):
+        self.chunks += 1
+        if self.moment == "after" and self.chunks == self.chunk:
+            die()
+
+    def step(self, progress):
+        if self.moment == "inside" and self.chunks == self.chunk and progress.attack == "Square":
+            die()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("moment", ["inside-2", "before-3", "after-1"])
-def test_killed_and_resumed_is_never_killed(moment, quick, target, batches, tmp_path):
+def test_killed_and_resumed_is_never_killed(moment, quick, tmp_path):
     whole = quick(out=tmp_path / "whole")
-    saved = tmp_path / "job.pt"
-    torch.save((target, batches), saved)
-    source = str(Path(sp.__file__).parent.parent)
-    command = [sys.executable, "-c", SCRIPT, str(saved), str(tmp_path / "killed"), moment, source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    number = int(moment[-1])
+    when, number = moment.split("-")
+    commit = Records.commit
+
+    def dying(self, rows, skipped):
+        if when == "before" and rows.chunk["id"] == int(number):
+            die()
+        commit(self, rows, skipped)
+
+    def work():
+        Records.commit = dying
+        quick(out=tmp_path / "killed", watch=Killer(when, int(number)))
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     connection = Records.open(tmp_path / "killed")
-    assert (len(connection.chunks()), connection.finished) == (number, False)
+    assert (len(connection.chunks()), connection.finished) == (int(number), False)
     connection.close()
     again = quick(out=tmp_path / "killed", resume=True)
     assert records(tmp_path / "killed") == records(tmp_path / "whole")

@@ -80,7 +80,7 @@ def test_naive_numbers_at_a_larger_radius_owe_nothing_to_the_adaptive_attacks(qu
     assert [part.views[0].robust_accuracy for part in both] == [part.robust_accuracy for part in alone]
 
 
-FEW = {"threats": [sp.Linf(0.03), sp.Linf(0.08)], "suite": "fgsm,pgd", "steps": 3, "limit": 12}
+FEW = {"threats": [sp.Linf(0.03), sp.Linf(0.08)], "suite": "fgsm,pgd", "steps": 2, "limit": 9}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_random_answers_count_as_shares(random_report, quick, target, tmp_path):
             worst[row["id"]][1] if worst[row["id"]][0] > row["clean_claimed"] else row["clean_rate"]
             for row in records.select("SELECT * FROM sample")
         ]
-        assert part.robust_accuracy.share == pytest.approx(1 - sum(lost) / 12)
+        assert part.robust_accuracy.share == pytest.approx(1 - sum(lost) / 9)
         assert part.robust_accuracy.low < part.robust_accuracy.share < part.robust_accuracy.high
         assert part.attacks[-1].robust_accuracy_after == pytest.approx(part.robust_accuracy.share)
     rates = [row["rate"] for row in records.select("SELECT rate FROM result")]

@@ -93,7 +93,7 @@ def test_a_norm_alone_is_a_threat_without_a_radius():
 ATTACKS = [
     sp.attacks.FGSM(sp.Linf(0.1)),
     sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.1), steps=7), 2),
-    sp.attacks.Sweep(sp.Linf(0.1), blocks=2),
+    sp.attacks.Sweep(sp.Linf(0.1), blocks=2, climb=5, queries=20),
     sp.attacks.Square(sp.Linf(0.1), steps=40),
     sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(0.1), steps=10, loss=None), 3),
     sp.attacks.FMN(sp.L2(), steps=20),
