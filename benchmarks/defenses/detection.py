@@ -7,7 +7,8 @@ Measures the named parts (all by default), writes each into records/defenses/det
 
 matrix       every detector fitted on one (attack, eps) and tested on all: AUROC, TPR at 5 % FPR, noise as a control
 noise        the same detectors, shown noisy clean images as clean when they are fitted
-adaptive     undetected and misclassified: an attacker who knows of no detector, and many who do
+adaptive     undetected and misclassified: an attacker who knows of no detector, many who do; goes on where it stopped
+squeezing    why feature squeezing stands on digits: the same attackers at radii around the 0.5 at which a bit turns
 photographs  detectors that need no adversarial examples, on EfficientNet-Lite0
 art          the two binary detectors of ART, of the same architecture, on the same images
 """
@@ -53,6 +54,8 @@ from sparring.defenses.detection import (
 )
 from sparring.defenses.detection.evaluation import Evaluation
 from sparring.defenses.detection.intervals import share
+from sparring.defenses.purification import BitDepth, Median
+from sparring.random import Key
 from sparring.targets import Defended, Target
 from sparring.zoo import load_data, load_model
 
@@ -202,13 +205,13 @@ class Siege:
         return found
 
 
-def besieged(fitted: Fitted, target: Classifier) -> Siege:
+def besieged(fitted: Fitted, target: Classifier, count: int = ATTACKED) -> Siege:
     """The first digits that the model is right on, behind the detector."""
     images, labels = digits("mnist")
     inside = fitted.classifier if hasattr(fitted, "classifier") else target
     with inside.frozen(), torch.no_grad():
         right = inside(images[:1000]).argmax(1) == labels[:1000]
-    rows = right.nonzero().squeeze(1)[:ATTACKED]
+    rows = right.nonzero().squeeze(1)[:count]
     return Siege(Defended(inside, fitted), images[rows], labels[rows])
 
 
@@ -216,14 +219,18 @@ def adaptive(say: Callable[[str], None]) -> Found:
     """Undetected and misclassified, of digits that the model is right on, for every detector fitted on PGD at EPS."""
     at = task()
     learned = at.made(PGD(Linf(EPS)), "fit")
-    rows = []
+    rows = recorded().get("unfinished", [])
     for name, detector in DETECTORS.items():
+        if name in [row["detector"] for row in rows]:
+            continue
         began = time.process_time()
         fitted = detector.fit(learned.originals, learned, target=at.target, labels=at.fit[1])
         rows.append({"detector": name, **attacked(fitted.calibrated(at.validation, FPR), at.target)})
         rows[-1]["seconds"] = round(time.process_time() - began)
+        kept({"unfinished": rows})
         shown = {key: round(100 * each["value"]) for key, each in rows[-1]["attacks"].items()}
         say(f"  {name}: {shown}, union {({k: round(100 * v['value']) for k, v in rows[-1]['union'].items()})}")
+    kept({"unfinished": []})
     learned_on = learned.attack
     return {"fpr": FPR, "eps": EPS, "steps": STEPS, "digits": ATTACKED, "fitted_on": learned_on, "rows": rows}
 
@@ -247,6 +254,29 @@ def attacked(fitted: Fitted, target: Classifier) -> Found:
         "attacks": {name: counted(fallen) for name, fallen in made.items()},
         "union": {f"{radius:.1f}": counted(fallen) for radius, fallen in unions.items()},
     }
+
+
+class Steep(BitDepth):
+    """Bit depth 1 with a slope that is steep where a bit turns, in place of the identity's."""
+
+    def smooth(self, images: Tensor, key: Key) -> Tensor:
+        return torch.sigmoid(10 * (images - 0.5))
+
+
+def squeezing(say: Callable[[str], None]) -> Found:
+    """Feature squeezing at radii up to where every bit can turn; its bit depth with the identity's slope or `Steep`."""
+    at, rows = task(), []
+    for name, stage in {"identity": BitDepth(1), "sigmoid": Steep(1)}.items():
+        detector = FeatureSqueezing((stage, Median(2)))
+        fitted = detector.fit(at.fit[0], target=at.target).calibrated(at.validation, FPR)
+        siege = besieged(fitted, at.target, 50)
+        every, radii = torch.ones(50, dtype=torch.bool), dict[str, Found]()
+        for eps in (0.2, 0.3, 0.45, 0.6):
+            found = siege.all_of(known(eps, STEPS), every, narrow=True)
+            radii[f"{eps}"] = counted(torch.stack([*found.values()]).any(0))
+        rows.append({"slope": name, "radii": radii})
+        say(f"  {name}: {[(eps, cell['value']) for eps, cell in radii.items()]}")
+    return {"fpr": FPR, "digits": 50, "steps": STEPS, "rows": rows}
 
 
 def counted(fallen: Tensor) -> Found:
@@ -395,8 +425,21 @@ def art(say: Callable[[str], None]) -> Found:
 
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Found]] = {
-    "matrix": matrix, "noise": noise, "adaptive": adaptive, "photographs": photographs, "art": art,
+    "matrix": matrix, "noise": noise, "adaptive": adaptive, "squeezing": squeezing, "photographs": photographs,
+    "art": art,
 }  # fmt: skip
+
+
+def recorded() -> Found:
+    found: Found = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return found
+
+
+def kept(part: Found) -> None:
+    """Write one part of the record, and leave the others as they are; what is empty is left out."""
+    record = {name: found for name, found in (recorded() | part).items() if found}
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> int:
@@ -411,14 +454,11 @@ def main() -> int:
         parser.error(f"there is no part {unknown[0]!r}; name some of {', '.join(PARTS)}")
     torch.set_num_threads(1)
     for name in options.names or PARTS:
-        record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
         if not options.print:
             print(name, flush=True)
             found = PARTS[name](lambda text: print(text, flush=True))
-            record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-            record[name] = {"made": provenance(f"python -m benchmarks.defenses.detection {name}", "cpu"), **found}
-            RECORD.parent.mkdir(parents=True, exist_ok=True)
-            RECORD.write_text(json.dumps(record, indent=1) + "\n")
+            kept({name: {"made": provenance(f"python -m benchmarks.defenses.detection {name}", "cpu"), **found}})
+        record = recorded()
         if name in record:
             print(detection_page.TABLES[name](record[name]), flush=True)
     return 0

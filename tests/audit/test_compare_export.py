@@ -129,7 +129,7 @@ def test_json_is_json(hostile, tmp_path):
 
 
 def test_parquet_has_the_same_rows(hostile):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'sparring[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'sparring[export]'")
     rows = parquet.read_table(export(hostile, "parquet")).to_pylist()
     assert rows == json.loads(export(hostile, "json").read_text())
 
@@ -140,6 +140,6 @@ def test_what_cannot_be_exported_is_told(hostile, monkeypatch):
     with pytest.raises(RunError, match="holds no run"):
         export(hostile / "examples", "csv")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(AssetError, match=r"Parquet needs pyarrow.*pip install 'sparring\[parquet\]'"):
+    with pytest.raises(AssetError, match=r"Parquet needs pyarrow.*pip install 'sparring\[export\]'"):
         export(hostile, "parquet")
     assert not list(hostile.glob("*.partial"))

@@ -89,8 +89,8 @@ def objects(found: Iterator[dict[str, Any]], path: Path) -> None:
 
 def arrow() -> Any:
     """pyarrow; AssetError with the extra that brings it."""
-    needed("pyarrow.parquet", "Parquet", "parquet")
-    return needed("pyarrow", "Parquet", "parquet")
+    needed("pyarrow.parquet", "Parquet", "export")
+    return needed("pyarrow", "Parquet", "export")
 
 
 def parquet(found: Iterator[dict[str, Any]], path: Path) -> None:

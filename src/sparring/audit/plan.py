@@ -19,7 +19,7 @@ ACCESS: dict[str, type[Decisions]] = {
 }
 EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
     "quick": {"steps": 40, "restarts": 5, "queries": 1000},
-    "standard": {"steps": 10, "restarts": 1, "queries": 1000},
+    "standard": {"steps": 10, "restarts": 1, "queries": 500},
     "thorough": {"steps": 100, "restarts": 5, "queries": 5000},
 }
 OWN = EFFORT["quick"]

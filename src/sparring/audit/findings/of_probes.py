@@ -90,6 +90,6 @@ def limits(found: dict[str, Any]) -> Iterator[Caution]:
         )
     if found["tried"] and many(found["more"], found["tried"], TENTH):
         yield KINDS["not-converged"].raised(
-            f"Of {found['stand']} images that stand against {found['attack']} at {found['at']}, {found['more']} fall "
-            f"when it gets more steps ({found['tried']} were tried)."
+            f"Of {found['tried']} images tried, {found['more']} withstand {found['attack']} at {found['at']} and fall "
+            "when it gets more steps."
         )

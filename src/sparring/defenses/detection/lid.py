@@ -112,10 +112,15 @@ def dimensions(
 
 
 def distances(points: Tensor, reference: Tensor) -> Tensor:
-    """(B, minibatches, images) Euclidean distances, none of them rounded as in |a|^2 - 2ab + |b|^2."""
+    """(B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
+
+    |a|^2 - 2 ab + |b|^2 is taken around the mean of the reference, so that little is lost to rounding.
+    """
     flat = reference.flatten(0, 1)
-    apart = torch.cdist(points, flat, compute_mode="donot_use_mm_for_euclid_dist")
-    return apart.view(len(points), *reference.shape[:2])
+    middle = flat.mean(0)
+    a, b = points - middle, flat - middle
+    squares = a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)
+    return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt().view(len(points), *reference.shape[:2])
 
 
 def dimension(apart: Tensor, k: int) -> Tensor:
