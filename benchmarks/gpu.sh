@@ -25,7 +25,7 @@ from pathlib import Path
 from sparring.zoo import assets
 from sparring.zoo.pinned import ASSETS
 
-for name in ("mnist", "mnist-5k"):
+for name in ("mnist", "mnist-5k", "imagenet-20"):
     shutil.copytree(assets.get(name), Path(sys.argv[1]) / ASSETS[name].directory)
 PYTHON
     mkdir -p "$1"

@@ -16,6 +16,7 @@ from sparring.zoo.mnist_net import MnistNet
 TRAINED = (*RECIPES, "mnist-distilled", "mnist-plain")  # by benchmarks/train_nets.py and train_plain.py
 IMAGES = dict.fromkeys(TRAINED, "zoo:mnist") | {
     "mnist-plain": "zoo:mnist-heldout",
+    "mnist-robust-linf": "zoo:mnist",
     "efficientnet-lite0": "zoo:imagenet-20",
 }
 

@@ -4,8 +4,7 @@
 judged by `judged.worth`; on photographs around EfficientNet-Lite0, within Linf 4/255, by PGD alone: unaware, and
 adaptive (BPDA where a stage has no slope). Beside it ART's preprocessors on the same digits: do they say the same, and
 how long do they take? Only images that the bare net gets right. Writes records/defenses/purification.json row by row;
-names choose rows and leave the others as they were. Networks are kept in runs/purification, delete them to train again.
-All of it takes about an hour of one core.
+names choose rows and leave the others as they were. What must be trained is measured by `cost`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import sparring as sp
 from benchmarks.defenses.judged import Setting, milliseconds, rates, standing, unharmed, worth
@@ -30,90 +29,21 @@ from sparring.random import Key
 from sparring.targets import Classifier, Defended, Stage
 from sparring.zoo import load_data, load_model
 
-RECORD, RUNS = ROOT / "records" / "defenses" / "purification.json", ROOT / "runs" / "purification"
+RECORD = ROOT / "records" / "defenses" / "purification.json"
 RADII, DIGITS, PHOTOGRAPHS, PHOTO_EPS, TRAINING = (0.1, 0.2), 100, 8, 4 / 255, 20_000
-PUBLISHED = {"Guo et al.: TV, quilting, bit depth, JPEG": 0.0, "Defense-GAN, L2": 0.55}  # Athalye et al. 2018, table 1
-Fitted = tuple[Stage, float]  # with the seconds of the processor that it took to fit
 
-
-def learned() -> tuple[Tensor, Tensor]:
-    images, labels = digits("mnist-train")
-    return images[:TRAINING], labels[:TRAINING]
-
-
-def kept(name: str, net: Callable[[], nn.Module], fit: Callable[[nn.Module], object]) -> tuple[nn.Module, float]:
-    """The network with its weights, trained if it is not there."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = net()
-    path = RUNS / f"{name}.safetensors"
-    if not path.exists():
-        began = time.process_time()
-        fit(module)
-        (RUNS / "seconds").mkdir(parents=True, exist_ok=True)
-        (RUNS / "seconds" / name).write_text(f"{time.process_time() - began:.1f}")
-        pure.save_weights(module, path)
-    pure.load_weights(module, path)
-    return module, float((RUNS / "seconds" / name).read_text())
-
-
-def autoencoder(target: Classifier) -> Fitted:
-    def fit(net: nn.Module) -> object:
-        return pure.fit_denoiser(pure.Denoiser(net), learned()[0])
-
-    net, seconds = kept("autoencoder", lambda: pure.DenoisingAutoencoder(1), fit)
-    return pure.Denoiser(net), seconds
-
-
-def guided(target: Classifier) -> Fitted:
-    balls = [sp.Linf(eps) for eps in (0.05, 0.1, 0.2, 0.3)]
-    attacks = [*map(sp.attacks.FGSM, balls), *(sp.attacks.PGD(ball, steps=10) for ball in balls)]
-
-    def fit(net: nn.Module) -> object:
-        return pure.fit_hgd(pure.HGD(net), target, *learned(), attacks, schedule=pure.Schedule(epochs=3))
-
-    net, seconds = kept("hgd", lambda: pure.UNet(1, 8), fit)
-    return pure.HGD(net), seconds
-
-
-def generated(target: Classifier) -> Fitted:
-    def fit(net: nn.Module) -> object:
-        schedule = pure.Schedule(epochs=8, rate=2e-3)
-        return pure.fit_generator(net, digits("mnist-train")[0], schedule=schedule)  # type: ignore[arg-type]
-
-    net, seconds = kept("generator", lambda: pure.Generator(1, (28, 28), 32, 8), fit)
-    return pure.DefenseGAN(net, 32), seconds
-
-
-def quilted(target: Classifier) -> Fitted:
-    began = time.process_time()
-    stage = pure.Quilting(pure.clean_patches(learned()[0], count=10_000))
-    return stage, time.process_time() - began
-
-
-def plain(make: Callable[[], Stage]) -> Callable[[Classifier], Fitted]:
-    return lambda target: (make(), 0.0)
-
-
-ON_DIGITS: dict[str, Callable[[Classifier], Fitted]] = {
-    "JPEG 75": plain(lambda: pure.JPEG(75)),
-    "JPEG 10": plain(lambda: pure.JPEG(10)),
-    "bit depth 3": plain(lambda: pure.BitDepth(3)),
-    "bit depth 1": plain(lambda: pure.BitDepth(1)),
-    "median 2": plain(lambda: pure.Median(2)),
-    "median 3": plain(lambda: pure.Median(3)),
-    "wavelet": plain(lambda: pure.Wavelet()),
-    "total variation": plain(lambda: pure.TotalVariation()),
-    "quilting": quilted,
-    "autoencoder": autoencoder,
-    "HGD": guided,
-    "Defense-GAN": generated,
+ON_DIGITS: dict[str, Callable[[], Stage]] = {
+    "JPEG 75": lambda: pure.JPEG(75),
+    "JPEG 10": lambda: pure.JPEG(10),
+    "bit depth 3": lambda: pure.BitDepth(3),
+    "bit depth 1": lambda: pure.BitDepth(1),
+    "median 2": lambda: pure.Median(2),
+    "median 3": lambda: pure.Median(3),
+    "wavelet": lambda: pure.Wavelet(),
+    "total variation": lambda: pure.TotalVariation(),
+    "quilting": lambda: pure.Quilting(pure.clean_patches(digits("mnist-train")[0][:TRAINING], count=10_000)),
 }
-LIMITS = {  # digits, draws, steps, looks, where a pass is slow
-    "total variation": (50, 4, 60, 20),
-    "quilting": (50, 2, 60, 20),
-    "Defense-GAN": (16, 1, 40, 10),
-}
+LIMITS = {"total variation": (50, 4, 60, 20), "quilting": (50, 2, 60, 20)}  # digits, draws, steps, looks: slow ones
 ON_PHOTOGRAPHS: dict[str, Callable[[], Stage]] = {
     "JPEG 75": lambda: pure.JPEG(75),
     "bit depth 3": lambda: pure.BitDepth(3),
@@ -141,12 +71,12 @@ def on_digits(names: list[str], write: Callable[[dict[str, Any]], None]) -> None
     target = load_model("zoo:mnist-plain").target
     images, labels = (tensor[: 2 * DIGITS] for tensor in digits("mnist"))
     for name in names:
-        stage, seconds = ON_DIGITS[name](target)
+        stage = ON_DIGITS[name]()
         count, *limits = LIMITS.get(name, (DIGITS,))
         chosen = right(target, images, labels, count)
         for eps in RADII:
             found = worth(Defended(target, stage), Setting(*chosen, sp.Linf(eps)), *limits)
-            write({"on": "digits", "defense": name, "eps": eps, "fit_seconds": seconds, **found})
+            write({"on": "digits", "defense": name, "eps": eps, **found})
 
 
 def on_photographs(names: list[str], write: Callable[[dict[str, Any]], None]) -> None:
@@ -158,7 +88,7 @@ def on_photographs(names: list[str], write: Callable[[dict[str, Any]], None]) ->
     )
     for name in names:
         defended = Defended(loaded.target, ON_PHOTOGRAPHS[name]())
-        row: dict[str, Any] = {"on": "photographs", "defense": name, "eps": PHOTO_EPS, "fit_seconds": 0.0}
+        row: dict[str, Any] = {"on": "photographs", "defense": name, "eps": PHOTO_EPS}
         row |= {"clean": unharmed(defended, setting), "milliseconds": milliseconds(defended, setting)}
         began = time.process_time()
         attack = sp.attacks.PGD(setting.ball, steps=40, step_size=PHOTO_EPS / 10)
@@ -207,8 +137,8 @@ def line(row: dict[str, Any]) -> str:
         apart = "random" if row["largest_difference"] is None else f"{row['largest_difference']:.2g} apart"
         return f"{row['defense']:16s} {row['milliseconds']:8.2f} ms, ART {row['art_milliseconds']:8.2f} ms, {apart}"
     shares = "  ".join(f"{word} {told(row[word])}" for word in ("clean", "unaware", "adaptive"))
-    cost = f"{row['milliseconds']:8.2f} ms, fit {row['fit_seconds']:.0f} s"
-    return f"{row['on']:11s} {row['defense']:16s} eps {row['eps']:.3f}  {shares}  of {row['clean']['of']}  {cost}"
+    head = f"{row['on']:11s} {row['defense']:16s} eps {row['eps']:.3f}"
+    return f"{head}  {shares}  of {row['clean']['of']}  {row['milliseconds']:8.2f} ms"
 
 
 def main() -> int:
@@ -233,7 +163,7 @@ def main() -> int:
         rows.append(row | {"date": made["date"]})
         rows.sort(key=lambda old: (old["on"], every.index(old["defense"]), old.get("eps", 0)))
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"training_images": TRAINING, "published": PUBLISHED, "made": made, "rows": rows}
+        record = {"made": made, "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 
     if options.on != "photographs":
