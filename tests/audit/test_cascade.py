@@ -56,7 +56,7 @@ LEVELS = [0.42, 0.58, 0.5, 0.45, 0.1]  # falls down; falls up; stands; falls dow
 @pytest.fixture
 def shifted(monkeypatch, tmp_path):
     def run(threats, levels=LEVELS, **options):
-        def shifts(access, ball, plan):
+        def shifts(access, ball, plan, rejects=False):
             return [entered(Shift(ball, 1), plan), entered(Shift(ball, -1), plan)]
 
         for place in ("cascade", "conduct", "attack_parts"):

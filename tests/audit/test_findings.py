@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import sparring as sp
 from sparring.audit import Watch
 from sparring.audit.findings import KINDS, page
 from sparring.audit.findings.kinds import LISTED
+from sparring.defenses.purification import BitDepth
 from sparring.errors import AssetError, ConfigError, LockedOut
-from sparring.targets import Granting
-from sparring.zoo import load_data, load_model
+from sparring.targets import Defended, Granting, Screen
+from sparring.zoo import InputSpec, load_data, load_model
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -80,6 +82,20 @@ class NormedByBatch(nn.Module):
         return self.net(0.5 + 0.3 * self.norm(x.double()))
 
 
+class Anxious(Screen):
+    """Rejects images that are brighter on average than it bears."""
+
+    def __init__(self, bears):
+        self.bears = bears
+
+    def alarm(self, images, key):
+        return (images.flatten(1).mean(1) - self.bears) * 20
+
+
+IMAGES = (torch.rand((50, 1, 6, 6), generator=torch.Generator().manual_seed(5)) * 255).round() / 255
+ELSEWHERE = {"unfinished", "locked-out", "skipped"}  # planted in tests of their own
+NOTES = {"few-images", "quick-suite", "no-transfer", "nothing-left"}  # of the audit, not of the model
+
 PLANTED = {
     "probabilities": (lambda: sp.Classifier(Around(after=lambda z: z.softmax(1)), probabilities=True), {}),
     "saturated-softmax": (lambda: sp.Classifier(Around(after=lambda z: z * 1e5)), {}),
@@ -104,6 +120,14 @@ PLANTED = {
         lambda: sp.Classifier(Around(after=lambda z: z + 1e6 * torch.eye(4)[0])),
         {"access": "decisions", "queries": 150},
     ),
+    "unconfirmed": (lambda: sp.Classifier(Around(after=lambda z: z + 0.3 * torch.randn_like(z))), {"queries": 100}),
+    "label-free": (lambda: sp.Classifier(base()), {"data": [IMAGES]}),
+    "low-clean-accuracy": (lambda: sp.Classifier(base()), {"data": [(IMAGES, torch.full((50,), 2))]}),
+    "no-adaptive-view": (lambda: Defended(sp.Classifier(base()), Anxious(0.4)), {"access": "scores"}),
+    "rejected": (lambda: Defended(sp.Classifier(base()), Anxious(0.4)), {}),
+    "nothing-left": (lambda: sp.Classifier(base()), {"threats": [sp.Linf(0.9)]}),
+    "rounding": (lambda: sp.Classifier(base()), {"threats": [sp.Linf(0.0019)], "data": "leaning"}),
+    "few-images": (lambda: sp.Classifier(base()), {}),
     "quick-suite": (lambda: sp.Classifier(base()), {}),
     "no-transfer": (lambda: sp.Classifier(base()), {"suite": "standard", "threats": [sp.Linf(0.3)]}),
 }
@@ -117,15 +141,32 @@ def near():
     return sp.Classifier(net, name="near")
 
 
+def leaning():
+    """16 images of 8 bits next to a boundary of `base`: what moves them across it is less than half a level."""
+    images = (torch.rand((4000, 1, 6, 6), generator=torch.Generator().manual_seed(0)) * 255).round() / 255
+    with torch.no_grad():
+        first, second = base()(images.double()).topk(2, 1).values.T
+    return images[(first - second).argsort()[:16]]
+
+
+def linear():
+    """A model of no defence, and independent of the others."""
+    torch.manual_seed(2)
+    return sp.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), name="linear")
+
+
 @pytest.fixture
 def raised(quick):
     """`raised(target, ...)`: code -> severity of what a small audit finds."""
 
     def run(target, **options):
         effort = {"threats": [sp.Linf(0.05)], "restarts": 1, "limit": 16, "batch_size": 16}
-        surrogate = {"near": near, "masked": lambda: sp.Classifier(masked())}.get(options.pop("surrogate", None))
+        known = {"near": near, "masked": lambda: sp.Classifier(masked()), "linear": linear}
+        surrogate = known.get(options.pop("surrogate", None))
         if surrogate:
             options["surrogate"] = surrogate()
+        if options.get("data") == "leaning":
+            options["data"] = [leaning()]
         report = quick(target=target, probes=True, **(effort | options))
         return {one.code: one.severity for one in report.warnings}
 
@@ -136,6 +177,21 @@ def raised(quick):
 def test_what_was_planted_is_found(code, raised):
     make, options = PLANTED[code]
     assert raised(make(), **options).get(code) == KINDS[code].severity
+
+
+def test_every_kind_is_planted_somewhere():
+    assert set(PLANTED) | ELSEWHERE == set(KINDS)
+    assert not set(PLANTED) & ELSEWHERE
+
+
+def test_a_file_that_is_no_picture_is_told(quick, tmp_path):
+    for number, image in enumerate(IMAGES[:6]):
+        Image.fromarray((image[0] * 255).byte().numpy()).save(tmp_path / f"{number}.png")
+    (tmp_path / "6.png").write_text("<html>not found</html>")
+    report = quick(data=load_data(f"flat:{tmp_path}", input=InputSpec(1, 6, 6)), out=tmp_path / "out" / "run")
+    (told,) = [one for one in report.warnings if one.code == "skipped"]
+    assert told.severity == KINDS["skipped"].severity
+    assert "6.png" in told.message
 
 
 def test_a_service_that_locks_out_is_told(quick):
@@ -182,7 +238,23 @@ def test_small_sound_models_raise_nothing_severe(kind, raised, images):
     made = {"linear": linear, "two layers": base(), "binary": single}[kind]
     target = sp.Classifier(made, binary=kind == "binary")
     data = [(images, target(images).argmax(1).detach())]
-    assert severe(raised(target, data=data, promised_accuracy=1.0, limit=32, batch_size=32, suite="quick")) == []
+    found = raised(target, data=data, promised_accuracy=1.0, limit=32, batch_size=32, suite="quick")
+    assert set(found) <= NOTES
+
+
+def test_a_sound_model_behind_a_sound_defence_raises_only_notes(raised, images, target):
+    data = [(images, target(images).argmax(1))]
+    defended = Defended(target, Anxious(0.9), BitDepth(6))
+    assert set(raised(defended, data=data, promised_accuracy=1.0, limit=32, batch_size=32)) <= NOTES
+
+
+def test_a_sound_audit_of_many_images_raises_nothing_at_all(raised):
+    torch.manual_seed(1)
+    target = sp.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)))
+    images = (torch.rand((1100, 1, 6, 6)) * 255).round() / 255
+    data = [(part, target(part).argmax(1)) for part in images.split(550)]
+    effort = {"suite": "fgsm,pgd,square", "steps": 20, "promised_accuracy": 1.0, "surrogate": "linear", "limit": None}
+    assert raised(target, data=data, threats=[sp.Linf(8 / 255)], **(effort | {"batch_size": 550})) == {}
 
 
 @pytest.mark.parametrize("name", ["mnist-plain", "mnist-robust-linf"])

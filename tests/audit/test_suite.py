@@ -84,6 +84,37 @@ def test_a_list_of_ones_own_leaves_out_what_does_not_serve_the_norm():
         names(sp.Jacobians, sp.L0(5), suite=["square"])
 
 
+def test_repeats_without_end_are_refused():
+    assert len(names(sp.Jacobians, sp.Linf(0.1), repeats=250)) == 4
+    with pytest.raises(ConfigError, match=r"repeats=1000000000 of 4 attacks are more than 1000 turns .* at most 250"):
+        names(sp.Jacobians, sp.Linf(0.1), repeats=10**9)
+
+
+PAST = [
+    "joint PGD, weight 0.3", "joint PGD, weight 1", "joint PGD, weight 3", "auto, weight 3", "OrthogonalPGD",
+    "SelectivePGD",
+]  # fmt: skip
+
+
+def test_what_goes_past_a_detector_comes_last():
+    def added(access, ball, **options):
+        found = [entry.name for entry in suite(access, ball, plan(**options), rejects=True)]
+        before = names(access, ball, **options)
+        assert found[: len(before)] == before
+        return found[len(before) :]
+
+    for ball in (sp.Linf(0.1), sp.L2(0.5), sp.L1(5)):
+        assert added(sp.Jacobians, ball) == PAST
+        assert added(sp.Jacobians, ball, suite="quick") == []
+    thorough = added(sp.Jacobians, sp.Linf(0.1), suite="thorough")
+    assert thorough == [*PAST[:1], "auto, weight 0.3", *PAST[1:]]
+    assert added(sp.Scores, sp.Linf(0.1)) == added(sp.Jacobians, sp.Linf()) == []
+    weights = {entry.name: entry.weight for entry in suite(sp.Jacobians, sp.Linf(0.1), plan(), rejects=True)}
+    assert [weights[name] for name in PAST] == [0.3, 1, 3, 3, 1, 1]
+    entries = suite(sp.Jacobians, sp.Linf(0.1), plan(steps=400), rejects=True)
+    assert [one.attack.steps for one in entries if one.name in PAST and "auto" not in one.name] == [400] * 5
+
+
 def test_effort_is_the_suites_unless_it_is_said():
     assert (plan().steps, plan().restarts, plan().queries) == tuple(EFFORT["standard"].values())
     assert (plan(suite="quick").steps, plan(suite="quick", steps=7).steps) == (40, 7)

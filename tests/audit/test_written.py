@@ -52,6 +52,12 @@ def test_the_published_schema_is_that_of_the_file():
         ({"effort": 3}, ConfigError, "effort=3"),
         ({"model": None}, ConfigError, "the plan has no model; it needs one"),
         ({"threats": []}, ConfigError, r"threats=\[\]"),
+        ({"threats": "linf:0.1"}, ConfigError, r"threats='linf:0.1': write a list, as \[...\]"),
+        ({"defend": "jpeg:75"}, ConfigError, r"defend='jpeg:75': write a list, as \[...\]"),
+        ({"defend": [75]}, ConfigError, "defend.0=75: Input should be a valid string"),
+        ({"defendd": []}, ConfigError, "Did you mean 'defend'"),
+        ({"votes": 0}, ConfigError, "votes=0"),
+        ({"draws": 1.5}, ConfigError, "draws=1.5"),
         ({"threats": ["linff:3"]}, ThreatError, "Did you mean 'linf'"),
         ({"suite": "fgsm,pgdd"}, ConfigError, "Did you mean 'pgd'"),
         ({"accept": ["zero"]}, ConfigError, "no finding has this code"),
@@ -143,6 +149,30 @@ def test_a_defence_costs_its_draws(target, batches, tmp_path):
     naive, adaptive = estimate(job).lines
     assert (naive.view, adaptive.view) == ("naive", "adaptive")
     assert adaptive.backwards > naive.backwards == 40
+
+
+def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(target, batches, tmp_path):
+    from sparring.defenses.randomization import InputNoise
+    from sparring.targets import Defended, Screen
+
+    class Loud(Screen):
+        def alarm(self, images, key):
+            return images.flatten(1).mean(1) - 0.5
+
+    def estimated(*parts, suite="pgd", **options):
+        defended = Defended(target, *parts, votes=options.pop("votes", 1))
+        job = planned_job(defended, batches, threats=[sp.Linf(0.1)], out=tmp_path / "run", suite=suite, **options)
+        return estimate(job)
+
+    noise = InputNoise(0.1)
+    few, more = (estimated(noise, draws=draws).lines[1] for draws in (2, 6))
+    assert more.backwards == 3 * few.backwards == 6 * 40
+    voted = estimated(noise, draws=2, votes=20)
+    assert voted.backward_seconds > 0
+    assert voted.lines[1].backwards == few.backwards
+    found = estimated(Loud(), suite="standard", restarts=1, steps=10).lines
+    assert [line.backwards for line in found if line.view == "adaptive"][-5:] == [100, 100, 100, 200, 200]
+    assert len(found) == 4 + 9
 
 
 def test_junit_fails_where_the_audit_does(quick):

@@ -1,9 +1,11 @@
 """`--defend`: names and numbers as stages, and what a user's own file brings."""
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from sparring.audit import Report
 from sparring.cli.defending import known_stages, part_called
 from sparring.defenses.purification import JPEG, BitDepth
 from sparring.defenses.randomization import InputNoise, ResizePad
@@ -11,7 +13,8 @@ from sparring.errors import SparringError
 
 
 def test_names_and_parameters_make_stages() -> None:
-    assert part_called("jpeg:quality=50") == [JPEG(quality=50)]
+    assert part_called("jpeg:quality=50") == part_called("jpeg:50") == [JPEG(quality=50)]
+    assert part_called("resize-pad:1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
     assert part_called("bit-depth") == [BitDepth()]
     assert part_called("input-noise:sigma=0.1,kind=uniform") == [InputNoise(sigma=0.1, kind="uniform")]
     assert part_called("resize-pad:low=1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
@@ -34,11 +37,74 @@ def test_a_file_brings_stages_of_its_own(tmp_path: Path) -> None:
         part_called(f"{file}:none")
 
 
+def test_an_audit_behind_stages_has_both_views(typed, user, effort, tmp_path):
+    few = (*effort, "--suite", "fgsm", "--limit", 3)
+    words = ("audit", *user, "--threat", "linf:0.05", "--out", tmp_path / "run", *few)
+    behind = ("--defend", "bit-depth:4", "--defend", "input-noise:0.02", "--votes", 2, "--draws", 3)
+    result = typed(*words, *behind)
+    assert result.exit_code == 0, result.stderr
+    report = Report.model_validate_json((tmp_path / "run" / "report.json").read_text())
+    assert (report.model.views, report.model.draws, report.model.stochastic) == (["naive", "adaptive"], 3, True)
+    assert report.model.name.startswith("bit-depth:4 > input-noise:0.02 > ")
+    assert report.provenance.plan["draws"] == 3
+    for changed, said in (
+        (("--defend", "bit-depth:5", *behind[2:]), "a run with another model ('bit-depth:4 > "),
+        ((*behind[:5], 3, *behind[6:]), "a run of other weights, or of another defence, than bit-depth:4 > "),
+        ((*behind[:7], 4), "a run with another draws (3, not 4)"),
+        ((), "a run with another model ('bit-depth:4 > "),
+    ):
+        again = typed(*words, *changed, "--resume")
+        assert again.exit_code == 2
+        assert said in " ".join(again.stderr.split())
+    assert typed(*words, *behind, "--resume").exit_code == 0
+
+
+def test_a_plan_has_the_defence_too(typed, user, tmp_path):
+    model, data = user
+    plan = f"""
+        model = "{model}"
+        data = "{data}"
+        threats = ["linf:0.05"]
+        suite = ["pgd"]
+        limit = 4
+        defend = ["bit-depth:bits=3", "input-noise:sigma=0.05"]
+        draws = 5
+    """
+    (tmp_path / "plan.toml").write_text(dedent(plan))
+    result = typed("audit", "--plan", tmp_path / "plan.toml", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    naive, adaptive = (line.split() for line in result.stdout.splitlines() if "PGD" in line)
+    assert (naive[2], naive[-1]) == ("naive", "40")
+    assert (adaptive[2], adaptive[-1]) == ("adaptive", "200")
+    both = typed("audit", "--plan", tmp_path / "plan.toml", "--votes", 2, "--dry-run")
+    assert "--votes is said beside --plan" in both.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--defend", "jpg:75"), "there is no stage 'jpg'"),
+        (("--defend", "jpeg:750"), "JPEG quality=750; pass an int from 1 to 100"),
+        (("--votes", 5), "votes=5 of a defence without randomness"),
+        (("--votes", 0), "votes=0"),
+        (("--draws", 3), "draws=3 averages gradients of a random defence, and"),
+        (("--defend", "jpeg:75", "--draws", 3), "is not random: 3 draws are one; leave draws out"),
+        (("--defend", "input-noise:0.1", "--draws", 3, "--access", "scores"), "is asked for none; leave it out"),
+    ],
+)
+def test_a_defence_that_makes_no_sense_is_refused_before_the_audit(words, said, typed, user, effort, tmp_path):
+    result = typed("audit", *user, "--threat", "linf:0.05", "--out", tmp_path / "run", *effort, *words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("jpg", r"there is no stage 'jpg'.*Did you mean 'jpeg'"),
-        ("jpeg:75", r"'75' sets no parameter \(there are: quality, rounding\)"),
+        ("jpeg:quality=75,50", r"'50' sets no parameter \(there are: quality, rounding\)"),
+        ("jpeg:fine", "'fine' is no int"),
         ("jpeg:qality=75", r"Did you mean 'quality'"),
         ("jpeg:quality=high", "'high' is no int"),
         ("jpeg:quality=500", r"JPEG quality=500; pass an int from 1 to 100"),

@@ -243,16 +243,16 @@ class Desk:
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
         """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
-        if not (grad.is_cuda or self.flat) and math.isfinite(float(grad.sum())):
+        waits = self.ledger.waits and rows is None
+        if not (waits or self.flat) and math.isfinite(float(grad.sum())):
             return grad  # the usual step: nothing to note
-        peak = grad.flatten(1).abs().amax(1)
-        positions, finite = self._positions(rows), peak.isfinite()
-        self.ledger.note(self.ledger.sloped, positions, rows is not None, peak > 0)
-        self.flat = grad.is_cuda or not bool(self.ledger.sloped[self.live].all())
-        if grad.is_cuda or not bool(finite.all()):
-            self.ledger.note(self.ledger.non_finite, positions, rows is not None, ~finite)
+        peak = torch.linalg.vector_norm(grad.flatten(1), torch.inf, dim=1)
+        self.ledger.slope(self._positions(rows), rows is not None, peak)
+        if waits:
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
-        return grad
+        self.flat = not bool(self.ledger.sloped[self.live].all())
+        finite = bool(peak.isfinite().all())
+        return grad if finite else torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def expected(drawn: list[Verdict]) -> Verdict:

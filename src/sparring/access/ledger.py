@@ -16,6 +16,7 @@ from torch import Tensor
 from ..geometry import Ball, rowwise
 from ..goals import Verdict
 from .budget import Budget
+from .waiting import Waiting, waits
 
 TOLERANCE = 1e-6  # rounding that an image may exceed the ball and the valid range by
 
@@ -70,6 +71,8 @@ class Ledger:
         self.checks = torch.zeros(n, dtype=torch.long, device=device)
         self.first = torch.full_like(self.checks, -1)
         self._asked, self._again, self._back = self.won.nonzero(), 0, 0  # passes of these rows, not yet in `passes`
+        self.waits = waits(x)
+        self._waiting = Waiting()  # answers to those rows, not yet written
         self.draws = 1  # passes that one answer takes
         self._over: tuple[Tensor, Tensor | None] | None = None  # the rows asked last, and which were over
         self.stirred = True  # has any row been won, closed or finished since the engine last looked?
@@ -77,17 +80,22 @@ class Ledger:
     @property
     def forwards(self) -> Tensor:
         """(N,) int64: images asked about."""
-        self._settle()
+        self.settle()
         return self.passes[0]
 
     @property
     def backwards(self) -> Tensor:
         """(N,) int64: gradients taken."""
-        self._settle()
+        self.settle()
         return self.passes[1]
 
-    def _settle(self) -> None:
-        """Write the passes that were only counted."""
+    def settle(self) -> None:
+        """Write what waits: before anything but `x` and `checks` is read."""
+        if self._waiting.answers:
+            self._write(*self._waiting.taken())
+        if self._waiting.peaks:
+            rows, peaks = self._waiting.taken_peaks()
+            self._note_slopes(rows, False, (peaks > 0).any(0), peaks.isfinite().all(0))
         if self._again:
             once = torch.ones_like(self._asked)
             self.passes[0].index_add_(0, self._asked, once, alpha=self._again)
@@ -96,7 +104,7 @@ class Ledger:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name: what a checkpoint holds."""
-        self._settle()
+        self.settle()
         return {n: value for n, value in vars(self).items() if isinstance(value, Tensor) and not n.startswith("_")}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -115,6 +123,7 @@ class Ledger:
 
     def closed(self) -> Tensor:
         """(N,) bool: rows that need no more answers."""
+        self.settle()
         done = self.already | self.no_start | self.finished | self.spent()
         return done | self.won if self.keep is Keep.FIRST else done
 
@@ -126,37 +135,68 @@ class Ledger:
         """
         before = None if rank is None else self.forwards[rows]
         if rows is not self._asked:  # the rows in play are one tensor until some leave
-            self._settle()
+            self.settle()
             self._asked = rows
         self._again, self._back = self._again + self.draws, self._back + backwards * self.draws
-        looking = not x.is_cuda  # on a GPU looking would cost a synchronisation
+        if self.waits and rank is None:
+            if self._waiting.full_with(x, verdict):
+                self.settle()
+            return
         margin = verdict.margin
         over = self._over_already(rows) if self.keep is Keep.FIRST else None
         if over is not None:
             margin = margin.masked_fill(over, -torch.inf)
-        if looking and self.keep in (Keep.FIRST, Keep.SMALLEST):
+        if self.keep in (Keep.FIRST, Keep.SMALLEST):
             most = float(margin.amax())
             if most <= self.confidence:
                 return  # the usual step: no NaN, nothing won, nothing to write
             if self.keep is Keep.FIRST and rank is None and most < math.inf:
                 self._fall(rows, x, margin > self.confidence, over)
                 return
-        if not looking or not bool(verdict.margin.isfinite().all()):
+        if not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        candidate = self._candidates(verdict, margin)
-        if looking or rank is not None:
-            chosen = (candidate & ~self.finished[rows]).nonzero().squeeze(1)
-            if len(chosen) == 0:
-                return
-            rows, x = rows[chosen], x[chosen]
-            verdict, candidate = Verdict(verdict.margin[chosen], verdict.loss[chosen]), candidate[chosen]
-            asked = 1 if rank is None else rank[chosen] + 1
-            count = self.forwards[rows] if before is None else before[chosen] + asked * self.draws
-        else:
-            candidate = candidate & ~self.finished[rows]
-            count = self.forwards[rows]
+        chosen = (self._candidates(verdict, margin) & ~self.finished[rows]).nonzero().squeeze(1)
+        if len(chosen) == 0:
+            return
+        rows, x, verdict = rows[chosen], x[chosen], Verdict(verdict.margin[chosen], verdict.loss[chosen])
+        asked = 1 if rank is None else rank[chosen] + 1
+        count = self.forwards[rows] if before is None else before[chosen] + asked * self.draws
         self.stirred = True
-        self._keep(rows, rank is not None, x, verdict, count, verdict.margin > self.confidence, candidate)
+        self._keep(rows, rank is not None, x, verdict, count)
+
+    def slope(self, rows: Tensor, repeated: bool, peak: Tensor) -> None:
+        """Write down of `rows` (Q,) how large (Q,) the gradient is at most, and that it is not finite."""
+        if not self.waits or repeated:
+            self._note_slopes(rows, repeated, peak > 0, peak.isfinite())
+        elif not self._waiting.held(rows, peak):
+            self.settle()
+            self._waiting.held(rows, peak)
+
+    def _note_slopes(self, rows: Tensor, repeated: bool, sloped: Tensor, finite: Tensor) -> None:
+        self.note(self.sloped, rows, repeated, sloped)
+        self.note(self.non_finite, rows, repeated, ~finite)
+
+    def _write(self, x: Tensor, verdict: Verdict) -> None:
+        """The k answers to each of the rows asked last, x (k, Q, ...) and verdict (k, Q), without a look at them."""
+        rows, (k, q) = self._asked, x.shape[:2]
+        flat = x.flatten(0, 1)
+        delta = (x - self.x[rows]).flatten(0, 1)
+        may, won = self._candidates(verdict, verdict.margin), verdict.margin > self.confidence
+        may &= self._inside(flat, delta).view(k, q) & ~self.finished[rows]
+        falls = may & won
+        fell = falls.any(0)
+        value = self._value(delta, Verdict(verdict.margin.flatten(), verdict.loss.flatten())).view(k, q)
+        among = torch.where(fell, falls, may)  # winners before others, the earliest among equals
+        value, which = torch.where(among, value, -torch.inf).max(0)
+        ahead = torch.where(fell == self.won[rows], value > self.value[rows], fell) & among.any(0)
+        best = x[which, torch.arange(q, device=x.device)]
+        self.best[rows] = torch.where(rowwise(ahead, best), best, self.best[rows])
+        self.value[rows] = torch.where(ahead, value, self.value[rows])
+        count = self.passes[0][rows] + self._again - self.draws * (k - 1 - falls.int().argmax(0))
+        self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
+        self.won[rows] |= fell
+        self.non_finite[rows] |= ~verdict.margin.isfinite().all(0)
+        self.stirred = True
 
     def _candidates(self, verdict: Verdict, margin: Tensor) -> Tensor:
         """(Q,) bool: the images that may be kept."""
@@ -186,11 +226,12 @@ class Ledger:
         """(Q,) bool: which of the rows are won or finished; None: none of them is."""
         if self._over is None or self._over[0] is not rows:
             over = (self.won | self.finished)[rows]
-            self._over = rows, over if over.is_cuda or bool(over.any()) else None
+            self._over = rows, over if bool(over.any()) else None
         return self._over[1]
 
     def finish(self, rows: Tensor, done: Tensor) -> None:
         """Close those of `rows` (Q,), no row twice, where `done`."""
+        self.settle()
         self.finished[rows] |= done
         self._over = None
 
@@ -208,32 +249,20 @@ class Ledger:
         else:
             flags[rows] |= true
 
-    def _keep(
-        self,
-        rows: Tensor,
-        repeated: bool,
-        x: Tensor,
-        verdict: Verdict,
-        count: Tensor,
-        won: Tensor,
-        candidate: Tensor,
-    ) -> None:
-        delta = x - self.x[rows]
+    def _keep(self, rows: Tensor, repeated: bool, x: Tensor, verdict: Verdict, count: Tensor) -> None:
+        """Those of the images x (Q, ...) that are better than what the row has."""
+        delta, won = x - self.x[rows], verdict.margin > self.confidence
         inside, value = self._inside(x, delta), self._value(delta, verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
-        better = candidate & inside & ahead
+        better = inside & ahead
         if repeated:
             count = _earliest(rows, better & won, count, len(self.x))
             better = _one_per_row(rows, better, won, value, len(self.x))
-        if not x.is_cuda or repeated:
-            chosen = better.nonzero().squeeze(1)
-            rows, x, value, count, won = rows[chosen], x[chosen], value[chosen], count[chosen], won[chosen]
-            better = better[chosen]
-        self.best[rows] = torch.where(rowwise(better, x), x, self.best[rows])
-        self.value[rows] = torch.where(better, value, self.value[rows])
-        fell = better & won
-        self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
-        self.won[rows] = self.won[rows] | fell
+        chosen = better.nonzero().squeeze(1)
+        rows, x, value, count, won = rows[chosen], x[chosen], value[chosen], count[chosen], won[chosen]
+        self.best[rows], self.value[rows] = x, value
+        self.first[rows] = torch.where(won & (self.first[rows] < 0), count, self.first[rows])
+        self.won[rows] |= won
         self._over = None
 
     def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:

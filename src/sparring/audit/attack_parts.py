@@ -8,12 +8,12 @@ from ..access import Decisions
 from ..geometry import Ball
 from ..threats import Norm
 from . import tally
-from .cascade import TURNS
 from .plan import ACCESS
 from .records import Records
 from .report_model import AttackPart
-from .suite import suite
+from .suite import TURNS, suite
 from .tally import Reach
+from .views import NAIVE
 
 SUMS = """
 SELECT COUNT(DISTINCT sample) AS asked, COUNT(DISTINCT CASE WHEN success THEN sample END) AS fell,
@@ -36,7 +36,7 @@ def attacks_of(records: Records, norm: Norm, ball: Ball, eps: float) -> list[Att
     """The attacks on a ball in their order, with what is left at the radius `eps` after each."""
     parts = []
     for view, (name, access) in enumerate(records.facts.views):
-        entries = suite(granted(access), ball, records.plan)
+        entries = suite(granted(access), ball, records.plan, name != NAIVE and records.facts.rejects)
         for number, entry in enumerate(entries):
             last = view * TURNS + (records.plan.repeats - 1) * len(entries) + number
             told = (name, entry.name, entry.access.__name__)

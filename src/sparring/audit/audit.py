@@ -17,6 +17,7 @@ from .findings import checked_codes
 from .plan import make_plan
 from .report_model import Report
 from .watch import Watch
+from .workers import asked_for
 
 
 def audit(
@@ -36,9 +37,14 @@ def audit(
     steps: int | None = None,
     restarts: int | None = None,
     queries: int | None = None,
+    draws: int | None = None,
     labels: str = "data",
     promised_accuracy: float | None = None,
     accept: Sequence[str] = (),
+    precision: str = "float32",
+    compile: bool = False,
+    workers: int | str | None = None,
+    devices: Sequence[str] | None = None,
     resume: bool = False,
     command: str | None = None,
     watch: Watch | None = None,
@@ -58,10 +64,15 @@ def audit(
         surrogate: another model of the same classes; examples made on it are tried on the target.
         seed, repeats: the suite runs under so many seeds from this one on, each time on what still stands.
         steps, restarts: of PGD. queries: of Square, or of the attacks on decisions. None: the suite's own.
+        draws: passes per gradient of a random defence; None: by the gradient's variance.
         labels: "model" takes the model's own clean predictions as labels throughout.
         promised_accuracy: the clean accuracy that the model is said to have, in [0, 1].
         accept: codes of findings that are taken note of, and no longer keep the audit from being green.
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
+        precision: of the model inside the search, "bfloat16" or "float16"; each success is confirmed without it.
+        compile: the search runs through `torch.compile`, and each success is confirmed without it.
+        workers: so many processes, or "ray:N"; the records are those of one worker that has as many threads.
+        devices: where workers put the model, as ["cuda:0", "cuda:1"]; one worker each where no number is given.
         watch: told what happens.
 
     Raises:
@@ -84,9 +95,14 @@ def audit(
         steps=steps,
         restarts=restarts,
         queries=queries,
+        draws=draws,
         labels=labels,
         promised_accuracy=promised_accuracy,
         accept=accept,
+        precision=precision,
+        compile=compile,
+        workers=workers,
+        devices=devices,
         resume=resume,
         command=command,
         watch=watch,
@@ -106,12 +122,14 @@ def planned_job(
     command: str | None = None,
     watch: Watch | None = None,
     batch_size: int | None = None,
+    workers: int | str | None = None,
+    devices: Sequence[str] | None = None,
     **effort: Any,
 ) -> Job:
     """What `audit` is asked to do, checked as far as that is possible without asking the model."""
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
-    source = source_of(data)
+    crew, source = asked_for(workers, devices), source_of(data)
     radii, smallest = sorted_out(threats)
     plan = make_plan(
         model=loaded.name if loaded else attacked.name,
@@ -133,6 +151,7 @@ def planned_job(
         accept=checked_codes(tuple(accept)),
         command=command or "sparring.audit(...)",
         watch=watch or Watch(),
+        workers=crew,
     )
 
 

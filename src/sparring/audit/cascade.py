@@ -26,13 +26,11 @@ from .entry import Entry
 from .judge import LOOKS, MOMENT
 from .plan import Plan
 from .standing import Pool, Standing
-from .suite import suite
+from .suite import TURNS, suite
 from .transferred import transferred
-from .views import Ring
+from .views import Ring, detects, weighed
 from .watch import Watch
 from .weigh import Attempt, Place, stretch, weigh
-
-TURNS = 1000  # numbers of turns kept for each view
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,11 @@ def cascade(ring: Ring, clean: Clean, plan: Plan, watch: Watch) -> Iterator[Even
 def turns(ring: Ring, ball: Ball, plan: Plan, view: int) -> Iterator[Turn]:
     """What one view's attackers do at a radius, in order."""
     name, target = ring.views[view]
-    entries = suite(target.access, ball, plan)
+    entries = suite(target.access, ball, plan, detects(target))
     for again in range(plan.repeats):
         for number, entry in enumerate(entries):
             turn = view * TURNS + again * len(entries) + number
-            yield Turn(entry, name, target, turn, plan.seed + again)
+            yield Turn(entry, name, weighed(target, entry.weight), turn, plan.seed + again)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,8 @@ class Arena:
     def attempt(self, turn: Turn, norm: Norm, which: int, rows: Tensor) -> Attempt:
         """One attack on the rows."""
         clean, plan, attack = self.clean, self.plan, turn.entry.attack
-        engine = Engine(batch_size=plan.batch_size, seed=turn.seed, progress=self.watch.step, looks=LOOKS)
+        lower = None if plan.precision == "float32" else getattr(torch, plan.precision)
+        engine = Engine(plan.batch_size, turn.seed, autocast=lower, progress=self.watch.step, looks=LOOKS)
         moment = MOMENT + len(self.ring.views) * TURNS * (which + 1) + turn.number
         place = Place(norm, attack.ball.eps, turn.view, turn.number, turn.seed, moment)
         if turn.entry.carried:

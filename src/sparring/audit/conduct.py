@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ from ..targets import Defended, Granting, Target
 from ..threats import BALLS
 from ..zoo import Chunk, LoadedModel
 from .batches import Source, limited
-from .cascade import Event, cascade
+from .cascade import Event
 from .clean import Clean
+from .crew import Crew, by_many, by_one, crew_of
 from .door import Door
+from .hands import Hands
+from .hastened import hastened, precision
 from .plan import Plan
 from .probes import probe
 from .provenance import Facts, device_name, image_hash, now, versions, weights_hash
@@ -26,9 +31,10 @@ from .rows import Kept, chunk_hash, chunk_rows
 from .run_folder import begun, refuse_used, writing
 from .shards import shard_name, write_shard
 from .suite import suite
-from .views import Ring, narrowed, ring_of
+from .views import Ring, detects, narrowed, ring_of
 from .watch import ChunkDone, Watch
 from .weigh import Attempt
+from .workers import ALONE, Workers, check_shared
 
 
 @dataclass(frozen=True)
@@ -45,17 +51,28 @@ class Job:
     accept: tuple[str, ...]
     command: str
     watch: Watch
+    workers: Workers = ALONE
 
 
 def conduct(job: Job) -> Report:
     """Everything, from the first look to the report."""
+    check_shared(job.workers, job.target, job.surrogate)
     door = Door(narrowed(job.target, job.plan), job.plan)
     first = door.first_look(job.source)
     ring = ring_of(job.target, job.plan, first.goal(), first.images, job.surrogate)
     for view in ring.views:
         serve(view[1], job.plan)
     facts = facts_of(ring, job, door)
-    records = opened(job, door, facts)
+    hands = Hands(hastened(ring, job.plan), door)
+    crew = crew_of(job.workers, hands, job.watch)
+    with nullcontext() if crew is None else closing(crew):
+        return recorded(job, ring, facts, hands, crew)
+
+
+def recorded(job: Job, ring: Ring, facts: Facts, hands: Hands, crew: Crew | None) -> Report:
+    """All that is written down, and the report of it."""
+    door = hands.door
+    records = opened(job, door, facts, crew)
     try:
         records.accept(job.accept, now())
         if not records.probed():
@@ -65,7 +82,7 @@ def conduct(job: Job) -> Report:
             records.note(measured | {"seconds": time.perf_counter() - clock})
         if not records.finished:
             try:
-                attack_all(records, ring, job, door)
+                attack_all(records, job, hands, crew)
                 records.finish(job.source.skipped)
             except LockedOut as error:
                 job.watch.told(f"{error}; what was recorded before stands, and --resume goes on where answers are had")
@@ -78,12 +95,12 @@ def serve(target: Target[Any], plan: Plan) -> None:
     """ThreatError where the plan has no attack for one of its threats."""
     for threat in plan.threats:
         for ball in threat.balls():
-            suite(target.access, ball, plan)
+            suite(target.access, ball, plan, detects(target))
     for norm in plan.smallest:
-        suite(target.access, BALLS[norm](), plan)
+        suite(target.access, BALLS[norm](), plan, detects(target))
 
 
-def opened(job: Job, door: Door, facts: Facts) -> Records:
+def opened(job: Job, door: Door, facts: Facts, crew: Crew | None) -> Records:
     """New records, after a look at all the data; or those of an interrupted run."""
     if job.resume and begun(job.out):
         records = Records.resume(job.out, job.plan, facts)
@@ -91,30 +108,37 @@ def opened(job: Job, door: Door, facts: Facts) -> Records:
         job.watch.resumed(len(safe), sum(count for _, count, _ in safe.values()))
         return records
     refuse_used(job.out)
+    if crew is not None:
+        crew.warm()
     door.look_through(job.source, job.watch)
     return Records.begin(job.out, job.plan, facts)
 
 
-def attack_all(records: Records, ring: Ring, job: Job, door: Door) -> None:
-    """Every chunk that is not yet recorded."""
-    plan, source, watch, safe = job.plan, job.source, job.watch, records.chunks()
-    kept = fallen_before(records)
+def attack_all(records: Records, job: Job, hands: Hands, crew: Crew | None) -> None:
+    """Every chunk that is not yet recorded, written down in its turn."""
+    plan, source, watch, kept = job.plan, job.source, job.watch, fallen_before(records)
     total = source.candidates if plan.limit is None else plan.limit
-    for number, chunk in enumerate(limited(source, plan.batch_size, plan.limit)):
-        if number in safe:
-            check_same(records, chunk, safe[number])
-            continue
-        clock = time.perf_counter()
-        clean = door.admit(chunk)
-        events = list(cascade(ring, clean, plan, watch))
-        rows = chunk_rows(number, clean, events, time.perf_counter() - clock, kept)
+    left = unrecorded(records, job)
+    for done in by_one(hands, left, watch) if crew is None else by_many(crew, job.workers.count, left):
+        number, clean, events = done.number, done.clean, done.events
+        rows = chunk_rows(number, clean, events, done.seconds, kept)
         if rows.tensors:
             with writing(records.folder):
                 write_shard(records.folder / shard_name(number), rows.tensors)
         records.commit(rows, source.skipped)
         count_fallen(kept, events)
-        seen, seconds = clean.first + len(clean), time.perf_counter() - clock
-        watch.recorded(ChunkDone(number, seen, total, still_standing(clean, events, plan), len(clean), seconds))
+        standing = still_standing(clean, events, plan)
+        watch.recorded(ChunkDone(number, clean.first + len(clean), total, standing, len(clean), done.seconds))
+
+
+def unrecorded(records: Records, job: Job) -> Iterator[tuple[int, Chunk]]:
+    """The chunks that are not safe yet, with their numbers; those that are, are compared with the data."""
+    safe = records.chunks()
+    for number, chunk in enumerate(limited(job.source, job.plan.batch_size, job.plan.limit)):
+        if number in safe:
+            check_same(records, chunk, safe[number])
+        else:
+            yield number, chunk
 
 
 def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
@@ -169,7 +193,7 @@ def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
         views=tuple((name, view.access.__name__) for name, view in ring.views),
         stochastic=target.stochastic,
         defended=ring.defended,
-        rejects=isinstance(inside, Defended) and inside.rejects,
+        rejects=detects(ring.strongest) or (isinstance(inside, Defended) and inside.rejects),
         draws=ring.strongest.draws,
         surrogate=None if job.surrogate is None else weights_hash(job.surrogate),
         input_shape=door.shape,
@@ -179,7 +203,7 @@ def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
         candidates=source.candidates,
         command=job.command,
         versions=versions(),
-        device=device_name(target.device),
-        precision="float32",
+        device=job.workers.told(device_name(target.device)),
+        precision=precision(target, job.plan),
         started=now(),
     )

@@ -11,12 +11,16 @@ from .plan import Plan
 
 @dataclass(frozen=True)
 class Entry:
-    """An attack under the name that the records have it by; `carried`: it is made on the surrogate."""
+    """An attack under the name that the records have it by.
+
+    `carried`: it is made on the surrogate. `weight`: of the alarm in the joint loss, where a detector may reject.
+    """
 
     name: str
     attack: Attack[Any, Any]
     carried: bool = False
     budget: Budget | None = None
+    weight: float = 1.0
 
     @property
     def access(self) -> type[Decisions]:

@@ -24,6 +24,8 @@ EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box
 }
 OWN = EFFORT["quick"]
 GOALS = ("misclassify", "least-likely")
+PRECISIONS = ("float32", "bfloat16", "float16")
+Precision = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
 Suite = str | tuple[str, ...]
 
@@ -34,7 +36,9 @@ class Plan(BaseModel):
     `smallest`: norms without a radius, in which the nearest example of each image is searched.
     `suite`: quick, standard or thorough, or names of attacks. `repeats`: how often the whole suite runs on what still
     stands, each time under another seed. `labels`: "data" takes the labels of the data set where it has them and the
-    model's own clean prediction elsewhere; "model" takes the model's prediction throughout.
+    model's own clean prediction elsewhere; "model" takes the model's prediction throughout. `draws`: passes per
+    gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
+    search; what is found is confirmed by the model as it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,15 +56,19 @@ class Plan(BaseModel):
     steps: Count
     restarts: Count
     queries: Count
+    draws: Count | None = None
     labels: Literal["data", "model"] = "data"
     surrogate: str | None = None
     promised_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    precision: Precision = "float32"
+    compile: bool = False
 
 
 def make_plan(**fields: Any) -> Plan:
     """The plan; ConfigError naming the field, the value and what was expected."""
     checked_word("access", fields.get("access"), ACCESS)
     checked_word("goal", fields.get("goal"), GOALS)
+    checked_word("precision", fields.get("precision"), PRECISIONS)
     given = {name: value for name, value in fields.items() if value is not None}
     given["suite"] = checked_suite(given.get("suite", "standard"))
     effort = EFFORT[given["suite"]] if isinstance(given["suite"], str) else OWN
@@ -83,7 +91,7 @@ def make_plan(**fields: Any) -> Plan:
 def checked_word(field: str, value: Any, known: Any) -> None:
     """ConfigError with the nearest word for one that is not known."""
     if value is not None and value not in known:
-        raise ConfigError(f"{field} {value!r} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
+        raise ConfigError(f"{field} {value!r:.80} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
 
 
 def checked_suite(suite: Any) -> Suite:
@@ -96,7 +104,7 @@ def checked_suite(suite: Any) -> Suite:
     for name in names:
         if name not in table:
             known = [*EFFORT, *table] if len(names) == 1 else list(table)
-            raise ConfigError(f"suite {name!r} is unknown ({', '.join(known)}).{nearest(str(name), known)}")
+            raise ConfigError(f"suite {name!r:.80} is unknown ({', '.join(known)}).{nearest(str(name), known)}")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"suite names {twice} twice; to run it under more seeds pass repeats=2")

@@ -76,7 +76,8 @@ class Records:
             )
         if self.facts.weights != facts.weights:
             raise RunError(
-                f"{self.folder} holds a run of other weights than {facts.model} has now; choose another --out"
+                f"{self.folder} holds a run of other weights, or of another defence, than {facts.model} has now; "
+                "choose another --out"
             )
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:

@@ -8,23 +8,26 @@ from dataclasses import fields
 from typing import Any
 
 from ..access import Attack, Decisions, Gradients, Keep
-from ..attacks import MIFGSM, table
-from ..errors import SparringError, ThreatError
+from ..attacks import MIFGSM, OrthogonalPGD, table
+from ..errors import ConfigError, SparringError, ThreatError
 from ..geometry import L0, Ball
 from . import nearest, within
 from .entry import Entry, entered
 from .plan import Plan
 
+TURNS = 1000  # of a view at one radius, at most
 CARRIED = 20  # steps of the attack on the surrogate
 Maker = Callable[[type[Decisions], Ball, Plan], Iterator[Entry]]
 WITHIN: dict[str, Maker] = {"quick": within.quick, "standard": within.standard, "thorough": within.thorough}
 NEAREST: dict[str, Maker] = {"quick": nearest.quick, "standard": nearest.standard, "thorough": nearest.thorough}
 
 
-def suite(access: type[Decisions], ball: Ball, plan: Plan) -> list[Entry]:
+def suite(access: type[Decisions], ball: Ball, plan: Plan, rejects: bool = False) -> list[Entry]:
     """The plan's attacks on `ball`, of infinite eps those for the smallest example.
 
-    Raises: ThreatError where no attack serves its norm with that access.
+    `rejects`: the attacker knows of a detector.
+
+    Raises: ThreatError where no attack serves its norm with that access, ConfigError for repeats without end.
     """
     known = NEAREST if math.isinf(ball.eps) else WITHIN
     make = known[plan.suite] if isinstance(plan.suite, str) else own
@@ -32,10 +35,24 @@ def suite(access: type[Decisions], ball: Ball, plan: Plan) -> list[Entry]:
     if plan.surrogate is not None and math.isfinite(ball.eps) and not isinstance(ball, L0):
         seeing = sum(issubclass(entry.access, Gradients) for entry in entries)
         entries.insert(seeing, carried(ball, plan.surrogate))
+    if not rejects:
+        entries = [entry for entry in entries if not isinstance(entry.attack, OrthogonalPGD)]
+    elif plan.suite in within.PAST and math.isfinite(ball.eps):
+        entries += [entry for entry in within.past(ball, plan) if issubclass(access, entry.access)]
+    if not entries and plan.suite == ("orthogonal-pgd",):
+        raise ThreatError(
+            "orthogonal-pgd is for an attacker who knows of a detector, and all that --suite names; add another "
+            "attack, as --suite pgd,orthogonal-pgd"
+        )
     if not entries:
         raise ThreatError(
             f"no attack of the audit works on {ball} with {access.__name__}; audit Linf or L2, "
             "or run a single attack: sparring attack"
+        )
+    if len(entries) * plan.repeats > TURNS:
+        raise ConfigError(
+            f"repeats={plan.repeats} of {len(entries)} attacks are more than {TURNS} turns at each radius; pass at "
+            f"most {TURNS // len(entries)}"
         )
     return entries
 

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .cascade import TURNS
 from .records import Records
 from .report_model import Share
 from .statistics import share
+from .suite import TURNS
 
 WITHIN = "norm = :norm AND (eps < :eps AND turn < :views OR eps = :eps AND turn <= :turn)"
 LOSSES = f"""

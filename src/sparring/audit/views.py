@@ -15,7 +15,7 @@ from torch import Tensor
 from ..access import Decisions, Gradients
 from ..errors import ConfigError
 from ..goals import Goal
-from ..targets import Classifier, Defended, Granting, Target
+from ..targets import Audited, Classifier, Defended, Granting, Target
 from .plan import ACCESS, Plan
 from .provenance import weights_hash, within
 
@@ -46,16 +46,37 @@ class Ring:
         return isinstance(inside, Defended) or inside.stochastic
 
 
-def views(target: Target[Any], goal: Goal, images: Tensor) -> list[tuple[str, Target[Any]]]:
-    """The views by name; `goal` at `images` tells how many draws a gradient through the defence takes.
+def views(
+    target: Target[Any], goal: Goal, images: Tensor, draws: int | None = None
+) -> list[tuple[str, Target[Any]]]:
+    """The views by name; without `draws`, `goal` at `images` tells how many a gradient through the defence takes.
 
     A classifier whose answers are random is a defence too. Any other target is its own and only view, without a name.
     """
     if isinstance(target, Classifier) and target.stochastic:
         target = Defended(target)
     if not isinstance(target, Defended):
+        undrawn(target, draws)
         return [("", target)]
-    return [(NAIVE, target.unaware()), (ADAPTIVE, target.audited(goal=goal, images=images))]
+    return [(NAIVE, target.unaware()), (ADAPTIVE, target.audited(draws, goal=goal, images=images))]
+
+
+def undrawn(target: Target[Any], draws: int | None) -> None:
+    """ConfigError where draws are given, and there is no gradient of a random defence to average."""
+    if draws is not None:
+        raise ConfigError(
+            f"draws={draws} averages gradients of a random defence, and {target.name} is asked for none; leave it out"
+        )
+
+
+def detects(view: Target[Any]) -> bool:
+    """Does whoever has this view know of a detector?"""
+    return isinstance(view, Audited) and view.defended.rejects
+
+
+def weighed(view: Target[Any], weight: float) -> Target[Any]:
+    """The view with another weight of the alarm in its joint loss; one that knows of no detector as it is."""
+    return Audited(view.defended, view.draws, weight) if isinstance(view, Audited) and detects(view) else view
 
 
 def ring_of(
@@ -66,8 +87,9 @@ def ring_of(
         check_surrogate(surrogate, target)
     granted = narrowed(target, plan)
     if granted is not target or plan.access in ("decisions", "scores"):
+        undrawn(granted, plan.draws)
         return Ring(granted, (("", granted),), surrogate)
-    return Ring(target, tuple(views(target, goal, images)), surrogate)
+    return Ring(target, tuple(views(target, goal, images, plan.draws)), surrogate)
 
 
 def narrowed(target: Target[Any], plan: Plan) -> Target[Any]:

@@ -23,7 +23,7 @@ from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..threats import BALLS, WORDS, Threat, parse_all
 from .findings import checked_codes
-from .plan import ACCESS, GOALS, Count, checked_suite, checked_word
+from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, checked_suite, checked_word
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -68,12 +68,21 @@ class Written(Table):
         default=None, description="what attacks may ask; all that the model grants when left out"
     )
     surrogate: str | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
+    defend: tuple[str, ...] = Field(
+        default=(), description="what the model is put behind, in this order: jpeg:75, resize-pad, FILE.py:FACTORY, ..."
+    )
+    votes: Count = Field(default=1, description="answers of a random defence that make one of its own")
+    draws: Count | None = Field(
+        default=None, description="passes per gradient of a random defence; by the gradient's variance when left out"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     repeats: Count = Field(default=1, description="how many seeds, from `seed` on, the suite runs under")
     limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
     labels: Literal["data", "model"] = "data"
     promised_accuracy: Share | None = None
+    precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
+    compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
     fail_under: Share | None = Field(default=None, description="the least robust accuracy that is accepted")
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: Effort = Field(default_factory=Effort)
@@ -115,7 +124,7 @@ def read_written(path: Path) -> Written:
 def make_written(table: Mapping[str, Any]) -> Written:
     """The audit, if everything in it is known and of its type."""
     refuse_unknown(Written, table, "plan")
-    for name, known in (("access", ACCESS), ("goal", GOALS)):
+    for name, known in (("access", ACCESS), ("goal", GOALS), ("precision", PRECISIONS)):
         checked_word(name, table.get(name), known)
     try:
         written = Written.model_validate(table)
@@ -124,7 +133,8 @@ def make_written(table: Mapping[str, Any]) -> Written:
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise ConfigError(f"the plan has no {place}; it needs one") from error
-        raise ConfigError(f"{place}={first['input']!r:.80}: {first['msg']}") from error
+        said = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
+        raise ConfigError(f"{place}={first['input']!r:.80}: {said}") from error
     checked_suite(written.suite)
     checked_codes(written.accept)
     written.balls()
@@ -136,7 +146,7 @@ def refuse_unknown(kind: type[Table], table: Mapping[str, Any], place: str) -> N
     for key, value in table.items():
         if key not in kind.model_fields:
             names = list(kind.model_fields)
-            raise ConfigError(f"{place} has no {key!r} (it has {', '.join(names)}).{nearest(key, names)}")
+            raise ConfigError(f"{place} has no {key!r:.80} (it has {', '.join(names)}).{nearest(key, names)}")
         if kind is Written and key in INNER and isinstance(value, dict):
             refuse_unknown(INNER[key], value, key)
 

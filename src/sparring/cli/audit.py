@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..audit.written import Written
 
 EFFORT = ("steps", "restarts", "queries")
+PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "promised_accuracy", "draws",
+         "precision", "compile")  # fmt: skip
 INPUT = ("mean", "std", "size", "channels", "classes")
 
 
@@ -40,6 +42,11 @@ def audit(
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Another model, whose examples are tried on this one.")
     ] = None,
+    defend: given.Defend = None,
+    votes: Annotated[
+        int | None, typer.Option(help="Answers of a random defence that make one of its own; 1 when not given.")
+    ] = None,
+    draws: given.Draws = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and how long at most.")] = False,
     fail_under: Annotated[
@@ -62,6 +69,18 @@ def audit(
         int | None, typer.Option(help="Queries of the black-box attacks, per image; the suite's own when not given.")
     ] = None,
     device: given.Device = "cpu",
+    devices: Annotated[
+        str | None, typer.Option(metavar="LIST", help="cuda:0,cuda:1: one worker each, in place of --device.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N", help="Processes that share the work, or ray:N; 1 when not given.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bfloat16 or float16 inside the search; successes are confirmed in float32.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile inside the search; successes are confirmed without.")
+    ] = False,
     access: Annotated[
         str | None, typer.Option(help="scores or decisions: audit as a black box. Default: gradients too.")
     ] = None,
@@ -80,11 +99,16 @@ def audit(
         "goal": goal,
         "access": access,
         "surrogate": surrogate,
+        "defend": defend or None,
+        "votes": votes,
+        "draws": draws,
         "seed": seed,
         "repeats": repeats,
         "limit": limit,
         "batch_size": batch_size,
         "promised_accuracy": promised_accuracy,
+        "precision": precision,
+        "compile": compile or None,
         "steps": steps,
         "restarts": restarts,
         "queries": queries,
@@ -101,7 +125,20 @@ def audit(
     written = planned(plan, typed) if plan is not None else said(typed)
     bar = fail_under if fail_under is not None else written.fail_under
     codes = (*written.accept, *(accept or ()))
-    run(written, out, device, codes, resume, dry_run, bar, junit)
+    crew = shared(workers, devices, device)
+    first = (crew["devices"] or [device])[0]
+    run(written, out, first, codes, resume, dry_run, bar, junit, crew)
+
+
+def shared(workers: str | None, devices: str | None, device: str) -> dict[str, Any]:
+    """--workers and --devices, as `audit` takes them."""
+    from ..audit.workers import asked_for
+
+    if devices is not None and device != "cpu":
+        raise ConfigError(f"--device {device} is said beside --devices {devices}; leave one of the two out")
+    listed = None if devices is None else [one.strip() for one in devices.split(",")]
+    asked_for(workers, listed)
+    return {"workers": workers, "devices": listed}
 
 
 def planned(path: Path, typed: dict[str, Any]) -> Written:
@@ -139,10 +176,12 @@ def run(
     dry_run: bool,
     fail_under: float | None,
     junit: Path | None,
+    crew: dict[str, Any],
 ) -> None:
     """Load what is named, then audit it or say what an audit would do."""
     from ..audit import audit as conduct
     from ..audit.audit import planned_job
+    from .defending import behind
     from .estimated import show_estimate
     from .watching import AuditWatch
 
@@ -151,13 +190,13 @@ def run(
         raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
     described = Described(**written.input.model_dump())
     loaded, pictures = load(written.model, written.data, described, device, written.limit)
+    loaded = behind(loaded, written.defend, written.votes)
     own = None if written.surrogate is None else load_described(written.surrogate, Described(), device)
-    names = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "promised_accuracy")
-    options: dict[str, Any] = {name: getattr(written, name) for name in names} | written.effort.model_dump()
+    options: dict[str, Any] = {name: getattr(written, name) for name in PLAIN} | written.effort.model_dump()
     options |= {"threats": written.balls(), "surrogate": own, "accept": codes, "command": command_line()}
     if dry_run or out is None:
         show_estimate(planned_job(loaded, pictures, out=Path("unwritten"), **options))
         return
     with AuditWatch() as watch, resumable(out):
-        report = conduct(loaded, pictures, out=out, resume=resume, watch=watch, **options)
+        report = conduct(loaded, pictures, out=out, resume=resume, watch=watch, **options, **crew)
     conclude(report, out, fail_under, junit)

@@ -1,4 +1,4 @@
-"""`--defend NAME[:PARAMETER=VALUE,...]`: what the model is put behind."""
+"""`--defend NAME[:PARAMETER=VALUE,...]`, or `NAME:VALUE` for the first parameter: what the model is put behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..targets import Screen, Stage
     from ..zoo import Data, LoadedModel
 
-EXAMPLE = "write NAME or NAME:PARAMETER=VALUE,..., as jpeg:quality=75"
+EXAMPLE = "write NAME, NAME:VALUE or NAME:PARAMETER=VALUE,..., as jpeg:quality=75"
 PLAIN = (bool, int, float, str)
 
 
@@ -63,8 +63,10 @@ def _options(spec: str, rest: str, kind: type[Stage]) -> dict[str, Any]:
     hints = get_type_hints(kind)
     allowed = {f.name: hints[f.name] for f in fields(kind) if f.init and _plain(hints[f.name])}  # type: ignore[arg-type]
     options = {}
-    for word in rest.split(",") if rest else []:
+    for place, word in enumerate(rest.split(",") if rest else []):
         parameter, equals, value = word.partition("=")
+        if not equals and place == 0 and allowed and parameter not in allowed:
+            parameter, equals, value = next(iter(allowed)), "=", word
         if not equals or parameter not in allowed:
             told = ", ".join(allowed) or "none"
             raise ConfigError(

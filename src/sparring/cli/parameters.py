@@ -38,7 +38,7 @@ Encode = Annotated[
 Defend = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="STAGE", help="Put MODEL behind jpeg:quality=75, resize-pad, FILE.py:FACTORY, ...; may be repeated."
+        metavar="STAGE", help="Put MODEL behind jpeg:75, resize-pad, FILE.py:FACTORY, ...; may be repeated."
     ),
 ]
 Votes = Annotated[int, typer.Option(help="Answers of a random defence that make one of its own.")]

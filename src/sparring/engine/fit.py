@@ -179,6 +179,7 @@ class _Fitting:
         desk = Desk(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
         portion = Portion(x, key, self._attacked(goal, key))
         self.state = attack.step(attack.access(desk), self.state, portion, self.t / self._steps)
+        ledger.settle()
         self.fell += int(ledger.won.sum())
         self._count(ledger.forwards, ledger.backwards)
         self.t += 1

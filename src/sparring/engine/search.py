@@ -43,12 +43,12 @@ class Search:
         if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
             keep = Keep.SUREST
         self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
-        skip_won = engine.compact and not x.is_cuda
+        skip_won = engine.compact and not self.ledger.waits
         key = self.key if self.random else None
         self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won, key, target.draws)
         self.rate = torch.zeros(len(x), device=x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
-        self.every = engine.look_every or (8 if x.is_cuda else 1)
+        self.every = engine.look_every or (8 if self.ledger.waits else 1)
         self.state: Any = None
         self.locked = False  # has the target locked us out?
 
@@ -102,6 +102,7 @@ class Search:
             yield
         except LockedOut as error:
             ledger = self.ledger
+            ledger.settle()
             ledger.notes.add(str(error))
             ledger.locked |= ~(ledger.already | ledger.finished | ledger.spent() | ledger.won)
             self.locked = True
@@ -146,8 +147,9 @@ class Search:
             self._drop()
 
     def _drop(self) -> None:
-        if not (self.ledger.stirred or self.limited or self.x.is_cuda):
+        if not (self.ledger.stirred or self.limited or self.ledger.waits):
             return
+        self.ledger.settle()
         self.ledger.stirred = False
         live = self.desk.live
         stuck = self.attack.stuck(self.state)
@@ -165,6 +167,7 @@ class Search:
         if self.live:
             with self._while_answered():
                 self.attack.finish(self.attack.access(self.desk), self.state)
+        ledger.settle()
         any_kept = ledger.keep in (Keep.WORST, Keep.SUREST)
         kept = ledger.won | (ledger.value > -torch.inf) if any_kept else ledger.won
         found = (kept & ~ledger.already if ledger.keep is Keep.SUREST else ledger.won).nonzero().squeeze(1)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..errors import TargetError
 from ..random import Key
 
+KEPT = bool | int | float | str | tuple | Tensor | None  # type: ignore[type-arg]
+
 
 class Stage(ABC):
     """Images (B, C, H, W) in [0, 1] in; images, of another size perhaps, out. The stages before it made them."""
@@ -51,9 +53,7 @@ class Stage(ABC):
 
     def identity(self) -> tuple[object, ...]:
         """What tells this stage from others: its parameters, and the weights of its networks."""
-        weights = [part for module in self.modules for pair in sorted(module.state_dict().items()) for part in pair]
-        plain = sorted((n, v) for n, v in vars(self).items() if isinstance(v, bool | int | float | str | tuple | None))
-        return (type(self).__name__, *(part for pair in plain for part in pair), *weights)
+        return told(self)
 
 
 class Screen(ABC):
@@ -80,10 +80,8 @@ class Screen(ABC):
         """
 
     def identity(self) -> tuple[object, ...]:
-        """What tells this detector from others."""
-        weights = [part for module in self.modules for pair in sorted(module.state_dict().items()) for part in pair]
-        tensors = [part for n, v in sorted(vars(self).items()) if isinstance(v, Tensor) for part in (n, v)]
-        return (type(self).__name__, *weights, *tensors)
+        """What tells this detector from others: its parameters, and the weights of its networks."""
+        return told(self)
 
 
 class _StoodIn(torch.autograd.Function):
@@ -116,6 +114,13 @@ def passed(stage: Stage, images: Tensor, key: Key) -> Tensor:
     with torch.no_grad():
         exact = stage(images.detach(), key)
     return stood_in(exact, stage.smooth(images, key))
+
+
+def told(part: Stage | Screen) -> tuple[object, ...]:
+    """The kind of a part, its plain parameters and tensors by name, and the weights of its networks."""
+    weights = [word for module in part.modules for pair in sorted(module.state_dict().items()) for word in pair]
+    own = [(name, value) for name, value in sorted(vars(part).items()) if isinstance(value, KEPT)]
+    return (type(part).__name__, *(word for pair in own for word in pair), *weights)
 
 
 def networks(parts: Iterable[Stage | Screen]) -> list[nn.Module]:

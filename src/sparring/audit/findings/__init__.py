@@ -34,5 +34,5 @@ def checked_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
         if code not in KINDS:
             known = ", ".join(one.code for one in KINDS.values() if one.severity == "severe")
             near = nearest(code, KINDS)
-            raise ConfigError(f"accept {code!r}: no finding has this code (severe ones: {known}).{near}")
+            raise ConfigError(f"accept {code!r:.80}: no finding has this code (severe ones: {known}).{near}")
     return codes

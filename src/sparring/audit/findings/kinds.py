@@ -169,7 +169,8 @@ LISTED = (
     Kind(
         "not-converged",
         "severe",
-        "of the sample's images that stand, a tenth falls when the attack gets four times the steps",
+        "of the sample's images tried, a tenth withstands the suite's strongest attack and falls to four times as many "
+        "steps",
         "the number would be lower with more effort",
         "Raise --steps, or choose a stronger --suite.",
     ),
@@ -190,7 +191,7 @@ LISTED = (
     Kind(
         "unconfirmed",
         "warning",
-        "images fell in the search and not when they were looked at again",
+        "images fell in the search and not when they were looked at again, and the model is not declared random",
         "they count as standing, though the model may be random or depend on its batch",
         "Declare the randomness, or look for statistics taken over the batch.",
     ),
