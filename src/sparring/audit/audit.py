@@ -12,8 +12,9 @@ from ..targets import Target
 from ..threats import BALLS, Norm, Threat, of_balls
 from ..zoo import LoadedModel
 from .batches import fitting, source_of
-from .conduct import Job, conduct
+from .conduct import conduct
 from .findings import checked_codes
+from .job import Job
 from .plan import make_plan
 from .report_model import Report
 from .watch import Watch

@@ -6,24 +6,23 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import LockedOut, RunError
-from ..targets import Defended, Granting, Target
+from ..targets import Target
 from ..threats import BALLS
-from ..zoo import Chunk, LoadedModel
-from .batches import Source, limited
+from ..zoo import Chunk
+from .batches import limited
 from .cascade import Event
 from .clean import Clean
 from .crew import Crew, by_many, by_one, crew_of
 from .door import Door
 from .hands import Hands
-from .hastened import hastened, precision
+from .hastened import hastened
+from .job import Job, facts_of
 from .plan import Plan
 from .probes import probe
-from .provenance import Facts, device_name, image_hash, now, versions, weights_hash
+from .provenance import Facts, image_hash, now
 from .publish import publish
 from .records import Records
 from .report_model import Report
@@ -32,26 +31,9 @@ from .run_folder import begun, refuse_used, writing
 from .shards import shard_name, write_shard
 from .suite import suite
 from .views import Ring, detects, narrowed, ring_of
-from .watch import ChunkDone, Watch
+from .watch import ChunkDone
 from .weigh import Attempt
-from .workers import ALONE, Workers, check_shared
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call of `audit`, checked."""
-
-    target: Target[Any]
-    source: Source
-    plan: Plan
-    out: Path
-    loaded: LoadedModel | None
-    surrogate: Target[Any] | None
-    resume: bool
-    accept: tuple[str, ...]
-    command: str
-    watch: Watch
-    workers: Workers = ALONE
+from .workers import check_shared
 
 
 def conduct(job: Job) -> Report:
@@ -174,36 +156,3 @@ def still_standing(clean: Clean, events: list[Event], plan: Plan) -> dict[str, i
                     stands[one.rows[one.fell]] = False
             standing[f"{threat.norm} {radius.text}"] = int(stands.sum())
     return standing
-
-
-def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
-    """What the report says of model, data and machine."""
-    target, loaded, source = ring.target, job.loaded, job.source
-    weights = weights_hash(target)
-    inside = target.target if isinstance(target, Granting) else target
-    names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
-    return Facts(
-        model=loaded.name if loaded else target.name,
-        source=loaded.source if loaded else None,
-        sha256=(loaded.sha256 if loaded else None) or weights,
-        weights=weights,
-        classes=door.classes,
-        class_names=names,
-        access=target.access.__name__,
-        views=tuple((name, view.access.__name__) for name, view in ring.views),
-        stochastic=target.stochastic,
-        defended=ring.defended,
-        rejects=detects(ring.strongest) or (isinstance(inside, Defended) and inside.rejects),
-        draws=ring.strongest.draws,
-        surrogate=None if job.surrogate is None else weights_hash(job.surrogate),
-        input_shape=door.shape,
-        probabilities=bool(getattr(inside, "probabilities", False)),
-        data=source.name,
-        label_note=source.label_note,
-        candidates=source.candidates,
-        command=job.command,
-        versions=versions(),
-        device=job.workers.told(device_name(target.device)),
-        precision=precision(target, job.plan),
-        started=now(),
-    )

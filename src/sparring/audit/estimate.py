@@ -24,9 +24,10 @@ from ..targets import Classifier, Defended, Screen, Target, answered
 from ..threats import BALLS
 from .cascade import turns
 from .clean import Clean
-from .conduct import Job, serve
+from .conduct import serve
 from .door import Door
 from .entry import Entry
+from .job import Job
 from .judge import LOOKS, look
 from .views import Ring, detects, narrowed, ring_of
 
