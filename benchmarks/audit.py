@@ -131,7 +131,8 @@ def main() -> int:
         victim = load_victim(net, case.images, "cpu")
         measured("sparring", Victim(victim.net, victim.images[:2], victim.labels[:2], "cpu"), case.eps, 0)  # imports
         rows: list[dict[str, Any]] = []
-        record[net] = {"made": provenance(f"python -m benchmarks.audit {net}", "cpu"), "eps": case.eps, "rows": rows}
+        command = f"python -m benchmarks.audit {net} --libraries {' '.join(options.libraries)}"
+        record[net] = {"made": provenance(command, "cpu"), "eps": case.eps, "rows": rows}
         for library in ["sparring", *options.libraries]:
             found: list[dict[str, Any]] = []
             for part in parts(library, victim):

@@ -19,7 +19,8 @@ from ..judge import MOMENT, looks
 from ..plan import Plan
 from ..views import Ring
 
-IMAGES = {"quick": 8, "standard": 32, "thorough": 64}
+IMAGES = {"quick": 8, "standard": 32, "thorough": 64}  # at most
+FEWEST, SHARE = 8, 10  # probes of fewer tell nothing; more than a tenth of the data would cost more than its attacks
 SEARCHED = 8  # times as many are read at most to find that many that the model classifies right
 DRAWS = 8  # passes that a probe's question of a random defence is averaged over, at most
 USUAL = 4 / 255  # Linf, where the plan's norms are others
@@ -66,7 +67,10 @@ class Sample:
 
 def gathered(ring: Ring, door: Door, source: Source, plan: Plan) -> Sample | None:
     """The sample; None where the model is right on none of the images that were read."""
-    wanted = IMAGES[plan.suite] if isinstance(plan.suite, str) else IMAGES["standard"]
+    wanted, there = IMAGES[plan.suite if isinstance(plan.suite, str) else "standard"], source.candidates
+    count = plan.limit if there is None else least(plan.limit, there)
+    if count is not None:
+        wanted = min(wanted, max(FEWEST, count // SHARE))
     parts: list[Clean] = []
     found = 0
     for chunk in limited(source, min(plan.batch_size, wanted), least(plan.limit, SEARCHED * wanted)):
