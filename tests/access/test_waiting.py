@@ -6,7 +6,7 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.access import Budget, Keep, Ledger, ledger, waiting
-from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopSkipJump, Restarts, Square, auto
+from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopSkipJump, Restarts, Square, Sweep
 from sparring.engine import Engine
 from sparring.goals import Verdict
 from sparring.targets import Defended, Stage
@@ -56,7 +56,7 @@ def same(one, other):
     (Square(BALL, steps=50), {}),
     (Boundary(steps=20), {}),
     (HopSkipJump(steps=2), {}),
-    (auto(sp.L2(0.5)), {}),
+    (Sweep(sp.L2(0.5), blocks=1, diverse=2, climb=5, queries=10), {}),
 ], ids=str)  # fmt: skip
 def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
     monkeypatch.setattr(waiting, "NUMBERS", numbers)
