@@ -297,13 +297,13 @@ def test_a_smallest_example_that_rounding_takes_back_is_enlarged_until_it_holds(
     images = torch.full((6, 1, 4, 4), 0.3, dtype=torch.float64)
     goal, net = sp.Misclassify(torch.zeros(6, dtype=torch.long)), Rounding()
     engine = sp.Engine(progress=lambda now: setattr(net, "strict", now.step == now.steps))
-    outcome = sp.run(Boundary(ball, steps=1300), sp.Classifier(net), goal, images, engine=engine)
+    outcome = sp.run(Boundary(ball, steps=2000), sp.Classifier(net), goal, images, engine=engine)
     assert outcome.success.all()
     assert (outcome.spent.checks >= 3).all()  # the clean image, a confirmation that failed, one that did not
     assert (net(outcome.examples).argmax(1) == 1).all()
     assert torch.allclose(outcome.size, (outcome.examples - images).flatten(1).norm(dim=1))
-    tight = sp.run(Boundary(sp.L2(0.80001), steps=1300), sp.Classifier(Rounding()), goal, images)
+    tight = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(Rounding()), goal, images)
     net.strict = False
-    edge = sp.run(Boundary(sp.L2(0.80001), steps=1300), sp.Classifier(net), goal, images, engine=engine)
+    edge = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(net), goal, images, engine=engine)
     assert tight.success.any()
     assert not edge.success.any()  # never beyond the ball
