@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 HEAD = "| defence | seconds to fit | ms per image | clean | unaware attacker | adaptive attacker | draws |"
@@ -33,18 +34,23 @@ def picture(record: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     rows = record["rows"]
     bare = next(row["milliseconds"] for row in rows if row["defense"] == "none")
-    taken: list[tuple[float, float]] = []
+    near: list[tuple[float, float, list[str]]] = []  # dots that would hide one another's names
     for row in sorted(rows, key=lambda row: -row["adaptive"]["share"]):
         x, y = max(FREE, row["train_seconds"]), 100 * row["adaptive"]["share"]
         axes.scatter(x, y, s=20 * (1 + row["milliseconds"] / bare) ** 0.5, color="tab:blue", alpha=0.6)
-        while any(abs(y - other) < 3.2 and 0.2 < x / at < 5 for at, other in taken):
-            y += 3.2
-        taken.append((x, y))
-        clean = 100 * row["clean"]["share"]
-        axes.annotate(f"{row['defense']} ({clean:.0f})", (x, y), xytext=(7, 2), textcoords="offset points", fontsize=7)
+        name = f"{row['defense']} ({100 * row['clean']['share']:.0f})"
+        for at, level, names in near:
+            if abs(y - level) < 3.2 and 0.2 < x / at < 5:
+                names.append(name)
+                break
+        else:
+            near.append((x, y, [name]))
+    for x, y, names in near:
+        words = fill(", ".join(names), 52)
+        axes.annotate(words, (x, y), xytext=(8, 0), textcoords="offset points", fontsize=7, va="center")
     axes.set_xscale("log")
     axes.set_xlim(FREE / 2, 40 * max(row["train_seconds"] for row in rows))
-    axes.set_ylim(-3, 105)
+    axes.set_ylim(-6, 105)
     axes.set_xlabel(f"seconds to fit on {record['made']['device']} (left edge: nothing is fitted)")
     axes.set_ylabel(f"right under the adaptive attacker, Linf {record['eps']}, %")
     axes.set_title("In brackets: right and accepted without an attack, %. Larger dots: slower in use")

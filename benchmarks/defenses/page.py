@@ -27,6 +27,11 @@ Seconds and milliseconds are of one core of a machine that did other work beside
 Published, for other nets (Athalye et al. 2018): the input transformations of Guo et al. 0 % under BPDA and EOT on
 photographs, Defense-GAN 55 % on MNIST in L2.
 
+What is left of one bit, quilting and feature squeezing is a property of digits: their pixels are black or white, and
+what turns a bit or a patch lies further off than {eps}; on photographs the same stages fall. Against quilting, total
+variation and Defense-GAN the attacker had fewer draws and steps (`LIMITS`): an upper bound. The small generator of
+Defense-GAN loses a third of the digits by itself.
+
 """
 CLEAN = """
 ## C16: what cleans, at two radii and on photographs
@@ -42,7 +47,11 @@ RANDOM = """
 DETECT = """
 ## C13: detectors, from one attack to another, and against who knows of them
 
-`python -m benchmarks.defenses.detection`.
+`python -m benchmarks.defenses.detection`. The survey's claim is that a detector trained on one attack generalises. As
+measured here: trained on a strong attack it finds the others of that radius and beyond, while what barely crosses the
+boundary (Carlini-Wagner, small L2) is hardly seen by detectors on inputs and features. Most reject clean digits with noise
+of the same size just as readily: they learned "not clean", not "attacked". And whoever knows the detector gets past nearly
+all of them (the columns of unions). Adversarial training generalises to smaller radii, and less to L2.
 
 """
 

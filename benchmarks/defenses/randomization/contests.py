@@ -22,7 +22,7 @@ from sparring.zoo import load_data, load_model
 from sparring.zoo.mnist_net import MnistNet
 
 DRAWS, VOTES, NOISE = (1, 5, 20, 50), 10, 0.2
-ON_A_CORE = 20  # draws, of a net for photographs
+ON_A_CORE = 20, 8, ("4/255",)  # draws, photographs and radii, of a net for photographs
 LEARN = Recipe(epochs=3, optimizer=Optimizer(name="adam", rate=2e-3, weight_decay=0.0))
 Make = Callable[[Classifier], Defended]
 
@@ -80,7 +80,7 @@ def on_digits(options: Options, make: Make, noisy: bool = False) -> Contest:
 
 
 def on_photographs(options: Options) -> Contest:
-    """Twenty of ImageNet's pictures; the attacker's other net is EfficientNet-Lite1, where it is here."""
+    """Twenty of ImageNet's pictures, eight on a CPU; the attacker's other net is EfficientNet-Lite1, if it is here."""
     loaded = load_model("zoo:efficientnet-lite0")
     (chunk,) = load_data("zoo:imagenet-20", input=loaded.input).chunks(20)
     nets = [loaded.target]
@@ -93,8 +93,11 @@ def on_photographs(options: Options) -> Contest:
     assert chunk.labels is not None
     images, labels = chunk.images.to(options.device), chunk.labels.to(options.device)
     device = options.device.startswith("cuda")
-    draws = DRAWS if device else tuple(k for k in DRAWS if k <= ON_A_CORE)
-    radii, steps = {"4/255": 4 / 255, "8/255": 8 / 255}, max(1, options.steps // 2)
+    draws, radii, steps = DRAWS, {"4/255": 4 / 255, "8/255": 8 / 255}, max(1, options.steps // 2)
+    if not device:
+        most, count, kept = ON_A_CORE
+        draws, radii = tuple(k for k in DRAWS if k <= most), {word: radii[word] for word in kept}
+        images, labels = images[:count], labels[:count]
     (victim, bare), (theirs, other) = [*((Defended(net, ResizePad()), net) for net in nets), (None, None)][:2]
     looks = 40 if device else 20
     return Contest(victim, bare, other, theirs, images, labels, radii, steps, draws, looks, costly=device)

@@ -106,7 +106,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     figure.supxlabel("draws per gradient of an attacker who knows the defence", fontsize=9)
     lines["the bare model, attacked"] = Line2D([], [], color="0.4", linestyle="--", linewidth=0.9)
     lines["the same with the margin as loss"] = Line2D([], [], color="0.4", linestyle="", marker="x")
-    figure.legend(list(lines.values()), list(lines), loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(list(lines.values()), list(lines), loc="outside upper center", ncols=len(panels), fontsize=8)
     figure.savefig(path, dpi=130)
 
 
