@@ -49,9 +49,10 @@ DETECT = """
 
 `python -m benchmarks.defenses.detection`. The survey's claim is that a detector trained on one attack generalises. As
 measured here: trained on a strong attack it finds the others of that radius and beyond, while what barely crosses the
-boundary (Carlini-Wagner, small L2) is hardly seen by detectors on inputs and features. Most reject clean digits with noise
-of the same size just as readily: they learned "not clean", not "attacked". And whoever knows the detector gets past nearly
-all of them (the columns of unions). Adversarial training generalises to smaller radii, and less to L2.
+boundary (Carlini-Wagner, small L2) is hardly seen by detectors on inputs and features. Most reject clean digits with
+noise of the same size just as readily: they learned "not clean", not "attacked". And whoever knows the detector gets
+past nearly all of them but feature squeezing (the columns of unions). Adversarial training generalises to smaller
+radii, and less to L2.
 
 """
 
