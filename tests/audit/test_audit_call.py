@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sparring as sp
 from sparring.audit import Report
+from sparring.audit.batches import Batches
 from sparring.errors import ConfigError, InputError, TargetError, ThreatError
 
 
@@ -219,3 +220,11 @@ def test_the_model_is_left_as_it_was(quick, target):
     assert target.model.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in target.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in target.model.state_dict().items())
+
+
+def test_how_many_images_there_are_is_known_of_lists_and_loaders():
+    pairs = TensorDataset(torch.zeros(5, 1, 2, 2), torch.zeros(5, dtype=torch.long))
+    loader = DataLoader(pairs, batch_size=2)
+    assert Batches([torch.zeros(3, 1, 2, 2), (torch.zeros(2, 1, 2, 2), [0, 1])], "list").candidates == 5
+    assert Batches(loader, "loader").candidates == 5
+    assert Batches({0: torch.zeros(3, 1, 2, 2)}.values(), "view").candidates is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,7 +50,11 @@ class Batches:
 
     @property
     def candidates(self) -> int | None:
-        return None
+        """Of a list the images in it, of a DataLoader those of its data set; None where only reading tells."""
+        if isinstance(self.batches, list | tuple):
+            return sum(len(pair(batch, f"batch {number}")[0]) for number, batch in enumerate(self.batches))
+        there = getattr(self.batches, "dataset", None)
+        return len(there) if isinstance(there, Sized) else None
 
     def chunks(self, batch_size: int) -> Iterator[Chunk]:
         first = 0
