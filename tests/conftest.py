@@ -5,6 +5,7 @@ With SPARRING_STRICT_SKIPS=1 a skipped test that is not listed in tests/allowed_
 """
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import torch
 
 from sparring.errors import AssetError
 
-PEERS = ("foolbox", "art")
+PEERS = ("foolbox", "art", "eagerpy")
 
 torch.set_num_threads(1)
+# What a script runs in the background ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _skipping() -> Generator[None, object, object]:

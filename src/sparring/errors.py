@@ -5,6 +5,7 @@
     ├── ThreatError     a ball or an epsilon that makes no sense for these images
     ├── TargetError     a model that cannot be judged or attacked as it is
     │   └── LockedOut   a service that answers no more
+    ├── UserCodeError   code of the user's - a model, a factory, a data set - raised an error or called sys.exit()
     ├── GoalError       a goal that the task or the attack cannot serve
     ├── AccessError     an attack asks for more than the target grants
     ├── BudgetError     a budget that no attack could keep
@@ -15,7 +16,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -37,6 +39,10 @@ class TargetError(SparringError):
 
 class LockedOut(TargetError):
     """A service that answers no more: the run ends there, with what it has found."""
+
+
+class UserCodeError(SparringError):
+    """Code of the user's - a model, a factory, a data set - raised an error or called sys.exit()."""
 
 
 class GoalError(SparringError):
@@ -61,6 +67,33 @@ class ConfigError(SparringError):
 
 class RunError(SparringError):
     """A run folder, checkpoint or record that cannot be read or written."""
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`."""
+    try:
+        yield
+    except SparringError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(f"{what} {described(error)}") from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether a device, or the machine, ran out of memory."""
+    text = str(error).lower()
+    told = ("can't allocate memory", "out of memory", "alloc_failed")
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch's, without importing it
+    return named or any(words in text for words in told)
+
+
+def described(error: BaseException) -> str:
+    """Say what foreign code did: `raised ValueError: no weights here`, or `called sys.exit(3)` and the cure."""
+    if isinstance(error, SystemExit):
+        told = "" if error.code is None else repr(error.code)
+        return f"called sys.exit({told}); put what runs as a script under `if __name__ == '__main__':`"
+    return f"raised {type(error).__name__}: {error}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

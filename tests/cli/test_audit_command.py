@@ -73,6 +73,7 @@ def test_interrupted_says_how_to_resume_and_exits_with_130(user, tmp_path, effor
     )
     out = tmp_path / "run"
     words = ["audit", *user, "--threat", "linf:0.05", "--out", str(out), *effort]
+    words += ["--accept", "black-box-beats-white-box"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)

@@ -8,10 +8,12 @@ import pytest
 
 from sparring.cli.guard import Settings
 
+TAKEN = ("--accept", "black-box-beats-white-box")  # what a random net of this size may raise
 
-def refusal(result):
+
+def refusal(result, code=2):
     """The one line that a refused command says."""
-    assert result.exit_code == 2, result.stdout + result.stderr
+    assert result.exit_code == code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     return result.stderr
@@ -44,7 +46,6 @@ def test_no_threat(typed, user, tmp_path):
         ("{folder}/mine.py", "say which function or class to call"),
         ("{folder}/mine.py:nett", "Did you mean 'net'?"),
         ("{folder}/mine.py:soft", "the model returns probabilities"),
-        ("{folder}/mine.py:broken", "raised ValueError: no weights here"),
         ("{folder}/evil.pth", "pickles are never run here"),
         ("timm:resnet18", "timm"),
     ],
@@ -122,7 +123,7 @@ def test_a_run_folder_that_exists(audited, tmp_path):
 
 
 def test_a_run_that_exists(audited, typed, tmp_path):
-    assert audited().exit_code == 0
+    assert audited(*TAKEN).exit_code == 0
     assert "go on with --resume, or choose another --out" in refusal(audited())
     assert audited("--resume").exit_code == 0
     assert "holds no run" in refusal(typed("report", tmp_path))
@@ -158,11 +159,12 @@ def test_debug_shows_the_traceback(user, tmp_path, effort):
     from typer.testing import CliRunner
 
     from sparring.cli import app
-    from sparring.errors import ThreatError
 
     try:
         words = ["--debug", "audit", *user, "--threat", "linf:8", "--out", str(tmp_path / "run"), *effort]
         result = CliRunner().invoke(app, words)
     finally:
         Settings.debug = False
-    assert isinstance(result.exception, ThreatError)
+    assert result.exit_code == 2
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "ThreatError" in result.stderr.splitlines()[-1]

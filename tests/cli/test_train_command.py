@@ -217,7 +217,7 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     images, labels = (torch.cat(parts) for parts in zip(*((c.images, c.labels) for c in chunks(data)), strict=True))
     right = int((load_model(name).target(images).argmax(1) == labels).sum())
     audited = typed("audit", name, data, "--threat", "linf:0.05", "--out", tmp_path / "audit", "--steps", 3)
-    assert audited.exit_code == 0, audited.stderr
+    assert audited.exit_code == 1, audited.stderr  # it has learned next to nothing: a severe finding
     assert f"clean accuracy {right / 120:.1%}" in audited.stdout
     attacked = typed("attack", "pgd", name, data, "--threat", "linf:0.05", "--steps", 2)
     assert f"ALREADY {120 - right}" in attacked.stdout
@@ -260,7 +260,7 @@ def test_control_c_says_how_to_go_on(run, planned, tmp_path):
     out = tmp_path / "runs" / "stopped"
     stopped = in_a_process(planned(), out, stop="interrupt:30")
     assert stopped.returncode == 130, stopped.stderr
-    assert f"interrupted; go on with:\n  sparring train {planned()} --out {out} --resume\n" in stopped.stderr
+    assert f"interrupted; go on with:\n  {COMMAND} train {planned()} --out {out} --resume\n" in stopped.stderr
     assert run(out="stopped", words=["--resume"]).exit_code == 0
     assert_same_outcome(tmp_path / "runs" / "whole", out)
 
@@ -392,7 +392,6 @@ def test_every_objective_from_a_plan(name, run, tmp_path):
         (("data.py:images", "data.py:alone"), "has no labels; training needs a label for every image"),
         (("data.py:images", "data.py:five_classes"), "labels go from 1 to 4, and the model has 4 classes (0 to 3)"),
         (("data.py:images", "data.py:small"), "cannot take images of shape (1, 5, 5)"),
-        (("data.py:images", "data.py:Lazily"), "Lazily[7] raised OSError: no such shard"),
         (("models.py:Net", "models.py:Bare"), "the model (Bare) has weights and no reset_parameters()"),
         (("models.py:Net", "models.py:function"), "is no torch.nn.Module"),
         (("held_out = 12", "held_out = 120"), "watch.held_out=120 of 120 images leaves none to train on"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparring.errors import ConfigError, InputError, TargetError
+from sparring.errors import ConfigError, InputError, TargetError, UserCodeError
 from sparring.targets import Classifier
 from sparring.zoo import InputSpec, load_data, load_model
 
@@ -105,7 +105,7 @@ def test_a_factory_gives_a_model(models: Path, factory: str) -> None:
             TargetError,
             r"models\.py:number returned int; return a torch\.nn\.Module, a sparring\.Classifier",
         ),
-        ("failing", TargetError, r"models\.py:failing raised ValueError: no weights"),
+        ("failing", UserCodeError, r"models\.py:failing raised ValueError: no weights"),
         (
             "modul",
             ConfigError,
@@ -133,7 +133,7 @@ def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_a_file_with_a_fault_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def net(:")
-    with pytest.raises(TargetError, match=r"broken\.py:net raised SyntaxError"):
+    with pytest.raises(UserCodeError, match=r"broken\.py:net raised SyntaxError"):
         load_model(f"{tmp_path / 'broken.py'}:net")
 
 
@@ -161,7 +161,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path, name: str) -> None:
 def test_a_pickle_under_a_python_name_is_not_run_either(tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     (tmp_path / "model.py").write_bytes(pickle.dumps(Trap(trap)))
-    with pytest.raises(TargetError, match=r"model\.py:net raised SyntaxError"):
+    with pytest.raises(UserCodeError, match=r"model\.py:net raised SyntaxError"):
         load_model(f"{tmp_path / 'model.py'}:net")
     assert not trap.exists()
 

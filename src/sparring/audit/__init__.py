@@ -9,9 +9,10 @@ from .audit import audit
 from .plan import Plan, make_plan
 from .publish import render
 from .report_model import Report
-from .watch import ChunkDone, Tally, Watch
+from .watch import AttackStarted, ChunkDone, Tally, Watch
 
 __all__ = [
+    "AttackStarted",
     "ChunkDone",
     "Plan",
     "Report",

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ from .standing import Pool, Standing
 from .suite import TURNS, suite
 from .transferred import transferred
 from .views import Ring, detects, weighed
-from .watch import Watch
+from .watch import AttackStarted, Watch
 from .weigh import Attempt, Place, stretch, weigh
 
 
@@ -76,6 +78,25 @@ def turns(ring: Ring, ball: Ball, plan: Plan, view: int) -> Iterator[Turn]:
             yield Turn(entry, name, weighed(target, entry.weight), turn, plan.seed + again)
 
 
+Slot = tuple[Norm, int, int]  # an attack's norm, the number of its radius, and its own
+
+
+def schedule(ring: Ring, plan: Plan) -> dict[Slot, tuple[float, float]]:
+    """Of each attack on a chunk, in order: the share of all steps that lies before it, and its own share."""
+    slots: dict[Slot, int] = {}
+    lists: list[tuple[Norm, list[Ball]]] = [(threat.norm, threat.balls()) for threat in plan.threats]
+    for norm, balls in [*lists, *((norm, [BALLS[norm]()]) for norm in plan.smallest)]:
+        for view in range(len(ring.views)):
+            for which, ball in enumerate(balls):
+                for turn in turns(ring, ball, plan, view):
+                    slots[norm, which, turn.number] = turn.entry.attack.steps
+    ends = list(accumulate(slots.values()))
+    return {
+        slot: ((end - steps) / ends[-1], steps / ends[-1])
+        for (slot, steps), end in zip(slots.items(), ends, strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class Arena:
     """A chunk of the data and all that is done to it."""
@@ -84,6 +105,10 @@ class Arena:
     clean: Clean
     plan: Plan
     watch: Watch
+
+    @cached_property
+    def schedule(self) -> dict[Slot, tuple[float, float]]:
+        return schedule(self.ring, self.plan)
 
     def within(self, threat: Threat) -> Iterator[Event]:
         """All views at all radii of a threat."""
@@ -117,6 +142,7 @@ class Arena:
         engine = Engine(plan.batch_size, turn.seed, autocast=lower, progress=self.watch.step, looks=LOOKS)
         moment = MOMENT + len(self.ring.views) * TURNS * (which + 1) + turn.number
         place = Place(norm, attack.ball.eps, turn.view, turn.number, turn.seed, moment)
+        self.watch.attacking(self.started(turn, norm, which, rows))
         if turn.entry.carried:
             outcome = transferred(turn.entry, self.ring, clean, rows, place, engine)
         else:
@@ -131,6 +157,14 @@ class Arena:
                 engine=engine,
             )
         return weigh(self.ring.target, clean, turn.entry, outcome, rows, place, plan.batch_size)
+
+    def started(self, turn: Turn, norm: Norm, which: int, rows: Tensor) -> AttackStarted:
+        """What the watch is told."""
+        texts = [radius.text for threat in self.plan.threats if threat.norm == norm for radius in threat.radii]
+        threat = f"{norm} {texts[which]}" if texts else norm
+        done, share = self.schedule[norm, which, turn.number]
+        name = f"{turn.view} {turn.entry.name}".strip()
+        return AttackStarted(threat, name, len(rows), self.clean.first, len(self.clean), done, share)
 
     def stretched(self, threat: Threat, standing: list[Standing], pool: Pool) -> Iterator[Stretched]:
         """Examples that rounding undoes, given the whole of each radius."""

@@ -60,7 +60,7 @@ def recorded(job: Job, ring: Ring, facts: Facts, hands: Hands, crew: Crew | None
         if not records.probed():
             job.watch.probing()
             clock = time.perf_counter()
-            measured = probe(ring, door, job.source, job.plan)
+            measured = probe(ring, door, job.source, job.plan, job.watch)
             records.note(measured | {"seconds": time.perf_counter() - clock})
         if not records.finished:
             try:
@@ -68,6 +68,7 @@ def recorded(job: Job, ring: Ring, facts: Facts, hands: Hands, crew: Crew | None
                 records.finish(job.source.skipped)
             except LockedOut as error:
                 job.watch.told(f"{error}; what was recorded before stands, and --resume goes on where answers are had")
+        job.watch.publishing()
         return publish(records)
     finally:
         records.close()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..engine.search import out_of_memory
+from ..errors import out_of_memory
 from ..geometry import Ball
 from ..goals import Goal, Misclassify, Screened
 from ..random import Key

@@ -13,15 +13,26 @@ FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 def junit(report: Report, fail_under: float | None) -> bytes:
     """Robust accuracy below `fail_under` fails, and so does a severe finding that nobody has taken note of."""
     cases = [*radii(report, fail_under), *(finding(one) for one in report.warnings)]
-    failures = sum(case.find("failure") is not None for case in cases)
+    return suite_of(report.title, cases, report.provenance.seconds, report.provenance.started)
+
+
+def junit_error(title: str, message: str, started: str) -> bytes:
+    """The file of an audit that came to no verdict: one test, which ended with an error."""
+    case = Element("testcase", classname="audit", name="verdict")
+    SubElement(case, "error", message=shown(message)).text = shown(message)
+    return suite_of(title, [case], 0.0, started)
+
+
+def suite_of(title: str, cases: list[Element], seconds: float, started: str) -> bytes:
+    """The test cases as a file; `started` is a time in ISO 8601."""
     suite = Element(
         "testsuite",
-        name=shown(f"sparring audit: {report.title}"),
+        name=shown(f"sparring audit: {title}"),
         tests=str(len(cases)),
-        failures=str(failures),
-        errors="0",
-        time=f"{report.provenance.seconds:.3f}",
-        timestamp=shown(report.provenance.started),
+        failures=str(sum(case.find("failure") is not None for case in cases)),
+        errors=str(sum(case.find("error") is not None for case in cases)),
+        time=f"{seconds:.3f}",
+        timestamp=shown(started),
     )
     suite.extend(cases)
     indent(suite)

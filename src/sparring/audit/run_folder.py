@@ -26,8 +26,8 @@ def begun(folder: Path) -> bool:
 
 
 def refuse_used(folder: Path) -> None:
-    """RunError where the folder already holds something other than a run that never began."""
-    held = {one.name.split("-")[0] for one in folder.iterdir()} if folder.is_dir() else {""}
+    """RunError where the folder holds something other than a run that never began and a JUnit file."""
+    held = {one.name.split("-")[0] for one in folder.iterdir() if one.suffix != ".xml"} if folder.is_dir() else {""}
     if not folder.exists() or (held <= {FILE} and not begun(folder)):
         return
     if (folder / FILE).exists():

@@ -29,6 +29,19 @@ class ChunkDone:
     seconds: float
 
 
+@dataclass(frozen=True)
+class AttackStarted:
+    """An attack on the images of a chunk that still stand."""
+
+    threat: str  # "Linf 4/255", or the norm alone where the smallest examples are searched
+    attack: str
+    rows: int  # images under attack
+    first: int  # position of the chunk's first image in the data
+    count: int  # images of the chunk
+    done: float  # share of the chunk's steps that lie before this attack
+    share: float  # share of them that this attack has
+
+
 class Watch:
     """Told what happens; every method may be left as it is."""
 
@@ -47,8 +60,14 @@ class Watch:
     def resumed(self, chunks: int, samples: int) -> None:
         """A run is taken up again after that many chunks."""
 
+    def attacking(self, started: AttackStarted) -> None:
+        """Before each attack on a chunk; not called where other processes attack."""
+
     def step(self, progress: Progress) -> None:
-        """After every step of an attack."""
+        """After every step of an attack, of one that probes too."""
 
     def recorded(self, done: ChunkDone) -> None:
         """A chunk is safe on the disk."""
+
+    def publishing(self) -> None:
+        """Before the report is made."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from .demo import demo
 from .export import export
 from .fit import fit
 from .generalize import generalize
-from .guard import Settings
+from .guard import EPILOG, Settings, told
 from .listing import listing
 from .report import report
 from .serve import serve
@@ -31,20 +32,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog=EPILOG,
 )
-app.command()(demo)
-app.command()(audit)
-app.command()(attack)
-app.command()(fit)
-app.command()(apply)
-app.command("list")(listing)
-app.command()(report)
-app.command()(compare)
-app.command()(export)
-app.command()(serve)
-app.command()(train)
-app.command()(transfer)
-app.command()(generalize)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "audit": audit,
+    "attack": attack,
+    "fit": fit,
+    "apply": apply,
+    "list": listing,
+    "report": report,
+    "compare": compare,
+    "export": export,
+    "serve": serve,
+    "train": train,
+    "transfer": transfer,
+    "generalize": generalize,
+}
+for name, command in COMMANDS.items():
+    app.command(name, epilog=EPILOG)(command)
 app.add_typer(zoo, name="zoo")
 
 
@@ -66,5 +72,8 @@ def options(
 
 
 def main() -> None:
-    """The entry point of the command line."""
-    sys.exit(app())
+    """The entry point of the command line; it ends with an exit code of the table, whatever happens."""
+    try:
+        sys.exit(app())
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(told(error))

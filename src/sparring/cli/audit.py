@@ -11,10 +11,11 @@ from ..errors import ConfigError, ThreatError
 from . import parameters as given
 from .guard import guarded
 from .loading import Described, load, load_described
-from .verdict import command_line, conclude, resumable
+from .verdict import command_line, refuse, resumable, show_report
 
 if TYPE_CHECKING:
     from ..audit.written import Written
+    from .junit import Verdict
 
 EFFORT = ("steps", "restarts", "queries")
 PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "promised_accuracy", "draws",
@@ -51,13 +52,15 @@ def audit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and how long at most.")] = False,
     fail_under: Annotated[
         float | None,
-        typer.Option(help="Exit with 1 when robust accuracy is below this share, or a severe finding is open."),
+        typer.Option(help="Exit with 1 when robust accuracy is below this share."),
     ] = None,
     accept: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="Take note of a finding, which is then no longer open.")
     ] = None,
     promised_accuracy: Annotated[float | None, typer.Option(help="The clean accuracy that was promised.")] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server too.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server, also where the audit fails.")
+    ] = None,
     goal: Annotated[str | None, typer.Option(help="misclassify (default) or least-likely.")] = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
@@ -118,16 +121,20 @@ def audit(
         "channels": channels,
         "classes": classes,
     }
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise ConfigError(f"--fail-under {fail_under:g} is no share; write 0.40 for 40 %")
-    if out is None and not dry_run:
-        raise ConfigError("no folder is given for the run; add --out DIR")
-    written = planned(plan, typed) if plan is not None else said(typed)
-    bar = fail_under if fail_under is not None else written.fail_under
-    codes = (*written.accept, *(accept or ()))
-    crew = shared(workers, devices, device)
-    first = (crew["devices"] or [device])[0]
-    run(written, out, first, codes, resume, dry_run, bar, junit, crew)
+    from .junit import verdict_file
+
+    title = str(plan) if plan is not None else f"{model} on {data}"
+    with verdict_file(None if dry_run else junit, title, out) as verdict:
+        if fail_under is not None and not 0 <= fail_under <= 1:
+            raise ConfigError(f"--fail-under {fail_under:g} is no share; write 0.40 for 40 %")
+        if out is None and not dry_run:
+            raise ConfigError("no folder is given for the run; add --out DIR")
+        written = planned(plan, typed) if plan is not None else said(typed)
+        bar = fail_under if fail_under is not None else written.fail_under
+        codes = (*written.accept, *(accept or ()))
+        crew = shared(workers, devices, device)
+        first = (crew["devices"] or [device])[0]
+        run(written, out, first, codes, resume, dry_run, bar, verdict, crew)
 
 
 def shared(workers: str | None, devices: str | None, device: str) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def run(
     resume: bool,
     dry_run: bool,
     fail_under: float | None,
-    junit: Path | None,
+    verdict: Verdict,
     crew: dict[str, Any],
 ) -> None:
     """Load what is named, then audit it or say what an audit would do."""
@@ -183,7 +190,7 @@ def run(
     from ..audit.audit import planned_job
     from .defending import behind
     from .estimated import show_estimate
-    from .watching import AuditWatch
+    from .progress import AuditWatch
 
     smallest = all(":" not in word for word in written.threats)
     if fail_under is not None and smallest:
@@ -199,4 +206,6 @@ def run(
         return
     with AuditWatch() as watch, resumable(out):
         report = conduct(loaded, pictures, out=out, resume=resume, watch=watch, **options, **crew)
-    conclude(report, out, fail_under, junit)
+        show_report(report, out)
+        verdict.passed(report, fail_under)
+    refuse(report, fail_under)

@@ -10,12 +10,12 @@ import typer
 from ..errors import AssetError
 from .console import say
 from .guard import guarded
-from .verdict import command_line, conclude, resumable
+from .verdict import command_line, resumable, show_report
 
 if TYPE_CHECKING:
     from ..zoo import Data, LoadedModel
 
-PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.02,0.05,0.2,0.5"))
+PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.02,0.03,0.1,0.2"))
 DIGITS = ("mnist-plain", "mnist-heldout", ("linf:0.05,0.1,0.2", "l2:0.5,1,1.5"))
 DIGITS_LIMIT = 200
 
@@ -28,23 +28,24 @@ def demo(
     loaded, pictures, threats = subject()
     say(f"auditing {loaded.name} on {pictures.name} under {' and '.join(threats)}")
     from ..audit import audit, parse_all
-    from .progress import ConsoleWatch
+    from .progress import AuditWatch
 
-    with ConsoleWatch() as watch, resumable(out):
+    with AuditWatch() as watch, resumable(out, command_line()):
         report = audit(
             loaded,
             pictures,
             threats=parse_all(threats),
             out=out,
+            suite="quick",
             batch_size=16,
-            steps=20,
-            restarts=2,
-            queries=100,
+            steps=10,
+            restarts=1,
+            queries=25,
             resume=out.exists(),
             command=command_line(),
             watch=watch,
         )
-    conclude(report, out, None)
+    show_report(report, out)
 
 
 def subject() -> tuple[LoadedModel, Data, tuple[str, ...]]:
@@ -54,7 +55,7 @@ def subject() -> tuple[LoadedModel, Data, tuple[str, ...]]:
     try:
         for name in PHOTOS[:2]:
             say(f"{name}: {get(name)}")
-        return prepared(*PHOTOS, limit=None)
+        return prepared(*PHOTOS, limit=8)
     except AssetError as error:
         say(f"{error}\nthe photographs cannot be fetched: the demo audits handwritten digits instead", "yellow")
         get(DIGITS[1])

@@ -19,7 +19,7 @@ from ..engine import Engine
 from ..errors import AccessError, InputError
 from ..goals import Misclassify
 from ..transfer import Generalization, attacks_within, generalization, margins
-from .console import complain, plain, say, table
+from .console import complain, say, table
 from .figures import Block, accuracy_map
 from .folders import unused, written
 from .progress import Bars
@@ -94,16 +94,10 @@ class Generalize:
         parts: list[Generalization] = []
         try:
             with Bars() as bars:
-                watched = Engine(
-                    engine.batch_size,
-                    engine.seed,
-                    progress=lambda step: bars.show(
-                        plain(f"{name}: {step.attack}, {step.live} images in play"), step.step, step.steps
-                    ),
-                )
                 for chunk in found.data.chunks(TOGETHER * engine.batch_size):
                     assert chunk.labels is not None
                     ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
+                    watched = Engine(engine.batch_size, engine.seed, progress=bars.steps(f"{name}: "))
                     part = generalization(target, balls, chunk.images, chunk.labels, ids=ids, engine=watched)
                     parts.append(part)
         except KeyboardInterrupt:

@@ -1,18 +1,34 @@
-"""Errors of ours become one red line and an exit code."""
+"""Errors become one red line and an exit code; the table of exit codes."""
 
 from __future__ import annotations
 
 import functools
+import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
 from typing import ParamSpec
 
 import typer
 
-from ..errors import SparringError
+from ..errors import SparringError, UserCodeError, described, out_of_memory
 from .console import complain
 
 P = ParamSpec("P")
-BELOW, BAD, INTERRUPTED = 1, 2, 130
+FINE, BELOW, BAD, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+CODES = {
+    FINE: "fine",
+    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting)",
+    BAD: "bad input: an option, a file or a model that cannot be used as it is",
+    FAILED: "the model or other code of yours raised an error or called sys.exit()",
+    FAULT: "a fault of sparring itself",
+    INTERRUPTED: "interrupted (Ctrl-C); the command says how to go on",
+}
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
+PACKAGE = Path(__file__).resolve().parents[1]
+USERS = "sparring_user_"  # how modules of FILE.py are called
 
 
 class Settings:
@@ -22,19 +38,61 @@ class Settings:
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with errors told in a line: 2 for bad input, 130 for Ctrl-C."""
+    """The command, ending with an exit code of the table whatever happens in it."""
 
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             command(*arguments, **options)
-        except SparringError as error:
-            if Settings.debug:
-                raise
-            complain(f"{type(error).__name__}: {error}")
-            raise typer.Exit(BAD) from None
-        except KeyboardInterrupt:
-            complain("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except BaseException as error:
+            raise typer.Exit(told(error)) from None
 
     return run
+
+
+def told(error: BaseException) -> int:
+    """Tell the error on standard error, and return its exit code."""
+    code, words = judged(error)
+    if code == FAULT or (Settings.debug and code != INTERRUPTED):
+        traceback.print_exception(error)
+    complain(words)
+    return code
+
+
+def judged(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and what to say of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, UserCodeError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, SparringError):
+        return BAD, f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or out_of_memory(error):
+        return FAILED, f"out of memory, also for a single image ({error}); take smaller images or a larger machine"
+    where = users_frame(error.__traceback__)
+    if where is not None or isinstance(error, SystemExit):
+        return FAILED, f"{where or 'code of the model or the data'} {described(error)}"
+    return FAULT, f"this is a fault of sparring ({described(error)}); please report it with the lines above"
+
+
+def users_frame(trace: TracebackType | None) -> str | None:
+    """`FILE.py, line N` where the innermost code that belongs to no library is not ours; else None."""
+    found: str | None = None
+    for frame, line in traceback.walk_tb(trace):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        if file.startswith("<") or (belongs_to_library(file) and not module.startswith(USERS)):
+            continue
+        ours = Path(file).resolve().is_relative_to(PACKAGE)
+        found = None if ours else f"{file}, line {line},"
+    return found
+
+
+def belongs_to_library(file: str) -> bool:
+    """Is it a file of Python or of an installed package, ours apart?"""
+    path = Path(file).resolve()
+    if path.is_relative_to(PACKAGE):
+        return False
+    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(Path(root).resolve()) for root in roots if root) or file == sys.argv[0]

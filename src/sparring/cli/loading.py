@@ -31,10 +31,10 @@ class Described:
 
 def load(model: str, data: str, described: Described, device: str, limit: int | None) -> tuple[LoadedModel, Data]:
     """The model, and the data as that model wants it."""
-    from ..zoo import load_data
+    from ..zoo import count_classes, load_data
 
     loaded = load_described(model, described, device)
-    classes = getattr(loaded.target, "classes", None)
+    classes = count_classes(loaded, data)
     return loaded, load_data(data, input=loaded.input, class_names=loaded.class_names, classes=classes, limit=limit)
 
 

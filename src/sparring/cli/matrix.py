@@ -26,6 +26,7 @@ from .console import say, table
 from .figures import heatmap
 from .folders import unused, written
 from .named import attack_called, balls, kind_called
+from .progress import Bars
 from .several import several
 
 TRICKS: dict[str, Any] = {
@@ -82,14 +83,15 @@ class Matrix:
         found = several(specs, data_spec, self.device, self.limit)
         models, data = found.targets, found.data
         size = self.batch_size or fitting(data)
-        engine = Engine(batch_size=size, seed=self.request.seed)
         totals: list[Tally | None] = [None] * len(attacks)
-        for chunk in data.chunks(size):
-            goal, ids = self.goal(models, chunk, size), torch.arange(chunk.first, chunk.first + len(chunk.images))
-            for place, attack in enumerate(attacks):
-                part = self.tally(models, attack, goal, chunk.images, ids, engine)
-                before = totals[place]
-                totals[place] = part if before is None else before + part
+        with Bars() as bars:
+            for chunk in data.chunks(size):
+                engine = Engine(size, self.request.seed, progress=bars.steps(f"images from {chunk.first} on: "))
+                goal, ids = self.goal(models, chunk, size), torch.arange(chunk.first, chunk.first + len(chunk.images))
+                for place, attack in enumerate(attacks):
+                    part = self.tally(models, attack, goal, chunk.images, ids, engine)
+                    before = totals[place]
+                    totals[place] = part if before is None else before + part
         say(data.label_note)
         for attack, total in zip(attacks, totals, strict=True):
             assert total is not None

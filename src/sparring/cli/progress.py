@@ -1,18 +1,19 @@
-"""An audit, a fit or a training on the console: bars on a terminal, one line per chunk or epoch elsewhere."""
+"""Long work on the console: bars on a terminal; elsewhere a line per chunk or epoch, and one every ten seconds."""
 
 from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..audit import ChunkDone, Tally, Watch
+from ..audit import AttackStarted, ChunkDone, Tally, Watch
 from ..audit.statistics import share
 from ..engine import Progress as Step
 from .console import out, plain, say
@@ -23,30 +24,88 @@ if TYPE_CHECKING:
     from ..defenses.training import Progress as Training
 
 
+EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class Heartbeat:
+    """Says every `seconds` what is going on, from a thread of its own: also in the middle of a long step."""
+
+    def __init__(self, seconds: float = EVERY) -> None:
+        self.seconds, self.words = seconds, ""
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def _beat(self) -> None:
+        while not self.ended.wait(self.seconds):
+            if self.words:
+                say(self.words)
+
+
 class Bars:
-    """Bars that are there while it is open, on a terminal."""
+    """Bars that are there while it is open, on a terminal; elsewhere a line every ten seconds."""
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=out(), transient=True, disable=not self.live)
+        self.heartbeat = None if self.live else Heartbeat()
         self.attack: TaskID | None = None
+        self.began = time.perf_counter()
 
     def __enter__(self) -> Self:
         self.bars.start()
+        if self.heartbeat is not None:
+            self.heartbeat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
 
     def show(self, words: str, done: int, total: int) -> None:
         """The attack under way."""
+        if self.heartbeat is not None:
+            self.heartbeat.words = f"{words}, step {done} of {total}"
+            return
         if self.attack is None:
             self.attack = self.bars.add_task("")
         self.bars.update(self.attack, description=words, completed=done, total=total)
+
+    def status(self, words: str) -> None:
+        """What is going on, where no step tells."""
+        if self.heartbeat is not None:
+            self.heartbeat.words = words
+
+    def steps(self, name: str = "", before: float = 0.0, share: float = 0.0) -> Callable[[Step], None]:
+        """What to hand to an `Engine` as progress.
+
+        `share`: of all the work, what this run is; `before`: what lies before it; both in [0, 1]. 0: not known.
+        """
+
+        def step(progress: Step) -> None:
+            words = f"{name}{progress.attack}: {progress.live} of {progress.batch} images stand"
+            done = (progress.done + progress.batch * progress.step / progress.steps) / progress.total
+            self.show(plain(words + (self.left(before + share * done) if share else "")), progress.step, progress.steps)
+
+        return step
+
+    def left(self, share: float, since: float = 0.0) -> str:
+        """`, 40 % done, about 0:01:20 left`, by the time that what lies between the shares `since` and `share` took."""
+        if share <= since:
+            return f", {share:.0%} done"
+        seconds = (time.perf_counter() - self.began) * (1 - share) / (share - since)
+        return f", {share:.0%} done, about {clock(seconds)} left"
 
 
 class FitWatch(Bars):
@@ -56,9 +115,8 @@ class FitWatch(Bars):
         per_epoch = -(-progress.total // progress.batch)
         epochs, epoch = progress.steps // per_epoch, -(-progress.step // per_epoch)
         words = f"{progress.attack}: epoch {epoch} of at most {epochs}"
-        if self.live:
-            self.show(words, progress.step, progress.steps)
-        elif progress.step % per_epoch == 0:
+        self.show(words + self.left(progress.step / progress.steps), progress.step, progress.steps)
+        if not self.live and progress.step % per_epoch == 0:
             say(words)
 
 
@@ -68,7 +126,7 @@ class TrainWatch(Bars):
     def __init__(self, resumed: bool) -> None:
         super().__init__()
         self.told: int | None = None if resumed else 0
-        self.began: tuple[float, int] | None = None
+        self.paced: tuple[float, int] | None = None
         self.epochs = 0
 
     def reading(self, done: int, total: int) -> None:
@@ -78,13 +136,13 @@ class TrainWatch(Bars):
     def step(self, progress: Training) -> None:
         """After each update; the last epoch's line comes when the next begins."""
         now = time.perf_counter()
-        if self.began is None:
-            self.began = now, progress.update
+        if self.paced is None:
+            self.paced = now, progress.update
         if self.told is None:
             self.told = len(progress.log)
             say(f"taken up again after {progress.update - 1} of {progress.updates} updates")
         self.epochs = progress.epochs
-        since, first = self.began
+        since, first = self.paced
         done = progress.update - first
         left = (now - since) / done * (progress.updates - progress.update) if done else None
         self.tell(progress.log, left)
@@ -116,12 +174,15 @@ def clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-class ConsoleWatch(Bars, Watch):
+class AuditWatch(Bars, Watch):
     """Two bars: images done, and the attack under way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.images: TaskID | None = None
+        self.total: int | None = None
+        self.started: AttackStarted | None = None
+        self.safe = 0  # images that were recorded when the run was taken up again
 
     def _images(self, words: str, done: int, total: int | None) -> None:
         if self.images is None:
@@ -130,8 +191,10 @@ class ConsoleWatch(Bars, Watch):
 
     def looking(self, tally: Tally) -> None:
         self._images("looking at the clean images", tally.seen, tally.total)
+        self.status(f"looking at the clean images: {tally.seen}{of(tally.total)}")
 
     def looked(self, tally: Tally) -> None:
+        self.total, self.began = tally.seen, time.perf_counter()
         if tally.labelled:
             say(f"clean accuracy {spoken(share(tally.correct, tally.labelled))}")
         without = tally.seen - tally.labelled
@@ -141,16 +204,53 @@ class ConsoleWatch(Bars, Watch):
                 "robust accuracy is agreement with it"
             )
 
+    def probing(self) -> None:
+        say("trying on a few images whether attacks on this model can be believed")
+        self.started = None
+
+    def told(self, words: str) -> None:
+        say(words, "yellow")
+
     def resumed(self, chunks: int, samples: int) -> None:
         say(f"taken up again after {samples} images in {chunks} chunks")
+        self.safe, self.began = samples, time.perf_counter()
+
+    def attacking(self, started: AttackStarted) -> None:
+        if self.started is None:
+            self.began = time.perf_counter()  # of the first attack: probes and looks tell nothing of its pace
+        self.started = started
+        self.show(self._words(started.rows, 0.0), 0, 1)
 
     def step(self, progress: Step) -> None:
-        if self.live:
-            self.show(plain(f"{progress.attack}: {progress.live} images in play"), progress.step, progress.steps)
+        words = f"probe {progress.attack}: {progress.live} images in play"
+        if self.started is not None:
+            words = self._words(progress.live, progress.step / progress.steps)
+        self.show(plain(words), progress.step, progress.steps)
+
+    def _words(self, live: int, share: float) -> str:
+        """Threat, attack, images that stand, and how far the whole audit is."""
+        started = self.started
+        assert started is not None
+        words = f"{started.threat}: {started.attack}, {live} of {started.count} images stand"
+        if not self.total:
+            return words
+        within = started.done + share * started.share
+        return words + self.left((started.first + within * started.count) / self.total, self.safe / self.total)
 
     def recorded(self, done: ChunkDone) -> None:
         self._images("audited", done.seen, done.total)
+        standing = ", ".join(f"{threat}: {left}" for threat, left in done.standing.items())
+        self.total = self.total or done.total
         if not self.live:
-            standing = ", ".join(f"{threat}: {left}" for threat, left in done.standing.items())
-            of = f" of {done.total}" if done.total else ""
-            say(f"{done.seen}{of} images, {done.seconds:.1f} s; of these {done.count} still stand {standing}")
+            recorded = f"{done.seen}{of(done.total)} images, {done.seconds:.1f} s"
+            say(f"{recorded}; of these {done.count} still stand {standing}")
+        left = self.left(done.seen / self.total, self.safe / self.total) if self.total else ""
+        self.status(f"{done.seen}{of(done.total)} images are recorded{left}")
+
+    def publishing(self) -> None:
+        self.status("making the report")
+
+
+def of(total: int | None) -> str:
+    """` of 40`, or nothing where the number is not known."""
+    return f" of {total}" if total else ""

@@ -19,7 +19,7 @@ def report(
 ) -> None:
     """Make report.html and report.json of a run again, from its records."""
     from ..audit import render
-    from .verdict import conclude
+    from .verdict import show_report
 
     made = render(run)
     if figures:
@@ -28,4 +28,4 @@ def report(
 
         for path in paper_figures(run):
             say(f"figure: {path}")
-    conclude(made, run, None)
+    show_report(made, run)

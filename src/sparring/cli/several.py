@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..targets import Ensemble
-from ..zoo import Data, LoadedModel, load_data, load_model
+from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
 from ..zoo.loaders import LOADERS
 
 UNNAMED = re.compile(rf"[./~]|(https?|{'|'.join(LOADERS)}):")  # how a MODEL begins, and no name
@@ -38,8 +38,10 @@ def several(specs: list[str], data: str, device: str, limit: int | None) -> Seve
         loaded[name or one.name] = one
     largest = max(loaded.values(), key=lambda one: one.input.height * one.input.width if one.input else 0)
     targets = {name: resized(one, largest) for name, one in loaded.items()}
-    names = largest.class_names
-    pictures = load_data(data, input=largest.input, class_names=names, classes=None, limit=limit)
+    classes = count_classes(largest, data) if data.startswith("folder:") else None
+    pictures = load_data(
+        data, input=largest.input, class_names=largest.class_names, classes=classes, limit=limit
+    )
     return Several(targets, loaded, pictures)
 
 

@@ -26,6 +26,7 @@ from ..zoo import Chunk, Data, LoadedModel, load_model
 from .console import say, table
 from .figures import query_curves
 from .folders import unused, written
+from .progress import Bars
 
 PREVIEWS = 16
 COLUMNS = [
@@ -95,10 +96,14 @@ class Single:
         if self.out is not None:
             unused(self.out)
         totals = [Totals() for _ in attacks]
-        for chunk in self.data.chunks(self.batch_size):
-            labels, goal = self.goal(chunk)
-            for place, attack in enumerate(attacks):
-                self.attack(chunk, labels, goal, place, attack, totals[place])
+        with Bars() as bars:
+            for chunk in self.data.chunks(self.batch_size):
+                labels, goal = self.goal(chunk)
+                for place, attack in enumerate(attacks):
+                    before = (chunk.first + len(chunk.images) * place / len(attacks)) / len(self.data)
+                    share = len(chunk.images) / len(attacks) / len(self.data)
+                    engine = Engine(self.batch_size, self.seed, progress=bars.steps("", before, share))
+                    self.attack(chunk, labels, goal, place, attack, totals[place], engine)
         rows = [total.row(attack) for attack, total in zip(attacks, totals, strict=True)]
         table(f"{self.loaded.name} on {self.data.name}", COLUMNS, rows)
         say(self.data.label_note)
@@ -130,9 +135,15 @@ class Single:
         return labels, goal
 
     def attack(
-        self, chunk: Chunk, labels: Tensor, goal: Goal, place: int, attack: Attack[Any, Any], totals: Totals
+        self,
+        chunk: Chunk,
+        labels: Tensor,
+        goal: Goal,
+        place: int,
+        attack: Attack[Any, Any],
+        totals: Totals,
+        engine: Engine,
     ) -> None:
-        engine = Engine(batch_size=self.batch_size, seed=self.seed)
         ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
         start = self.start(attack, goal, chunk.images, ids, engine)
         outcome = run(

@@ -29,7 +29,7 @@ from ..defenses.training.source import Source
 from ..defenses.training.trainer import BEST, CHECKPOINT, LAST
 from ..errors import ConfigError, InputError, RunError, SparringError, TargetError
 from ..targets import Classifier, Target
-from ..zoo import Data, LoadedModel, load_data, load_model
+from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
 from ..zoo.loaders.trained import PLAN, parted
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from .console import complain, say
@@ -243,7 +243,7 @@ def prepared(plan: Plan, devices: Devices) -> Subject:
         plan.data.train,
         input=loaded.input,
         class_names=loaded.class_names,
-        classes=classifier.classes,
+        classes=count_classes(loaded, plan.data.train),
         limit=plan.data.limit,
     )
     with TrainWatch(False) as reading:

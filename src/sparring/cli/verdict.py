@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from .console import complain, say, table
-from .folders import written
 from .guard import BELOW, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -27,26 +27,27 @@ STYLES = {"severe": "bold red", "warning": "yellow", "note": ""}
 
 
 def command_line() -> str:
-    """The command as it was typed."""
-    return shlex.join(["sparring", *sys.argv[1:]])
+    """The command as it was typed; with the path of the program where it is not on PATH."""
+    program = "sparring" if shutil.which("sparring") or not sys.argv[0].endswith("sparring") else sys.argv[0]
+    return shlex.join([program, *sys.argv[1:]])
 
 
 @contextmanager
-def resumable(out: Path) -> Iterator[None]:
-    """Ctrl-C says how to go on."""
+def resumable(out: Path, again: str | None = None) -> Iterator[None]:
+    """On Ctrl-C, say how to go on: by the command `again`, or by the one that was typed with --resume."""
     try:
         yield
     except KeyboardInterrupt:
         if (out / "records.sqlite").exists():
-            again = command_line() if "--resume" in sys.argv else f"{command_line()} --resume"
+            again = again or (command_line() if "--resume" in sys.argv else f"{command_line()} --resume")
             complain(f"interrupted; every chunk recorded so far is safe in {out}. Go on with:\n  {again}")
         else:
             complain("interrupted before the first chunk was begun; nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def conclude(report: Report, out: Path, fail_under: float | None, junit: Path | None = None) -> None:
-    """Print what was found; exit with 1 below the bar, or where a severe finding is open beside a bar."""
+def show_report(report: Report, out: Path) -> None:
+    """Print what was found, and where it lies."""
     for threat in report.threats:
         for part in threat.epsilons:
             show(threat, part)
@@ -55,24 +56,19 @@ def conclude(report: Report, out: Path, fail_under: float | None, junit: Path | 
         words = f"{caution.severity}{accepted} [{caution.code}]: {caution.message} {caution.advice}".rstrip()
         say(words, "" if caution.accepted else STYLES[caution.severity])
     say(f"report: {out / 'report.html'}   data: {out / 'report.json'}", "bold")
-    if junit is not None:
-        from ..audit.junit import junit as made
 
-        with written(junit):
-            junit.write_bytes(made(report, fail_under))
+
+def refuse(report: Report, fail_under: float | None) -> None:
+    """Exit with 1, saying why, where the audit is below `fail_under` or a severe finding is open."""
+    below = False
     if fail_under is not None:
-        refuse(report, fail_under)
-
-
-def refuse(report: Report, fail_under: float) -> None:
-    """Exit with 1, saying why, unless the audit is green."""
-    threat, worst = report.worst()
-    below = worst.robust_accuracy.share < fail_under
-    if below:
-        complain(
-            f"robust accuracy {worst.robust_accuracy.share:.1%} under {threat.norm} {worst.eps_text} "
-            f"is below --fail-under {fail_under:.1%}"
-        )
+        threat, worst = report.worst()
+        below = worst.robust_accuracy.share < fail_under
+        if below:
+            complain(
+                f"robust accuracy {worst.robust_accuracy.share:.1%} under {threat.norm} {worst.eps_text} "
+                f"is below --fail-under {fail_under:.1%}"
+            )
     blocking = [caution.code for caution in report.warnings if caution.blocks]
     for code in blocking:
         complain(f"the severe finding {code} is open: repair what it names, or take note of it with --accept {code}")

@@ -9,9 +9,8 @@ from .fit import Fitted, fit
 from .options import Engine, Progress
 from .outcome import Outcome, Spent
 from .run import check_access, check_images, run
-from .search import answers
 
 __all__ = [
-    "Engine", "Fitted", "Outcome", "Progress", "Spent", "answers", "check_access", "check_images", "craft",
+    "Engine", "Fitted", "Outcome", "Progress", "Spent", "check_access", "check_images", "craft",
     "crafted", "fingerprint", "fit", "run",
 ]  # fmt: skip

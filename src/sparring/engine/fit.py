@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Desk, Keep, Ledger, Portion, Shared
-from ..errors import ConfigError, InputError, RunError
+from ..errors import ConfigError, InputError, RunError, out_of_memory
 from ..goals import Goal
 from ..random import Key
 from ..storage import read, write
@@ -21,7 +21,6 @@ from .checkpoint import fingerprint
 from .options import Engine, Progress
 from .rows import flatten, rebuild
 from .run import check_access, check_ids, check_images, run
-from .search import out_of_memory
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")

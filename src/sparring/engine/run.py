@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, InputError
+from ..errors import AccessError, ConfigError, InputError, out_of_memory
 from ..goals import Goal
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint
 from .options import Engine, Progress
 from .outcome import Outcome, joined
-from .search import Search, on_device, out_of_memory
+from .search import Search, on_device
 
 A = TypeVar("A", bound=Decisions)
 

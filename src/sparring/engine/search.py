@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Batch, Budget, Desk, Keep, Ledger, Reason
-from ..errors import LockedOut, TargetError
+from ..errors import LockedOut
 from ..goals import Goal
 from ..random import Key
-from ..targets import Target
+from ..targets import Target, answered
 from .options import Engine
 from .outcome import Outcome, Spent
 from .rows import flatten, rebuild, take
@@ -79,7 +79,7 @@ class Search:
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
                 theirs = None if key is None else replace(key, ids=key.ids[part])
-                outputs = answers(target, x[part], theirs)
+                outputs = answered(target, x[part], theirs)
                 if whole is not None and start == 0:
                     target.check(outputs)
                     goal.check(outputs, whole)
@@ -252,24 +252,6 @@ class Search:
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
-
-
-def answers(target: Target[Any], images: Tensor, key: Key | None = None) -> Any:
-    """The target's outputs; TargetError where it cannot take such images."""
-    try:
-        return target(images) if key is None else target(images, key)
-    except RuntimeError as error:
-        if out_of_memory(error):
-            raise
-        shape = tuple(images.shape[1:])
-        raise TargetError(f"{target.name} cannot take images of shape {shape}: {error}") from error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Did the device, or the machine, run out of memory?"""
-    text = str(error).lower()
-    told = ("can't allocate memory", "out of memory", "alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in told)
 
 
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..access import Scores
-from ..errors import InputError, LockedOut, SparringError
+from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
 from ..targets.extras import needed
 from .log import Answers, QueryLog
@@ -70,15 +70,12 @@ class Served:
         return issubclass(self.target.access, Scores)
 
     def answer(self, images: Tensor) -> Tensor:
-        """(B, classes) scores or (B, 1) labels, float32; InputError where the target cannot take the images."""
-        try:
-            with torch.no_grad():
-                places = range(0, len(images), PASS)
-                parts = [self.target(images[i : i + PASS].to(self.target.device)) for i in places]
-            outputs = torch.cat(parts).float().cpu()
-            return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
-        except RuntimeError as error:
-            raise InputError(f"the model cannot take images of shape {tuple(images.shape[1:])}: {error}") from error
+        """(B, classes) scores or (B, 1) labels, float32; TargetError where the target cannot take the images."""
+        with torch.no_grad():
+            places = range(0, len(images), PASS)
+            parts = [self.target(images[i : i + PASS].to(self.target.device)) for i in places]
+        outputs = torch.cat(parts).float().cpu()
+        return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
 
 
 class Service:
@@ -119,15 +116,21 @@ class Service:
                 answer = await asyncio.to_thread(self._answer, question)
             except LockedOut as error:
                 return self.json({"error": str(error)}, 403)
+            except UserCodeError as error:
+                return self.failed(error.__cause__ or error)
             except SparringError as error:
                 return self.json({"error": str(error)}, 400)
             except Exception as error:
-                logger.exception("the model failed")
-                return self.json({"error": f"the model failed: {type(error).__name__}"}, 500)
+                return self.failed(error)
             self.log.count(question.images)
             if question.id:
                 self.answers.keep(key, answer)
         return self.response(answer, media_type="application/json")
+
+    def failed(self, error: BaseException) -> Response:
+        """The model raised an error: 500, and the traceback in the log."""
+        logger.error("the model failed", exc_info=error)
+        return self.json({"error": f"the model failed: {type(error).__name__}"}, 500)
 
     def _answer(self, question: Question) -> bytes:
         return written(self.served.name, question, OUTPUT, self.served.answer(question.images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
-from ..errors import InputError, TargetError
+from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
 from ..random import Key
 from .keyed import Keyed, drawing, keyed_layers, muted
 from .target import Target
 
 LAYOUTS = ("NCHW", "NHWC")
+OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # torch of images that do not fit
 
 
 class Classifier(Target[Jacobians]):
@@ -112,10 +114,24 @@ class Classifier(Target[Jacobians]):
             x = x / self._placed("std", self._std, x)
         version = None if images.is_inference() else images._version
         with self._drawing(key):
-            outputs = self.model(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1))
+            outputs = self._asked(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1), images)
         if version is not None and images._version != version:
             raise TargetError(f"{self.name} changes its input in place; let its first layer work on x.clone()")
         return self._logits(outputs, images.shape[0])
+
+    def _asked(self, x: Tensor, images: Tensor) -> Any:
+        """What the model returns; what it raises is told in one line, out of memory apart."""
+        try:
+            return self.model(x)
+        except SparringError:
+            raise
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
+                raise
+            shape = tuple(images.shape[1:])
+            if isinstance(error, RuntimeError) and OF_SHAPES.search(str(error)):
+                raise TargetError(f"{self.name} cannot take images of shape {shape}: {error}") from error
+            raise UserCodeError(f"{self.name}, asked about images of shape {shape}, {described(error)}") from error
 
     @property
     def stochastic(self) -> bool:

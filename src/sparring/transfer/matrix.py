@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Gradients, Keep
-from ..engine import Engine, answers, run
+from ..engine import Engine, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
 from ..targets import Target
@@ -102,7 +102,7 @@ def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) ->
         whole = goal.to(model.device)
         for start in range(0, len(x), batch_size):
             rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
-            outputs, part = answers(model, x[start : start + batch_size].to(model.device)), whole.take(rows)
+            outputs, part = model(x[start : start + batch_size].to(model.device)), whole.take(rows)
             if start == 0:
                 model.check(outputs)
                 part.check(outputs, whole)

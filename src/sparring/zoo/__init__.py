@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .loaded import InputSpec as InputSpec
     from .loaded import LoadedModel as LoadedModel
     from .loaders import load_model as load_model
+    from .sources import count_classes as count_classes
     from .sources import load_data as load_data
 
 HOMES = {
@@ -28,6 +29,7 @@ HOMES = {
     "data": "catalog",
     "get": "catalog",
     "models": "catalog",
+    "count_classes": "sources",
     "load_data": "sources",
     "load_model": "loaders",
 }

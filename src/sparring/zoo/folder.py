@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +17,7 @@ from typing import NoReturn
 from ..errors import InputError
 from . import pictures
 from .dataset import OWN_PREDICTION, Data, Row, Skipped, Wanted
-from .folder_labels import label_folders
+from .folder_labels import SORTED, label_folders
 from .loaded import InputSpec
 
 OTHER_PICTURES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".ppm"})
@@ -39,6 +39,8 @@ def labelled_folder(root: Path, wanted: Wanted) -> Data:
     labels, note = label_folders(root, names, wanted.class_names, wanted.classes)
     turns = zip_longest(*([(file, labels[name]) for file in files] for name, files in filled.items()))
     pairs = [pair for pair in chain.from_iterable(turns) if pair is not None][: wanted.limit]
+    if wanted.class_names is None and note.startswith(SORTED):
+        wanted = replace(wanted, class_names=tuple(sorted(names)))
     return read_lazily(f"folder:{root}", root, pairs, note, wanted)
 
 

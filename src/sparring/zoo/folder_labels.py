@@ -15,6 +15,7 @@ from ..errors import InputError
 from . import imagenet_classes
 
 IMAGENET = 1000
+SORTED = "labels: the sorted order"
 
 
 def label_folders(
@@ -32,7 +33,7 @@ def label_folders(
         if len(labels) == len(folders):
             return labels, f"labels: the sub-folders are called by {rule}"
     if len(folders) == classes:
-        note = f"labels: the sorted order of the {classes} sub-folders, as many as the model has classes"
+        note = f"{SORTED} of the {classes} sub-folders, as many as the model has classes"
         return dict(zip(sorted(folders), range(classes), strict=True)), note
     best = max(rules.values(), key=lambda table: sum(key(folder) in table for folder in folders))
     stranger = next(folder for folder in folders if key(folder) not in best)

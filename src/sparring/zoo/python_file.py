@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, SparringError, nearest
+from ..errors import ConfigError, nearest, user_code
 
 
 def split(spec: str) -> tuple[Path, str] | None:
@@ -21,8 +21,11 @@ def split(spec: str) -> tuple[Path, str] | None:
     return None
 
 
-def call(file: Path, factory: str, failure: type[SparringError]) -> Any:
-    """What FACTORY() of the file returns; `failure` when the user's code raises."""
+def call(file: Path, factory: str) -> Any:
+    """Import the file and return what its FACTORY() returns.
+
+    Raises: ConfigError where there is no such file or name, UserCodeError where the user's code raises or exits.
+    """
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; name a Python file, as FILE.py:NAME")
     resolved = file.resolve()
@@ -34,15 +37,12 @@ def call(file: Path, factory: str, failure: type[SparringError]) -> Any:
     sys.modules[name] = module
     sys.path.insert(0, str(resolved.parent))
     try:
-        found.loader.exec_module(module)
-        made = getattr(module, factory, None)
-        if not callable(made):
-            offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise ConfigError(f"{file} has no function or class {factory!r} to call.{nearest(factory, offered)}")
-        return made()
-    except SparringError:
-        raise
-    except Exception as error:
-        raise failure(f"{file}:{factory} raised {type(error).__name__}: {error}") from error
+        with user_code(f"{file}:{factory}"):
+            found.loader.exec_module(module)
+            made = getattr(module, factory, None)
+            if not callable(made):
+                offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+                raise ConfigError(f"{file} has no function or class {factory!r} to call.{nearest(factory, offered)}")
+            return made()
     finally:
         sys.path.remove(str(resolved.parent))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ..errors import ConfigError, nearest
 from . import catalog, python_file
 from .dataset import Data, Wanted
 from .folder import flat_folder, labelled_folder
-from .loaded import InputSpec
+from .loaded import InputSpec, LoadedModel
 from .npz import npz_file
 from .user_data import user_data
 from .zoo_data import zoo_data
@@ -47,6 +50,22 @@ def load_data(
         return FILES[scheme](Path(rest).expanduser(), wanted)
     listed = "zoo:NAME, folder:DIR, flat:DIR, npz:FILE or FILE.py:FACTORY"
     raise ConfigError(f"{spec!r} names no data: use {listed}.{_hint(spec)}")
+
+
+def count_classes(loaded: LoadedModel, spec: str) -> int | None:
+    """How many classes the model has, where the sub-folders of `folder:DIR` cannot be labelled without.
+
+    A model that does not say so is asked about the first picture that can be read.
+    """
+    promised: int | None = getattr(loaded.target, "classes", None)
+    if promised is not None or loaded.class_names is not None or not spec.startswith("folder:"):
+        return promised
+    target, data = loaded.target.deployed, load_data(spec.replace("folder:", "flat:", 1), input=loaded.input)
+    images = next(iter(data.chunks(1))).images
+    with target.frozen(), torch.no_grad():
+        outputs = target(images.to(target.device))
+    logits: Tensor = getattr(outputs, "outputs", outputs)  # a detector's answer holds the logits
+    return logits.shape[1]
 
 
 def _hint(spec: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, user_code
 from . import arrays, pictures, python_file
 from .dataset import OWN_PREDICTION, Data, Row, Wanted
 
@@ -22,7 +22,7 @@ GIVEN = "labels: those the factory returned"
 def user_data(file: Path, factory: str, wanted: Wanted) -> Data:
     """What FACTORY() returned, as Data."""
     name = f"{file}:{factory}"
-    made = python_file.call(file, factory, InputError)
+    made = python_file.call(file, factory)
     if isinstance(made, Data):
         return made
     if _is_array(made):
@@ -58,21 +58,20 @@ def _arrays(name: str, images: Any, labels: Any, wanted: Wanted) -> Data:
 
 
 def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
-    count = min(wanted.limit or len(made), len(made))
+    with user_code(f"len({name}())"):
+        count = min(wanted.limit or len(made), len(made))
     if not count:
         raise InputError(f"{name} returned an empty data set")
-    labelled = isinstance(made[0], (tuple, list))
-
+    with user_code(f"{name}[0]"):
+        labelled = isinstance(made[0], (tuple, list))
     at = partial(_at, name, made, wanted)
     note = GIVEN if labelled else OWN_PREDICTION
     return Data(name, labelled, note, wanted.class_names, count, lambda: map(at, range(count)), at=at)
 
 
 def _at(name: str, made: Any, wanted: Wanted, place: int) -> Row:
-    try:
+    with user_code(f"{name}[{place}]"):
         item = made[place]
-    except Exception as error:
-        raise InputError(f"{name}[{place}] raised {type(error).__name__}: {error}") from error
     return _item(f"{name}[{place}]", item, place, wanted)
 
 

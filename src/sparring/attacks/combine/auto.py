@@ -1,25 +1,28 @@
 """The evaluation to use where nothing else is asked for: no parameter, and no pass where none can help.
 
-In Linf it is `Sweep`. In L2 and L1 FAB-T (Croce & Hein 2020, arXiv:1907.02044) and ALMA (Rony et al. 2021,
-arXiv:2011.11857) go first: on nets trained in Linf, climbs inside the ball end where slopes mislead, and only a walk
-from beyond the ball comes in elsewhere. In L1 the climb that begins outside (Croce & Hein 2021, arXiv:2103.01208) goes
-before them, and the others are shorter.
+In Linf it is `Sweep`. In L2 and L1 searches for the nearest example go first: on nets trained in Linf, climbs inside
+the ball end where slopes mislead, and only a walk from beyond the ball comes in elsewhere. In L2 these are ALMA (Rony
+et al. 2021, arXiv:2011.11857), DDN (Rony et al. 2019, arXiv:1811.09600) and FAB-T (Croce & Hein 2020, arXiv:1907.02044)
+against the three nearest rivals, then one block of `Sweep`. In L1 the climb that begins outside (Croce & Hein 2021,
+arXiv:2103.01208) goes before ALMA and FAB-T.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...access import Attack, Gradients
 from ...geometry import L1, Ball, Linf
 from ...goals import Lead
 from ..gradient import L1APGD
-from ..minimal import ALMA, FABT
+from ..minimal import ALMA, DDN, FABT
 from .cascade import Cascade
 from .rivals import Rivals
 from .sweep import Sweep
 
-OUTSIDE = 100  # steps of ALMA
+OUTSIDE = 100  # steps of ALMA and of DDN
+NEAREST = 3  # rivals of FAB-T in L2
 
 
 def auto(ball: Ball) -> Attack[Gradients, Any]:
@@ -29,5 +32,6 @@ def auto(ball: Ball) -> Attack[Gradients, Any]:
         return sweep
     if isinstance(ball, L1):
         walk = Rivals(FABT(ball, steered=True), 5, Lead)
-        return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, Sweep(ball, blocks=2))
-    return Cascade(Rivals(FABT(ball, steered=True), 9, Lead), ALMA(ball, steps=OUTSIDE), sweep)
+        return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, replace(sweep, blocks=2))
+    walk = Rivals(FABT(ball, steered=True), NEAREST, Lead)
+    return Cascade(ALMA(ball, steps=OUTSIDE), DDN(ball=ball, steps=OUTSIDE), walk, replace(sweep, blocks=1))

@@ -13,6 +13,7 @@ from ..batches import Source
 from ..door import Door
 from ..plan import Plan
 from ..views import Ring
+from ..watch import Watch
 from .climbs import climbs
 from .limits import limits
 from .sample import gathered
@@ -22,9 +23,9 @@ from .steady import steady
 __all__ = ["probe"]
 
 
-def probe(ring: Ring, door: Door, source: Source, plan: Plan) -> dict[str, Any]:
+def probe(ring: Ring, door: Door, source: Source, plan: Plan, watch: Watch) -> dict[str, Any]:
     """All measurements, by name; what the target's access does not allow is left out."""
-    sample = gathered(ring, door, source, plan)
+    sample = gathered(ring, door, source, plan, watch)
     if sample is None:
         return {"sample": {"images": 0}}
     found: dict[str, Any] = {"sample": {"images": len(sample)}, "steady": steady(sample)}

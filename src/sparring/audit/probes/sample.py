@@ -18,6 +18,7 @@ from ..door import Door
 from ..judge import MOMENT, looks
 from ..plan import Plan
 from ..views import Ring
+from ..watch import Watch
 
 IMAGES = {"quick": 8, "standard": 32, "thorough": 64}  # at most
 FEWEST, SHARE = 8, 10  # probes of fewer tell nothing; more than a tenth of the data would cost more than its attacks
@@ -37,6 +38,7 @@ class Sample:
     clean: Clean  # of these images; its goal is the attacker's
     ids: Tensor
     ball: Ball
+    watch: Watch
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,7 +54,7 @@ class Sample:
     def attacked(self, attack: Attack[Any, Any], keep: Keep = Keep.SUREST, rows: Tensor | None = None) -> Outcome:
         """The attack on the sample, or on some rows of it; by default its highest margins come back."""
         chosen = torch.arange(len(self)) if rows is None else rows
-        engine = Engine(batch_size=self.plan.batch_size, seed=self.plan.seed)
+        engine = Engine(self.plan.batch_size, self.plan.seed, progress=self.watch.step)
         goal, images = self.clean.goal(chosen), self.images[chosen]
         return run(attack, self.view, goal, images, ids=self.ids[chosen], keep=keep, engine=engine)
 
@@ -65,7 +67,7 @@ class Sample:
         return torch.stack([goal(one.answer).margin for one in seen]).median(0).values
 
 
-def gathered(ring: Ring, door: Door, source: Source, plan: Plan) -> Sample | None:
+def gathered(ring: Ring, door: Door, source: Source, plan: Plan, watch: Watch) -> Sample | None:
     """The sample; None where the model is right on none of the images that were read."""
     wanted, there = IMAGES[plan.suite if isinstance(plan.suite, str) else "standard"], source.candidates
     count = plan.limit if there is None else least(plan.limit, there)
@@ -92,7 +94,7 @@ def gathered(ring: Ring, door: Door, source: Source, plan: Plan) -> Sample | Non
     aims = None if parts[0].aims is None else joined("aims")
     names = [str(number) for number in ids.tolist()]
     clean = Clean(first=0, names=names, from_data=parts[0].from_data, aims=aims, **tensors, **rest)
-    return Sample(ring, plan, clean.images, clean.labels, clean, ids, chosen_ball(plan))
+    return Sample(ring, plan, clean.images, clean.labels, clean, ids, chosen_ball(plan), watch)
 
 
 def least(limit: int | None, most: int) -> int:

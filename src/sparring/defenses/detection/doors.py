@@ -44,11 +44,8 @@ def asked(target: Target[Any], images: Tensor) -> Tensor:
         raise TargetError(f"target={target!r:.60} is no target; pass Classifier(model)")
     if target.stochastic:
         raise TargetError(f"{target.name} answers otherwise each time; fit a detector on the model without its draws")
-    try:
-        with target.frozen(), torch.no_grad():
-            outputs = target(images[:1].to(target.device))
-    except (RuntimeError, InputError) as error:
-        raise TargetError(f"{target.name} cannot take images of shape {tuple(images.shape[1:])}: {error}") from error
+    with target.frozen(), torch.no_grad():
+        outputs = target(images[:1].to(target.device))
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         raise TargetError(f"{target.name} gives no logits (images, classes); fit a detector on a Classifier")
     target.check(outputs)

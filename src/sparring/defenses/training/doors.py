@@ -64,12 +64,8 @@ def check_run(
 def classes_of(classifier: Classifier, images: Source) -> int:
     """How many classes the model tells apart; TargetError where it cannot take the images."""
     first, _ = images.at(torch.arange(min(2, len(images))))
-    try:
-        with classifier.frozen(), torch.no_grad():
-            outputs = classifier(first.to(classifier.device))
-    except RuntimeError as error:
-        shape = tuple(first.shape[1:])
-        raise TargetError(f"{classifier.name} cannot take images of shape {shape}: {error}") from error
+    with classifier.frozen(), torch.no_grad():
+        outputs = classifier(first.to(classifier.device))
     classifier.check(outputs)
     return outputs.shape[1]
 

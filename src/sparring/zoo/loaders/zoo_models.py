@@ -46,6 +46,7 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
     net = EfficientNetLite(SIZES[name])
     net.load_state_dict(renamed(torch.load(weights, map_location="cpu", weights_only=True)))
     pixels = SIZES[name].pixels
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
     target = Classifier(net.eval().to(device), mean=(MEAN,) * 3, std=(STD,) * 3, classes=1000, name=name)
     return LoadedModel(
         name=f"zoo:{name}",

@@ -1,0 +1,236 @@
+"""How a command ends: one table of exit codes, and a file for the CI server whatever happens."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sparring.audit.conduct
+from sparring.cli.guard import CODES
+
+MODEL = """
+import sys
+from torch import nn
+
+class Fails(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.layers = how, nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+
+    def forward(self, x):
+        if self.how == "exits":
+            sys.exit(0)
+        if self.how == "raises":
+            raise KeyError("no such layer")
+        return self.layers(x)
+
+def exits_when_asked():
+    return Fails("exits")
+
+def raises_when_asked():
+    return Fails("raises")
+
+def exits():
+    sys.exit(0)
+
+def raises():
+    raise ValueError("no weights here")
+
+def good():
+    return Fails("not")
+
+class Data:
+    def __init__(self, how):
+        self.how = how
+
+    def __len__(self):
+        if self.how == "len":
+            raise OSError("no index")
+        return 3
+
+    def __getitem__(self, place):
+        raise OSError("no such shard")
+
+def shards():
+    return Data("item")
+
+def without_index():
+    return Data("len")
+
+class Stage:
+    pass
+
+def stage():
+    from sparring.targets import Stage
+
+    class Broken(Stage):
+        def __call__(self, images, key=None):
+            raise RuntimeError("out of ink")
+
+    return Broken()
+"""
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Path:
+    (tmp_path / "failing.py").write_text(MODEL)
+    return tmp_path / "failing.py"
+
+
+def errors_in(path: Path) -> list[str]:
+    """The messages of the errors of a JUnit file."""
+    suite = ElementTree.parse(path).getroot()
+    found = [str(error.get("message")) for error in suite.iter("error")]
+    assert suite.get("errors") == str(len(found))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("exits", "failing.py:exits called sys.exit(0); put what runs as a script under `if __name__ == '__main__':`"),
+        ("raises", "failing.py:raises raised ValueError: no weights here"),
+        ("exits_when_asked", "asked about images of shape (1, 6, 6), called sys.exit(0)"),
+        ("raises_when_asked", "asked about images of shape (1, 6, 6), raised KeyError: 'no such layer'"),
+    ],
+)
+def test_a_model_that_raises_or_exits_ends_an_audit_with_3(factory, said, failing, audited, tmp_path):
+    result = audited("--junit", tmp_path / "out" / "audit.xml", model=f"{failing}:{factory}")
+    assert result.exit_code == 3
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    (told,) = errors_in(tmp_path / "out" / "audit.xml")
+    assert said in told
+
+
+@pytest.mark.parametrize("factory", ["exits", "raises", "exits_when_asked", "raises_when_asked"])
+@pytest.mark.parametrize("command", ["attack", "serve", "transfer", "train"])
+def test_so_it_does_with_other_commands(command, factory, failing, typed, user, tmp_path):
+    model = f"{failing}:{factory}"
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'model = "{model}"\n[data]\ntrain = "{user[1]}"\n[objective]\nname = "plain"\n')
+    words = {
+        "attack": ("attack", "pgd", model, user[1], "--threat", "linf:0.1"),
+        "serve": ("serve", model),
+        "transfer": ("transfer", user[0], model, user[1], "--threat", "linf:0.1"),
+        "train": ("train", plan, "--out", tmp_path / "trained"),
+    }
+    if command == "serve" and factory.endswith("asked"):
+        pytest.skip("nobody asks")
+    result = typed(*words[command])
+    assert result.exit_code == 3, result.stderr
+
+
+@pytest.mark.parametrize(("factory", "said"), [("shards", "no such shard"), ("without_index", "no index")])
+def test_data_that_raise_end_an_audit_with_3(factory, said, failing, audited):
+    result = audited(data=f"{failing}:{factory}")
+    assert result.exit_code == 3
+    assert said in result.stderr
+
+
+def test_a_stage_that_raises_ends_an_audit_with_3_and_is_found(failing, audited):
+    result = audited("--defend", f"{failing}:stage")
+    assert result.exit_code == 3
+    assert "failing.py, line" in result.stderr
+    assert "raised RuntimeError: out of ink" in result.stderr
+
+
+def test_a_fault_of_ours_ends_with_70_and_shows_where(audited, monkeypatch, tmp_path):
+    monkeypatch.setattr(sparring.audit.conduct, "facts_of", functools.partial(int, "no number"))
+    result = audited("--junit", tmp_path / "audit.xml")
+    assert result.exit_code == 70
+    assert "conduct.py" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("this is a fault of sparring (raised ")
+    (told,) = errors_in(tmp_path / "audit.xml")
+    assert "this is a fault of sparring" in told
+
+
+def test_bad_input_ends_with_2_and_is_in_the_file_of_the_ci_server(audited, tmp_path):
+    assert audited("--junit", tmp_path / "audit.xml", threat="linf:8").exit_code == 2
+    (told,) = errors_in(tmp_path / "audit.xml")
+    assert "for 8 of 255 levels write linf:8/255" in told
+
+
+def test_a_severe_finding_ends_with_1_without_a_bar_too(audited, tmp_path):
+    np.savez(tmp_path / "wrong.npz", images=np.zeros((8, 1, 6, 6), np.uint8), labels=np.arange(8) % 4)
+    result = audited("--junit", tmp_path / "audit.xml", data=f"npz:{tmp_path / 'wrong.npz'}")
+    assert result.exit_code == 1
+    assert "the severe finding low-clean-accuracy is open" in result.stderr
+    assert errors_in(tmp_path / "audit.xml") == []
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(audited, tmp_path):
+    result = audited("--junit", tmp_path)
+    assert result.exit_code == 2
+    assert f"cannot write {tmp_path}" in result.stderr
+    assert not (tmp_path / "run").exists()
+    result = audited("--junit", tmp_path / "run" / "report.json")
+    assert result.exit_code == 2
+    assert "lies among the files of the run" in result.stderr
+
+
+def test_the_file_may_lie_in_the_folder_of_the_run_and_is_there_while_it_runs(audited, tmp_path, monkeypatch):
+    inside = tmp_path / "run" / "audit.xml"
+    before: list[str] = []
+    original = sparring.audit.conduct.probe
+
+    def probe(*arguments):
+        before.extend(errors_in(inside))
+        return original(*arguments)
+
+    monkeypatch.setattr(sparring.audit.conduct, "probe", probe)
+    assert audited("--junit", inside, "--accept", "black-box-beats-white-box").exit_code == 0
+    assert before == ["the audit did not end: its process was killed, or is still running"]
+    assert errors_in(inside) == []
+
+
+def test_the_table_is_in_every_help(typed):
+    for words in ((), ("audit",), ("train",)):
+        shown = typed(*words, "--help").stdout
+        for code, meaning in CODES.items():
+            assert f"{code:3}  {meaning}" in shown
+
+
+@pytest.mark.parametrize("names", [("bird", "cat", "dog", "fox"), ("1", "2", "3", "0")])
+def test_class_folders_need_no_number_of_classes(names, typed, user, tmp_path, effort):
+    """One clean pass tells how many classes the model has."""
+    draw = np.random.default_rng(3)
+    for name in names:
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = draw.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    words = ("--size", 6, "--channels", 1, "--threat", "linf:0.05", "--out", tmp_path / "run", *effort)
+    result = typed("audit", user[0], f"folder:{tmp_path / 'pictures'}", *words)
+    assert result.exit_code in (0, 1), result.stderr
+    assert "of 12 images" in result.stdout
+    from sparring.audit import Report
+
+    report = Report.model_validate_json((tmp_path / "run" / "report.json").read_text())
+    assert report.data.count == 12
+    named = {item.label_name for item in report.gallery}
+    assert named <= set(names)
+    attacked = typed("attack", "fgsm", user[0], f"folder:{tmp_path / 'pictures'}", *words[:6])
+    assert attacked.exit_code == 0, attacked.stderr
+
+
+def test_children_of_the_tests_take_ctrl_c_also_where_the_tests_run_in_the_background():
+    """A shell without job control starts background processes with SIGINT ignored, which their children inherit."""
+    if os.environ.get("SPARRING_IN_BACKGROUND") == "1":
+        child = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        assert subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout == "True\n"
+        return
+    test = f"{__file__}::{test_children_of_the_tests_take_ctrl_c_also_where_the_tests_run_in_the_background.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        capture_output=True, text=True, check=False, env=os.environ | {"SPARRING_IN_BACKGROUND": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    assert (done.returncode, "s" in done.stdout.split("[")[0]) == (0, False), done.stdout + done.stderr
