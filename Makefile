@@ -7,13 +7,16 @@ CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
 ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2
 
-.PHONY: demo test test-all check lint assets peers bench bench-gpu train-mnist clean
+.PHONY: demo test test-skipped test-all check lint assets peers bench bench-gpu train-mnist clean
 
 demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
 	$(BIN)/sparring demo
 
 test: $(VENV)/.test  ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-skipped: $(VENV)/.test  ## those that the last `make test` skipped, after `make assets peers`; none may be skipped again
+	SPARRING_STRICT_SKIPS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --last-skipped
 
 test-all: $(VENV)/.test  ## the slow tests too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
