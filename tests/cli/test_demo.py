@@ -3,7 +3,9 @@
 import pytest
 
 from sparring import zoo
+from sparring.audit.records import Records
 from sparring.cli import demo
+from sparring.cli.loading import Described, load
 from sparring.errors import AssetError
 
 
@@ -23,6 +25,30 @@ def test_without_the_photographs_the_demo_takes_digits_and_says_so(digits, monke
     assert (loaded.name, pictures.name) == ("zoo:mnist-plain", "zoo:mnist-heldout")
     assert 50 < len(pictures) < 1000
     assert len(threats) == 2
+
+
+def test_after_ctrl_c_the_demo_names_a_command_that_goes_on(user, typed, tmp_path, monkeypatch):
+    """It has no --resume: the command itself goes on."""
+    loaded, pictures = load(*user, Described(), "cpu", None)
+    monkeypatch.setattr(demo, "subject", lambda: (loaded, pictures, ("linf:0.05",)))
+    commit = Records.commit
+
+    def interrupted(self, rows, skipped):
+        commit(self, rows, skipped)
+        if rows.chunk["id"] == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Records, "commit", interrupted)
+    monkeypatch.setattr("sys.argv", ["sparring", "demo", "--out", "runs/demo"])
+    stopped = typed("demo", "--out", tmp_path / "demo")
+    assert stopped.exit_code == 130
+    assert "Go on with:" in stopped.stderr
+    command = stopped.stderr.strip().splitlines()[-1].split()
+    assert command[-3:] == ["demo", "--out", "runs/demo"]
+    monkeypatch.setattr(Records, "commit", commit)
+    again = typed("demo", "--out", tmp_path / "demo")
+    assert again.exit_code == 0, again.stderr
+    assert "taken up again after 16 images in 1 chunks" in again.stdout
 
 
 @pytest.mark.slow

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 PHOTOS = ("efficientnet-lite0", "photos", ("linf:1/255", "l2:0.02,0.03,0.1,0.2"))
 DIGITS = ("mnist-plain", "mnist-heldout", ("linf:0.05,0.1,0.2", "l2:0.5,1,1.5"))
-DIGITS_LIMIT = 200
+PHOTOS_LIMIT, DIGITS_LIMIT = 8, 200
 
 
 @guarded
 def demo(
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
 ) -> None:
-    """Audit a real ImageNet classifier on photographs: about two minutes, and a report with pictures."""
+    """Audit a real ImageNet classifier on photographs: about a minute, and a report with pictures.
+
+    Stopped by Ctrl-C, it goes on when it is started again.
+    """
     loaded, pictures, threats = subject()
     say(f"auditing {loaded.name} on {pictures.name} under {' and '.join(threats)}")
     from ..audit import audit, parse_all
@@ -55,7 +58,7 @@ def subject() -> tuple[LoadedModel, Data, tuple[str, ...]]:
     try:
         for name in PHOTOS[:2]:
             say(f"{name}: {get(name)}")
-        return prepared(*PHOTOS, limit=8)
+        return prepared(*PHOTOS, limit=PHOTOS_LIMIT)
     except AssetError as error:
         say(f"{error}\nthe photographs cannot be fetched: the demo audits handwritten digits instead", "yellow")
         get(DIGITS[1])
