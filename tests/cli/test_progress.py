@@ -84,8 +84,8 @@ def test_the_shares_of_an_audits_attacks_add_up_to_the_whole(suite, tmp_path):
     with torch.no_grad():
         labels = net(images).argmax(1)
     threats = [sp.Linf(1e-6), sp.Linf(2e-6), sp.L2(1e-6)]
-    options = {"suite": suite, "steps": 3, "restarts": 1, "queries": 5}
-    sp.audit(sp.Classifier(net), [(images, labels)], threats=threats, out=tmp_path / "run", watch=Listening(), **options)
+    options = {"suite": suite, "steps": 3, "restarts": 1, "queries": 5, "watch": Listening()}
+    sp.audit(sp.Classifier(net), [(images, labels)], threats=threats, out=tmp_path / "run", **options)
     assert {one.threat for one in told} == {"Linf 1e-06", "Linf 2e-06", "L2 1e-06"}
     assert all(one.rows == one.count == 6 for one in told)
     where = 0.0
