@@ -159,20 +159,19 @@ def scale_to_fit(trial: Callable[[Tensor], Tensor], longest: Tensor, limit: Tens
     faster than linearly, without a count of what is clipped. The last call holds the answer for every row.
     """
     width = WIDTH * torch.finfo(limit.dtype).eps
-    goal = 1 - width / 2  # in units of limit^2
-    inverse = 1 / limit.clamp_min(tiny(limit))
-    beyond, over = torch.ones_like(limit), (longest * inverse).square()
-    short = torch.zeros_like(limit)
-    none = limit == 0
+    one, none = torch.ones_like(limit), limit == 0
+    goal, floor = one - width / 2, (one - width).masked_fill_(none, -1)  # in units of limit^2
+    inverse = limit.clamp_min(tiny(limit)).reciprocal_()
+    beyond, over, short = one, (longest * inverse).square_(), torch.zeros_like(limit)
     at = (goal / over).masked_fill_(none, 0)
     for sweep in range(SWEEPS):
         height = (trial(at.sqrt()) * inverse).square_()
-        miss = goal - height
-        settled = (miss.abs() <= width / 2) | none
+        right = height > one
+        settled = (height > floor) ^ right
         if bool(settled.all()):
             return
-        moved = torch.addcdiv(at, miss, ((over - height) / (beyond - at)).clamp_min_(tiny(at)))
-        right = miss < 0
+        slope = ((over - height) / (beyond - at)).clamp_min_(tiny(at))
+        moved = torch.addcdiv(at, goal - height, slope)
         short = torch.where(right, short, at)
         beyond, over = torch.where(right, at, beyond), torch.where(right, height, over)
         moved = moved.clamp_(short.lerp(beyond, NEAREST), beyond) if sweep < SECANTS else short.lerp(beyond, 0.5)
