@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from sparring import L0, L1, L2, Linf, testing
@@ -52,6 +54,23 @@ def test_region_keeps_the_laws(ball, masked, per_row):
     x = pictures()
     region = Region.around(x, ball, mask=some() if masked else None, eps=radii(ball, len(x)) if per_row else None)
     testing.check_region(region)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
+    kind=st.sampled_from([Linf, L2, L1, L0]),
+    free=st.floats(0.1, 1),
+    eps=st.floats(0.01, 1),
+    seed=st.integers(0, 99),
+)
+def test_regions_of_any_shape_keep_the_laws(shape, kind, free, eps, seed):
+    x, key = pictures(shape), Key(torch.arange(shape[0]), seed)
+    mask = key.uniform("mask", shape[1:]) < free
+    mask[:, 0, 0, 0] = True
+    ball = L1(share=0.01) if kind is L1 else kind()
+    limit = Region.around(x, ball, mask=mask).diameter * eps * key.uniform("eps", (1,), dtype=x.dtype)[:, 0]
+    testing.check_region(Region.around(x, ball, mask=mask, eps=limit.ceil() if kind is L0 else limit))
 
 
 @pytest.mark.parametrize("ball", [*CONVEX, L0(3)], ids=str)
@@ -184,6 +203,23 @@ def test_many_inputs_per_row_are_treated_as_one_each():
             assert torch.equal(region.clamp_many(points)[:, i], region.clamp(points[:, i]))
             expected = region.nearest_(points[:, i].clone())
             assert torch.allclose(region.project_many(points)[:, i], expected, atol=1e-12)
+
+
+def test_several_gradients_per_row_have_a_dual_norm_each():
+    grads = draw("grads", (5, 3, 2, 4, 3))
+    for ball in BALLS:
+        for mask in (None, some()):
+            region = Region.around(pictures(), ball, mask=mask)
+            expected = torch.stack([region.dual_norm(one) for one in grads.unbind(1)], 1)
+            assert torch.allclose(region.dual_norm_many(grads), expected)
+
+
+def test_values_are_summed_over_sites_and_spread_back():
+    x = pictures()
+    for ball, sites in ((L2(1), 24), (L0(1), 24), (L0(1, pixels=True), 12)):
+        summed = ball.sum_per_site(x)
+        assert summed.shape == (5, sites)
+        assert torch.allclose((ball.spread(summed, x) + torch.zeros_like(x)).sum(), summed.sum() * 24 / sites)
 
 
 @pytest.mark.parametrize("ball", [L2(0.1), L1(0.1)], ids=str)

@@ -92,6 +92,14 @@ class Ball(ABC):
         """
         return self
 
+    def sum_per_site(self, values: Tensor) -> Tensor:
+        """(B, sites) sums of (B, ...) values over what counts as one: components, in L0 perhaps pixels or points."""
+        return values.flatten(1)
+
+    def spread(self, sites: Tensor, like: Tensor) -> Tensor:
+        """(B, sites) values in a shape that broadcasts over the (B, ...) tensor `like`: back from `sum_per_site`."""
+        return sites.view_as(like)
+
     # measures
 
     @abstractmethod

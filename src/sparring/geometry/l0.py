@@ -43,11 +43,9 @@ class L0(Ball):
         return self.pixels and self.channel_axis is not None
 
     def sum_per_site(self, values: Tensor) -> Tensor:
-        """(B, sites) sums of (B, ...) values over what counts as one."""
         return (values.sum(self.channel_axis) if self.grouped else values).flatten(1)
 
     def spread(self, sites: Tensor, like: Tensor) -> Tensor:
-        """(B, sites) values in a shape that broadcasts over the (B, ...) tensor `like`."""
         shape = list(like.shape)
         if self.pixels and self.channel_axis is not None:
             shape[self.channel_axis] = 1

@@ -87,6 +87,10 @@ class Linf(Ball):
     def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
         return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
 
+    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
+        limit = rowwise(share * self.norm(delta), delta)
+        return delta.clamp(-limit, limit)
+
     def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
         return spread_evenly(slope, (slope != 0).to(slope.dtype), gain, lower, upper)
 

@@ -109,8 +109,9 @@ class Region:
         return low - self.x, high - self.x
 
     @cached_property
-    def _box(self) -> tuple[Tensor, Tensor] | None:
-        """Ball, range and mask as the bounds of one box (Linf), else None."""
+    def box(self) -> tuple[Tensor, Tensor] | None:
+        """The lowest and highest inputs of the whole region, ball and mask included, if it is a box (Linf); else None.
+        """
         return self.ball.joint_box(self.x, *self.range, self.radius)
 
     @cached_property
@@ -139,6 +140,12 @@ class Region:
     def dual_norm(self, grad: Tensor) -> Tensor:
         """(B,) how much a linear function of this gradient (B, ...) can grow by a step of norm 1."""
         return self.ball.dual_norm(self.masked(grad))
+
+    def dual_norm_many(self, grads: Tensor) -> Tensor:
+        """(B, n) dual norms of several gradients per row (B, n, ...): of each way to win, in DeepFool and FAB."""
+        if self.free is not None:
+            grads = torch.where(self.free[:, None], grads, 0)
+        return self.ball.dual_norm(grads.flatten(0, 1)).view(grads.shape[:2])
 
     def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
         """The step (B, ...) of norm 1 along which a linear function of this gradient grows fastest; 0 where it is 0.
@@ -189,15 +196,15 @@ class Region:
 
     def project_many(self, x: Tensor) -> Tensor:
         """The nearest inputs to several per row (B, n, ...) inside the region."""
-        if self._box is not None:
-            return torch.clamp(x, self._box[0][:, None], self._box[1][:, None])
+        if self.box is not None:
+            return torch.clamp(x, self.box[0][:, None], self.box[1][:, None])
         rows = torch.arange(len(x), device=x.device).repeat_interleave(x.shape[1])
         return self.take(rows).nearest_(x.flatten(0, 1).clone()).view_as(x)
 
     def nearest_(self, x: Tensor) -> Tensor:
         """The nearest inputs to `x` (B, ...) inside the region; `x` is used up."""
-        if self._box is not None:
-            return torch.clamp_(x, *self._box)
+        if self.box is not None:
+            return torch.clamp_(x, *self.box)
         if isinstance(self.radius, float) and math.isinf(self.radius):
             return self.clamp_(x)
         return self.ball.nearest_within_(x, self.x, *self.range, lambda: self.bounds, self.radius)
@@ -207,8 +214,8 @@ class Region:
 
         `grad` is used up, `x` is not. One step of projected gradient ascent.
         """
-        if self._box is not None:  # which holds what may not move
-            return torch.clamp_(self.ball.step_(grad, x, rate), *self._box)
+        if self.box is not None:  # which holds what may not move
+            return torch.clamp_(self.ball.step_(grad, x, rate), *self.box)
         if not self.ball.sparse:
             return self.nearest_(self.ball.step_(self.masked(grad), x, rate))
         rate = rowwise(rate, x) if isinstance(rate, Tensor) else rate

@@ -15,7 +15,7 @@ from .attack_laws import require
 from .cases import draw
 
 EXACT = 1e-10  # in float64
-HALVINGS = 300
+HALVINGS = 140
 
 
 def check_region(region: Region) -> None:
@@ -41,6 +41,11 @@ def check_projection(region: Region, delta: Tensor) -> None:
     if slow is not None:
         far = _apart(near, slow) / max(1.0, float(delta.abs().max()))
         require(far < EXACT, f"{region.ball}: the projection is {far:g} away from the nearest point")
+    if bool(region.eps.isfinite().all()):
+        distance, key = _lengths(delta - near), Key(torch.arange(len(region)), 11)
+        for i in range(10):
+            shorter = distance - _lengths(delta - region.sample(key.reseeded(i)))
+            require(float(shorter.max()) < 1e-6, f"{region.ball}: a point that was drawn is nearer than the projection")
 
 
 def nearest_by_halving(region: Region, delta: Tensor) -> Tensor | None:
@@ -148,11 +153,12 @@ def check_draws(region: Region) -> None:
     drawn = region.sample(key)
     require(bool(region.contains(region.x + drawn).all()), f"{region.ball} draws outside its region")
     require(not bool((drawn - region.masked(drawn)).any()), f"{region.ball} draws what may not move")
-    require(bool(drawn.flatten(1).any(1)[region.eps > 0].all()), f"{region.ball} draws nothing")
     row = len(region) - 1
     alone = region.take(torch.tensor([row])).sample(Key(torch.tensor([row]), 3))
     require(_apart(alone[0], drawn[row]) < EXACT, f"{region.ball}: a draw depends on its batch")
-    require(not torch.equal(region.sample(key.reseeded(1)), drawn), f"{region.ball}: another seed draws the same")
+    others = [region.sample(key.reseeded(i)) for i in range(20)]
+    differ = any(not torch.equal(other, drawn) for other in others)
+    require(differ or not bool((region.eps > 0).any()), f"{region.ball}: every seed draws the same")
 
 
 def check_shrink(region: Region) -> None:
@@ -169,6 +175,11 @@ def check_shrink(region: Region) -> None:
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _lengths(values: Tensor) -> Tensor:
+    length: Tensor = values.flatten(1).norm(dim=1)
+    return length
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
