@@ -59,7 +59,7 @@ def nearest_by_halving(region: Region, delta: Tensor) -> Tensor | None:
         L2: lambda t: (delta / (1 + _wide(t, delta))).clamp(low, high),
         L1: lambda t: (delta.sign() * (delta.abs() - _wide(t, delta)).clamp_min(0)).clamp(low, high),
     }
-    point = shrunk.get(type(region.ball))
+    point = next((one for kind, one in shrunk.items() if isinstance(region.ball, kind)), None)
     if point is None:
         return None
     below, above = torch.zeros_like(region.eps), torch.full_like(region.eps, 1e15)
