@@ -46,9 +46,8 @@ class Rescaled(L2):
         share = (limit / self.norm(inside)).clamp(max=1)
         return inside * share.view(-1, *[1] * (delta.ndim - 1))
 
-    def nearest_within_(self, images, x, low, high, bounds, radius):
-        radius = torch.full((len(x),), radius, dtype=x.dtype) if isinstance(radius, float) else radius
-        return x + self.project_between(images - x, *bounds(), radius)
+    def nearest_within_(self, images, x, low, high, bounds, limit, memory):
+        return x + self.project_between(images - x, *bounds(), limit)
 
 
 def region(kind, ball, eps=None):
@@ -63,7 +62,7 @@ def region(kind, ball, eps=None):
     [
         (BoundsAlone, L2(0.5), None, "steepest counts what may not move"),
         (BoundsAlone, Linf(0.1), None, "what may not move"),
-        (OneRadius, L2(0.5), torch.linspace(0.1, 0.4, 4), "outside its region|away from the nearest|another's radius"),
+        (OneRadius, L2(0.5), torch.linspace(0.1, 0.4, 4), "outside its region|away from the nearest|another's radius|disagree"),
         (Unprojected, Linf(0.1), None, "nearer than the projection|draws outside its region"),
         (Region, Rescaled(0.5), None, "nearer than the projection|away from the nearest|steepest"),
     ],

@@ -165,13 +165,13 @@ class Ball(ABC):
 
     def nearest_within_(
         self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
-        radius: Radius,
+        limit: Tensor, memory: Tensor,
     ) -> Tensor:
-        """The inputs nearest to `images` that lie in [low, high] and in the ball around `x`; `images` is used up.
+        """The inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`; `images` is used up.
 
-        `bounds()` gives low - x and high - x.
+        `bounds()` gives low - x and high - x; `memory` is like `x`, and may be written over.
         """
-        return self.project_between(images.sub_(x), *bounds(), radii(math.inf, radius, x)).add_(x)
+        return self.project_between(images.sub_(x), *bounds(), limit).add_(x)
 
     def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
         """`images` moved by `rate` along the steepest direction, not projected; `grad` is used up."""

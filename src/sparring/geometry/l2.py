@@ -81,20 +81,21 @@ class L2(Ball):
 
     def nearest_within_(
         self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
-        radius: Radius,
+        limit: Tensor, memory: Tensor,
     ) -> Tensor:
-        inside = torch.clamp(images, low, high)  # type: ignore[arg-type]
-        delta = inside - x
-        length, limit = self.norm(delta), radii(math.inf, radius, x)
+        """As in the base class, in the memory of `images`: an allocation costs as much as a pass."""
+        torch.clamp(images, low, high, out=memory)  # type: ignore[arg-type]
+        length = self.norm(memory.sub_(x))
         rows = (length > limit).nonzero().squeeze(1)
         if len(rows) == 0:
-            return inside
+            return torch.clamp_(images, low, high)  # type: ignore[arg-type]
+        lower, upper = bounds()
         if len(rows) == len(x):
-            return _fitted(images.sub_(x), *bounds(), length, limit, memory=delta).add_(x)
-        origin, (lower, upper) = x[rows], bounds()
+            return torch.add(_fitted(images.sub_(x), lower, upper, length, limit, memory), x, out=images)
+        origin = x[rows]
         way = images[rows].sub_(origin)
         near = _fitted(way, taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
-        return inside.index_copy_(0, rows, near.add_(origin))
+        return torch.clamp_(images, low, high).index_copy_(0, rows, near.add_(origin))  # type: ignore[arg-type]
 
     def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
         """As in the base class; on a CPU in two passes, the norm of the gradient and the step, in its memory."""

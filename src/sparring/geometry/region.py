@@ -115,6 +115,11 @@ class Region:
         return self.ball.joint_box(self.x, *self.range, self.radius)
 
     @cached_property
+    def _memory(self) -> Tensor:
+        """A tensor like x that a projection may write over: none has to be made in each step."""
+        return torch.empty_like(self.x)
+
+    @cached_property
     def dimension(self) -> Tensor:
         """(B,) how many components may move."""
         if self.free is None:
@@ -207,7 +212,7 @@ class Region:
             return torch.clamp_(x, *self.box)
         if isinstance(self.radius, float) and math.isinf(self.radius):
             return self.clamp_(x)
-        return self.ball.nearest_within_(x, self.x, *self.range, lambda: self.bounds, self.radius)
+        return self.ball.nearest_within_(x, self.x, *self.range, lambda: self.bounds, self.eps, self._memory)
 
     def ascend_(self, grad: Tensor, x: Tensor, rate: Radius) -> Tensor:
         """The inputs `x` moved by `rate` (a number, or (B,)) along the steepest direction, then projected.
