@@ -62,7 +62,7 @@ def region(kind, ball, eps=None):
     [
         (BoundsAlone, L2(0.5), None, "steepest counts what may not move"),
         (BoundsAlone, Linf(0.1), None, "what may not move"),
-        (OneRadius, L2(0.5), torch.linspace(0.1, 0.4, 4), "outside its region|away from the nearest|another's radius|disagree"),
+        (OneRadius, L2(0.5), torch.linspace(0.1, 0.4, 4), "outside its region|away from the nearest|disagree"),
         (Unprojected, Linf(0.1), None, "nearer than the projection|draws outside its region"),
         (Region, Rescaled(0.5), None, "nearer than the projection|away from the nearest|steepest"),
     ],
