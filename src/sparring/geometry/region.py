@@ -31,8 +31,9 @@ class Region:
     Args:
         x: (B, ...) the inputs themselves.
         low, high: the valid range of each component: two numbers, or two tensors like `x`; either may be infinite.
-        eps: (B,) the radius of each row, in the units of the ball's norm; infinite: no limit.
-        ball: the norm. Its own eps is a default for `around`, and is not read here.
+        eps: (B,) the radius of each row, in the units of the ball's norm (of a union: a share of its radii); infinite:
+            no limit.
+        ball: the norm. Its own eps is what `around` gives every row that has no other.
         free: (B, ...) bool, the components that may move; None: all.
         inputs: what kind of inputs these are: for attacks that need sites, windows or random starts.
 
