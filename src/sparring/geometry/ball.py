@@ -1,20 +1,25 @@
-"""What every ball can do: measure, point uphill, project, sample.
+"""What every ball can do: measure, point uphill, project, draw.
 
-Images are (B, C, H, W) in [0, 1]; a perturbation has their shape. `eps` is the radius in the units of the
-norm over those pixels; `math.inf` (the default) makes a ball a mere norm, for minimum-norm attacks.
+Inputs are (B, ...) tensors, images among them; a perturbation `delta` has their shape. `eps` is the radius in the units
+of the norm over those components; `math.inf` (the default) makes a ball a mere norm, for minimum-norm attacks.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
+
+Bound = Tensor | float  # of each component: one number for all of them, or a tensor like the inputs
+Radius = Tensor | float  # one number for all rows, or (B,)
 
 
 @dataclass(frozen=True)
@@ -36,24 +41,40 @@ def tiny(x: Tensor) -> float:
     return torch.finfo(x.dtype).tiny
 
 
+def taken(bound: Bound, rows: Tensor) -> Bound:
+    """The bound of these rows (Q,): a number is that of every row."""
+    return bound[rows] if isinstance(bound, Tensor) else bound
+
+
+def outward(delta: Tensor, lower: Bound, upper: Bound) -> Tensor:
+    """Return how far (B, ...) each component may go in the direction of its sign; downward where it is zero."""
+    if not isinstance(lower, Tensor) and not isinstance(upper, Tensor):
+        lower = torch.as_tensor(lower, dtype=delta.dtype, device=delta.device)
+    return torch.where(delta > 0, upper, -lower)
+
+
 @dataclass(frozen=True)
 class Ball(ABC):
-    """A norm ball of radius `eps` around an image, cut by the valid range [0, 1]."""
+    """A norm ball of radius `eps` around an input, cut by its valid range, [0, 1] for images."""
 
     eps: float = math.inf
+
+    p: ClassVar[float] = math.nan  # of the p-norm; NaN: it is none
+    sparse: ClassVar[bool] = False  # does `steepest` move few components, so that those at an edge are passed over?
 
     def __post_init__(self) -> None:
         if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
             raise ThreatError(f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0")
 
-    def check(self, x: Tensor) -> None:
-        """Raise ThreatError where the radius exceeds the diameter of [0, 1]^n for one image of `x`."""
-        diameter = float(self.norm(torch.ones_like(x[:1]))[0])
+    def check(self, x: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+        """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x`."""
+        diameter = float(self.norm(torch.full_like(x[:1], high - low))[0])
         if math.isfinite(self.eps) and self.eps > diameter * (1 + 1e-6):
             scaled = f"; for {self.eps:g} of 255 levels pass {self.eps:g}/255" if self.eps <= 255 else ""
+            kind = "pixels lie in [0, 1]" if (low, high) == (0, 1) else f"values lie in [{low:g}, {high:g}]"
             raise ThreatError(
                 f"{type(self).__name__} epsilon {self.eps:g} is larger than the whole range of these images "
-                f"({diameter:g}): pixels lie in [0, 1]{scaled}"
+                f"({diameter:g}): {kind}{scaled if (low, high) == (0, 1) else ''}"
             )
 
     def bounded(self, attack: str) -> None:
@@ -64,17 +85,51 @@ class Ball(ABC):
                 "CarliniWagner, HopSkipJump)"
             )
 
+    def with_channel_axis(self, axis: int | None) -> Ball:
+        """Return the ball for inputs whose sites (pixels, points) have their components along this axis.
+
+        None: every component is a site of its own. Only L0 counts sites; every other ball is returned as it is.
+        """
+        return self
+
+    def sum_per_site(self, values: Tensor) -> Tensor:
+        """(B, sites) sums of (B, ...) values over what counts as one: components, in L0 perhaps pixels or points."""
+        return values.flatten(1)
+
+    def spread(self, sites: Tensor, like: Tensor) -> Tensor:
+        """(B, sites) values in a shape that broadcasts over the (B, ...) tensor `like`: back from `sum_per_site`."""
+        return sites.view_as(like)
+
+    # measures
+
     @abstractmethod
     def norm(self, delta: Tensor) -> Tensor:
         """(B,) norms of (B, ...) perturbations."""
 
     @abstractmethod
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+    def dual_norm(self, grad: Tensor) -> Tensor:
+        """(B,) how much a linear function of this gradient (B, ...) can grow by a step of norm 1."""
+
+    @abstractmethod
+    def steepest(
+        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
+    ) -> Tensor:
         """The perturbation of norm 1 along which a linear function with this gradient grows fastest.
 
-        A tensor of its own; zero where the gradient is zero. With `at`, the present images, pixels at the edge of
-        the valid range are passed over where that matters (L1, L0).
+        A tensor of its own; zero where the gradient is zero. Components that cannot follow the gradient are passed
+        over where that matters (L1, L0): those at an edge of [0, 1] in the images `at`, or those where `movable`
+        (B, ...) is false. `dimension` (B,) is the number of components that may move at all, where it is not all.
         """
+
+    def euclidean_length(self, distance: Tensor, dimension: Tensor) -> Tensor:
+        """(B,) the L2 length of a steepest step that is `distance` (B,) long in the norm, in `dimension` (B,)."""
+        return distance
+
+    def hyperplane_distance(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+        """(B,) the norm by which <slope, delta> rises by `gain` (B,) >= 0, where no range is in the way."""
+        return gain / self.dual_norm(slope).clamp_min(tiny(slope))
+
+    # projections
 
     def project(self, delta: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:
         """The nearest (in L2) perturbation inside the ball for which x + delta lies in [0, 1].
@@ -97,9 +152,68 @@ class Ball(ABC):
 
     @abstractmethod
     def project_between(
-        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
     ) -> Tensor:
-        """As `project`, for any box lower <= 0 <= upper: a mask is a box of width 0 outside the mask."""
+        """As `project`, for any box lower <= 0 <= upper of perturbations; either bound may be infinite.
+
+        A component whose bounds are both 0 stays where it is, and the result is that of the others alone.
+        """
+
+    def joint_box(self, x: Tensor, low: Bound, high: Bound, radius: Radius) -> tuple[Tensor, Tensor] | None:
+        """The bounds of all inputs within ball and range, if they are a box (Linf); else None."""
+        return None
+
+    def nearest_within_(
+        self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
+        limit: Tensor, memory: Tensor,
+    ) -> Tensor:
+        """The inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`; `images` is used up.
+
+        `bounds()` gives low - x and high - x; `memory` is like `x`, and may be written over.
+        """
+        return self.project_between(images.sub_(x), *bounds(), limit).add_(x)
+
+    def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
+        """`images` moved by `rate` along the steepest direction, not projected; `grad` is used up."""
+        rate = rowwise(rate, images) if isinstance(rate, Tensor) else rate
+        return self.steepest(grad).mul_(rate).add_(images)
+
+    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
+        """The nearest perturbation to `delta` that has `share` (B,) in [0, 1] of its norm."""
+        return self.project_between(delta, -math.inf, math.inf, share * self.norm(delta))
+
+    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+        """The smallest perturbation within the bounds by which <slope, .> rises by `gain` (B,).
+
+        Where the bounds do not reach that far: the one that comes closest. Exact, and zero where the slope is zero.
+        Croce & Hein 2020 (arXiv:1907.02044), section 2.2.
+        """
+        raise ThreatError(f"a projection onto hyperplanes is known in Linf, L2 and L1, not in {self}")
+
+    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+        """argmin_z weight |z| + |z - delta|_2^2 / 2, row by row; `weight` (B,) >= 0. (Parikh & Boyd 2014.)"""
+        raise ThreatError(f"a proximal step is known in Linf, L2, L1 and L0, not in {self}")
+
+    def squash(self, values: Tensor) -> Tensor:
+        """Any values (B, ...), brought into the ball by a smooth map: eps tanh(v) in Linf, eps v / sqrt(1 + |v|^2)."""
+        raise ThreatError(f"a smooth map into the ball is known in Linf and L2, not in {self}")
+
+    # draws
+
+    @abstractmethod
+    def draw(
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+    ) -> Tensor:
+        """A perturbation of x, uniform in the ball of this radius of the components that are `free`; no range cuts it.
+
+        `fresh()` is a random valid input, from which L0 takes the new values of its sites.
+        """
+
+    def direction(self, key: Key, x: Tensor, free: Tensor | None, lane: str) -> Tensor:
+        """A random perturbation of norm 1: normal components, scaled."""
+        noise = key.normal(lane, x.shape[1:], dtype=x.dtype)
+        noise = noise if free is None else noise.where(free, 0)
+        return noise.div_(rowwise(self.norm(noise).clamp_min(tiny(x)), x))
 
     @abstractmethod
     def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
@@ -109,8 +223,8 @@ class Ball(ABC):
         return type(self).__name__ if math.isinf(self.eps) else f"{type(self).__name__}({self.eps:g})"
 
 
-def radii(eps: float, radius: Tensor | None, like: Tensor) -> Tensor:
-    """(B,) radii: the row-wise ones where given, else eps for every row."""
-    if radius is not None:
+def radii(eps: float, radius: Radius | None, like: Tensor) -> Tensor:
+    """(B,) radii: the row-wise ones where given, else one number for every row."""
+    if isinstance(radius, Tensor):
         return radius.to(like.dtype)
-    return torch.full((len(like),), eps, dtype=like.dtype, device=like.device)
+    return torch.full((len(like),), eps if radius is None else radius, dtype=like.dtype, device=like.device)

@@ -1,10 +1,10 @@
-"""The nearest point of a hyperplane within the valid range, in Linf, L2 and L1 (Croce & Hein 2020, section 2.2).
+"""The nearest point of a hyperplane within bounds, in Linf, L2 and L1 (Croce & Hein 2020, section 2.2).
 
-    minimise |d|_p   subject to   <slope, d> = gain,   0 <= image + d <= 1
+    minimise |d|_p   subject to   <slope, d> = gain,   lower <= d <= upper
 
-Each pixel can only help in the direction of its slope, by at most its room to the edge of the range, so what is
+Each component can only help in the direction of its slope, by at most its room to the edge of the range, so what is
 left is a question of sizes s_i in [0, room_i]: s = min(t, room) in Linf, s = min(t |slope|, room) in L2, with the t
-that gains enough, and in L1 whole pixels in the order of their slopes until it is enough.
+that gains enough, and in L1 whole components in the order of their slopes until it is enough.
 """
 
 from __future__ import annotations
@@ -12,48 +12,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import ThreatError
-from .ball import Ball, rowwise, tiny
-from .l1 import L1
-from .l2 import L2
-from .linf import Linf
+from .ball import Ball, Bound, outward, rowwise, tiny
 
 SWEEPS = 40  # far beyond what is needed; each sweep clips at least one more pixel or is the last
 
 
 def onto_plane(ball: Ball, images: Tensor, slope: Tensor, gain: Tensor) -> Tensor:
-    """The smallest perturbation, in the norm of `ball`, by which <slope, .> rises by `gain` (B,).
-
-    Where the valid range does not reach that far: the one that comes closest. Exact and zero where the slope is.
-    """
-    uphill = slope.sign() * rowwise(gain.sign(), slope)
-    room = torch.where(uphill > 0, 1 - images, images).flatten(1)
-    weight, need = slope.abs().flatten(1), gain.abs()
-    if isinstance(ball, L1):
-        size = _by_slope(room, weight, need)
-    elif isinstance(ball, Linf):
-        size = _evenly(room, weight, (weight > 0).to(weight.dtype), need)
-    elif isinstance(ball, L2):
-        size = _evenly(room, weight, weight, need)
-    else:
-        raise ThreatError(f"a projection onto hyperplanes is known in Linf, L2 and L1, not in {ball}")
-    return uphill * size.view_as(slope)
+    """The smallest perturbation of `images` in [0, 1] by which <slope, .> rises by `gain` (B,): see the ball's own."""
+    return ball.onto_hyperplane(slope, gain, -images, 1 - images)
 
 
 def dual_norm(ball: Ball, slope: Tensor) -> Tensor:
-    """(B,) how much a step of norm 1 can gain: the norm of the slopes (B, ...) that is dual to the ball's."""
-    order = 1.0 if isinstance(ball, Linf) else 2.0 if isinstance(ball, L2) else torch.inf
-    length: Tensor = torch.linalg.vector_norm(slope.flatten(1), ord=order, dim=1)
-    return length
+    """(B,) how much a step of norm 1 can gain: the ball's own `dual_norm`."""
+    return ball.dual_norm(slope)
 
 
-def _evenly(room: Tensor, weight: Tensor, rate: Tensor, need: Tensor) -> Tensor:
-    """min(t * rate, room) with the t at which sum(weight * size) is `need`.
+def spread_evenly(slope: Tensor, rate: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+    """Sizes min(t * rate, room) along the signs of `slope`, with the t at which <slope, .> rises by `gain` (B,).
 
     The gain is concave in t, so Newton's steps from t = 0 only grow, and end at the root.
     """
+    uphill, room, weight, need = _parts(slope, gain, lower, upper)
+    rate = rate.flatten(1)
     peak = rate.amax(1, keepdim=True).clamp_min(tiny(rate))
-    rate, weight, need = rate / peak, weight / peak, need / peak.squeeze(1)  # squares of small slopes underflow
+    top = weight.amax(1, keepdim=True).clamp_min(tiny(rate))  # squares of small slopes underflow
+    rate, weight, need = rate / peak, weight / top, need / top.squeeze(1)
     full, speed = weight * room, weight * rate
     scale = torch.zeros_like(need)
     for _ in range(SWEEPS):
@@ -64,13 +47,22 @@ def _evenly(room: Tensor, weight: Tensor, rate: Tensor, need: Tensor) -> Tensor:
         if torch.equal(grown, scale):
             break
         scale = grown
-    return torch.minimum(scale[:, None] * rate, room)
+    return uphill * torch.minimum(scale[:, None] * rate, room).view_as(slope)
 
 
-def _by_slope(room: Tensor, weight: Tensor, need: Tensor) -> Tensor:
-    """Pixels moved to the edge of the range, steepest first; the last one only as far as `need` asks."""
-    order = weight.argsort(dim=1, descending=True, stable=True)
-    full = (weight * room).gather(1, order)
-    left = need[:, None] - full.cumsum(1) + full
-    share = (left / full.clamp_min(tiny(full))).clamp(0, 1)
-    return torch.zeros_like(room).scatter(1, order, share) * room
+def steepest_first(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+    """Components moved to the edge of the range, steepest first; the last one only as far as `gain` (B,) asks."""
+    uphill, room, weight, need = _parts(slope, gain, lower, upper)
+    weight, order = weight.sort(dim=1, descending=True, stable=True)
+    width = room.gather(1, order)
+    full = torch.where(weight > 0, weight * width, 0)  # an infinite room gains nothing without a slope
+    earlier = torch.cat((torch.zeros_like(full[:, :1]), full.cumsum(1)[:, :-1]), dim=1)
+    left = (need[:, None] - earlier).clamp_min(0)
+    size = torch.minimum(torch.where(weight > 0, left / weight, 0), width)
+    return uphill * torch.zeros_like(room).scatter(1, order, size).view_as(slope)
+
+
+def _parts(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The signs of the way uphill (B, ...), and flat: the room along it, the slopes' sizes; (B,) what is needed."""
+    uphill = slope.sign() * rowwise(gain.sign(), slope)
+    return uphill, outward(uphill, lower, upper).flatten(1), slope.abs().flatten(1), gain.abs()

@@ -1,61 +1,112 @@
-"""The count of what moved at all: components, or whole pixels."""
+"""The count of what moved at all: components, or whole sites (pixels, points)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
-from .ball import Ball, radii, tiny
+from .ball import Ball, Bound, Radius, outward, radii, rowwise, tiny
 
 
 @dataclass(frozen=True)
 class L0(Ball):
-    """At most eps components moved; with `pixels`, at most eps pixels in any of their channels."""
+    """At most eps components moved; with `pixels`, at most eps sites in any of their components.
+
+    `channel_axis` is the axis along which the components of a site lie, the batch being axis 0: 1 for images
+    (B, C, H, W), 2 for points (B, N, 3). None: each component is a site of its own.
+    """
 
     pixels: bool = False
+    channel_axis: int | None = 1
+
+    p: ClassVar[float] = 0.0
+    sparse: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if math.isfinite(self.eps) and self.eps != int(self.eps):
             raise ThreatError(f"L0 epsilon {self.eps!r} is not a count; pass a whole number of components")
 
-    def _sites(self, values: Tensor) -> Tensor:
-        """(B, sites) sums over what counts as one."""
-        return (values.sum(1) if self.pixels else values).flatten(1)
+    def with_channel_axis(self, axis: int | None) -> L0:
+        return self if axis == self.channel_axis else replace(self, channel_axis=axis)
+
+    @property
+    def grouped(self) -> bool:
+        """Does a site have several components?"""
+        return self.pixels and self.channel_axis is not None
+
+    def sum_per_site(self, values: Tensor) -> Tensor:
+        return (values.sum(self.channel_axis) if self.grouped else values).flatten(1)
+
+    def spread(self, sites: Tensor, like: Tensor) -> Tensor:
+        shape = list(like.shape)
+        if self.pixels and self.channel_axis is not None:
+            shape[self.channel_axis] = 1
+        return sites.view(shape)
 
     def norm(self, delta: Tensor) -> Tensor:
-        return (self._sites((delta != 0).to(delta.dtype)) > 0).sum(1).to(delta.dtype)
+        return (self.sum_per_site((delta != 0).to(delta.dtype)) > 0).sum(1).to(delta.dtype)
 
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+    def dual_norm(self, grad: Tensor) -> Tensor:
+        """As in L1, since a count has no dual: the gain per unit by which the best component moves."""
+        return grad.flatten(1).abs().amax(1)
+
+    def steepest(
+        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
+    ) -> Tensor:
         """The gradient over its L1 norm (Croce & Hein 2019, PGD0); the projection picks the pixels."""
-        size = grad.abs()
-        if at is not None:
-            size = size * torch.where(grad > 0, at < 1, at > 0)
+        size = following(grad, at, movable)
         total = size.flatten(1).sum(1).clamp_min_(tiny(grad))
-        return grad.sign() * size / total.view(-1, *[1] * (grad.ndim - 1))
+        return grad.sign() * size / rowwise(total, grad)
+
+    def hyperplane_distance(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+        """How many sites close the gap if each goes to the end of its range."""
+        rise = torch.where(slope == 0, 0, slope.abs() * outward(slope, lower, upper))
+        closed = self.sum_per_site(rise).sort(dim=1, descending=True).values.cumsum(1)
+        return 1 + (closed < gain[:, None]).sum(1).to(gain.dtype)
 
     def project_between(
-        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
     ) -> Tensor:
         """Exact: keep, clipped, the sites whose loss would move the point farthest."""
-        inside = delta.clamp(lower, upper)
-        gain = self._sites(delta.square() - (delta - inside).square())
+        inside = delta.clamp(lower, upper)  # type: ignore[arg-type]
+        gain = self.sum_per_site(delta.square() - (delta - inside).square())
         limit = radii(self.eps, radius, delta).clamp(max=gain.shape[1]).long()
         rank = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        kept = rank < limit[:, None]
-        kept = kept.view(len(delta), 1, *delta.shape[2:]) if self.pixels else kept.view_as(delta)
-        return inside * kept
+        return inside * self.spread(rank < limit[:, None], delta)
+
+    def draw(
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+    ) -> Tensor:
+        """As many sites as the radius, chosen at random among the free ones, each with a new random valid value."""
+        value, shape = fresh(), list(x.shape)
+        if self.pixels and self.channel_axis is not None:
+            del shape[self.channel_axis]
+        score = key.uniform(f"{lane} site", shape[1:], dtype=x.dtype).flatten(1)
+        if free is not None:
+            score = score.masked_fill(self.sum_per_site(free.to(x.dtype)) == 0, 2)
+        limit = radii(self.eps, radius, x).clamp(max=score.shape[1]).long()
+        kept = self.spread(score.argsort(dim=1).argsort(dim=1) < limit[:, None], x)
+        return (value - x) * (kept if free is None else kept & free)
 
     def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        """eps sites chosen at random, each with a new value uniform in the valid range."""
-        value = key.uniform(lane, x.shape[1:], dtype=x.dtype)
-        score = key.uniform(f"{lane} site", x.shape[2:] if self.pixels else x.shape[1:], dtype=x.dtype)
-        limit = int(min(self.eps, score[0].numel()))
-        kept = score.flatten(1).argsort(dim=1).argsort(dim=1) < limit
-        kept = kept.view(len(x), 1, *x.shape[2:]) if self.pixels else kept.view_as(x)
-        return (value - x) * kept
+        return self.draw(key, x, self.eps, None, lambda: key.uniform(lane, x.shape[1:], dtype=x.dtype), lane)
+
+    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+        kept = self.sum_per_site(delta.square()) >= 2 * weight[:, None]
+        return delta * self.spread(kept, delta)
+
+
+def following(grad: Tensor, at: Tensor | None, movable: Tensor | None) -> Tensor:
+    """|grad|, and 0 where a component cannot follow: at an edge of [0, 1] in the images `at`, or not `movable`."""
+    size = grad.abs()
+    if at is not None:
+        size = size * torch.where(grad > 0, at < 1, at > 0)
+    return size if movable is None else size * movable

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
-from .ball import Ball, radii, rowwise, tiny
+from .ball import Ball, Bound, Radius, outward, radii, rowwise, tiny
+from .hyperplane import steepest_first
+from .l0 import following
 
 SWEEPS = 64  # Newton with a bracket: it needs about ten
 
@@ -20,6 +24,9 @@ class L1(Ball):
 
     share: float = 0.01
 
+    p: ClassVar[float] = 1.0
+    sparse: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.share <= 1:
@@ -28,23 +35,28 @@ class L1(Ball):
     def norm(self, delta: Tensor) -> Tensor:
         return delta.flatten(1).abs().sum(1)
 
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+    def dual_norm(self, grad: Tensor) -> Tensor:
+        return grad.flatten(1).abs().amax(1)
+
+    def steepest(
+        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
+    ) -> Tensor:
         """The top share of the coordinates, signed, of L1 norm 1 (Tramer & Boneh 2019, section 4).
 
         With one coordinate this is steepest ascent in L1; more of them make progress in fewer passes.
         """
-        size = grad.abs()
-        if at is not None:
-            size = size * torch.where(grad > 0, at < 1, at > 0)
-        flat = size.flatten(1)
-        k = max(1, round(self.share * flat.shape[1]))
-        threshold = flat.topk(k, dim=1).values[:, -1:].clamp_min_(tiny(grad))
-        chosen = (flat >= threshold).view_as(grad)
+        flat = following(grad, at, movable).flatten(1)
+        if dimension is None:
+            least = flat.topk(max(1, round(self.share * flat.shape[1])), dim=1).values[:, -1:]
+        else:
+            count = (self.share * dimension).round().clamp_min(1).long()[:, None]
+            least = flat.topk(int(count.amax()), dim=1).values.gather(1, count - 1)
+        chosen = (flat >= least.clamp_min_(tiny(grad))).view_as(grad)
         step = grad.sign() * chosen
         return step / rowwise(chosen.flatten(1).sum(1).clamp_min(1), grad)
 
     def project_between(
-        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
     ) -> Tensor:
         """Exact (Croce & Hein 2021, proposition 2.1): sign(delta) * clip(|delta| - t, 0, bound).
 
@@ -52,8 +64,8 @@ class L1(Ball):
         where that leaves it, until the sum is eps.
         """
         limit = radii(self.eps, radius, delta)
+        bound = outward(delta, lower, upper).flatten(1)
         size = delta.abs().flatten(1)
-        bound = torch.where(delta > 0, upper, -lower).flatten(1)
         low, high = torch.zeros_like(limit), size.amax(1)
         shift = torch.zeros_like(limit)
         over = torch.minimum(size, bound).sum(1) > limit
@@ -74,8 +86,23 @@ class L1(Ball):
         shrink = (limit / self.norm(result).clamp_min(tiny(delta))).clamp_(max=1)  # rounding only
         return result * rowwise(shrink, delta)
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+    def draw(
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+    ) -> Tensor:
         n = x[0].numel()
         waits = -torch.log1p(-key.uniform(lane, (n + 1,), dtype=x.dtype))
-        size = (waits[:, :n] / waits.sum(1, keepdim=True)).view_as(x) * self.eps
-        return self.project(size * key.signs(f"{lane} sign", x.shape[1:], dtype=x.dtype), x)
+        if free is not None:
+            waits[:, :n] = waits[:, :n].where(free.flatten(1), 0)
+        radius = rowwise(radius, x) if isinstance(radius, Tensor) else radius
+        size = (waits[:, :n] / waits.sum(1, keepdim=True)).view_as(x) * radius
+        return size * key.signs(f"{lane} sign", x.shape[1:], dtype=x.dtype)
+
+    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+        return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
+
+    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+        return steepest_first(slope, gain, lower, upper)
+
+    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+        threshold = rowwise(weight, delta)
+        return delta - delta.clamp(-threshold, threshold)

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..random import Key
-from .ball import Ball, radii, rowwise, tiny
+from .ball import Ball, Bound, Radius, radii, rowwise, taken, tiny
+from .hyperplane import spread_evenly
 
-SWEEPS = 30  # far beyond what the projection needs; each sweep clips at least one more pixel or is the last
+SECANTS, SWEEPS = 12, 70  # of the search for a scale, which takes three to five; halving takes over after SECANTS
+NEAREST = 1e-3  # share of the bracket that a secant stays away from its lower end: nothing is asked twice
+WIDTH = 16  # roundings of the squared norm within which a scale counts as found
+
+
+def lengths(values: Tensor) -> Tensor:
+    """Return the (B,) Euclidean norms of (B, ...) values, also where their squares underflow or overflow.
+
+    On a CPU one pass does it, unless a norm lies near either end of the range of its dtype. On other devices, where a
+    look at the result has to wait for it, the values are always divided by their largest first.
+    """
+    flat = values.flatten(1)
+    if flat.device.type == "cpu" and flat.numel():
+        plain: Tensor = torch.linalg.vector_norm(flat, dim=1)
+        low, high = plain.aminmax()
+        if float(low) > torch.finfo(flat.dtype).tiny ** 0.5 * 1e6 and float(high) < math.inf:
+            return plain
+    if not flat.numel():
+        return flat.sum(1)
+    peak = flat.abs().amax(1).clamp_min_(tiny(flat))
+    scaled: Tensor = torch.linalg.vector_norm(flat / peak[:, None], dim=1)
+    return scaled * peak
 
 
 def unit(direction: Tensor) -> Tensor:
-    """Scaled to L2 norm 1 row by row, safe for entries whose squares underflow; zero stays zero."""
+    """Return the (B, ...) values scaled to L2 norm 1 row by row; a row of zeros stays zero."""
     peak = direction.flatten(1).abs().amax(1).clamp_min_(tiny(direction))
     scaled = direction / rowwise(peak, direction)
     length: Tensor = scaled.flatten(1).norm(dim=1)
@@ -25,45 +50,131 @@ def unit(direction: Tensor) -> Tensor:
 class L2(Ball):
     """sqrt(sum_i delta_i^2) <= eps."""
 
+    p: ClassVar[float] = 2.0
+
     def norm(self, delta: Tensor) -> Tensor:
         length: Tensor = delta.flatten(1).norm(dim=1)
         return length
 
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+    def dual_norm(self, grad: Tensor) -> Tensor:
+        return lengths(grad)
+
+    def steepest(
+        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
+    ) -> Tensor:
         return unit(grad)
 
     def project_between(
-        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
     ) -> Tensor:
-        """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits.
-
-        s solves sum min(s |delta_i|, bound_i)^2 = eps^2. Starting from no pixel clipped, each sweep clips
-        those that s pushes over their bound and solves for s again; s only grows, so this ends at the root.
-        """
+        """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits (`scaled_to_fit`)."""
         limit = radii(self.eps, radius, delta)
-        inside = delta.clamp(lower, upper)
-        if bool((self.norm(inside) <= limit).all()):
+        inside = torch.clamp(delta, lower, upper)  # type: ignore[arg-type]
+        length = self.norm(inside)
+        rows = (length > limit).nonzero().squeeze(1)
+        if len(rows) == 0:
             return inside
-        size = delta.abs().flatten(1)
-        bound = torch.where(delta > 0, upper, -lower).flatten(1)
-        squares, full = size.square(), bound.square()
-        scale = torch.zeros_like(limit)
-        for _ in range(SWEEPS):
-            clipped = scale[:, None] * size >= bound
-            room = (limit.square() - (full * clipped).sum(1)).clamp_min_(0)
-            free = (squares * ~clipped).sum(1)
-            grown = torch.where(free > 0, (room / free.clamp_min(tiny(delta))).sqrt(), scale).clamp_(max=1)
-            grown = torch.maximum(grown, scale)
-            if torch.equal(grown, scale):
-                break
-            scale = grown
-        near = (delta * rowwise(scale, delta)).clamp_(lower, upper)
-        result = torch.where(rowwise(self.norm(inside) <= limit, delta), inside, near)
-        excess = (limit / self.norm(result).clamp_min(tiny(delta))).clamp_(max=1)  # rounding only
-        return result * rowwise(excess, delta)
+        if len(rows) == len(delta):
+            return _fitted(delta, lower, upper, length, limit, memory=inside)
+        near = _fitted(delta[rows], taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
+        return inside.index_copy_(0, rows, near)
+
+    def nearest_within_(
+        self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
+        limit: Tensor, memory: Tensor,
+    ) -> Tensor:
+        """As in the base class, in the memory of `images`: an allocation costs as much as a pass."""
+        torch.clamp(images, low, high, out=memory)  # type: ignore[arg-type]
+        length = self.norm(memory.sub_(x))
+        rows = (length > limit).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return torch.clamp_(images, low, high)  # type: ignore[arg-type]
+        lower, upper = bounds()
+        if len(rows) == len(x):
+            return torch.add(_fitted(images.sub_(x), lower, upper, length, limit, memory), x, out=images)
+        origin = x[rows]
+        way = images[rows].sub_(origin)
+        near = _fitted(way, taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
+        return torch.clamp_(images, low, high).index_copy_(0, rows, near.add_(origin))  # type: ignore[arg-type]
+
+    def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
+        """As in the base class; on a CPU in two passes, the norm of the gradient and the step, in its memory."""
+        if grad.device.type == "cpu" and grad.is_contiguous() and len(grad):
+            length = lengths(grad)
+            scale = (rate / length).where(length > 0, 0)
+            if float(scale.amax()) < math.inf:
+                return torch.addcmul(images, grad, rowwise(scale, grad), out=grad)
+        return super().step_(grad, images, rate)
+
+    def draw(
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+    ) -> Tensor:
+        direction = key.normal(lane, x.shape[1:], dtype=x.dtype)
+        share = key.uniform(f"{lane} radius", (1,), dtype=x.dtype).view(-1)
+        if free is None:
+            length = share ** (1 / x[0].numel())
+        else:
+            direction = direction.where(free, 0)
+            length = share ** (1 / free.flatten(1).sum(1).clamp_min(1)).to(x.dtype)
+        return unit(direction).mul_(rowwise(length * radius, x))
 
     def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        n = x[0].numel()
-        direction = unit(key.normal(lane, x.shape[1:], dtype=x.dtype))
-        radius = key.uniform(f"{lane} radius", (1,), dtype=x.dtype).view(-1) ** (1 / n) * self.eps
-        return self.project(direction.mul_(rowwise(radius, x)), x)
+        return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
+
+    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
+        return delta * rowwise(share, delta)
+
+    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+        return spread_evenly(slope, slope.abs(), gain, lower, upper)
+
+    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+        length = rowwise(self.norm(delta).clamp_min(tiny(delta)), delta)
+        return delta * (1 - rowwise(weight, delta) / length).clamp_min(0)
+
+    def squash(self, values: Tensor) -> Tensor:
+        length = values.flatten(1).square().sum(1).add(1).sqrt()
+        return self.eps * values / rowwise(length, values)
+
+
+def _fitted(
+    delta: Tensor, lower: Bound, upper: Bound, longest: Tensor, limit: Tensor, memory: Tensor | None = None
+) -> Tensor:
+    """Return clip(s * delta) of norm `limit` (B,), row by row; `longest` (B,) is the norm at s = 1, above the limit."""
+    point = torch.empty_like(delta) if memory is None else memory
+
+    def trial(scale: Tensor) -> Tensor:
+        torch.mul(delta, rowwise(scale, delta), out=point)
+        torch.clamp(point, lower, upper, out=point)  # type: ignore[arg-type]
+        length: Tensor = torch.linalg.vector_norm(point.flatten(1), dim=1)
+        return length
+
+    scale_to_fit(trial, longest, limit)
+    return point
+
+
+def scale_to_fit(trial: Callable[[Tensor], Tensor], longest: Tensor, limit: Tensor) -> None:
+    """Call `trial(s)` with better and better scales s (B,) until its norms are `limit` (B,), from below to rounding.
+
+    The squared norm H(t) of clip(sqrt(t) * delta) is concave and rises in t = s^2. So the secant through two points
+    beyond the limit leads short of it, and the chord between two points on either side leads beyond: the two close in
+    faster than linearly, without a count of what is clipped. The last call holds the answer for every row.
+    """
+    width = WIDTH * torch.finfo(limit.dtype).eps
+    one, none = torch.ones_like(limit), limit == 0
+    goal, floor = one - width / 2, (one - width).masked_fill_(none, -1)  # in units of limit^2
+    inverse = limit.clamp_min(tiny(limit)).reciprocal_()
+    beyond, over, short = one, (longest * inverse).square_(), torch.zeros_like(limit)
+    at = (goal / over).masked_fill_(none, 0)
+    for sweep in range(SWEEPS):
+        height = (trial(at.sqrt()) * inverse).square_()
+        right = height > one
+        settled = (height > floor) ^ right
+        if bool(settled.all()):
+            return
+        slope = ((over - height) / (beyond - at)).clamp_min_(tiny(at))
+        moved = torch.addcdiv(at, goal - height, slope)
+        short = torch.where(right, short, at)
+        beyond, over = torch.where(right, at, beyond), torch.where(right, height, over)
+        moved = moved.clamp_(short.lerp(beyond, NEAREST), beyond) if sweep < SECANTS else short.lerp(beyond, 0.5)
+        at = torch.where(settled, at, moved)
+    trial(torch.where(settled, at, short).sqrt())

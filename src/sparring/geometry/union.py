@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
-from .ball import Ball, rowwise
+from .ball import Ball, Bound, Radius, rowwise
 
 ROUNDING = 1e-6  # of a radius, and no less in its units: what the ledger lets pass
 
@@ -34,9 +34,16 @@ class Union(Ball):
             if not isinstance(ball, Ball) or isinstance(ball, Union) or not 0 < ball.eps < math.inf:
                 raise ThreatError(f"a union holds {ball!r}; each part is a ball with an epsilon above 0, as Linf(0.3)")
 
-    def check(self, x: Tensor) -> None:
+    def check(self, x: Tensor, low: float = 0.0, high: float = 1.0) -> None:
         for ball in self.balls:
-            ball.check(x)
+            ball.check(x, low, high)
+
+    @property
+    def sparse(self) -> bool:  # type: ignore[override]
+        return any(ball.sparse for ball in self.balls)
+
+    def with_channel_axis(self, axis: int | None) -> Union:
+        return replace(self, balls=tuple(ball.with_channel_axis(axis) for ball in self.balls))
 
     def norm(self, delta: Tensor) -> Tensor:
         shares = []
@@ -46,14 +53,19 @@ class Union(Ball):
             shares.append((size / ball.eps).masked_fill(edge, 1.0))
         return torch.stack(shares).amin(0)
 
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
+    def dual_norm(self, grad: Tensor) -> Tensor:
+        return torch.stack([ball.dual_norm(grad) * ball.eps for ball in self.balls]).amax(0)
+
+    def steepest(
+        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
+    ) -> Tensor:
         """eps_i times the steepest direction of the ball in which a linear function grows most."""
-        steps = [ball.steepest(grad, at=at) * ball.eps for ball in self.balls]
+        steps = [ball.steepest(grad, at, movable, dimension) * ball.eps for ball in self.balls]
         gains = torch.stack([(step * grad).flatten(1).sum(1) for step in steps])
         return picked(steps, gains.argmax(0))
 
     def project_between(
-        self, delta: Tensor, lower: Tensor, upper: Tensor, radius: Tensor | None = None
+        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
     ) -> Tensor:
         """The nearest of the projections onto each ball; `radius` is a share, as the norm."""
         near = [
@@ -62,6 +74,13 @@ class Union(Ball):
         ]
         away = torch.stack([(delta - one).flatten(1).norm(dim=1) for one in near])
         return picked(near, away.argmin(0))
+
+    def draw(
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+    ) -> Tensor:
+        """A draw from one of the balls, each as likely as the others; `radius` is a share, as the norm."""
+        which = key.integers(f"{lane} which", (1,), len(self.balls)).squeeze(1)
+        return picked([ball.draw(key, x, radius * ball.eps, free, fresh, lane) for ball in self.balls], which)
 
     def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
         """A draw from one of the balls, each as likely as the others."""

@@ -1,0 +1,228 @@
+"""What is attacked: the valid range of its values, and the sites it is made of.
+
+A site is what a human would point at: a pixel, a point, a coefficient. Attacks that choose sites, neighbourhoods or
+random starting points ask here, so that none of them knows how many axes its inputs have.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, InputError
+from .random import Key
+
+Bounds = float | tuple[float, ...]
+COARSE = 4  # cells per side of coarse noise
+WIDER = 1.1  # by which each random start of an unbounded input lies farther out than the one before
+
+
+class Inputs(ABC):
+    """What every kind of input says of itself. `low` and `high` bound every value, and may be infinite."""
+
+    axes: ClassVar[int | None] = None  # of one batch, the batch's own included; None: any number
+    channel_axis: ClassVar[int | None] = None  # along which the components of a site lie; None: each is a site
+    plural: ClassVar[str] = "inputs"
+
+    if TYPE_CHECKING:  # fields or properties of every kind
+
+        @property
+        def low(self) -> Bounds:
+            """The lowest value."""
+
+        @property
+        def high(self) -> Bounds:
+            """The highest value."""
+
+        @property
+        def scale(self) -> float:
+            """The size of a large value: what absolute step sizes are relative to. 1 for images in [0, 1]."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise InputError where `x` is no float batch of such inputs within the range."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"{self.plural} must be a float tensor; got {got}")
+        if x.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"{self.plural} are {x.dtype}, too coarse for small perturbations; pass x.float()")
+        if x.ndim < 2 or (self.axes is not None and x.ndim != self.axes):
+            wanted = f"{self.axes} axes" if self.axes is not None else "a batch axis and at least one more"
+            raise InputError(f"{self.plural} have {wanted}; got a tensor of shape {tuple(x.shape)}")
+        if x.numel() == 0:
+            raise InputError(f"there is nothing to attack: x has shape {tuple(x.shape)}")
+        if not bool(x.isfinite().all()):
+            row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
+            raise InputError(f"row {row} holds NaN or infinity; clean the data first")
+        low, high = self.range_like(x)
+        if not bool(((x >= low) & (x <= high)).all()):
+            raise InputError(
+                f"values reach from {float(x.amin()):g} to {float(x.amax()):g}, and {self.plural} lie in "
+                f"[{_told(self.low)}, {_told(self.high)}]; scale the data, or pass {type(self).__name__}(low=, high=)"
+            )
+
+    def range_like(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """The lowest and highest value: two numbers, or two tensors that broadcast over `x`."""
+        if not isinstance(self.low, tuple) and not isinstance(self.high, tuple):
+            return float(self.low), float(self.high)
+        shape = [1] * x.ndim
+        shape[-1 if self.channel_axis is None else self.channel_axis] = -1
+        low, high = (torch.as_tensor(b, dtype=x.dtype, device=x.device).reshape(shape) for b in (self.low, self.high))
+        return low, high
+
+    def per_site(self, values: Tensor) -> Tensor:
+        """(B, sites, channels): a view or a copy of (B, ...) values like an input."""
+        if self.channel_axis is None:
+            return values.flatten(1)[:, :, None]
+        return values.movedim(self.channel_axis, -1).flatten(1, -2)
+
+    def from_sites(self, values: Tensor, like: Tensor) -> Tensor:
+        """(B, ...): the inverse of `per_site`. One channel (B, sites, 1) is spread over all those of `like`."""
+        if self.channel_axis is None:
+            return values.reshape(like.shape)
+        shape = list(like.shape)
+        del shape[self.channel_axis]
+        return values.reshape(*shape, -1).movedim(-1, self.channel_axis).expand_as(like)
+
+    @abstractmethod
+    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
+        """(B, sites) bool: the neighbourhood of the site `centre` (B,) int64 that holds this `share` of all sites.
+
+        `present` (B, sites) bool: sites that count, where it is not all of them; `centre` is one of those.
+        """
+
+    def random(self, key: Key, x: Tensor, step: int = 0, lane: str = "start") -> Tensor:
+        """A random valid input like each of `x`; another for each `step`.
+
+        Uniform in the range. A component whose range is infinite is x plus noise of `scale`, wider at each step.
+        """
+        low, high = self.range_like(x)
+        if isinstance(low, float) and isinstance(high, float) and math.isfinite(high - low):
+            drawn = key.uniform(lane, x.shape[1:], step, x.dtype)
+            return drawn if (low, high) == (0, 1) else drawn.mul_(high - low).add_(low)
+        low, high = (torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (low, high))
+        near = x + key.normal(lane, x.shape[1:], step, x.dtype) * (self.scale * WIDER**step)
+        width = (high - low).nan_to_num(posinf=0)
+        inside = low.nan_to_num(neginf=0) + width * key.uniform(lane, x.shape[1:], step, x.dtype)
+        return torch.where((high - low).isinf(), near.clamp(low, high), inside)
+
+    def _check_range(self) -> None:
+        """Raise ConfigError where low and high are no range."""
+        lows, highs = (torch.as_tensor(bound, dtype=torch.float64).reshape(-1) for bound in (self.low, self.high))
+        if (1 not in (len(lows), len(highs)) and len(lows) != len(highs)) or not bool((lows < highs).all()):
+            raise ConfigError(f"{type(self).__name__} low={self.low}, high={self.high}; pass numbers with low < high")
+
+
+@dataclass(frozen=True)
+class Images(Inputs):
+    """(B, C, H, W) in [0, 1]; a site is a pixel, a window a square."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    axes: ClassVar[int | None] = 4
+    channel_axis: ClassVar[int | None] = 1
+    plural: ClassVar[str] = "images"
+
+    def __post_init__(self) -> None:
+        self._check_range()
+
+    @property
+    def scale(self) -> float:
+        return self.high - self.low
+
+    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
+        """A square around the centre, moved inwards where it would leave the image."""
+        height, width = x.shape[2:]
+        side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
+        top = (centre // width - side // 2).clamp(0, height - side)[:, None]
+        left = (centre % width - side // 2).clamp(0, width - side)[:, None]
+        down, right = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+        rows, columns = (down >= top) & (down < top + side), (right >= left) & (right < left + side)
+        inside = (rows[:, :, None] & columns[:, None]).flatten(1)
+        return inside if present is None else inside & present
+
+    def random(self, key: Key, x: Tensor, step: int = 0, lane: str = "start") -> Tensor:
+        """Uniform noise, at every second step in coarse cells: fine noise is all one class to many nets."""
+        if step % 2 == 0:
+            return super().random(key, x, step, lane)
+        cells = key.uniform(lane, (x.shape[1], COARSE, COARSE), step, x.dtype)
+        cells = cells if (self.low, self.high) == (0, 1) else cells.mul_(self.high - self.low).add_(self.low)
+        return torch.nn.functional.interpolate(cells, size=x.shape[2:], mode="nearest")
+
+
+@dataclass(frozen=True)
+class PointClouds(Inputs):
+    """(B, N, D) points; a site is a point, a window its nearest neighbours, whatever their order.
+
+    Args:
+        low, high: the range of the coordinates, one number or one for each of the D.
+
+    Clouds of different numbers of points share a tensor; which points are present differs by row, and is a mask.
+    """
+
+    low: Bounds = -1.0
+    high: Bounds = 1.0
+
+    axes: ClassVar[int | None] = 3
+    channel_axis: ClassVar[int | None] = 2
+    plural: ClassVar[str] = "point clouds"
+
+    def __post_init__(self) -> None:
+        self._check_range()
+
+    @property
+    def scale(self) -> float:
+        """The widest finite coordinate; 1 where none is."""
+        lows, highs = (torch.as_tensor(b, dtype=torch.float64) for b in (self.low, self.high))
+        width = (highs - lows).reshape(-1)
+        return float(width[width.isfinite()].amax()) if bool(width.isfinite().any()) else 1.0
+
+    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
+        """The nearest points to the centre, itself included: at least one, `share` of those that are present."""
+        middle = x[torch.arange(len(x), device=x.device), centre][:, None]
+        far = (x - middle).square().sum(2)
+        if present is not None:
+            far = far.masked_fill(~present, torch.inf)
+        there = far.isfinite()
+        count = (share * there.sum(1)).round().clamp_min(1)
+        rank = far.argsort(dim=1, stable=True).argsort(dim=1)
+        return (rank < count[:, None]) & there
+
+
+@dataclass(frozen=True)
+class Unbounded(Inputs):
+    """(B, ...) real numbers of any shape: a flow, a curve, a code. Each component is a site.
+
+    Args:
+        scale: the size of a large value.
+    """
+
+    scale: float = 1.0
+
+    @property
+    def low(self) -> float:
+        return -math.inf
+
+    @property
+    def high(self) -> float:
+        return math.inf
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ConfigError(f"Unbounded scale={self.scale}; pass a finite number above 0")
+
+    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
+        """A run of consecutive components that begins at the centre and goes on at the front."""
+        n = x[0].numel()
+        place = torch.arange(n, device=x.device)
+        inside = (place - centre[:, None]) % n < max(round(share * n), 1)
+        return inside if present is None else inside & present
+
+
+def _told(bound: Bounds) -> str:
+    return f"({', '.join(f'{one:g}' for one in bound)})" if isinstance(bound, tuple) else f"{bound:g}"
