@@ -10,7 +10,8 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Attack, Batch, Budget, Decisions, Desk, Gradients, Jacobians, Keep, Ledger, Reason, Scores
 from sparring.errors import AccessError
-from sparring.goals import Lead, Margin
+from sparring.goals import Margin, RivalMargin
+from sparring.rows import take
 
 BALL = sp.Linf(0.1)
 
@@ -45,7 +46,7 @@ def test_gradients_are_those_of_autograd(case):
     def twice(verdict, images):
         return 2 * verdict.loss + 2 * images.sum((1, 2, 3))
 
-    answer = oracle.gradient(case.images, render=lambda z: z / 2, objective=twice, steer=Margin())
+    answer = oracle.gradient(case.images, render=lambda z: z / 2, objective=twice, loss=Margin())
     assert torch.allclose(answer.grad, expected, atol=1e-13)
     assert torch.equal(answer.images, case.images / 2)
 
@@ -64,10 +65,10 @@ def test_jacobians_are_those_of_autograd(case):
 def scaled(factor, seen=None):
     """A detour that multiplies gradients, and notes what it was asked."""
 
-    def detour(oracle, variable, render, objective, steer, rows):
+    def detour(oracle, variable, render, objective, loss, rows):
         if seen is not None:
-            seen.append((type(oracle), render, objective, steer, rows))
-        answer = oracle.gradient(variable, render=render, objective=objective, steer=steer, rows=rows)
+            seen.append((type(oracle), render, objective, loss, rows))
+        answer = oracle.gradient(variable, render=render, objective=objective, loss=loss, rows=rows)
         return replace(answer, grad=factor(answer.grad))
 
     return detour
@@ -85,14 +86,14 @@ def test_a_detour_changes_gradients_and_nothing_else(case, kind):
     def objective(verdict, images):
         return verdict.margin
 
-    lead = Lead((case.labels + 1) % 4)
-    options = {"render": torch.cos, "objective": objective, "steer": lead.take(rows), "rows": rows}
+    lead = RivalMargin((case.labels + 1) % 4)
+    options = {"render": torch.cos, "objective": objective, "loss": take(lead, rows), "rows": rows}
     assert torch.equal(oracle.gradient(x[rows], **options).grad, 2 * plain.gradient(x[rows], **options).grad)
     assert seen == [(kind, None, None, None, None), (kind, *options.values())]
-    steered = oracle.steered_by(lead)
+    steered = oracle.with_loss(lead)
     assert type(steered) is kind
-    assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, steer=lead).grad)
-    again = plain.steered_by(lead).asked_through(scaled(lambda grad: 2 * grad))
+    assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, loss=lead).grad)
+    again = plain.with_loss(lead).asked_through(scaled(lambda grad: 2 * grad))
     assert torch.equal(again.gradient(x[rows], rows=rows).grad, steered.gradient(x[rows], rows=rows).grad)
     assert torch.equal(oracle.score(x).loss, plain.score(x).loss)
     assert torch.equal(oracle.rivals(x, 2), plain.rivals(x, 2))
@@ -129,7 +130,7 @@ def test_answers_are_detached_and_questions_untouched(case):
 def test_rows_may_be_asked_about_several_times_in_batches(case):
     rows = torch.tensor([0, 0, 0, 2, 3, 3])
     asked = (case.images[rows] + 0.01 * torch.arange(6).view(-1, 1, 1, 1)).clamp(0, 1)
-    expected = case.goal.take(rows)(case.module(asked)).margin
+    expected = take(case.goal, rows)(case.module(asked)).margin
     for size in (1, 4, 100):
         desk = desk_of(case, batch_size=size)
         assert torch.allclose(Scores(desk).score(asked, rows=rows).margin, expected, atol=1e-13)

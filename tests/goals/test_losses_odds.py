@@ -4,32 +4,32 @@ import torch
 
 from sparring import testing
 from sparring.attacks import DDN, JSMA
-from sparring.goals import CrossEntropy, LogOdds, Misclassify
+from sparring.goals import ClassifyAs, CrossEntropy, LogOdds, Misclassify
 from sparring.targets import Classifier
 
 LABELS = torch.tensor([2, 0, 1])
 
 
-def _slope(loss, logits, way):
+def _slope(loss, logits, goal):
     logits = logits.detach().requires_grad_()
-    return torch.autograd.grad(getattr(loss, way)(logits, LABELS).sum(), logits)[0]
+    return torch.autograd.grad(goal(LABELS).loss_of(logits, loss).sum(), logits)[0]
 
 
 def test_the_direction_is_the_cross_entropys_in_both_ways():
     logits = testing.cases.draw("logits", (3, 5))
-    for way in ("away", "toward"):
-        ours, theirs = (_slope(loss, logits, way) for loss in (LogOdds(), CrossEntropy()))
+    for goal in (Misclassify, ClassifyAs):
+        ours, theirs = (_slope(loss, logits, goal) for loss in (LogOdds(), CrossEntropy()))
         ratio = theirs.norm(dim=1) / ours.norm(dim=1)
         assert torch.allclose(ours * ratio[:, None], theirs, atol=1e-12)
     share = logits.softmax(1).gather(1, LABELS[:, None]).squeeze(1)
-    assert torch.allclose(LogOdds().away(logits, LABELS), (1 / share - 1).log(), atol=1e-10)
-    assert torch.allclose(LogOdds().toward(logits, LABELS), (share / (1 - share)).log(), atol=1e-10)
+    assert torch.allclose(Misclassify(LABELS).loss_of(logits, LogOdds()), (1 / share - 1).log(), atol=1e-10)
+    assert torch.allclose(ClassifyAs(LABELS).loss_of(logits, LogOdds()), (share / (1 - share)).log(), atol=1e-10)
 
 
 def test_it_does_not_vanish_where_the_model_is_sure():
     logits = torch.nn.functional.one_hot(LABELS, 5).float() * 500
-    assert not _slope(CrossEntropy(), logits, "away").any()
-    assert (_slope(LogOdds(), logits, "away").norm(dim=1) > 1).all()
+    assert not _slope(CrossEntropy(), logits, Misclassify).any()
+    assert (_slope(LogOdds(), logits, Misclassify).norm(dim=1) > 1).all()
 
 
 def test_a_sure_model_is_no_defence_against_ddn_and_jsma():

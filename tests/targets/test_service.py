@@ -140,7 +140,7 @@ class TestLockOut:
         ledger = Ledger(case.images, sp.Linf(1.0), sp.Keep.FIRST, sp.Budget())
         desk = Desk(LockOut(case.target, 3), case.goal, ledger, 2, False)
         with pytest.raises(LockedOut):
-            desk.judge(case.images, None)
+            desk.score(case.images, None)
         assert ledger.forwards.tolist() == [1, 1, 0, 0]
 
     def test_directions_of_many_images_a_row(self):

@@ -2,7 +2,7 @@
 
 from .attack import Attack, Batch, Interacting
 from .budget import Budget
-from .desk import Desk, slope_of
+from .desk import Desk, gradient_of
 from .ledger import Keep, Ledger, Reason
 from .oracle import (
     Decisions,
@@ -21,5 +21,5 @@ from .shared import Portion, Shared
 __all__ = [
     "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Interacting",
     "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Paired", "Portion", "Reason", "Render",
-    "Scores", "Shared", "margin_objective", "slope_of",
+    "Scores", "Shared", "gradient_of", "margin_objective",
 ]  # fmt: skip

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import AccessError, LockedOut
-from ..goals import Goal, Loss, Screened, Verdict
+from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
+from ..rows import detach, join, take
 from .ledger import Ledger
 from .oracle import Gradient, Jacobian, Objective, Paired, Render
 
@@ -82,12 +83,13 @@ class Desk:
 
     def narrow(self, kept: Tensor) -> None:
         """Go on with the rows of the mask `kept` (B,) only."""
-        self.live, self.goal = self.live[kept], self.goal.take(kept)
+        self.live, self.goal = self.live[kept], take(self.goal, kept)
 
     def open(self) -> Tensor:
         return ~self.ledger.closed()[self.live]
 
-    def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
+    def score(self, x: Tensor, rows: Tensor | None) -> Verdict:
+        """The verdict of each image, without slopes."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
         drawn: list[Verdict] = []
@@ -105,14 +107,19 @@ class Desk:
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
 
-    def rank(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+    def nearest_rivals(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+        """The places (Q, <= k) of the nearest ways to win, in the mean of the terms over the draws."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        drawn = [list(self._answers(asked, images, key)) for key in self._keys(asked)]
-        verdicts = [_joined([goal(outputs) for goal, outputs in parts], x) for parts in drawn]
+        verdicts: list[Verdict] = []
+        terms: list[list[Terms]] = []
+        for key in self._keys(asked):
+            parts = [(goal(outputs), goal.terms(outputs)) for goal, outputs in self._answers(asked, images, key)]
+            verdicts.append(_joined([verdict for verdict, _ in parts], x))
+            terms.append([one for _, one in parts])
         self._write(asked, images, expected(verdicts), 0)
-        ways = [each[0][0].ways(mean_of([outputs for _, outputs in each]), k) for each in zip(*drawn, strict=True)]
-        return asked.filled(torch.cat(ways) if ways else self.live.new_zeros(0, 1), 0)
+        places = [mean_terms(list(each)).nearest(k)[1] for each in zip(*terms, strict=True)]
+        return asked.filled(torch.cat(places) if places else self.live.new_zeros(0, 1), 0)
 
     def _keys(self, asked: Asked) -> list[Key | None]:
         """For each draw the key of the images that were admitted; [None] for a target without randomness."""
@@ -132,31 +139,32 @@ class Desk:
 
     def _answers(self, asked: Asked, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
         """The outputs for what was admitted, with the goal that judges them, without slopes."""
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         with torch.no_grad():
             for start in range(0, len(images), self.batch_size):
                 part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
-                chosen = goal if len(part) == len(images) else goal.take(part)
+                chosen = goal if len(part) == len(images) else take(goal, part)
                 theirs = None if key is None else replace(key, ids=key.ids[part])
                 yield chosen, self._put(images[start : start + self.batch_size], theirs)
 
-    def climb(
+    def gradient(
         self,
         variable: Tensor,
         render: Render | None,
         objective: Objective | None,
-        steer: Loss | None,
+        loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
+        """The gradient of the objective, by default of `loss`, or else of the goal's own loss."""
         asked = self._admit(variable.shape[0], rows, backwards=1)
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
-        if steer is not None:
-            goal = goal.steered_by(steer if asked.chosen is None else steer.take(asked.chosen))
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
+        if asked.chosen is not None:
+            loss = take(loss, asked.chosen)
         if asked.empty:  # many models cannot take a batch of no images
             images = variable.detach() if render is None else render(variable.detach())
             none = _unanswered(asked.count, images)
             return Gradient(none, none.loss, torch.zeros_like(variable), images)
-        drawn = [self._climbed(variable, goal, asked, render, objective, key) for key in self._keys(asked)]
+        drawn = [self._climbed(variable, goal, asked, render, objective, loss, key) for key in self._keys(asked)]
         one = drawn[0]
         if len(drawn) > 1:
             value = torch.stack([each.value for each in drawn]).mean(0)
@@ -173,6 +181,7 @@ class Desk:
         asked: Asked,
         render: Render | None,
         objective: Objective | None,
+        loss: Climb | None,
         key: Key | None,
     ) -> Gradient:
         """One pass forward and one backward; the verdict is of the images that were admitted."""
@@ -180,30 +189,32 @@ class Desk:
         with torch.enable_grad():
             images = variable if render is None else render(variable)
             judged, outputs = _parted(self._put(asked.of(images), key))
-            known = goal.sloped(outputs) if objective is None else None
-            loss = goal.ascent(outputs) if known is None else known[0]
-            margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
-            verdict = asked.spread(Verdict(margin, loss), 0.0)
-            value = verdict.loss if objective is None else objective(verdict, images)
-            remark = goal.remark(outputs)
-        if remark is not None:
-            self.ledger.notes.add(remark)
-        grad = slope_of(asked.of(value), variable) if known is None else slope_of(outputs, variable, known[1])
-        answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
+            known = None if objective is not None else goal.verdict_and_gradient(outputs, loss)
+            if known is not None:
+                verdict, value = known[0], asked.filled(known[0].loss, 0.0)
+            elif objective is None:
+                verdict = Verdict(goal.margin(detach(outputs)), goal.loss_of(outputs, loss))
+                value = asked.filled(verdict.loss, 0.0)
+            else:
+                verdict = goal(outputs, loss)
+                value = objective(asked.spread(verdict, 0.0), images)
+        grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
+        answered = detach(verdict) if judged is None else goal(judged)
         return Gradient(answered, value.detach(), grad, images.detach())
 
-    def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+    def jacobian(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+        """The margins of the k nearest ways to win and their gradients, in the mean of the terms over the draws."""
         asked = self._admit(len(x), rows, backwards=k)
         if asked.empty:
             none = _unanswered(asked.count, x)
             return Jacobian(none, none.margin[:, None], torch.zeros_like(x, requires_grad=False)[:, None])
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
             drawn = [_parted(self._put(images, key)) for key in self._keys(asked)]
-            margins = goal.rivals(mean_of([outputs for _, outputs in drawn]), k)
+            margins, _ = mean_terms([goal.terms(outputs) for _, outputs in drawn]).nearest(k)
         count = margins.shape[1]
-        slopes = [slope_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
+        slopes = [gradient_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
         with torch.no_grad():
             verdict = expected([goal(outputs if judged is None else judged) for judged, outputs in drawn])
         self._write(asked, images.detach(), verdict, count)
@@ -263,16 +274,7 @@ def expected(drawn: list[Verdict]) -> Verdict:
     return Verdict(margins.median(0).values, losses.mean(0))
 
 
-def mean_of(outputs: list[Any]) -> Any:
-    """Several answers as one: means of logits, and of alarms."""
-    if len(outputs) == 1:
-        return outputs[0]
-    if isinstance(outputs[0], Screened):
-        return Screened(mean_of([one.outputs for one in outputs]), mean_of([one.alarm for one in outputs]))
-    return torch.stack(outputs).mean(0)
-
-
-def slope_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
+def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
     """d sum(weights * value) / d variable; all weights 1 unless given."""
     grad = None
     if value.requires_grad:
@@ -297,8 +299,4 @@ def _unanswered(count: int, like: Tensor) -> Verdict:
 
 
 def _joined(parts: list[Verdict], x: Tensor) -> Verdict:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Verdict(x.new_empty(0), x.new_empty(0))
-    return Verdict(torch.cat([p.margin for p in parts]), torch.cat([p.loss for p in parts]))
+    return join(parts) if parts else Verdict(x.new_empty(0), x.new_empty(0))

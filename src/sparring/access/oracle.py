@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from torch import Tensor
 
 from ..errors import AccessError
-from ..goals import Loss, Verdict
+from ..goals import Climb, Verdict
+from ..rows import take
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -56,8 +57,8 @@ class Jacobian:
     grads: Tensor  # (B, k, C, H, W)
 
 
-# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, steer, rows.
-Detour = Callable[["Gradients", Tensor, Render | None, Objective | None, Loss | None, Tensor | None], Gradient]
+# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, loss, rows.
+Detour = Callable[["Gradients", Tensor, Render | None, Objective | None, Climb | None, Tensor | None], Gradient]
 
 
 class Decisions:
@@ -70,7 +71,7 @@ class Decisions:
 
     def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q,) bool: has the attacker won with image q?"""
-        return self._desk.judge(x, rows).margin > 0
+        return self._desk.score(x, rows).margin > 0
 
     def open(self) -> Tensor:
         """(B,) bool: which rows still get answers."""
@@ -92,32 +93,35 @@ class Scores(Decisions):
 
     def score(self, x: Tensor, rows: Tensor | None = None) -> Verdict:
         """The verdict of each image."""
-        return self._desk.judge(x, rows)
+        return self._desk.score(x, rows)
 
 
 class Gradients(Scores):
     """Scores and first derivatives.
 
-    `steer` is what is climbed where a question names no loss of its own; gradients take the `detours`, the last first.
+    `loss` is what is climbed where a question names no loss of its own; gradients take the `detours`, the last first.
     """
 
-    __slots__ = ("_detours", "_steer")
+    __slots__ = ("_detours", "_loss")
 
-    def __init__(self, desk: Desk, steer: Loss | None = None, detours: tuple[Detour, ...] = ()) -> None:
+    def __init__(self, desk: Desk, loss: Climb | None = None, detours: tuple[Detour, ...] = ()) -> None:
         super().__init__(desk)
-        self._steer, self._detours = steer, detours
+        self._loss, self._detours = loss, detours
 
-    def steered_by(self, loss: Loss) -> Self:
+    def with_loss(self, loss: Climb) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
         return type(self)(self._desk, loss, self._detours)
 
     def asked_through(self, detour: Detour) -> Self:
         """The same oracle with gradients that `detour` answers, to which this oracle is given."""
-        return type(self)(self._desk, self._steer, (*self._detours, detour))
+        return type(self)(self._desk, self._loss, (*self._detours, detour))
 
     def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
-        """(Q, <= k) int64: the nearest ways to win, nearest first; of a classifier, the classes."""
-        return self._desk.rank(x, k, rows)
+        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first: its classes.
+
+        Where every term is needed there is one way to win.
+        """
+        return self._desk.nearest_rivals(x, k, rows)
 
     def gradient(
         self,
@@ -125,21 +129,20 @@ class Gradients(Scores):
         *,
         render: Render | None = None,
         objective: Objective | None = None,
-        steer: Loss | None = None,
+        loss: Climb | None = None,
         rows: Tensor | None = None,
     ) -> Gradient:
         """The gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
-        `render` defaults to the identity, `objective` to the verdict's loss; `steer` replaces the loss that
-        the goal climbs, with one entry per image of the question. The answer is recorded for the images, not for
-        the variable.
+        `render` defaults to the identity, `objective` to the verdict's loss; `loss` takes the place of the goal's own,
+        with one entry per image of the question. The answer is recorded for the images, not for the variable.
         """
         if self._detours:
-            inner = type(self)(self._desk, self._steer, self._detours[:-1])
-            return self._detours[-1](inner, variable, render, objective, steer, rows)
-        if steer is None and self._steer is not None:
-            steer = self._steer if rows is None else self._steer.take(rows)
-        return self._desk.climb(variable, render, objective, steer, rows)
+            inner = type(self)(self._desk, self._loss, self._detours[:-1])
+            return self._detours[-1](inner, variable, render, objective, loss, rows)
+        if loss is None and self._loss is not None:
+            loss = self._loss if rows is None else take(self._loss, rows)
+        return self._desk.gradient(variable, render, objective, loss, rows)
 
 
 class Jacobians(Gradients):
@@ -149,4 +152,4 @@ class Jacobians(Gradients):
 
     def jacobian(self, x: Tensor, k: int, rows: Tensor | None = None) -> Jacobian:
         """Margins and gradients of the k nearest ways to win; fewer where the task has fewer."""
-        return self._desk.differ(x, k, rows)
+        return self._desk.jacobian(x, k, rows)

@@ -15,11 +15,11 @@ from ..access import Attack, Budget, Decisions, Desk, Keep, Ledger, Portion, Sha
 from ..errors import ConfigError, InputError, RunError
 from ..goals import Goal
 from ..random import Key
+from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
 from ..targets import Target, answered
 from .checkpoint import fingerprint
 from .options import Engine, Progress
-from .rows import flatten, rebuild
 from .run import check_access, check_ids, check_images, run
 from .search import out_of_memory
 
@@ -77,7 +77,7 @@ def fit(
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.reading(goal.to(target.device)), x.detach(), places, engine)
+        fitting = _Fitting(attack, target, target.reading(to(goal, target.device)), x.detach(), places, engine)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -154,7 +154,7 @@ class _Fitting:
         device = self.target.device
         for first in range(0, len(self.x), self.engine.batch_size):
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
-            goal = self.goal.take(rows.to(device))
+            goal = take(self.goal, rows.to(device))
             with torch.no_grad():
                 outputs = answered(self.target, self._images(rows), Key(self.ids[rows].to(device), self.engine.seed))
                 if not standing:
@@ -165,14 +165,14 @@ class _Fitting:
         self.passes[0] += len(kept)
         if not bool(kept.any()):
             raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
-        self.goal, self.x, self.ids = self.goal.take(kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
+        self.goal, self.x, self.ids = take(self.goal, kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
 
     def _advance(self) -> None:
         attack, device = self.attack, self.target.device
         epoch, place = divmod(self.t, self._per_epoch)
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
         rows = order[place * attack.portion : (place + 1) * attack.portion]
-        x, goal = self._images(rows), self.goal.take(rows.to(device))
+        x, goal = self._images(rows), take(self.goal, rows.to(device))
         key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
         theirs = key.reseeded(self.t) if self.target.stochastic else None
@@ -192,7 +192,7 @@ class _Fitting:
 
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
-            found = run(attack, self.target, goal.take(rows), images, ids=key.ids[rows].cpu(), engine=engine)
+            found = run(attack, self.target, take(goal, rows), images, ids=key.ids[rows].cpu(), engine=engine)
             self._count(found.spent.forwards + found.spent.checks, found.spent.backwards)
             return found.examples, found.success
 

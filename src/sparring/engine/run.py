@@ -13,6 +13,7 @@ from torch import Tensor
 from ..access import Attack, Budget, Decisions, Keep, Shared
 from ..errors import AccessError, ConfigError, InputError
 from ..goals import Goal
+from ..rows import take, to
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint
 from .options import Engine, Progress
@@ -76,7 +77,7 @@ def run(
         check_start(attack, start, x)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    kept, aim = keep or attack.keep, target.reading(goal.to(target.device))
+    kept, aim = keep or attack.keep, target.reading(to(goal, target.device))
     job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
@@ -164,7 +165,7 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     device = target.device
     images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, job.goal.take(rows.to(device)), images, ids, job.keep, job.budget, engine)
+    search = Search(attack, target, take(job.goal, rows.to(device)), images, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])

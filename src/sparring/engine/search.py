@@ -14,10 +14,10 @@ from ..access import Attack, Batch, Budget, Desk, Keep, Ledger, Reason
 from ..errors import LockedOut, TargetError
 from ..goals import Goal
 from ..random import Key
+from ..rows import flatten, rebuild, take
 from ..targets import Target
 from .options import Engine
 from .outcome import Outcome, Spent
-from .rows import flatten, rebuild, take
 
 LOOK, CONFIRM = 1 << 40, 1 << 41  # where the engine's own draws begin; an attack's are numbered from 0
 NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
@@ -74,7 +74,7 @@ class Search:
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
-        goal, margins, target = self.goal.take(rows), [], self.target.deployed
+        goal, margins, target = take(self.goal, rows), [], self.target.deployed
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
@@ -83,7 +83,7 @@ class Search:
                 if whole is not None and start == 0:
                     target.check(outputs)
                     goal.check(outputs, whole)
-                margins.append(goal.take(part)(outputs).margin)
+                margins.append(take(goal, part).margin(outputs))
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
 
@@ -248,7 +248,7 @@ class Search:
         tensors = {name: value.to(device) for name, value in tensors.items()}
         self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
         self.desk.live, self.rate = tensors["live"], tensors["rate"]
-        self.desk.goal = self.goal.take(self.desk.live)
+        self.desk.goal = take(self.goal, self.desk.live)
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")

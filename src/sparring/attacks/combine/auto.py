@@ -12,7 +12,7 @@ from typing import Any
 
 from ...access import Attack, Gradients
 from ...geometry import L1, Ball, Linf
-from ...goals import Lead
+from ...goals import RivalMargin
 from ..gradient import L1APGD
 from ..minimal import ALMA, FABT
 from .cascade import Cascade
@@ -28,6 +28,6 @@ def auto(ball: Ball) -> Attack[Gradients, Any]:
     if isinstance(ball, Linf):
         return sweep
     if isinstance(ball, L1):
-        walk = Rivals(FABT(ball, steered=True), 5, Lead)
+        walk = Rivals(FABT(ball, steered=True), 5, RivalMargin)
         return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, Sweep(ball, blocks=2))
-    return Cascade(Rivals(FABT(ball, steered=True), 9, Lead), ALMA(ball, steps=OUTSIDE), sweep)
+    return Cascade(Rivals(FABT(ball, steered=True), 9, RivalMargin), ALMA(ball, steps=OUTSIDE), sweep)

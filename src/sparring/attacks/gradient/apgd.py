@@ -18,7 +18,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, Linf, Region, rowwise
-from ...goals import CrossEntropy, Loss
+from ...goals import Climb, CrossEntropy
 
 INERTIA, RISING = 0.75, 0.75
 
@@ -53,14 +53,14 @@ class APGD(Attack[Gradients, Ascent]):
 
     ball: Ball
     steps: int = 100
-    loss: Loss | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
         if not isinstance(self.ball, Linf | L2):
             raise ThreatError(f"APGD knows Linf and L2, not {self.ball}; use PGD there")
-        if self.steps < 1 or not isinstance(self.loss, Loss | None):
-            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
+        if self.steps < 1 or not isinstance(self.loss, Climb | None):
+            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
     def init(self, oracle: Gradients, batch: Batch) -> Ascent:
         x, low = batch.x, torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)
@@ -80,7 +80,7 @@ class APGD(Attack[Gradients, Ascent]):
         )
 
     def step(self, oracle: Gradients, state: Ascent, t: int) -> Ascent:
-        answer = oracle.gradient(state.image, steer=self.loss)
+        answer = oracle.gradient(state.image, loss=self.loss)
         better = answer.value > state.best_value
         state = replace(
             state,

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
 from ...errors import ConfigError
-from ...goals import Loss
+from ...goals import Climb
 from ...random import Key
 from ..combine.around import Around
 from ..combine.rounds import S
@@ -57,7 +57,7 @@ class Tricked:
         variable: Tensor,
         render: Render | None,
         objective: Objective | None,
-        steer: Loss | None,
+        loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
         ask, key, memory = partial(_plainly, oracle), self.key, self.memory
@@ -65,7 +65,7 @@ class Tricked:
             ask = partial(trick, ask)
         if rows is not None:
             key, memory = replace(key, ids=key.ids[rows]), memory[rows]
-        question = Question(variable.detach(), objective, steer, rows, key, self.step, self.attack.ball, memory)
+        question = Question(variable.detach(), objective, loss, rows, key, self.step, self.attack.ball, memory)
         images = question.images if render is None else render(question.images)
         answer = ask(question) if render is None else through(ask, question, render)
         if isinstance(answer, Remembered) and rows is None:
@@ -74,8 +74,8 @@ class Tricked:
 
 
 def _plainly(oracle: Gradients, question: Question) -> Gradient:
-    objective, steer, rows = question.objective, question.steer, question.rows
-    return oracle.gradient(question.images, objective=objective, steer=steer, rows=rows)
+    objective, loss, rows = question.objective, question.loss, question.rows
+    return oracle.gradient(question.images, objective=objective, loss=loss, rows=rows)
 
 
 @dataclass(frozen=True, init=False)

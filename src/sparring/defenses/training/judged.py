@@ -14,6 +14,7 @@ from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
 from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
+from ...rows import take
 from ...targets import Classifier
 from .devices import Processes
 from .recipe import Watch
@@ -98,7 +99,7 @@ class Judge:
                 counts[1] = len(standing)
             if len(standing):
                 ids = rows[standing.cpu()]
-                found = run(attack, target, goal.take(standing), images[standing], ids=ids, engine=engine)
+                found = run(attack, target, take(goal, standing), images[standing], ids=ids, engine=engine)
                 standing = standing[~found.success]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
