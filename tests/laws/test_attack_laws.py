@@ -243,8 +243,8 @@ STRONG = {
     "pdpgd": (PDPGD(sp.L2(), steps=100), 1.2, 1.05),
     "ddn": (DDN(steps=100), 1.3, 1.6),
     "superdeepfool": (SuperDeepFool(), 1.6, 1.05),
-    "alma": (ALMA(sp.L2(), steps=200), 1.8, 3.5),
-    "l-bfgs": (LBFGS(rounds=10, inner=20), 3.0, 1.4),
+    "alma": (ALMA(sp.L2(), steps=200), 1.8, float("inf")),
+    "l-bfgs": (LBFGS(rounds=10, inner=20), 3.0, 1.6),
     "fab-t": (Rivals(FABT(sp.L2(), steps=20, steered=True), 3, RivalMargin), 1.3, None),
 }
 

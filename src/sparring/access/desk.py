@@ -199,7 +199,7 @@ class Desk:
                 verdict = goal(outputs, loss)
                 value = objective(asked.spread(verdict, 0.0), images)
         grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
-        answered = detach(verdict) if judged is None else goal(judged)
+        answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         return Gradient(answered, value.detach(), grad, images.detach())
 
     def jacobian(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
