@@ -86,7 +86,7 @@ def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
 
 
 def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(eps), steps=steps, loss=None), RIVALS), task)
+    return _found(sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(eps), steps=steps), RIVALS), task)
 
 
 def auto(task: Task, *, eps: float) -> Tensor:

@@ -11,6 +11,7 @@ from sparring.access import Batch, Budget, Desk, Gradients, Keep, Ledger
 from sparring.attacks import CarliniWagner
 from sparring.attacks.minimal.lbfgs import LBFGS
 from sparring.errors import ConfigError, ThreatError
+from sparring.goals import CrossEntropy
 from sparring.random import Key
 
 
@@ -29,7 +30,7 @@ def minimised(attack, case, goal, steps):
 
 def objective(case, goal, images, c):
     """(B,) c |r|^2 + loss."""
-    return c * (images - case.images).square().flatten(1).sum(1) - goal(case.module(images)).loss
+    return c * (images - case.images).square().flatten(1).sum(1) - goal(case.module(images), CrossEntropy()).loss
 
 
 def saturated(count):

@@ -124,7 +124,8 @@ def test_an_expectation_is_the_mean_of_the_gradients_exactly(draws: int) -> None
             seen.append(oracle.gradient(images).grad)
             return super().step(oracle, state, t)
 
-    sp.run(Once(sp.Linf(0.1)), defended.audited(draws), sp.Misclassify(labels), images)
+    goal = sp.Misclassify(labels, sp.goals.CrossEntropy())
+    sp.run(Once(sp.Linf(0.1)), defended.audited(draws), goal, images)
     total = torch.zeros_like(images)
     for draw in range(draws):
         x = images.clone().requires_grad_()

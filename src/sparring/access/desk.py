@@ -14,7 +14,7 @@ from ..errors import AccessError, LockedOut
 from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
-from .ledger import Ledger
+from .ledger import Keep, Ledger
 from .oracle import Gradient, Jacobian, Objective, Paired, Render
 
 Answer = Callable[..., Any]  # of images, and of a key where answers are random
@@ -158,19 +158,22 @@ class Desk:
         """The gradient of the objective, by default of `loss`, or else of the goal's own loss."""
         asked = self._admit(variable.shape[0], rows, backwards=1)
         goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
-        if asked.chosen is not None:
+        if loss is None and self.draws > 1:
+            loss = goal.loss.in_sum()
+        elif asked.chosen is not None:
             loss = take(loss, asked.chosen)
         if asked.empty:  # many models cannot take a batch of no images
             images = variable.detach() if render is None else render(variable.detach())
             none = _unanswered(asked.count, images)
             return Gradient(none, none.loss, torch.zeros_like(variable), images)
         drawn = [self._climbed(variable, goal, asked, render, objective, loss, key) for key in self._keys(asked)]
-        one = drawn[0]
+        one, judged = drawn[0]
         if len(drawn) > 1:
-            value = torch.stack([each.value for each in drawn]).mean(0)
-            slope = torch.stack([each.grad for each in drawn]).mean(0)
-            one = Gradient(expected([each.verdict for each in drawn]), value, slope, one.images)
-        self._write(asked, asked.of(one.images), one.verdict, 1)
+            value = torch.stack([each.value for each, _ in drawn]).mean(0)
+            slope = torch.stack([each.grad for each, _ in drawn]).mean(0)
+            one = Gradient(expected([each.verdict for each, _ in drawn]), value, slope, one.images)
+            judged = expected([verdict for _, verdict in drawn])
+        self._write(asked, asked.of(one.images), judged, 1)
         grad = self._finite(one.grad, rows)
         return Gradient(asked.spread(one.verdict, -torch.inf), one.value, grad, one.images)
 
@@ -183,8 +186,11 @@ class Desk:
         objective: Objective | None,
         loss: Climb | None,
         key: Key | None,
-    ) -> Gradient:
-        """One pass forward and one backward; the verdict is of the images that were admitted."""
+    ) -> tuple[Gradient, Verdict]:
+        """One pass forward and one backward, and the verdict to write down, both of the images that were admitted.
+
+        Where the worst example is kept, worst is what the goal's own loss says, whatever was climbed.
+        """
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
@@ -200,7 +206,10 @@ class Desk:
                 value = objective(asked.spread(verdict, 0.0), images)
         grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
         answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
-        return Gradient(answered, value.detach(), grad, images.detach())
+        noted = answered
+        if judged is None and loss is not None and self.ledger.keep is Keep.WORST:
+            noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
+        return Gradient(answered, value.detach(), grad, images.detach()), noted
 
     def jacobian(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
         """The margins of the k nearest ways to win and their gradients, in the mean of the terms over the draws."""

@@ -108,6 +108,11 @@ class Gradients(Scores):
         super().__init__(desk)
         self._loss, self._detours = loss, detours
 
+    @property
+    def loss(self) -> Climb:
+        """What is climbed where a question names no loss, one entry per row in play."""
+        return self._desk.goal.loss if self._loss is None else self._loss
+
     def with_loss(self, loss: Climb) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
         return type(self)(self._desk, loss, self._detours)

@@ -18,10 +18,10 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class ClassGoal(Goal):
-    """One class index per image, and a loss to climb."""
+    """One class index per image, and the loss that attacks climb which name none of their own."""
 
     classes: Tensor  # (B,) int64
-    loss: Climb = field(default_factory=CrossEntropy)
+    loss: Climb = field(default_factory=LogOdds)
 
     every: ClassVar[bool]  # is the class approached?
     word: ClassVar[str]  # what messages call the classes

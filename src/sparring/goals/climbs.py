@@ -28,6 +28,10 @@ class Climb(ABC):
     def of(self, terms: Terms) -> Tensor:
         """Return the loss (B,), which rises as the rows come nearer to the goal."""
 
+    def in_sum(self) -> Climb:
+        """Return the loss to climb where it is added to others, so that its size counts and not its direction alone."""
+        return self
+
 
 class LogitClimb(Climb):
     """A loss that logits define and the differences between them do not."""
@@ -72,6 +76,10 @@ class LogOdds(Climb):
 
     def of(self, terms: Terms) -> Tensor:
         return terms.smooth_margin(1.0)
+
+    def in_sum(self) -> Climb:
+        """Return the cross-entropy, whose direction is meant."""
+        return CrossEntropy()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from .climbs import Climb, Margin
+from .climbs import Climb, LogOdds
 from .terms import Terms
 
 
@@ -36,10 +36,12 @@ class Goal(ABC):
             def terms(self, outputs: Tensor) -> Terms:
                 return Terms(self.threshold - cosine_similarity(outputs, self.template)[:, None])
 
-    `loss` is what attacks climb that name no loss of their own.
+    `loss` is what attacks climb that name no loss of their own: the log-odds, which have the direction of the
+    cross-entropy and do not vanish where the model is sure. Where gradients are added up, over random answers or
+    copies of an image, it is `loss.in_sum()`: the cross-entropy itself.
     """
 
-    loss: Climb = Margin()
+    loss: Climb = LogOdds()
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:

@@ -50,12 +50,15 @@ class Undetected(Goal):
         loss    loss of the goal - weight * softplus(sharpness * alarm) / sharpness
 
     The joint loss lets go of a detector that is silent by some margin; an attack that names a loss climbs that in place
-    of the goal's.
+    of the goal's, in whose place the cross-entropy is climbed if it is the log-odds (`Climb.in_sum`).
     """
 
     goal: Goal
     weight: float = 1.0
     sharpness: float = 5.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", self.goal.loss)
 
     def __len__(self) -> int:
         return len(self.goal)
@@ -74,7 +77,7 @@ class Undetected(Goal):
             return -outputs.alarm
         if isinstance(climb, ClimbTask):
             return self.goal.loss_of(outputs.outputs, climb.loss)
-        loss = self.goal.loss_of(outputs.outputs, climb)
+        loss = self.goal.loss_of(outputs.outputs, self.loss.in_sum() if climb is None else climb)
         return loss - self.weight * F.softplus(self.sharpness * outputs.alarm) / self.sharpness
 
     def check(self, outputs: Screened, all_rows: Self) -> None:

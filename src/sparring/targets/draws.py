@@ -39,7 +39,7 @@ def draws_for(target: Target[Any], goal: Goal, images: Tensor, cosine: float = C
 
 
 def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBES) -> tuple[Tensor, Tensor]:
-    """(B,) |mu|^2 and V of the gradient of the goal's loss, both without bias."""
+    """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
     key = Key(torch.arange(len(images), device=images.device), 0)
     moved = (images + 0.01 * key.signs("probe", images.shape[1:], dtype=images.dtype)).clamp(0, 1)
     total, squares = torch.zeros_like(images), images.new_zeros(len(images))
@@ -47,7 +47,8 @@ def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBE
         for probe in range(probes):
             x = moved.detach().requires_grad_()
             with torch.enable_grad():
-                loss = goal.loss_of(answered(target, x, replace(key, seed=1).reseeded(probe)))
+                outputs = answered(target, x, replace(key, seed=1).reseeded(probe))
+                loss = goal.loss_of(outputs, goal.loss.in_sum())
             grad = gradient_of(loss, x)
             total += grad
             squares += grad.flatten(1).square().sum(1)

@@ -35,7 +35,7 @@ class Rivals(Around[Gradients, Duel[S]]):
     """`attack` against each of the `count` nearest rivals; against fewer, where the task has fewer.
 
     Args:
-        attack: it must not name a loss of its own: APGD(ball, loss=None).
+        attack: it must not name a loss of its own.
         count: of rivals (9 in AutoAttack).
         loss: makes what is climbed of the rivals' places (B,): RivalDLR is AutoAttack's, RivalMargin is FAB's.
     """

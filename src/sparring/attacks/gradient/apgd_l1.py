@@ -15,7 +15,7 @@ ball moves all a little, and was worse on each net tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, Ball, rowwise
-from ...goals import Climb, CrossEntropy
+from ...goals import Climb
 from ...perturbations import Additive
 
 FIRST_SHARE, PERIOD = 0.2, 0.04
@@ -52,13 +52,13 @@ class L1APGD(Attack[Gradients, Sparse]):
     Args:
         ball: L1 with a finite eps.
         steps: gradient steps (100 in AutoAttack).
-        loss: what is climbed, as in APGD; None: the goal's own, or what `Rivals` steers at.
+        loss: what is climbed, as in APGD; None: the goal's own, or under `Rivals` a rival's.
         stages: begin at larger radii; False: all steps at eps.
     """
 
     ball: Ball
     steps: int = 100
-    loss: Climb | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = None
     stages: bool = True
 
     def __post_init__(self) -> None:

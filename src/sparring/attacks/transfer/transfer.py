@@ -126,17 +126,23 @@ class Transferred(Around[Gradients, Transfer[S]]):
             trick.check(self.ball, x)
         remembering = any(trick.remembers for trick in self.tricks)
         tricked = Tricked(self, batch.key, 0, torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
-        inner = self.attack.init(oracle.asked_through(tricked), batch)
+        inner = self.attack.init(self._through(tricked, oracle), batch)
         return Transfer(inner, batch.key, tricked.memory)
+
+    def _through(self, tricked: Tricked, oracle: Gradients) -> Gradients:
+        """The oracle for the attack inside; where tricks add gradients up, their sizes count too."""
+        if any(trick.repeats or trick.remembers for trick in self.tricks):
+            oracle = oracle.with_loss(oracle.loss.in_sum())
+        return oracle.asked_through(tricked)
 
     def step(self, oracle: Gradients, state: Transfer[S], t: int) -> Transfer[S]:
         tricked = Tricked(self, state.key, t + 1, state.memory)
-        inner = self.attack.step(oracle.asked_through(tricked), state.inner, t)
+        inner = self.attack.step(self._through(tricked, oracle), state.inner, t)
         return Transfer(inner, state.key, tricked.memory)
 
     def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
         tricked = Tricked(self, state.key, self.steps + 1, state.memory)
-        self.attack.finish(oracle.asked_through(tricked), state.inner)
+        self.attack.finish(self._through(tricked, oracle), state.inner)
 
     def done(self, state: Transfer[S]) -> Tensor | None:
         return self.attack.done(state.inner)

@@ -58,8 +58,8 @@ def watcher(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> At
     if isinstance(ball, L0):
         return SigmaZero(ball, steps=steps) if PGD in training else PGD(ball, steps=steps)
     if isinstance(ball, L1):
-        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps, loss=None)
-    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps, loss=None)
+        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps)
+    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps)
 
 
 @dataclass(frozen=True)
