@@ -11,7 +11,7 @@ from torch.optim import Adam
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Budget, Desk, Gradients, Keep, Ledger, Portion
+from sparring.access import Budget, Gradients, Keep, Ledger, Portion, QueryBroker
 from sparring.attacks import PGD
 from sparring.attacks.shared import Applied, opened
 from sparring.attacks.shared.advgan import AdvGAN, Player, adam
@@ -83,7 +83,7 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
 def stepped(attack, case, goal):
     """The game after one step on all images."""
     ledger = Ledger(case.images, attack.ball, Keep.FIRST, Budget())
-    oracle = Gradients(Desk(case.target, goal, ledger, 128, skip_won=False))
+    oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
     return attack.step(oracle, attack.init(case.images[:1], 0, None), Portion(case.images, key, None), 0.0)
 

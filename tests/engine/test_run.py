@@ -11,8 +11,8 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
 from sparring.attacks import FGSM, PGD, Boundary, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square
-from sparring.errors import ConfigError, InputError
-from sparring.goals import Margin
+from sparring.errors import ConfigError, GoalError, InputError
+from sparring.goals import CrossEntropy, Margin
 from sparring.rows import take
 
 
@@ -255,15 +255,28 @@ def test_the_callers_gradient_mode_does_not_matter(case, mode):
     assert not inside.examples.is_inference()
 
 
-def test_steering_by_another_loss(case):
-    """Logits times 1000: the gradient of the cross-entropy is exactly zero, that of the margin is not."""
+def test_goals_of_another_loss(case):
+    """Logits times 10,000: the gradient of the cross-entropy is exactly zero, that of the log-odds is not."""
     target = sp.Classifier(lambda x: 1e4 * case.module(x))
     attack = PGD(sp.Linf(0.2), steps=10, random_start=False)
-    blind = sp.run(attack, target, case.goal, case.images)
-    sighted = sp.run(attack, target, replace(case.goal, loss=Margin()), case.images)
+    blind = sp.run(attack, target, replace(case.goal, loss=CrossEntropy()), case.images)
+    sighted = sp.run(attack, target, case.goal, case.images)
     assert Reason.NO_GRADIENT in blind.reasons
     assert sighted.success.sum() > blind.success.sum()
     assert sighted.success.all()
+    assert sp.run(attack, target, replace(case.goal, loss=Margin()), case.images).success.all()
+
+
+def test_a_goal_that_is_no_record_is_refused(case):
+    class Loose(sp.goals.Goal):
+        def terms(self, outputs):
+            return sp.goals.Terms(outputs)
+
+        def __len__(self):
+            return 6
+
+    with pytest.raises(GoalError, match=r"the goal Loose is no dataclass.*frozen=True"):
+        sp.run(FGSM(sp.Linf(0.1)), case.target, Loose(), case.images)
 
 
 def test_names_and_times_are_in_the_outcome(case):

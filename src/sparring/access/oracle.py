@@ -19,7 +19,7 @@ from ..goals import Climb, Verdict
 from ..rows import take
 
 if TYPE_CHECKING:
-    from .desk import Desk
+    from .query_broker import QueryBroker
 
 Render = Callable[[Tensor], Tensor]
 Objective = Callable[[Verdict, Tensor], Tensor]
@@ -41,11 +41,11 @@ class Gradient:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Decoupled:
     """What a target returns whose slopes are another model's: who has won, and where to climb."""
 
-    judged: Any
-    climbed: Any
+    judged_outputs: Any
+    gradient_outputs: Any
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,26 @@ class Jacobian:
 
 
 # Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, loss, rows.
-Detour = Callable[["Gradients", Tensor, Render | None, Objective | None, Climb | None, Tensor | None], Gradient]
+GradientTransform = Callable[
+    ["Gradients", Tensor, Render | None, Objective | None, Climb | None, Tensor | None], Gradient
+]
 
 
 class Decisions:
     """Has the attacker won? Nothing else."""
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_broker",)
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, broker: QueryBroker) -> None:
+        self._broker = broker
 
     def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q,) bool: has the attacker won with image q?"""
-        return self._desk.score(x, rows).margin > 0
+        return self._broker.score(x, rows).margin > 0
 
     def open(self) -> Tensor:
         """(B,) bool: which rows still get answers."""
-        return self._desk.open()
+        return self._broker.open()
 
     if not TYPE_CHECKING:  # a type checker that saw it would let every name pass
 
@@ -93,40 +95,43 @@ class Scores(Decisions):
 
     def score(self, x: Tensor, rows: Tensor | None = None) -> Verdict:
         """The verdict of each image."""
-        return self._desk.score(x, rows)
+        return self._broker.score(x, rows)
 
 
 class Gradients(Scores):
     """Scores and first derivatives.
 
-    `loss` is what is climbed where a question names no loss of its own; gradients take the `detours`, the last first.
+    `loss` is what is climbed where a question names no loss of its own; gradients go through the `transforms`, the last
+    first.
     """
 
-    __slots__ = ("_detours", "_loss")
+    __slots__ = ("_loss", "_transforms")
 
-    def __init__(self, desk: Desk, loss: Climb | None = None, detours: tuple[Detour, ...] = ()) -> None:
-        super().__init__(desk)
-        self._loss, self._detours = loss, detours
+    def __init__(
+        self, broker: QueryBroker, loss: Climb | None = None, transforms: tuple[GradientTransform, ...] = ()
+    ) -> None:
+        super().__init__(broker)
+        self._loss, self._transforms = loss, transforms
 
     @property
     def loss(self) -> Climb:
         """What is climbed where a question names no loss, one entry per row in play."""
-        return self._desk.goal.loss if self._loss is None else self._loss
+        return self._broker.goal.loss if self._loss is None else self._loss
 
     def with_loss(self, loss: Climb) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
-        return type(self)(self._desk, loss, self._detours)
+        return type(self)(self._broker, loss, self._transforms)
 
-    def asked_through(self, detour: Detour) -> Self:
-        """The same oracle with gradients that `detour` answers, to which this oracle is given."""
-        return type(self)(self._desk, self._loss, (*self._detours, detour))
+    def asked_through(self, transform: GradientTransform) -> Self:
+        """The same oracle with gradients that `transform` answers, to which this oracle is given."""
+        return type(self)(self._broker, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
-        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first: its classes.
+        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
 
-        Where every term is needed there is one way to win.
+        Of a classifier that is left, places are classes. Where every term is needed there is one way to win.
         """
-        return self._desk.nearest_rivals(x, k, rows)
+        return self._broker.nearest_rivals(x, k, rows)
 
     def gradient(
         self,
@@ -142,12 +147,12 @@ class Gradients(Scores):
         `render` defaults to the identity, `objective` to the verdict's loss; `loss` takes the place of the goal's own,
         with one entry per image of the question. The answer is recorded for the images, not for the variable.
         """
-        if self._detours:
-            inner = type(self)(self._desk, self._loss, self._detours[:-1])
-            return self._detours[-1](inner, variable, render, objective, loss, rows)
+        if self._transforms:
+            inner = type(self)(self._broker, self._loss, self._transforms[:-1])
+            return self._transforms[-1](inner, variable, render, objective, loss, rows)
         if loss is None and self._loss is not None:
             loss = self._loss if rows is None else take(self._loss, rows)
-        return self._desk.gradient(variable, render, objective, loss, rows)
+        return self._broker.gradient(variable, render, objective, loss, rows)
 
 
 class Jacobians(Gradients):
@@ -157,4 +162,4 @@ class Jacobians(Gradients):
 
     def jacobian(self, x: Tensor, k: int, rows: Tensor | None = None) -> Jacobian:
         """Margins and gradients of the k nearest ways to win; fewer where the task has fewer."""
-        return self._desk.jacobian(x, k, rows)
+        return self._broker.jacobian(x, k, rows)

@@ -13,12 +13,12 @@ from ..access import (
     Batch,
     Budget,
     Decisions,
-    Desk,
+    Decoupled,
     Gradient,
     Keep,
     Ledger,
     Objective,
-    Paired,
+    QueryBroker,
     Render,
     gradient_of,
 )
@@ -74,14 +74,14 @@ def crafted(
     """`craft` unchecked, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
-    desk = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
-    oracle = attack.access(desk)
+    broker = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
+    oracle = attack.access(broker)
     state = attack.init(oracle, Batch(x, key, start))
     for t in range(attack.steps):
         state = attack.step(oracle, state, t)
-    desk.closed = True
+    broker.closed = True
     attack.finish(oracle, state)
-    return desk.last
+    return broker.last
 
 
 class _Later(Verdict):
@@ -98,7 +98,7 @@ class _Later(Verdict):
         return vars(self)["margin"]
 
 
-class _Unjudged(Desk):
+class _Unjudged(QueryBroker):
     """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
 
     def __init__(
@@ -133,7 +133,7 @@ class _Unjudged(Desk):
         images = variable.detach().requires_grad_()
         with torch.enable_grad():
             outputs = self.target(images)
-            if isinstance(outputs, Paired):
+            if isinstance(outputs, Decoupled):
                 return super().gradient(variable, render, objective, loss, rows)
             value, slope = self.goal.loss_and_gradient(outputs, loss) or (self.goal.loss_of(outputs, loss), None)
         grad = gradient_of(value, images) if slope is None else gradient_of(outputs, images, slope)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Budget, Decisions, Desk, Keep, Ledger, Portion, Shared
+from ..access import Attack, Budget, Decisions, Keep, Ledger, Portion, QueryBroker, Shared
 from ..errors import ConfigError, InputError, RunError
 from ..goals import Goal
 from ..random import Key
@@ -176,9 +176,9 @@ class _Fitting:
         key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
         theirs = key.reseeded(self.t) if self.target.stochastic else None
-        desk = Desk(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
+        broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
         portion = Portion(x, key, self._attacked(goal, key))
-        self.state = attack.step(attack.access(desk), self.state, portion, self.t / self._steps)
+        self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
         self._count(ledger.forwards, ledger.backwards)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, InputError
+from ..errors import AccessError, ConfigError, GoalError, InputError
 from ..goals import Goal
 from ..rows import take, to
 from ..targets import Target
@@ -105,7 +105,8 @@ def check_start(attack: Attack[Any, Any], start: Tensor, x: Tensor) -> None:
 
 
 def check_images(x: Tensor, goal: Goal) -> None:
-    """InputError where the images are no batch of floats in [0, 1], or do not match the goal."""
+    """Raise InputError for images that are no floats in [0, 1] or do not match the goal, GoalError for a goal
+    that is no record."""
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
         got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
@@ -120,6 +121,11 @@ def check_images(x: Tensor, goal: Goal) -> None:
     if low < 0 or high > 1:
         cure = "divide by 255" if high > 1.5 and low >= 0 else "undo the normalisation: the target owns mean and std"
         raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in [0, 1]; {cure}")
+    if not hasattr(goal, "__dataclass_fields__"):
+        raise GoalError(
+            f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
+            "@dataclass(frozen=True)"
+        )
     if len(goal) != len(x):
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -94,6 +94,7 @@ class ClassGoal(Goal):
             )
 
 
+@final  # its closed forms are those of these terms
 @dataclass(frozen=True)
 class Misclassify(ClassGoal):
     """Untargeted: any class but the label wins. `Misclassify(labels)` with labels (B,) int64."""
@@ -102,6 +103,7 @@ class Misclassify(ClassGoal):
     word: ClassVar[str] = "labels"
 
 
+@final
 @dataclass(frozen=True)
 class ClassifyAs(ClassGoal):
     """Targeted: only the target wins. `ClassifyAs(targets)` with targets (B,) int64."""

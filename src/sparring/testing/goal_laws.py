@@ -23,7 +23,7 @@ def check_goal(goal: Goal, outputs: Tensor, won: Tensor) -> None:
     require(torch.equal(verdict.margin > 0, won), "the margin's sign is not who has won")
     rows = torch.arange(len(goal)).flip(0)
     for chosen in (rows, rows % 2 == 0):
-        part = take(goal, chosen)(outputs[chosen])
+        part = take(goal, chosen)(take(outputs, chosen))
         require(torch.equal(part.margin, verdict.margin[chosen]), "a row is judged otherwise among other rows")
     terms = goal.terms(outputs)
     met = (terms.values > 0).all(1) if terms.every else (terms.values > 0).any(1)

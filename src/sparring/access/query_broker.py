@@ -1,4 +1,4 @@
-"""The desk behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
+"""The broker behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
 from .ledger import Keep, Ledger
-from .oracle import Gradient, Jacobian, Objective, Paired, Render
+from .oracle import Decoupled, Gradient, Jacobian, Objective, Render
 
 Answer = Callable[..., Any]  # of images, and of a key where answers are random
 
 
 @dataclass(frozen=True)
-class Asked:
+class AdmittedQuery:
     """What was admitted of one question of `count` images."""
 
     count: int
@@ -33,12 +33,12 @@ class Asked:
     def empty(self) -> bool:
         return self.chosen is not None and len(self.chosen) == 0
 
-    def up_to(self, count: int) -> Asked:
+    def up_to(self, count: int) -> AdmittedQuery:
         """The first `count` of what was admitted."""
         device = None if self.rows is None else self.rows.device
         chosen = torch.arange(self.count, device=device) if self.chosen is None else self.chosen
         rows = chosen if self.rows is None else self.rows
-        return Asked(self.count, chosen[:count], rows[:count], None if self.rank is None else self.rank[:count])
+        return AdmittedQuery(self.count, chosen[:count], rows[:count], None if self.rank is None else self.rank[:count])
 
     def of(self, values: Tensor) -> Tensor:
         return values if self.chosen is None else values[self.chosen]
@@ -56,7 +56,7 @@ class Asked:
         return Verdict(self.filled(verdict.margin, blank), self.filled(verdict.loss, blank))
 
 
-class Desk:
+class QueryBroker:
     """Speaks for `target` on the rows in play.
 
     `live` (B,) are the positions of those rows in the ledger. At most `batch_size` images go to the target at
@@ -121,14 +121,14 @@ class Desk:
         places = [mean_terms(list(each)).nearest(k)[1] for each in zip(*terms, strict=True)]
         return asked.filled(torch.cat(places) if places else self.live.new_zeros(0, 1), 0)
 
-    def _keys(self, asked: Asked) -> list[Key | None]:
+    def _keys(self, asked: AdmittedQuery) -> list[Key | None]:
         """For each draw the key of the images that were admitted; [None] for a target without randomness."""
         if self.key is None:
             return [None] * self.draws
         key = self._fresh(self.key, asked)
         return [key.reseeded(draw) for draw in range(self.draws)]
 
-    def _fresh(self, key: Key, asked: Asked) -> Key:
+    def _fresh(self, key: Key, asked: AdmittedQuery) -> Key:
         """A key for each image that no earlier question of its row has had."""
         rows = self._positions(asked.rows)
         turn = self.ledger.forwards[rows]
@@ -137,7 +137,7 @@ class Desk:
     def _put(self, images: Tensor, key: Key | None) -> Any:
         return self.target(images) if key is None else self.target(images, key)
 
-    def _answers(self, asked: Asked, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
+    def _answers(self, asked: AdmittedQuery, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
         """The outputs for what was admitted, with the goal that judges them, without slopes."""
         goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         with torch.no_grad():
@@ -181,7 +181,7 @@ class Desk:
         self,
         variable: Tensor,
         goal: Goal,
-        asked: Asked,
+        asked: AdmittedQuery,
         render: Render | None,
         objective: Objective | None,
         loss: Climb | None,
@@ -234,14 +234,14 @@ class Desk:
     def _positions(self, rows: Tensor | None) -> Tensor:
         return self.live if rows is None else self.live[rows]
 
-    def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> Asked:
+    def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> AdmittedQuery:
         """Which of `count` images may be asked; the rows that the budget refuses are closed."""
         device = self.live.device
         rank = None if rows is None else torch.arange(count, device=device) - torch.searchsorted(rows, rows)
         budget, ledger, positions = self.ledger.budget, self.ledger, self._positions(rows)
         limited = budget.forwards is not None or budget.backwards is not None
         if not limited and not self.skip_won:
-            return Asked(count, None, rows, rank)
+            return AdmittedQuery(count, None, rows, rank)
         admitted = ~(ledger.closed() if self.skip_won else ledger.spent())[positions]
         order = self.draws if rank is None else (rank + 1) * self.draws
         if budget.forwards is not None:
@@ -252,12 +252,12 @@ class Desk:
             ledger.stirred = True
             admitted &= affordable
         if bool(admitted.all()):
-            return Asked(count, None, rows, rank)
+            return AdmittedQuery(count, None, rows, rank)
         chosen = admitted.nonzero().squeeze(1)
         kept = chosen if rows is None else rows[chosen]
-        return Asked(count, chosen, kept, None if rank is None else rank[chosen])
+        return AdmittedQuery(count, chosen, kept, None if rank is None else rank[chosen])
 
-    def _write(self, asked: Asked, images: Tensor, verdict: Verdict, backwards: int) -> None:
+    def _write(self, asked: AdmittedQuery, images: Tensor, verdict: Verdict, backwards: int) -> None:
         if images.shape[0]:
             self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
 
@@ -299,7 +299,7 @@ def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, 
 
 def _parted(outputs: Any) -> tuple[Any, Any]:
     """The outputs that judge, where they are others than those that are climbed."""
-    return (outputs.judged, outputs.climbed) if isinstance(outputs, Paired) else (None, outputs)
+    return (outputs.judged_outputs, outputs.gradient_outputs) if isinstance(outputs, Decoupled) else (None, outputs)
 
 
 def _unanswered(count: int, like: Tensor) -> Verdict:
