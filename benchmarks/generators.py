@@ -23,6 +23,7 @@ from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, ClassifyAs, Decisions, Engine, Granting, Linf, Misclassify, Scores, fit, run
 from sparring.attacks import PGD, AdvGAN, Applied, Artifact
 from sparring.audit.statistics import wilson
+from sparring.rows import take
 from sparring.transfer import distilled_advgan
 from sparring.zoo import load_data
 
@@ -47,8 +48,8 @@ def judged(found: Artifact | PGD, target: Classifier, wanted: int | None, seed: 
     goal = Misclassify(labels) if wanted is None else ClassifyAs(torch.full_like(labels, wanted))
     with torch.no_grad():
         parts = torch.arange(HELD_OUT).split(250)
-        kept = torch.cat([goal.take(rows).margin(target(images[rows])) <= 0 for rows in parts])
-    goal, images = goal.take(kept), images[kept]
+        kept = torch.cat([take(goal, rows).margin(target(images[rows])) <= 0 for rows in parts])
+    goal, images = take(goal, kept), images[kept]
     attack = Applied(found) if isinstance(found, Artifact) else found
     clock = time.process_time()
     outcome = run(attack, target, goal, images, engine=Engine(seed=seed))

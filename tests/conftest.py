@@ -84,7 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
-    if session.config.cache is not None:
+    if getattr(session.config, "cache", None) is not None:
         session.config.cache.set(LAST, sorted(_skipped(session.config)))
     if _surprising(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -20,6 +20,7 @@ from benchmarks.training.measures import share
 from sparring.attacks import OrthogonalPGD
 from sparring.goals import Margin, Screened
 from sparring.random import Key
+from sparring.rows import take
 from sparring.targets import Classifier, Defended, Stage, Target, answered
 
 STEPS, SMALL = 100, 0.05  # of eps
@@ -47,7 +48,7 @@ def rates(target: Target[Any], setting: Setting, images: Tensor) -> Tensor:
     looks = setting.looks if target.stochastic else 1
     won = torch.zeros(len(images), device=images.device)
     for rows in torch.arange(len(images), device=images.device).split(setting.batch_size):
-        goal = target.reading(setting.goal.take(rows))
+        goal = target.reading(take(setting.goal, rows))
         with target.frozen(), torch.no_grad():
             for look in range(looks):
                 answers = answered(target, images[rows], Key(rows, FRESH + look))
@@ -120,7 +121,7 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
         yield target, sp.attacks.auto(setting.ball), setting.goal
         return
     some = setting.images[:16]
-    goal = setting.goal.take(torch.arange(len(some), device=some.device))
+    goal = take(setting.goal, torch.arange(len(some), device=some.device))
     draws = target.audited(draws, goal=goal, images=some).draws
     for weight in WEIGHTS if target.rejects else WEIGHTS[1:2]:
         view = target.audited(draws, weight=weight)

@@ -7,7 +7,7 @@ from torch import Tensor
 import sparring as sp
 from benchmarks.libraries import EAD_RULES, Task
 from sparring.geometry import Ball
-from sparring.goals import Goal, Lead
+from sparring.goals import Goal, RivalMargin
 
 ENGINE_LOOKS = 2  # the engine asks about each image before the attack and after it: these are queries too
 RIVALS = 9  # as in AutoAttack
@@ -86,7 +86,7 @@ def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
 
 
 def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(eps), steps=steps, loss=None), RIVALS), task)
+    return _found(sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(eps), steps=steps), RIVALS), task)
 
 
 def auto(task: Task, *, eps: float) -> Tensor:
@@ -119,7 +119,7 @@ def fab(task: Task, *, norm: str, steps: int) -> Tensor:
 
 
 def fab_t(task: Task, *, norm: str, steps: int) -> Tensor:
-    attack = sp.attacks.Rivals(sp.attacks.FABT(_ball(norm), steps=steps, steered=True), RIVALS, Lead)
+    attack = sp.attacks.Rivals(sp.attacks.FABT(_ball(norm), steps=steps, steered=True), RIVALS, RivalMargin)
     return _found(attack, task)
 
 

@@ -18,7 +18,7 @@ def ledger(rows=2, keep=Keep.FIRST, ball=None, budget=None, dtype=torch.float64)
 
 
 def entry(book, rows, offsets, margins, losses=None, backwards=0):
-    """Write grey + offset for each of `rows`, as the desk would."""
+    """Write grey + offset for each of `rows`, as the broker would."""
     rows = torch.tensor(rows)
     repeated = len(rows) > len(rows.unique())
     rank = torch.arange(len(rows)) - torch.searchsorted(rows, rows) if repeated else None

@@ -8,9 +8,22 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Attack, Batch, Budget, Decisions, Desk, Gradients, Jacobians, Keep, Ledger, Reason, Scores
+from sparring.access import (
+    Attack,
+    Batch,
+    Budget,
+    Decisions,
+    Gradients,
+    Jacobians,
+    Keep,
+    Ledger,
+    QueryBroker,
+    Reason,
+    Scores,
+)
 from sparring.errors import AccessError
-from sparring.goals import Lead, Margin
+from sparring.goals import Margin, RivalMargin
+from sparring.rows import take
 
 BALL = sp.Linf(0.1)
 
@@ -20,13 +33,13 @@ def case():
     return testing.small_net(4)
 
 
-def desk_of(case, *, budget=None, keep=Keep.SMALLEST, batch_size=100, skip_won=False, target=None):
+def broker_of(case, *, budget=None, keep=Keep.SMALLEST, batch_size=100, skip_won=False, target=None):
     ledger = Ledger(case.images, sp.Linf(0.5), keep, budget or Budget())
-    return Desk(target or case.target, case.goal, ledger, batch_size, skip_won)
+    return QueryBroker(target or case.target, case.goal, ledger, batch_size, skip_won)
 
 
 def test_decisions_scores_and_gradients_agree(case):
-    oracle = Jacobians(desk_of(case))
+    oracle = Jacobians(broker_of(case))
     margin = case.goal(case.module(case.images)).margin.detach()
     assert torch.equal(oracle.decide(case.images), margin > 0)
     assert torch.equal(oracle.score(case.images).margin, margin)
@@ -37,7 +50,7 @@ def test_decisions_scores_and_gradients_agree(case):
 
 
 def test_gradients_are_those_of_autograd(case):
-    oracle = Gradients(desk_of(case))
+    oracle = Gradients(broker_of(case))
     x = case.images.clone().requires_grad_()
     (expected,) = torch.autograd.grad(case.goal(case.module(x)).loss.sum(), x)
     assert torch.allclose(oracle.gradient(case.images).grad, expected, atol=1e-14)
@@ -45,13 +58,13 @@ def test_gradients_are_those_of_autograd(case):
     def twice(verdict, images):
         return 2 * verdict.loss + 2 * images.sum((1, 2, 3))
 
-    answer = oracle.gradient(case.images, render=lambda z: z / 2, objective=twice, steer=Margin())
+    answer = oracle.gradient(case.images, render=lambda z: z / 2, objective=twice, loss=Margin())
     assert torch.allclose(answer.grad, expected, atol=1e-13)
     assert torch.equal(answer.images, case.images / 2)
 
 
 def test_jacobians_are_those_of_autograd(case):
-    jacobian = Jacobians(desk_of(case)).jacobian(case.images, 2)
+    jacobian = Jacobians(broker_of(case)).jacobian(case.images, 2)
     for row in range(4):
         x = case.images[row : row + 1].clone().requires_grad_()
         z = case.module(x)[0]
@@ -64,10 +77,10 @@ def test_jacobians_are_those_of_autograd(case):
 def scaled(factor, seen=None):
     """A detour that multiplies gradients, and notes what it was asked."""
 
-    def detour(oracle, variable, render, objective, steer, rows):
+    def detour(oracle, variable, render, objective, loss, rows):
         if seen is not None:
-            seen.append((type(oracle), render, objective, steer, rows))
-        answer = oracle.gradient(variable, render=render, objective=objective, steer=steer, rows=rows)
+            seen.append((type(oracle), render, objective, loss, rows))
+        answer = oracle.gradient(variable, render=render, objective=objective, loss=loss, rows=rows)
         return replace(answer, grad=factor(answer.grad))
 
     return detour
@@ -75,9 +88,9 @@ def scaled(factor, seen=None):
 
 @pytest.mark.parametrize("kind", [Gradients, Jacobians])
 def test_a_detour_changes_gradients_and_nothing_else(case, kind):
-    plain, x, seen = kind(desk_of(case)), case.images, []
-    desk = desk_of(case)
-    oracle = kind(desk).asked_through(scaled(lambda grad: 2 * grad, seen))
+    plain, x, seen = kind(broker_of(case)), case.images, []
+    broker = broker_of(case)
+    oracle = kind(broker).asked_through(scaled(lambda grad: 2 * grad, seen))
     assert type(oracle) is kind
     assert torch.equal(oracle.gradient(x).grad, 2 * plain.gradient(x).grad)
     rows = torch.tensor([1, 1, 3])
@@ -85,29 +98,29 @@ def test_a_detour_changes_gradients_and_nothing_else(case, kind):
     def objective(verdict, images):
         return verdict.margin
 
-    lead = Lead((case.labels + 1) % 4)
-    options = {"render": torch.cos, "objective": objective, "steer": lead.take(rows), "rows": rows}
+    lead = RivalMargin((case.labels + 1) % 4)
+    options = {"render": torch.cos, "objective": objective, "loss": take(lead, rows), "rows": rows}
     assert torch.equal(oracle.gradient(x[rows], **options).grad, 2 * plain.gradient(x[rows], **options).grad)
     assert seen == [(kind, None, None, None, None), (kind, *options.values())]
-    steered = oracle.steered_by(lead)
+    steered = oracle.with_loss(lead)
     assert type(steered) is kind
-    assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, steer=lead).grad)
-    again = plain.steered_by(lead).asked_through(scaled(lambda grad: 2 * grad))
+    assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, loss=lead).grad)
+    again = plain.with_loss(lead).asked_through(scaled(lambda grad: 2 * grad))
     assert torch.equal(again.gradient(x[rows], rows=rows).grad, steered.gradient(x[rows], rows=rows).grad)
     assert torch.equal(oracle.score(x).loss, plain.score(x).loss)
     assert torch.equal(oracle.rivals(x, 2), plain.rivals(x, 2))
-    assert desk.ledger.backwards.tolist() == [2, 6, 2, 4]
+    assert broker.ledger.backwards.tolist() == [2, 6, 2, 4]
     if kind is Jacobians:
         assert torch.equal(oracle.jacobian(x, 2).grads, plain.jacobian(x, 2).grads)
     else:
         with pytest.raises(AccessError, match="asks for 'jacobian' and was granted Gradients only"):
             oracle.jacobian(x, 2)
     with pytest.raises(AccessError, match="asks for 'asked_through' and was granted Scores only"):
-        Scores(desk).asked_through(scaled(lambda grad: grad))
+        Scores(broker).asked_through(scaled(lambda grad: grad))
 
 
 def test_the_last_detour_is_taken_first(case):
-    plain, x = Gradients(desk_of(case)), case.images
+    plain, x = Gradients(broker_of(case)), case.images
     once = plain.asked_through(scaled(lambda grad: grad + 1))
     both = once.asked_through(scaled(lambda grad: 2 * grad))
     assert torch.equal(both.gradient(x).grad, 2 * (plain.gradient(x).grad + 1))
@@ -115,7 +128,7 @@ def test_the_last_detour_is_taken_first(case):
 
 
 def test_answers_are_detached_and_questions_untouched(case):
-    oracle, x = Jacobians(desk_of(case)), case.images.clone().requires_grad_()
+    oracle, x = Jacobians(broker_of(case)), case.images.clone().requires_grad_()
     answer, jacobian = oracle.gradient(x), oracle.jacobian(x, 2)
     for tensor in (
         oracle.score(x).margin, answer.grad, answer.value, answer.images, answer.verdict.loss, jacobian.grads,
@@ -129,20 +142,20 @@ def test_answers_are_detached_and_questions_untouched(case):
 def test_rows_may_be_asked_about_several_times_in_batches(case):
     rows = torch.tensor([0, 0, 0, 2, 3, 3])
     asked = (case.images[rows] + 0.01 * torch.arange(6).view(-1, 1, 1, 1)).clamp(0, 1)
-    expected = case.goal.take(rows)(case.module(asked)).margin
+    expected = take(case.goal, rows)(case.module(asked)).margin
     for size in (1, 4, 100):
-        desk = desk_of(case, batch_size=size)
-        assert torch.allclose(Scores(desk).score(asked, rows=rows).margin, expected, atol=1e-13)
-        assert desk.ledger.forwards.tolist() == [3, 0, 1, 2]
+        broker = broker_of(case, batch_size=size)
+        assert torch.allclose(Scores(broker).score(asked, rows=rows).margin, expected, atol=1e-13)
+        assert broker.ledger.forwards.tolist() == [3, 0, 1, 2]
 
 
 @pytest.mark.parametrize("question", ["score", "gradient", "jacobian"])
 def test_a_budget_closes_rows_in_the_middle_of_a_question(case, question):
     """Rows 0 and 2 get one more forward pass of the three images that they ask about, rows 1 and 3 all."""
     counting = testing.Counting(case.module)
-    desk = desk_of(case, budget=Budget(forwards=5), target=sp.Classifier(counting))
-    desk.ledger.passes[0] += torch.tensor([4, 0, 4, 2])
-    oracle, rows = Jacobians(desk), torch.arange(4).repeat_interleave(3)
+    broker = broker_of(case, budget=Budget(forwards=5), target=sp.Classifier(counting))
+    broker.ledger.passes[0] += torch.tensor([4, 0, 4, 2])
+    oracle, rows = Jacobians(broker), torch.arange(4).repeat_interleave(3)
     asked = case.images[rows]
     ask = {
         "score": lambda: oracle.score(asked, rows=rows).margin,
@@ -153,30 +166,30 @@ def test_a_budget_closes_rows_in_the_middle_of_a_question(case, question):
     answered = torch.tensor([[1, 0, 0], [1, 1, 1], [1, 0, 0], [1, 1, 1]]).bool()
     assert torch.equal(margins.isfinite(), answered)
     assert counting.forwards == 8
-    assert desk.ledger.forwards.tolist() == [5, 3, 5, 5]
+    assert broker.ledger.forwards.tolist() == [5, 3, 5, 5]
     assert oracle.open().tolist() == [False, True, False, False]
     assert not torch.isfinite(ask[question]().view(4, 3)[[0, 2, 3]]).any()
     assert counting.forwards == 8 + 2  # row 1 had two passes left
 
 
 def test_an_unanswered_row_has_no_slope(case):
-    desk = desk_of(case, budget=Budget(backwards=1))
-    desk.ledger.passes[1] += torch.tensor([1, 0, 1, 0])
-    answer = Gradients(desk).gradient(case.images, objective=lambda v, images: v.loss + images.sum((1, 2, 3)))
+    broker = broker_of(case, budget=Budget(backwards=1))
+    broker.ledger.passes[1] += torch.tensor([1, 0, 1, 0])
+    answer = Gradients(broker).gradient(case.images, objective=lambda v, images: v.loss + images.sum((1, 2, 3)))
     assert answer.grad.flatten(1).any(1).tolist() == [False, True, False, True]
     assert answer.verdict.loss.isfinite().tolist() == [False, True, False, True]
     assert answer.images.shape == case.images.shape
-    assert desk.ledger.backwards.tolist() == [1, 1, 1, 1]
+    assert broker.ledger.backwards.tolist() == [1, 1, 1, 1]
 
 
 def test_a_jacobian_that_the_budget_cannot_pay_is_refused_and_closes_the_row(case):
-    desk = desk_of(case, budget=Budget(backwards=5))
-    desk.ledger.passes[1] += torch.tensor([0, 3, 2, 5])
-    jacobian = Jacobians(desk).jacobian(case.images, 3)
+    broker = broker_of(case, budget=Budget(backwards=5))
+    broker.ledger.passes[1] += torch.tensor([0, 3, 2, 5])
+    jacobian = Jacobians(broker).jacobian(case.images, 3)
     assert jacobian.margins.isfinite().all(1).tolist() == [True, False, True, False]
     assert not jacobian.grads[[1, 3]].any()
-    assert desk.ledger.backwards.tolist() == [3, 3, 5, 5]
-    assert desk.open().tolist() == [True, False, False, False]
+    assert broker.ledger.backwards.tolist() == [3, 3, 5, 5]
+    assert broker.open().tolist() == [True, False, False, False]
 
 
 class NoEmptyBatches(nn.Module):
@@ -193,8 +206,8 @@ class NoEmptyBatches(nn.Module):
 
 def test_a_question_of_which_nothing_is_admitted_is_not_put_to_the_target(case):
     counting = testing.Counting(NoEmptyBatches(case.module))
-    desk = desk_of(case, budget=Budget(forwards=0), target=sp.Classifier(counting))
-    oracle = Jacobians(desk)
+    broker = broker_of(case, budget=Budget(forwards=0), target=sp.Classifier(counting))
+    oracle = Jacobians(broker)
     assert not oracle.decide(case.images).any()
     answer = oracle.gradient(case.images, objective=lambda v, images: v.margin)
     assert not answer.grad.any()
@@ -217,35 +230,35 @@ def test_attacks_on_such_a_model_end_within_the_smallest_budgets(case, attack, b
 
 
 def test_with_skip_won_a_won_row_is_asked_no_more(case):
-    desk = desk_of(case, keep=Keep.FIRST, skip_won=True)
-    desk.ledger.won[1] = True
-    margin = Scores(desk).score(case.images).margin
+    broker = broker_of(case, keep=Keep.FIRST, skip_won=True)
+    broker.ledger.won[1] = True
+    margin = Scores(broker).score(case.images).margin
     assert margin.isfinite().tolist() == [True, False, True, True]
-    assert desk.ledger.forwards.tolist() == [1, 0, 1, 1]
+    assert broker.ledger.forwards.tolist() == [1, 0, 1, 1]
 
 
 def test_narrowing_keeps_rows_and_goals_together(case):
-    desk = desk_of(case)
-    desk.narrow(torch.tensor([False, True, False, True]))
-    desk.narrow(torch.tensor([False, True]))
-    margin = Scores(desk).score(case.images[3:]).margin
+    broker = broker_of(case)
+    broker.narrow(torch.tensor([False, True, False, True]))
+    broker.narrow(torch.tensor([False, True]))
+    margin = Scores(broker).score(case.images[3:]).margin
     assert torch.allclose(margin, case.goal(case.module(case.images)).margin[3:].detach(), atol=1e-13)
-    assert desk.ledger.forwards.tolist() == [0, 0, 0, 1]
+    assert broker.ledger.forwards.tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_slopes_are_noted_row_by_row(case, repeated):
     """Zero and non-finite gradients, also where a row asks several times."""
-    desk = desk_of(case)
+    broker = broker_of(case)
     rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]) if repeated else None
     scale = torch.tensor([1.0, 0.0, torch.nan, 0.0], dtype=torch.float64)
     if repeated:
         scale = torch.tensor([1.0, 0.0, 0.0, 0.0, torch.nan, 1.0, 0.0, 0.0], dtype=torch.float64)
     x = case.images if rows is None else case.images[rows]
-    answer = Gradients(desk).gradient(x, objective=lambda v, images: v.loss * scale, rows=rows)
+    answer = Gradients(broker).gradient(x, objective=lambda v, images: v.loss * scale, rows=rows)
     assert answer.grad.isfinite().all()
-    assert desk.ledger.sloped.tolist() == ([True, False, True, False] if repeated else [True, False, False, False])
-    assert desk.ledger.non_finite.tolist() == [False, False, True, False]
+    assert broker.ledger.sloped.tolist() == ([True, False, True, False] if repeated else [True, False, False, False])
+    assert broker.ledger.non_finite.tolist() == [False, False, True, False]
 
 
 @dataclass(frozen=True)
@@ -273,7 +286,7 @@ def test_a_door_that_was_not_granted_stays_shut(case):
         sp.run(Peek(), case.target, case.goal, case.images)
     for level, missing in ((Decisions, "score"), (Scores, "gradient"), (Gradients, "jacobian")):
         with pytest.raises(AccessError, match=f"asks for '{missing}' and was granted {level.__name__} only"):
-            getattr(level(desk_of(case)), missing)
+            getattr(level(broker_of(case)), missing)
     with pytest.raises(AccessError, match="PGD needs Gradients, and Sequential grants Decisions only; use"):
         sp.run(sp.attacks.PGD(sp.Linf(0.1)), sp.Granting(case.target, Decisions), case.goal, case.images)
 

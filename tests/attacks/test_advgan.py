@@ -11,13 +11,14 @@ from torch.optim import Adam
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Budget, Desk, Gradients, Keep, Ledger, Portion
+from sparring.access import Budget, Gradients, Keep, Ledger, Portion, QueryBroker
 from sparring.attacks import PGD
 from sparring.attacks.shared import Applied, opened
 from sparring.attacks.shared.advgan import AdvGAN, Player, adam
 from sparring.attacks.shared.generator import Discriminator, Generated, Generator, Plan, bounded
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.random import Key
+from sparring.rows import take
 from sparring.testing.cases import draw
 
 SMALL = AdvGAN(sp.Linf(0.3), epochs=3, portion=8, width=2)
@@ -32,7 +33,7 @@ def case():
 @pytest.fixture(scope="module")
 def strong(case):
     """Made on the first 32 images."""
-    return sp.fit(STRONG, case.target, case.goal.take(torch.arange(32)), case.images[:32])
+    return sp.fit(STRONG, case.target, take(case.goal, torch.arange(32)), case.images[:32])
 
 
 def fresh(x, ball, *, seed=0, width=4, gain=1.0):
@@ -47,7 +48,7 @@ def test_laws(attack):
 
 
 def test_it_learns_and_pgd_at_the_same_eps_has_at_least_its_success(case, strong):
-    held_out, goal = case.images[32:], case.goal.take(torch.arange(32, 48))
+    held_out, goal = case.images[32:], take(case.goal, torch.arange(32, 48))
     by_generator = sp.run(Applied(strong.artifact), case.target, goal, held_out)
     untrained = sp.run(Applied(fresh(held_out, STRONG.ball)), case.target, goal, held_out)
     by_pgd = sp.run(PGD(STRONG.ball), case.target, goal, held_out)
@@ -82,7 +83,7 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
 def stepped(attack, case, goal):
     """The game after one step on all images."""
     ledger = Ledger(case.images, attack.ball, Keep.FIRST, Budget())
-    oracle = Gradients(Desk(case.target, goal, ledger, 128, skip_won=False))
+    oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
     return attack.step(oracle, attack.init(case.images[:1], 0, None), Portion(case.images, key, None), 0.0)
 
@@ -176,7 +177,7 @@ def test_adam_is_torchs():
 
 
 def test_going_on_from_an_artifact(case, strong):
-    goal = case.goal.take(torch.arange(32))
+    goal = take(case.goal, torch.arange(32))
     more = sp.fit(replace(STRONG, epochs=2, rate=1e-9), case.target, goal, case.images[:32], start=strong.artifact)
     assert torch.allclose(more.artifact.weights, strong.artifact.weights, atol=1e-6)
     assert more.fooled[0] > strong.fooled[0] + 0.3

@@ -116,27 +116,24 @@ def test_targeted(attack):
     assert (outcome.size > 0.99 * untargeted.size).all()
 
 
-def test_pitfall_21_dlr_of_two_classes_is_the_margin_and_says_so():
+def test_pitfall_21_dlr_of_two_classes_is_the_margin():
     outcome = attacked(ALMA(sp.L2(), steps=60), testing.linear(2))
     assert outcome.success.all()
-    smooth = SmoothDLR(torch.ones(1))
-    logits = torch.tensor([[2.0, -1.0]])
-    assert float(smooth.away(logits, torch.tensor([0]))) == pytest.approx(-3.0)
-    assert "DLR needs 3 classes" in str(smooth.remark(2))
-    assert smooth.remark(3) is None
+    goal = sp.Misclassify(torch.tensor([0]))
+    assert float(goal.loss_of(torch.tensor([[2.0, -1.0]]), SmoothDLR(torch.ones(1)))) == pytest.approx(-3.0)
 
 
 def test_the_smooth_margin_lies_above_the_margin_and_falls_to_it():
     logits, labels = 3 * testing.cases.draw("logits", (6, 5)), torch.tensor([0, 1, 2, 3, 4, 0])
-    margin = sp.goals.Margin()
+    leave, become = sp.Misclassify(labels), sp.ClassifyAs(labels)
     for temperature in (1.0, 0.1, 0.0):
         smooth = SmoothMargin(torch.full((6,), temperature))
-        above = smooth.away(logits, labels) - margin.away(logits, labels)
+        above = leave.loss_of(logits, smooth) - leave.margin(logits)
         assert (above >= -1e-6).all()
         assert (above <= temperature * math.log(4) + 1e-6).all()
-        assert torch.equal(smooth.toward(logits, labels), -smooth.away(logits, labels))
-    one = SmoothMargin(torch.ones(6)).away(logits, labels)
-    entropy = sp.goals.CrossEntropy().away(logits, labels)
+        assert torch.equal(become.loss_of(logits, smooth), -leave.loss_of(logits, smooth))
+    one = leave.loss_of(logits, SmoothMargin(torch.ones(6)))
+    entropy = leave.loss_of(logits, sp.goals.CrossEntropy())
     assert torch.allclose(one, entropy.expm1().log())
 
 

@@ -11,6 +11,7 @@ from sparring.access import Reason
 from sparring.attacks.decision.boundary import Boundary
 from sparring.attacks.decision.surfree import SurFree, cosines
 from sparring.errors import ConfigError, InputError, ThreatError
+from sparring.rows import take
 
 BOTH = pytest.mark.parametrize("kind", [Boundary, SurFree])
 
@@ -43,7 +44,7 @@ def test_surfree_asks_on_the_circle_over_the_segment_to_its_winner():
     case = testing.linear(2, count=1)
     x, goal = case.images[0], case.goal
     images, _ = asked(SurFree(steps=60), case)
-    won = (goal.take(torch.zeros(60, dtype=torch.long))(case.module(images)).margin > 0).tolist()
+    won = (take(goal, torch.zeros(60, dtype=torch.long))(case.module(images)).margin > 0).tolist()
     delta = (images - x).flatten(1)
     length, i, circles = delta.norm(dim=1), 0, 0
     lost = 0
@@ -74,7 +75,7 @@ def test_boundary_stays_on_its_sphere_or_moves_straight_inwards():
     images, outcome = asked(Boundary(steps=200), case)
     delta = (images - case.images).flatten(1)
     length = delta.norm(dim=1)
-    won = (case.goal.take(torch.zeros(200, dtype=torch.long))(case.module(images)).margin > 0).tolist()
+    won = (take(case.goal, torch.zeros(200, dtype=torch.long))(case.module(images)).margin > 0).tolist()
     inward, moves, where = False, 0, None
     for i in range(200):
         if inward:
@@ -98,7 +99,7 @@ def test_pitfall_27_step_sizes_are_each_rows_own(kind):
     together = sp.run(attack, case.target, case.goal, case.images)
     for row in range(3):
         ids = torch.tensor([row])
-        goal = case.goal.take(ids)
+        goal = take(case.goal, ids)
         alone = sp.run(attack, case.target, goal, case.images[ids], ids=ids)
         assert torch.equal(alone.examples[0], together.examples[row])
     assert len(set(together.size.tolist())) == 3

@@ -6,7 +6,7 @@ from torch import nn
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Batch, Budget, Desk, Gradients, Keep, Ledger
+from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks.minimal.carlini_wagner_l0 import CarliniWagnerL0
 from sparring.attacks.minimal.carlini_wagner_linf import CarliniWagnerLinf
 from sparring.errors import ConfigError, ThreatError
@@ -21,7 +21,7 @@ SHORT = {
 
 def oracle_of(attack, case):
     ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
-    return Gradients(Desk(case.target, case.goal, ledger, 100, False)), ledger
+    return Gradients(QueryBroker(case.target, case.goal, ledger, 100, False)), ledger
 
 
 def started(attack, case):

@@ -9,7 +9,7 @@ import torch
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Batch, Budget, Desk, Gradients, Keep, Ledger
+from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks.minimal.ead import EAD, Rule
 from sparring.errors import ConfigError, ThreatError
 from sparring.random import Key
@@ -29,7 +29,7 @@ def run(attack, case, goal=None):
 
 def started(attack, case):
     ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
-    oracle = Gradients(Desk(case.target, case.goal, ledger, 100, False))
+    oracle = Gradients(QueryBroker(case.target, case.goal, ledger, 100, False))
     return oracle, attack.init(oracle, Batch(case.images, Key(torch.arange(len(case.images)), 0)))
 
 

@@ -10,13 +10,13 @@ from sparring.access import Keep, Reason
 from sparring.attacks import Restarts, Rivals
 from sparring.attacks.minimal.fab import FAB, FABT
 from sparring.errors import ConfigError, ThreatError
-from sparring.goals import Lead
+from sparring.goals import RivalMargin
 
 BALLS = [sp.Linf(), sp.L2(), sp.L1()]
 
 
 def fab_t(ball, steps=5, count=2, **settings):
-    return Rivals(FABT(ball, steps=steps, steered=True, **settings), count, loss=Lead)
+    return Rivals(FABT(ball, steps=steps, steered=True, **settings), count, loss=RivalMargin)
 
 
 SHORT = [FAB(ball, steps=6) for ball in BALLS] + [FABT(ball, steps=6) for ball in BALLS]
@@ -140,7 +140,7 @@ def test_pitfall_19_the_nearest_class_is_not_the_one_with_the_highest_logit():
     near, far = 0.3 / 8**0.5, 0.1 / 0.08**0.5
     sizes = [float(run(attack, case).size) for attack in (FABT(sp.L2()), FAB(sp.L2()), fab_t(sp.L2(), steps=20))]
     assert sizes == pytest.approx([far, near, near], rel=1e-3)
-    deaf = Rivals(FABT(sp.L2()), 2, loss=Lead)
+    deaf = Rivals(FABT(sp.L2()), 2, loss=RivalMargin)
     assert float(run(deaf, case).size) == pytest.approx(far, rel=1e-3)
     assert (deaf.name, fab_t(sp.L2()).name) == ("FABT-T", "FAB-T")
 

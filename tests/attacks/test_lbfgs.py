@@ -7,17 +7,18 @@ from scipy.optimize import minimize
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Batch, Budget, Desk, Gradients, Keep, Ledger
+from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks import CarliniWagner
 from sparring.attacks.minimal.lbfgs import LBFGS
 from sparring.errors import ConfigError, ThreatError
+from sparring.goals import CrossEntropy
 from sparring.random import Key
 
 
 def minimised(attack, case, goal, steps):
     """The state after `steps` trials of the first round at most, without the engine."""
     ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
-    oracle = Gradients(Desk(case.target, goal, ledger, 100, False))
+    oracle = Gradients(QueryBroker(case.target, goal, ledger, 100, False))
     state = attack.init(oracle, Batch(case.images, Key(torch.arange(len(case.images)), 0)))
     for t in range(steps):
         later = attack.step(oracle, state, t)
@@ -29,7 +30,7 @@ def minimised(attack, case, goal, steps):
 
 def objective(case, goal, images, c):
     """(B,) c |r|^2 + loss."""
-    return c * (images - case.images).square().flatten(1).sum(1) - goal(case.module(images)).loss
+    return c * (images - case.images).square().flatten(1).sum(1) - goal(case.module(images), CrossEntropy()).loss
 
 
 def saturated(count):

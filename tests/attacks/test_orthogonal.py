@@ -21,17 +21,17 @@ from sparring.testing.cases import Case, draw
 class Split(Undetected):
     """`Undetected` on one tensor (B, K + 1), whose last column is the alarm."""
 
+    def terms(self, outputs):
+        return super().terms(parted(outputs))
+
     def margin(self, outputs):
         return super().margin(parted(outputs))
 
-    def ascent(self, outputs):
-        return super().ascent(parted(outputs))
+    def loss_of(self, outputs, climb=None):
+        return super().loss_of(parted(outputs), climb)
 
     def check(self, outputs, all_rows):
         super().check(parted(outputs), all_rows)
-
-    def remark(self, outputs):
-        return super().remark(parted(outputs))
 
 
 def parted(outputs):
@@ -212,4 +212,4 @@ def test_bad_parameters(changes):
 def test_a_radius_is_needed():
     with pytest.raises(ThreatError, match="OrthogonalPGD needs a radius"):
         OrthogonalPGD(sp.Linf())
-    assert isinstance(Margin(), sp.goals.Loss)
+    assert isinstance(Margin(), sp.goals.Climb)

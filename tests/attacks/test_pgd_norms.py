@@ -1,6 +1,7 @@
 """PGD in L0 and L1 on a real net, its restarts there, and the single-step and iterative attacks with a target."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_l0_finds_the_best_components_of_a_linear_model():
         layer.bias.copy_(torch.tensor([50.0, 0.0]))
     images = torch.tensor([[[[0.95, 0.5, 0.8, 0.3, 0.5, 0.5]]]], dtype=torch.float64)  # gains .25 2 2.4 1.4 .5 .25
     case = testing.Case(torch.nn.Sequential(torch.nn.Flatten(), layer), images, torch.zeros(1, dtype=torch.long))
-    goal = case.goal.steered_by(sp.goals.Margin())
+    goal = replace(case.goal, loss=sp.goals.Margin())
     outcome = sp.run(PGD(sp.L0(3), steps=20), case.target, goal, images, keep=Keep.WORST)
     expected = torch.tensor([[[[0.95, 1.0, 0.0, 1.0, 0.5, 0.5]]]], dtype=torch.float64)
     assert torch.allclose(outcome.examples, expected)

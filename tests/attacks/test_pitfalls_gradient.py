@@ -1,5 +1,6 @@
 """Pitfalls of gradient attacks and their evaluation that other libraries fell into (numbers as in test_pitfalls)."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import APGD, MIFGSM, NIFGSM, PGD, RFGSM, Cascade, FastFGSM, Rivals, Square
 from sparring.attacks.gradient.apgd import checkpoints
-from sparring.goals import DLR, Lead, Margin
+from sparring.goals import DLR, Margin, RivalMargin
 from sparring.random import Key
 
 
@@ -106,17 +107,13 @@ def test_pitfall_20_the_first_example_and_the_best_loss_are_two_results():
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 5])
-def test_pitfall_21_targeted_dlr_works_with_few_classes_and_says_what_it_fell_back_to(classes):
+def test_pitfall_21_targeted_dlr_works_with_few_classes(classes):
     case = testing.linear(classes)
     attack = Rivals(APGD(sp.Linf(0.2), steps=20, loss=None))
     outcome = sp.run(attack, case.target, case.goal, case.images)
     assert outcome.success.all()
-    expected = {2: "the lead was climbed", 3: r"the lead over z_(1) - z_(3) was climbed"}
-    assert len(outcome.notes) == (classes < 4)
-    assert all(note.endswith(expected[classes]) for note in outcome.notes)
     dlr = sp.run(APGD(sp.Linf(0.2), steps=20, loss=DLR()), case.target, case.goal, case.images)
     assert dlr.success.all()
-    assert len(dlr.notes) == (classes < 3)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
@@ -131,10 +128,10 @@ def test_pitfall_21_there_is_a_round_for_each_rival_and_no_more(classes):
 
 def test_pitfall_21_rivals_are_steered_at_one_by_one_nearest_first():
     case = testing.linear(4)
-    images, _ = asked_of(Rivals(PGD(sp.Linf(1e-3), steps=1, random_start=False), 3, Lead), case)
+    images, _ = asked_of(Rivals(PGD(sp.Linf(1e-3), steps=1, random_start=False), 3, RivalMargin), case)
     logits = case.module(case.images).detach()
     layer = case.module[1]
-    ranks = case.goal.ways(logits, 3)
+    ranks = case.goal.terms(logits).nearest(3)[1]
     for round in range(3):
         moved = images[1 + 2 * round + 1] - case.images
         lead = layer.weight[ranks[:, round]] - layer.weight[case.labels]
@@ -183,7 +180,7 @@ def test_pitfall_40_a_search_in_half_precision_is_confirmed_in_full(dtype):
     case = testing.small_net(12)
     module, images = case.module.float(), case.images.float()
     labels = module(images).argmax(1)
-    goal = sp.Misclassify(labels).steered_by(Margin())  # the cross-entropy's gradient would underflow in float16
+    goal = replace(sp.Misclassify(labels), loss=Margin())  # the cross-entropy's gradient would underflow in float16
     engine = sp.Engine(autocast=dtype)
     outcome = sp.run(PGD(sp.Linf(0.1), steps=10), sp.Classifier(module), goal, images, engine=engine)
     assert outcome.examples.dtype == torch.float32

@@ -13,6 +13,7 @@ from sparring.attacks.score.slope import CHUNK, slope
 from sparring.attacks.score.spsa import SPSA
 from sparring.errors import AccessError, ConfigError, ThreatError
 from sparring.random import Key
+from sparring.rows import take
 
 BALLS = [sp.Linf(0.08), sp.L2(0.8)]
 SHORT = {
@@ -111,7 +112,7 @@ def test_the_estimate_is_as_good_as_foolboxs():
 
     class Oracle:
         def score(self, images, rows):
-            return case.goal.take(rows)(case.module(images).detach())
+            return take(case.goal, rows)(case.module(images).detach())
 
     region = ball.region(case.images)
     ours = slope(Oracle(), ball, region, case.images, Key(torch.arange(6), 0).normal, samples, 1e-3, 0).grad
@@ -120,7 +121,7 @@ def test_the_estimate_is_as_good_as_foolboxs():
     for row in range(6):  # its loss is one number for the whole batch
 
         def loss(image, row=row):
-            return eagerpy.astensor(case.goal.take(torch.tensor([row])).margin(case.module(image.raw)).detach()).sum()
+            return eagerpy.astensor(take(case.goal, torch.tensor([row])).margin(case.module(image.raw)).detach()).sum()
 
         theirs.append(estimator.value_and_grad(loss, eagerpy.astensor(case.images[row : row + 1]))[1].raw)
     cosine = [float(torch.cosine_similarity(g.flatten(1), true).mean()) for g in (ours, torch.cat(theirs))]

@@ -69,7 +69,7 @@ def test_pixels_cost_no_more_than_the_components_they_hold():
 def test_what_is_below_the_threshold_is_exactly_zero_and_the_threshold_follows_the_row():
     case, attack = testing.small_net(6), SigmaZero(steps=30, share=0.05)
     ledger = sp.access.Ledger(case.images, attack.ball, Keep.SMALLEST, sp.Budget())
-    oracle = sp.Gradients(sp.access.Desk(case.target, case.goal, ledger, 100, False))
+    oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(6), 0)))
     ups = downs = 0
     for t in range(attack.steps):

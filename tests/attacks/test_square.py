@@ -130,7 +130,7 @@ def test_pitfall_22_the_window_shrinks_with_the_share_of_the_budget_spent():
 def test_pitfall_22_the_start_in_linf_is_vertical_stripes():
     case = testing.small_net(3)
     first = Square(sp.Linf(0.05), steps=5).init(
-        sp.Scores(desk(case)), Batch(case.images, Key(torch.arange(3), 0))
+        sp.Scores(broker(case)), Batch(case.images, Key(torch.arange(3), 0))
     ).delta  # fmt: skip
     inner = (case.images > 0.05) & (case.images < 0.95)
     signs = torch.where(inner, first, 0).sign()
@@ -142,9 +142,9 @@ def test_pitfall_22_the_start_in_linf_is_vertical_stripes():
     assert not torch.equal(first[0], first[1])
 
 
-def desk(case):
+def broker(case):
     ledger = sp.access.Ledger(case.images, sp.Linf(0.5), Keep.FIRST, sp.Budget())
-    return sp.access.Desk(case.target, case.goal, ledger, 100, False)
+    return sp.access.QueryBroker(case.target, case.goal, ledger, 100, False)
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.1), sp.L2(1.0)], ids=str)

@@ -8,6 +8,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import APGD, PGD, Restarts, Square, Sweep, auto, autoattack
+from sparring.rows import take
 from sparring.zoo import load_data, load_model
 
 
@@ -42,7 +43,7 @@ def test_it_leaves_no_more_standing_than_autoattack_for_a_fifth_of_its_passes(di
     target, goal, images = digits
     few = torch.arange(24)
     theirs, ours = (
-        run(attack(sp.Linf(0.08)), target, goal.take(few), images[few]) for attack in (autoattack, auto)
+        run(attack(sp.Linf(0.08)), target, take(goal, few), images[few]) for attack in (autoattack, auto)
     )
     assert ours.robust_accuracy <= theirs.robust_accuracy
     passes = [float((o.spent.forwards + o.spent.backwards).sum()) for o in (ours, theirs)]

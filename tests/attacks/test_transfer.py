@@ -23,7 +23,7 @@ from sparring.attacks.transfer import (
 from sparring.attacks.transfer.diversity import placed
 from sparring.attacks.transfer.trick import Question, Remembered
 from sparring.errors import ConfigError, ThreatError
-from sparring.goals import Lead, Verdict
+from sparring.goals import RivalMargin, Verdict
 from sparring.random import Key
 from sparring.targets import Granting, Surrogate
 from sparring.testing.attack_laws import attacked, with_eps
@@ -209,7 +209,7 @@ def test_objective_and_steering_follow_the_rows_of_copies():
 
     def options(x):
         return {"objective": lambda verdict, images: weight * verdict.loss - images.flatten(1).sum(1),
-                "steer": Lead(rivals)}  # fmt: skip
+                "loss": RivalMargin(rivals)}  # fmt: skip
 
     def loss(x):
         total = 0
@@ -323,7 +323,7 @@ def test_rivals_steer_through_the_tricks():
 
 
 def test_memory_survives_where_an_attack_steers():
-    """The oracle that `steered_by` makes writes down what tricks remember, too."""
+    """The oracle that `with_loss` makes writes down what tricks remember, too."""
     case = testing.small_net(4)
     rivals = Rivals(APGD(BALL, steps=3, loss=None), 1)
     tuned = attacked(Transferred(rivals, VT), case, keep=Keep.WORST)

@@ -13,6 +13,7 @@ import sparring as sp
 from sparring import testing
 from sparring.attacks import Applied, GradientUniversal, Universal, opened
 from sparring.errors import ConfigError, InputError, RunError, ThreatError
+from sparring.rows import take
 from sparring.testing.shared_laws import same
 
 FAST = GradientUniversal(sp.Linf(0.1), epochs=3, portion=5)
@@ -47,7 +48,7 @@ def test_pitfall_18_only_images_that_stand_are_searched(case):
     """A portion that the perturbation fools already costs one look, and moves nothing."""
     strong = sp.fit(FAST, case.target, case.goal, case.images).artifact
     fell = sp.run(Applied(strong), case.target, case.goal, case.images).success
-    counting, goal = testing.Counting(case.module), case.goal.take(fell)
+    counting, goal = testing.Counting(case.module), take(case.goal, fell)
     attack = Universal(sp.Linf(0.1), portion=4)
     again = sp.fit(attack, sp.Classifier(counting), goal, case.images[fell], start=strong)
     assert torch.equal(again.artifact.delta, strong.delta)

@@ -13,6 +13,7 @@ from sparring.engine import run
 from sparring.errors import InputError
 from sparring.geometry import L2, Linf
 from sparring.goals import Misclassify
+from sparring.rows import take
 from sparring.zoo import load_data, load_model
 
 QUICK = ("--epochs", 4, "--portion", 8, "--batch-size", 8)
@@ -276,7 +277,7 @@ def test_the_python_way_gives_the_same(fitted, user):
     rows = split(images, 0.3, 0)[0]
     goal = Misclassify(target(images).argmax(1))
     attack = GradientUniversal(Linf(0.2), epochs=4, portion=8)
-    made = fit(attack, target, goal.take(rows.fitted), images[rows.fitted], ids=rows.fitted, engine=Engine(8))
+    made = fit(attack, target, take(goal, rows.fitted), images[rows.fitted], ids=rows.fitted, engine=Engine(8))
     assert torch.equal(made.artifact.delta, opened(path)[0].delta)
-    outcome = run(Applied(made.artifact), target, goal.take(rows.held_out), images[rows.held_out])
+    outcome = run(Applied(made.artifact), target, take(goal, rows.held_out), images[rows.held_out])
     assert row_of(result.stdout, "held out")[2] == int(outcome.success.sum())

@@ -53,7 +53,7 @@ def test_the_checkpoint_of_another_run_is_refused(case, tmp_path, other, after):
     elif other == "goal":
         goal = sp.Misclassify((case.labels + 1) % 4)
     elif other == "loss":
-        goal = goal.steered_by(Margin())
+        goal = replace(goal, loss=Margin())
     elif other == "images":
         images = images.flip(3)
     elif other == "ids":

@@ -1,6 +1,7 @@
 """`run`: what it refuses, what it reports, and that how it is run changes no result."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
 from sparring.attacks import FGSM, PGD, Boundary, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square
-from sparring.errors import ConfigError, InputError
-from sparring.goals import Margin
+from sparring.errors import ConfigError, GoalError, InputError
+from sparring.goals import CrossEntropy, Margin
+from sparring.rows import take
 
 
 @pytest.fixture
@@ -154,11 +156,11 @@ def test_keep_worst_attacks_wrong_rows_too_and_returns_the_highest_loss(case):
     attack = PGD(sp.Linf(0.1), steps=5)
     for row in range(6):
         asked.clear()
-        one = goal.take(torch.tensor([row]))
+        one = take(goal, torch.tensor([row]))
         outcome = sp.run(attack, sp.Classifier(watching), one, case.images[row : row + 1], keep=Keep.WORST)
         images = torch.cat(asked[1:])
         with torch.no_grad():
-            verdicts = goal.take(torch.full((len(images),), row))(case.module(images))
+            verdicts = take(goal, torch.full((len(images),), row))(case.module(images))
             clean, returned = (one(case.module(x)) for x in (case.images[row : row + 1], outcome.examples))
         loss = verdicts.loss.where(verdicts.margin > 0, -torch.inf) if outcome.success else verdicts.loss
         assert float(returned.loss) == pytest.approx(float(loss.max()))
@@ -215,7 +217,7 @@ def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
 @pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.L2(0.8), steps=40), HopSkipJump(steps=2)])
 def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
     def part(rows, ids):
-        return sp.run(attack, case.target, case.goal.take(rows), case.images[rows], ids=ids, keep=Keep.WORST)
+        return sp.run(attack, case.target, take(case.goal, rows), case.images[rows], ids=ids, keep=Keep.WORST)
 
     whole = part(torch.arange(6), None)
     odd, even = torch.tensor([1, 3, 5]), torch.tensor([0, 2, 4])
@@ -253,15 +255,28 @@ def test_the_callers_gradient_mode_does_not_matter(case, mode):
     assert not inside.examples.is_inference()
 
 
-def test_steering_by_another_loss(case):
-    """Logits times 1000: the gradient of the cross-entropy is exactly zero, that of the margin is not."""
+def test_goals_of_another_loss(case):
+    """Logits times 10,000: the gradient of the cross-entropy is exactly zero, that of the log-odds is not."""
     target = sp.Classifier(lambda x: 1e4 * case.module(x))
     attack = PGD(sp.Linf(0.2), steps=10, random_start=False)
-    blind = sp.run(attack, target, case.goal, case.images)
-    sighted = sp.run(attack, target, case.goal.steered_by(Margin()), case.images)
+    blind = sp.run(attack, target, replace(case.goal, loss=CrossEntropy()), case.images)
+    sighted = sp.run(attack, target, case.goal, case.images)
     assert Reason.NO_GRADIENT in blind.reasons
     assert sighted.success.sum() > blind.success.sum()
     assert sighted.success.all()
+    assert sp.run(attack, target, replace(case.goal, loss=Margin()), case.images).success.all()
+
+
+def test_a_goal_that_is_no_record_is_refused(case):
+    class Loose(sp.goals.Goal):
+        def terms(self, outputs):
+            return sp.goals.Terms(outputs)
+
+        def __len__(self):
+            return 6
+
+    with pytest.raises(GoalError, match=r"the goal Loose is no dataclass.*frozen=True"):
+        sp.run(FGSM(sp.Linf(0.1)), case.target, Loose(), case.images)
 
 
 def test_names_and_times_are_in_the_outcome(case):

@@ -1,5 +1,7 @@
 """Who has won, what is climbed, and which labels are refused."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,16 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.errors import GoalError, InputError
-from sparring.goals import DLR, CrossEntropy, Lead, Margin, RivalDLR
+from sparring.goals import DLR, CrossEntropy, Divergence, LogOdds, Margin, RivalDLR, RivalMargin, Terms
 from sparring.random import Key
+from sparring.rows import take
 
 
 def logits(rows, classes, shift=0.0, seed=0):
     return Key(torch.arange(rows), seed).normal("z", (classes,), dtype=torch.float64) * 3 + shift
 
 
-LOSSES = [(loss, classes) for loss in (CrossEntropy(), Margin(), DLR()) for classes in (2, 3, 10)]
+LOSSES = [(loss, classes) for loss in (CrossEntropy(), LogOdds(), Margin(), DLR()) for classes in (2, 3, 10)]
 
 
 @pytest.mark.parametrize(("loss", "classes"), LOSSES, ids=lambda value: getattr(type(value), "__name__", value))
@@ -24,8 +27,8 @@ def test_goals_agree_with_an_argmax_of_numpy(classes, shift, loss):
     z = logits(40, classes, shift)
     chosen = torch.arange(40) % classes
     winner = np.argmax(z.numpy(), axis=1)
-    testing.check_goal(sp.Misclassify(chosen).steered_by(loss), z, torch.tensor(winner != chosen.numpy()))
-    testing.check_goal(sp.ClassifyAs(chosen).steered_by(loss), z, torch.tensor(winner == chosen.numpy()))
+    testing.check_goal(sp.Misclassify(chosen, loss), z, torch.tensor(winner != chosen.numpy()))
+    testing.check_goal(sp.ClassifyAs(chosen, loss), z, torch.tensor(winner == chosen.numpy()))
 
 
 @pytest.mark.parametrize("goal", [sp.Misclassify, sp.ClassifyAs])
@@ -47,70 +50,69 @@ def test_losses_by_hand():
     cross = float(torch.log(torch.exp(z).sum()) - 2.0)
     expected = {CrossEntropy(): cross, Margin(): -1.0, DLR(): -1.0 / 3.0}
     for loss, value in expected.items():
-        assert float(loss.away(z, label)) == pytest.approx(value)
-        assert float(loss.toward(z, label)) == pytest.approx(-value)
+        assert float(sp.Misclassify(label).loss_of(z, loss)) == pytest.approx(value)
+        if loss != DLR():
+            assert float(sp.ClassifyAs(label).loss_of(z, loss)) == pytest.approx(-value)
+    assert float(sp.ClassifyAs(label).loss_of(z, DLR())) == pytest.approx(1 / (2 - (-1 - 4) / 2))  # eq. 7
 
 
 def test_dlr_is_blind_to_the_scale_of_the_logits():
     z, label = logits(6, 5), torch.zeros(6, dtype=torch.long)
-    assert torch.allclose(DLR().away(z, label), DLR().away(100 * z, label))
+    for goal in (sp.Misclassify(label), sp.ClassifyAs(label)):
+        assert torch.allclose(goal.loss_of(z, DLR()), goal.loss_of(100 * z, DLR()))
 
 
 @pytest.mark.parametrize("goal", [sp.Misclassify, sp.ClassifyAs])
-def test_dlr_falls_back_where_classes_are_few_and_the_outcome_says_so(goal):
+def test_dlr_of_two_classes_is_the_margin(goal):
     z, label = logits(6, 2), torch.zeros(6, dtype=torch.long)
-    assert torch.equal(goal(label, DLR())(z).loss, goal(label, Margin())(z).loss)
-    case = testing.linear(2)
-    chosen = case.labels if goal is sp.Misclassify else 1 - case.labels
-    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.1)), case.target, goal(chosen).steered_by(DLR()), case.images)
-    assert outcome.notes == ("DLR needs 3 classes and the model has 2: the margin was climbed",)
-    assert outcome.notes[0] in str(outcome)
-    assert not sp.run(sp.attacks.PGD(sp.Linf(0.1)), case.target, goal(chosen), case.images).notes
+    assert torch.allclose(goal(label, DLR())(z).loss, goal(label, Margin())(z).loss, rtol=1e-11)
 
 
 def test_losses_of_a_rival_by_hand():
     z = torch.tensor([[2.0, 1.0, -1.0, -4.0]], dtype=torch.float64)
-    label, rival = torch.tensor([0]), torch.tensor([2])
-    for count, spread in ((4, 2.0 + 2.5), (3, 3.0)):
-        assert float(Lead(rival).away(z[:, :count], label)) == -3.0
-        assert float(RivalDLR(rival).away(z[:, :count], label)) == pytest.approx(-3.0 / spread)
-    assert float(RivalDLR(torch.tensor([1])).away(z[:, :2], label)) == -1.0
-    assert Lead(torch.arange(4)).take(torch.tensor([2, 0])).rivals.tolist() == [2, 0]
+    goal, rival = sp.Misclassify(torch.tensor([0])), torch.tensor([2])
+    for count, spread in ((4, 2.0 + 2.5), (3, 2.0 - 2.0 / 3)):
+        assert float(goal.loss_of(z[:, :count], RivalMargin(rival))) == -3.0
+        assert float(goal.loss_of(z[:, :count], RivalDLR(rival))) == pytest.approx(-3.0 / spread)
+    assert float(goal.loss_of(z[:, :2], RivalDLR(torch.tensor([1])))) == pytest.approx(-1.0)
+    assert take(RivalMargin(torch.arange(4)), torch.tensor([2, 0])).place.tolist() == [2, 0]
 
 
-def test_rivals_are_the_nearest_leads_in_order_and_skip_the_label():
+def test_the_nearest_ways_to_win_are_in_order_and_skip_the_label():
     z = torch.tensor([[0.0, 5.0, 3.0, 4.0]])
-    goal = sp.Misclassify(torch.tensor([1]))
-    assert goal.rivals(z, 2).tolist() == [[-1.0, -2.0]]
-    assert goal.rivals(z, 99).tolist() == [[-1.0, -2.0, -5.0]]
-    assert goal.ways(z, 99).tolist() == [[3, 2, 0]]
-    assert sp.ClassifyAs(torch.tensor([3])).ways(z, 2).tolist() == [[3]]
-    assert sp.ClassifyAs(torch.tensor([3])).rivals(z, 2).tolist() == [[-1.0]]
+    terms = sp.Misclassify(torch.tensor([1])).terms(z)
+    assert terms.nearest(2)[0].tolist() == [[-1.0, -2.0]]
+    assert terms.nearest(99)[0].tolist() == [[-1.0, -2.0, -5.0]]
+    assert terms.nearest(99)[1].tolist() == [[3, 2, 0]]
+    margins, places = sp.ClassifyAs(torch.tensor([3])).terms(z).nearest(2)
+    assert (margins.tolist(), places.tolist()) == ([[-1.0]], [[0]])
 
 
-def test_steering_changes_the_climb_and_not_the_judge():
+def test_another_loss_changes_the_climb_and_not_the_judge():
     z, labels = logits(8, 4), torch.arange(8) % 4
-    plain, steered = sp.Misclassify(labels)(z), sp.Misclassify(labels).steered_by(Margin())(z)
-    assert torch.equal(plain.margin, steered.margin)
-    assert torch.equal(steered.loss, plain.margin)
-    assert not torch.equal(steered.loss, plain.loss)
-    with pytest.raises(GoalError, match=r"Misclassify is steered by a Loss of sparring\.goals, not by 'dlr'"):
-        sp.Misclassify(labels).steered_by("dlr")
+    plain, other = sp.Misclassify(labels)(z), sp.Misclassify(labels)(z, Margin())
+    assert torch.equal(plain.margin, other.margin)
+    assert torch.equal(other.loss, plain.margin)
+    assert not torch.equal(other.loss, plain.loss)
+    with pytest.raises(GoalError, match=r"Misclassify climbs a loss of sparring\.goals, not 'dlr'; pass LogOdds\(\)"):
+        sp.Misclassify(labels, "dlr")
 
 
-def test_a_goal_without_losses_says_so():
-    class Always(sp.goals.Goal):
-        def margin(self, outputs):
-            return outputs[:, 0]
+def test_a_loss_on_logits_is_refused_by_a_goal_without_logits():
+    @dataclass(frozen=True)
+    class First(sp.goals.Goal):
+        rows: torch.Tensor
+
+        def terms(self, outputs):
+            return Terms(outputs[:, :1])
 
         def __len__(self):
-            return 1
+            return len(self.rows)
 
-        def take(self, rows):
-            return self
-
-    with pytest.raises(GoalError, match=r"Always cannot be steered by .*; use the goal's own loss"):
-        Always().steered_by(Margin())
+    goal = First(torch.zeros(3))
+    assert torch.equal(goal(logits(3, 2)).margin, logits(3, 2)[:, 0])
+    with pytest.raises(GoalError, match="Divergence is a loss on logits, and this goal is none of a classifier"):
+        goal(logits(3, 2), Divergence(logits(3, 2)))
 
 
 @pytest.mark.parametrize("labels", [

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 import sparring as sp
 from sparring import testing
@@ -48,10 +49,12 @@ from sparring.attacks import (
     SuperDeepFool,
     SurFree,
     Sweep,
+    auto,
     autoattack,
     table,
 )
-from sparring.goals import Lead
+from sparring.errors import GoalError
+from sparring.goals import RivalMargin
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
@@ -149,10 +152,10 @@ ROWS = {
     "fab l1": Row(FAB(sp.L1(), steps=6), tolerance=1e-9, ratio=1.0005, precise=FAB(sp.L1(), steps=30)),
     "fab margin": Row(FABT(sp.L2(), steps=6), tolerance=1e-9, ratio=1.0005, classes=2, precise=FABT(sp.L2(), steps=30)),
     "fab-t l2": Row(
-        Rivals(FABT(sp.L2(), steps=5, steered=True), 2, Lead),
+        Rivals(FABT(sp.L2(), steps=5, steered=True), 2, RivalMargin),
         tolerance=1e-9,
         ratio=1.0005,
-        precise=Rivals(FABT(sp.L2(), steps=20, steered=True), 3, Lead),
+        precise=Rivals(FABT(sp.L2(), steps=20, steered=True), 3, RivalMargin),
     ),
     "deepfool l2": Row(DeepFool(), tolerance=1e-9, ratio=1.021),  # 1.02 is its own overshoot
     "square linf": Row(Square(sp.Linf(0.08), steps=120), ratio=None),
@@ -209,3 +212,56 @@ def test_closed_form(row):
         assert isinstance(row.attack, NO_OPTIMUM)
         return
     testing.check_closed_form(row.precise or row.attack, ratio=row.ratio, classes=row.classes)
+
+
+TASKS = {"verifier": testing.verifier, "gallery": testing.gallery, "detector": testing.detector}
+KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
+    "auto l2": Row(auto(sp.L2(2.0)), tolerance=1e-9),
+    "auto l1": Row(auto(sp.L1(12.0)), tolerance=1e-9),
+    "autoattack l1": Row(autoattack(sp.L1(12.0), steps=4, queries=5), tolerance=1e-9),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_attack_serves_the_goals_of_every_task(kind, task):
+    """A verifier with one way to win, one with several, and a detector of which every term is needed."""
+    row = KINDS[kind]
+    testing.check_honest(row.attack, TASKS[task](5))
+    testing.check_feasible(row.attack, TASKS[task](3))
+    if task != "verifier" and not row.attack.interacting:
+        case = TASKS[task](3)
+        together = sp.run(row.attack, case.target, case.goal, case.images)
+        alone = sp.run(row.attack, case.target, case.goal, case.images, engine=sp.Engine(batch_size=1))
+        assert torch.equal(alone.success, together.success)
+        assert (alone.examples - together.examples).abs().max() <= max(row.tolerance, 1e-12)  # a product of matrices
+        assert torch.equal(alone.spent.forwards, together.spent.forwards)
+
+
+STRONG = {
+    "fmn": (FMN(sp.L2(), steps=100), 1.2, 1.05),
+    "pdpgd": (PDPGD(sp.L2(), steps=100), 1.2, 1.05),
+    "ddn": (DDN(steps=100), 1.3, 1.6),
+    "superdeepfool": (SuperDeepFool(), 1.6, 1.05),
+    "alma": (ALMA(sp.L2(), steps=200), 1.8, float("inf")),
+    "l-bfgs": (LBFGS(rounds=10, inner=20), 3.0, 1.6),
+    "fab-t": (Rivals(FABT(sp.L2(), steps=20, steered=True), 3, RivalMargin), 1.3, None),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_minimum_norm_attacks_of_any_goal_end_near_each_other(task):
+    """Of a detector FAB-T's plane changes from term to term; the others find an example for every row."""
+    case = TASKS[task](6)
+    sizes = {name: sp.run(attack, case.target, case.goal, case.images).size for name, (attack, *_) in STRONG.items()}
+    best = torch.stack(list(sizes.values())).amin(0)
+    for name, (_, any_of, every) in STRONG.items():
+        limit = every if case.goal.terms(case.module(case.images)).every else any_of
+        if limit is not None:
+            assert float((sizes[name] / best).max()) < limit, name
+
+
+def test_an_attack_on_a_detector_says_where_there_is_none():
+    case = testing.verifier(3)
+    with pytest.raises(GoalError, match="OrthogonalPGD is an attack on a classifier with a detector"):
+        sp.run(OrthogonalPGD(sp.Linf(0.1), steps=2), case.target, case.goal, case.images)

@@ -10,8 +10,9 @@ import sparring as sp
 from sparring.access import Keep
 from sparring.engine import Engine
 from sparring.errors import ConfigError, GoalError, TargetError
-from sparring.goals import Alarm, Alone, Screened, Undetected
+from sparring.goals import ClimbDetector, ClimbTask, Screened, Undetected
 from sparring.random import Key
+from sparring.rows import take
 from sparring.targets import Defended, Keyed, Screen, Stage, passed
 from sparring.targets.draws import draws_for, moments
 from sparring.testing.cases import Counting, small_net
@@ -123,7 +124,8 @@ def test_an_expectation_is_the_mean_of_the_gradients_exactly(draws: int) -> None
             seen.append(oracle.gradient(images).grad)
             return super().step(oracle, state, t)
 
-    sp.run(Once(sp.Linf(0.1)), defended.audited(draws), sp.Misclassify(labels), images)
+    goal = sp.Misclassify(labels, sp.goals.CrossEntropy())
+    sp.run(Once(sp.Linf(0.1)), defended.audited(draws), goal, images)
     total = torch.zeros_like(images)
     for draw in range(draws):
         x = images.clone().requires_grad_()
@@ -138,8 +140,8 @@ def test_the_variance_of_an_expectation_falls_as_one_over_the_draws() -> None:
     goal, one = sp.Misclassify(labels), defended.audited(1)
     few, many = [], []
     x = images.expand(600, -1, -1, -1).clone().requires_grad_()
-    goal = goal.take(torch.zeros(600, dtype=torch.long))
-    (grad,) = torch.autograd.grad(goal.ascent(one(x, Key(torch.arange(600), 9))).sum(), x)
+    goal = take(goal, torch.zeros(600, dtype=torch.long))
+    (grad,) = torch.autograd.grad(goal.loss_of(one(x, Key(torch.arange(600), 9))).sum(), x)
     few, many = grad.flatten(1), grad.flatten(1).view(60, 10, -1).mean(1)
     ratio = float(few.var(0).sum() / many.var(0).sum())
     assert ratio == pytest.approx(10, rel=0.35)
@@ -311,15 +313,14 @@ def test_what_is_detected_is_no_success() -> None:
     assert naive.success_rate <= outcome.success_rate
 
 
-def test_the_joint_goal_can_be_steered_by_either_part() -> None:
+def test_either_part_of_the_joint_goal_can_be_climbed() -> None:
     outputs = Screened(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0.5, -1.0]))
     goal = Undetected(sp.Misclassify(torch.zeros(2).long()))
     assert goal.margin(outputs).tolist() == [-1.0, 1.0]
-    assert goal.steered_by(Alarm()).ascent(outputs).tolist() == [-0.5, 1.0]
-    alone = goal.steered_by(Alone(sp.goals.Margin())).ascent(outputs)
-    assert alone.tolist() == [-1.0, 3.0]
+    assert goal.loss_of(outputs, ClimbDetector()).tolist() == [-0.5, 1.0]
+    assert goal.loss_of(outputs, ClimbTask(sp.goals.Margin())).tolist() == [-1.0, 3.0]
     with pytest.raises(GoalError, match="nothing here may reject"):
-        sp.Misclassify(torch.zeros(2).long()).steered_by(Alarm()).ascent(outputs.outputs)
+        sp.Misclassify(torch.zeros(2).long()).loss_of(outputs.outputs, ClimbDetector())
 
 
 @pytest.mark.parametrize("fuse", ["probabilities", "logits", "majority"])

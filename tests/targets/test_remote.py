@@ -16,6 +16,7 @@ import torch
 import sparring as sp
 from sparring.attacks import PGD, HopSkipJump, Square
 from sparring.errors import AccessError, AssetError, ConfigError, InputError, RunError, TargetError
+from sparring.rows import take
 from sparring.targets import Fields, OpenInference, Remote, RemoteLabels
 
 HASTY = {"pause": 0.001, "timeout": 5.0}
@@ -60,7 +61,7 @@ def test_an_attack_finds_what_it_finds_on_the_model_and_the_server_counts_what_w
     for row in range(4):  # row by row: a row alone asks what it asks in the batch
         before = served.stats()["queries"]
         rows = torch.tensor([row])
-        alone = sp.run(ATTACKS[name], target, served.goal.take(rows), served.images[rows], ids=rows)
+        alone = sp.run(ATTACKS[name], target, take(served.goal, rows), served.images[rows], ids=rows)
         assert (
             served.stats()["queries"] - before == int(spent[row]) == int((alone.spent.forwards + alone.spent.checks)[0])
         )

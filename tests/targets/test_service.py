@@ -10,7 +10,7 @@ from PIL import Image
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Desk, Ledger, Paired
+from sparring.access import Decoupled, Ledger, QueryBroker
 from sparring.attacks import FGSM, PGD, Boundary, HopSkipJump, Square, SurFree
 from sparring.errors import AccessError, ConfigError, InputError, LockedOut, TargetError
 from sparring.targets import JPEG, Bytes, LockOut, Published, RateLimited, Reencoded, Resize, Surrogate
@@ -138,9 +138,9 @@ class TestLockOut:
     def test_of_a_question_in_several_parts_the_answered_ones_count(self):
         case = testing.small_net(4)
         ledger = Ledger(case.images, sp.Linf(1.0), sp.Keep.FIRST, sp.Budget())
-        desk = Desk(LockOut(case.target, 3), case.goal, ledger, 2, False)
+        broker = QueryBroker(LockOut(case.target, 3), case.goal, ledger, 2, False)
         with pytest.raises(LockedOut):
-            desk.judge(case.images, None)
+            broker.score(case.images, None)
         assert ledger.forwards.tolist() == [1, 1, 0, 0]
 
     def test_directions_of_many_images_a_row(self):
@@ -217,13 +217,13 @@ class TestSurrogate:
         other = relative(case.module)
         target = Surrogate(case.target, sp.Classifier(other))
         ledger = Ledger(case.images, sp.Linf(1.0), sp.Keep.FIRST, sp.Budget())
-        oracle = sp.Gradients(Desk(target, case.goal, ledger, 8, False))
+        oracle = sp.Gradients(QueryBroker(target, case.goal, ledger, 8, False))
         answer = oracle.gradient(case.images)
         x = case.images.clone().requires_grad_()
         (wanted,) = torch.autograd.grad(case.goal(other(x)).loss.sum(), x)
         assert torch.allclose(answer.grad, wanted)
         assert torch.allclose(answer.verdict.margin, case.goal(case.module(case.images)).margin)
-        assert isinstance(target(x), Paired)
+        assert isinstance(target(x), Decoupled)
 
     def test_the_same_classes_or_an_error(self):
         case = testing.small_net(2)

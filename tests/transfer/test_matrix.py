@@ -9,6 +9,7 @@ import sparring as sp
 from sparring import testing
 from sparring.attacks import MIFGSM, PGD, Square
 from sparring.errors import ConfigError, GoalError
+from sparring.rows import take
 from sparring.testing.cases import draw
 from sparring.transfer import Tally, held_out, transfer, transfer_then_query
 
@@ -40,7 +41,7 @@ def test_every_cell_is_what_an_attack_and_a_trial_by_hand_give():
     ids = right.nonzero().squeeze(1)
     for i, source in enumerate(models.values()):
         alone = sp.run(
-            PGD(BALL, steps=10), source, case.goal.take(ids), case.images[ids], keep=sp.Keep.WORST
+            PGD(BALL, steps=10), source, take(case.goal, ids), case.images[ids], keep=sp.Keep.WORST
         )
         for j, victim in enumerate(models.values()):
             wrong = victim(alone.examples).argmax(1) != case.labels[ids]
@@ -76,7 +77,7 @@ def test_parts_of_a_data_set_add_up_to_the_whole():
     attack = MIFGSM(BALL, steps=5)
     whole = transfer(models, models, attack, case.goal, case.images)
     parts = [
-        transfer(models, models, attack, case.goal.take(rows), case.images[rows], ids=rows)
+        transfer(models, models, attack, take(case.goal, rows), case.images[rows], ids=rows)
         for rows in torch.arange(12).split(5)
     ]
     total = parts[0] + parts[1] + parts[2]

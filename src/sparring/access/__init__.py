@@ -2,24 +2,42 @@
 
 from .attack import Attack, Batch, Interacting
 from .budget import Budget
-from .desk import Desk, slope_of
 from .ledger import Keep, Ledger, Reason
 from .oracle import (
     Decisions,
+    Decoupled,
     Gradient,
     Gradients,
     Jacobian,
     Jacobians,
     Objective,
-    Paired,
     Render,
     Scores,
     margin_objective,
 )
+from .query_broker import QueryBroker, gradient_of
 from .shared import Portion, Shared
 
 __all__ = [
-    "Attack", "Batch", "Budget", "Decisions", "Desk", "Gradient", "Gradients", "Interacting",
-    "Jacobian", "Jacobians", "Keep", "Ledger", "Objective", "Paired", "Portion", "Reason", "Render",
-    "Scores", "Shared", "margin_objective", "slope_of",
+    "Attack",
+    "Batch",
+    "Budget",
+    "Decisions",
+    "Decoupled",
+    "Gradient",
+    "Gradients",
+    "Interacting",
+    "Jacobian",
+    "Jacobians",
+    "Keep",
+    "Ledger",
+    "Objective",
+    "Portion",
+    "QueryBroker",
+    "Reason",
+    "Render",
+    "Scores",
+    "Shared",
+    "gradient_of",
+    "margin_objective",
 ]  # fmt: skip

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from torch import Tensor
 
 from ..errors import AccessError
-from ..goals import Loss, Verdict
+from ..goals import Climb, Verdict
+from ..rows import take
 
 if TYPE_CHECKING:
-    from .desk import Desk
+    from .query_broker import QueryBroker
 
 Render = Callable[[Tensor], Tensor]
 Objective = Callable[[Verdict, Tensor], Tensor]
@@ -40,11 +41,11 @@ class Gradient:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Decoupled:
     """What a target returns whose slopes are another model's: who has won, and where to climb."""
 
-    judged: Any
-    climbed: Any
+    judged_outputs: Any
+    gradient_outputs: Any
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,27 @@ class Jacobian:
     grads: Tensor  # (B, k, C, H, W)
 
 
-# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, steer, rows.
-Detour = Callable[["Gradients", Tensor, Render | None, Objective | None, Loss | None, Tensor | None], Gradient]
+# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, loss, rows.
+GradientTransform = Callable[
+    ["Gradients", Tensor, Render | None, Objective | None, Climb | None, Tensor | None], Gradient
+]
 
 
 class Decisions:
     """Has the attacker won? Nothing else."""
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_broker",)
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, broker: QueryBroker) -> None:
+        self._broker = broker
 
     def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q,) bool: has the attacker won with image q?"""
-        return self._desk.judge(x, rows).margin > 0
+        return self._broker.score(x, rows).margin > 0
 
     def open(self) -> Tensor:
         """(B,) bool: which rows still get answers."""
-        return self._desk.open()
+        return self._broker.open()
 
     if not TYPE_CHECKING:  # a type checker that saw it would let every name pass
 
@@ -92,32 +95,43 @@ class Scores(Decisions):
 
     def score(self, x: Tensor, rows: Tensor | None = None) -> Verdict:
         """The verdict of each image."""
-        return self._desk.judge(x, rows)
+        return self._broker.score(x, rows)
 
 
 class Gradients(Scores):
     """Scores and first derivatives.
 
-    `steer` is what is climbed where a question names no loss of its own; gradients take the `detours`, the last first.
+    `loss` is what is climbed where a question names no loss of its own; gradients go through the `transforms`, the last
+    first.
     """
 
-    __slots__ = ("_detours", "_steer")
+    __slots__ = ("_loss", "_transforms")
 
-    def __init__(self, desk: Desk, steer: Loss | None = None, detours: tuple[Detour, ...] = ()) -> None:
-        super().__init__(desk)
-        self._steer, self._detours = steer, detours
+    def __init__(
+        self, broker: QueryBroker, loss: Climb | None = None, transforms: tuple[GradientTransform, ...] = ()
+    ) -> None:
+        super().__init__(broker)
+        self._loss, self._transforms = loss, transforms
 
-    def steered_by(self, loss: Loss) -> Self:
+    @property
+    def loss(self) -> Climb:
+        """What is climbed where a question names no loss, one entry per row in play."""
+        return self._broker.goal.loss if self._loss is None else self._loss
+
+    def with_loss(self, loss: Climb) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
-        return type(self)(self._desk, loss, self._detours)
+        return type(self)(self._broker, loss, self._transforms)
 
-    def asked_through(self, detour: Detour) -> Self:
-        """The same oracle with gradients that `detour` answers, to which this oracle is given."""
-        return type(self)(self._desk, self._steer, (*self._detours, detour))
+    def asked_through(self, transform: GradientTransform) -> Self:
+        """The same oracle with gradients that `transform` answers, to which this oracle is given."""
+        return type(self)(self._broker, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
-        """(Q, <= k) int64: the nearest ways to win, nearest first; of a classifier, the classes."""
-        return self._desk.rank(x, k, rows)
+        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
+
+        Of a classifier that is left, places are classes. Where every term is needed there is one way to win.
+        """
+        return self._broker.nearest_rivals(x, k, rows)
 
     def gradient(
         self,
@@ -125,21 +139,20 @@ class Gradients(Scores):
         *,
         render: Render | None = None,
         objective: Objective | None = None,
-        steer: Loss | None = None,
+        loss: Climb | None = None,
         rows: Tensor | None = None,
     ) -> Gradient:
         """The gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
-        `render` defaults to the identity, `objective` to the verdict's loss; `steer` replaces the loss that
-        the goal climbs, with one entry per image of the question. The answer is recorded for the images, not for
-        the variable.
+        `render` defaults to the identity, `objective` to the verdict's loss; `loss` takes the place of the goal's own,
+        with one entry per image of the question. The answer is recorded for the images, not for the variable.
         """
-        if self._detours:
-            inner = type(self)(self._desk, self._steer, self._detours[:-1])
-            return self._detours[-1](inner, variable, render, objective, steer, rows)
-        if steer is None and self._steer is not None:
-            steer = self._steer if rows is None else self._steer.take(rows)
-        return self._desk.climb(variable, render, objective, steer, rows)
+        if self._transforms:
+            inner = type(self)(self._broker, self._loss, self._transforms[:-1])
+            return self._transforms[-1](inner, variable, render, objective, loss, rows)
+        if loss is None and self._loss is not None:
+            loss = self._loss if rows is None else take(self._loss, rows)
+        return self._broker.gradient(variable, render, objective, loss, rows)
 
 
 class Jacobians(Gradients):
@@ -149,4 +162,4 @@ class Jacobians(Gradients):
 
     def jacobian(self, x: Tensor, k: int, rows: Tensor | None = None) -> Jacobian:
         """Margins and gradients of the k nearest ways to win; fewer where the task has fewer."""
-        return self._desk.differ(x, k, rows)
+        return self._broker.jacobian(x, k, rows)

@@ -97,5 +97,5 @@ class Shared(ABC, Generic[A, S, R]):
         """What is kept of the state: it can be applied to any image."""
 
     def done(self, state: S, fooled: float) -> bool:
-        """Asked after every epoch, with the share of its images that fell as they were asked about."""
+        """AdmittedQuery after every epoch, with the share of its images that fell as they were asked about."""
         return False

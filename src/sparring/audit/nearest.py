@@ -23,7 +23,7 @@ from ..attacks import (
     SigmaZero,
 )
 from ..geometry import L0, L1, L2, Ball, Linf
-from ..goals import Lead
+from ..goals import RivalMargin
 from .entry import Entry, entered
 from .plan import Plan
 
@@ -49,7 +49,7 @@ def standard(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]
         return
     if isinstance(ball, L2 | L1):
         yield entered(ALMA(ball=ball, steps=100), plan)
-    yield entered(Rivals(FABT(ball, steered=True), loss=Lead), plan)
+    yield entered(Rivals(FABT(ball, steered=True), loss=RivalMargin), plan)
     yield from blind(access, ball, plan)
 
 
@@ -66,7 +66,7 @@ def thorough(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]
         yield entered(EAD(ball=ball) if isinstance(ball, L1) else CarliniWagner(ball=ball), plan)
     else:
         yield entered(CarliniWagnerLinf(ball=ball), plan)
-    yield entered(Rivals(FABT(ball, steered=True), loss=Lead), plan)
+    yield entered(Rivals(FABT(ball, steered=True), loss=RivalMargin), plan)
     yield from blind(access, ball, plan)
     if issubclass(access, Gradients) and isinstance(ball, Linf | L2):
         yield entered(HopSkipJump(ball=ball), plan)

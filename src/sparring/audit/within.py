@@ -31,7 +31,7 @@ from ..attacks import (
     auto,
 )
 from ..geometry import L1, L2, Ball, Linf
-from ..goals import Lead
+from ..goals import RivalMargin
 from .entry import Entry, entered
 from .plan import Plan
 
@@ -76,7 +76,7 @@ def thorough(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]
     yield entered(auto(ball), plan, "auto")
     yield entered(ascent(ball, steps=plan.steps), plan)
     yield entered(Rivals(ascent(ball, steps=plan.steps, loss=None)), plan)
-    yield entered(Rivals(FABT(ball, steps=plan.steps, steered=True), loss=Lead), plan)
+    yield entered(Rivals(FABT(ball, steps=plan.steps, steered=True), loss=RivalMargin), plan)
     yield entered(FMN(ball), plan)
     yield entered(Square(ball, steps=plan.queries), plan)
     if isinstance(ball, Linf | L2):

@@ -18,6 +18,7 @@ from ..engine import Engine, Fitted, Outcome, check_access, fit, run
 from ..errors import ConfigError, InputError, RunError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
+from ..rows import take
 from ..zoo import Data, LoadedModel
 from .artifacts import SUFFIX, captions, fooling, interval, picture
 from .console import complain, say, table
@@ -150,7 +151,7 @@ class Fit:
             with FitWatch() as watch:
                 engine = Engine(self.batch_size, self.seed, checkpoint=self.checkpoint, progress=watch.step)
                 target = self.loaded.target
-                return fit(self.attack, target, goal.take(ids), images[ids], ids=ids, start=start, engine=engine)
+                return fit(self.attack, target, take(goal, ids), images[ids], ids=ids, start=start, engine=engine)
         except KeyboardInterrupt:
             if self.checkpoint is not None:
                 complain(f"the same command goes on from {self.checkpoint}")
@@ -158,7 +159,7 @@ class Fit:
 
     def measured(self, artifact: Artifact, images: Tensor, goal: Goal, ids: Tensor) -> Outcome:
         engine = Engine(self.batch_size, self.seed)
-        return run(Applied(artifact), self.loaded.target, goal.take(ids), images[ids], ids=ids, engine=engine)
+        return run(Applied(artifact), self.loaded.target, take(goal, ids), images[ids], ids=ids, engine=engine)
 
     def tell(self, fitted: Fitted[Any], outcomes: dict[str, Outcome]) -> None:
         rows: list[list[object]] = []

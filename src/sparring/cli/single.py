@@ -21,6 +21,7 @@ from ..audit.shards import write_atomically, write_shard
 from ..engine import Engine, run
 from ..errors import AccessError, LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..rows import take
 from ..targets import Surrogate, Target
 from ..zoo import Chunk, Data, LoadedModel, load_model
 from .console import say, table
@@ -162,7 +163,7 @@ class Single:
         if bool(found.any()):
             with suppress(LockedOut):
                 coarse = look(self.loaded.target, rounded(outcome.examples[found]), self.batch_size)
-                totals.survives += int((goal.take(found)(coarse.outputs).margin > 0).sum())
+                totals.survives += int((take(goal, found)(coarse.outputs).margin > 0).sum())
         if self.out is not None:
             self.save(chunk, labels, f"{place}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
 

@@ -8,9 +8,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Batch, Budget, Decisions, Desk, Gradient, Keep, Ledger, Objective, Paired, Render, slope_of
+from ..access import (
+    Attack,
+    Batch,
+    Budget,
+    Decisions,
+    Decoupled,
+    Gradient,
+    Keep,
+    Ledger,
+    Objective,
+    QueryBroker,
+    Render,
+    gradient_of,
+)
 from ..errors import ConfigError
-from ..goals import Goal, Loss, Verdict
+from ..goals import Climb, Goal, Verdict
 from ..random import Key
 from ..targets import Target
 from .options import Engine
@@ -61,14 +74,14 @@ def crafted(
     """`craft` unchecked, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
-    desk = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
-    oracle = attack.access(desk)
+    broker = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
+    oracle = attack.access(broker)
     state = attack.init(oracle, Batch(x, key, start))
     for t in range(attack.steps):
         state = attack.step(oracle, state, t)
-    desk.closed = True
+    broker.closed = True
     attack.finish(oracle, state)
-    return desk.last
+    return broker.last
 
 
 class _Later(Verdict):
@@ -85,7 +98,7 @@ class _Later(Verdict):
         return vars(self)["margin"]
 
 
-class _Unjudged(Desk):
+class _Unjudged(QueryBroker):
     """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
 
     def __init__(
@@ -107,31 +120,30 @@ class _Unjudged(Desk):
         self.live = torch.arange(len(x), device=x.device)
         self.last, self.closed = x, False
 
-    def climb(
+    def gradient(
         self,
         variable: Tensor,
         render: Render | None,
         objective: Objective | None,
-        steer: Loss | None,
+        loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
         if not (render is None and objective is None and rows is None and self.key is None and self.draws == 1):
-            return super().climb(variable, render, objective, steer, rows)
-        goal = self.goal if steer is None else self.goal.steered_by(steer)
+            return super().gradient(variable, render, objective, loss, rows)
         images = variable.detach().requires_grad_()
         with torch.enable_grad():
             outputs = self.target(images)
-            if isinstance(outputs, Paired):
-                return super().climb(variable, render, objective, steer, rows)
-            loss, slope = goal.sloped(outputs) or (goal.ascent(outputs), None)
-        slope = slope_of(loss, images) if slope is None else slope_of(outputs, images, slope)
+            if isinstance(outputs, Decoupled):
+                return super().gradient(variable, render, objective, loss, rows)
+            value, slope = self.goal.loss_and_gradient(outputs, loss) or (self.goal.loss_of(outputs, loss), None)
+        grad = gradient_of(value, images) if slope is None else gradient_of(outputs, images, slope)
         self.last = variable
-        verdict: Any = _Later(goal, outputs, loss.detach())
-        return Gradient(verdict, verdict.loss, slope, variable)
+        verdict: Any = _Later(self.goal, outputs, value.detach())
+        return Gradient(verdict, verdict.loss, grad, variable)
 
-    def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
+    def score(self, x: Tensor, rows: Tensor | None) -> Verdict:
         if not self.closed:
-            return super().judge(x, rows)
+            return super().score(x, rows)
         self._note(x.detach(), rows)
         blank = x.new_full((len(x),), -torch.inf)
         return Verdict(blank, blank)

@@ -11,15 +11,15 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Budget, Decisions, Desk, Keep, Ledger, Portion, Shared
+from ..access import Attack, Budget, Decisions, Keep, Ledger, Portion, QueryBroker, Shared
 from ..errors import ConfigError, InputError, RunError, out_of_memory
 from ..goals import Goal
 from ..random import Key
+from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
 from ..targets import Target, answered
 from .checkpoint import fingerprint
 from .options import Engine, Progress
-from .rows import flatten, rebuild
 from .run import check_access, check_ids, check_images, run
 
 A = TypeVar("A", bound=Decisions)
@@ -76,7 +76,7 @@ def fit(
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.reading(goal.to(target.device)), x.detach(), places, engine)
+        fitting = _Fitting(attack, target, target.reading(to(goal, target.device)), x.detach(), places, engine)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -153,7 +153,7 @@ class _Fitting:
         device = self.target.device
         for first in range(0, len(self.x), self.engine.batch_size):
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
-            goal = self.goal.take(rows.to(device))
+            goal = take(self.goal, rows.to(device))
             with torch.no_grad():
                 outputs = answered(self.target, self._images(rows), Key(self.ids[rows].to(device), self.engine.seed))
                 if not standing:
@@ -164,20 +164,20 @@ class _Fitting:
         self.passes[0] += len(kept)
         if not bool(kept.any()):
             raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
-        self.goal, self.x, self.ids = self.goal.take(kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
+        self.goal, self.x, self.ids = take(self.goal, kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
 
     def _advance(self) -> None:
         attack, device = self.attack, self.target.device
         epoch, place = divmod(self.t, self._per_epoch)
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
         rows = order[place * attack.portion : (place + 1) * attack.portion]
-        x, goal = self._images(rows), self.goal.take(rows.to(device))
+        x, goal = self._images(rows), take(self.goal, rows.to(device))
         key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
         theirs = key.reseeded(self.t) if self.target.stochastic else None
-        desk = Desk(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
+        broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
         portion = Portion(x, key, self._attacked(goal, key))
-        self.state = attack.step(attack.access(desk), self.state, portion, self.t / self._steps)
+        self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
         self._count(ledger.forwards, ledger.backwards)
@@ -191,7 +191,7 @@ class _Fitting:
 
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
-            found = run(attack, self.target, goal.take(rows), images, ids=key.ids[rows].cpu(), engine=engine)
+            found = run(attack, self.target, take(goal, rows), images, ids=key.ids[rows].cpu(), engine=engine)
             self._count(found.spent.forwards + found.spent.checks, found.spent.backwards)
             return found.examples, found.success
 

@@ -37,7 +37,7 @@ class Outcome:
     seconds: float
     attack: str
     goal: str
-    notes: tuple[str, ...] = ()  # what must be said beside the figures: a loss that fell back to another
+    notes: tuple[str, ...] = ()  # what must be said beside the figures: that the target answered no more
 
     def __len__(self) -> int:
         return len(self.success)

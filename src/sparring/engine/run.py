@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, InputError, out_of_memory
+from ..errors import AccessError, ConfigError, GoalError, InputError, out_of_memory
 from ..goals import Goal
+from ..rows import take, to
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint
 from .options import Engine, Progress
@@ -76,7 +77,7 @@ def run(
         check_start(attack, start, x)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    kept, aim = keep or attack.keep, target.reading(goal.to(target.device))
+    kept, aim = keep or attack.keep, target.reading(to(goal, target.device))
     job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
@@ -104,7 +105,8 @@ def check_start(attack: Attack[Any, Any], start: Tensor, x: Tensor) -> None:
 
 
 def check_images(x: Tensor, goal: Goal) -> None:
-    """InputError where the images are no batch of floats in [0, 1], or do not match the goal."""
+    """Raise InputError for images that are no floats in [0, 1] or do not match the goal, GoalError for a goal
+    that is no record."""
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
         got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
@@ -119,6 +121,11 @@ def check_images(x: Tensor, goal: Goal) -> None:
     if low < 0 or high > 1:
         cure = "divide by 255" if high > 1.5 and low >= 0 else "undo the normalisation: the target owns mean and std"
         raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in [0, 1]; {cure}")
+    if not hasattr(goal, "__dataclass_fields__"):
+        raise GoalError(
+            f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
+            "@dataclass(frozen=True)"
+        )
     if len(goal) != len(x):
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 
@@ -164,7 +171,7 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     device = target.device
     images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, job.goal.take(rows.to(device)), images, ids, job.keep, job.budget, engine)
+    search = Search(attack, target, take(job.goal, rows.to(device)), images, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])

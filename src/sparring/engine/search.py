@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..access import Attack, Batch, Budget, Desk, Keep, Ledger, Reason
+from ..access import Attack, Batch, Budget, Keep, Ledger, QueryBroker, Reason
 from ..errors import LockedOut
 from ..goals import Goal
 from ..random import Key
+from ..rows import flatten, rebuild, take
 from ..targets import Target, answered
 from .options import Engine
 from .outcome import Outcome, Spent
-from .rows import flatten, rebuild, take
 
 LOOK, CONFIRM = 1 << 40, 1 << 41  # where the engine's own draws begin; an attack's are numbered from 0
 NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
@@ -45,7 +45,7 @@ class Search:
         self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
         skip_won = engine.compact and not self.ledger.waits
         key = self.key if self.random else None
-        self.desk = Desk(self._answer, goal, self.ledger, engine.batch_size, skip_won, key, target.draws)
+        self.broker = QueryBroker(self._answer, goal, self.ledger, engine.batch_size, skip_won, key, target.draws)
         self.rate = torch.zeros(len(x), device=x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
         self.every = engine.look_every or (8 if self.ledger.waits else 1)
@@ -74,7 +74,7 @@ class Search:
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
-        goal, margins, target = self.goal.take(rows), [], self.target.deployed
+        goal, margins, target = take(self.goal, rows), [], self.target.deployed
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
@@ -83,13 +83,13 @@ class Search:
                 if whole is not None and start == 0:
                     target.check(outputs)
                     goal.check(outputs, whole)
-                margins.append(goal.take(part)(outputs).margin)
+                margins.append(take(goal, part).margin(outputs))
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
 
     @property
     def live(self) -> int:
-        return self.desk.live.shape[0]
+        return self.broker.live.shape[0]
 
     @property
     def over(self) -> bool:
@@ -106,7 +106,7 @@ class Search:
             ledger.notes.add(str(error))
             ledger.locked |= ~(ledger.already | ledger.finished | ledger.spent() | ledger.won)
             self.locked = True
-            self.desk.narrow(torch.zeros_like(self.desk.live, dtype=torch.bool))
+            self.broker.narrow(torch.zeros_like(self.broker.live, dtype=torch.bool))
 
     def begin(self, start: Tensor | None, whole: Goal | None) -> None:
         """Look at the clean images; rows on which the goal is met already take no part.
@@ -124,8 +124,8 @@ class Search:
             self.rate = torch.where(ledger.already, share, self.rate)
         ledger.non_finite |= ~margin.isfinite()
         standing = ~(ledger.already | ledger.non_finite)
-        self.desk.narrow(standing)
-        oracle = self.attack.access(self.desk)
+        self.broker.narrow(standing)
+        oracle = self.attack.access(self.broker)
         if self.live:
             first = None if start is None else start[standing]
             self.state = self.attack.init(oracle, Batch(self.x[standing], take(self.key, standing), first))
@@ -137,11 +137,11 @@ class Search:
             self._step()
 
     def _step(self) -> None:
-        self.state = self.attack.step(self.attack.access(self.desk), self.state, self.t)
+        self.state = self.attack.step(self.attack.access(self.broker), self.state, self.t)
         self.t += 1
         done = self.attack.done(self.state)
         if done is not None:  # noted at once, so that how often the engine looks changes no result
-            self.ledger.finish(self.desk.live, done)
+            self.ledger.finish(self.broker.live, done)
         self.ledger.stirred |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.steps:
             self._drop()
@@ -151,14 +151,14 @@ class Search:
             return
         self.ledger.settle()
         self.ledger.stirred = False
-        live = self.desk.live
+        live = self.broker.live
         stuck = self.attack.stuck(self.state)
         if stuck is not None:
             self.ledger.no_start[live] |= stuck & ~(self.ledger.won | self.ledger.spent())[live]
         leaving = self.ledger.closed()[live] if self.engine.compact else self.ledger.spent()[live]
         leaving = leaving | self.ledger.no_start[live] | self.ledger.finished[live]
         if bool(leaving.any()):
-            self.desk.narrow(~leaving)
+            self.broker.narrow(~leaving)
             self.state = take(self.state, ~leaving)
 
     def end(self) -> Outcome:
@@ -166,7 +166,7 @@ class Search:
         ledger = self.ledger
         if self.live:
             with self._while_answered():
-                self.attack.finish(self.attack.access(self.desk), self.state)
+                self.attack.finish(self.attack.access(self.broker), self.state)
         ledger.settle()
         any_kept = ledger.keep in (Keep.WORST, Keep.SUREST)
         kept = ledger.won | (ledger.value > -torch.inf) if any_kept else ledger.won
@@ -240,15 +240,15 @@ class Search:
         """Everything needed to go on: tensors, and plain values."""
         tensors = {f"ledger.{name}": value for name, value in self.ledger.tensors().items()}
         state, plain = flatten(self.state, "state") if self.live else ({}, {})
-        mine = {"live": self.desk.live, "rate": self.rate}
+        mine = {"live": self.broker.live, "rate": self.rate}
         return tensors | state | mine, {"plain": plain, "t": self.t, "seconds": self.seconds}
 
     def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         device = self.x.device
         tensors = {name: value.to(device) for name, value in tensors.items()}
         self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
-        self.desk.live, self.rate = tensors["live"], tensors["rate"]
-        self.desk.goal = self.goal.take(self.desk.live)
+        self.broker.live, self.rate = tensors["live"], tensors["rate"]
+        self.broker.goal = take(self.goal, self.broker.live)
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")

@@ -2,52 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import GoalError, InputError
-from .goal import Goal
-from .losses import CrossEntropy, Loss, gap
+from . import logits
+from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds
+from .goal import Goal, Verdict
+from .terms import Terms
 
 
 @dataclass(frozen=True)
 class ClassGoal(Goal):
-    """What both share: one class index per image, and a loss to climb."""
+    """One class index per image, and the loss that attacks climb which name none of their own."""
 
     classes: Tensor  # (B,) int64
-    loss: Loss = field(default_factory=CrossEntropy)
+    loss: Climb = field(default_factory=LogOdds)
+
+    every: ClassVar[bool]  # is the class approached?
+    word: ClassVar[str]  # what messages call the classes
 
     def __post_init__(self) -> None:
-        given = self.classes
+        given: Any = self.classes
         whole = isinstance(given, Tensor) and not (given.is_floating_point() or given.is_complex())
         if not whole or given.dtype == torch.bool or given.ndim != 1:
             got = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}")
         object.__setattr__(self, "classes", given.long())
-
-    @property
-    def word(self) -> str:
-        return "labels"
+        if not isinstance(self.loss, Climb):
+            raise GoalError(f"{type(self).__name__} climbs a loss of sparring.goals, not {self.loss!r}; pass LogOdds()")
 
     def __len__(self) -> int:
         return len(self.classes)
 
-    def take(self, rows: Tensor) -> Self:
-        return replace(self, classes=self.classes[rows], loss=self.loss.take(rows))
+    def terms(self, outputs: Tensor) -> Terms:
+        index = self.classes[:, None]
+        own = outputs.gather(1, index)
+        if self.every:
+            return Terms((own - outputs).scatter(1, index, torch.inf), every=True)
+        return Terms((outputs - own).scatter(1, index, -torch.inf), count=outputs.shape[1] - 1)
 
-    def to(self, device: torch.device) -> Self:
-        return replace(self, classes=self.classes.to(device), loss=self.loss.to(device))
+    def margin(self, outputs: Tensor) -> Tensor:
+        lead = logits.margin(outputs, self.classes)
+        return -lead if self.every else lead
 
-    def remark(self, outputs: Tensor) -> str | None:
-        return self.loss.remark(outputs.shape[1])
+    def loss_of(self, outputs: Tensor, climb: Climb | None = None) -> Tensor:
+        climb = self.loss if climb is None else climb
+        if isinstance(climb, LogitClimb):
+            return climb.of_logits(outputs, self.classes, self.every)
+        if type(climb) is CrossEntropy:
+            away = F.cross_entropy(outputs, self.classes, reduction="none")
+        elif type(climb) is LogOdds:
+            away = logits.log_odds(outputs, self.classes)
+        else:
+            return climb.of(self.terms(outputs))
+        return -away if self.every else away
 
-    def steered_by(self, loss: Loss) -> Self:
-        if not isinstance(loss, Loss):
-            raise GoalError(f"{type(self).__name__} is steered by a Loss of sparring.goals, not by {loss!r}")
-        return replace(self, loss=loss)
+    def loss_and_gradient(self, outputs: Tensor, climb: Climb | None = None) -> tuple[Tensor, Tensor] | None:
+        climb = self.loss if climb is None else climb
+        if type(climb) is CrossEntropy:  # what is derived from it may be another loss
+            loss, gradient = logits.cross_entropy_and_gradient(outputs, self.classes)
+        elif type(climb) is LogOdds:
+            _, loss, gradient = logits.log_odds_and_gradient(outputs, self.classes)
+        else:
+            return None
+        return (-loss, -gradient) if self.every else (loss, gradient)
+
+    def verdict_and_gradient(self, outputs: Tensor, climb: Climb | None = None) -> tuple[Verdict, Tensor] | None:
+        if type(self.loss if climb is None else climb) is not LogOdds:
+            return super().verdict_and_gradient(outputs, climb)
+        lead, loss, gradient = logits.log_odds_and_gradient(outputs, self.classes)
+        return (Verdict(-lead, -loss), -gradient) if self.every else (Verdict(lead, loss), gradient)
 
     def check(self, outputs: Tensor, all_rows: Self) -> None:
         count = outputs.shape[1]
@@ -65,49 +94,22 @@ class ClassGoal(Goal):
             )
 
 
+@final  # its closed forms are those of these terms
 @dataclass(frozen=True)
 class Misclassify(ClassGoal):
     """Untargeted: any class but the label wins. `Misclassify(labels)` with labels (B,) int64."""
 
-    def margin(self, outputs: Tensor) -> Tensor:
-        return gap(outputs, self.classes)
-
-    def ascent(self, outputs: Tensor) -> Tensor:
-        return self.loss.away(outputs, self.classes)
-
-    def sloped(self, outputs: Tensor) -> tuple[Tensor, Tensor] | None:
-        return self.loss.sloped(outputs, self.classes) if type(self) is Misclassify else None
-
-    def rivals(self, outputs: Tensor, k: int) -> Tensor:
-        """(B, min(k, K - 1)) leads over the label of the k classes that come closest."""
-        return outputs.gather(1, self.ways(outputs, k)) - outputs.gather(1, self.classes[:, None])
-
-    def ways(self, outputs: Tensor, k: int) -> Tensor:
-        """The classes of `rivals`."""
-        others = outputs.detach().scatter(1, self.classes[:, None], -torch.inf)
-        return others.topk(min(k, outputs.shape[1] - 1), dim=1).indices
+    every: ClassVar[bool] = False
+    word: ClassVar[str] = "labels"
 
 
+@final
 @dataclass(frozen=True)
 class ClassifyAs(ClassGoal):
     """Targeted: only the target wins. `ClassifyAs(targets)` with targets (B,) int64."""
 
-    @property
-    def word(self) -> str:
-        return "targets"
-
-    def margin(self, outputs: Tensor) -> Tensor:
-        return -gap(outputs, self.classes)
-
-    def ascent(self, outputs: Tensor) -> Tensor:
-        return self.loss.toward(outputs, self.classes)
-
-    def sloped(self, outputs: Tensor) -> tuple[Tensor, Tensor] | None:
-        away = self.loss.sloped(outputs, self.classes) if type(self) is ClassifyAs else None
-        return None if away is None else (-away[0], -away[1])
-
-    def ways(self, outputs: Tensor, k: int) -> Tensor:
-        return self.classes[:, None]
+    every: ClassVar[bool] = True
+    word: ClassVar[str] = "targets"
 
 
 def least_likely(outputs: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
-from ..errors import GoalError
+from .climbs import Climb, LogOdds
+from .terms import Terms
 
 
 @dataclass(frozen=True)
@@ -21,51 +21,57 @@ class Verdict:
 
 
 class Goal(ABC):
-    """What the attacker wants. The only room that knows the task; its rows follow the images' rows."""
+    """What the attacker wants, of as many inputs as it has rows. The only room that knows the task.
+
+    A goal is a row-wise record, a frozen dataclass whose tensors have one row per input, and gives its terms:
+
+        @dataclass(frozen=True)
+        class Dodge(Goal):
+            template: Tensor  # (B, D) the embedding that is to be left
+            threshold: float
+
+            def __len__(self) -> int:
+                return len(self.template)
+
+            def terms(self, outputs: Tensor) -> Terms:
+                return Terms(self.threshold - cosine_similarity(outputs, self.template)[:, None])
+
+    `loss` is what attacks climb that name no loss of their own: the log-odds, which have the direction of the
+    cross-entropy and do not vanish where the model is sure. Where gradients are added up, over random answers or
+    copies of an image, it is `loss.in_sum()`: the cross-entropy itself.
+    """
+
+    loss: Climb = LogOdds()
 
     @abstractmethod
-    def margin(self, outputs: Any) -> Tensor:
-        """(B,) of the outputs of as many images as the goal has rows: > 0 exactly where the attacker has won."""
-
-    def ascent(self, outputs: Any) -> Tensor:
-        """(B,) what a first-order attack climbs, unless it asks for another loss."""
-        return self.margin(outputs)
-
-    def sloped(self, outputs: Any) -> tuple[Tensor, Tensor] | None:
-        """`ascent` (B,) and d sum(ascent) / d outputs, where the slope is known in closed form; None: ask autograd."""
-        return None
-
-    def __call__(self, outputs: Any) -> Verdict:
-        return Verdict(self.margin(outputs), self.ascent(outputs))
+    def terms(self, outputs: Any) -> Terms:
+        """Return the conditions of winning, of the outputs of as many inputs as the goal has rows."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many images the goal speaks of."""
+        """Return how many inputs the goal speaks of."""
 
-    @abstractmethod
-    def take(self, rows: Tensor) -> Self:
-        """The goal of the chosen rows: indices (Q,) with repetition, or a (B,) mask."""
+    def margin(self, outputs: Any) -> Tensor:
+        """Return the margins (B,), positive exactly where the attacker has won."""
+        return self.terms(outputs).margin
 
-    def to(self, device: torch.device) -> Self:
-        """The goal with its tensors on `device`."""
-        return self
+    def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
+        """Return what is climbed (B,): `climb`, or the goal's own loss."""
+        return (self.loss if climb is None else climb).of(self.terms(outputs))
+
+    def __call__(self, outputs: Any, climb: Climb | None = None) -> Verdict:
+        """Return margins and losses together."""
+        return Verdict(self.margin(outputs), self.loss_of(outputs, climb))
+
+    def loss_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Tensor, Tensor] | None:
+        """Return `loss_of` and its gradient with respect to `outputs` in closed form; None: ask autograd."""
+        return None
+
+    def verdict_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Verdict, Tensor] | None:
+        """Return the verdict and the gradient of its loss in closed form; None: ask autograd."""
+        known = self.loss_and_gradient(outputs, climb)
+        return None if known is None else (Verdict(self.margin(outputs.detach()), known[0]), known[1])
 
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise where `all_rows`, the goal of the whole data set, cannot be judged on such outputs."""
         return
-
-    def rivals(self, outputs: Any, k: int) -> Tensor:
-        """(B, <= k) margins, each a way to win: the attacker has won where any is positive."""
-        return self.margin(outputs)[:, None]
-
-    def ways(self, outputs: Any, k: int) -> Tensor:
-        """(B, <= k) int64: what the task calls the ways that `rivals` measures, in the same order."""
-        return torch.zeros(len(self), 1, dtype=torch.long, device=self.margin(outputs).device)
-
-    def remark(self, outputs: Any) -> str | None:
-        """What a caller must be told about the climb on such outputs: a fallback, for instance."""
-        return None
-
-    def steered_by(self, loss: Any) -> Self:
-        """The same judge with another loss to climb; GoalError where the task has no such loss."""
-        raise GoalError(f"{type(self).__name__} cannot be steered by {loss}; use the goal's own loss")

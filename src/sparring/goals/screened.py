@@ -1,49 +1,45 @@
-"""Outputs of a model that may reject an image, and the goal of passing it undetected."""
+"""Outputs of a model that may reject an input, and the goal of passing it undetected."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import GoalError
+from .climbs import Climb
 from .goal import Goal
-from .losses import Loss
+from .terms import Terms
 
 
-class Screened(NamedTuple):
-    """What a model with detectors says of B images."""
+@dataclass(frozen=True)
+class Screened:
+    """What a model with detectors says of B inputs."""
 
     outputs: Any  # as without detectors
-    alarm: Tensor  # (B,) above 0 exactly where the image is rejected
+    alarm: Tensor  # (B,) above 0 exactly where the input is rejected
 
 
-class PartOfIt(Loss):
-    """Steers `Undetected` by one of its two parts."""
+class ClimbPart(Climb):
+    """Climbs one of the two parts of `Undetected`; GoalError on a goal without a detector."""
 
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        raise GoalError(f"{type(self).__name__} steers by one part of the goal Undetected, and nothing here may reject")
-
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.away(logits, targets)
+    def of(self, terms: Terms) -> Tensor:
+        raise GoalError(f"{type(self).__name__} climbs one part of the goal Undetected, and nothing here may reject")
 
 
 @dataclass(frozen=True)
-class Alarm(PartOfIt):
-    """Toward silence alone: `oracle.gradient(x, steer=Alarm())` climbs -alarm."""
+class ClimbDetector(ClimbPart):
+    """Toward silence alone: `oracle.gradient(x, loss=ClimbDetector())` climbs -alarm."""
 
 
 @dataclass(frozen=True)
-class Alone(PartOfIt):
-    """By the goal's own loss, or `loss`, without a look at the alarm."""
+class ClimbTask(ClimbPart):
+    """By `loss`, or the inner goal's own, without a look at the alarm."""
 
-    loss: Loss | None = None
-
-    def take(self, rows: Tensor) -> Self:
-        return self if self.loss is None else replace(self, loss=self.loss.take(rows))
+    loss: Climb | None = None
 
 
 @dataclass(frozen=True)
@@ -53,50 +49,36 @@ class Undetected(Goal):
         margin  min(margin of the goal, -alarm)
         loss    loss of the goal - weight * softplus(sharpness * alarm) / sharpness
 
-    The joint loss lets go of a detector that is silent by some margin.
+    The joint loss lets go of a detector that is silent by some margin; an attack that names a loss climbs that in place
+    of the goal's, in whose place the cross-entropy is climbed if it is the log-odds (`Climb.in_sum`).
     """
 
     goal: Goal
     weight: float = 1.0
     sharpness: float = 5.0
-    part: str = "both"  # or "goal", "alarm": what is climbed
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", self.goal.loss)
 
     def __len__(self) -> int:
         return len(self.goal)
 
-    def take(self, rows: Tensor) -> Self:
-        return replace(self, goal=self.goal.take(rows))
-
-    def to(self, device: torch.device) -> Self:
-        return replace(self, goal=self.goal.to(device))
+    def terms(self, outputs: Screened) -> Terms:
+        terms, silence = self.goal.terms(outputs.outputs), -outputs.alarm[:, None]
+        if terms.every:
+            return Terms(torch.cat((terms.values, silence), dim=1), every=True)
+        return Terms(torch.minimum(terms.values, silence), count=terms.count)
 
     def margin(self, outputs: Screened) -> Tensor:
         return torch.minimum(self.goal.margin(outputs.outputs), -outputs.alarm)
 
-    def ascent(self, outputs: Screened) -> Tensor:
-        if self.part == "alarm":
+    def loss_of(self, outputs: Screened, climb: Climb | None = None) -> Tensor:
+        if isinstance(climb, ClimbDetector):
             return -outputs.alarm
-        loss = self.goal.ascent(outputs.outputs)
-        if self.part == "goal":
-            return loss
+        if isinstance(climb, ClimbTask):
+            return self.goal.loss_of(outputs.outputs, climb.loss)
+        loss = self.goal.loss_of(outputs.outputs, self.loss.in_sum() if climb is None else climb)
         return loss - self.weight * F.softplus(self.sharpness * outputs.alarm) / self.sharpness
 
     def check(self, outputs: Screened, all_rows: Self) -> None:
         self.goal.check(outputs.outputs, all_rows.goal)
-
-    def rivals(self, outputs: Screened, k: int) -> Tensor:
-        return torch.minimum(self.goal.rivals(outputs.outputs, k), -outputs.alarm[:, None])
-
-    def ways(self, outputs: Screened, k: int) -> Tensor:
-        return self.goal.ways(outputs.outputs, k)
-
-    def remark(self, outputs: Screened) -> str | None:
-        return self.goal.remark(outputs.outputs)
-
-    def steered_by(self, loss: Loss) -> Self:
-        if isinstance(loss, Alarm):
-            return replace(self, part="alarm")
-        if isinstance(loss, Alone):
-            goal = self.goal if loss.loss is None else self.goal.steered_by(loss.loss)
-            return replace(self, goal=goal, part="goal")
-        return replace(self, goal=self.goal.steered_by(loss))

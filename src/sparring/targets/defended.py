@@ -23,6 +23,7 @@ from ..access import Jacobians, Scores
 from ..errors import ConfigError, TargetError
 from ..goals import Goal, Screened, Undetected
 from ..random import Key
+from ..rows import to
 from .classifier import Classifier
 from .draws import draws_for
 from .stage import Screen, Stage, networks, passed
@@ -136,7 +137,7 @@ class Defended(Target[Scores]):
                 if goal is None or images is None:
                     raise ConfigError(f"{self.name} is random: pass draws=, or goal= and images= to measure how many")
                 view = Audited(self, 1, weight)
-                draws = draws_for(view, view.reading(goal.to(self.device)), images.to(self.device))
+                draws = draws_for(view, view.reading(to(goal, self.device)), images.to(self.device))
         return Audited(self, draws, weight)
 
     def check(self, outputs: Any) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..access import slope_of
+from ..access import gradient_of
 from ..goals import Goal
 from ..random import Key
+from ..rows import take
 from .target import Target, answered
 
 COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
@@ -31,14 +32,14 @@ def draws_for(target: Target[Any], goal: Goal, images: Tensor, cosine: float = C
     image itself many gradients vanish. `goal` has one row per image.
     """
     rows = torch.arange(min(ROWS, len(images)), device=images.device)
-    signal, noise = moments(target, goal.take(rows), images[rows])
+    signal, noise = moments(target, take(goal, rows), images[rows])
     needed = (noise / signal.clamp_min(torch.finfo(signal.dtype).tiny)) * cosine**2 / (1 - cosine**2)
     median = float(needed.median())
     return min(MOST, max(1, math.ceil(median))) if math.isfinite(median) else MOST
 
 
 def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBES) -> tuple[Tensor, Tensor]:
-    """(B,) |mu|^2 and V of the gradient of the goal's loss, both without bias."""
+    """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
     key = Key(torch.arange(len(images), device=images.device), 0)
     moved = (images + 0.01 * key.signs("probe", images.shape[1:], dtype=images.dtype)).clamp(0, 1)
     total, squares = torch.zeros_like(images), images.new_zeros(len(images))
@@ -46,8 +47,9 @@ def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBE
         for probe in range(probes):
             x = moved.detach().requires_grad_()
             with torch.enable_grad():
-                loss = goal.ascent(answered(target, x, replace(key, seed=1).reseeded(probe)))
-            grad = slope_of(loss, x)
+                outputs = answered(target, x, replace(key, seed=1).reseeded(probe))
+                loss = goal.loss_of(outputs, goal.loss.in_sum())
+            grad = gradient_of(loss, x)
             total += grad
             squares += grad.flatten(1).square().sum(1)
     mean_square = (total / probes).flatten(1).square().sum(1)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..access import Jacobians
 from ..errors import ConfigError, TargetError
 from ..random import Key
+from ..rows import join, to
 from .classifier import Classifier
 from .target import Target, answered
 
@@ -57,14 +59,14 @@ class Replicated(Target[Jacobians]):
     def stochastic(self) -> bool:
         return self.copies[0].stochastic
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         places = [place for place in torch.arange(len(images)).tensor_split(len(self.copies)) if len(place)]
         answers = []
         for twin, place in zip(self.copies, places, strict=False):
             rows = place.to(images.device)
             theirs = None if key is None else replace(key, ids=key.ids[rows].to(twin.device))
             answers.append(answered(twin, images[rows].to(twin.device), theirs))
-        return torch.cat([answer.to(self._first) for answer in answers])
+        return join([to(answer, self._first) for answer in answers])
 
     def identity(self) -> tuple[object, ...]:
         return self.copies[0].identity()

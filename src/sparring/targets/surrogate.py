@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..access import Jacobians, Paired, Scores
+from ..access import Decoupled, Jacobians, Scores
 from ..errors import TargetError
 from ..goals import Goal, Screened
 from ..random import Key
@@ -72,7 +72,7 @@ class Surrogate(Target[Jacobians]):
                 f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(shape)}; a "
                 "surrogate has the victim's classes"
             )
-        return Paired(judged, climbed)
+        return Decoupled(judged, climbed)
 
     def check(self, outputs: Any) -> None:
         self.victim.check(outputs)

@@ -11,7 +11,19 @@ from .attack_laws import (
     check_resume,
     check_victim,
 )
-from .cases import Case, Counting, linear, optimum, small_net
+from .cases import (
+    Case,
+    Counting,
+    Dodge,
+    Impersonate,
+    Vanish,
+    detector,
+    gallery,
+    linear,
+    optimum,
+    small_net,
+    verifier,
+)
 from .defense_laws import check_defense
 from .geometry_laws import check_geometry
 from .goal_laws import check_goal
@@ -19,7 +31,8 @@ from .region_laws import check_region
 from .shared_laws import check_shared, check_shared_closed_form
 
 __all__ = [
-    "Case", "Counting", "check_access", "check_attack", "check_batch_law", "check_budget", "check_closed_form",
-    "check_defense", "check_feasible", "check_geometry", "check_goal", "check_honest", "check_region", "check_resume",
-    "check_shared", "check_shared_closed_form", "check_victim", "linear", "optimum", "small_net",
+    "Case", "Counting", "Dodge", "Impersonate", "Vanish", "check_access", "check_attack", "check_batch_law",
+    "check_budget", "check_closed_form", "check_defense", "check_feasible", "check_geometry", "check_goal",
+    "check_honest", "check_region", "check_resume", "check_shared", "check_shared_closed_form", "check_victim",
+    "detector", "gallery", "linear", "optimum", "small_net", "verifier",
 ]  # fmt: skip

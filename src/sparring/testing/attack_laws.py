@@ -58,7 +58,7 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
         logits: Tensor = case.module(images)
         return logits
 
-    one = Case(case.module, case.images[:1], case.labels[:1])
+    one = case.row(0)
     outcome = run(attack, Classifier(watching), one.goal, one.images)
     everything = torch.cat([*asked, outcome.examples])
     held = outcome.examples if attack.wanders else everything
@@ -86,7 +86,7 @@ def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: i
     for budget in (Budget(), Budget(forwards=limit), Budget(forwards=limit, backwards=limit - 2), Budget(forwards=0)):
         for row in range(len(case.images)):
             counting = Counting(case.module)
-            one = Case(counting, case.images[row : row + 1], case.labels[row : row + 1])
+            one = replace(case.row(row), module=counting)
             spent = attacked(attack, one, budget=budget).spent
             forwards, backwards, checks = int(spent.forwards), int(spent.backwards), int(spent.checks)
             require(
@@ -213,7 +213,7 @@ def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes:
         require(float((outcome.size / best).min()) > 0.999, f"{attack.name} is below the optimum: wrong distances")
         return
     for row in range(len(best)):
-        one = Case(case.module, case.images[row : row + 1], case.labels[row : row + 1])
+        one = case.row(row)
         for factor, expected in ((ratio, True), (1 / 1.02, False)):
             eps = float(best[row]) * factor
             won = bool(attacked(with_eps(attack, eps), one).success)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
 from ..geometry import L1, L2, Ball, Linf
-from ..goals import Goal, Misclassify
+from ..goals import Climb, Goal, LogOdds, Misclassify, Terms
 from ..random import Key
+from ..rows import take
 from ..targets import Classifier
 
 
@@ -20,11 +22,12 @@ def draw(lane: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) 
 
 @dataclass(frozen=True)
 class Case:
-    """A module with images and labels that it gets right."""
+    """A module with images on which a goal is not met: by default, with labels that it gets right."""
 
     module: nn.Module
     images: Tensor  # (N, C, H, W) float64
     labels: Tensor  # (N,)
+    wanted: Goal | None = None
 
     @property
     def target(self) -> Classifier:
@@ -32,10 +35,16 @@ class Case:
 
     @property
     def goal(self) -> Goal:
-        return Misclassify(self.labels)
+        """The goal of the case; without one, to leave the labels."""
+        return Misclassify(self.labels) if self.wanted is None else self.wanted
+
+    def row(self, index: int) -> Case:
+        """The case of one of its images."""
+        return take(self, torch.tensor([index]))
 
 
-def _filled(module: nn.Module, lane: str) -> nn.Module:
+def filled(module: nn.Module, lane: str) -> nn.Module:
+    """Fill the weights from keys, scaled by their fan-in."""
     for i, parameter in enumerate(module.parameters()):
         fan = parameter[0].numel() if parameter.ndim > 1 else 1
         with torch.no_grad():
@@ -48,10 +57,94 @@ def small_net(count: int = 12) -> Case:
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 16), nn.Tanh(), nn.Linear(16, 4)
     )
-    module = _filled(net.double(), "net").eval()
+    module = filled(net.double(), "net").eval()
     images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
     with torch.no_grad():
         return Case(module, images, module(images).argmax(1))
+
+
+@dataclass(frozen=True)
+class Dodge(Goal):
+    """An embedding (B, D) is no longer taken for the person of `template` (B, D): their cosine is below `threshold`."""
+
+    template: Tensor
+    threshold: float
+    loss: Climb = field(default_factory=LogOdds)
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    def terms(self, outputs: Tensor) -> Terms:
+        return Terms((self.threshold - cosine_similarity(outputs, self.template, dim=1))[:, None])
+
+
+@dataclass(frozen=True)
+class Impersonate(Goal):
+    """An embedding (B, D) is taken for some person of the gallery (B, N, D): one cosine is above `threshold`."""
+
+    gallery: Tensor
+    threshold: float
+    loss: Climb = field(default_factory=LogOdds)
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    def terms(self, outputs: Tensor) -> Terms:
+        return Terms(cosine_similarity(outputs[:, None], self.gallery, dim=2) - self.threshold)
+
+
+@dataclass(frozen=True)
+class Vanish(Goal):
+    """No anchor near the object still finds it: all scores (B, N) where `near` (B, N) bool are below `threshold`."""
+
+    near: Tensor
+    threshold: float = 0.0
+    loss: Climb = field(default_factory=LogOdds)
+
+    def __len__(self) -> int:
+        return len(self.near)
+
+    def terms(self, outputs: Tensor) -> Terms:
+        return Terms((self.threshold - outputs).masked_fill(~self.near, torch.inf), every=True)
+
+
+def embedder(count: int) -> tuple[nn.Module, Tensor]:
+    """A net like that of `small_net` from images to embeddings (B, 8), of mean 0 and deviation 1 on its images."""
+    last = nn.Linear(16, 8)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 16), nn.Tanh(), last)
+    module = filled(net.double(), "embedder").eval()
+    images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
+    with torch.no_grad():
+        embedded = module(images)
+        deviation = embedded.std(0)
+        last.weight.div_(deviation[:, None])
+        last.bias.sub_(embedded.mean(0)).div_(deviation)
+    return module, images
+
+
+def verifier(count: int = 12) -> Case:
+    """Each image is taken for the person of another photograph, and shall not be."""
+    module, images = embedder(count)
+    with torch.no_grad():
+        template = module(images + 0.03 * draw("photograph", tuple(images.shape)))
+    return Case(module, images, torch.arange(count), Dodge(template, 0.8))
+
+
+def gallery(count: int = 12) -> Case:
+    """Each image shall be taken for one of three other persons."""
+    module, images = embedder(count)
+    with torch.no_grad():
+        cosines = torch.corrcoef(module(images))
+        others = module(images)[cosines.argsort(dim=1)[:, :3]]
+    return Case(module, images, torch.arange(count), Impersonate(others, 0.5))
+
+
+def detector(count: int = 12) -> Case:
+    """The outputs are scores of eight anchors, of which two or three find an object, which shall vanish."""
+    module, images = embedder(count)
+    with torch.no_grad():
+        rank = module(images).argsort(dim=1, descending=True).argsort(dim=1)
+    return Case(module, images, torch.arange(count), Vanish(rank < 2 + torch.arange(count)[:, None] % 2))
 
 
 def linear(classes: int, count: int = 8) -> Case:
@@ -61,7 +154,7 @@ def linear(classes: int, count: int = 8) -> Case:
     shortest way in any norm.
     """
     layer = nn.Linear(48, classes).double()
-    module = _filled(nn.Sequential(nn.Flatten(), layer), "linear")
+    module = filled(nn.Sequential(nn.Flatten(), layer), "linear")
     with torch.no_grad():
         layer.bias.copy_(-0.5 * layer.weight.sum(1))
     offsets = 0.05 * draw("points", (16 * count, 3, 4, 4))

@@ -23,7 +23,8 @@ from ..attacks import ALMA, FABT, PGD, Cascade, HopSkipJump, Restarts, Rivals, S
 from ..engine import Engine, check_access, check_images, run
 from ..errors import ConfigError, ThreatError
 from ..geometry import L0, L2, Ball, Linf
-from ..goals import Goal, Lead, Misclassify
+from ..goals import Goal, Misclassify, RivalMargin
+from ..rows import take
 from ..targets import Target
 from .matrix import Models, margins
 
@@ -114,7 +115,7 @@ def strong(ball: Ball) -> Attack[Any, Any]:
         return Cascade(Restarts(PGD(ball), RESTARTS_L0), SigmaZero(ball))
     if isinstance(ball, Linf):
         return auto(ball)
-    walk = Rivals(FABT(ball, steered=True, random_start=True), RIVALS, Lead)
+    walk = Rivals(FABT(ball, steered=True, random_start=True), RIVALS, RivalMargin)
     queries = [HopSkipJump(ball, steps=JUMPS)] if isinstance(ball, L2) else []
     return Cascade(auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
 
@@ -203,7 +204,7 @@ def _row(
         if not len(rows):
             continue
         images = x[rows.to(x.device)]
-        found = run(attacks[column], target, goal.take(rows), images, ids=ids[rows.to(ids.device)], engine=engine)
+        found = run(attacks[column], target, take(goal, rows), images, ids=ids[rows.to(ids.device)], engine=engine)
         won = found.success
         delta, lost = found.examples[won] - images[won], rows[won.cpu()]
         fell[column, lost] = True

@@ -13,6 +13,7 @@ from ..access import Attack, Gradients, Keep
 from ..engine import Engine, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
+from ..rows import take, to
 from ..targets import Target
 
 Models = Mapping[str, Target[Any]]
@@ -92,17 +93,17 @@ def _standing(models: Models, goal: Goal, x: Tensor, ids: Tensor | None) -> tupl
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
         standing &= ~(margins(model, goal, x) > 0)
-    return goal.take(standing), x[standing], None if ids is None else ids[standing]
+    return take(goal, standing), x[standing], None if ids is None else ids[standing]
 
 
 def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
     """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
     parts = []
     with model.frozen(), torch.no_grad():
-        whole = goal.to(model.device)
+        whole = to(goal, model.device)
         for start in range(0, len(x), batch_size):
             rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
-            outputs, part = model(x[start : start + batch_size].to(model.device)), whole.take(rows)
+            outputs, part = model(x[start : start + batch_size].to(model.device)), take(whole, rows)
             if start == 0:
                 model.check(outputs)
                 part.check(outputs, whole)

@@ -167,12 +167,9 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
     case, draws, ids = small_net(5), 4, torch.arange(5)
     victim = sp.Classifier(self_ensembled(case.module))
 
-    class Linear(sp.goals.Loss):
-        def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-            return -logits.gather(1, labels[:, None]).squeeze(1)
-
-        def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-            return -self.away(logits, targets)
+    class Linear(sp.goals.LogitClimb):
+        def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+            return -logits.gather(1, classes[:, None]).squeeze(1)
 
     class Numbered(nn.Module):
         """The same draws, one after the other."""
@@ -199,7 +196,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
 
     class Once(sp.attacks.FGSM):
         def step(self, oracle, state, t):
-            seen.append(oracle.gradient(case.images, steer=Linear()).grad)
+            seen.append(oracle.gradient(case.images, loss=Linear()).grad)
             return super().step(oracle, state, t)
 
     sp.run(Once(sp.Linf(0.1)), Defended(victim).audited(draws), case.goal, case.images)

@@ -40,6 +40,7 @@ from sparring.engine import Engine, craft
 from sparring.errors import ConfigError
 from sparring.goals import CrossEntropy, Divergence
 from sparring.random import Key
+from sparring.rows import take
 from sparring.targets import Trainee
 
 COUNT, CLASSES = 7, 5
@@ -275,13 +276,14 @@ def test_the_loss_that_is_asked_for_goes_before_the_attacks_own():
 def test_the_divergence_is_its_formula_and_has_rows():
     reference, logits = read(answers("clean", 3.0)), read(answers("first", 3.0))
     loss = Divergence(reference)
-    np.testing.assert_allclose(loss.away(logits, LABELS), kl(reference.numpy(), logits.numpy()), rtol=1e-10)
-    assert torch.equal(loss.toward(logits, LABELS), -loss.away(logits, LABELS))
+    away = sp.Misclassify(LABELS).loss_of(logits, loss)
+    np.testing.assert_allclose(away, kl(reference.numpy(), logits.numpy()), rtol=1e-10)
+    assert torch.equal(sp.ClassifyAs(LABELS).loss_of(logits, loss), -away)
     rows = torch.tensor([4, 2])
-    assert torch.equal(loss.take(rows).away(logits[rows], LABELS[rows]), loss.away(logits, LABELS)[rows])
+    assert torch.equal(take(sp.Misclassify(LABELS, loss), rows).loss_of(logits[rows]), away[rows])
     asking = reference.clone().requires_grad_()
-    assert not Divergence(asking).away(logits, LABELS).requires_grad
-    (slope,) = torch.autograd.grad(Divergence(asking).away(asking, LABELS).sum(), asking)
+    assert not sp.Misclassify(LABELS).loss_of(logits, Divergence(asking)).requires_grad
+    (slope,) = torch.autograd.grad(sp.Misclassify(LABELS).loss_of(asking, Divergence(asking)).sum(), asking)
     assert float(slope.abs().max()) < 1e-15
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...access import Attack, Gradients
 from ...geometry import L1, Ball, Linf
-from ...goals import Lead
+from ...goals import RivalMargin
 from ..gradient import L1APGD
 from ..minimal import ALMA, DDN, FABT
 from .cascade import Cascade
@@ -31,7 +31,7 @@ def auto(ball: Ball) -> Attack[Gradients, Any]:
     if isinstance(ball, Linf):
         return sweep
     if isinstance(ball, L1):
-        walk = Rivals(FABT(ball, steered=True), 5, Lead)
+        walk = Rivals(FABT(ball, steered=True), 5, RivalMargin)
         return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, replace(sweep, blocks=2))
-    walk = Rivals(FABT(ball, steered=True), NEAREST, Lead)
+    walk = Rivals(FABT(ball, steered=True), NEAREST, RivalMargin)
     return Cascade(ALMA(ball, steps=OUTSIDE), DDN(ball=ball, steps=OUTSIDE), walk, replace(sweep, blocks=1))

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...access import Attack, Jacobians
 from ...geometry import L1, Ball
-from ...goals import Lead
+from ...goals import RivalMargin
 from ..gradient import APGD, L1APGD
 from ..minimal import FABT
 from ..score import Square
@@ -29,7 +29,7 @@ def autoattack(ball: Ball, *, steps: int = 100, queries: int = 5000) -> Attack[J
     ascent: type[APGD] | type[L1APGD] = L1APGD if isinstance(ball, L1) else APGD
     return Cascade(
         ascent(ball, steps=steps),
-        Rivals(ascent(ball, steps=steps, loss=None), RIVALS),
-        Rivals(FABT(ball, steps=steps, steered=True), RIVALS, Lead),
+        Rivals(ascent(ball, steps=steps), RIVALS),
+        Rivals(FABT(ball, steps=steps, steered=True), RIVALS, RivalMargin),
         Square(ball, steps=queries, horizon=10_000),
     )

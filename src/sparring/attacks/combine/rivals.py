@@ -1,7 +1,7 @@
 """An attack steered at one rival class after another (Gowal et al. 2019, arXiv:1910.09338, MultiTargeted).
 
-Misclassification still judges; only what is climbed changes. The rivals of an image are the classes nearest to
-winning on it, nearest first.
+The goal still judges; only what is climbed changes. The rivals of an image are the ways to win that are nearest on
+it, nearest first: of a classifier's Misclassify, classes. A goal with one way to win has one round.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Gradients
 from ...errors import ConfigError
-from ...goals import Loss, RivalDLR
+from ...goals import Climb, RivalDLR
 from .around import Around
 from .restarts import Restarts
 from .rounds import Round, S
@@ -35,14 +35,14 @@ class Rivals(Around[Gradients, Duel[S]]):
     """`attack` against each of the `count` nearest rivals; against fewer, where the task has fewer.
 
     Args:
-        attack: it must not name a loss of its own: APGD(ball, loss=None).
+        attack: it must not name a loss of its own.
         count: of rivals (9 in AutoAttack).
-        loss: makes what is climbed of the rivals (B,): RivalDLR is AutoAttack's, Lead is FAB's.
+        loss: makes what is climbed of the rivals' places (B,): RivalDLR is AutoAttack's, RivalMargin is FAB's.
     """
 
     attack: Attack[Gradients, S]
     count: int = 9
-    loss: Callable[[Tensor], Loss] = RivalDLR
+    loss: Callable[[Tensor], Climb] = RivalDLR
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -73,7 +73,7 @@ class Rivals(Around[Gradients, Duel[S]]):
         return Duel(self._rounds.init(self._facing(oracle, rivals, 0), batch), rivals)
 
     def _facing(self, oracle: Gradients, rivals: Tensor, number: int) -> Gradients:
-        return oracle.steered_by(self.loss(rivals[:, number]))
+        return oracle.with_loss(self.loss(rivals[:, number]))
 
     def step(self, oracle: Gradients, state: Duel[S], t: int) -> Duel[S]:
         number = t // self.attack.steps

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradient, Gradients, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, Region, rowwise
-from ...goals import Lead, Loss
+from ...goals import RandomDirection, RivalMargin
 from ...random import Key
 from ..score.square import DRAWS, proposal
 
@@ -38,24 +37,6 @@ NEAR = 0.25  # of the ball: how far from the best point p begins
 RIVALS = 9
 FIRST_WINDOW, LAST_WINDOW = 0.3, 0.002  # shares of the image, within a search
 GAIN, SHARE = 3.0, 0.3
-
-
-@dataclass(frozen=True)
-class Direction(Loss):
-    """A random weighting of the outputs, uniform in [-1, 1], one per row: what diversifies a start."""
-
-    key: Key
-    step: int
-
-    def take(self, rows: Tensor) -> Self:
-        return replace(self, key=replace(self.key, ids=self.key.ids[rows]))
-
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = self.key.uniform("direction", logits.shape[1:], self.step, logits.dtype)
-        return (logits * (2 * weights - 1)).sum(1)
-
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.away(logits, targets)
 
 
 @dataclass(frozen=True)
@@ -161,7 +142,7 @@ class Sweep(Attack[Gradients, Front]):
             state = replace(state, image=self.ball.nearest_(near, state.region))
         climbed = place - self.diverse if kind == "a" else place
         if climbed < 0:
-            answer, rate = oracle.gradient(state.image, steer=Direction(state.key, number)), eps
+            answer, rate = oracle.gradient(state.image, loss=RandomDirection(state.key, number)), eps
         else:
             answer = self._slope(oracle, state, number)
             rate = TOP[kind] * eps * (1 + math.cos(math.pi * climbed / self.climb)) / 2
@@ -177,7 +158,7 @@ class Sweep(Attack[Gradients, Front]):
         if self._kind(number) != "t":
             return oracle.gradient(state.image, objective=margin_objective)
         earlier = sum(self._kind(i) == "t" for i in range(number))
-        return oracle.gradient(state.image, steer=Lead(state.rivals[:, earlier % state.rivals.shape[1]]))
+        return oracle.gradient(state.image, loss=RivalMargin(state.rivals[:, earlier % state.rivals.shape[1]]))
 
     def _search(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
         if place == 0:

@@ -10,7 +10,7 @@ the steps since the last checkpoint raised f, or if neither step nor best value 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, Linf, Region, rowwise
-from ...goals import CrossEntropy, Loss
+from ...goals import Climb
 
 INERTIA, RISING = 0.75, 0.75
 
@@ -47,20 +47,20 @@ class APGD(Attack[Gradients, Ascent]):
     Args:
         ball: Linf or L2 with a finite eps.
         steps: gradient steps (100 in the paper).
-        loss: what is climbed: CrossEntropy() is the paper's APGD-CE, DLR() its APGD-DLR; None: the goal's own,
-            or what `Rivals` steers at (APGD-T).
+        loss: what is climbed. None: the goal's own, whose log-odds make the paper's APGD-CE, also where the model is so
+            sure that the cross-entropy is flat; under `Rivals` a rival's (APGD-T). DLR() is the paper's APGD-DLR.
     """
 
     ball: Ball
     steps: int = 100
-    loss: Loss | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = None
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
         if not isinstance(self.ball, Linf | L2):
             raise ThreatError(f"APGD knows Linf and L2, not {self.ball}; use PGD there")
-        if self.steps < 1 or not isinstance(self.loss, Loss | None):
-            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
+        if self.steps < 1 or not isinstance(self.loss, Climb | None):
+            raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
     def init(self, oracle: Gradients, batch: Batch) -> Ascent:
         x, low = batch.x, torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)
@@ -80,7 +80,7 @@ class APGD(Attack[Gradients, Ascent]):
         )
 
     def step(self, oracle: Gradients, state: Ascent, t: int) -> Ascent:
-        answer = oracle.gradient(state.image, steer=self.loss)
+        answer = oracle.gradient(state.image, loss=self.loss)
         better = answer.value > state.best_value
         state = replace(
             state,

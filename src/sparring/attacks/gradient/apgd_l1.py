@@ -15,7 +15,7 @@ ball moves all a little, and was worse on each net tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, Ball, rowwise
-from ...goals import CrossEntropy, Loss
+from ...goals import Climb
 from ...perturbations import Additive
 
 FIRST_SHARE, PERIOD = 0.2, 0.04
@@ -52,21 +52,21 @@ class L1APGD(Attack[Gradients, Sparse]):
     Args:
         ball: L1 with a finite eps.
         steps: gradient steps (100 in AutoAttack).
-        loss: what is climbed, as in APGD; None: the goal's own, or what `Rivals` steers at.
+        loss: what is climbed, as in APGD; None: the goal's own, or under `Rivals` a rival's.
         stages: begin at larger radii; False: all steps at eps.
     """
 
     ball: Ball
     steps: int = 100
-    loss: Loss | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = None
     stages: bool = True
 
     def __post_init__(self) -> None:
         self.ball.bounded(self.name)
         if not isinstance(self.ball, L1):
             raise ThreatError(f"L1APGD knows L1, not {self.ball}; use APGD there")
-        if self.steps < 1 or not isinstance(self.loss, Loss | None):
-            raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Loss or None")
+        if self.steps < 1 or not isinstance(self.loss, Climb | None):
+            raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
     @property
     def wanders(self) -> bool:
@@ -103,7 +103,7 @@ class L1APGD(Attack[Gradients, Sparse]):
         radius, place, length = self._stage(t)
         if t and place == 0:
             state = self._narrowed(state, radius)
-        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=self.loss)
+        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=self.loss)
         better = answer.value > state.best_value
         state = replace(
             state,

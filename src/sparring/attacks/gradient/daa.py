@@ -16,21 +16,23 @@ The n rows are those of the engine's batch that are still in play: a row that is
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ...access import Gradients, Interacting
 from ...errors import ConfigError
+from ...goals import Climb, CrossEntropy
 from .pgd import PGD, Walk
 
 
 @dataclass(frozen=True)
 class DAA(PGD, Interacting[Gradients, Walk]):
-    """What both forms share: PGD with the gradient of the batch's energy."""
+    """What both forms share: PGD with the gradient of the batch's energy, in which the size of gradients counts."""
 
     weight: float = 0.0
+    loss: Climb | None = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +40,7 @@ class DAA(PGD, Interacting[Gradients, Walk]):
             raise ConfigError(f"{self.name} weight={self.weight}; pass a number >= 0")
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        grad = oracle.gradient(state.image).grad
+        grad = oracle.gradient(state.image, loss=self.loss).grad
         pushed = grad + self.weight * self.push(state.image.flatten(1), grad.flatten(1)).view_as(grad)
         return replace(state, image=self.ball.ascend_(pushed, state.image, self.rate_at(t, state.image), state.region))
 
@@ -53,6 +55,7 @@ class DAABlob(DAA):
 
     Args:
         weight: of the other rows (1.1 for the cross-entropy in the authors' code, 10 for the margin).
+        loss: what is climbed; None: the goal's own.
     """
 
     weight: float = 1.1
@@ -69,6 +72,7 @@ class DAADGF(DAA):
 
     Args:
         weight: of the other rows (0.001 for the cross-entropy in the authors' code, 0.01 for the margin).
+        loss: what is climbed; None: the goal's own.
     """
 
     weight: float = 0.001

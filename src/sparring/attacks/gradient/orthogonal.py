@@ -24,7 +24,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradient, Gradients
 from ...errors import ConfigError, GoalError
 from ...geometry import Ball, rowwise
-from ...goals import Alarm, Alone, Loss, Margin
+from ...goals import Climb, ClimbDetector, ClimbTask, Margin
 from .pgd import PGD, Walk
 
 
@@ -68,8 +68,8 @@ class OrthogonalPGD(Attack[Gradients, Walk]):
         return PGD(self.ball, random_start=self.random_start).init(oracle, batch)
 
     def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        classifier = toward(oracle, state.image, Alone(Margin()))
-        detector = toward(oracle, state.image, Alarm())
+        classifier = aimed(oracle, state.image, ClimbTask(Margin()))
+        detector = aimed(oracle, state.image, ClimbDetector())
         a, b = classifier.grad, detector.grad
         if self.orthogonal:
             a, b = across(a, b), across(b, a)
@@ -80,10 +80,10 @@ class OrthogonalPGD(Attack[Gradients, Walk]):
         oracle.score(state.image)
 
 
-def toward(oracle: Gradients, images: Tensor, aim: Loss) -> Gradient:
+def aimed(oracle: Gradients, images: Tensor, aim: Climb) -> Gradient:
     """The gradient of one of the two aims."""
     try:
-        return oracle.gradient(images, steer=aim)
+        return oracle.gradient(images, loss=aim)
     except GoalError as error:
         raise GoalError(
             "OrthogonalPGD is an attack on a classifier with a detector, and this goal knows of none; attack "

@@ -1,6 +1,6 @@
 """Augmented Lagrangian attack, ALMA (Rony et al. 2021, arXiv:2011.11857, algorithm 1).
 
-    minimise |delta| + P(y, rho, mu),   y = slack - loss, where the loss is the goal's margin over z_(1) - z_(3)  (DLR)
+    minimise |delta| + P(y, rho, mu),   y = slack - loss, where the loss is DLR
     P = mu y + mu rho y^2 + rho^2 y^3 / 6 where y >= 0,   mu y / (1 - rho y) where y < 0                          (P_2)
     mu  = inertia mu + (1 - inertia) dP/dy at each step
     rho = 1.2 rho at each tenth step where the row was never across and y fell by less than 5 %
@@ -22,8 +22,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L1, L2, Ball, rowwise, tiny
-from ...goals import DLR, Loss, Verdict
-from ...goals.losses import SmoothDLR
+from ...goals import DLR, Climb, SmoothDLR, Verdict
 from ...perturbations import Additive
 
 SLACK = 1e-4  # keeps rows from ending on the boundary itself
@@ -100,7 +99,7 @@ class ALMA(Attack[Gradients, Lagrangian]):
             value = penalty(y, state.rho, self._multiplier(state, y.detach(), t))
             return value + self.ball.norm(images - state.x) if t else value
 
-        answer = oracle.gradient(state.delta, render=Additive(state.x), objective=price, steer=self._loss(state, t))
+        answer = oracle.gradient(state.delta, render=Additive(state.x), objective=price, loss=self._loss(state, t))
         y, margin = SLACK - answer.verdict.loss, answer.verdict.margin
         if t == 0:
             way = y * slope(y, state.rho, state.mu) / answer.grad.flatten(1).square().sum(1).clamp_min(tiny(y))
@@ -112,7 +111,7 @@ class ALMA(Attack[Gradients, Lagrangian]):
             state = replace(state, rho=torch.where(failing, GROWTH * state.rho, state.rho), looked=y)
         return self._moved(state, answer.grad, t)
 
-    def _loss(self, state: Lagrangian, t: int) -> Loss:
+    def _loss(self, state: Lagrangian, t: int) -> Climb:
         share = self.smooth * (1 + math.cos(math.pi * t / self.steps)) / 2
         return SmoothDLR(state.gap * share) if t and self.smooth else DLR()
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny, unit
-from ...goals import LogOdds, Loss
+from ...goals import Climb, LogOdds
 from ...perturbations import Additive
 
 
@@ -51,7 +51,7 @@ class DDN(Attack[Gradients, Sphere]):
     gamma: float = 0.05
     radius: float = 1.0
     levels: int | None = None
-    loss: Loss | None = field(default_factory=LogOdds)
+    loss: Climb | None = field(default_factory=LogOdds)
     ball: Ball = L2()
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class DDN(Attack[Gradients, Sphere]):
         return Sphere(batch.x, torch.zeros_like(batch.x), radius)
 
     def step(self, oracle: Gradients, state: Sphere, t: int) -> Sphere:
-        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=self.loss)
+        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=self.loss)
         rate = 0.01 + 0.99 * (1 + math.cos(math.pi * t / self.steps)) / 2
         delta = state.delta.add(unit(answer.grad), alpha=rate)
         across = answer.verdict.margin > 0

@@ -180,7 +180,7 @@ class FAB(AdaptiveBoundary[Jacobians]):
 class FABT(AdaptiveBoundary[Gradients]):
     """FAB along one boundary: the margin's, or with `steered` the one that `Rivals` names.
 
-    FAB-T of the paper's section 4 and of AutoAttack is `Rivals(FABT(ball, steered=True), 9, loss=Lead)`.
+    FAB-T of the paper's section 4 and of AutoAttack is `Rivals(FABT(ball, steered=True), 9, loss=RivalMargin)`.
     Arguments as of FAB.
     """
 

@@ -30,8 +30,7 @@ from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError
 from ...geometry import L0, Ball, Linf, rowwise, tiny, unit
 from ...geometry.hyperplane import dual_norm
-from ...goals import Margin
-from ...goals.losses import SmoothMargin
+from ...goals import Margin, SmoothMargin
 from ...perturbations import Additive
 
 FINAL_RATE, FINAL_GAMMA = 0.01, 0.02  # of the first ones, at the last step
@@ -86,7 +85,7 @@ class FMN(Attack[Gradients, Chase]):
     def step(self, oracle: Gradients, state: Chase, t: int) -> Chase:
         fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
-        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=loss)
+        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=loss)
         gap, grad = answer.verdict.margin.abs(), answer.grad
         distance = gap / dual_norm(self.ball, grad).clamp_min(tiny(grad))
         if t == 0:

@@ -27,31 +27,33 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball, rowwise, tiny
-from ...goals import LogOdds, Loss
+from ...goals import Climb, LogitClimb, LogOdds, Terms
 
 CELLS = 2**21  # pairs that are compared at once
 
 
 @dataclass(frozen=True)
-class Own(Loss):
-    """The logit of the class itself: it rises toward a target, it falls away from a label."""
+class Own(LogitClimb):
+    """The logit of the class itself: it rises toward a target, it falls away from a label; else the margin."""
 
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return logits.gather(1, targets[:, None]).squeeze(1)
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        own = logits.gather(1, classes[:, None]).squeeze(1)
+        return own if every else -own
 
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return -self.toward(logits, labels)
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin
 
 
 @dataclass(frozen=True)
-class Others(Loss):
-    """The sum of the other logits: it falls toward a target, it rises away from a label."""
+class Others(LogitClimb):
+    """The sum of the other logits: it falls toward a target, it rises away from a label; of other goals the margin."""
 
-    def toward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return logits.gather(1, targets[:, None]).squeeze(1) - logits.sum(1)
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        others = logits.sum(1) - logits.gather(1, classes[:, None]).squeeze(1)
+        return -others if every else others
 
-    def away(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return -self.toward(logits, labels)
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class JSMA(Attack[Gradients, Marks]):
         limit = int(state.x[0].numel() * self.gamma / 2)
         if t >= limit:
             return replace(state, over=torch.ones_like(state.over))
-        image, pull = state.image, (Own(), Others()) if self.logits else (LogOdds(),)
+        image = state.image
+        pull: tuple[Climb, ...] = (Own(), Others()) if self.logits else (LogOdds(),)
         way = ((image + self.theta).clamp_(0, 1) - image).flatten(1)
-        slopes = [oracle.gradient(image, steer=loss).grad.flatten(1) for loss in pull]
+        slopes = [oracle.gradient(image, loss=loss).grad.flatten(1) for loss in pull]
         gains = [(slope * way).where(way != 0, -torch.inf) for slope in slopes]
         pair, found = best_pair(gains[0], gains[-1])
         moved = image.flatten(1).scatter_add(1, pair, way.gather(1, pair)).clamp_(0, 1).view_as(image)

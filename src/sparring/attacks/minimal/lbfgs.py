@@ -2,8 +2,8 @@
 
     minimise  c |r|_2^2 + loss(x + r)   subject to  x + r in [0, 1]^n
 
-with the largest c whose minimiser is still an example. The loss is the goal's own: the cross-entropy towards the
-target, or with its sign turned, away from the label.
+with the largest c whose minimiser is still an example. The loss is the cross-entropy towards the target, or with its
+sign turned, away from the label.
 
 The minimiser is a projected quasi-Newton method: a component at the edge of the range that would leave it is fixed,
 the two-loop recursion runs over the free ones, and the step is halved, projected, until the objective falls enough
@@ -18,7 +18,7 @@ and another minimum far across, which only a row that comes from there finds at 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
 from ...errors import ConfigError, ThreatError
 from ...geometry import L2, Ball, rowwise, tiny
+from ...goals import Climb, CrossEntropy
 
 ARMIJO, SHORTEST = 1e-4, 1e-6  # decrease that is enough, in shares of the slope; L2 length of the last trial
 GROWTH, FALL = 10.0, 4.0  # of the weight until the first success, and from there to the first failure
@@ -88,6 +89,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
         tolerance: a row is done when c is known to this factor, less one; 0: all rounds.
         warm_start: begin each round at the last point that was across; False: at the image.
         ball: L2; a finite eps asks for examples within it.
+        loss: what is weighed against |r|_2^2; None: the goal's own.
     """
 
     rounds: int = 20
@@ -98,6 +100,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
     tolerance: float = 0.01
     warm_start: bool = True
     ball: Ball = L2()
+    loss: Climb | None = field(default_factory=CrossEntropy)
 
     def __post_init__(self) -> None:
         if not isinstance(self.ball, L2):
@@ -121,7 +124,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
 
     def init(self, oracle: Gradients, batch: Batch) -> QuasiNewton:
         x, zero, none = batch.x, batch.x.new_zeros(len(batch.x)), torch.zeros_like(batch.key.ids)
-        answer = oracle.gradient(x)
+        answer = oracle.gradient(x, loss=self.loss)
         start = Point(x, answer.value, answer.grad)
         weight = self._linear_weight(oracle, start) if self.c is None else zero + 1 / self.c
         bracket = Bracket(weight, zero, zero + torch.inf, none, none, none > 0)
@@ -140,7 +143,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
     def step(self, oracle: Gradients, state: QuasiNewton, t: int) -> QuasiNewton:
         point, weight = state.point, state.bracket.weight
         image = (point.image + state.direction * rowwise(state.stretch, state.x)).clamp_(0, 1)
-        answer = oracle.gradient(image)
+        answer = oracle.gradient(image, loss=self.loss)
         trial, moved = Point(image, answer.value, answer.grad), (image - point.image).flatten(1)
         before, slope = _objective(point, state.x, weight)
         after, ahead = _objective(trial, state.x, weight)

@@ -24,8 +24,7 @@ from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
 from ...geometry.hyperplane import dual_norm
-from ...goals import Margin
-from ...goals.losses import SmoothMargin
+from ...goals import Margin, SmoothMargin
 from ...perturbations import Additive
 from .fmn import shortest
 
@@ -82,7 +81,7 @@ class PDPGD(Attack[Gradients, Game]):
     def step(self, oracle: Gradients, state: Game, t: int) -> Game:
         fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
-        answer = oracle.gradient(state.delta, render=Additive(state.x), steer=loss)
+        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=loss)
         length, dual = (dual_norm(ball, answer.grad).clamp_min(tiny(answer.grad)) for ball in (L2(), self.ball))
         if t == 0:
             gap = answer.verdict.margin.abs()

@@ -18,6 +18,7 @@ from ...access import Gradient, Objective
 from ...errors import ConfigError
 from ...geometry import rowwise
 from ...goals import Verdict
+from ...rows import take
 from .trick import Ask, Question, Trick, through
 
 TOGETHER = 128  # images to a question, unless one copy of the batch is more: memory stays flat
@@ -76,7 +77,7 @@ def repeated(question: Question, count: int, number: Tensor, whole: int) -> Ques
         question,
         images=question.images[place],
         objective=None if question.objective is None else _each(question.objective, count),
-        steer=None if question.steer is None else question.steer.take(place),
+        loss=take(question.loss, place),
         rows=place if question.rows is None else question.rows[place],
         key=replace(question.key.reseeded(whole), ids=question.key.ids[place]),
         step=step * whole + number,

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
 from ...errors import ConfigError
-from ...goals import Loss
+from ...goals import Climb
 from ...random import Key
 from ..combine.around import Around
 from ..combine.rounds import S
@@ -57,7 +57,7 @@ class Tricked:
         variable: Tensor,
         render: Render | None,
         objective: Objective | None,
-        steer: Loss | None,
+        loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
         ask, key, memory = partial(_plainly, oracle), self.key, self.memory
@@ -65,7 +65,7 @@ class Tricked:
             ask = partial(trick, ask)
         if rows is not None:
             key, memory = replace(key, ids=key.ids[rows]), memory[rows]
-        question = Question(variable.detach(), objective, steer, rows, key, self.step, self.attack.ball, memory)
+        question = Question(variable.detach(), objective, loss, rows, key, self.step, self.attack.ball, memory)
         images = question.images if render is None else render(question.images)
         answer = ask(question) if render is None else through(ask, question, render)
         if isinstance(answer, Remembered) and rows is None:
@@ -74,8 +74,8 @@ class Tricked:
 
 
 def _plainly(oracle: Gradients, question: Question) -> Gradient:
-    objective, steer, rows = question.objective, question.steer, question.rows
-    return oracle.gradient(question.images, objective=objective, steer=steer, rows=rows)
+    objective, loss, rows = question.objective, question.loss, question.rows
+    return oracle.gradient(question.images, objective=objective, loss=loss, rows=rows)
 
 
 @dataclass(frozen=True, init=False)
@@ -126,17 +126,23 @@ class Transferred(Around[Gradients, Transfer[S]]):
             trick.check(self.ball, x)
         remembering = any(trick.remembers for trick in self.tricks)
         tricked = Tricked(self, batch.key, 0, torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
-        inner = self.attack.init(oracle.asked_through(tricked), batch)
+        inner = self.attack.init(self._through(tricked, oracle), batch)
         return Transfer(inner, batch.key, tricked.memory)
+
+    def _through(self, tricked: Tricked, oracle: Gradients) -> Gradients:
+        """The oracle for the attack inside; where tricks add gradients up, their sizes count too."""
+        if any(trick.repeats or trick.remembers for trick in self.tricks):
+            oracle = oracle.with_loss(oracle.loss.in_sum())
+        return oracle.asked_through(tricked)
 
     def step(self, oracle: Gradients, state: Transfer[S], t: int) -> Transfer[S]:
         tricked = Tricked(self, state.key, t + 1, state.memory)
-        inner = self.attack.step(oracle.asked_through(tricked), state.inner, t)
+        inner = self.attack.step(self._through(tricked, oracle), state.inner, t)
         return Transfer(inner, state.key, tricked.memory)
 
     def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
         tricked = Tricked(self, state.key, self.steps + 1, state.memory)
-        self.attack.finish(oracle.asked_through(tricked), state.inner)
+        self.attack.finish(self._through(tricked, oracle), state.inner)
 
     def done(self, state: Transfer[S]) -> Tensor | None:
         return self.attack.done(state.inner)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...access import Gradient, Objective
 from ...geometry import Ball
-from ...goals import Loss
+from ...goals import Climb
 from ...random import Key
 
 
@@ -22,7 +22,7 @@ class Question:
 
     images: Tensor
     objective: Objective | None
-    steer: Loss | None
+    loss: Climb | None
     rows: Tensor | None  # (Q,) as in `Gradients.gradient`
     key: Key  # of Q ids
     step: int | Tensor  # of the key's draws; (Q,) or one for all

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Scores, margin_objective
 from ...geometry import Ball, Region
+from ...goals import CrossEntropy
 from ...random import Key
 
 
@@ -16,7 +17,7 @@ from ...random import Key
 class Diary:
     """What a walk saw, batch by batch, row by row."""
 
-    still: list[Tensor] = field(default_factory=list)  # the loss has no gradient at the image
+    still: list[Tensor] = field(default_factory=list)  # the cross-entropy has no gradient at the image
     flat: list[Tensor] = field(default_factory=list)  # nor has the margin
     gain: list[Tensor] = field(default_factory=list)  # of the margin, from the first point to the last
 
@@ -45,7 +46,7 @@ class Walk(Attack[Gradients, Path]):
     steps: int = 10
 
     def init(self, oracle: Gradients, batch: Batch) -> Path:
-        answer = oracle.gradient(batch.x)
+        answer = oracle.gradient(batch.x, loss=CrossEntropy())
         still = answer.grad.flatten(1).abs().amax(1) == 0
         margin = answer.verdict.margin
         return Path(batch.x.clone(), margin, margin, still, still, self.ball.region(batch.x))

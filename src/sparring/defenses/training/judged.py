@@ -14,6 +14,7 @@ from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
 from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
+from ...rows import take
 from ...targets import Classifier
 from .devices import Processes
 from .recipe import Watch
@@ -57,8 +58,8 @@ def watcher(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> At
     if isinstance(ball, L0):
         return SigmaZero(ball, steps=steps) if PGD in training else PGD(ball, steps=steps)
     if isinstance(ball, L1):
-        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps, loss=None)
-    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps, loss=None)
+        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps)
+    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Judge:
                 counts[1] = len(standing)
             if len(standing):
                 ids = rows[standing.cpu()]
-                found = run(attack, target, goal.take(standing), images[standing], ids=ids, engine=engine)
+                found = run(attack, target, take(goal, standing), images[standing], ids=ids, engine=engine)
                 standing = standing[~found.success]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...engine import Engine, crafted, run
 from ...geometry import Ball
-from ...goals import CrossEntropy, Loss, Misclassify
+from ...goals import Climb, CrossEntropy, Misclassify
 from ...random import Key
 from ...targets import Target, Trainee
 
@@ -55,7 +55,7 @@ class Craft:
         return self.attacks[0].ball
 
     def __call__(
-        self, which: int = 0, *, loss: Loss | None = None, start: Tensor | None = None, on: Target[Any] | None = None
+        self, which: int = 0, *, loss: Climb | None = None, start: Tensor | None = None, on: Target[Any] | None = None
     ) -> Tensor:
         """Examples (B, C, H, W) of attack `which` that climb `loss` (cross-entropy) from `start`, on the model `on`."""
         batch, target, attack = self.batch, self.trainee if on is None else on, self.attacks[which]

@@ -1,4 +1,4 @@
-"""The desk behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
+"""The broker behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from ..errors import AccessError, LockedOut
-from ..goals import Goal, Loss, Screened, Verdict
+from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
-from .ledger import Ledger
-from .oracle import Gradient, Jacobian, Objective, Paired, Render
+from ..rows import detach, join, take
+from .ledger import Keep, Ledger
+from .oracle import Decoupled, Gradient, Jacobian, Objective, Render
 
 Answer = Callable[..., Any]  # of images, and of a key where answers are random
 
 
 @dataclass(frozen=True)
-class Asked:
+class AdmittedQuery:
     """What was admitted of one question of `count` images."""
 
     count: int
@@ -32,12 +33,12 @@ class Asked:
     def empty(self) -> bool:
         return self.chosen is not None and len(self.chosen) == 0
 
-    def up_to(self, count: int) -> Asked:
+    def up_to(self, count: int) -> AdmittedQuery:
         """The first `count` of what was admitted."""
         device = None if self.rows is None else self.rows.device
         chosen = torch.arange(self.count, device=device) if self.chosen is None else self.chosen
         rows = chosen if self.rows is None else self.rows
-        return Asked(self.count, chosen[:count], rows[:count], None if self.rank is None else self.rank[:count])
+        return AdmittedQuery(self.count, chosen[:count], rows[:count], None if self.rank is None else self.rank[:count])
 
     def of(self, values: Tensor) -> Tensor:
         return values if self.chosen is None else values[self.chosen]
@@ -55,7 +56,7 @@ class Asked:
         return Verdict(self.filled(verdict.margin, blank), self.filled(verdict.loss, blank))
 
 
-class Desk:
+class QueryBroker:
     """Speaks for `target` on the rows in play.
 
     `live` (B,) are the positions of those rows in the ledger. At most `batch_size` images go to the target at
@@ -82,12 +83,13 @@ class Desk:
 
     def narrow(self, kept: Tensor) -> None:
         """Go on with the rows of the mask `kept` (B,) only."""
-        self.live, self.goal = self.live[kept], self.goal.take(kept)
+        self.live, self.goal = self.live[kept], take(self.goal, kept)
 
     def open(self) -> Tensor:
         return ~self.ledger.closed()[self.live]
 
-    def judge(self, x: Tensor, rows: Tensor | None) -> Verdict:
+    def score(self, x: Tensor, rows: Tensor | None) -> Verdict:
+        """The verdict of each image, without slopes."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
         drawn: list[Verdict] = []
@@ -105,23 +107,28 @@ class Desk:
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
 
-    def rank(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+    def nearest_rivals(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+        """The places (Q, <= k) of the nearest ways to win, in the mean of the terms over the draws."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
-        drawn = [list(self._answers(asked, images, key)) for key in self._keys(asked)]
-        verdicts = [_joined([goal(outputs) for goal, outputs in parts], x) for parts in drawn]
+        verdicts: list[Verdict] = []
+        terms: list[list[Terms]] = []
+        for key in self._keys(asked):
+            parts = [(goal(outputs), goal.terms(outputs)) for goal, outputs in self._answers(asked, images, key)]
+            verdicts.append(_joined([verdict for verdict, _ in parts], x))
+            terms.append([one for _, one in parts])
         self._write(asked, images, expected(verdicts), 0)
-        ways = [each[0][0].ways(mean_of([outputs for _, outputs in each]), k) for each in zip(*drawn, strict=True)]
-        return asked.filled(torch.cat(ways) if ways else self.live.new_zeros(0, 1), 0)
+        places = [mean_terms(list(each)).nearest(k)[1] for each in zip(*terms, strict=True)]
+        return asked.filled(torch.cat(places) if places else self.live.new_zeros(0, 1), 0)
 
-    def _keys(self, asked: Asked) -> list[Key | None]:
+    def _keys(self, asked: AdmittedQuery) -> list[Key | None]:
         """For each draw the key of the images that were admitted; [None] for a target without randomness."""
         if self.key is None:
             return [None] * self.draws
         key = self._fresh(self.key, asked)
         return [key.reseeded(draw) for draw in range(self.draws)]
 
-    def _fresh(self, key: Key, asked: Asked) -> Key:
+    def _fresh(self, key: Key, asked: AdmittedQuery) -> Key:
         """A key for each image that no earlier question of its row has had."""
         rows = self._positions(asked.rows)
         turn = self.ledger.forwards[rows]
@@ -130,39 +137,43 @@ class Desk:
     def _put(self, images: Tensor, key: Key | None) -> Any:
         return self.target(images) if key is None else self.target(images, key)
 
-    def _answers(self, asked: Asked, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
+    def _answers(self, asked: AdmittedQuery, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
         """The outputs for what was admitted, with the goal that judges them, without slopes."""
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         with torch.no_grad():
             for start in range(0, len(images), self.batch_size):
                 part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
-                chosen = goal if len(part) == len(images) else goal.take(part)
+                chosen = goal if len(part) == len(images) else take(goal, part)
                 theirs = None if key is None else replace(key, ids=key.ids[part])
                 yield chosen, self._put(images[start : start + self.batch_size], theirs)
 
-    def climb(
+    def gradient(
         self,
         variable: Tensor,
         render: Render | None,
         objective: Objective | None,
-        steer: Loss | None,
+        loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
+        """The gradient of the objective, by default of `loss`, or else of the goal's own loss."""
         asked = self._admit(variable.shape[0], rows, backwards=1)
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
-        if steer is not None:
-            goal = goal.steered_by(steer if asked.chosen is None else steer.take(asked.chosen))
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
+        if loss is None and self.draws > 1:
+            loss = goal.loss.in_sum()
+        elif asked.chosen is not None:
+            loss = take(loss, asked.chosen)
         if asked.empty:  # many models cannot take a batch of no images
             images = variable.detach() if render is None else render(variable.detach())
             none = _unanswered(asked.count, images)
             return Gradient(none, none.loss, torch.zeros_like(variable), images)
-        drawn = [self._climbed(variable, goal, asked, render, objective, key) for key in self._keys(asked)]
-        one = drawn[0]
+        drawn = [self._climbed(variable, goal, asked, render, objective, loss, key) for key in self._keys(asked)]
+        one, judged = drawn[0]
         if len(drawn) > 1:
-            value = torch.stack([each.value for each in drawn]).mean(0)
-            slope = torch.stack([each.grad for each in drawn]).mean(0)
-            one = Gradient(expected([each.verdict for each in drawn]), value, slope, one.images)
-        self._write(asked, asked.of(one.images), one.verdict, 1)
+            value = torch.stack([each.value for each, _ in drawn]).mean(0)
+            slope = torch.stack([each.grad for each, _ in drawn]).mean(0)
+            one = Gradient(expected([each.verdict for each, _ in drawn]), value, slope, one.images)
+            judged = expected([verdict for _, verdict in drawn])
+        self._write(asked, asked.of(one.images), judged, 1)
         grad = self._finite(one.grad, rows)
         return Gradient(asked.spread(one.verdict, -torch.inf), one.value, grad, one.images)
 
@@ -170,40 +181,49 @@ class Desk:
         self,
         variable: Tensor,
         goal: Goal,
-        asked: Asked,
+        asked: AdmittedQuery,
         render: Render | None,
         objective: Objective | None,
+        loss: Climb | None,
         key: Key | None,
-    ) -> Gradient:
-        """One pass forward and one backward; the verdict is of the images that were admitted."""
+    ) -> tuple[Gradient, Verdict]:
+        """One pass forward and one backward, and the verdict to write down, both of the images that were admitted.
+
+        Where the worst example is kept, worst is what the goal's own loss says, whatever was climbed.
+        """
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
             judged, outputs = _parted(self._put(asked.of(images), key))
-            known = goal.sloped(outputs) if objective is None else None
-            loss = goal.ascent(outputs) if known is None else known[0]
-            margin = goal.margin(outputs.detach() if objective is None and isinstance(outputs, Tensor) else outputs)
-            verdict = asked.spread(Verdict(margin, loss), 0.0)
-            value = verdict.loss if objective is None else objective(verdict, images)
-            remark = goal.remark(outputs)
-        if remark is not None:
-            self.ledger.notes.add(remark)
-        grad = slope_of(asked.of(value), variable) if known is None else slope_of(outputs, variable, known[1])
-        answered = Verdict(margin.detach(), loss.detach()) if judged is None else goal(judged)
-        return Gradient(answered, value.detach(), grad, images.detach())
+            known = None if objective is not None else goal.verdict_and_gradient(outputs, loss)
+            if known is not None:
+                verdict, value = known[0], asked.filled(known[0].loss, 0.0)
+            elif objective is None:
+                verdict = Verdict(goal.margin(detach(outputs)), goal.loss_of(outputs, loss))
+                value = asked.filled(verdict.loss, 0.0)
+            else:
+                verdict = goal(outputs, loss)
+                value = objective(asked.spread(verdict, 0.0), images)
+        grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
+        answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
+        noted = answered
+        if judged is None and loss is not None and self.ledger.keep is Keep.WORST:
+            noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
+        return Gradient(answered, value.detach(), grad, images.detach()), noted
 
-    def differ(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+    def jacobian(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+        """The margins of the k nearest ways to win and their gradients, in the mean of the terms over the draws."""
         asked = self._admit(len(x), rows, backwards=k)
         if asked.empty:
             none = _unanswered(asked.count, x)
             return Jacobian(none, none.margin[:, None], torch.zeros_like(x, requires_grad=False)[:, None])
-        goal = self.goal if asked.rows is None else self.goal.take(asked.rows)
+        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
             drawn = [_parted(self._put(images, key)) for key in self._keys(asked)]
-            margins = goal.rivals(mean_of([outputs for _, outputs in drawn]), k)
+            margins, _ = mean_terms([goal.terms(outputs) for _, outputs in drawn]).nearest(k)
         count = margins.shape[1]
-        slopes = [slope_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
+        slopes = [gradient_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]
         with torch.no_grad():
             verdict = expected([goal(outputs if judged is None else judged) for judged, outputs in drawn])
         self._write(asked, images.detach(), verdict, count)
@@ -214,14 +234,14 @@ class Desk:
     def _positions(self, rows: Tensor | None) -> Tensor:
         return self.live if rows is None else self.live[rows]
 
-    def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> Asked:
+    def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> AdmittedQuery:
         """Which of `count` images may be asked; the rows that the budget refuses are closed."""
         device = self.live.device
         rank = None if rows is None else torch.arange(count, device=device) - torch.searchsorted(rows, rows)
         budget, ledger, positions = self.ledger.budget, self.ledger, self._positions(rows)
         limited = budget.forwards is not None or budget.backwards is not None
         if not limited and not self.skip_won:
-            return Asked(count, None, rows, rank)
+            return AdmittedQuery(count, None, rows, rank)
         admitted = ~(ledger.closed() if self.skip_won else ledger.spent())[positions]
         order = self.draws if rank is None else (rank + 1) * self.draws
         if budget.forwards is not None:
@@ -232,12 +252,12 @@ class Desk:
             ledger.stirred = True
             admitted &= affordable
         if bool(admitted.all()):
-            return Asked(count, None, rows, rank)
+            return AdmittedQuery(count, None, rows, rank)
         chosen = admitted.nonzero().squeeze(1)
         kept = chosen if rows is None else rows[chosen]
-        return Asked(count, chosen, kept, None if rank is None else rank[chosen])
+        return AdmittedQuery(count, chosen, kept, None if rank is None else rank[chosen])
 
-    def _write(self, asked: Asked, images: Tensor, verdict: Verdict, backwards: int) -> None:
+    def _write(self, asked: AdmittedQuery, images: Tensor, verdict: Verdict, backwards: int) -> None:
         if images.shape[0]:
             self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
 
@@ -263,16 +283,7 @@ def expected(drawn: list[Verdict]) -> Verdict:
     return Verdict(margins.median(0).values, losses.mean(0))
 
 
-def mean_of(outputs: list[Any]) -> Any:
-    """Several answers as one: means of logits, and of alarms."""
-    if len(outputs) == 1:
-        return outputs[0]
-    if isinstance(outputs[0], Screened):
-        return Screened(mean_of([one.outputs for one in outputs]), mean_of([one.alarm for one in outputs]))
-    return torch.stack(outputs).mean(0)
-
-
-def slope_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
+def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
     """d sum(weights * value) / d variable; all weights 1 unless given."""
     grad = None
     if value.requires_grad:
@@ -288,7 +299,7 @@ def slope_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, aga
 
 def _parted(outputs: Any) -> tuple[Any, Any]:
     """The outputs that judge, where they are others than those that are climbed."""
-    return (outputs.judged, outputs.climbed) if isinstance(outputs, Paired) else (None, outputs)
+    return (outputs.judged_outputs, outputs.gradient_outputs) if isinstance(outputs, Decoupled) else (None, outputs)
 
 
 def _unanswered(count: int, like: Tensor) -> Verdict:
@@ -297,8 +308,4 @@ def _unanswered(count: int, like: Tensor) -> Verdict:
 
 
 def _joined(parts: list[Verdict], x: Tensor) -> Verdict:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Verdict(x.new_empty(0), x.new_empty(0))
-    return Verdict(torch.cat([p.margin for p in parts]), torch.cat([p.loss for p in parts]))
+    return join(parts) if parts else Verdict(x.new_empty(0), x.new_empty(0))

@@ -1,0 +1,198 @@
+"""What a first-order attack climbs: functions of a goal's terms, the same for the goals of every task.
+
+With the terms of a classifier they are the field's losses on logits z, where y is the label that is left, and the same
+with their sign turned where y is the class that is approached. Higher is nearer to the goal.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import GoalError
+from ..random import Key
+from .terms import Terms
+
+SATURATED = 50.0  # softplus(v) is v beyond
+NO_ZERO = 1e-12  # added to what is divided by
+
+
+class Climb(ABC):
+    """A loss to ascend. It is a row-wise record: a frozen dataclass whose tensors have one row per input."""
+
+    @abstractmethod
+    def of(self, terms: Terms) -> Tensor:
+        """Return the loss (B,), which rises as the rows come nearer to the goal."""
+
+    def in_sum(self) -> Climb:
+        """Return the loss to climb where it is added to others, so that its size counts and not its direction alone."""
+        return self
+
+
+class LogitClimb(Climb):
+    """A loss that logits define and the differences between them do not."""
+
+    @abstractmethod
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        """Return the loss (B,) for logits (B, K) and classes (B,) int64, to leave or, with `every`, to become."""
+
+    def of(self, terms: Terms) -> Tensor:
+        """Raise GoalError, unless a subclass knows what takes the place of the logits."""
+        raise GoalError(f"{type(self).__name__} is a loss on logits, and this goal is none of a classifier")
+
+
+@dataclass(frozen=True)
+class Margin(Climb):
+    """The goal's own margin: max_{i != y} z_i - z_y (Carlini & Wagner 2017, arXiv:1608.04644, f_6)."""
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin
+
+
+@dataclass(frozen=True)
+class SmoothMargin(Climb):
+    """The margin with its maximum made smooth, T log sum_{i != y} exp(z_i / T) - z_y.
+
+    Args:
+        temperature: T, a number or (B,); the nearer to 0, the nearer to the margin.
+    """
+
+    temperature: float | Tensor
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.smooth_margin(self.temperature)
+
+
+@dataclass(frozen=True)
+class LogOdds(Climb):
+    """log (1 - p_y) / p_y of the softmax p: the direction of the cross-entropy and of p_y itself, without their zeros.
+
+    d CE = (1 - p_y) d LogOdds, and where the model is sure enough 1 - p_y is 0 in floating point.
+    """
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.smooth_margin(1.0)
+
+    def in_sum(self) -> Climb:
+        """Return the cross-entropy, whose direction is meant."""
+        return CrossEntropy()
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Climb):
+    """-log p_y of the softmax p, which is softplus(log-odds against y)."""
+
+    def of(self, terms: Terms) -> Tensor:
+        sign = -1.0 if terms.every else 1.0
+        return sign * F.softplus(sign * terms.smooth_margin(1.0), threshold=SATURATED)
+
+
+@dataclass(frozen=True)
+class DLR(Climb):
+    """The margin over a spread of the logits, blind to their scale (Croce & Hein 2020, arXiv:2003.01690).
+
+    To leave a label the spread is z_(1) - z_(3) (eq. 6). To become a class it is z_(1) - (z_(3) + z_(4)) / 2 (eq. 7):
+    with eq. 6 the loss would be constant where the class ranks third.
+
+    Departures: with three classes eq. 7's spread is z_(1) less the mean of the three; with two, or as few terms of
+    another task, it is 1, and the margin is climbed.
+    """
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin / spread(terms, four=terms.every)
+
+
+@dataclass(frozen=True)
+class SmoothDLR(SmoothMargin):
+    """The smooth margin over the spread of `DLR`."""
+
+    def of(self, terms: Terms) -> Tensor:
+        return super().of(terms) / spread(terms, four=terms.every)
+
+
+@dataclass(frozen=True)
+class RivalMargin(Climb):
+    """One way to win, z_r - z_y for a rival class r per row; the margin where a goal has one way only.
+
+    Args:
+        place: (B,) int64, the rivals' places among the terms, as `oracle.rivals` finds them: of a classifier, classes.
+    """
+
+    place: Tensor
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin if terms.every else terms.values.gather(1, self.place[:, None]).squeeze(1)
+
+
+@dataclass(frozen=True)
+class RivalDLR(RivalMargin):
+    """The rival's margin over the spread of eq. 7, whose departures are those of `DLR`: AutoAttack's targeted DLR."""
+
+    def of(self, terms: Terms) -> Tensor:
+        return super().of(terms) / spread(terms, four=True)
+
+
+@dataclass(frozen=True)
+class RandomDirection(LogitClimb):
+    """A random weighting of the logits, uniform in [-1, 1], or of the terms: output-diversified sampling.
+
+    Tashiro et al. 2020, arXiv:2003.06878, eq. 1.
+
+    Args:
+        key: of the rows; `step` numbers the draw.
+    """
+
+    key: Key
+    step: int
+
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        return (logits * self._weights(logits)).sum(1)
+
+    def of(self, terms: Terms) -> Tensor:
+        values = terms.values
+        return (values.masked_fill(values.isinf(), 0) * self._weights(values)).sum(1)
+
+    def _weights(self, values: Tensor) -> Tensor:
+        return 2 * self.key.uniform("direction", values.shape[1:], self.step, values.dtype) - 1
+
+
+@dataclass(frozen=True)
+class Divergence(LogitClimb):
+    """KL( softmax(z') || softmax(z) ) from other logits z', whatever the label (Zhang et al. 2019, arXiv:1901.08573).
+
+    Zero, with a zero gradient, where z = z'.
+
+    Args:
+        reference: z' (B, K).
+    """
+
+    reference: Tensor
+
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        wanted = F.log_softmax(self.reference.detach(), 1)
+        loss = F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
+        return -loss if every else loss
+
+
+def spread(terms: Terms, four: bool) -> Tensor:
+    """Return what DLR divides by (B,), above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`.
+
+    Logits are known up to a constant: the class in question lies at 0, and the others where their terms say.
+    """
+    logits = F.pad(-terms.values if terms.every else terms.values, (0, 1))
+    if logits.shape[1] < 3:
+        return logits.new_ones(len(logits))
+    top = logits.topk(min(4 if four else 3, logits.shape[1]), dim=1).values
+    first, third = top[:, 0], top[:, 2]
+    if not four:
+        size = first - third
+    else:
+        size = first - top[:, :3].mean(1)
+        if top.shape[1] == 4:
+            fourth = top[:, 3]
+            size = torch.where(fourth.isfinite(), first - (third + fourth) / 2, size)
+    return torch.where(third.isfinite(), size, 1.0) + NO_ZERO
