@@ -13,7 +13,7 @@ import sparring as sp
 from sparring import testing
 from sparring.attacks import PGD, HopSkipJump, Restarts, Square
 from sparring.engine.checkpoint import fingerprint
-from sparring.errors import RunError
+from sparring.errors import ConfigError, RunError
 from sparring.goals import Margin
 
 ATTACK = PGD(sp.Linf(0.02), steps=6)
@@ -195,3 +195,26 @@ def test_states_with_draws_and_keys_in_them_are_saved(case, tmp_path, attack):
     engine = interrupted(case, tmp_path, attack=attack, after=3)
     again = sp.run(attack, case.target, case.goal, case.images, engine=engine)
     assert torch.equal(again.examples, whole.examples)
+
+
+def test_a_function_needs_an_identity_to_own_a_checkpoint(tmp_path):
+    """Two functions have one name, and the examples of the first would be given out for the second."""
+    images, goal = torch.rand(4, 1, 3, 3), sp.Misclassify(torch.zeros(4, dtype=torch.long))
+    attack, engine = sp.attacks.FGSM(sp.Linf(0.1)), sp.Engine(checkpoint=tmp_path)
+
+    def first(x):
+        return torch.stack((x.mean((1, 2, 3)), 0.4 + 0 * x[:, 0, 0, 0]), 1)
+
+    def second(x):
+        return first(x).flip(1)
+
+    with pytest.raises(ConfigError, match="is a function, and nothing tells a checkpoint which one; pass Classifier"):
+        sp.run(attack, sp.Classifier(first), goal, images, engine=engine)
+    made = sp.run(attack, sp.Classifier(first, identity="first"), goal, images, engine=engine)
+    again = sp.run(attack, sp.Classifier(first, identity="first"), goal, images, engine=engine)
+    assert torch.equal(made.examples, again.examples)
+    with pytest.raises(RunError, match="belongs to another run"):
+        sp.run(attack, sp.Classifier(second, identity="second"), goal, images, engine=engine)
+    with pytest.raises(ConfigError, match="is a function"):  # also where it stands behind something
+        sp.run(sp.attacks.Square(sp.Linf(0.1), steps=2), sp.Granting(sp.Classifier(first), sp.Scores), goal, images,
+               engine=engine)  # fmt: skip

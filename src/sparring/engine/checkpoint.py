@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..storage import read, write
+from ..targets import Target, Unidentified
 from .outcome import Outcome, Spent
 
 
@@ -38,6 +39,18 @@ def fingerprint(*parts: object) -> str:
     for part in parts:
         add(part)
     return digest.hexdigest()
+
+
+def identity_of(target: Target[Any]) -> tuple[object, ...]:
+    """What tells the target from others; ConfigError where it is a function that nothing tells from another."""
+    parts = target.identity()
+    for part in parts:
+        if isinstance(part, Unidentified):
+            raise ConfigError(
+                f"{part.name} is a function, and nothing tells a checkpoint which one; pass Classifier(function, "
+                "identity='a name of this version'), or leave the checkpoint out"
+            )
+    return parts
 
 
 class Checkpoint:

@@ -18,7 +18,7 @@ from ..random import Key
 from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
 from ..targets import Target, answered
-from .checkpoint import fingerprint
+from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
 from .run import check_access, check_ids, check_images, run
 
@@ -99,8 +99,11 @@ class _Fitting:
         self.state: Any = None
 
     def made(self, start: Any) -> Fitted[Any]:
-        mark = fingerprint(self.attack, self.engine.seed, self.goal, self.x, self.ids, start, *self.target.identity())
-        path = None if self.engine.checkpoint is None else Path(self.engine.checkpoint) / "fit.safetensors"
+        path, mark = None, ""
+        if self.engine.checkpoint is not None:
+            path = Path(self.engine.checkpoint) / "fit.safetensors"
+            data = (self.goal, self.x, self.ids, start)
+            mark = fingerprint(self.attack, self.engine.seed, *data, *identity_of(self.target))
         clock = time.perf_counter()
         self._leave_out_what_is_won()
         self.state = self.attack.init(self._images(torch.arange(1)), self.engine.seed, start)

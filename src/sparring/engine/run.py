@@ -15,7 +15,7 @@ from ..errors import AccessError, ConfigError, GoalError, InputError, out_of_mem
 from ..goals import Goal
 from ..rows import take, to
 from ..targets import Target
-from .checkpoint import Checkpoint, fingerprint
+from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
 from .outcome import Outcome, joined
 from .search import Search, on_device
@@ -142,7 +142,7 @@ def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
         data = (job.goal, job.x, job.ids, job.begin)
-        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *job.target.identity())
+        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size

@@ -11,11 +11,11 @@ from .replicated import Replicated
 from .service import LockOut, Published, RateLimited, Reencoded
 from .stage import Screen, Stage, passed, stood_in
 from .surrogate import Surrogate
-from .target import Granting, Target, answered
+from .target import Granting, Target, Unidentified, answered
 from .trainee import Trainee
 
 __all__ = [
     "JPEG", "Audited", "Bytes", "Classifier", "Codec", "Defended", "Ensemble", "Fields", "Granting", "Keyed", "LockOut",
     "Onnx", "OpenInference", "Published", "RateLimited", "Reencoded", "Remote", "RemoteLabels", "Replicated", "Resize",
-    "Screen", "Stage", "Surrogate", "Target", "Trainee", "answered", "passed", "stood_in",
+    "Screen", "Stage", "Surrogate", "Target", "Trainee", "Unidentified", "answered", "passed", "stood_in",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from ..access import Jacobians
 from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
 from ..random import Key
 from .keyed import Keyed, drawing, keyed_layers, muted
-from .target import Target
+from .target import Target, Unidentified
 
 LAYOUTS = ("NCHW", "NHWC")
 OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # torch of images that do not fit
@@ -37,6 +37,8 @@ class Classifier(Target[Jacobians]):
             for others torch's generators are seeded at each question and put back, and what a row draws then depends
             on its batch.
         name: what reports call it.
+        identity: what tells a function from others, as a version or a hash: a checkpoint belongs to one target, and
+            the weights that tell a module from others are not seen in a function.
 
     During an attack (`frozen`) every submodule is in eval mode and no parameter asks for a gradient; flags and
     buffers are restored afterwards, also after an exception.
@@ -54,6 +56,7 @@ class Classifier(Target[Jacobians]):
         probabilities: bool = False,
         stochastic: bool = False,
         name: str | None = None,
+        identity: str | None = None,
     ) -> None:
         if not callable(model):
             raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
@@ -65,6 +68,7 @@ class Classifier(Target[Jacobians]):
         self.classes = 2 if binary else classes
         self._random, self._keyed = stochastic, keyed_layers(model)
         self._muted: list[Keyed] = []  # random layers that are to be silent
+        self._identity = identity
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
@@ -190,10 +194,13 @@ class Classifier(Target[Jacobians]):
         return logits
 
     def identity(self) -> tuple[object, ...]:
-        """The weights too; of a function only its name is known."""
-        state = self.model.state_dict() if isinstance(self.model, nn.Module) else {}
-        tensors = [part for name, value in sorted(state.items()) for part in (name, value)]
-        return (*super().identity(), self.layout, self.binary, self.probabilities, self._mean, self._std, *tensors)
+        """The weights too; a function is told by the identity that it was given."""
+        own: list[object] = [self._identity]
+        if isinstance(self.model, nn.Module):
+            own += [part for name, value in sorted(self.model.state_dict().items()) for part in (name, value)]
+        elif self._identity is None:
+            own.append(Unidentified(self.name))
+        return (*super().identity(), self.layout, self.binary, self.probabilities, self._mean, self._std, *own)
 
     def check(self, outputs: Tensor) -> None:
         if self.classes is not None and outputs.shape[1] != self.classes:

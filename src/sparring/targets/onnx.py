@@ -99,6 +99,7 @@ class Onnx(Granting[Scores]):
             classes=classes,
             probabilities=probabilities,
             name=name or Path(file).stem,
+            identity=f"{self.session.sha256} {self.session.output}",
         )
         super().__init__(shown, Scores)
 
@@ -109,9 +110,6 @@ class Onnx(Granting[Scores]):
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
         return self.target(images).to(images.dtype)
-
-    def identity(self) -> tuple[object, ...]:
-        return (*super().identity(), self.session.sha256, self.session.output)
 
 
 def _layout(shape: tuple[int, ...]) -> str:

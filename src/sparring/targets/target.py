@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,6 +16,13 @@ from ..goals import Goal
 from ..random import Key
 
 G = TypeVar("G", bound=Decisions, covariant=True)
+
+
+@dataclass(frozen=True)
+class Unidentified:
+    """Stands in a target's identity for a function that has no identity of its own, and may be any function."""
+
+    name: str
 
 
 class Target(ABC, Generic[G]):

@@ -139,7 +139,16 @@ class _Remote(Granting[T]):
     ) -> None:
         link = Link(url, timeout, retries, pause, headers or {})
         self.endpoint = at = Endpoint(url, protocol or OpenInference(), link, read, journal, per_request)
-        shown = Classifier(at, mean=mean, std=std, layout=layout, classes=classes, probabilities=soft, name=at.shown)
+        shown = Classifier(
+            at,
+            mean=mean,
+            std=std,
+            layout=layout,
+            classes=classes,
+            probabilities=soft,
+            name=at.shown,
+            identity=at.owner,
+        )
         super().__init__(shown, access)
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
@@ -154,9 +163,6 @@ class _Remote(Granting[T]):
     def card(self) -> Card:
         """What the server says of the model."""
         return self.endpoint.card
-
-    def identity(self) -> tuple[object, ...]:
-        return (*super().identity(), self.endpoint.owner)
 
     def check(self, outputs: Tensor) -> None:
         promised = self.classes
