@@ -29,8 +29,8 @@ from benchmarks.libraries import Task, attack_of
 from benchmarks.nets import Victim, load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, Linf, audit
-from sparring.audit.records import Records
-from sparring.audit.shards import read_row
+from sparring.audit.records.database import Records
+from sparring.audit.records.example_files import read_row
 
 RECORD = ROOT / "records" / "audit" / "autoattack.json"
 KEPT = {"attack", "asked", "fell", "forwards", "backwards", "seconds"}

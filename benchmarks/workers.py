@@ -22,7 +22,7 @@ import torch
 from benchmarks.provenance import ROOT, provenance
 from sparring import Linf, audit
 from sparring.audit import ChunkDone, Watch
-from sparring.audit.records import Records
+from sparring.audit.records.database import Records
 from sparring.zoo import load_data, load_model
 
 RECORD = ROOT / "records" / "audit" / "workers.json"

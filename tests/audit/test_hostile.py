@@ -13,10 +13,10 @@ from torch import nn
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.audit.export import columns, export
-from sparring.audit.junit import junit
 from sparring.audit.plan import make_plan
-from sparring.audit.written import make_written
+from sparring.audit.plan_file import make_written
+from sparring.audit.records.export import columns, export
+from sparring.audit.report.junit import junit
 from sparring.errors import ConfigError, InputError, SparringError, TargetError
 from sparring.zoo import InputSpec, load_data
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sparring import zoo
-from sparring.audit.records import Records
+from sparring.audit.records.database import Records
 from sparring.cli import demo
 from sparring.cli.loading import Described, load
 from sparring.errors import AssetError

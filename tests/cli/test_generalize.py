@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparring.audit.statistics import wilson
+from sparring.audit.records.statistics import wilson
 from sparring.cli.figures import Block, accuracy_map
 from sparring.cli.several import named
 

@@ -5,11 +5,10 @@ from types import ModuleType
 from typing import Any
 
 from ..threats import Threat, parse, parse_all
-from .audit import audit
+from .audit import audit, render
+from .observer import AttackStarted, ChunkDone, Tally, Watch
 from .plan import Plan, make_plan
-from .publish import render
-from .report_model import Report
-from .watch import AttackStarted, ChunkDone, Tally, Watch
+from .report.model import Report
 
 __all__ = [
     "AttackStarted",

@@ -22,14 +22,14 @@ from ..goals import Misclassify
 from ..random import Key
 from ..targets import Classifier, Defended, Screen, Target, answered
 from ..threats import BALLS
-from .cascade import turns
-from .clean import Clean
-from .conduct import serve
-from .door import Door
-from .entry import Entry
-from .job import Job
-from .judge import LOOKS, look
-from .views import Ring, detects, narrowed, ring_of
+from .audit import check_suites
+from .evaluation.admission import Door
+from .evaluation.attacker_views import Ring, detects, narrowed, ring_of
+from .evaluation.cascade import turns
+from .evaluation.clean_chunk import Clean
+from .evaluation.predictions import LOOKS, look
+from .request import Job
+from .suites.suite_entry import Entry
 
 BATCH = 8  # images that are timed
 CLASSES = 10
@@ -75,12 +75,12 @@ class Estimate:
 
 
 def estimate(job: Job) -> Estimate:
-    """What `conduct` would do with the job; one small batch is asked about, and nothing is written."""
+    """What `audit` would do with the job; one small batch is asked about, and nothing is written."""
     door = Door(narrowed(job.target, job.plan), job.plan)
     first = door.first_look(job.source)
     ring = ring_of(job.target, job.plan, first.goal(), first.images, job.surrogate)
     for _, view in ring.views:
-        serve(view, job.plan)
+        check_suites(view, job.plan)
     known, limit = job.source.candidates, job.plan.limit
     images = limit if known is None else known if limit is None else min(known, limit)
     return Estimate(tuple(lines(ring, job, first)), images, *timed(ring.strongest, first))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..attacks import Applied, Artifact, opened
-from ..audit.batches import fitting
-from ..audit.gallery import png
-from ..audit.judge import look
-from ..audit.shards import write_atomically
-from ..audit.statistics import share
+from ..audit.evaluation.batches import fitting
+from ..audit.evaluation.predictions import look
+from ..audit.records.example_files import write_atomically
+from ..audit.records.statistics import share
+from ..audit.report.gallery import png
 from ..engine import Engine, run
 from ..errors import ConfigError, InputError
 from ..goals import ClassifyAs, Goal, Misclassify

@@ -8,10 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..attacks import Artifact, Perturbation
-from ..audit.gallery import names
-from ..audit.judge import Look
-from ..audit.report_model import Share
-from ..audit.statistics import share
+from ..audit.evaluation.predictions import Look
+from ..audit.records.statistics import Share, share
+from ..audit.report.gallery import names
 from ..engine import Outcome
 from ..errors import ConfigError
 from ..zoo import InputSpec

@@ -49,7 +49,7 @@ def attack(
 ) -> None:
     """Run one attack on DATA, and print what it found and what it cost."""
     from ..access import Budget
-    from ..audit.batches import fitting
+    from ..audit.evaluation.batches import fitting
     from ..zoo import load_model
     from .defending import adaptive, behind
     from .named import attack_called, balls

@@ -14,7 +14,7 @@ from .loading import Described, load, load_described
 from .verdict import command_line, refuse, resumable, show_report
 
 if TYPE_CHECKING:
-    from ..audit.written import Written
+    from ..audit.plan_file import Written
     from .junit import Verdict
 
 EFFORT = ("steps", "restarts", "queries")
@@ -139,7 +139,7 @@ def audit(
 
 def shared(workers: str | None, devices: str | None, device: str) -> dict[str, Any]:
     """--workers and --devices, as `audit` takes them."""
-    from ..audit.workers import asked_for
+    from ..audit.parallel.workers import asked_for
 
     if devices is not None and device != "cpu":
         raise ConfigError(f"--device {device} is said beside --devices {devices}; leave one of the two out")
@@ -150,7 +150,7 @@ def shared(workers: str | None, devices: str | None, device: str) -> dict[str, A
 
 def planned(path: Path, typed: dict[str, Any]) -> Written:
     """The audit of a plan, which says all that the command line might."""
-    from ..audit.written import read_written
+    from ..audit.plan_file import read_written
 
     both = next((name for name, value in typed.items() if value is not None), None)
     if both is not None:
@@ -166,7 +166,7 @@ def said(typed: dict[str, Any]) -> Written:
             raise ConfigError(f"no {name.upper()} is given; write sparring audit MODEL DATA, or --plan FILE")
     if typed["threats"] is None:
         raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
-    from ..audit.written import make_written
+    from ..audit.plan_file import make_written
 
     known = {name: value for name, value in typed.items() if value is not None}
     tables = {"effort": EFFORT, "input": INPUT}
@@ -186,7 +186,7 @@ def run(
     crew: dict[str, Any],
 ) -> None:
     """Load what is named, then audit it or say what an audit would do."""
-    from ..audit import audit as conduct
+    from ..audit import audit as run_audit
     from ..audit.audit import planned_job
     from .defending import behind
     from .estimated import show_estimate
@@ -205,7 +205,7 @@ def run(
         show_estimate(planned_job(loaded, pictures, out=Path("unwritten"), **options))
         return
     with AuditWatch() as watch, resumable(out):
-        report = conduct(loaded, pictures, out=out, resume=resume, watch=watch, **options, **crew)
+        report = run_audit(loaded, pictures, out=out, resume=resume, watch=watch, **options, **crew)
         show_report(report, out)
         verdict.passed(report, fail_under)
     refuse(report, fail_under)

@@ -11,8 +11,8 @@ from .console import say, table
 from .guard import guarded
 
 if TYPE_CHECKING:
-    from ..audit.compare import Paired
-    from ..audit.report_model import Share
+    from ..audit.records.compare import Paired
+    from ..audit.records.statistics import Share
 
 COLUMNS = ["threat", "first", "second", "difference", "only first", "only second", "p"]
 
@@ -23,7 +23,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, on the same images and labels.")],
 ) -> None:
     """Hold two audits of the same images against each other, image by image."""
-    from ..audit.compare import compare as paired
+    from ..audit.records.compare import compare as paired
 
     found = paired(first, second)
     table(f"first: {first}   second: {second}", COLUMNS, [row(one) for one in found])

@@ -8,7 +8,7 @@ from .console import say, table
 from .progress import clock
 
 if TYPE_CHECKING:
-    from ..audit.job import Job
+    from ..audit.request import Job
 
 COLUMNS = ["threat", "attack", "asks for", "forwards", "backwards"]
 

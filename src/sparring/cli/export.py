@@ -18,6 +18,6 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file; RUN/results.FORM when not given.")] = None,
 ) -> None:
     """Write every row of a run's records as one table."""
-    from ..audit.export import export as exported
+    from ..audit.records.export import export as exported
 
     say(exported(run, to, out))

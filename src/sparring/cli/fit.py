@@ -42,7 +42,7 @@ def fit(
     classes: given.Classes = None,
 ) -> None:
     """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
-    from ..audit.batches import fitting
+    from ..audit.evaluation.batches import fitting
     from .fitting import Fit, Places
     from .named import shared_attack_called
 

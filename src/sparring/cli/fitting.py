@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..access import Shared
 from ..attacks import Applied, Artifact, opened
-from ..audit.judge import look
-from ..audit.shards import write_atomically
+from ..audit.evaluation.predictions import look
+from ..audit.records.example_files import write_atomically
 from ..engine import Engine, Fitted, Outcome, check_access, fit, run
 from ..errors import ConfigError, InputError, RunError
 from ..goals import ClassifyAs, Goal, Misclassify

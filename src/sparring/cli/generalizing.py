@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from ..access import Gradients
-from ..audit.batches import fitting
-from ..audit.provenance import device_name, now, versions, weights_hash
-from ..audit.shards import write_atomically
-from ..audit.statistics import share
+from ..audit.evaluation.batches import fitting
+from ..audit.evaluation.weights import weights_hash
+from ..audit.records.example_files import write_atomically
+from ..audit.records.facts import device_name, now, versions
+from ..audit.records.statistics import share
 from ..engine import Engine
 from ..errors import AccessError, InputError
 from ..goals import Misclassify

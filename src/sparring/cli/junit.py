@@ -28,15 +28,15 @@ class Verdict:
     def passed(self, report: Report, fail_under: float | None) -> None:
         """Write a test for each radius and finding of the report."""
         if self.path is not None:
-            from ..audit.junit import junit
+            from ..audit.report.junit import junit
 
             self._write(self.path, junit(report, fail_under))
 
     def failed(self, message: str) -> None:
         """Write that there is no verdict, and why."""
         if self.path is not None:
-            from ..audit.junit import junit_error
-            from ..audit.provenance import now
+            from ..audit.records.facts import now
+            from ..audit.report.junit import junit_error
 
             self._write(self.path, junit_error(self.title, message, now()))
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..access import Attack, Gradients
 from ..attacks import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
-from ..audit.batches import fitting
-from ..audit.judge import look
-from ..audit.shards import write_atomically
-from ..audit.statistics import wilson
+from ..audit.evaluation.batches import fitting
+from ..audit.evaluation.predictions import look
+from ..audit.records.example_files import write_atomically
+from ..audit.records.statistics import wilson
 from ..engine import Engine
 from ..errors import ConfigError, nearest
 from ..goals import ClassifyAs, Goal, Misclassify

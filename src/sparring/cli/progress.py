@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..audit import AttackStarted, ChunkDone, Tally, Watch
-from ..audit.statistics import share
+from ..audit.records.statistics import share
 from ..engine import Progress as Step
 from .console import out, plain, say
 from .verdict import spoken

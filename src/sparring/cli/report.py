@@ -23,7 +23,7 @@ def report(
 
     made = render(run)
     if figures:
-        from ..audit.paper_figures import paper_figures
+        from ..audit.report.paper_figures import paper_figures
         from .console import say
 
         for path in paper_figures(run):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from .. import attacks as room
 from ..access import Attack, Budget, Keep, Reason, Scores
-from ..audit.gallery import png
-from ..audit.judge import look, rounded
-from ..audit.shards import write_atomically, write_shard
+from ..audit.evaluation.predictions import look, rounded
+from ..audit.records.example_files import write_atomically, write_shard
+from ..audit.report.gallery import png
 from ..engine import Engine, run
 from ..errors import AccessError, LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify

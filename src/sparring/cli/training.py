@@ -18,7 +18,7 @@ from torch import nn
 
 from .. import __version__
 from ..access import Attack
-from ..audit.shards import write_atomically
+from ..audit.records.example_files import write_atomically
 from ..defenses.training import Adversary, Devices, Epoch, Free, Objective, Trained
 from ..defenses.training import train as trained
 from ..defenses.training.doors import check, check_labels, check_run, classes_of, module_of

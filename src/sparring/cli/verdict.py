@@ -17,7 +17,8 @@ from .guard import BELOW, INTERRUPTED
 
 if TYPE_CHECKING:
     from ..audit import Report
-    from ..audit.report_model import EpsilonPart, Share, ThreatPart
+    from ..audit.records.statistics import Share
+    from ..audit.report.model import EpsilonPart, ThreatPart
 
 COLUMNS = [
     "attack", "asked", "fell", "robust after", "median size", "8-bit too", "JPEG too", "forwards", "backwards",

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sparring.audit.records.statistics import share
 from sparring.audit.report import render, write_html
-from sparring.audit.report_model import (
+from sparring.audit.report.model import (
     AttackPart,
     Caution,
     ClassPart,
@@ -32,7 +33,6 @@ from sparring.audit.report_model import (
     ThreatPart,
     ViewPart,
 )
-from sparring.audit.statistics import share
 
 IMAGES = 40
 KINDS = ("original", "perturbation", "adversarial")

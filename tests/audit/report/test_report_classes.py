@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from sparring.audit.records.statistics import Share, share
 from sparring.audit.report import render
-from sparring.audit.report.classes import class_table
-from sparring.audit.report_model import ClassPart, Report, Share
-from sparring.audit.statistics import share
+from sparring.audit.report.class_table import class_table
+from sparring.audit.report.model import ClassPart, Report
 
 Reader = Callable[[Report], Any]
 

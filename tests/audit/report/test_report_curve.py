@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from sparring.audit.records.statistics import share
 from sparring.audit.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, panel
-from sparring.audit.report_model import CurvePoint, Report, ThreatPart
-from sparring.audit.statistics import share
+from sparring.audit.report.model import CurvePoint, Report, ThreatPart
 
 
 def drawn_eps(x: float, widest: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sparring.audit.report_model import Caution, Report
+from sparring.audit.report.model import Caution, Report
 
 Reader = Callable[[Report], Any]
 

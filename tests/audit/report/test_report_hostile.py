@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sparring.audit.report import render
-from sparring.audit.report_model import Report
+from sparring.audit.report.model import Report
 
 Reader = Callable[[Report], Any]
 DRAWN = {"line", "text"}  # an axis has room for fewer long words

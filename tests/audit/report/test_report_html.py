@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sparring.audit.report import render, write_html
-from sparring.audit.report.words import grouped, interval, percent
-from sparring.audit.report_model import Report
+from sparring.audit.report.format import grouped, interval, percent
+from sparring.audit.report.model import Report
 from sparring.errors import RunError
 
 LINKS = {"src", "href", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...errors import ConfigError, nearest
-from ..records import Records
-from ..report_model import Caution, Report
+from ..records.database import Records
+from ..report.model import Caution, Report
 from .kinds import KINDS, Kind, page
 from .of_attacks import of_attacks
 from .of_data import of_data

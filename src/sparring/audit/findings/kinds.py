@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..report_model import Caution
+from ..report.model import Caution
 
 Severity = Literal["note", "warning", "severe"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ...access import Gradients
 from ..plan import ACCESS
-from ..records import Records
-from ..report_model import Caution, EpsilonPart, Report
+from ..records.database import Records
+from ..report.model import Caution, EpsilonPart, Report
 from .kinds import KINDS, Severity
 
 DYING = 0.1  # a share of examples lost to rounding that deserves a word

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..records import Records
-from ..report_model import Caution, Report
-from ..statistics import Z_99, samples_for, wilson
+from ..records.database import Records
+from ..records.statistics import Z_99, samples_for, wilson
+from ..report.model import Caution, Report
 from .kinds import KINDS
 
 LOW_ACCURACY = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..records import Records
-from ..report_model import Caution
+from ..records.database import Records
+from ..report.model import Caution
 from .kinds import KINDS
 
 TENTH, QUARTER = 0.1, 0.25

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..batches import Source
-from ..door import Door
+from ..evaluation.admission import Door
+from ..evaluation.attacker_views import Ring
+from ..evaluation.batches import Source
+from ..observer import Watch
 from ..plan import Plan
-from ..views import Ring
-from ..watch import Watch
-from .climbs import climbs
-from .limits import limits
+from .attack_ranking import climbs
+from .convergence import limits
+from .determinism import steady
+from .gradients import slopes
 from .sample import gathered
-from .slopes import slopes
-from .steady import steady
 
 __all__ = ["probe"]
 

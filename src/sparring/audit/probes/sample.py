@@ -12,13 +12,13 @@ from ...access import Attack, Keep
 from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
 from ...targets import Audited, Target
-from ..batches import Source, limited
-from ..clean import Clean
-from ..door import Door
-from ..judge import MOMENT, looks
+from ..evaluation.admission import Door
+from ..evaluation.attacker_views import Ring
+from ..evaluation.batches import Source, limited
+from ..evaluation.clean_chunk import Clean
+from ..evaluation.predictions import MOMENT, looks
+from ..observer import Watch
 from ..plan import Plan
-from ..views import Ring
-from ..watch import Watch
 
 IMAGES = {"quick": 8, "standard": 32, "thorough": 64}  # at most
 FEWEST, SHARE = 8, 10  # probes of fewer tell nothing; more than a tenth of the data would cost more than its attacks

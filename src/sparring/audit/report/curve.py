@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..report_model import CurvePoint, Share, ThreatPart
-from .foreign import visible
-from .legible import LETTER, Tick, apart, even, free
-from .words import interval, number, percent, standing
+from ..records.statistics import Share
+from .escaping import visible
+from .format import interval, number, percent, standing
+from .model import CurvePoint, ThreatPart
+from .tick_layout import LETTER, Tick, apart, even, free
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 22, 20, 46

@@ -14,12 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...errors import RunError
-from ..report_model import Caution, Report
-from .attacks import attack_names, by_view, spent
-from .classes import FIRST, class_table
+from .attack_table import attack_names, by_view, spent
+from .class_table import FIRST, class_table
 from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, panel
+from .format import FILTERS
+from .model import Caution, Report
 from .pictures import embedded
-from .words import FILTERS
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
