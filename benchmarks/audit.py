@@ -57,7 +57,7 @@ def ours(net: CountedNet, victim: Victim, eps: float, folder: Path) -> tuple[Ten
     records = Records.open(folder)
     for row in records.select("SELECT sample, example_file, example_row FROM result WHERE success"):
         returned[row["sample"]] = read_row(folder / row["example_file"], "examples", row["example_row"])
-    seconds = records.probed()["seconds"]
+    seconds = records.probe_results()["seconds"]
     records.close()
     (part,) = report.threats[0].epsilons
     attacks = [one.model_dump(include=KEPT) for one in part.attacks]

@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import pytest
 
 import sparring as sp
-from sparring.audit.audit import planned_job
-from sparring.audit.estimate import estimate, passes
-from sparring.audit.plan import make_plan
-from sparring.audit.plan_file import Written, make_written, read_written, threats_of
-from sparring.audit.report.junit import junit
-from sparring.audit.report.model import Caution
-from sparring.audit.suites.suite_entry import entered
+from sparring.audit.audit import make_request
+from sparring.audit.estimate import count_passes, estimate
+from sparring.audit.plan import make_audit_plan
+from sparring.audit.plan_file import AuditConfig, make_audit_config, parse_threats, read_audit_config
+from sparring.audit.report.junit import junit_report
+from sparring.audit.report.model import Finding
+from sparring.audit.suites.suite_entry import make_entry
 from sparring.errors import ConfigError, ThreatError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,7 +32,7 @@ queries = 50
 
 def test_a_plan_is_read_as_it_is_written(tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN)
-    written = read_written(tmp_path / "plan.toml")
+    written = read_audit_config(tmp_path / "plan.toml")
     assert (written.suite, written.seed, written.effort.queries) == (("fgsm", "fmn"), 3, 50)
     threat, free = written.balls()
     assert [radius.eps for radius in threat.radii] == [0.1, 0.2]
@@ -41,7 +41,7 @@ def test_a_plan_is_read_as_it_is_written(tmp_path):
 
 def test_the_published_schema_is_that_of_the_file():
     published = json.loads((ROOT / "docs" / "audit-plan.schema.json").read_text())
-    assert published == json.loads(json.dumps(Written.model_json_schema()))
+    assert published == json.loads(json.dumps(AuditConfig.model_json_schema()))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_published_schema_is_that_of_the_file():
 def test_what_is_wrong_in_a_plan_is_named(change, kind, said):
     table = {"model": "m", "data": "d", "threats": ["linf:0.1"]} | change
     with pytest.raises(kind, match=said) as told:
-        make_written({name: value for name, value in table.items() if value is not None})
+        make_audit_config({name: value for name, value in table.items() if value is not None})
     assert len(str(told.value)) < 1200
 
 
@@ -87,13 +87,13 @@ def test_files_that_are_no_plan(content, said, tmp_path):
     if content is not None:
         (tmp_path / "a.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=said):
-        read_written(tmp_path / "a.toml")
+        read_audit_config(tmp_path / "a.toml")
 
 
 def test_a_norm_alone_is_a_threat_without_a_radius():
-    assert threats_of(["L2", "linf:0.1", "l2"])[1:] == [sp.L2()]
+    assert parse_threats(["L2", "linf:0.1", "l2"])[1:] == [sp.L2()]
     with pytest.raises(ThreatError, match="has no epsilon"):
-        threats_of(["linf:"])
+        parse_threats(["linf:"])
 
 
 ATTACKS = [
@@ -112,9 +112,9 @@ ATTACKS = [
 def test_no_attack_spends_more_than_was_said(attack, scale, single, images, labels):
     """On a model that falls at once, and on one that hardly moves."""
     single.model[3].weight.data *= scale
-    plan = make_plan(model="m", data="d", batch_size=8, smallest=("L2",), queries=60)
-    entry = entered(attack, plan)
-    forwards, backwards = passes(entry, images[:1])
+    plan = make_audit_plan(model="m", data="d", batch_size=8, smallest=("L2",), queries=60)
+    entry = make_entry(attack, plan)
+    forwards, backwards = count_passes(entry, images[:1])
     spent = sp.run(attack, single, sp.Misclassify(labels), images, budget=entry.budget).spent
     assert int(spent.forwards.max()) <= forwards
     assert int(spent.backwards.max()) <= backwards
@@ -122,7 +122,7 @@ def test_no_attack_spends_more_than_was_said(attack, scale, single, images, labe
 
 def test_an_estimate_asks_little_and_writes_nothing(single, batches, tmp_path):
     threats = [sp.Linf(0.1), sp.L2()]
-    job = planned_job(single, batches, threats=threats, out=tmp_path / "run", suite="fgsm,fmn", limit=20)
+    job = make_request(single, batches, threats=threats, out=tmp_path / "run", suite="fgsm,fmn", limit=20)
     found = estimate(job)
     assert [(one.threat, one.attack) for one in found.lines] == [
         ("Linf 0.1", "FGSM"), ("Linf 0.1", "FMN"), ("L2, smallest", "FMN"),
@@ -145,7 +145,7 @@ def test_a_defence_costs_its_draws(target, batches, tmp_path):
         def __call__(self, images, key):
             return images + 0.3 * key.normal("n", images.shape[1:], dtype=images.dtype)
 
-    job = planned_job(Defended(target, Noise()), batches, threats=[sp.Linf(0.1)], out=tmp_path / "run", suite="pgd")
+    job = make_request(Defended(target, Noise()), batches, threats=[sp.Linf(0.1)], out=tmp_path / "run", suite="pgd")
     naive, adaptive = estimate(job).lines
     assert (naive.view, adaptive.view) == ("naive", "adaptive")
     assert adaptive.backwards > naive.backwards == 40
@@ -161,7 +161,7 @@ def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(targe
 
     def estimated(*parts, suite="pgd", **options):
         defended = Defended(target, *parts, votes=options.pop("votes", 1))
-        job = planned_job(defended, batches, threats=[sp.Linf(0.1)], out=tmp_path / "run", suite=suite, **options)
+        job = make_request(defended, batches, threats=[sp.Linf(0.1)], out=tmp_path / "run", suite=suite, **options)
         return estimate(job)
 
     noise = InputNoise(0.1)
@@ -178,13 +178,13 @@ def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(targe
 
 def test_junit_fails_where_the_audit_does(quick):
     report = quick(threats=[sp.Linf(0.0001), sp.Linf(0.3)], suite="pgd", limit=16)
-    bad = Caution(code="zero-gradients", severity="severe", message="masked \x00 <b>", advice="look")
+    bad = Finding(code="zero-gradients", severity="severe", message="masked \x00 <b>", advice="look")
     fine = bad.model_copy(update={"accepted": True, "code": "random-model"})
-    tree = ElementTree.fromstring(junit(report.model_copy(update={"warnings": [bad, fine]}), 0.5))
+    tree = ElementTree.fromstring(junit_report(report.model_copy(update={"warnings": [bad, fine]}), 0.5))
     failures = ((case.get("name"), case.find("failure")) for case in tree)
     failed = {name: failure.get("message") for name, failure in failures if failure is not None}
     assert set(failed) == {"Linf 0.3", "zero-gradients"}
     assert failed["zero-gradients"] == "masked \N{REPLACEMENT CHARACTER} <b>"
     assert (tree.get("tests"), tree.get("failures")) == ("4", "2")
-    passed = ElementTree.fromstring(junit(report.model_copy(update={"warnings": [fine]}), None))
+    passed = ElementTree.fromstring(junit_report(report.model_copy(update={"warnings": [fine]}), None))
     assert passed.get("failures") == "0"

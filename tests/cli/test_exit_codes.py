@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparring.cli.guard import CODES
+from sparring.cli.display.errors import CODES
 
 RUN_MODULE = import_module("sparring.audit.audit")
 MODEL = """
@@ -144,7 +144,7 @@ def test_a_stage_that_raises_ends_an_audit_with_3_and_is_found(failing, audited)
 
 
 def test_a_fault_of_ours_ends_with_70_and_shows_where(audited, monkeypatch, tmp_path):
-    monkeypatch.setattr(RUN_MODULE, "facts_of", functools.partial(int, "no number"))
+    monkeypatch.setattr(RUN_MODULE, "run_facts", functools.partial(int, "no number"))
     result = audited("--junit", tmp_path / "audit.xml")
     assert result.exit_code == 70
     assert "audit.py" in result.stderr
@@ -180,13 +180,13 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(audited, tmp_path
 def test_the_file_may_lie_in_the_folder_of_the_run_and_is_there_while_it_runs(audited, tmp_path, monkeypatch):
     inside = tmp_path / "run" / "audit.xml"
     before: list[str] = []
-    original = RUN_MODULE.probe
+    original = RUN_MODULE.run_probes
 
     def probe(*arguments):
         before.extend(errors_in(inside))
         return original(*arguments)
 
-    monkeypatch.setattr(RUN_MODULE, "probe", probe)
+    monkeypatch.setattr(RUN_MODULE, "run_probes", probe)
     assert audited("--junit", inside, "--accept", "black-box-beats-white-box").exit_code == 0
     assert before == ["the audit did not end: its process was killed, or is still running"]
     assert errors_in(inside) == []

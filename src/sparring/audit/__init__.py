@@ -6,20 +6,20 @@ from typing import Any
 
 from ..threats import Threat, parse, parse_all
 from .audit import audit, render
-from .observer import AttackStarted, ChunkDone, Tally, Watch
-from .plan import Plan, make_plan
+from .observer import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
+from .plan import AuditPlan, make_audit_plan
 from .report.model import Report
 
 __all__ = [
     "AttackStarted",
-    "ChunkDone",
-    "Plan",
+    "AuditObserver",
+    "AuditPlan",
+    "ChunkRecorded",
+    "CleanCounts",
     "Report",
-    "Tally",
     "Threat",
-    "Watch",
     "audit",
-    "make_plan",
+    "make_audit_plan",
     "parse",
     "parse_all",
     "render",

@@ -1,4 +1,4 @@
-"""Where somebody may look over the shoulder of an audit."""
+"""The observer of an audit: what it is told of progress, and with which records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..engine import Progress
 
 
 @dataclass(frozen=True)
-class Tally:
+class CleanCounts:
     """Counts of images so far."""
 
     seen: int = 0
@@ -18,7 +18,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class ChunkDone:
+class ChunkRecorded:
     """A chunk that is recorded."""
 
     number: int
@@ -42,20 +42,20 @@ class AttackStarted:
     share: float  # share of them that this attack has
 
 
-class Watch:
-    """Told what happens; every method may be left as it is."""
+class AuditObserver:
+    """Is told what happens in an audit; every method may be left as it is."""
 
-    def looking(self, tally: Tally) -> None:
-        """During the look at the clean images, before the first attack."""
+    def checking_data(self, tally: CleanCounts) -> None:
+        """While the clean images are checked, before the first attack."""
 
-    def looked(self, tally: Tally) -> None:
+    def checked_data(self, tally: CleanCounts) -> None:
         """After it."""
 
     def probing(self) -> None:
         """Before the measurements on a small sample."""
 
-    def told(self, words: str) -> None:
-        """Something that went wrong and was put right, as a worker that died."""
+    def report_message(self, message: str) -> None:
+        """Report something that went wrong and was put right, as a worker that died."""
 
     def resumed(self, chunks: int, samples: int) -> None:
         """A run is taken up again after that many chunks."""
@@ -66,7 +66,7 @@ class Watch:
     def step(self, progress: Progress) -> None:
         """After every step of an attack, of one that probes too."""
 
-    def recorded(self, done: ChunkDone) -> None:
+    def recorded(self, done: ChunkRecorded) -> None:
         """A chunk is safe on the disk."""
 
     def publishing(self) -> None:

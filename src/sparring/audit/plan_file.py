@@ -1,13 +1,13 @@
 """An audit as a TOML file, checked before a model or an image is read.
 
-    model = "zoo:mnist-robust-linf"
-    data = "zoo:mnist-heldout"
-    threats = ["linf:0.1,0.3", "l2"]        # a norm alone: the smallest example of each image
-    suite = "standard"                      # or quick, thorough, or ["fgsm", "pgd", "square"]
-    limit = 500
+model = "zoo:mnist-robust-linf"
+data = "zoo:mnist-heldout"
+threats = ["linf:0.1,0.3", "l2"]        # a norm alone: the smallest example of each image
+suite = "standard"                      # or quick, thorough, or ["fgsm", "pgd", "square"]
+limit = 500
 
-    [effort]
-    queries = 2000
+[effort]
+queries = 2000
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..threats import BALLS, WORDS, Threat, parse_all
-from .findings import checked_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, checked_suite, checked_word
+from .findings import check_codes
+from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
-Share = Annotated[float, Field(ge=0, le=1)]
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
 
-class Table(BaseModel):
-    """A table of the file; what does not fit is told by `make_written`."""
+class ConfigTable(BaseModel):
+    """A table of the file; `make_audit_config` reports what does not fit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Effort(Table):
-    """How much is done; what is not said is the suite's own."""
+class EffortConfig(ConfigTable):
+    """How much is done; what is left out is the suite's own."""
 
     steps: Count | None = Field(default=None, description="of PGD")
     restarts: Count | None = Field(default=None, description="of PGD")
     queries: Count | None = Field(default=None, description="of Square, or of the attacks on decisions, per image")
 
 
-class Input(Table):
+class InputConfig(ConfigTable):
     """What FILE.py models do not say of themselves."""
 
     mean: str | None = Field(default=None, description="per channel, as 0.485,0.456,0.406")
@@ -52,7 +52,7 @@ class Input(Table):
     classes: Count | None = None
 
 
-class Written(Table):
+class AuditConfig(ConfigTable):
     """An audit, as a person writes it down."""
 
     model: str = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
@@ -80,20 +80,20 @@ class Written(Table):
     limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
     labels: Literal["data", "model"] = "data"
-    promised_accuracy: Share | None = None
+    expected_accuracy: UnitInterval | None = None
     precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
     compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
-    fail_under: Share | None = Field(default=None, description="the least robust accuracy that is accepted")
+    fail_under: UnitInterval | None = Field(default=None, description="the least robust accuracy that is accepted")
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
-    effort: Effort = Field(default_factory=Effort)
-    input: Input = Field(default_factory=Input)
+    effort: EffortConfig = Field(default_factory=EffortConfig)
+    input: InputConfig = Field(default_factory=InputConfig)
 
     def balls(self) -> list[Ball | Threat]:
-        """The threats as `audit` takes them."""
-        return threats_of(self.threats)
+        """Return the threats as `audit` takes them."""
+        return parse_threats(self.threats)
 
 
-def threats_of(words: Iterable[str]) -> list[Ball | Threat]:
+def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:
     """`linf:4/255` is a threat; `linf` alone is the norm, for the smallest example of each image."""
     listed = list(words)
     free = [word.strip().lower() for word in listed if word.strip().lower() in WORDS]
@@ -101,8 +101,8 @@ def threats_of(words: Iterable[str]) -> list[Ball | Threat]:
     return [*given, *(BALLS[WORDS[word]]() for word in dict.fromkeys(free))]
 
 
-def read_written(path: Path) -> Written:
-    """The audit in a TOML file.
+def read_audit_config(path: Path) -> AuditConfig:
+    """Return the audit in a TOML file.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
@@ -116,39 +116,39 @@ def read_written(path: Path) -> Written:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     try:
-        return make_written(table)
+        return make_audit_config(table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def make_written(table: Mapping[str, Any]) -> Written:
-    """The audit, if everything in it is known and of its type."""
-    refuse_unknown(Written, table, "plan")
+def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
+    """Return the audit, if everything in it is known and of its type."""
+    refuse_unknown_keys(AuditConfig, table, "plan")
     for name, known in (("access", ACCESS), ("goal", GOALS), ("precision", PRECISIONS)):
-        checked_word(name, table.get(name), known)
+        check_word(name, table.get(name), known)
     try:
-        written = Written.model_validate(table)
+        config = AuditConfig.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise ConfigError(f"the plan has no {place}; it needs one") from error
-        said = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
-        raise ConfigError(f"{place}={first['input']!r:.80}: {said}") from error
-    checked_suite(written.suite)
-    checked_codes(written.accept)
-    written.balls()
-    return written
+        message = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
+        raise ConfigError(f"{place}={first['input']!r:.80}: {message}") from error
+    check_suite(config.suite)
+    check_codes(config.accept)
+    config.balls()
+    return config
 
 
-def refuse_unknown(kind: type[Table], table: Mapping[str, Any], place: str) -> None:
-    """ConfigError with the nearest name for a key that no table has."""
+def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place: str) -> None:
+    """Raise ConfigError with the nearest name for a key that no table has."""
     for key, value in table.items():
         if key not in kind.model_fields:
             names = list(kind.model_fields)
             raise ConfigError(f"{place} has no {key!r:.80} (it has {', '.join(names)}).{nearest(key, names)}")
-        if kind is Written and key in INNER and isinstance(value, dict):
-            refuse_unknown(INNER[key], value, key)
+        if kind is AuditConfig and key in INNER_TABLES and isinstance(value, dict):
+            refuse_unknown_keys(INNER_TABLES[key], value, key)
 
 
-INNER: dict[str, type[Table]] = {"effort": Effort, "input": Input}
+INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig}

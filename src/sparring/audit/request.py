@@ -8,37 +8,37 @@ from typing import Any
 
 from ..targets import Defended, Granting, Target
 from ..zoo import LoadedModel
-from .evaluation.admission import Door
-from .evaluation.attacker_views import Ring, detects
-from .evaluation.batches import Source
-from .evaluation.compiled_target import precision
+from .evaluation.admission import Admission
+from .evaluation.attacker_views import EvaluatedTarget, knows_detector
+from .evaluation.batches import DataSource
+from .evaluation.compiled_target import describe_precision
 from .evaluation.weights import weights_hash
-from .observer import Watch
-from .parallel.workers import ALONE, Workers
-from .plan import Plan
+from .observer import AuditObserver
+from .parallel.workers import SINGLE_PROCESS, Workers
+from .plan import AuditPlan
 from .records.facts import Facts, device_name, now, versions
 
 
 @dataclass(frozen=True)
-class Job:
+class AuditRequest:
     """One call of `audit`, checked."""
 
     target: Target[Any]
-    source: Source
-    plan: Plan
+    source: DataSource
+    plan: AuditPlan
     out: Path
     loaded: LoadedModel | None
     surrogate: Target[Any] | None
     resume: bool
     accept: tuple[str, ...]
     command: str
-    watch: Watch
-    workers: Workers = ALONE
+    observer: AuditObserver
+    workers: Workers = SINGLE_PROCESS
 
 
-def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
+def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission) -> Facts:
     """What the report says of model, data and machine."""
-    target, loaded, source = ring.target, job.loaded, job.source
+    target, loaded, source = evaluated.target, request.loaded, request.source
     weights = weights_hash(target)
     inside = target.target if isinstance(target, Granting) else target
     names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
@@ -47,23 +47,23 @@ def facts_of(ring: Ring, job: Job, door: Door) -> Facts:
         source=loaded.source if loaded else None,
         sha256=(loaded.sha256 if loaded else None) or weights,
         weights=weights,
-        classes=door.classes,
+        classes=admission.classes,
         class_names=names,
         access=target.access.__name__,
-        views=tuple((name, view.access.__name__) for name, view in ring.views),
+        views=tuple((name, view.access.__name__) for name, view in evaluated.views),
         stochastic=target.stochastic,
-        defended=ring.defended,
-        rejects=detects(ring.strongest) or (isinstance(inside, Defended) and inside.rejects),
-        draws=ring.strongest.draws,
-        surrogate=None if job.surrogate is None else weights_hash(job.surrogate),
-        input_shape=door.shape,
+        defended=evaluated.defended,
+        rejects=knows_detector(evaluated.strongest) or (isinstance(inside, Defended) and inside.rejects),
+        draws=evaluated.strongest.draws,
+        surrogate=None if request.surrogate is None else weights_hash(request.surrogate),
+        input_shape=admission.shape,
         probabilities=bool(getattr(inside, "probabilities", False)),
         data=source.name,
         label_note=source.label_note,
         candidates=source.candidates,
-        command=job.command,
+        command=request.command,
         versions=versions(),
-        device=job.workers.told(device_name(target.device)),
-        precision=precision(target, job.plan),
+        device=request.workers.describe_device(device_name(target.device)),
+        precision=describe_precision(target, request.plan),
         started=now(),
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 import sparring as sp
 from sparring.attacks import Sweep
-from sparring.audit.evaluation.attacker_views import ADAPTIVE, NAIVE, views, weighed
+from sparring.audit.evaluation.attacker_views import ADAPTIVE, NAIVE, attacker_views, with_alarm_weight
 from sparring.audit.records.database import Records
 from sparring.defenses.purification import BitDepth
 from sparring.errors import ConfigError, RunError, ThreatError
@@ -51,10 +51,10 @@ def told(report):
 
 def test_views_of_targets(target, images, labels):
     goal = sp.Misclassify(labels)
-    assert views(target, goal, images) == [("", target)]
+    assert attacker_views(target, goal, images) == [("", target)]
     black = Granting(target, sp.Scores)
-    assert views(black, goal, images) == [("", black)]
-    found = dict(views(Defended(target, Noise()), goal, images))
+    assert attacker_views(black, goal, images) == [("", black)]
+    found = dict(attacker_views(Defended(target, Noise()), goal, images))
     assert list(found) == [NAIVE, ADAPTIVE]
     assert found[NAIVE].own is target
     assert found[ADAPTIVE].draws > 1
@@ -176,7 +176,7 @@ def test_a_detector_is_attacked_with_other_weights_and_across_it(quick, guarded,
     ]  # fmt: skip
     assert (fell["PGD"], fell["OrthogonalPGD"]) == (0, 4)
     assert not any("weight" in one.attack or "Orthogonal" in one.attack for one in part.attacks if one.view == NAIVE)
-    monkeypatch.setattr("sparring.audit.suites.fixed_radius.PAST", ())
+    monkeypatch.setattr("sparring.audit.suites.fixed_radius.DETECTOR_SUITES", ())
     before, _ = told(quick(target=defended, out=tmp_path / "before", **effort))
     assert before.robust_accuracy.count == 4 > part.robust_accuracy.count == shares[ADAPTIVE].count == 0
 
@@ -186,7 +186,7 @@ def test_a_detector_is_attacked_with_other_weights_and_across_it(quick, guarded,
 def test_more_attacks_past_a_detector_never_raise_the_number(norm, quick, single, monkeypatch, tmp_path):
     effort = {"target": Defended(single, Bright()), "threats": [norm], "suite": "standard", "limit": 8}
     now, _ = told(quick(**effort))
-    monkeypatch.setattr("sparring.audit.suites.fixed_radius.PAST", ())
+    monkeypatch.setattr("sparring.audit.suites.fixed_radius.DETECTOR_SUITES", ())
     before, _ = told(quick(**effort, out=tmp_path / "fewer"))
     assert now.robust_accuracy.count <= before.robust_accuracy.count
     mine, theirs = ([(one.view, one.attack, one.asked, one.fell) for one in part.attacks] for part in (now, before))
@@ -196,11 +196,11 @@ def test_more_attacks_past_a_detector_never_raise_the_number(norm, quick, single
 
 def test_a_weight_is_a_view_and_leaves_the_draws():
     defended = Defended(sp.Classifier(nn.Flatten(), classes=4), Bright(), Noise())
-    view = weighed(defended.audited(7), 0.3)
+    view = with_alarm_weight(defended.audited(7), 0.3)
     assert (view.weight, view.draws) == (0.3, 7)
-    assert weighed(defended.unaware(), 0.3).name == defended.unaware().name
+    assert with_alarm_weight(defended.unaware(), 0.3).name == defended.unaware().name
     plain = Defended(sp.Classifier(nn.Flatten(), classes=4), Coarse()).audited()
-    assert weighed(plain, 3.0) is plain
+    assert with_alarm_weight(plain, 3.0) is plain
 
 
 def test_draws_are_as_many_as_were_asked_for(quick, target):

@@ -9,11 +9,11 @@ from torch import nn
 
 import sparring as sp
 from sparring.access import Attack, Batch
-from sparring.audit import Watch, make_plan, parse_all
-from sparring.audit.evaluation.attacker_views import Ring
-from sparring.audit.evaluation.clean_chunk import Clean
+from sparring.audit import AuditObserver, make_audit_plan, parse_all
+from sparring.audit.evaluation.attacker_views import EvaluatedTarget
+from sparring.audit.evaluation.clean_chunk import CleanChunk
 from sparring.audit.records import database as room
-from sparring.audit.suites.suite_entry import entered
+from sparring.audit.suites.suite_entry import make_entry
 from sparring.geometry import Ball
 
 
@@ -58,12 +58,12 @@ LEVELS = [0.42, 0.58, 0.5, 0.45, 0.1]  # falls down; falls up; stands; falls dow
 def shifted(monkeypatch, tmp_path):
     def run(threats, levels=LEVELS, **options):
         def shifts(access, ball, plan, rejects=False):
-            return [entered(Shift(ball, 1), plan), entered(Shift(ball, -1), plan)]
+            return [make_entry(Shift(ball, 1), plan), make_entry(Shift(ball, -1), plan)]
 
         run_module = import_module("sparring.audit.audit")
         for module in ("audit", "evaluation.cascade", "report.attacks"):
             monkeypatch.setattr(import_module(f"sparring.audit.{module}"), "suite", shifts)
-        monkeypatch.setattr(run_module, "probe", lambda *_: {"sample": {"images": 0}})
+        monkeypatch.setattr(run_module, "run_probes", lambda *_: {"sample": {"images": 0}})
         x = torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
         data = [(x, torch.ones(len(x), dtype=torch.long))]
         return sp.audit(sp.Classifier(Bands()), data, threats=threats, out=tmp_path / "run", **options)
@@ -109,25 +109,23 @@ def test_an_example_between_two_levels_dies_when_rounded(shifted):
     assert [(part.fell, part.survives_uint8) for part in large.attacks] == [(1, 1), (0, 0)]
     assert (small.robust_accuracy.count, small.robust_accuracy_uint8.count) == (1, 3)
     assert (large.robust_accuracy.count, large.robust_accuracy_uint8.count) == (0, 0)
-    assert [caution.code for caution in report.warnings].count("rounding") == 1
+    assert [finding.code for finding in report.warnings].count("rounding") == 1
 
 
 def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(target, images, labels, monkeypatch):
     """A model that answers otherwise the second time: its rows stand, and the report says so."""
     from sparring.audit.evaluation import cascade, predictions
 
-    monkeypatch.setattr(predictions, "fooled", lambda target, seen, goal: torch.zeros(len(goal), dtype=torch.bool))
+    monkeypatch.setattr(predictions, "goal_met", lambda target, seen, goal: torch.zeros(len(goal), dtype=torch.bool))
     zero, right = torch.zeros(50), torch.ones(50, dtype=torch.bool)
-    clean = Clean(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), right, zero, zero, zero)
-    plan = make_plan(
+    clean = CleanChunk(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), right, zero, zero, zero)
+    plan = make_audit_plan(
         model="m", data="d", batch_size=16, threats=tuple(parse_all(["linf:0.2"])), suite="quick", steps=2, restarts=1,
         queries=2,
     )  # fmt: skip
-    attempts = list(cascade.cascade(Ring(target, (("", target),)), clean, plan, Watch()))
+    attempts = list(cascade.cascade(EvaluatedTarget(target, (("", target),)), clean, plan, AuditObserver()))
     assert [int(attempt.fell.sum()) for attempt in attempts] == [0, 0, 0]
     assert all(float(attempt.rate.max()) == 0 for attempt in attempts)
     reasons = {sp.Reason(code).name for attempt in attempts for code in attempt.reason.tolist()}
     assert "UNCONFIRMED" in reasons
     assert "FOUND" not in reasons
-
-

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 import sparring as sp
-from sparring.audit import Watch
+from sparring.audit import AuditObserver
 from sparring.audit.findings import KINDS, page
 from sparring.audit.findings.kinds import LISTED
 from sparring.defenses.purification import BitDepth
@@ -104,7 +104,7 @@ PLANTED = {
     "random-model": (lambda: sp.Classifier(Around(after=lambda z: z + 0.05 * torch.randn_like(z))), {}),
     "batch-dependent": (lambda: sp.Classifier(Around(before=lambda x: x - 0.2 * x.mean())), {}),
     "train-mode-batch-norm": (lambda: sp.Classifier(NormedByBatch()), {}),
-    "promised-accuracy": (lambda: sp.Classifier(base()), {"promised_accuracy": 0.5}),
+    "expected-accuracy": (lambda: sp.Classifier(base()), {"expected_accuracy": 0.5}),
     "loss-not-falling": (lambda: sp.Classifier(turned(lambda x, grad: -grad)), {}),
     "single-step-beats-iterated": (lambda: sp.Classifier(turned(only_on_the_grid)), {}),
     "noise-as-good-as-gradient": (lambda: sp.Classifier(turned(lambda x, grad: hashed(x) - 0.5)), {}),
@@ -205,7 +205,7 @@ def test_a_service_that_locks_out_is_told(quick):
 
     target = Closing(sp.Classifier(base()), sp.Scores)
 
-    class Closer(Watch):
+    class Closer(AuditObserver):
         said, chunks = "", 0
 
         def recorded(self, done):
@@ -214,14 +214,14 @@ def test_a_service_that_locks_out_is_told(quick):
         def step(self, progress):
             target.closed |= self.chunks == 1 and progress.step > 3
 
-        def told(self, words):
+        def report_message(self, words):
             self.said += words
 
-    watch = Closer()
-    report = quick(target=target, threats=[sp.Linf(1e-6)], batch_size=10, watch=watch)
+    observer = Closer()
+    report = quick(target=target, threats=[sp.Linf(1e-6)], batch_size=10, observer=observer)
     assert {"locked-out", "unfinished"} <= {one.code for one in report.warnings}
     assert report.data.count == 20
-    assert "no more answers for you" in watch.said
+    assert "no more answers for you" in observer.said
 
 
 def severe(found):
@@ -238,14 +238,14 @@ def test_small_sound_models_raise_nothing_severe(kind, raised, images):
     made = {"linear": linear, "two layers": base(), "binary": single}[kind]
     target = sp.Classifier(made, binary=kind == "binary")
     data = [(images, target(images).argmax(1).detach())]
-    found = raised(target, data=data, promised_accuracy=1.0, limit=32, batch_size=32, suite="quick")
+    found = raised(target, data=data, expected_accuracy=1.0, limit=32, batch_size=32, suite="quick")
     assert set(found) <= NOTES
 
 
 def test_a_sound_model_behind_a_sound_defence_raises_only_notes(raised, images, target):
     data = [(images, target(images).argmax(1))]
     defended = Defended(target, Anxious(0.9), BitDepth(6))
-    assert set(raised(defended, data=data, promised_accuracy=1.0, limit=32, batch_size=32)) <= NOTES
+    assert set(raised(defended, data=data, expected_accuracy=1.0, limit=32, batch_size=32)) <= NOTES
 
 
 def test_a_sound_audit_of_many_images_raises_nothing_at_all(raised):
@@ -253,7 +253,7 @@ def test_a_sound_audit_of_many_images_raises_nothing_at_all(raised):
     target = sp.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)))
     images = (torch.rand((1100, 1, 6, 6)) * 255).round() / 255
     data = [(part, target(part).argmax(1)) for part in images.split(550)]
-    effort = {"suite": "fgsm,pgd,square", "steps": 20, "promised_accuracy": 1.0, "surrogate": "linear", "limit": None}
+    effort = {"suite": "fgsm,pgd,square", "steps": 20, "expected_accuracy": 1.0, "surrogate": "linear", "limit": None}
     assert raised(target, data=data, threats=[sp.Linf(8 / 255)], **(effort | {"batch_size": 550})) == {}
 
 

@@ -20,11 +20,18 @@ from torch import nn
 from typer.main import get_command
 
 import sparring as sp
-from sparring.audit import Watch
-from sparring.audit.parallel.chunk_worker import Attacked, Failed, pack, pack_chunk, portable, unpack
-from sparring.audit.parallel.worker_pool import by_many
-from sparring.audit.parallel.workers import Workers, asked_for
-from sparring.audit.plan_file import make_written
+from sparring.audit import AuditObserver
+from sparring.audit.parallel.chunk_worker import (
+    ChunkFailure,
+    ChunkResult,
+    deserialize,
+    picklable,
+    serialize,
+    serialize_chunk,
+)
+from sparring.audit.parallel.worker_pool import attack_in_pool
+from sparring.audit.parallel.workers import Workers, parse_workers
+from sparring.audit.plan_file import make_audit_config
 from sparring.audit.records.database import Records
 from sparring.audit.records.example_files import read_row
 from sparring.cli import app
@@ -57,13 +64,13 @@ def content(folder: Path):
     return tables, shards
 
 
-class Told(Watch):
+class Told(AuditObserver):
     """What was said, and an interruption after some chunks."""
 
     def __init__(self, after=None):
         self.words, self.after, self.done = [], after, 0
 
-    def told(self, words):
+    def report_message(self, words):
         self.words.append(words)
 
     def recorded(self, done):
@@ -89,12 +96,12 @@ def test_two_workers_write_what_one_does(alone, quick, tmp_path):
 def test_an_interrupted_audit_goes_on_with_another_number_of_workers(alone, quick, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        quick(out=out, workers=2, watch=Told(after=2), **EFFORT)
+        quick(out=out, workers=2, observer=Told(after=2), **EFFORT)
     assert not multiprocessing.active_children()
     with sqlite3.connect(out / "records.sqlite") as records:
         assert records.execute("SELECT COUNT(*) FROM chunk").fetchone() == (2,)
     with pytest.raises(KeyboardInterrupt):
-        quick(out=out, resume=True, watch=Told(after=1), **EFFORT)
+        quick(out=out, resume=True, observer=Told(after=1), **EFFORT)
     quick(out=out, workers=3, resume=True, **EFFORT)
     assert content(out) == alone
 
@@ -140,21 +147,21 @@ def deadly(tmp_path):
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(deadly, quick, tmp_path):
     quick(target=deadly(0), out=tmp_path / "alone", **EFFORT)
-    watch = Told()
-    quick(target=deadly(1), out=tmp_path / "killed", workers=2, watch=watch, **EFFORT)
+    observer = Told()
+    quick(target=deadly(1), out=tmp_path / "killed", workers=2, observer=observer, **EFFORT)
     assert content(tmp_path / "killed") == content(tmp_path / "alone")
-    (said,) = watch.words
+    (said,) = observer.words
     assert said.startswith("a worker ended on chunk ")
     assert said.endswith("killed by signal 9; another takes it")
 
 
 def test_a_chunk_that_kills_every_worker_is_given_up_and_the_rest_is_safe(deadly, quick, tmp_path):
-    out, watch = tmp_path / "run", Told(after=2)
+    out, observer = tmp_path / "run", Told(after=2)
     with pytest.raises(KeyboardInterrupt):
-        quick(target=deadly(0), out=out, watch=watch, **EFFORT)
+        quick(target=deadly(0), out=out, observer=observer, **EFFORT)
     with pytest.raises(RunError, match=r"3 workers died on chunk 2, the last one killed by signal 9.*--resume"):
-        quick(target=deadly(9), out=out, workers="1", devices=["cpu"], resume=True, watch=watch, **EFFORT)
-    assert len(watch.words) == 2
+        quick(target=deadly(9), out=out, workers="1", devices=["cpu"], resume=True, observer=observer, **EFFORT)
+    assert len(observer.words) == 2
     for bullet in tmp_path.glob("*.bullet"):
         bullet.unlink()
     quick(target=deadly(0), out=out, resume=True, **EFFORT)
@@ -165,7 +172,7 @@ def test_a_chunk_that_kills_every_worker_is_given_up_and_the_rest_is_safe(deadly
 @pytest.mark.slow
 def test_ray_writes_what_one_does_though_a_worker_is_killed_and_leaves_nothing_behind(deadly, quick, tmp_path):
     quick(target=deadly(0), out=tmp_path / "alone", **EFFORT)
-    quick(target=deadly(1), out=tmp_path / "ray", workers="ray:2", watch=Ports(), **EFFORT)
+    quick(target=deadly(1), out=tmp_path / "ray", workers="ray:2", observer=Ports(), **EFFORT)
     assert content(tmp_path / "ray") == content(tmp_path / "alone")
     assert not list(tmp_path.glob("*.bullet"))
     assert not sys.modules["ray"].is_initialized()
@@ -173,7 +180,7 @@ def test_ray_writes_what_one_does_though_a_worker_is_killed_and_leaves_nothing_b
     assert not (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" not in os.environ
 
 
-class Ports(Watch):
+class Ports(AuditObserver):
     """Looks, while ray runs, for a port of it that others could reach, and for its token in its files."""
 
     def recorded(self, done):
@@ -216,20 +223,20 @@ import os, signal, sys, time, torch
 from multiprocessing import active_children
 import sparring as sp
 from importlib import import_module
-from sparring.audit import Watch
+from sparring.audit import AuditObserver
 
-class Killer(Watch):
+class Killer(AuditObserver):
     def recorded(self, done):
         print(*(child.pid for child in active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    import_module("sparring.audit.audit").probe = lambda *_: {"sample": {"images": 0}}
+    import_module("sparring.audit.audit").run_probes = lambda *_: {"sample": {"images": 0}}
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 4))
     data = [(torch.rand(40, 1, 6, 6), torch.randint(0, 4, (40,)))] * 50
     sp.audit(sp.Classifier(net), data, threats=[sp.Linf(0.001)], out=sys.argv[1], suite="pgd", steps=500,
-             batch_size=40, workers=2, watch=Killer())
+             batch_size=40, workers=2, observer=Killer())
 """
 
 
@@ -245,7 +252,7 @@ if __name__ == "__main__":
         if rows.chunk["id"] == 1:
             os.killpg(0, signal.SIGINT)
     Records.commit = interrupted
-    import_module("sparring.audit.audit").probe = lambda *_: {"sample": {"images": 0}}
+    import_module("sparring.audit.audit").run_probes = lambda *_: {"sample": {"images": 0}}
     from sparring.cli import main
     main()
 """
@@ -288,27 +295,35 @@ class Backwards:
     def __init__(self, bad=None):
         self.held, self.most, self.bad = [], 0, bad
 
-    def give(self, number, chunk):
+    def submit(self, number, chunk):
         self.held.append(number)
         self.most = max(self.most, len(self.held))
 
-    def take(self):
+    def next_result(self):
         number = self.held.pop()
-        return Failed(number, InputError("no such image")) if number == self.bad else Attacked(number, None, [], 0.0)
+        return (
+            ChunkFailure(number, InputError("no such image"))
+            if number == self.bad
+            else ChunkResult(number, None, [], 0.0)
+        )
 
 
 def test_answers_come_in_order_and_few_chunks_are_held():
-    crew = Backwards()
-    assert [done.number for done in by_many(crew, 3, [(number, None) for number in range(40)])] == list(range(40))
-    assert crew.most <= 6
+    pool = Backwards()
+    assert [done.number for done in attack_in_pool(pool, 3, [(number, None) for number in range(40)])] == list(
+        range(40)
+    )
+    assert pool.most <= 6
 
 
 def test_what_a_worker_raises_is_raised_when_its_turn_comes():
     seen = []
     with pytest.raises(InputError, match="no such image"):
-        seen.extend(done.number for done in by_many(Backwards(bad=7), 3, [(number, None) for number in range(40)]))
+        seen.extend(
+            done.number for done in attack_in_pool(Backwards(bad=7), 3, [(number, None) for number in range(40)])
+        )
         raise AssertionError
-    told = portable(InputError("here"))
+    told = picklable(InputError("here"))
     assert type(told) is InputError
     assert "in a worker" in told.__notes__[0]
 
@@ -323,13 +338,13 @@ def test_a_bad_image_is_refused_in_words_as_in_one_process(quick, images, labels
 def test_a_chunk_travels_without_the_tensor_it_is_cut_from():
     whole = torch.rand(4000, 3, 4, 4)
     chunk = Chunk(whole[10:12], torch.tensor([1, 2]), ["a", "b"], 10)
-    packed = pack_chunk(5, chunk)
+    packed = serialize_chunk(5, chunk)
     assert len(packed) < 5000
-    number, again = unpack(packed)
+    number, again = deserialize(packed)
     assert (number, again.names, again.first) == (5, ["a", "b"], 10)
     assert torch.equal(again.images, chunk.images)
     flipped = torch.rand(2, 4, 4, 3).permute(0, 3, 1, 2)  # strides decide which kernel a convolution takes
-    assert unpack(pack(flipped)).stride() == flipped.stride()
+    assert deserialize(serialize(flipped)).stride() == flipped.stride()
 
 
 @pytest.mark.parametrize(
@@ -357,11 +372,11 @@ def test_workers_that_make_no_sense_are_refused(workers, devices, said, quick, t
 
 
 def test_workers_are_read_as_they_are_written():
-    assert asked_for(None, None).alone
-    assert asked_for(1, None).alone
-    assert asked_for("ray:3", None) == Workers(3, True)
-    four = asked_for(4, ["cuda:0", "cpu"]) if torch.cuda.is_available() else asked_for(4, ["cpu", "cpu"])
-    assert [four.place(number) for number in range(4)] == [*four.devices, *four.devices]
+    assert parse_workers(None, None).in_this_process
+    assert parse_workers(1, None).in_this_process
+    assert parse_workers("ray:3", None) == Workers(3, True)
+    four = parse_workers(4, ["cuda:0", "cpu"]) if torch.cuda.is_available() else parse_workers(4, ["cpu", "cpu"])
+    assert [four.device_of(number) for number in range(4)] == [*four.devices, *four.devices]
 
 
 def test_a_service_is_asked_by_one_process_only(quick, target, tmp_path):
@@ -464,4 +479,4 @@ def test_the_documented_commands_know_their_options():
     known = {option for one in get_command(app).commands["audit"].params for option in one.opts}
     assert {word for command in commands for word in re.findall(r"--[a-z-]+", command)} <= known
     (plan,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert make_written(tomllib.loads(plan)).fail_under == 0.4
+    assert make_audit_config(tomllib.loads(plan)).fail_under == 0.4

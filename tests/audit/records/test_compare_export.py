@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import sparring as sp
-from sparring.audit import Watch
+from sparring.audit import AuditObserver
 from sparring.audit.records.compare import compare
 from sparring.audit.records.database import FILE
-from sparring.audit.records.export import columns, export, inert
-from sparring.audit.records.statistics import paired
+from sparring.audit.records.export import columns, escape_formula, export
+from sparring.audit.records.statistics import mcnemar
 from sparring.errors import AssetError, ConfigError, RunError
 
 
@@ -47,7 +47,7 @@ def test_the_pairs_are_those_of_the_tables(quick, weaker, tmp_path):
         one, other = lost(tmp_path / "a", eps), lost(tmp_path / "b", eps)
         better = sum(one[sample] > other[sample] for sample in one)
         worse = sum(one[sample] < other[sample] for sample in one)
-        assert (row.better, row.worse, row.p) == (better, worse, paired(better, worse))
+        assert (row.better, row.worse, row.p) == (better, worse, mcnemar(better, worse))
         assert row.difference == pytest.approx((better - worse) / 50)
     assert rows[2].after == report.threats[0].epsilons[1].robust_accuracy
     assert any(row.better or row.worse for row in rows)
@@ -71,7 +71,7 @@ def test_smallest_examples_are_compared_by_size(quick, single, weaker, tmp_path)
 
 
 def test_runs_that_cannot_be_compared(quick, images, labels, tmp_path):
-    class Interrupted(Watch):
+    class Interrupted(AuditObserver):
         def recorded(self, done):
             raise KeyboardInterrupt
 
@@ -84,7 +84,7 @@ def test_runs_that_cannot_be_compared(quick, images, labels, tmp_path):
     with pytest.raises(RunError, match="have other labels for the same images"):
         compare(tmp_path / "a", tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
-        quick(out=tmp_path / "d", watch=Interrupted(), **effort)
+        quick(out=tmp_path / "d", observer=Interrupted(), **effort)
     with pytest.raises(RunError, match="d is not finished; go on with --resume"):
         compare(tmp_path / "a", tmp_path / "d")
     with pytest.raises(RunError, match="holds no run"):
@@ -117,7 +117,7 @@ def test_csv_holds_every_row_and_no_formula(hostile):
     assert not any(cell[:1] in "=+@" for row in rows for cell in row.values() if cell)
     assert {row["eps"] for row in rows} == {"0.05", ""}
     assert {row["first"] for row in rows if row["success"] == "0"} == {"-1"}
-    assert inert(-1) == -1
+    assert escape_formula(-1) == -1
 
 
 def test_json_is_json(hostile, tmp_path):

@@ -76,7 +76,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_told(quick, tmp_path):
             Image.fromarray(pixels).save(folder / label / f"{number}.png")
     (folder / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     data = load_data(f"folder:{folder}", input=InputSpec(1, 6, 6), class_names=tuple("abcd"), classes=4)
-    report = quick(data=data, suite="fgsm", promised_accuracy=None)
+    report = quick(data=data, suite="fgsm", expected_accuracy=None)
     assert report.data.count == 11
     assert [one.name for one in report.data.skipped] == ["b/1.png"]
     assert render(tmp_path / "run") == report
@@ -92,6 +92,7 @@ def everything(folder):
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_record(quick, target, tmp_path):
     """In the engine's passes and in the auditor's own looks; the engine repeats what was cut short, and counts it."""
+
     class Small(sp.Classifier):
         most = 100
 

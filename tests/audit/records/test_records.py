@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sparring as sp
-from sparring.audit import Watch, render
+from sparring.audit import AuditObserver, render
 from sparring.audit.records.database import FILE, Records
 from sparring.audit.records.example_files import read_row
 from sparring.errors import RunError
@@ -41,7 +41,7 @@ def records(folder: Path, batching: bool = True) -> list[list[tuple]]:
     return kept
 
 
-class Killer(Watch):
+class Killer(AuditObserver):
     """Kills the process inside a chunk, or after one."""
 
     def __init__(self, moment: str, chunk: int) -> None:
@@ -74,7 +74,7 @@ def test_killed_and_resumed_is_never_killed(moment, quick, tmp_path):
 
     def work():
         Records.commit = dying
-        quick(out=tmp_path / "killed", watch=Killer(when, int(number)))
+        quick(out=tmp_path / "killed", observer=Killer(when, int(number)))
 
     child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
@@ -96,7 +96,7 @@ def test_the_batch_size_changes_no_record(quick, images, labels, tmp_path):
     assert records(tmp_path / "eight", batching=False) == records(tmp_path / "fifty", batching=False)
 
 
-class Full(Watch):
+class Full(AuditObserver):
     """After `chunks` chunks no file may grow beyond `size` bytes."""
 
     def __init__(self, chunks: int, size: int) -> None:
@@ -120,7 +120,7 @@ def unlimited():
 def test_a_full_disk_keeps_what_was_recorded(eps, quick, tmp_path, unlimited):
     threats = [sp.Linf(eps)]
     with pytest.raises(RunError, match=r"No space left on device.*every chunk recorded before is safe.*--resume"):
-        quick(threats=threats, watch=Full(2, 256))
+        quick(threats=threats, observer=Full(2, 256))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     connection = Records.open(tmp_path / "run")
     assert len(connection.chunks()) == 2
@@ -131,7 +131,7 @@ def test_a_full_disk_keeps_what_was_recorded(eps, quick, tmp_path, unlimited):
     assert records(tmp_path / "run") == records(tmp_path / "whole")
 
 
-class Interrupted(Watch):
+class Interrupted(AuditObserver):
     def recorded(self, done):
         if done.number == 2:
             raise KeyboardInterrupt
@@ -139,12 +139,12 @@ class Interrupted(Watch):
 
 def test_an_unfinished_run_has_a_report_that_says_so(quick, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        quick(watch=Interrupted())
+        quick(observer=Interrupted())
     report = render(tmp_path / "run")
     assert report.data.count == 24
     assert (report.warnings[0].code, report.warnings[0].severity) == ("unfinished", "severe")
     finished = quick(resume=True)
-    assert "unfinished" not in [caution.code for caution in finished.warnings]
+    assert "unfinished" not in [finding.code for finding in finished.warnings]
 
 
 def test_a_folder_in_use_is_refused(quick, tmp_path):
@@ -184,7 +184,7 @@ def test_another_plan_is_not_resumed(change, said, quick):
 
 def test_other_weights_and_other_data_are_not_resumed(quick, target, batches):
     with pytest.raises(KeyboardInterrupt):
-        quick(watch=Interrupted())
+        quick(observer=Interrupted())
     with pytest.raises(RunError, match=r"gives other images at 0 than when .* was begun; turn shuffling off"):
         quick(data=batches[::-1], resume=True)
     with torch.no_grad():

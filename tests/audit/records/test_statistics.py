@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sparring.audit.records.statistics import paired, samples_for, share, wilson
+from sparring.audit.records.statistics import images_for_width, mcnemar, share, wilson
 from sparring.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def test_more_than_all_is_refused():
 
 @pytest.mark.parametrize("width", [0.02, 0.06, 0.2])
 def test_sample_advice_keeps_its_promise(width):
-    n = samples_for(width)
+    n = images_for_width(width)
     assert max(high - low for low, high in (wilson(k, n) for k in range(n + 1))) <= width + 1e-9
     low, high = wilson((n - 4) // 2, n - 4)
     assert high - low > width * (1 - 4 / n)
@@ -35,15 +35,15 @@ def test_sample_advice_keeps_its_promise(width):
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_mcnemar_is_scipys_exact_test(better, worse):
     theirs = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    assert paired(better, worse) == pytest.approx(theirs, rel=1e-9)
+    assert mcnemar(better, worse) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_mcnemar_of_many_images_and_of_none():
-    assert paired(0, 0) == 1.0
-    assert paired(0, 3000) == 0.0 or paired(0, 3000) < 1e-300
-    assert paired(5, 5) == 1.0
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 3000) == 0.0 or mcnemar(0, 3000) < 1e-300
+    assert mcnemar(5, 5) == 1.0
     with pytest.raises(ConfigError, match="are no counts"):
-        paired(-1, 3)
+        mcnemar(-1, 3)
 
 
 def test_a_sum_of_shares_has_an_interval_around_it():

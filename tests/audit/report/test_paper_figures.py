@@ -125,6 +125,7 @@ def test_formulas_and_unknown_letters_are_drawn_as_they_are(report: Report, tmp_
 
 def bomb(path: Path, side: int) -> None:
     """A PNG of side x side grey dots in a few hundred bytes per million."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

@@ -95,9 +95,9 @@ def test_what_transfers_is_recorded_as_one_query(quick, target, tmp_path):
     assert [(one.attack, one.access) for one in attacks] == [("FGSM", "Gradients"), ("transfer from own", "Decisions")]
     alone = quick(surrogate=sp.Classifier(net, name="own"), threats=[sp.Linf(0.1)], suite="fgsm", access="decisions",
                   out=tmp_path / "alone")  # fmt: skip
-    (carried,) = alone.threats[0].epsilons[0].attacks
-    assert carried.fell > 5
-    assert (carried.forwards, carried.backwards) == (carried.asked, 0)
+    (transferred,) = alone.threats[0].epsilons[0].attacks
+    assert transferred.fell > 5
+    assert (transferred.forwards, transferred.backwards) == (transferred.asked, 0)
 
 
 def test_a_repeat_is_another_seed_on_what_stands(quick, tmp_path):

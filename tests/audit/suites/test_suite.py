@@ -3,7 +3,7 @@
 import pytest
 
 import sparring as sp
-from sparring.audit import make_plan, parse_all
+from sparring.audit import make_audit_plan, parse_all
 from sparring.audit.plan import EFFORT
 from sparring.audit.suites.suite import suite
 from sparring.errors import ConfigError, ThreatError
@@ -11,7 +11,7 @@ from sparring.errors import ConfigError, ThreatError
 
 def plan(**options):
     given = {"model": "m", "data": "d", "batch_size": 16, "threats": tuple(parse_all(["linf:0.1"]))}
-    return make_plan(**(given | options))
+    return make_audit_plan(**(given | options))
 
 
 def names(access, ball, **options):
@@ -130,7 +130,7 @@ def test_effort_is_the_suites_unless_it_is_said():
         ({"goal": "misclassified"}, "Did you mean 'misclassify'"),
         ({"threats": ()}, "at least 1 item"),
         ({"smallest": ("Linf",)}, "Linf is given with a radius and without"),
-        ({"promised_accuracy": 93}, "promised_accuracy=93"),
+        ({"expected_accuracy": 93}, "expected_accuracy=93"),
         ({"repeats": 0}, "repeats=0"),
     ],
 )

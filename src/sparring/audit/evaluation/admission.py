@@ -1,4 +1,4 @@
-"""The look at the clean images before the first attack: what cannot be audited is refused here."""
+"""Admission of the clean images before the first attack: what cannot be audited is refused here."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from ...goals import Misclassify, least_likely
 from ...random import Key
 from ...targets import Target
 from ...zoo import Chunk
-from ..observer import Tally, Watch
-from ..plan import Plan
-from .batches import Source, limited
-from .clean_chunk import Clean
-from .predictions import MOMENT, judged, look, looks
+from ..observer import AuditObserver, CleanCounts
+from ..plan import AuditPlan
+from .batches import DataSource, limit_chunks
+from .clean_chunk import CleanChunk
+from .predictions import DRAW_OFFSET, aggregate, predict, predict_repeatedly
 
-FIRST = 16  # images that are looked at before anything else
+FIRST = 16  # images that are checked before anything else
 
 
-class Door:
-    """Lets chunks in, one by one; the first one settles the images' shape and the number of classes."""
+class Admission:
+    """Admits chunks one by one; the first one fixes the images' shape and the number of classes."""
 
-    def __init__(self, target: Target[Any], plan: Plan) -> None:
+    def __init__(self, target: Target[Any], plan: AuditPlan) -> None:
         self.target, self.plan = target, plan
         self.shape: tuple[int, ...] = ()
         self.classes = 0
 
-    def first_look(self, source: Source) -> Clean:
+    def check_first(self, source: DataSource) -> CleanChunk:
         """Check the first images only; as many, whatever the batch size."""
-        for chunk in limited(source, FIRST, self.plan.limit):
+        for chunk in limit_chunks(source, FIRST, self.plan.limit):
             return self.admit(chunk)
         raise InputError(f"{source.name} holds no images; an audit needs at least one")
 
-    def look_through(self, source: Source, watch: Watch) -> Tally:
-        """Check every chunk, and tell how the model does on them unharmed."""
-        tally = Tally(total=source.candidates)
-        for chunk in limited(source, self.plan.batch_size, self.plan.limit):
+    def check_all(self, source: DataSource, observer: AuditObserver) -> CleanCounts:
+        """Check every chunk, report the counts to the observer, and return them."""
+        counts = CleanCounts(total=source.candidates)
+        for chunk in limit_chunks(source, self.plan.batch_size, self.plan.limit):
             clean = self.admit(chunk)
             known, right = (len(clean), int(clean.correct.sum())) if clean.from_data else (0, 0)
-            tally = replace(
-                tally, seen=tally.seen + len(clean), labelled=tally.labelled + known, correct=tally.correct + right
+            counts = replace(
+                counts, seen=counts.seen + len(clean), labelled=counts.labelled + known, correct=counts.correct + right
             )
-            watch.looking(tally)
-        if not tally.seen:
+            observer.checking_data(counts)
+        if not counts.seen:
             raise InputError(f"{source.name} holds no images; an audit needs at least one")
-        watch.looked(tally)
-        return tally
+        observer.checked_data(counts)
+        return counts
 
-    def admit(self, chunk: Chunk) -> Clean:
-        """The chunk as the model sees it, or why it cannot be audited."""
+    def admit(self, chunk: Chunk) -> CleanChunk:
+        """Predict the clean chunk, or raise why it cannot be audited."""
         labels = chunk.labels if self.plan.labels == "data" else None
         try:
             check_images(chunk.images, Misclassify(torch.zeros(len(chunk.images), dtype=torch.long)))
@@ -74,8 +74,8 @@ class Door:
         for threat in self.plan.threats:
             for ball in threat.balls():
                 ball.check(images)
-        key = Key(torch.arange(len(images)), self.plan.seed).reseeded(MOMENT)
-        seen = look(self.target, images, self.plan.batch_size, key)
+        key = Key(torch.arange(len(images)), self.plan.seed).reseeded(DRAW_OFFSET)
+        seen = predict(self.target, images, self.plan.batch_size, key)
         self.target.check(seen.answer)
         any_class = Misclassify(torch.zeros(len(images), dtype=torch.long))
         any_class.check(seen.outputs, any_class)
@@ -94,18 +94,18 @@ class Door:
                 f"has {self.classes} classes (0 to {self.classes - 1})"
             )
 
-    def _seen(self, chunk: Chunk, labels: Tensor | None) -> Clean:
+    def _seen(self, chunk: Chunk, labels: Tensor | None) -> CleanChunk:
         images, batch_size = chunk.images.detach().cpu(), self.plan.batch_size
         key = Key(chunk.first + torch.arange(len(images)), self.plan.seed)
-        seen = looks(self.target, images, batch_size, key.reseeded(MOMENT))
+        seen = predict_repeatedly(self.target, images, batch_size, key.reseeded(DRAW_OFFSET))
         own = torch.stack([one.predicted for one in seen]).mode(0).values
         against = own if labels is None else labels.cpu().long()
-        first = judged(self.target, seen, Misclassify(against), against)
+        first = aggregate(self.target, seen, Misclassify(against), against)
         again = first
         if self.target.stochastic:
-            seen = looks(self.target, images, batch_size, key.reseeded(MOMENT + 1))
-            again = judged(self.target, seen, Misclassify(against), against)
-        return Clean(
+            seen = predict_repeatedly(self.target, images, batch_size, key.reseeded(DRAW_OFFSET + 1))
+            again = aggregate(self.target, seen, Misclassify(against), against)
+        return CleanChunk(
             first=chunk.first,
             names=list(chunk.names),
             images=images,

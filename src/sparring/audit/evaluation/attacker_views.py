@@ -16,18 +16,18 @@ from ...access import Decisions, Gradients
 from ...errors import ConfigError
 from ...goals import Goal
 from ...targets import Audited, Classifier, Defended, Granting, Target
-from ..plan import ACCESS, Plan
-from .weights import weights_hash, within
+from ..plan import ACCESS, AuditPlan
+from .weights import innermost_target, weights_hash
 
 NAIVE, ADAPTIVE = "naive", "adaptive"
 
 
 @dataclass(frozen=True)
-class Ring:
-    """All that an audit asks.
+class EvaluatedTarget:
+    """The target that an audit evaluates, as it is used and as each attacker sees it.
 
-    `target` is in use and judges, `views` are what attacks are given, in their order, and examples are carried over
-    from `surrogate`.
+    `target` is the deployed one, which confirms every example; `views` are what attacks are given, in their order; and
+    transfer attacks make their examples on `surrogate`.
     """
 
     target: Target[Any]
@@ -36,7 +36,7 @@ class Ring:
 
     @property
     def strongest(self) -> Target[Any]:
-        """The view of the attacker who knows most."""
+        """The last view: that of the attacker who knows most."""
         return self.views[-1][1]
 
     @property
@@ -46,54 +46,54 @@ class Ring:
         return isinstance(inside, Defended) or inside.stochastic
 
 
-def views(
+def attacker_views(
     target: Target[Any], goal: Goal, images: Tensor, draws: int | None = None
 ) -> list[tuple[str, Target[Any]]]:
-    """The views by name; without `draws`, `goal` at `images` tells how many a gradient through the defence takes.
+    """List the views with their names; without `draws`, `goal` at `images` decides how many passes a gradient takes.
 
     A classifier whose answers are random is a defence too. Any other target is its own and only view, without a name.
     """
     if isinstance(target, Classifier) and target.stochastic:
         target = Defended(target)
     if not isinstance(target, Defended):
-        undrawn(target, draws)
+        refuse_draws(target, draws)
         return [("", target)]
     return [(NAIVE, target.unaware()), (ADAPTIVE, target.audited(draws, goal=goal, images=images))]
 
 
-def undrawn(target: Target[Any], draws: int | None) -> None:
-    """ConfigError where draws are given, and there is no gradient of a random defence to average."""
+def refuse_draws(target: Target[Any], draws: int | None) -> None:
+    """Raise ConfigError where draws are given, and there is no gradient of a random defence to average."""
     if draws is not None:
         raise ConfigError(
             f"draws={draws} averages gradients of a random defence, and {target.name} is asked for none; leave it out"
         )
 
 
-def detects(view: Target[Any]) -> bool:
-    """Does whoever has this view know of a detector?"""
+def knows_detector(view: Target[Any]) -> bool:
+    """Does the attacker with this view know of a detector?"""
     return isinstance(view, Audited) and view.defended.rejects
 
 
-def weighed(view: Target[Any], weight: float) -> Target[Any]:
-    """The view with another weight of the alarm in its joint loss; one that knows of no detector as it is."""
-    return Audited(view.defended, view.draws, weight) if isinstance(view, Audited) and detects(view) else view
+def with_alarm_weight(view: Target[Any], weight: float) -> Target[Any]:
+    """Return the view with another weight of the alarm in its joint loss; unchanged where it knows no detector."""
+    return Audited(view.defended, view.draws, weight) if isinstance(view, Audited) and knows_detector(view) else view
 
 
-def ring_of(
-    target: Target[Any], plan: Plan, goal: Goal, images: Tensor, surrogate: Target[Any] | None = None
-) -> Ring:
-    """The target as the plan grants it; a black box has one view."""
+def evaluated_target(
+    target: Target[Any], plan: AuditPlan, goal: Goal, images: Tensor, surrogate: Target[Any] | None = None
+) -> EvaluatedTarget:
+    """Restrict the target to the access of the plan and list its views; a black box has one."""
     if surrogate is not None:
         check_surrogate(surrogate, target)
-    granted = narrowed(target, plan)
+    granted = restricted(target, plan)
     if granted is not target or plan.access in ("decisions", "scores"):
-        undrawn(granted, plan.draws)
-        return Ring(granted, (("", granted),), surrogate)
-    return Ring(target, tuple(views(target, goal, images, plan.draws)), surrogate)
+        refuse_draws(granted, plan.draws)
+        return EvaluatedTarget(granted, (("", granted),), surrogate)
+    return EvaluatedTarget(target, tuple(attacker_views(target, goal, images, plan.draws)), surrogate)
 
 
-def narrowed(target: Target[Any], plan: Plan) -> Target[Any]:
-    """The target, narrowed to the access of the plan."""
+def restricted(target: Target[Any], plan: AuditPlan) -> Target[Any]:
+    """Return the target, restricted to the access of the plan."""
     if plan.access is None:
         return target
     wanted: type[Decisions] = ACCESS[plan.access]
@@ -101,10 +101,10 @@ def narrowed(target: Target[Any], plan: Plan) -> Target[Any]:
 
 
 def check_surrogate(surrogate: Target[Any], target: Target[Any]) -> None:
-    """ConfigError where examples made on the surrogate would say nothing."""
+    """Raise ConfigError where examples made on the surrogate would say nothing."""
     if not issubclass(surrogate.access, Gradients):
         raise ConfigError(f"the surrogate {surrogate.name} gives no gradients; name a model of your own")
-    own, theirs = weights_hash(within(surrogate)), weights_hash(within(target))
+    own, theirs = weights_hash(innermost_target(surrogate)), weights_hash(innermost_target(target))
     if own is not None and own == theirs:
         raise ConfigError(
             f"the surrogate {surrogate.name} is the audited model itself: what transfers to it says nothing; name a "

@@ -17,7 +17,7 @@ GIVEN = "labels: those of the batches"
 NONE = "no labels: the model's own prediction on the clean picture stands in"
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """A data set that can be streamed again and again, in the same order."""
 
     name: str
@@ -52,14 +52,14 @@ class Batches:
     def candidates(self) -> int | None:
         """Of a list the images in it, of a DataLoader those of its data set; None where only reading tells."""
         if isinstance(self.batches, list | tuple):
-            return sum(len(pair(batch, f"batch {number}")[0]) for number, batch in enumerate(self.batches))
+            return sum(len(images_and_labels(batch, f"batch {number}")[0]) for number, batch in enumerate(self.batches))
         there = getattr(self.batches, "dataset", None)
         return len(there) if isinstance(there, Sized) else None
 
     def chunks(self, batch_size: int) -> Iterator[Chunk]:
         first = 0
         for number, batch in enumerate(self.batches):
-            images, labels = pair(batch, f"batch {number}")
+            images, labels = images_and_labels(batch, f"batch {number}")
             if labels is None:
                 self.label_note = NONE
             for start in range(0, len(images), batch_size):
@@ -69,8 +69,8 @@ class Batches:
                 first += len(names)
 
 
-def pair(batch: Any, name: str) -> tuple[Tensor, Tensor | None]:
-    """Images and labels of one batch; InputError where it is neither."""
+def images_and_labels(batch: Any, name: str) -> tuple[Tensor, Tensor | None]:
+    """Return images and labels of one batch; InputError where it is neither."""
     images, labels = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
     images = torch.as_tensor(images) if isinstance(images, Tensor | np.ndarray) else images
     if not isinstance(images, Tensor):
@@ -87,8 +87,8 @@ def pair(batch: Any, name: str) -> tuple[Tensor, Tensor | None]:
     return images, labels.long()
 
 
-def limited(source: Source, batch_size: int, limit: int | None) -> Iterator[Chunk]:
-    """The source's chunks, up to `limit` images."""
+def limit_chunks(source: DataSource, batch_size: int, limit: int | None) -> Iterator[Chunk]:
+    """Yield the source's chunks, up to `limit` images."""
     left = limit
     for chunk in source.chunks(batch_size):
         if left is None or len(chunk.images) <= left:
@@ -102,13 +102,13 @@ def limited(source: Source, batch_size: int, limit: int | None) -> Iterator[Chun
                 return
 
 
-def fitting(source: Source) -> int:
-    """A batch size for images as large as the source's first."""
+def fitting_batch_size(source: DataSource) -> int:
+    """Return a batch size for images as large as the source's first."""
     for chunk in source.chunks(1):
         return max(8, min(LARGEST, VALUES // max(1, chunk.images[:1].numel())))
     return LARGEST
 
 
-def source_of(data: Any, name: str | None = None) -> Source:
+def as_data_source(data: Any, name: str | None = None) -> DataSource:
     """Data as it is, anything else as batches."""
     return data if isinstance(data, Data) else Batches(data, name or type(data).__name__)

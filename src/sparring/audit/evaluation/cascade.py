@@ -1,7 +1,7 @@
-"""The cascade: cheapest attack first, each on the images that still stand, every success looked at again.
+"""The cascade: cheapest attack first, each on the images that still stand, every success confirmed.
 
 An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
-that example dies when rounded to 8 bits, it is stretched to each larger radius and looked at again, one pass each.
+that example fails when rounded to 8 bits, it is rescaled to each larger radius and measured again, one pass each.
 Where a target has several views, the first one's attacks go through all radii before the next one's begin, so that
 each view has a number of its own; who fell in the first is not attacked in the next.
 """
@@ -23,21 +23,24 @@ from ...engine import Engine, run
 from ...geometry import Ball
 from ...targets import Target
 from ...threats import BALLS, Norm, Threat
-from ..observer import AttackStarted, Watch
-from ..plan import Plan
-from ..suites.suite import TURNS, suite
-from ..suites.suite_entry import Entry
-from .attacker_views import Ring, detects, weighed
-from .clean_chunk import Clean
-from .confirmation import Attempt, Place, stretch, weigh
-from .predictions import LOOKS, MOMENT
-from .survivors import Pool, Standing
-from .transfer import transferred
+from ..observer import AttackStarted, AuditObserver
+from ..plan import AuditPlan
+from ..suites.suite import MAX_ATTACKS, suite
+from ..suites.suite_entry import SuiteEntry
+from .attacker_views import EvaluatedTarget, knows_detector, with_alarm_weight
+from .clean_chunk import CleanChunk
+from .confirmation import AttackResult, AttackSlot, confirm, rescaled_success_rate
+from .predictions import CONFIRMATION_SAMPLES, DRAW_OFFSET
+from .survivors import ExampleStore, Survivors
+from .transfer import run_transfer
 
 
 @dataclass(frozen=True)
-class Stretched:
-    """Rows whose example works in 8 bits once it is stretched to this radius; it did not before."""
+class RescaledExample:
+    """Rows of a chunk whose example fools the model in 8 bits only once it is rescaled to the radius `eps`.
+
+    `rows` (R,) int64 are positions in the chunk, `rate` (R,) the share of answers in which the attacker wins.
+    """
 
     norm: Norm
     eps: float
@@ -45,51 +48,51 @@ class Stretched:
     rate: Tensor
 
 
-Event = Attempt | Stretched
+Event = AttackResult | RescaledExample
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One attack, once under one seed."""
+class ScheduledAttack:
+    """One attack of a suite under one seed, and the view of the target that it is given."""
 
-    entry: Entry
+    entry: SuiteEntry
     view: str
     target: Target[Any]
-    number: int
+    attack_index: int  # among all attacks on this threat, in the order in which they run
     seed: int
 
 
-def cascade(ring: Ring, clean: Clean, plan: Plan, watch: Watch) -> Iterator[Event]:
-    """All attempts on one chunk, threat by threat."""
-    arena = Arena(ring, clean, plan, watch)
+def cascade(evaluated: EvaluatedTarget, clean: CleanChunk, plan: AuditPlan, observer: AuditObserver) -> Iterator[Event]:
+    """Run every scheduled attack on one chunk, threat by threat, and yield what each brought."""
+    evaluation = ChunkEvaluation(evaluated, clean, plan, observer)
     for threat in plan.threats:
-        yield from arena.within(threat)
+        yield from evaluation.at_fixed_radii(threat)
     for norm in plan.smallest:
-        yield from arena.nearest(norm)
+        yield from evaluation.at_minimum_norm(norm)
 
 
-def turns(ring: Ring, ball: Ball, plan: Plan, view: int) -> Iterator[Turn]:
-    """What one view's attackers do at a radius, in order."""
-    name, target = ring.views[view]
-    entries = suite(target.access, ball, plan, detects(target))
+def scheduled_attacks(evaluated: EvaluatedTarget, ball: Ball, plan: AuditPlan, view: int) -> Iterator[ScheduledAttack]:
+    """List the attacks of one view (an index of `evaluated.views`) on a ball, in the order in which they run."""
+    name, target = evaluated.views[view]
+    entries = suite(target.access, ball, plan, knows_detector(target))
     for again in range(plan.repeats):
         for number, entry in enumerate(entries):
-            turn = view * TURNS + again * len(entries) + number
-            yield Turn(entry, name, weighed(target, entry.weight), turn, plan.seed + again)
+            attack_index = view * MAX_ATTACKS + again * len(entries) + number
+            yield ScheduledAttack(entry, name, with_alarm_weight(target, entry.weight), attack_index, plan.seed + again)
 
 
-Slot = tuple[Norm, int, int]  # an attack's norm, the number of its radius, and its own
+ScheduleKey = tuple[Norm, int, int]  # an attack's norm, the number of its radius, and its own
 
 
-def schedule(ring: Ring, plan: Plan) -> dict[Slot, tuple[float, float]]:
-    """Of each attack on a chunk, in order: the share of all steps that lies before it, and its own share."""
-    slots: dict[Slot, int] = {}
+def step_shares(evaluated: EvaluatedTarget, plan: AuditPlan) -> dict[ScheduleKey, tuple[float, float]]:
+    """Return for each attack on a chunk the share of all steps that lies before it, and its own share, in [0, 1]."""
+    slots: dict[ScheduleKey, int] = {}
     lists: list[tuple[Norm, list[Ball]]] = [(threat.norm, threat.balls()) for threat in plan.threats]
     for norm, balls in [*lists, *((norm, [BALLS[norm]()]) for norm in plan.smallest)]:
-        for view in range(len(ring.views)):
+        for view in range(len(evaluated.views)):
             for which, ball in enumerate(balls):
-                for turn in turns(ring, ball, plan, view):
-                    slots[norm, which, turn.number] = turn.entry.attack.steps
+                for scheduled in scheduled_attacks(evaluated, ball, plan, view):
+                    slots[norm, which, scheduled.attack_index] = scheduled.entry.attack.steps
     ends = list(accumulate(slots.values()))
     return {
         slot: ((end - steps) / ends[-1], steps / ends[-1])
@@ -98,86 +101,94 @@ def schedule(ring: Ring, plan: Plan) -> dict[Slot, tuple[float, float]]:
 
 
 @dataclass(frozen=True)
-class Arena:
-    """A chunk of the data and all that is done to it."""
+class ChunkEvaluation:
+    """The evaluation of one chunk: the target, the clean chunk, the plan, and who is told of it."""
 
-    ring: Ring
-    clean: Clean
-    plan: Plan
-    watch: Watch
+    evaluated: EvaluatedTarget
+    clean: CleanChunk
+    plan: AuditPlan
+    observer: AuditObserver
 
     @cached_property
-    def schedule(self) -> dict[Slot, tuple[float, float]]:
-        return schedule(self.ring, self.plan)
+    def schedule(self) -> dict[ScheduleKey, tuple[float, float]]:
+        return step_shares(self.evaluated, self.plan)
 
-    def within(self, threat: Threat) -> Iterator[Event]:
-        """All views at all radii of a threat."""
-        balls, pool = threat.balls(), Pool()
-        standing = [Standing.begin(self.clean) for _ in balls]
-        for view in range(len(self.ring.views)):
+    def at_fixed_radii(self, threat: Threat) -> Iterator[Event]:
+        """Attack from all views at all radii of a threat; only the images that still stand are attacked."""
+        balls, store = threat.balls(), ExampleStore()
+        standing = [Survivors.begin(self.clean) for _ in balls]
+        for view in range(len(self.evaluated.views)):
             for which, ball in enumerate(balls):
-                state = standing[which] if which == 0 else standing[which].joined(standing[which - 1])
-                for turn in turns(self.ring, ball, self.plan, view):
-                    rows = state.rows(self.clean)
+                state = standing[which] if which == 0 else standing[which].merged(standing[which - 1])
+                for scheduled in scheduled_attacks(self.evaluated, ball, self.plan, view):
+                    rows = state.remaining(self.clean)
                     if not len(rows):
                         break
-                    attempt = self.attempt(turn, threat.norm, which, rows)
-                    state = state.after(attempt, pool)
-                    yield attempt
+                    result = self.run_attack(scheduled, threat.norm, which, rows)
+                    state = state.after(result, store)
+                    yield result
                 standing[which] = state
-        yield from self.stretched(threat, standing, pool)
+        yield from self.rescale(threat, standing, store)
 
-    def nearest(self, norm: Norm) -> Iterator[Event]:
-        """All attacks without a radius, each on every image that was right."""
+    def at_minimum_norm(self, norm: Norm) -> Iterator[Event]:
+        """Run all attacks without a radius, each on every image that is classified right."""
         rows = self.clean.correct.nonzero().squeeze(1)
-        for view in range(len(self.ring.views)):
-            for turn in turns(self.ring, BALLS[norm](), self.plan, view):
+        for view in range(len(self.evaluated.views)):
+            for scheduled in scheduled_attacks(self.evaluated, BALLS[norm](), self.plan, view):
                 if len(rows):
-                    yield self.attempt(turn, norm, 0, rows)
+                    yield self.run_attack(scheduled, norm, 0, rows)
 
-    def attempt(self, turn: Turn, norm: Norm, which: int, rows: Tensor) -> Attempt:
-        """One attack on the rows."""
-        clean, plan, attack = self.clean, self.plan, turn.entry.attack
+    def run_attack(self, scheduled: ScheduledAttack, norm: Norm, which: int, rows: Tensor) -> AttackResult:
+        """Run one attack on the rows (A,) of the chunk and confirm its successes; `which` is the radius' index."""
+        clean, plan, attack = self.clean, self.plan, scheduled.entry.attack
         lower = None if plan.precision == "float32" else getattr(torch, plan.precision)
-        engine = Engine(plan.batch_size, turn.seed, autocast=lower, progress=self.watch.step, looks=LOOKS)
-        moment = MOMENT + len(self.ring.views) * TURNS * (which + 1) + turn.number
-        place = Place(norm, attack.ball.eps, turn.view, turn.number, turn.seed, moment)
-        self.watch.attacking(self.started(turn, norm, which, rows))
-        if turn.entry.carried:
-            outcome = transferred(turn.entry, self.ring, clean, rows, place, engine)
+        engine = Engine(
+            plan.batch_size, scheduled.seed, autocast=lower, progress=self.observer.step, looks=CONFIRMATION_SAMPLES
+        )
+        draw_offset = DRAW_OFFSET + len(self.evaluated.views) * MAX_ATTACKS * (which + 1) + scheduled.attack_index
+        slot = AttackSlot(norm, attack.ball.eps, scheduled.view, scheduled.attack_index, scheduled.seed, draw_offset)
+        self.observer.attacking(self.describe_attack(scheduled, norm, which, rows))
+        if scheduled.entry.transferred:
+            outcome = run_transfer(scheduled.entry, self.evaluated, clean, rows, slot, engine)
         else:
             outcome = run(
                 attack,
-                turn.target,
+                scheduled.target,
                 clean.goal(rows),
                 clean.images[rows],
                 ids=clean.first + rows,
                 keep=Keep.FIRST if math.isfinite(attack.ball.eps) else None,
-                budget=turn.entry.budget,
+                budget=scheduled.entry.budget,
                 engine=engine,
             )
-        return weigh(self.ring.target, clean, turn.entry, outcome, rows, place, plan.batch_size)
+        return confirm(self.evaluated.target, clean, scheduled.entry, outcome, rows, slot, plan.batch_size)
 
-    def started(self, turn: Turn, norm: Norm, which: int, rows: Tensor) -> AttackStarted:
-        """What the watch is told."""
+    def describe_attack(self, scheduled: ScheduledAttack, norm: Norm, which: int, rows: Tensor) -> AttackStarted:
+        """Describe the attack that is about to begin, for the observer."""
         texts = [radius.text for threat in self.plan.threats if threat.norm == norm for radius in threat.radii]
         threat = f"{norm} {texts[which]}" if texts else norm
-        done, share = self.schedule[norm, which, turn.number]
-        name = f"{turn.view} {turn.entry.name}".strip()
+        done, share = self.schedule[norm, which, scheduled.attack_index]
+        name = f"{scheduled.view} {scheduled.entry.name}".strip()
         return AttackStarted(threat, name, len(rows), self.clean.first, len(self.clean), done, share)
 
-    def stretched(self, threat: Threat, standing: list[Standing], pool: Pool) -> Iterator[Stretched]:
-        """Examples that rounding undoes, given the whole of each radius."""
-        lasting = torch.zeros(len(self.clean), dtype=torch.bool)
+    def rescale(self, threat: Threat, standing: list[Survivors], store: ExampleStore) -> Iterator[RescaledExample]:
+        """Rescale the examples that 8-bit rounding undoes to each whole radius; yield those that then work."""
+        survives_rounding = torch.zeros(len(self.clean), dtype=torch.bool)
         for which, ball in enumerate(threat.balls()):
-            state = replace(standing[which], lasting=standing[which].lasting | lasting)
-            rows = state.short()
-            place = Place(threat.norm, ball.eps, "", 0, self.plan.seed, MOMENT + 2 + which)
-            rate = stretch(
-                self.ring.target, self.clean, pool.take(state.place[rows]), rows, ball, place, self.plan.batch_size
+            state = replace(standing[which], survives_rounding=standing[which].survives_rounding | survives_rounding)
+            rows = state.lost_to_rounding()
+            slot = AttackSlot(threat.norm, ball.eps, "", 0, self.plan.seed, DRAW_OFFSET + 2 + which)
+            rate = rescaled_success_rate(
+                self.evaluated.target,
+                self.clean,
+                store.take(state.position[rows]),
+                rows,
+                ball,
+                slot,
+                self.plan.batch_size,
             )
             won = rate > 0.5
             if bool(won.any()):
-                state = state.lengthened(rows[won])
-                yield Stretched(threat.norm, ball.eps, rows[won], rate[won])
-            lasting = state.lasting
+                state = state.with_rescaled(rows[won])
+                yield RescaledExample(threat.norm, ball.eps, rows[won], rate[won])
+            survives_rounding = state.survives_rounding

@@ -1,4 +1,4 @@
-"""A chunk of the data as the model sees it unharmed."""
+"""A chunk of the data with the model's clean predictions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...random import Key
 
 
 @dataclass(frozen=True)
-class Clean:
-    """All tensors on the CPU, one row per image.
+class CleanChunk:
+    """A chunk of the data and its clean predictions; all tensors on the CPU, one row per image.
 
     Where answers are random, `correct` goes by most of them, and the share that misses is measured twice: `claimed`
     says which of an image and its examples is the worst for the model, `rate` is what then counts.
@@ -36,13 +36,11 @@ class Clean:
         return len(self.images)
 
     def goal(self, rows: Tensor | None = None) -> ClassGoal:
-        """What the attacker wants of the rows, of all where none are named."""
+        """Return the attacker's goal on the rows; on all where none are named."""
         classes, kind = (self.labels, Misclassify) if self.aims is None else (self.aims, ClassifyAs)
         made: ClassGoal = kind(classes if rows is None else classes[rows])
         return made
 
-    def key(self, rows: Tensor, seed: int, moment: int) -> Key:
-        """The key of the auditor's own draws on the rows, at one moment of the audit."""
-        return Key(self.first + rows, seed).reseeded(moment)
-
-
+    def key(self, rows: Tensor, seed: int, draw_offset: int) -> Key:
+        """Return the key of the audit's own draws on the rows, at one offset."""
+        return Key(self.first + rows, seed).reseeded(draw_offset)

@@ -1,4 +1,4 @@
-"""How the search is made faster: `torch.compile` of the model. What is found is confirmed by the model as it was."""
+"""Compile the model for the search (`torch.compile`); what is found is confirmed by the model as it was."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 from ...access import Jacobians
 from ...errors import ConfigError
 from ...targets import Classifier, Granting, Target
-from ..plan import Plan
-from .attacker_views import Ring
-from .weights import within
+from ..plan import AuditPlan
+from .attacker_views import EvaluatedTarget
+from .weights import innermost_target
 
 
-class Compiled(Granting[Jacobians]):
+class CompiledClassifier(Granting[Jacobians]):
     """A classifier whose module is compiled, for any number of images; the eager one judges."""
 
     def __init__(self, eager: Classifier) -> None:
@@ -33,26 +33,26 @@ class Compiled(Granting[Jacobians]):
     def identity(self) -> tuple[object, ...]:
         return ("compiled", *self.eager.identity())
 
-    def __reduce__(self) -> tuple[type[Compiled], tuple[Classifier]]:
-        return Compiled, (self.eager,)
+    def __reduce__(self) -> tuple[type[CompiledClassifier], tuple[Classifier]]:
+        return CompiledClassifier, (self.eager,)
 
 
-def hastened(ring: Ring, plan: Plan) -> Ring:
-    """The ring with what the plan says of compiling; ConfigError where there is no deterministic module to compile."""
+def compile_views(evaluated: EvaluatedTarget, plan: AuditPlan) -> EvaluatedTarget:
+    """Compile the view if the plan says so; ConfigError where there is no deterministic module to compile."""
     if not plan.compile:
-        return ring
-    ((name, target),) = ring.views if len(ring.views) == 1 else (("", None),)
+        return evaluated
+    ((name, target),) = evaluated.views if len(evaluated.views) == 1 else (("", None),)
     if not isinstance(target, Classifier) or not isinstance(target.model, nn.Module) or target.stochastic:
         raise ConfigError(
-            f"compile=True serves a torch.nn.Module that is asked for gradients, and {ring.target.name} is none, or "
-            "stands behind a defence; leave compile out"
+            f"compile=True serves a torch.nn.Module that is asked for gradients, and {evaluated.target.name} is none, "
+            "or stands behind a defence; leave compile out"
         )
-    return replace(ring, views=((name, Compiled(target)),))
+    return replace(evaluated, views=((name, CompiledClassifier(target)),))
 
 
-def precision(target: Target[Any], plan: Plan) -> str:
-    """What the search and what the confirmation are computed in."""
-    model = getattr(within(target), "model", None)
+def describe_precision(target: Target[Any], plan: AuditPlan) -> str:
+    """Say in words which precision the search and the confirmation are computed in."""
+    model = getattr(innermost_target(target), "model", None)
     weights = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
     kinds = {str(one.dtype).removeprefix("torch.") for one in weights if one.is_floating_point()}
     own = ", ".join(sorted(kinds)) or "float32"

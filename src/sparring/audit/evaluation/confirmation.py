@@ -1,4 +1,4 @@
-"""What an attack brought, weighed by the auditor: each example is looked at again, as it is and as a file keeps it."""
+"""Confirm what an attack returned: each example is predicted again, as it is, in 8 bits and after JPEG."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from ...engine import Outcome
 from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
 from ...targets import Target
 from ...threats import Norm
-from ..suites.suite_entry import Entry
-from .clean_chunk import Clean
-from .predictions import compressed, inside, judged, looks, rounded
+from ..suites.suite_entry import SuiteEntry
+from .clean_chunk import CleanChunk
+from .predictions import aggregate, compress_jpeg, is_feasible, predict_repeatedly, round_to_uint8
 
 NORMS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in an audit an attack stood, and the number of its turn among all on this threat."""
+class AttackSlot:
+    """The place of an attack in the audit: threat, view, index among all attacks on this threat, and seed."""
 
     norm: Norm
     eps: float
     view: str
-    turn: int
+    attack_index: int
     seed: int
-    moment: int  # of the auditor's own draws
+    draw_offset: int  # offset of the draws that confirm its examples
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One attack at one radius on the rows of a chunk that stood; `rows` are places in the chunk."""
+class AttackResult:
+    """The confirmed result of one attack at one radius on the A rows of a chunk that still stood.
 
-    place: Place
+    `rows` (A,) int64 are positions in the chunk; passes are per row.
+    """
+
+    slot: AttackSlot
     attack: str
     access: str
     rows: Tensor  # (A,)
     fell: Tensor  # (A,) bool, confirmed
-    claimed: Tensor  # (A,) share of the engine's looks in which the attacker won; 0 where not confirmed
-    rate: Tensor  # (A,) share of the auditor's looks
+    claimed: Tensor  # (A,) share of the engine's confirmation samples that the attacker won; 0 where not confirmed
+    rate: Tensor  # (A,) share of the audit's own confirmation samples
     forwards: Tensor
     backwards: Tensor
     checks: Tensor
@@ -55,7 +58,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of the rows that have one, in their order, and what the model says of them."""
+    """The F examples of the rows that have one, in their order, and what the model predicts for them."""
 
     images: Tensor  # (F, C, H, W) float32
     sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - image
@@ -70,13 +73,19 @@ class Examples:
         return self.rate_uint8 > 0.5
 
 
-def weigh(
-    target: Target[Any], clean: Clean, entry: Entry, outcome: Outcome, rows: Tensor, place: Place, batch_size: int
-) -> Attempt:
-    """The outcome on the `rows` of the chunk that stood, each claim measured once more."""
+def confirm(
+    target: Target[Any],
+    clean: CleanChunk,
+    entry: SuiteEntry,
+    outcome: Outcome,
+    rows: Tensor,
+    slot: AttackSlot,
+    batch_size: int,
+) -> AttackResult:
+    """Measure every claimed success of `outcome` once more; `rows` (A,) are positions in the chunk."""
     claims = outcome.rate.float() > 0
     images = outcome.examples[claims].float()
-    examples, rate = examine(target, clean, rows[claims], images, entry.attack.ball, place, batch_size)
+    examples, rate = measure_examples(target, clean, rows[claims], images, entry.attack.ball, slot, batch_size)
     holds = rate > 0
     kept, fell = claims.clone(), claims.clone()
     kept[claims], fell[claims] = holds, rate > 0.5
@@ -84,8 +93,8 @@ def weigh(
     whole[claims] = rate
     reason = outcome.reason.clone()
     reason[outcome.success & (whole == 0)] = int(Reason.UNCONFIRMED)
-    return Attempt(
-        place=place,
+    return AttackResult(
+        slot=slot,
         attack=entry.name,
         access=entry.access.__name__,
         rows=rows,
@@ -99,14 +108,14 @@ def weigh(
         reason=reason,
         seconds=outcome.seconds,
         kept=kept,
-        examples=only(examples, holds),
+        examples=select_examples(examples, holds),
     )
 
 
-def examine(
-    target: Target[Any], clean: Clean, rows: Tensor, images: Tensor, ball: Ball, place: Place, batch_size: int
+def measure_examples(
+    target: Target[Any], clean: CleanChunk, rows: Tensor, images: Tensor, ball: Ball, slot: AttackSlot, batch_size: int
 ) -> tuple[Examples, Tensor]:
-    """What the target says of the examples, and of what a file would keep of them; and in which share the attacker won.
+    """Predict the examples `images` (F, C, H, W), also in 8 bits and as JPEG; return them and their success rates (F,).
 
     An example outside the ball or the valid range counts for nothing.
     """
@@ -115,13 +124,15 @@ def examine(
         nothing = torch.zeros(0)
         empty = Examples(images, dict.fromkeys(NORMS, nothing), nothing.long(), nothing, nothing, nothing, None)
         return empty, nothing
-    key = clean.key(rows, place.seed, place.moment)
-    seen = judged(target, looks(target, images, batch_size, key.reseeded(0)), goal, labels)
-    coarse, packed = rounded(images), compressed(images)
-    in_8_bits = judged(target, looks(target, coarse, batch_size, key.reseeded(1)), goal, labels)
+    key = clean.key(rows, slot.seed, slot.draw_offset)
+    seen = aggregate(target, predict_repeatedly(target, images, batch_size, key.reseeded(0)), goal, labels)
+    coarse, packed = round_to_uint8(images), compress_jpeg(images)
+    in_8_bits = aggregate(target, predict_repeatedly(target, coarse, batch_size, key.reseeded(1)), goal, labels)
     in_jpeg = None
     if packed is not None:
-        in_jpeg = judged(target, looks(target, packed, batch_size, key.reseeded(2)), goal, labels).rate > 0.5
+        in_jpeg = (
+            aggregate(target, predict_repeatedly(target, packed, batch_size, key.reseeded(2)), goal, labels).rate > 0.5
+        )
     examples = Examples(
         images=images,
         sizes={name: norm.norm(images - originals) for name, norm in NORMS.items()},
@@ -131,11 +142,11 @@ def examine(
         uint8_size=ball.norm(coarse - originals),
         survives_jpeg90=in_jpeg,
     )
-    return examples, torch.where(inside(ball, images, originals), seen.rate, 0.0)
+    return examples, torch.where(is_feasible(ball, images, originals), seen.rate, 0.0)
 
 
-def only(examples: Examples, mask: Tensor) -> Examples:
-    """Some of the examples."""
+def select_examples(examples: Examples, mask: Tensor) -> Examples:
+    """Select the examples where `mask` (F,) is true."""
     jpeg = examples.survives_jpeg90
     return replace(
         examples,
@@ -149,15 +160,15 @@ def only(examples: Examples, mask: Tensor) -> Examples:
     )
 
 
-def stretch(
-    target: Target[Any], clean: Clean, images: Tensor, rows: Tensor, ball: Ball, place: Place, batch_size: int
+def rescaled_success_rate(
+    target: Target[Any], clean: CleanChunk, images: Tensor, rows: Tensor, ball: Ball, slot: AttackSlot, batch_size: int
 ) -> Tensor:
-    """(len(rows),) in which share of the answers the row's example wins in 8 bits when it uses the whole radius."""
+    """Return (len(rows),) success rates of the rows' examples in 8 bits after rescaling each to the whole radius."""
     if not len(rows):
         return torch.zeros(0)
     originals = clean.images[rows].float()
     delta = images.float() - originals
     longer = delta * rowwise(ball.eps / ball.norm(delta).clamp_min(tiny(delta)), delta)
-    coarse = rounded(originals + ball.project(longer, originals))
-    seen = looks(target, coarse, batch_size, clean.key(rows, place.seed, place.moment))
-    return judged(target, seen, clean.goal(rows), clean.labels[rows]).rate
+    coarse = round_to_uint8(originals + ball.project(longer, originals))
+    seen = predict_repeatedly(target, coarse, batch_size, clean.key(rows, slot.seed, slot.draw_offset))
+    return aggregate(target, seen, clean.goal(rows), clean.labels[rows]).rate

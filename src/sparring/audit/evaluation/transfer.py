@@ -13,23 +13,25 @@ from torch import Tensor
 from ...access import Keep, Reason
 from ...engine import Engine, Outcome, Spent, run
 from ...errors import ConfigError
-from ..suites.suite_entry import Entry
-from .attacker_views import Ring
-from .clean_chunk import Clean
-from .confirmation import Place
-from .predictions import judged, looks
+from ..suites.suite_entry import SuiteEntry
+from .attacker_views import EvaluatedTarget
+from .clean_chunk import CleanChunk
+from .confirmation import AttackSlot
+from .predictions import aggregate, predict_repeatedly
 
 
-def transferred(entry: Entry, ring: Ring, clean: Clean, rows: Tensor, place: Place, engine: Engine) -> Outcome:
-    """The attack on the surrogate to its end, and what the target says of its worst examples."""
-    if ring.surrogate is None:
+def run_transfer(
+    entry: SuiteEntry, evaluated: EvaluatedTarget, clean: CleanChunk, rows: Tensor, slot: AttackSlot, engine: Engine
+) -> Outcome:
+    """Run the attack on the surrogate to its end, and try its examples of the highest loss on the target."""
+    if evaluated.surrogate is None:
         raise ConfigError(f"{entry.name} needs a surrogate; pass surrogate=")
     clock, goal = time.perf_counter(), clean.goal(rows)
     images, attack = clean.images[rows], entry.attack
-    made = run(attack, ring.surrogate, goal, images, ids=clean.first + rows, keep=Keep.WORST, engine=engine)
-    key = clean.key(rows, place.seed, place.moment).reseeded(3)
-    seen = looks(ring.target, made.examples, engine.batch_size, key)
-    rate = judged(ring.target, seen, goal, clean.labels[rows]).rate
+    made = run(attack, evaluated.surrogate, goal, images, ids=clean.first + rows, keep=Keep.WORST, engine=engine)
+    key = clean.key(rows, slot.seed, slot.draw_offset).reseeded(3)
+    seen = predict_repeatedly(evaluated.target, made.examples, engine.batch_size, key)
+    rate = aggregate(evaluated.target, seen, goal, clean.labels[rows]).rate
     success, one = rate > 0.5, torch.ones_like(rows)
     return Outcome(
         examples=made.examples,

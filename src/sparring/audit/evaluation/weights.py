@@ -12,17 +12,17 @@ from ...engine import fingerprint
 from ...targets import Defended, Granting, Target
 
 
-def bytes_of(tensor: Tensor) -> Any:
+def tensor_bytes(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def image_hash(image: Tensor) -> str:
     """SHA-256 of one image as float32."""
-    return hashlib.sha256(bytes_of(image.float())).hexdigest()
+    return hashlib.sha256(tensor_bytes(image.float())).hexdigest()
 
 
-def within(target: Target[Any]) -> Target[Any]:
-    """The target without what narrows it or stands before it."""
+def innermost_target(target: Target[Any]) -> Target[Any]:
+    """Return the target without what narrows it or stands before it."""
     while isinstance(target, Granting | Defended):
         target = target.target
     return target
@@ -33,7 +33,7 @@ def weights_hash(target: Target[Any]) -> str | None:
 
     None for what is no module.
     """
-    model = getattr(within(target), "model", None)
+    model = getattr(innermost_target(target), "model", None)
     if not isinstance(model, nn.Module):
         return None
     while isinstance(target, Granting):
@@ -44,5 +44,5 @@ def weights_hash(target: Target[Any]) -> str | None:
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         if value.numel():
-            digest.update(bytes_of(value))
+            digest.update(tensor_bytes(value))
     return digest.hexdigest()

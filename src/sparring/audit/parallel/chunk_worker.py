@@ -1,4 +1,4 @@
-"""What a worker holds, what it is handed, and what it gives back: all as bytes between processes that trust each other.
+"""A worker on a chunk, and how it, its chunks and its results travel as bytes between processes that trust each other.
 
 A model goes to a worker as the object that it is, so that a factory which draws its weights is not called again.
 Where it comes from FILE.py, that file is imported in the worker first; its classes are found there.
@@ -21,70 +21,72 @@ import torch
 
 from ...errors import ConfigError
 from ...zoo import Chunk
-from ..evaluation.admission import Door
-from ..evaluation.attacker_views import Ring
+from ..evaluation.admission import Admission
+from ..evaluation.attacker_views import EvaluatedTarget
 from ..evaluation.cascade import Event, cascade
-from ..evaluation.clean_chunk import Clean
-from ..observer import Watch
+from ..evaluation.clean_chunk import CleanChunk
+from ..observer import AuditObserver
 
-USERS = "sparring_user_"  # how the modules of FILE.py models are called
+USER_MODULE_PREFIX = "sparring_user_"  # how the modules of FILE.py models are called
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """A chunk with all that was done to it."""
+class ChunkResult:
+    """The result of one chunk: its clean predictions and everything that the attacks brought."""
 
     number: int
-    clean: Clean
+    clean: CleanChunk
     events: list[Event]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Failed:
-    """Why there is no such chunk; no number: the worker could not even begin."""
+class ChunkFailure:
+    """The error that ended a chunk; `number` is None where the worker could not even begin."""
 
     number: int | None
     error: Exception
 
 
 @dataclass(frozen=True)
-class Hands:
-    """All that is needed to attack a chunk."""
+class ChunkWorker:
+    """Attacks chunks: the target with its views, and the admission of clean images."""
 
-    ring: Ring
-    door: Door
+    evaluated: EvaluatedTarget
+    admission: Admission
 
-    def attack(self, number: int, chunk: Chunk, watch: Watch) -> Attacked:
-        """The whole cascade on one chunk."""
+    def attack(self, number: int, chunk: Chunk, observer: AuditObserver) -> ChunkResult:
+        """Run the whole cascade on one chunk."""
         clock = time.perf_counter()
-        clean = self.door.admit(chunk)
-        events = list(cascade(self.ring, clean, self.door.plan, watch))
-        return Attacked(number, clean, events, time.perf_counter() - clock)
+        clean = self.admission.admit(chunk)
+        events = list(cascade(self.evaluated, clean, self.admission.plan, observer))
+        return ChunkResult(number, clean, events, time.perf_counter() - clock)
 
-    def packed(self) -> bytes:
-        """For `opened`; ConfigError where the model cannot be told to another process."""
-        files = {name: str(module.__file__) for name, module in sys.modules.items() if name.startswith(USERS)}
+    def to_bytes(self) -> bytes:
+        """Pickle the worker for `unpack_worker`. ConfigError where the model cannot be pickled."""
+        files = {
+            name: str(module.__file__) for name, module in sys.modules.items() if name.startswith(USER_MODULE_PREFIX)
+        }
         try:
-            return pickle.dumps((files, pack(self, pickler())))
+            return pickle.dumps((files, serialize(self, pickler())))
         except Exception as error:
             raise ConfigError(
-                f"{self.ring.target.name} cannot be handed to other processes ({type(error).__name__}: {error}); "
+                f"{self.evaluated.target.name} cannot be handed to other processes ({type(error).__name__}: {error}); "
                 "define its class at the top of a file, or leave workers out"
             ) from error
 
 
-def opened(packed: bytes, moved: dict[str, str] | None = None) -> Hands:
-    """The hands, with tensors moved from one device to another."""
+def unpack_worker(packed: bytes, moved: dict[str, str] | None = None) -> ChunkWorker:
+    """Unpickle a worker; `moved` maps devices to those that its tensors are loaded on."""
     files, inside = pickle.loads(packed)  # noqa: S301 - from the process that started this one
     for name, file in files.items():
         if name not in sys.modules:
-            import_users(name, Path(file))
-    hands: Hands = unpack(inside, moved)
-    return hands
+            import_user_module(name, Path(file))
+    worker: ChunkWorker = deserialize(inside, moved)
+    return worker
 
 
-def import_users(name: str, file: Path) -> None:
+def import_user_module(name: str, file: Path) -> None:
     """Import FILE.py under the name that it has in the process that read it first."""
     found = importlib.util.spec_from_file_location(name, file)
     assert found is not None
@@ -97,17 +99,17 @@ def import_users(name: str, file: Path) -> None:
         sys.path.remove(str(file.parent))
 
 
-def answered(hands: Hands, packed: bytes) -> bytes:
-    """What a worker says to a chunk."""
-    number, chunk = unpack(packed)
+def answer_chunk(worker: ChunkWorker, packed: bytes) -> bytes:
+    """Attack one packed chunk, and pack the result or the error."""
+    number, chunk = deserialize(packed)
     try:
-        return pack(hands.attack(number, chunk, Watch()))
+        return serialize(worker.attack(number, chunk, AuditObserver()))
     except Exception as error:
-        return pack(Failed(number, portable(error)))
+        return serialize(ChunkFailure(number, picklable(error)))
 
 
-def portable(error: Exception) -> Exception:
-    """The error as another process can raise it, with a note of where it was raised."""
+def picklable(error: Exception) -> Exception:
+    """Return the error as another process can raise it, with a note of where it was raised."""
     note = "in a worker:\n" + "".join(traceback.format_exception(error))
     try:
         again: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was made in this very line
@@ -117,24 +119,24 @@ def portable(error: Exception) -> Exception:
     return again
 
 
-def pack_chunk(number: int, chunk: Chunk) -> bytes:
-    """The chunk alone, without the larger tensor that its images may be a part of."""
+def serialize_chunk(number: int, chunk: Chunk) -> bytes:
+    """Pack the chunk alone, without the larger tensor that its images may be a view of."""
     labels = None if chunk.labels is None else chunk.labels.clone()
-    return pack((number, replace(chunk, images=chunk.images.detach().clone(), labels=labels)))
+    return serialize((number, replace(chunk, images=chunk.images.detach().clone(), labels=labels)))
 
 
-def pack(value: Any, module: ModuleType = pickle) -> bytes:
-    """Any object, its tensors as they lie in memory."""
+def serialize(value: Any, module: ModuleType = pickle) -> bytes:
+    """Serialize any object, its tensors as they lie in memory."""
     buffer = io.BytesIO()
     torch.save(value, buffer, pickle_module=module, pickle_protocol=pickle.HIGHEST_PROTOCOL)
     return buffer.getvalue()
 
 
-def unpack(packed: bytes, moved: dict[str, str] | None = None) -> Any:
-    """What `pack` was given, in a process that this one started, or that started this one: never a file."""
+def deserialize(packed: bytes, moved: dict[str, str] | None = None) -> Any:
+    """Read what `serialize` wrote, in a process that this one started or that started this one: never a file."""
     return torch.load(io.BytesIO(packed), map_location=moved, weights_only=False)
 
 
 def pickler() -> ModuleType:
-    """cloudpickle where it is installed: it knows of classes that only a notebook has."""
+    """Return cloudpickle where it is installed, which can pickle classes of a notebook; else pickle."""
     return importlib.import_module("cloudpickle") if importlib.util.find_spec("cloudpickle") else pickle

@@ -1,4 +1,4 @@
-"""A crew that ray places and, where one dies, replaces.
+"""A pool of workers that ray places and, where one dies, replaces.
 
 Unless this process is connected to ray already, ray is started for the audit alone and ended with it: on the loopback
 interface only, no dashboard, no statistics sent, and behind a token that is in memory and nowhere else.
@@ -17,10 +17,18 @@ from typing import Any
 import torch
 
 from ...errors import ConfigError, RunError
-from ...targets.extras import needed
+from ...targets.optional_imports import require
 from ...zoo import Chunk
-from .chunk_worker import Attacked, Failed, Hands, answered, opened, pack_chunk, unpack
-from .worker_pool import AGAIN, given_up
+from .chunk_worker import (
+    ChunkFailure,
+    ChunkResult,
+    ChunkWorker,
+    answer_chunk,
+    deserialize,
+    serialize_chunk,
+    unpack_worker,
+)
+from .worker_pool import MAX_RETRIES, worker_lost_error
 from .workers import Workers
 
 SETTINGS = {
@@ -30,43 +38,43 @@ SETTINGS = {
 }
 
 
-class OnRay:
-    """See `Crew`."""
+class RayPool:
+    """Workers that ray places; see `WorkerPool`."""
 
-    def __init__(self, workers: Workers, hands: Hands) -> None:
+    def __init__(self, workers: Workers, worker: ChunkWorker) -> None:
         late = "ray" in sys.modules and not SETTINGS.items() <= os.environ.items()
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} | os.environ | SETTINGS)
-        self.ray: Any = needed("ray", f"workers ray:{workers.count}", "ray")
+        self.ray: Any = require("ray", f"workers ray:{workers.count}", "ray")
         if late and not self.ray.is_initialized():
             raise ConfigError(
                 "ray was imported before this audit could tell it to keep to this machine; call ray.init() as you "
                 "want it, and the audit uses that, or leave the import to the audit"
             )
-        self.workers, self.hands = workers, hands
+        self.workers, self.worker = workers, worker
         self.folder: str | None = None  # of a ray that was started here
         self.begun = False
         self.asked: dict[Any, int] = {}
 
-    def warm(self) -> None:
+    def start(self) -> None:
         if self.begun:
             return
-        packed = self.hands.packed()
+        packed = self.worker.to_bytes()
         if not self.ray.is_initialized():
             self._start()
         self.begun, self.packed = True, self.ray.put(packed)
-        self.work = self.ray.remote(num_cpus=1, max_retries=AGAIN)(work)
+        self.work = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(run_chunk)
 
-    def give(self, number: int, chunk: Chunk) -> None:
-        self.warm()
-        self.asked[self.work.remote([self.packed], pack_chunk(number, chunk), self.workers.threads)] = number
+    def submit(self, number: int, chunk: Chunk) -> None:
+        self.start()
+        self.asked[self.work.remote([self.packed], serialize_chunk(number, chunk), self.workers.threads)] = number
 
-    def take(self) -> Attacked | Failed:
+    def next_result(self) -> ChunkResult | ChunkFailure:
         (done,), _ = self.ray.wait(list(self.asked), num_returns=1)
         number = self.asked.pop(done)
         try:
-            answer: Attacked | Failed = unpack(self.ray.get(done))
+            answer: ChunkResult | ChunkFailure = deserialize(self.ray.get(done))
         except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.OutOfMemoryError) as error:
-            raise given_up(number, f"as ray says: {type(error).__name__}") from error
+            raise worker_lost_error(number, f"as ray says: {type(error).__name__}") from error
         except self.ray.exceptions.RayTaskError as error:
             raise ConfigError(f"the model cannot be opened in a worker: {error.cause}") from error
         except self.ray.exceptions.RayError as error:
@@ -99,13 +107,13 @@ class OnRay:
             raise RunError(f"ray does not start here ({error!s:.300}); workers without ray need none") from error
 
 
-def work(packed: list[Any], chunk: bytes, threads: int) -> bytes:
-    """What a worker does with one chunk; the model is opened once in each process."""
+def run_chunk(packed: list[Any], chunk: bytes, threads: int) -> bytes:
+    """Attack one chunk in a worker; the model is unpacked once in each process."""
     torch.set_num_threads(threads)
-    return answered(held(packed[0]), chunk)
+    return answer_chunk(cached_worker(packed[0]), chunk)
 
 
 @lru_cache(maxsize=1)
-def held(packed: Any) -> Hands:
-    """The hands in ray's store."""
-    return opened(needed("ray", "a worker", "ray").get(packed))
+def cached_worker(packed: Any) -> ChunkWorker:
+    """Unpack the worker that lies in ray's store, once in each process."""
+    return unpack_worker(require("ray", "a worker", "ray").get(packed))

@@ -1,8 +1,8 @@
-"""Several workers at once, and their answers in the order of the chunks.
+"""A pool of workers, and their results in the order of the chunks.
 
-This process reads the data and keeps the records; a worker has one chunk at a time. Records are those of one worker:
-an image's draws are keyed by its place in the data, chunks are the same whoever attacks them, and they are written
-down in their order.
+This process reads the data and keeps the records; a worker has one chunk at a time. The records equal those of a single
+worker: an image's draws are keyed by its position in the data, chunks are the same whoever attacks them, and they are
+recorded in their order.
 """
 
 from __future__ import annotations
@@ -12,83 +12,71 @@ from typing import Protocol
 
 from ...errors import RunError
 from ...zoo import Chunk
-from ..observer import Watch
-from .chunk_worker import Attacked, Failed, Hands
-from .workers import Workers
+from ..observer import AuditObserver
+from .chunk_worker import ChunkFailure, ChunkResult, ChunkWorker
 
-AHEAD = 2  # chunks per worker that are under way, or wait for an earlier one
-AGAIN = 2  # how often a chunk goes to another worker after one died with it
-Numbered = Iterable[tuple[int, Chunk]]
+CHUNKS_PER_WORKER = 2  # chunks per worker that are under way, or wait for an earlier one
+MAX_RETRIES = 2  # how often a chunk goes to another worker after one died with it
+NumberedChunks = Iterable[tuple[int, Chunk]]
 
 
-class Crew(Protocol):
-    """Workers that have their hands, or get them when the first chunk is given out."""
+class WorkerPool(Protocol):
+    """A pool of worker processes, each holding the model and the plan."""
 
-    def warm(self) -> None:
-        """Let them start while something else is done."""
+    def start(self) -> None:
+        """Start the workers; they load the model while this process goes on."""
 
-    def give(self, number: int, chunk: Chunk) -> None:
-        """A chunk for whoever is free first."""
+    def submit(self, number: int, chunk: Chunk) -> None:
+        """Queue chunk number `number`; the first free worker attacks it."""
 
-    def take(self) -> Attacked | Failed:
-        """Wait for any answer."""
+    def next_result(self) -> ChunkResult | ChunkFailure:
+        """Wait for the next result, in any order."""
 
     def close(self) -> None:
-        """End them, also in the middle of a chunk."""
+        """End the workers, also in the middle of a chunk."""
 
 
-def crew_of(workers: Workers, hands: Hands, watch: Watch) -> Crew | None:
-    """The crew; None where there is none but this process."""
-    if workers.alone:
-        return None
-    if workers.ray:
-        from .ray_pool import OnRay
-
-        return OnRay(workers, hands)
-    from .process_pool import Processes
-
-    return Processes(workers, hands, watch)
-
-
-def by_one(hands: Hands, chunks: Numbered, watch: Watch) -> Iterator[Attacked]:
-    """The chunks, attacked here."""
+def attack_here(worker: ChunkWorker, chunks: NumberedChunks, observer: AuditObserver) -> Iterator[ChunkResult]:
+    """Attack the chunks in this process, and yield their results."""
     for number, chunk in chunks:
-        yield hands.attack(number, chunk, watch)
+        yield worker.attack(number, chunk, observer)
 
 
-def by_many(crew: Crew, size: int, chunks: Numbered) -> Iterator[Attacked]:
-    """The chunks, attacked by the crew, in the order given; what a worker raised is raised when its chunk's turn comes.
+def attack_in_pool(pool: WorkerPool, size: int, chunks: NumberedChunks) -> Iterator[ChunkResult]:
+    """Attack the chunks in the pool of `size` workers, and yield the results in the order given.
+
+    What a worker raised is raised when its chunk's turn comes.
 
     No more than AHEAD chunks per worker are in memory.
     """
-    turn: list[int] = []
-    there: dict[int, Attacked | Failed] = {}
+    waiting: list[int] = []
+    results: dict[int, ChunkResult | ChunkFailure] = {}
     for number, chunk in chunks:
-        crew.give(number, chunk)
-        turn.append(number)
-        while len(turn) >= AHEAD * size:
-            yield awaited(crew, turn.pop(0), there)
-    while turn:
-        yield awaited(crew, turn.pop(0), there)
+        pool.submit(number, chunk)
+        waiting.append(number)
+        while len(waiting) >= CHUNKS_PER_WORKER * size:
+            yield wait_for_chunk(pool, waiting.pop(0), results)
+    while waiting:
+        yield wait_for_chunk(pool, waiting.pop(0), results)
 
 
-def awaited(crew: Crew, number: int, there: dict[int, Attacked | Failed]) -> Attacked:
-    """The answer to one chunk; others that come before it are laid aside."""
-    while number not in there:
-        answer = crew.take()
+def wait_for_chunk(pool: WorkerPool, number: int, results: dict[int, ChunkResult | ChunkFailure]) -> ChunkResult:
+    """Wait for the result of one chunk; results that come before it are kept in `results`."""
+    while number not in results:
+        answer = pool.next_result()
         if answer.number is None:
-            assert isinstance(answer, Failed)
+            assert isinstance(answer, ChunkFailure)
             raise answer.error
-        there[answer.number] = answer
-    answer = there.pop(number)
-    if isinstance(answer, Failed):
+        results[answer.number] = answer
+    answer = results.pop(number)
+    if isinstance(answer, ChunkFailure):
         raise answer.error
     return answer
 
 
-def given_up(number: int, how: str) -> RunError:
-    """The error of a chunk that no worker survives."""
+def worker_lost_error(number: int, how: str) -> RunError:
+    """Make the error for a chunk that no worker survived; `how` says how the last one ended."""
     return RunError(
-        f"{AGAIN + 1} workers died on chunk {number}, the last one {how}; where memory ran out, take fewer workers. "
-        "Every chunk recorded before is safe: repeat the command with --resume"
+        f"{MAX_RETRIES + 1} workers died on chunk {number}, the last one {how}; where memory ran out, take fewer "
+        "workers. Every chunk recorded before is safe: repeat the command with --resume"
     )

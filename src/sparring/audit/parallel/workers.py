@@ -1,4 +1,4 @@
-"""Who does the work of an audit: this process, some of this machine, or workers that ray places."""
+"""Which workers an audit uses: this process, processes of this machine, or workers that ray places."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SERVICES = (Remote, RemoteLabels, RateLimited, LockOut)
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, under ray or not, and the devices that they are spread over; none: where the model is."""
+    """Number of workers, whether ray places them, and their devices; without any, the model's own device."""
 
     count: int = 1
     ray: bool = False
     devices: tuple[str, ...] = ()
 
     @property
-    def alone(self) -> bool:
-        """Does this process do all of it?"""
+    def in_this_process(self) -> bool:
+        """Does this process do all of the work?"""
         return self.count == 1 and not self.ray and not self.devices
 
     @property
@@ -35,24 +35,24 @@ class Workers:
         """Of each worker: they share what this process may use."""
         return max(1, torch.get_num_threads() // self.count)
 
-    def place(self, number: int) -> str | None:
-        """The device of one worker."""
+    def device_of(self, number: int) -> str | None:
+        """Return the device of worker `number`; None: where the model is."""
         return self.devices[number % len(self.devices)] if self.devices else None
 
-    def told(self, own: str) -> str:
-        """Where the search is computed; `own` is what this process computes on."""
-        if self.alone:
+    def describe_device(self, own: str) -> str:
+        """Say in words where the search is computed; `own` is the device of this process."""
+        if self.in_this_process:
             return own
         on = f" on {', '.join(self.devices)}" if self.devices else ""
         kind = "ray workers" if self.ray else "workers"
         return f"{own}; {self.count} {kind}{on} of {self.threads} threads"
 
 
-ALONE = Workers()
+SINGLE_PROCESS = Workers()
 
 
-def asked_for(workers: int | str | None, devices: Sequence[str] | None) -> Workers:
-    """The workers, as --workers and --devices say; one per device where no number is given.
+def parse_workers(workers: int | str | None, devices: Sequence[str] | None) -> Workers:
+    """Parse --workers and --devices; one worker per device where no number is given.
 
     Raises: ConfigError.
     """
@@ -63,7 +63,7 @@ def asked_for(workers: int | str | None, devices: Sequence[str] | None) -> Worke
         check_device(place)
     if workers is None:
         return Workers(max(1, len(places)), devices=places)
-    count, ray = counted(workers)
+    count, ray = parse_count(workers)
     if ray and places:
         raise ConfigError(f"workers {workers!r} beside devices: ray places workers itself; leave one of the two out")
     if count < len(places):
@@ -71,8 +71,8 @@ def asked_for(workers: int | str | None, devices: Sequence[str] | None) -> Worke
     return Workers(count, ray, places)
 
 
-def counted(workers: int | str) -> tuple[int, bool]:
-    """How many, and whether ray places them."""
+def parse_count(workers: int | str) -> tuple[int, bool]:
+    """Parse `N` or `ray:N` into the number, and whether ray places them."""
     found = re.fullmatch(r"(ray:)?([0-9]{1,9})", str(workers).strip())
     if found is None or isinstance(workers, bool):
         raise ConfigError(f"workers {workers!r} is unknown; {ASK}")
@@ -83,7 +83,7 @@ def counted(workers: int | str) -> tuple[int, bool]:
 
 
 def check_device(place: str) -> None:
-    """ConfigError where torch knows of no such device here."""
+    """Raise ConfigError where torch knows of no such device here."""
     try:
         wanted = torch.device(place)
     except RuntimeError as error:
@@ -93,21 +93,21 @@ def check_device(place: str) -> None:
         raise ConfigError(f"device {place!r} is not here: torch {torch.__version__} sees {there} CUDA GPUs")
 
 
-def check_shared(workers: Workers, *targets: Target[Any] | None) -> None:
-    """ConfigError where several processes would ask a service that counts its answers."""
+def refuse_shared_services(workers: Workers, *targets: Target[Any] | None) -> None:
+    """Raise ConfigError where several processes would ask a service that counts its answers."""
     for target in targets:
-        for part in parts(target):
-            if isinstance(part, SERVICES) and not workers.alone:
+        for part in target_parts(target):
+            if isinstance(part, SERVICES) and not workers.in_this_process:
                 raise ConfigError(
                     f"{part.name} is a service, whose limits and journal only one process can keep; leave workers and "
                     "devices out"
                 )
 
 
-def parts(target: Any) -> Iterator[Target[Any]]:
-    """The target, and those that it is made of."""
+def target_parts(target: Any) -> Iterator[Target[Any]]:
+    """Yield the target, and every target inside it."""
     if isinstance(target, Target):
         yield target
         for inner in vars(target).values():
             for one in inner if isinstance(inner, list | tuple) else (inner,):
-                yield from parts(one)
+                yield from target_parts(one)

@@ -12,23 +12,23 @@ from torch import Tensor
 from ...access import Gradients, Keep
 from ...attacks import FGSM, MIFGSM, PGD, Square
 from ...engine import Engine, run
-from ..suites.suite import CARRIED
-from .diagnostic_attacks import Noise
-from .sample import Sample
+from ..suites.suite import TRANSFER_STEPS
+from .diagnostic_attacks import RandomNoise
+from .sample import ProbeSample
 
 STEPS, QUERIES = 20, 50
 SLACK = 0.05  # of what PGD gains on the image: differences below are no difference
 FORWARDS = STEPS + 3 + 3 + STEPS + 2 + QUERIES + 2  # passes per image and draw, about
 
 
-def climbs(sample: Sample) -> dict[str, Any] | None:
-    """Counts of images on which another comes closer to an error than PGD; None without gradients."""
+def rank_attacks(sample: ProbeSample) -> dict[str, Any] | None:
+    """Return counts of images on which another comes closer to an error than PGD; None without gradients."""
     if not issubclass(sample.view.access, Gradients):
         return None
-    ball, own = sample.ball, sample.ring.surrogate
+    ball, own = sample.ball, sample.evaluated.surrogate
 
     def reached(attack: Any) -> Tensor:
-        return sample.margins(sample.attacked(attack).examples)
+        return sample.margins(sample.attack(attack).examples)
 
     pgd, clean = reached(PGD(ball, steps=STEPS)), sample.margins(sample.images)
     slack = SLACK * (pgd - clean).clamp_min(0)
@@ -36,14 +36,14 @@ def climbs(sample: Sample) -> dict[str, Any] | None:
         "of": len(sample),
         "at": str(ball),
         "single_step": int((reached(FGSM(ball)) > pgd + slack).sum()),
-        "noise": int((reached(Noise(ball, STEPS)) >= pgd - slack).sum()),
+        "noise": int((reached(RandomNoise(ball, STEPS)) >= pgd - slack).sum()),
         "queries": int((reached(Square(ball, steps=QUERIES)) > pgd + slack).sum()),
         "transfer": None,
     }
     if own is not None:
         engine = Engine(batch_size=sample.plan.batch_size, seed=sample.plan.seed)
-        carried, goal = MIFGSM(ball, steps=CARRIED), sample.clean.goal()
-        made = run(carried, own, goal, sample.images, ids=sample.ids, keep=Keep.WORST, engine=engine)
+        transferred, goal = MIFGSM(ball, steps=TRANSFER_STEPS), sample.clean.goal()
+        made = run(transferred, own, goal, sample.images, ids=sample.ids, keep=Keep.WORST, engine=engine)
         found["transfer"] = int((sample.margins(made.examples) > pgd + slack).sum())
         found["surrogate_fell"] = int(made.success.sum())
     return found

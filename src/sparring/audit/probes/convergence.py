@@ -11,7 +11,7 @@ from ...access import Attack, Gradients, Keep
 from ...attacks import PGD, Cascade, Restarts, Rivals, Sweep
 from ...geometry import Linf
 from ..suites.suite import suite
-from .sample import Sample
+from .sample import ProbeSample
 
 STEPS = 50  # of PGD without a bound
 TIMES = 4  # as many steps
@@ -19,7 +19,7 @@ BLOCKS = 1  # of `Sweep` with climbs that are so much longer
 ROWS = 8  # images that the longer attack is tried on at most
 
 
-def limits(sample: Sample) -> dict[str, Any] | None:
+def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
     """`unbounded`: images that withstand PGD in the whole of [0, 1]; `more`: of `tried`, those that fall to the suite's
 
     strongest attack with more steps and not to it as it is.
@@ -28,25 +28,25 @@ def limits(sample: Sample) -> dict[str, Any] | None:
     """
     if not issubclass(sample.view.access, Gradients):
         return None
-    free = sample.attacked(PGD(Linf(1.0), steps=STEPS), Keep.FIRST)
+    free = sample.attack(PGD(Linf(1.0), steps=STEPS), Keep.FIRST)
     found: dict[str, Any] = {"of": len(sample), "unbounded": int((~free.success).sum()), "tried": 0}
-    attack, more = strongest(sample)
+    attack, more = strongest_attack(sample)
     if attack is not None and more is not None:
         rows = torch.arange(min(ROWS, len(sample)))
-        fell = rows[sample.attacked(more, Keep.FIRST, rows).success]
-        held = int((~sample.attacked(attack, Keep.FIRST, fell).success).sum()) if len(fell) else 0
+        fell = rows[sample.attack(more, Keep.FIRST, rows).success]
+        held = int((~sample.attack(attack, Keep.FIRST, fell).success).sum()) if len(fell) else 0
         found |= {"tried": len(rows), "attack": attack.name, "at": str(sample.ball), "more": held}
     return found
 
 
-def strongest(sample: Sample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
+def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
     """The suite's last attack with gradients that can be given more steps, and with more; of `auto` its last part."""
     pair: tuple[Attack[Any, Any] | None, Attack[Any, Any] | None] = (None, None)
     if sample.plan.smallest and not sample.plan.threats:
         return pair
     for entry in suite(sample.view.access, sample.ball, sample.plan):
         attack = entry.attack.attacks[-1] if isinstance(entry.attack, Cascade) else entry.attack
-        more = longer(attack) if issubclass(entry.access, Gradients) and not entry.carried else None
+        more = with_more_steps(attack) if issubclass(entry.access, Gradients) and not entry.transferred else None
         if more is not None:
             pair = (attack, more)
         if entry.name == "auto":
@@ -54,12 +54,12 @@ def strongest(sample: Sample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any]
     return pair
 
 
-def longer(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
-    """The attack with TIMES the steps; None where it has no such number."""
+def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
+    """Return the attack with TIMES the steps; None where it has no such number."""
     if isinstance(attack, Sweep):
         return replace(attack, climb=TIMES * attack.climb, blocks=min(BLOCKS, attack.blocks))
     if isinstance(attack, Restarts | Rivals):
-        inner = longer(attack.attack)
+        inner = with_more_steps(attack.attack)
         return None if inner is None else replace(attack, attack=inner)
     known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
     return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Small attacks that measure instead of breaking: a walk along the gradient that keeps a diary, and random noise."""
+"""Small attacks that measure: steps along the gradient that log what they see, and random noise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...random import Key
 
 
 @dataclass
-class Diary:
-    """What a walk saw, batch by batch, row by row."""
+class GradientLog:
+    """What gradient steps have seen, batch by batch, one row per image."""
 
-    still: list[Tensor] = field(default_factory=list)  # the loss has no gradient at the image
-    flat: list[Tensor] = field(default_factory=list)  # nor has the margin
+    zero_loss_gradient: list[Tensor] = field(default_factory=list)  # the loss has no gradient at the image
+    zero_margin_gradient: list[Tensor] = field(default_factory=list)  # nor has the margin
     gain: list[Tensor] = field(default_factory=list)  # of the margin, from the first point to the last
 
     def joined(self, name: str) -> Tensor:
@@ -25,46 +25,50 @@ class Diary:
 
 
 @dataclass(frozen=True)
-class Path:
-    """Where each row stands, and where it began."""
+class GradientWalkState:
+    """The image, margins and gradient flags of each row."""
 
     image: Tensor
     first: Tensor  # margin at the image
     last: Tensor
-    still: Tensor
-    flat: Tensor
+    zero_loss_gradient: Tensor
+    zero_margin_gradient: Tensor
     region: Region
 
 
 @dataclass(frozen=True)
-class Walk(Attack[Gradients, Path]):
+class GradientWalk(Attack[Gradients, GradientWalkState]):
     """From the image, `steps` steps of eps / steps along the gradient of the margin."""
 
     ball: Ball
-    diary: Diary = field(compare=False)
+    log: GradientLog = field(compare=False)
     steps: int = 10
 
-    def init(self, oracle: Gradients, batch: Batch) -> Path:
+    def init(self, oracle: Gradients, batch: Batch) -> GradientWalkState:
         answer = oracle.gradient(batch.x)
-        still = answer.grad.flatten(1).abs().amax(1) == 0
+        zero_loss_gradient = answer.grad.flatten(1).abs().amax(1) == 0
         margin = answer.verdict.margin
-        return Path(batch.x.clone(), margin, margin, still, still, self.ball.region(batch.x))
+        return GradientWalkState(
+            batch.x.clone(), margin, margin, zero_loss_gradient, zero_loss_gradient, self.ball.region(batch.x)
+        )
 
-    def step(self, oracle: Gradients, state: Path, t: int) -> Path:
+    def step(self, oracle: Gradients, state: GradientWalkState, t: int) -> GradientWalkState:
         answer = oracle.gradient(state.image, objective=margin_objective)
-        flat = answer.grad.flatten(1).abs().amax(1) == 0 if t == 0 else state.flat
+        zero_margin_gradient = answer.grad.flatten(1).abs().amax(1) == 0 if t == 0 else state.zero_margin_gradient
         image = self.ball.ascend_(answer.grad, state.image, self.ball.eps / self.steps, state.region)
-        return Path(image, state.first, answer.verdict.margin, state.still, flat, state.region)
+        return GradientWalkState(
+            image, state.first, answer.verdict.margin, state.zero_loss_gradient, zero_margin_gradient, state.region
+        )
 
-    def finish(self, oracle: Gradients, state: Path) -> None:
+    def finish(self, oracle: Gradients, state: GradientWalkState) -> None:
         last = oracle.score(state.image).margin
-        self.diary.still.append(state.still)
-        self.diary.flat.append(state.flat)
-        self.diary.gain.append(last - state.first)
+        self.log.zero_loss_gradient.append(state.zero_loss_gradient)
+        self.log.zero_margin_gradient.append(state.zero_margin_gradient)
+        self.log.gain.append(last - state.first)
 
 
 @dataclass(frozen=True)
-class Draws:
+class RandomNoiseState:
     """The images, and the key of what is drawn around them."""
 
     x: Tensor
@@ -72,16 +76,16 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Noise(Attack[Scores, Draws]):
+class RandomNoise(Attack[Scores, RandomNoiseState]):
     """Random points of the ball, in turn within it and at its edge: what blind luck brings with as many passes."""
 
     ball: Ball
     steps: int = 20
 
-    def init(self, oracle: Scores, batch: Batch) -> Draws:
-        return Draws(batch.x, batch.key)
+    def init(self, oracle: Scores, batch: Batch) -> RandomNoiseState:
+        return RandomNoiseState(batch.x, batch.key)
 
-    def step(self, oracle: Scores, state: Draws, t: int) -> Draws:
+    def step(self, oracle: Scores, state: RandomNoiseState, t: int) -> RandomNoiseState:
         key = state.key.reseeded(t)
         if t % 2:
             far = self.ball.eps * self.ball.steepest(key.normal("edge", state.x.shape[1:], dtype=state.x.dtype))
@@ -90,5 +94,3 @@ class Noise(Attack[Scores, Draws]):
             delta = self.ball.sample(key, state.x)
         oracle.score(state.x + delta)
         return state
-
-

@@ -14,8 +14,8 @@ from pathlib import Path
 from ...errors import RunError
 from . import queries
 from .database import Records
-from .queries import LOSSES, Reach
-from .statistics import Share, paired
+from .queries import LOSSES, ResultScope
+from .statistics import Share, mcnemar
 
 SIZES = """
 SELECT sample.id, CASE WHEN clean_correct THEN COALESCE(MIN({column}), 9e999) ELSE 0 END AS value
@@ -25,7 +25,7 @@ GROUP BY sample.id ORDER BY sample.id
 
 
 @dataclass(frozen=True)
-class Paired:
+class RunComparison:
     """One threat under which both runs were made; `better` and `worse` are said of the second run."""
 
     threat: str
@@ -44,31 +44,32 @@ class Paired:
         return self.after - self.before if both else None  # type: ignore[operator]
 
 
-def compare(first: Path, second: Path) -> list[Paired]:
-    """The clean accuracy and every threat that the runs have in common.
+def compare(first: Path, second: Path) -> list[RunComparison]:
+    """Return the clean accuracy and every threat that the runs have in common.
 
     Raises: RunError where a folder holds no run, a run is not finished, or the runs are of other images or labels.
     """
     before, after = Records.open(first), None
     try:
         after = Records.open(second)
-        check(before, after)
-        return list(pairs(before, after))
+        check_comparable(before, after)
+        return list(compare_threats(before, after))
     finally:
         before.close()
         if after is not None:
             after.close()
 
 
-def check(before: Records, after: Records) -> None:
-    """RunError unless the runs can be compared image by image."""
+def check_comparable(before: Records, after: Records) -> None:
+    """Raise RunError unless the runs can be compared image by image."""
     for records in (before, after):
         if not records.finished:
             raise RunError(f"{records.folder} is not finished; go on with --resume before it is compared")
     if before.data_hash() != after.data_hash():
+        counts = queries.sample_count(before), queries.sample_count(after)
         raise RunError(
-            f"{before.folder} and {after.folder} are of other images: {queries.samples(before)} of {before.facts.data} "
-            f"and {queries.samples(after)} of {after.facts.data}, as their models saw them; audit both on the same data"
+            f"{before.folder} and {after.folder} are of other images: {counts[0]} of {before.facts.data} "
+            f"and {counts[1]} of {after.facts.data}, as their models saw them; audit both on the same data"
         )
     question = "SELECT label FROM sample ORDER BY id"
     for one, other in zip(before.select(question), after.select(question), strict=True):
@@ -79,45 +80,47 @@ def check(before: Records, after: Records) -> None:
             )
 
 
-def pairs(before: Records, after: Records) -> Iterator[Paired]:
-    """One row for each threat in common."""
+def compare_threats(before: Records, after: Records) -> Iterator[RunComparison]:
+    """Yield one row for each threat in common."""
     losses = ("SELECT id, clean_rate AS value FROM sample ORDER BY id", None)
-    yield counted("no attack", (queries.clean(before), queries.clean(after)), (before, after), *losses)
+    yield compare_samples(
+        "no attack", (queries.clean_accuracy(before), queries.clean_accuracy(after)), (before, after), *losses
+    )
     theirs = {(threat.norm, radius.eps) for threat in after.plan.threats for radius in threat.radii}
     question = f"SELECT id, lost AS value FROM ({LOSSES}) ORDER BY id"  # noqa: S608
     for threat in before.plan.threats:
         for radius in threat.radii:
             if (threat.norm, radius.eps) in theirs:
-                reach = Reach(threat.norm, radius.eps)
-                shares = (queries.standing(before, reach), queries.standing(after, reach))
-                yield counted(f"{threat.norm} {radius.text}", shares, (before, after), question, reach.values)
+                reach = ResultScope(threat.norm, radius.eps)
+                shares = (queries.robust_accuracy(before, reach), queries.robust_accuracy(after, reach))
+                yield compare_samples(f"{threat.norm} {radius.text}", shares, (before, after), question, reach.values)
     for norm in before.plan.smallest:
         if norm in after.plan.smallest:
             sizes = SIZES.format(column=norm.lower())
-            medians = (middle(before, sizes, norm), middle(after, sizes, norm))
-            yield counted(f"{norm}, smallest", medians, (before, after), sizes, norm, larger_is_better=True)
+            medians = (median_size(before, sizes, norm), median_size(after, sizes, norm))
+            yield compare_samples(f"{norm}, smallest", medians, (before, after), sizes, norm, larger_is_better=True)
 
 
-def middle(records: Records, question: str, norm: str) -> float | None:
-    """The median size; None where more than half of the images have no example."""
+def median_size(records: Records, question: str, norm: str) -> float | None:
+    """Return the median size; None where more than half of the images have no example."""
     values = sorted(row["value"] for row in records.select(question, norm))
     size = float(values[(len(values) - 1) // 2])
     return size if math.isfinite(size) else None
 
 
-def counted(
+def compare_samples(
     threat: str,
     figures: tuple[Share | float | None, Share | float | None],
     runs: tuple[Records, Records],
     question: str,
     value: object,
     larger_is_better: bool = False,
-) -> Paired:
-    """The images on which the runs differ, and what that says."""
+) -> RunComparison:
+    """Return the images on which the runs differ, and what that says."""
     given = () if value is None else (value,)
     better = worse = 0
     for one, other in zip(runs[0].select(question, *given), runs[1].select(question, *given), strict=True):
         gain = other["value"] - one["value"] if one["value"] != other["value"] else 0.0
         gain = gain if larger_is_better else -gain
         better, worse = better + (gain > 0), worse + (gain < 0)
-    return Paired(threat, *figures, better, worse, paired(better, worse))
+    return RunComparison(threat, *figures, better, worse, mcnemar(better, worse))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import RunError
 from ...zoo import Skipped
-from ..plan import Plan, differences
+from ..plan import AuditPlan, differences
 from .facts import Facts
 from .rows import ChunkRows
 from .run_folder import connect, refuse_used, writing
@@ -25,8 +25,8 @@ class Records:
         self.folder, self.connection = folder, connection
 
     @classmethod
-    def begin(cls, folder: Path, plan: Plan, facts: Facts) -> Records:
-        """A new run; RunError where the folder already holds something."""
+    def begin(cls, folder: Path, plan: AuditPlan, facts: Facts) -> Records:
+        """Return a new run; RunError where the folder already holds something."""
         refuse_used(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -36,8 +36,8 @@ class Records:
         return records
 
     @classmethod
-    def resume(cls, folder: Path, plan: Plan, facts: Facts) -> Records:
-        """The run in the folder, if it is one of this plan and these weights."""
+    def resume(cls, folder: Path, plan: AuditPlan, facts: Facts) -> Records:
+        """Return the run in the folder, if it is one of this plan and these weights."""
         records = cls.open(folder)
         records._compare(plan, facts)
         with writing(folder), records.connection:
@@ -46,7 +46,7 @@ class Records:
 
     @classmethod
     def open(cls, folder: Path) -> Records:
-        """The run in the folder, to be read."""
+        """Return the run in the folder, to be read."""
         if not (folder / FILE).is_file():
             raise RunError(f"{folder} holds no run: {FILE} is not there; name the folder given as --out")
         records = cls(folder, connect(folder))
@@ -59,14 +59,14 @@ class Records:
             raise RunError(f"{folder / FILE} has another format; read it with the version of sparring that wrote it")
         return records
 
-    def _create(self, plan: Plan, facts: Facts) -> None:
+    def _create(self, plan: AuditPlan, facts: Facts) -> None:
         for statement in SCHEMA.split(";\n"):
             if statement.strip():
                 self._execute(statement)
         values = (FORMAT, plan.model_dump_json(), facts.model_dump_json())
         self._execute("INSERT INTO run (id, format, plan, facts) VALUES (1, ?, ?, ?)", values)
 
-    def _compare(self, plan: Plan, facts: Facts) -> None:
+    def _compare(self, plan: AuditPlan, facts: Facts) -> None:
         changed = differences(self.plan, plan)
         if changed:
             name = changed[0]
@@ -87,8 +87,8 @@ class Records:
         return self.connection.execute(statement, values).fetchall()
 
     @property
-    def plan(self) -> Plan:
-        return Plan.model_validate_json(self._query("SELECT plan FROM run")[0][0])
+    def plan(self) -> AuditPlan:
+        return AuditPlan.model_validate_json(self._query("SELECT plan FROM run")[0][0])
 
     @property
     def facts(self) -> Facts:
@@ -97,15 +97,15 @@ class Records:
     @property
     def resumed(self) -> int:
         """How often the run was taken up again."""
-        return int(self.one("SELECT resumed FROM run"))
+        return int(self.scalar("SELECT resumed FROM run"))
 
     @property
     def finished(self) -> bool:
         """Is every chunk recorded?"""
-        return bool(self.one("SELECT finished FROM run"))
+        return bool(self.scalar("SELECT finished FROM run"))
 
     def chunks(self) -> dict[int, tuple[int, int, str]]:
-        """Number -> (first row, count, hash) of every chunk that is safe."""
+        """Return number -> (first row, count, hash) of every chunk that is safe."""
         rows = self._query("SELECT id, first, count, sha256 FROM chunk ORDER BY id")
         return {number: (first, count, digest) for number, first, count, digest in rows}
 
@@ -123,18 +123,18 @@ class Records:
             self._skip(skipped)
             self._execute("UPDATE run SET finished = 1")
 
-    def probed(self) -> dict[str, Any]:
+    def probe_results(self) -> dict[str, Any]:
         """What the probes measured; empty where they have not run."""
         return {name: json.loads(value) for name, value in self._query("SELECT name, value FROM probe")}
 
-    def note(self, measured: dict[str, Any]) -> None:
+    def record_probes(self, measured: dict[str, Any]) -> None:
         """Write down what the probes measured."""
         rows = [{"name": name, "value": json.dumps(value)} for name, value in measured.items()]
         with writing(self.folder), self.connection:
             self._insert("probe", rows)
 
-    def accepted(self) -> set[str]:
-        """The codes of findings that somebody has taken note of."""
+    def accepted_codes(self) -> set[str]:
+        """Return the codes of findings that somebody has taken note of."""
         return {code for (code,) in self._query("SELECT code FROM accepted")}
 
     def accept(self, codes: Iterable[str], at: str) -> None:
@@ -154,14 +154,14 @@ class Records:
             self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
 
     def select(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
-        """Rows of a question, one at a time; `values` in order, or one mapping by name."""
+        """Yield rows of a question, one at a time; `values` in order, or one mapping by name."""
         cursor = self.connection.cursor()
         cursor.row_factory = sqlite3.Row
         named = len(values) == 1 and isinstance(values[0], dict)
         yield from cursor.execute(statement, values[0] if named else values)
 
-    def one(self, statement: str, *values: Any) -> Any:
-        """The single value of a question."""
+    def scalar(self, statement: str, *values: Any) -> Any:
+        """Return the single value of a question."""
         return self._query(statement, values)[0][0]
 
     def data_hash(self) -> str:

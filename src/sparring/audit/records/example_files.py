@@ -1,4 +1,4 @@
-"""Examples on the disk: one safetensors file per chunk, written whole or not at all."""
+"""Files of examples: one safetensors file per chunk, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...errors import RunError
 FOLDER = "examples"
 
 
-def shard_name(chunk: int) -> str:
-    """The file of a chunk, relative to the run folder."""
+def example_file(chunk: int) -> str:
+    """Return the file of a chunk, relative to the run folder."""
     return f"{FOLDER}/chunk-{chunk:06d}.safetensors"
 
 
@@ -34,12 +34,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_examples(path: Path, tensors: dict[str, Tensor]) -> None:
     write_atomically(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
 
 
 def read_row(path: Path, name: str, row: int) -> Tensor:
-    """One row of a tensor, without reading the others."""
+    """Return one row of a tensor, without reading the others."""
     try:
         with safe_open(str(path), framework="pt") as file:
             value: Tensor = file.get_slice(name)[row : row + 1]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, nearest
-from ...targets.extras import needed
+from ...targets.optional_imports import require
 from .database import Records
 from .run_folder import writing
 
@@ -45,13 +45,13 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     if form not in FORMS:
         raise ConfigError(f"form {form!r} is unknown ({', '.join(FORMS)}).{nearest(form, FORMS)}")
     if form == "parquet":
-        arrow()
+        import_pyarrow()
     records = Records.open(run)
     path = out or run / f"results.{form}"
     partial = path.with_name(path.name + ".partial")
     try:
         with writing(path.parent):
-            {"parquet": parquet, "csv": separated, "json": objects}[form](rows(records), partial)
+            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](result_rows(records), partial)
             os.replace(partial, path)
     finally:
         records.close()
@@ -59,26 +59,26 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     return path
 
 
-def rows(records: Records) -> Iterator[dict[str, Any]]:
-    """Every row, without what is infinite."""
+def result_rows(records: Records) -> Iterator[dict[str, Any]]:
+    """Yield every row, without what is infinite."""
     for row in records.select(ROWS):
         yield {name: None if row[name] == math.inf else row[name] for name in row.keys()}  # noqa: SIM118
 
 
-def inert(value: Any) -> Any:
-    """A text that no spreadsheet reads as a formula."""
+def escape_formula(value: Any) -> Any:
+    """Return a text that no spreadsheet reads as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(ACTIVE) else value
 
 
-def separated(found: Iterator[dict[str, Any]], path: Path) -> None:
+def write_csv(found: Iterator[dict[str, Any]], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns())
         table.writeheader()
         for row in found:
-            table.writerow({name: inert(value) for name, value in row.items()})
+            table.writerow({name: escape_formula(value) for name, value in row.items()})
 
 
-def objects(found: Iterator[dict[str, Any]], path: Path) -> None:
+def write_json(found: Iterator[dict[str, Any]], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(found):
@@ -87,14 +87,14 @@ def objects(found: Iterator[dict[str, Any]], path: Path) -> None:
         file.write("\n]\n")
 
 
-def arrow() -> Any:
+def import_pyarrow() -> Any:
     """pyarrow; AssetError with the extra that brings it."""
-    needed("pyarrow.parquet", "Parquet", "export")
-    return needed("pyarrow", "Parquet", "export")
+    require("pyarrow.parquet", "Parquet", "export")
+    return require("pyarrow", "Parquet", "export")
 
 
-def parquet(found: Iterator[dict[str, Any]], path: Path) -> None:
-    pa = arrow()
+def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> None:
+    pa = import_pyarrow()
     kinds = {name: pa.int64() if name in WHOLE else pa.string() if name in TEXT else pa.float64() for name in columns()}
     schema = pa.schema(list(kinds.items()))
     with pa.parquet.ParquetWriter(path, schema) as writer:
@@ -108,6 +108,6 @@ def parquet(found: Iterator[dict[str, Any]], path: Path) -> None:
 
 
 def columns() -> list[str]:
-    """The names of the columns, in order."""
+    """Return the names of the columns, in order."""
     named = ROWS.partition("FROM")[0].replace("SELECT", "").split(",")
     return [one.strip().partition(".")[2] for one in named]

@@ -42,7 +42,7 @@ class Facts(BaseModel):
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes the result."""
+    """Return versions of what computes the result."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:

@@ -1,8 +1,9 @@
 """Counts from the records: each is one question to the tables.
 
-What a sample is lost by at a radius is its worst example within it: of all that the attacks up to a turn have brought,
-the one that had won the largest share of answers when the engine looked, the earliest among equals. It counts with the
-share that it won when the auditor looked; an image without one counts as it is.
+A sample counts as broken at a radius if any confirmed example lies within it. For stochastic targets it counts with a
+share: of all examples up to an attack, the one that won the largest share of the engine's confirmation samples is
+chosen (the earliest among equals), and its share among the audit's own samples counts. A sample without an example
+counts as it is when clean.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..suites.suite import TURNS
+from ..suites.suite import MAX_ATTACKS
 from .database import Records
 from .statistics import Share, share
 
@@ -38,53 +39,53 @@ SELECT MIN({column}) AS size FROM result WHERE norm = ? AND eps = ? AND turn <= 
 
 
 @dataclass(frozen=True)
-class Reach:
-    """A norm, a radius, and up to which turn attacks are counted; by default all of them."""
+class ResultScope:
+    """Which results count: a norm, a radius, and up to which attack (`turn`); by default all of them."""
 
     norm: str
     eps: float
-    views: int = 1 << 40  # at smaller radii turns below this are counted
+    views: int = 1 << 40  # at smaller radii attacks with a lower `turn` are counted
     turn: int = 1 << 40
 
     @classmethod
-    def of_view(cls, norm: str, eps: float, view: int) -> Reach:
+    def of_view(cls, norm: str, eps: float, view: int) -> ResultScope:
         """Everything of one view and those before it."""
-        return cls(norm, eps, (view + 1) * TURNS, (view + 1) * TURNS - 1)
+        return cls(norm, eps, (view + 1) * MAX_ATTACKS, (view + 1) * MAX_ATTACKS - 1)
 
     @classmethod
-    def up_to(cls, norm: str, eps: float, turn: int) -> Reach:
-        """Everything up to a turn, and of its view at smaller radii."""
-        return cls(norm, eps, (turn // TURNS + 1) * TURNS, turn)
+    def up_to(cls, norm: str, eps: float, turn: int) -> ResultScope:
+        """Everything up to one attack, and all of its view at smaller radii."""
+        return cls(norm, eps, (turn // MAX_ATTACKS + 1) * MAX_ATTACKS, turn)
 
     @property
     def values(self) -> dict[str, Any]:
         return {"norm": self.norm, "eps": self.eps, "views": self.views, "turn": self.turn}
 
 
-def samples(records: Records) -> int:
-    return int(records.one("SELECT COUNT(*) FROM sample"))
+def sample_count(records: Records) -> int:
+    return int(records.scalar("SELECT COUNT(*) FROM sample"))
 
 
-def lost(records: Records, reach: Reach, losses: str = LOSSES) -> tuple[float, int]:
-    """The sum of what samples are lost by, and how many are lost by most answers."""
+def total_lost(records: Records, reach: ResultScope, losses: str = LOSSES) -> tuple[float, int]:
+    """Return the sum of the shares lost, and the number of samples that most answers lose."""
     question = f"SELECT TOTAL(lost) AS sum, TOTAL(lost > 0.5) AS count FROM ({losses})"  # noqa: S608
     row = next(records.select(question, reach.values))
     return row["sum"], int(row["count"])
 
 
-def standing(records: Records, reach: Reach, losses: str = LOSSES) -> Share:
+def robust_accuracy(records: Records, reach: ResultScope, losses: str = LOSSES) -> Share:
     """Robust accuracy at a radius."""
-    count = samples(records)
-    return share(count - lost(records, reach, losses)[0], count)
+    count = sample_count(records)
+    return share(count - total_lost(records, reach, losses)[0], count)
 
 
-def clean(records: Records) -> Share:
+def clean_accuracy(records: Records) -> Share:
     """Accuracy without an attack."""
-    count = samples(records)
-    return share(count - records.one("SELECT TOTAL(clean_rate) FROM sample"), count)
+    count = sample_count(records)
+    return share(count - records.scalar("SELECT TOTAL(clean_rate) FROM sample"), count)
 
 
-def sizes(records: Records, norm: str, turn: int = 1 << 40) -> list[float]:
-    """The size of the smallest example of each sample that has one, rising."""
+def smallest_sizes(records: Records, norm: str, turn: int = 1 << 40) -> list[float]:
+    """Return the size of the smallest example of each sample that has one, rising."""
     question = SMALLEST.format(column=norm.lower())
     return sorted(row["size"] for row in records.select(question, norm, math.inf, turn))

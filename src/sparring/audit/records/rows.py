@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ...access import Reason
-from ..evaluation.cascade import Event, Stretched
-from ..evaluation.clean_chunk import Clean
-from ..evaluation.confirmation import Attempt
+from ..evaluation.cascade import Event, RescaledExample
+from ..evaluation.clean_chunk import CleanChunk
+from ..evaluation.confirmation import AttackResult
 from ..evaluation.weights import image_hash
-from .example_files import shard_name
+from .example_files import example_file
 
 KEPT = 3  # originals kept per (norm, eps, attack)
-Kept = Counter[tuple[str, float, str]]
+KeptOriginals = Counter[tuple[str, float, str]]
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,16 @@ class ChunkRows:
     tensors: dict[str, Tensor]
 
 
-def chunk_rows(
-    number: int, clean: Clean, events: list[Event], seconds: float, kept: Kept
-) -> ChunkRows:
-    """Rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
+def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: float, kept: KeptOriginals) -> ChunkRows:
+    """Return rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
     hashes = [image_hash(image) for image in clean.images]
     results: list[dict[str, Any]] = []
     examples: list[Tensor] = []
     stored = 0
-    for attempt in (event for event in events if isinstance(event, Attempt)):
-        results.extend(result_rows(number, clean, attempt, stored))
-        examples.append(attempt.examples.images)
-        stored += len(attempt.examples.images)
+    for result in (event for event in events if isinstance(event, AttackResult)):
+        results.extend(result_rows(number, clean, result, stored))
+        examples.append(result.examples.images)
+        stored += len(result.examples.images)
     wanted = originals(results, kept)
     samples = sample_rows(number, clean, hashes, wanted)
     tensors: dict[str, Tensor] = {}
@@ -60,11 +58,11 @@ def chunk_rows(
     return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
 
 
-def stretched_rows(clean: Clean, events: list[Event]) -> list[dict[str, Any]]:
+def stretched_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:
     return [
         {"sample": clean.first + place, "norm": event.norm, "eps": event.eps, "rate": rate}
         for event in events
-        if isinstance(event, Stretched)
+        if isinstance(event, RescaledExample)
         for place, rate in zip(event.rows.tolist(), event.rate.tolist(), strict=True)
     ]
 
@@ -73,8 +71,8 @@ def chunk_hash(hashes: list[str]) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def originals(results: list[dict[str, Any]], kept: Kept) -> list[int]:
-    """The samples whose originals the gallery may show: the first that fell to each attack at each radius."""
+def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
+    """Return the samples whose originals the gallery may show: the first that fell to each attack at each radius."""
     counts, wanted = Counter(kept), set()
     for row in results:
         group = (row["norm"], row["eps"], row["attack"])
@@ -84,7 +82,7 @@ def originals(results: list[dict[str, Any]], kept: Kept) -> list[int]:
     return sorted(wanted)
 
 
-def sample_rows(number: int, clean: Clean, hashes: list[str], wanted: list[int]) -> list[dict[str, Any]]:
+def sample_rows(number: int, clean: CleanChunk, hashes: list[str], wanted: list[int]) -> list[dict[str, Any]]:
     places = {sample: row for row, sample in enumerate(wanted)}
     rows = []
     for i, name in enumerate(clean.names):
@@ -104,32 +102,32 @@ def sample_rows(number: int, clean: Clean, hashes: list[str], wanted: list[int])
                 "clean_rejected": float(clean.rejected[i]),
                 "aim": None if clean.aims is None else int(clean.aims[i]),
                 "sha256": hashes[i],
-                "original_file": shard_name(number) if sample in places else None,
+                "original_file": example_file(number) if sample in places else None,
                 "original_row": places.get(sample),
             }
         )
     return rows
 
 
-def result_rows(number: int, clean: Clean, attempt: Attempt, offset: int) -> list[dict[str, Any]]:
-    """One row per image asked; `offset` is where the attempt's examples begin in the shard."""
+def result_rows(number: int, clean: CleanChunk, result: AttackResult, offset: int) -> list[dict[str, Any]]:
+    """Return one row per image asked; `offset` is where the attempt's examples begin in the shard."""
     names = ("rows", "fell", "claimed", "rate", "forwards", "backwards", "checks", "first", "reason", "kept")
-    columns = {name: getattr(attempt, name).tolist() for name in names}
-    kept = example_columns(attempt)
-    place, seconds = attempt.place, attempt.seconds / len(attempt.rows)
+    columns = {name: getattr(result, name).tolist() for name in names}
+    kept = example_columns(result)
+    slot, seconds = result.slot, result.seconds / len(result.rows)
     rows, found = [], 0
     for i, sample in enumerate(columns["rows"]):
         held = columns["kept"][i]
         rows.append(
             {
                 "sample": clean.first + sample,
-                "norm": place.norm,
-                "eps": place.eps,
-                "view": place.view,
-                "attack": attempt.attack,
-                "seed": place.seed,
-                "turn": place.turn,
-                "access": attempt.access,
+                "norm": slot.norm,
+                "eps": slot.eps,
+                "view": slot.view,
+                "attack": result.attack,
+                "seed": slot.seed,
+                "turn": slot.attack_index,
+                "access": result.access,
                 "success": int(columns["fell"][i]),
                 "claimed": columns["claimed"][i],
                 "rate": columns["rate"][i],
@@ -140,7 +138,7 @@ def result_rows(number: int, clean: Clean, attempt: Attempt, offset: int) -> lis
                 "reason": Reason(columns["reason"][i]).name,
                 "seconds": seconds,
                 **{name: values[found] if held else None for name, values in kept.items()},
-                "example_file": shard_name(number) if held else None,
+                "example_file": example_file(number) if held else None,
                 "example_row": offset + found if held else None,
             }
         )
@@ -148,9 +146,9 @@ def result_rows(number: int, clean: Clean, attempt: Attempt, offset: int) -> lis
     return rows
 
 
-def example_columns(attempt: Attempt) -> dict[str, list[Any]]:
-    """Sizes and predictions of the attempt's examples, in their order."""
-    examples = attempt.examples
+def example_columns(result: AttackResult) -> dict[str, list[Any]]:
+    """Return sizes and predictions of the attempt's examples, in their order."""
+    examples = result.examples
     columns: dict[str, Tensor | None] = {
         **examples.sizes,
         "predicted": examples.predicted,

@@ -14,7 +14,7 @@ from .schema import FILE
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def begun(folder: Path) -> bool:
+def has_run(folder: Path) -> bool:
     """Does the folder hold a run with its plan written down?"""
     if not (folder / FILE).is_file():
         return False
@@ -26,9 +26,9 @@ def begun(folder: Path) -> bool:
 
 
 def refuse_used(folder: Path) -> None:
-    """RunError where the folder holds something other than a run that never began and a JUnit file."""
+    """Raise RunError where the folder holds something other than a run that never began and a JUnit file."""
     held = {one.name.split("-")[0] for one in folder.iterdir() if one.suffix != ".xml"} if folder.is_dir() else {""}
-    if not folder.exists() or (held <= {FILE} and not begun(folder)):
+    if not folder.exists() or (held <= {FILE} and not has_run(folder)):
         return
     if (folder / FILE).exists():
         raise RunError(f"{folder} holds a run; go on with --resume, or choose another --out")
@@ -36,7 +36,7 @@ def refuse_used(folder: Path) -> None:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """The open records."""
+    """Return the open records."""
     try:
         connection = sqlite3.connect(folder / FILE, timeout=10)
         for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
@@ -50,16 +50,16 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A disk that does not take what is written is told as a RunError, with the way on."""
+    """Raise a RunError, with the way to go on, where the disk does not take what is written."""
     way_on = "every chunk recorded before is safe; make room, then repeat the command with --resume"
     try:
         yield
     except OSError as error:
-        said = "No space left on device" if error.errno in FULL else error.strerror or str(error)
-        raise RunError(f"cannot write to {folder}: {said}; {way_on}") from error
+        message = "No space left on device" if error.errno in FULL else error.strerror or str(error)
+        raise RunError(f"cannot write to {folder}: {message}; {way_on}") from error
     except sqlite3.IntegrityError as error:
         raise RunError(f"{folder / FILE}: another process has recorded this chunk; stop one of the two") from error
     except sqlite3.DatabaseError as error:
         full = "disk is full" in str(error) or "disk I/O error" in str(error)
-        said = f"No space left on device ({error})" if full else str(error)
-        raise RunError(f"cannot write to {folder / FILE}: {said}; {way_on}") from error
+        message = f"No space left on device ({error})" if full else str(error)
+        raise RunError(f"cannot write to {folder / FILE}: {message}; {way_on}") from error

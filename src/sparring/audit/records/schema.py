@@ -18,7 +18,7 @@ A chunk's examples are on the disk before its rows are committed, so no row name
 """
 
 FILE = "records.sqlite"
-FORMAT = 2
+FORMAT = 3
 SCHEMA = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,

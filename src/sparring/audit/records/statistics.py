@@ -29,7 +29,7 @@ class Share(Part):
 
 
 def wilson(count: float, total: int, z: float = Z_95) -> tuple[float, float]:
-    """The interval of Wilson (1927, eq. 5) for a share of `count` in `total`.
+    """Return the interval of Wilson (1927, eq. 5) for a share of `count` in `total`.
 
     (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
     """
@@ -54,13 +54,13 @@ def share(count: float, total: int) -> Share:
     return Share(count=round(count), total=total, share=count / total if total else 0.0, low=low, high=high)
 
 
-def samples_for(width: float) -> int:
-    """Images after which no 95 % Wilson interval is wider than `width` (in [0, 1]), rounded up."""
+def images_for_width(width: float) -> int:
+    """Return images after which no 95 % Wilson interval is wider than `width` (in [0, 1]), rounded up."""
     return math.ceil(Z_95**2 * (1 / width**2 - 1))
 
 
-def paired(better: int, worse: int) -> float:
-    """The two-sided p value that `better` and `worse` pairs come from one coin (McNemar 1947, exact).
+def mcnemar(better: int, worse: int) -> float:
+    """Return the two-sided p value that `better` and `worse` pairs come from one coin (McNemar 1947, exact).
 
     Of two models on the same images only those images speak that one of them loses and the other does not; if the
     models are equally robust, each is as likely to be the one. p = min(1, 2 P(X <= min(better, worse))), X binomial of

@@ -11,12 +11,12 @@ PASSES = ("forwards", "backwards", "checks", "seconds")
 
 
 def attack_names(rows: Iterable[AttackPart]) -> list[str]:
-    """Every attack that took part, in the order of the cascade."""
+    """Return every attack that took part, in the order of the cascade."""
     return list(dict.fromkeys(row.attack for row in rows))
 
 
 def by_view(rows: Iterable[AttackPart]) -> list[tuple[str, list[AttackPart]]]:
-    """The attacks of each view, in their order; a model without a defense has one view without a name."""
+    """Return the attacks of each view, in their order; a model without a defense has one view without a name."""
     return [(view, list(group)) for view, group in groupby(rows, key=lambda row: row.view)]
 
 

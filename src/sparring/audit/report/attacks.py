@@ -11,8 +11,8 @@ from ..evaluation.attacker_views import NAIVE
 from ..plan import ACCESS
 from ..records import queries
 from ..records.database import Records
-from ..records.queries import Reach
-from ..suites.suite import TURNS, suite
+from ..records.queries import ResultScope
+from ..suites.suite import MAX_ATTACKS, suite
 from .model import AttackPart
 
 SUMS = """
@@ -32,30 +32,30 @@ SELECT AVG(size) FROM (
 """
 
 
-def attacks_of(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
-    """The attacks on a ball in their order, with what is left at the radius `eps` after each."""
+def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
+    """Return the attacks on a ball in their order, with what is left at the radius `eps` after each."""
     parts = []
     for view, (name, access) in enumerate(records.facts.views):
-        entries = suite(granted(access), ball, records.plan, name != NAIVE and records.facts.rejects)
+        entries = suite(access_type(access), ball, records.plan, name != NAIVE and records.facts.rejects)
         for number, entry in enumerate(entries):
-            last = view * TURNS + (records.plan.repeats - 1) * len(entries) + number
-            told = (name, entry.name, entry.access.__name__)
-            parts.append(attack_part(records, norm, ball.eps, told, left(records, norm, ball, eps, last)))
+            last = view * MAX_ATTACKS + (records.plan.repeats - 1) * len(entries) + number
+            names = (name, entry.name, entry.access.__name__)
+            parts.append(attack_part(records, norm, ball.eps, names, broken_after(records, norm, ball, eps, last)))
     return parts
 
 
-def granted(access: str) -> type[Decisions]:
+def access_type(access: str) -> type[Decisions]:
     return ACCESS[access.lower()]
 
 
-def left(records: Records, norm: Norm, ball: Ball, eps: float, turn: int) -> tuple[int, float]:
-    """How many samples are lost after a turn, and the share that stands."""
-    count = queries.samples(records)
+def broken_after(records: Records, norm: Norm, ball: Ball, eps: float, turn: int) -> tuple[int, float]:
+    """Return how many samples are broken after an attack, and the share that stands."""
+    count = queries.sample_count(records)
     if math.isfinite(ball.eps):
-        sum_lost, fallen = queries.lost(records, Reach.up_to(norm, eps, turn))
+        sum_lost, fallen = queries.total_lost(records, ResultScope.up_to(norm, eps, turn))
     else:
-        wrong = records.one("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")
-        sum_lost = fallen = wrong + sum(size <= eps for size in queries.sizes(records, norm, turn))
+        wrong = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")
+        sum_lost = fallen = wrong + sum(size <= eps for size in queries.smallest_sizes(records, norm, turn))
     return fallen, 1 - sum_lost / count if count else 0.0
 
 
@@ -78,9 +78,9 @@ def attack_part(
         rate=sums["rate"],
         fallen_so_far=after[0],
         robust_accuracy_after=after[1],
-        median_size=records.one(median, *place, examples) if examples else None,
+        median_size=records.scalar(median, *place, examples) if examples else None,
         survives_uint8=int(sums["uint8"]),
-        survives_jpeg90=jpeg(sums["jpeg"], records.facts.input_shape[0]),
+        survives_jpeg90=jpeg_survivors(sums["jpeg"], records.facts.input_shape[0]),
         forwards=int(sums["f"]),
         backwards=int(sums["b"]),
         checks=int(sums["c"]),
@@ -89,5 +89,5 @@ def attack_part(
     )
 
 
-def jpeg(count: int | None, channels: int) -> int | None:
+def jpeg_survivors(count: int | None, channels: int) -> int | None:
     return (count or 0) if channels in (1, 3) else None

@@ -13,7 +13,7 @@ NOTCHES = 20  # of a cell's bar
 
 
 @dataclass(frozen=True)
-class Cell:
+class ClassCell:
     """A share of a class: of 1, the images that stand in words, and the length of its bar in notches."""
 
     share: float
@@ -22,13 +22,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ClassRow:
     """One class, clean and at each radius; `number` is its label where it has a name besides."""
 
     name: str
     number: int | None
     count: int
-    cells: tuple[Cell, ...]
+    cells: tuple[ClassCell, ...]
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class ClassTable:
 
     columns: tuple[tuple[str, str], ...]
     lowest: int
-    rows: tuple[Row, ...]
+    rows: tuple[ClassRow, ...]
     total: int
     widest: float  # interval of a robust accuracy
 
 
 def class_table(report: Report) -> ClassTable | None:
-    """The table, the classes with the lowest robust accuracy first; None where the report has no classes."""
+    """Return the table, the classes with the lowest robust accuracy first; None where the report has no classes."""
     if not report.per_class or not report.threats:
         return None
     radii = [(threat.norm, part) for threat in report.threats for part in threat.epsilons]
@@ -64,9 +64,9 @@ def _rank(part: ClassPart) -> tuple[float, float, float, int, int]:
     return part.robust_accuracy.share, everywhere, part.clean_accuracy.share, -part.count, part.label
 
 
-def _row(part: ClassPart) -> Row:
+def _row(part: ClassPart) -> ClassRow:
     counts = [part.clean_accuracy.share * part.count, *part.standing]
-    return Row(
+    return ClassRow(
         name=part.name,
         number=None if part.name == str(part.label) else part.label,
         count=part.count,
@@ -74,6 +74,6 @@ def _row(part: ClassPart) -> Row:
     )
 
 
-def _cell(count: float, total: int) -> Cell:
+def _cell(count: float, total: int) -> ClassCell:
     share = min(max(count / total, 0.0), 1.0) if total else 0.0
-    return Cell(share, counted(count), round(NOTCHES * share))
+    return ClassCell(share, counted(count), round(NOTCHES * share))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..records.database import Records
-from ..records.queries import LOSSES, Reach
+from ..records.queries import LOSSES, ResultScope
 from ..records.statistics import share
-from .gallery import names
+from .gallery import class_namer
 from .model import ClassPart, EpsilonPart, ThreatPart
 
 CLEAN = """
@@ -28,7 +28,7 @@ FROM sample GROUP BY label
 def per_class(
     records: Records, threats: Sequence[ThreatPart], worst: tuple[ThreatPart, EpsilonPart]
 ) -> list[ClassPart]:
-    """One part for each class in the data, by label.
+    """Return one part for each class in the data, by label.
 
     `standing` has, for each radius of each threat in turn, how many images of the class are classified right and
     withstand every attack there: of random answers the expected number, sum over the images of 1 - rate. Where the
@@ -37,7 +37,7 @@ def per_class(
     radii = [(threat, part) for threat in threats for part in threat.epsilons]
     columns = [_standing(records, threat, part.eps) for threat, part in radii]
     lowest = [(threat.norm, part.eps) for threat, part in radii].index((worst[0].norm, worst[1].eps))
-    named = names(records.facts.class_names)
+    named = class_namer(records.facts.class_names)
     return [
         ClassPart(
             label=row["label"],
@@ -54,4 +54,4 @@ def per_class(
 def _standing(records: Records, threat: ThreatPart, eps: float) -> dict[int, float]:
     """Label -> images of the class that stand at a radius."""
     question = WITHIN if threat.smallest is None else NEAREST.format(column=threat.norm.lower())
-    return {row["label"]: row["stands"] for row in records.select(question, Reach(threat.norm, eps).values)}
+    return {row["label"]: row["stands"] for row in records.select(question, ResultScope(threat.norm, eps).values)}

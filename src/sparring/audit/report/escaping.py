@@ -23,7 +23,7 @@ def visible(text: str, longest: int = 200) -> str:
 
 
 def plan_text(plan: Mapping[str, Any], longest: int = 20_000) -> str:
-    """A plan as JSON, one line for each of its fields."""
+    """Return a plan as JSON, one line for each of its fields."""
     fields = [f"  {_json(name)}: {_json(value)}" for name, value in plan.items()]
     text = "{\n" + ",\n".join(fields) + "\n}" if fields else "{}"
     if len(text) > longest:

@@ -29,7 +29,7 @@ FELL = {"FOUND", "ALREADY"}
 
 
 def percent(share: float | None) -> str:
-    """One decimal; 0 and 100 are written only where they are exact."""
+    """Return one decimal; 0 and 100 are written only where they are exact."""
     if share is None:
         return "–"
     if 0 < share < 0.0005:
@@ -40,17 +40,17 @@ def percent(share: float | None) -> str:
 
 
 def interval(share: Share) -> str:
-    """The two ends of the interval, in percent."""
+    """Return the two ends of the interval, in percent."""
     return f"{100 * share.low:.1f}–{100 * share.high:.1f}{GAP}%"
 
 
 def level(confidence: float) -> str:
-    """A confidence level: 0.95 is `95 %`."""
+    """Return a confidence level: 0.95 is `95 %`."""
     return f"{100 * confidence:.4g}{GAP}%"
 
 
 def grouped(count: int) -> str:
-    """A count with its thousands apart."""
+    """Return a count with its thousands apart."""
     return f"{count:,}"
 
 
@@ -64,12 +64,12 @@ def number(value: float | None) -> str:
 
 
 def standing(share: Share) -> str:
-    """How many of a share's total: a whole number, or one decimal of an expected one."""
+    """Return how many of a share's total: a whole number, or one decimal of an expected one."""
     return counted(share.share * share.total)
 
 
 def counted(count: float) -> str:
-    """A number of images; one decimal where it is expected and not whole."""
+    """Return a number of images; one decimal where it is expected and not whole."""
     whole = round(count)
     return grouped(whole) if abs(count - whole) < 1e-6 else f"{count:,.1f}"
 
@@ -80,7 +80,7 @@ def each(total: int, images: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as fits."""
+    """Return seconds, minutes or hours, as fits."""
     if seconds < 60:
         return f"{seconds:.1f}{GAP}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -89,8 +89,8 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}{GAP}h {minutes % 60}{GAP}min"
 
 
-def moment(text: str) -> str:
-    """An ISO 8601 time in UTC, to the minute; what cannot be read stays as it is."""
+def utc_time(text: str) -> str:
+    """Return an ISO 8601 time in UTC, to the minute; what cannot be read stays as it is."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
@@ -124,7 +124,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "left_standing": left_standing,
     "level": level,
     "limit": limit,
-    "moment": moment,
+    "utc_time": utc_time,
     "number": number,
     "percent": percent,
     "plan_text": plan_text,

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..records.database import Records
 from ..records.example_files import read_row, write_atomically
 from ..records.run_folder import writing
-from .model import GalleryPart, Prediction
+from .model import GalleryPart, PredictedClass
 
 LIMIT = 18
 FOLDER = "pictures"
@@ -35,10 +35,10 @@ def gallery(records: Records) -> list[GalleryPart]:
     chosen = sorted(in_turn[:LIMIT], key=lambda row: (row["sample"], row["norm"], row["eps"], row["turn"]))
     texts: dict[tuple[str, float], str] = {}
     texts |= {(one.norm, radius.eps): radius.text for one in records.plan.threats for radius in one.radii}
-    return [entry(records, row, number, texts) for number, row in enumerate(chosen)]
+    return [gallery_part(records, row, number, texts) for number, row in enumerate(chosen)]
 
 
-def entry(records: Records, row: sqlite3.Row, number: int, texts: dict[tuple[str, float], str]) -> GalleryPart:
+def gallery_part(records: Records, row: sqlite3.Row, number: int, texts: dict[tuple[str, float], str]) -> GalleryPart:
     norm, eps = row["norm"], row["eps"]
     if math.isinf(eps):
         eps = row[norm.lower()]
@@ -51,16 +51,16 @@ def entry(records: Records, row: sqlite3.Row, number: int, texts: dict[tuple[str
     pictures = {"original": original, "perturbation": 0.5 + magnification * delta, "adversarial": example}
     with writing(records.folder):
         for kind, picture in pictures.items():
-            write_atomically(records.folder / f"{stem}-{kind}.png", png(picture))
-    named = names(records.facts.class_names)
+            write_atomically(records.folder / f"{stem}-{kind}.png", png_bytes(picture))
+    named = class_namer(records.facts.class_names)
     return GalleryPart(
         sample=row["sample"],
         name=row["name"],
         label=row["label"],
         label_name=named(row["label"]),
         label_source=row["label_source"],
-        before=prediction(row["clean_prediction"], row["clean_confidence"], named),
-        after=prediction(row["predicted"], row["confidence"], named),
+        before=predicted_class(row["clean_prediction"], row["clean_confidence"], named),
+        after=predicted_class(row["predicted"], row["confidence"], named),
         attack=row["attack"],
         norm=norm,
         eps=eps,
@@ -77,7 +77,7 @@ def entry(records: Records, row: sqlite3.Row, number: int, texts: dict[tuple[str
     )
 
 
-class Names:
+class ClassNames:
     """Class names, or numbers where there are none."""
 
     def __init__(self, given: tuple[str, ...] | None) -> None:
@@ -87,15 +87,15 @@ class Names:
         return self.given[label] if 0 <= label < len(self.given) else str(label)
 
 
-def names(given: tuple[str, ...] | None) -> Names:
-    return Names(given)
+def class_namer(given: tuple[str, ...] | None) -> ClassNames:
+    return ClassNames(given)
 
 
-def prediction(label: int, confidence: float, named: Names) -> Prediction:
-    return Prediction(label=label, name=named(label), confidence=confidence)
+def predicted_class(label: int, confidence: float, named: ClassNames) -> PredictedClass:
+    return PredictedClass(label=label, name=named(label), confidence=confidence)
 
 
-def png(image: Tensor) -> bytes:
+def png_bytes(image: Tensor) -> bytes:
     """(C, H, W) in [0, 1] as an 8-bit PNG: grey for one channel, else the first three as red, green, blue."""
     levels = (image.clamp(0, 1) * 255).round().to("cpu").numpy().astype(np.uint8)
     shown = levels[:3].transpose(1, 2, 0) if len(levels) >= 3 else levels[0]

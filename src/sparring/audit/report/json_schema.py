@@ -11,7 +11,7 @@ from .model import FORMAT, Report
 
 
 def schema_text() -> str:
-    """The schema (draft 2020-12) as the file that is published: made from the model, and from nothing else."""
+    """Return the schema (draft 2020-12) as the file that is published: made from the model, and from nothing else."""
     schema = untitled(Report.model_json_schema(mode="serialization"))
     schema["properties"]["format"] |= {"const": FORMAT}
     named = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "report.json of sparring"}

@@ -149,7 +149,7 @@ class ClassPart(Part):
     )
 
 
-class Prediction(Part):
+class PredictedClass(Part):
     """What the model says of a picture."""
 
     label: int
@@ -165,8 +165,8 @@ class GalleryPart(Part):
     label: int
     label_name: str
     label_source: Literal["data", "model"]
-    before: Prediction
-    after: Prediction
+    before: PredictedClass
+    after: PredictedClass
     attack: str
     norm: str
     eps: float
@@ -197,7 +197,7 @@ class Provenance(Part):
     records: str = Field(default="records.sqlite", description="relative to the run folder")
 
 
-class Caution(Part):
+class Finding(Part):
     """A finding: something that the reader of a number must know."""
 
     code: str
@@ -224,7 +224,7 @@ class Report(Part):
     data: DataPart
     threats: list[ThreatPart]
     gallery: list[GalleryPart]
-    warnings: list[Caution]
+    warnings: list[Finding]
     provenance: Provenance
     per_class: list[ClassPart] = Field(default=[], description="of classes in the data, under `worst()`")
     probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")

@@ -75,7 +75,7 @@ def _report_of(run: Path) -> Report:
 
 
 def _curve(threat: ThreatPart, measure: str) -> Figure:
-    """Shares in percent over eps, from 0 to the largest radius."""
+    """Return shares in percent over eps, from 0 to the largest radius."""
     figure = blank(COLUMN, 2.3)
     axes = figure.subplots()
     points = sorted(threat.curve, key=lambda point: point.eps)
@@ -118,7 +118,7 @@ def _frame(axes: Axes, threat: ThreatPart, eps: list[float], measure: str) -> No
 
 
 def _bytes(figure: Figure, kind: str) -> bytes:
-    """The file; without the time, so that it is the same for the same figure."""
+    """Return the file; without the time, so that it is the same for the same figure."""
     options: dict[str, Any] = {"metadata": {"CreationDate": None}} if kind == "pdf" else {}
     file = BytesIO()
     figure.savefig(file, format=kind, dpi=DPI, **options)

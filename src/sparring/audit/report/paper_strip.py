@@ -25,7 +25,7 @@ LETTERS = 18  # of a name above a picture
 
 
 def blank(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no display."""
+    """Return a figure of so many inches that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,7 +35,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def strip(run: Path, parts: list[GalleryPart]) -> Figure:
-    """One column for each example: original, perturbation, adversarial example."""
+    """Return one column for each example: original, perturbation, adversarial example."""
     figure = blank(min(PAGE, 0.35 + 1.1 * len(parts)), 4.1)
     rows = figure.subplots(3, len(parts), squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
     for place, part in enumerate(parts):
@@ -59,7 +59,7 @@ def _said(name: str, confidence: float) -> str:
 
 
 def _decoded(run: Path, name: str) -> Image:
-    """The picture; RunError where it is damaged, or so large that it was not made by an audit."""
+    """Return the picture; RunError where it is damaged, or so large that it was not made by an audit."""
     from PIL import Image, UnidentifiedImageError
 
     content = BytesIO(picture(run, name))

@@ -11,14 +11,14 @@ from ..records.statistics import share
 from .classes import per_class
 from .gallery import gallery
 from .model import DataPart, ModelPart, Provenance, Report, SkippedFile
-from .threats import nearest, within
+from .threats import fixed_radius_part, minimum_norm_part
 
 
 def summarize(records: Records) -> Report:
     """Make the report without its findings, and write the gallery's pictures into the run folder."""
     plan, facts = records.plan, records.facts
-    threats = [within(records, threat) for threat in plan.threats]
-    threats += [nearest(records, norm) for norm in plan.smallest]
+    threats = [fixed_radius_part(records, threat) for threat in plan.threats]
+    threats += [minimum_norm_part(records, norm) for norm in plan.smallest]
     report = Report(
         title=f"{facts.model} on {facts.data}",
         model=model_part(records),
@@ -27,7 +27,7 @@ def summarize(records: Records) -> Report:
         gallery=gallery(records),
         warnings=[],
         provenance=provenance(records),
-        probes={name: found for name, found in records.probed().items() if name != "seconds"},
+        probes={name: found for name, found in records.probe_results().items() if name != "seconds"},
     )
     return report.model_copy(update={"per_class": per_class(records, threats, report.worst())})
 
@@ -49,12 +49,12 @@ def model_part(records: Records) -> ModelPart:
 
 
 def data_part(records: Records) -> DataPart:
-    count = queries.samples(records)
-    labelled = records.one("SELECT COUNT(*) FROM sample WHERE label_source = 'data'")
-    missed = records.one("SELECT TOTAL(clean_rate) FROM sample WHERE label_source = 'data'")
+    count = queries.sample_count(records)
+    labelled = records.scalar("SELECT COUNT(*) FROM sample WHERE label_source = 'data'")
+    missed = records.scalar("SELECT TOTAL(clean_rate) FROM sample WHERE label_source = 'data'")
     labels: Literal["data", "model", "mixed"] = "data" if labelled == count else "mixed" if labelled else "model"
     skipped = records.select("SELECT name, reason FROM skipped ORDER BY name")
-    rejected = share(records.one("SELECT TOTAL(clean_rejected) FROM sample"), count)
+    rejected = share(records.scalar("SELECT TOTAL(clean_rejected) FROM sample"), count)
     return DataPart(
         name=records.facts.data,
         count=count,
@@ -62,7 +62,7 @@ def data_part(records: Records) -> DataPart:
         label_note=records.facts.label_note,
         labelled_count=labelled,
         clean_accuracy=share(labelled - missed, labelled) if labelled else None,
-        mean_confidence=records.one("SELECT AVG(clean_confidence) FROM sample"),
+        mean_confidence=records.scalar("SELECT AVG(clean_confidence) FROM sample"),
         rejected=rejected if records.facts.rejects else None,
         skipped=[SkippedFile(name=row["name"], reason=row["reason"]) for row in skipped],
         sha256=records.data_hash(),
@@ -78,7 +78,7 @@ def provenance(records: Records) -> Provenance:
         device=facts.device,
         precision=facts.precision,
         started=facts.started,
-        seconds=records.one("SELECT TOTAL(seconds) FROM chunk") + records.probed().get("seconds", 0.0),
+        seconds=records.scalar("SELECT TOTAL(seconds) FROM chunk") + records.probe_results().get("seconds", 0.0),
         seed=records.plan.seed,
         resumed=records.resumed,
         records=FILE,

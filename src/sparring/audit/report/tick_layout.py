@@ -20,7 +20,7 @@ class Tick:
 
 
 def apart(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
-    """The ticks whose texts do not run into each other; the last one always stays."""
+    """Return the ticks whose texts do not run into each other; the last one always stays."""
     kept: list[Tick] = []
     for tick in reversed(ticks):
         room = LETTER * (len(tick.text) + len(kept[-1].text)) / 2 + 6 if kept else 0.0
@@ -30,7 +30,7 @@ def apart(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
 
 
 def free(corners: Sequence[tuple[float, float]], width: float, height: float) -> list[bool]:
-    """Which of the words at these places have room; the last one always has, the others in their order."""
+    """Return which of the words at these places have room; the last one always has, the others in their order."""
     taken: list[tuple[float, float]] = []
     found = [False] * len(corners)
     for i in [len(corners) - 1, *range(len(corners) - 1)][: len(corners)]:

@@ -24,55 +24,55 @@ from ...attacks import (
 )
 from ...geometry import L0, L1, L2, Ball, Linf
 from ...goals import Lead
-from ..plan import Plan
-from .suite_entry import Entry, entered
+from ..plan import AuditPlan
+from .suite_entry import SuiteEntry, make_entry
 
-MORE = 500  # steps where the papers have hundreds
+THOROUGH_STEPS = 500  # steps where the papers have hundreds
 
 
-def quick(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]:
+def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     if isinstance(ball, L2):
-        yield entered(DDN(ball=ball), plan)
+        yield make_entry(DDN(ball=ball), plan)
     elif isinstance(ball, L0):
-        yield entered(SigmaZero(ball=ball), plan)
+        yield make_entry(SigmaZero(ball=ball), plan)
     else:
-        yield entered(FMN(ball), plan)
-    yield from blind(access, ball, plan)
+        yield make_entry(FMN(ball), plan)
+    yield from decision_attacks(access, ball, plan)
 
 
-def standard(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]:
+def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     if isinstance(ball, L2):
-        yield entered(DDN(ball=ball), plan)
-    yield entered(FMN(ball), plan)
+        yield make_entry(DDN(ball=ball), plan)
+    yield make_entry(FMN(ball), plan)
     if isinstance(ball, L0):
-        yield entered(SigmaZero(ball=ball), plan)
+        yield make_entry(SigmaZero(ball=ball), plan)
         return
     if isinstance(ball, L2 | L1):
-        yield entered(ALMA(ball=ball, steps=100), plan)
-    yield entered(Rivals(FABT(ball, steered=True), loss=Lead), plan)
-    yield from blind(access, ball, plan)
+        yield make_entry(ALMA(ball=ball, steps=100), plan)
+    yield make_entry(Rivals(FABT(ball, steered=True), loss=Lead), plan)
+    yield from decision_attacks(access, ball, plan)
 
 
-def thorough(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]:
+def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     if isinstance(ball, L2):
-        yield entered(DDN(ball=ball, steps=MORE), plan)
-    yield entered(FMN(ball, steps=MORE), plan)
-    yield entered(PDPGD(ball), plan)
+        yield make_entry(DDN(ball=ball, steps=THOROUGH_STEPS), plan)
+    yield make_entry(FMN(ball, steps=THOROUGH_STEPS), plan)
+    yield make_entry(PDPGD(ball), plan)
     if isinstance(ball, L0):
-        yield entered(SigmaZero(ball=ball), plan)
+        yield make_entry(SigmaZero(ball=ball), plan)
         return
     if isinstance(ball, L2 | L1):
-        yield entered(ALMA(ball=ball), plan)
-        yield entered(EAD(ball=ball) if isinstance(ball, L1) else CarliniWagner(ball=ball), plan)
+        yield make_entry(ALMA(ball=ball), plan)
+        yield make_entry(EAD(ball=ball) if isinstance(ball, L1) else CarliniWagner(ball=ball), plan)
     else:
-        yield entered(CarliniWagnerLinf(ball=ball), plan)
-    yield entered(Rivals(FABT(ball, steered=True), loss=Lead), plan)
-    yield from blind(access, ball, plan)
+        yield make_entry(CarliniWagnerLinf(ball=ball), plan)
+    yield make_entry(Rivals(FABT(ball, steered=True), loss=Lead), plan)
+    yield from decision_attacks(access, ball, plan)
     if issubclass(access, Gradients) and isinstance(ball, Linf | L2):
-        yield entered(HopSkipJump(ball=ball), plan)
+        yield make_entry(HopSkipJump(ball=ball), plan)
 
 
-def blind(access: type[Decisions], ball: Ball, plan: Plan) -> Iterator[Entry]:
-    """Where there are no gradients: decisions, which every model gives."""
+def decision_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield HopSkipJump where the access gives no gradients: every model answers decisions."""
     if not issubclass(access, Gradients) and isinstance(ball, Linf | L2):
-        yield entered(HopSkipJump(ball=ball), plan)
+        yield make_entry(HopSkipJump(ball=ball), plan)

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...access import Attack, Budget, Decisions
-from ..plan import Plan
+from ..plan import AuditPlan
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An attack under the name that the records have it by.
+class SuiteEntry:
+    """An attack of a suite, under the name that the records use.
 
-    `carried`: it is made on the surrogate. `weight`: of the alarm in the joint loss, where a detector may reject.
+    `transferred`: its examples are made on the surrogate. `weight`: of the detector's alarm in the joint loss.
     """
 
     name: str
     attack: Attack[Any, Any]
-    carried: bool = False
+    transferred: bool = False
     budget: Budget | None = None
     weight: float = 1.0
 
     @property
     def access(self) -> type[Decisions]:
-        """What it asks of the target."""
-        return Decisions if self.carried else self.attack.access
+        """The access to the target that it needs."""
+        return Decisions if self.transferred else self.attack.access
 
 
-def entered(attack: Attack[Any, Any], plan: Plan, name: str | None = None) -> Entry:
-    """The entry; decisions are bought by the query."""
+def make_entry(attack: Attack[Any, Any], plan: AuditPlan, name: str | None = None) -> SuiteEntry:
+    """Make the entry; decision attacks get the plan's number of queries as their budget."""
     budget = Budget(forwards=plan.queries) if attack.access is Decisions else None
-    return Entry(name or attack.name, attack, budget=budget)
+    return SuiteEntry(name or attack.name, attack, budget=budget)
