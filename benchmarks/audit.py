@@ -29,8 +29,8 @@ from benchmarks.libraries import Task, attack_of
 from benchmarks.nets import Victim, load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, Linf, audit
-from sparring.audit.records import Records
-from sparring.audit.shards import read_row
+from sparring.audit.records.database import Records
+from sparring.audit.records.example_files import read_row
 
 RECORD = ROOT / "records" / "audit" / "autoattack.json"
 KEPT = {"attack", "asked", "fell", "forwards", "backwards", "seconds"}
@@ -57,7 +57,7 @@ def ours(net: CountedNet, victim: Victim, eps: float, folder: Path) -> tuple[Ten
     records = Records.open(folder)
     for row in records.select("SELECT sample, example_file, example_row FROM result WHERE success"):
         returned[row["sample"]] = read_row(folder / row["example_file"], "examples", row["example_row"])
-    seconds = records.probed()["seconds"]
+    seconds = records.probe_results()["seconds"]
     records.close()
     (part,) = report.threats[0].epsilons
     attacks = [one.model_dump(include=KEPT) for one in part.attacks]

@@ -22,7 +22,7 @@ from benchmarks.nets import load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, ClassifyAs, Decisions, Engine, Granting, Linf, Misclassify, Scores, fit, run
 from sparring.attacks import PGD, AdvGAN, Applied, Artifact
-from sparring.audit.statistics import wilson
+from sparring.audit.records.statistics import wilson
 from sparring.rows import take
 from sparring.transfer import distilled_advgan
 from sparring.zoo import load_data

@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.provenance import ROOT, provenance
 from sparring import Linf, audit
-from sparring.audit import ChunkDone, Watch
-from sparring.audit.records import Records
+from sparring.audit import AuditObserver, ChunkRecorded
+from sparring.audit.records.database import Records
 from sparring.zoo import load_data, load_model
 
 RECORD = ROOT / "records" / "audit" / "workers.json"
@@ -30,7 +30,7 @@ NET, DATA, EPS, PART = "zoo:mnist-robust-linf", "zoo:mnist", 0.3, 20
 TABLES = ("chunk", "sample", "result", "stretched", "skipped")
 
 
-class Clock(Watch):
+class Clock(AuditObserver):
     """When the probes began, and when the last chunk was recorded."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Clock(Watch):
     def probing(self) -> None:
         self.probes = time.perf_counter()
 
-    def recorded(self, done: ChunkDone) -> None:
+    def recorded(self, done: ChunkRecorded) -> None:
         self.last = time.perf_counter()
 
 
@@ -47,7 +47,7 @@ def content(folder: Path) -> tuple[float, list[Any]]:
     """Seconds of the probes; and all that was recorded, but for times."""
     records = Records.open(folder)
     rows = [dict(row) for table in TABLES for row in records.select(f"SELECT * FROM {table}")]
-    seconds = float(records.probed()["seconds"])
+    seconds = float(records.probe_results()["seconds"])
     records.close()
     timeless = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
     return seconds, [*timeless, *(path.read_bytes() for path in sorted(folder.rglob("*.safetensors")))]
@@ -59,7 +59,7 @@ def measured(workers: str, images: int) -> tuple[dict[str, Any], list[Any]]:
     data = load_data(DATA, input=loaded.input, limit=images)
     with tempfile.TemporaryDirectory() as folder:
         out, start = Path(folder) / "run", time.perf_counter()
-        report = audit(loaded, data, threats=[Linf(EPS)], out=out, batch_size=PART, workers=workers, watch=clock)
+        report = audit(loaded, data, threats=[Linf(EPS)], out=out, batch_size=PART, workers=workers, observer=clock)
         wall = time.perf_counter() - start
         probes, records = content(out)
     share = report.threats[0].epsilons[0].robust_accuracy

@@ -25,7 +25,7 @@ from benchmarks.defenses.judged import Setting, worth
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.training.nets import digits, ramp
 from sparring.defenses import detection, purification, randomization
-from sparring.defenses.training import Adversary, Devices, Madry, Optimizer, Plain, Recipe, Watch, train
+from sparring.defenses.training import Adversary, Devices, Madry, Optimizer, Plain, TrainingConfig, Validation, train
 from sparring.targets import Classifier, Defended
 from sparring.zoo import load_model
 from sparring.zoo.mnist_net import MnistNet
@@ -54,7 +54,8 @@ class Bench:
     def trained(self, net: torch.nn.Module, objective: Any, adversary: Adversary, epochs: int) -> Classifier:
         torch.manual_seed(0)
         target = Classifier(net, classes=10)
-        how = {"recipe": Recipe(epochs=epochs, optimizer=ADAM), "watch": Watch(held_out=500, steps=10)}
+        config, validation = TrainingConfig(epochs=epochs, optimizer=ADAM), Validation(held_out=500, steps=10)
+        how = {"config": config, "validation": validation}
         devices = Devices(accelerator=self.accelerator)
         train(target, (self.images.cpu(), self.labels.cpu()), objective, adversary, devices=devices, **how)
         return Classifier(net.to(self.device).eval(), classes=10, name=type(objective).__name__)
@@ -108,7 +109,7 @@ def self_ensemble(bench: Bench) -> Defended:
 def detected(make: Callable[[], Any]) -> Made:
     def made(bench: Bench) -> Defended:
         learn, validate = slice(0, 3000), slice(3000, 5000)
-        found = detection.crafted(PGD7, bench.target, bench.images[learn], bench.labels[learn])
+        found = detection.make_adversarial_set(PGD7, bench.target, bench.images[learn], bench.labels[learn])
         fitted = make().fit(bench.images[learn], found, target=bench.target, labels=bench.labels[learn])
         return Defended(bench.target, fitted.calibrated(bench.images[validate], fpr=0.05))
 

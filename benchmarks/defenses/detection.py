@@ -35,12 +35,12 @@ from sparring.attacks import APGD, FGSM, PGD, CarliniWagner, DeepFool, Square
 from sparring.attacks.gradient.orthogonal import OrthogonalPGD
 from sparring.defenses.detection import (
     LID,
-    Crafted,
+    AdversarialSet,
     Detector,
     ExtraClass,
     FeatureDetector,
     FeatureSqueezing,
-    Fitted,
+    FittedDetector,
     InputDetector,
     Interval,
     KernelDensity,
@@ -48,12 +48,12 @@ from sparring.defenses.detection import (
     Mahalanobis,
     Subspace,
     auroc,
-    crafted,
-    evaluation,
-    generalization,
+    detector_generalization,
+    evaluate_detector,
+    make_adversarial_set,
 )
-from sparring.defenses.detection.evaluation import Evaluation
-from sparring.defenses.detection.intervals import share
+from sparring.defenses.detection.evaluation import DetectorEvaluation
+from sparring.defenses.detection.intervals import clopper_pearson
 from sparring.defenses.purification import BitDepth, Median
 from sparring.random import Key
 from sparring.targets import Defended, Target
@@ -95,10 +95,11 @@ class Digits:
     validation: Tensor
     test: tuple[Tensor, Tensor]
 
-    def made(self, attack: Attack[Any, Any], part: str) -> Crafted:
+    def made(self, attack: Attack[Any, Any], part: str) -> AdversarialSet:
         images, labels = self.fit if part == "fit" else self.test
         first = 0 if part == "fit" else 100_000
-        return crafted(attack, self.target, images, labels, ids=torch.arange(len(images)) + first, engine=Engine(250))
+        ids = torch.arange(len(images)) + first
+        return make_adversarial_set(attack, self.target, images, labels, ids=ids, engine=Engine(250))
 
 
 @cache
@@ -119,7 +120,7 @@ def plain(cell: Found) -> Found:
     return {**cell, "value": cell["value"] if cell["of"] else None}
 
 
-def cell(found: Evaluation) -> Found:
+def cell(found: DetectorEvaluation) -> Found:
     measured = ("auroc", "tpr", "fpr", "noisy", "auroc_noisy", "undetected")
     return {name: numbers(getattr(found, name)) for name in measured} | {
         "fooling": found.fooling, "attack": found.attack, "notes": found.notes
@@ -139,7 +140,7 @@ def matrix(say: Callable[[str], None], noise: bool = False) -> Found:
             continue
         began = time.process_time()
         options: Found = {"target": at.target, "labels": at.fit[1], "noise": noise, "fpr": FPR}
-        found = generalization({name: detector}, fits, tests, at.validation, **options)
+        found = detector_generalization({name: detector}, fits, tests, at.validation, **options)
         rows += [
             {"detector": name, "fitted_on": row.fitted_on, "cells": [cell(each) for each in row.cells]}
             for row in found.rows
@@ -205,7 +206,7 @@ class Siege:
         return found
 
 
-def besieged(fitted: Fitted, target: Classifier, count: int = ATTACKED) -> Siege:
+def besieged(fitted: FittedDetector, target: Classifier, count: int = ATTACKED) -> Siege:
     """The first digits that the model is right on, behind the detector."""
     images, labels = digits("mnist")
     inside = fitted.classifier if hasattr(fitted, "classifier") else target
@@ -218,24 +219,24 @@ def besieged(fitted: Fitted, target: Classifier, count: int = ATTACKED) -> Siege
 def adaptive(say: Callable[[str], None]) -> Found:
     """Undetected and misclassified, of digits that the model is right on, for every detector fitted on PGD at EPS."""
     at = task()
-    learned = at.made(PGD(Linf(EPS)), "fit")
+    metadata = at.made(PGD(Linf(EPS)), "fit")
     rows = recorded().get("unfinished", [])
     for name, detector in DETECTORS.items():
         if name in [row["detector"] for row in rows]:
             continue
         began = time.process_time()
-        fitted = detector.fit(learned.originals, learned, target=at.target, labels=at.fit[1])
+        fitted = detector.fit(metadata.originals, metadata, target=at.target, labels=at.fit[1])
         rows.append({"detector": name, **attacked(fitted.calibrated(at.validation, FPR), at.target)})
         rows[-1]["seconds"] = round(time.process_time() - began)
         kept({"unfinished": rows})
         shown = {key: round(100 * each["value"]) for key, each in rows[-1]["attacks"].items()}
         say(f"  {name}: {shown}, union {({k: round(100 * v['value']) for k, v in rows[-1]['union'].items()})}")
     kept({"unfinished": []})
-    learned_on = learned.attack
+    learned_on = metadata.attack
     return {"fpr": FPR, "eps": EPS, "steps": STEPS, "digits": ATTACKED, "fitted_on": learned_on, "rows": rows}
 
 
-def attacked(fitted: Fitted, target: Classifier) -> Found:
+def attacked(fitted: FittedDetector, target: Classifier) -> Found:
     """One detector under every attack at EPS, and the union of them at half and at one and a half of it."""
     siege = besieged(fitted, target)
     everything = torch.ones(len(siege.labels), dtype=torch.bool)
@@ -280,7 +281,7 @@ def squeezing(say: Callable[[str], None]) -> Found:
 
 
 def counted(fallen: Tensor) -> Found:
-    return plain(vars(share(int(fallen.sum()), len(fallen))))
+    return plain(vars(clopper_pearson(int(fallen.sum()), len(fallen))))
 
 
 def photographs(say: Callable[[str], None]) -> Found:
@@ -299,7 +300,7 @@ def photographs(say: Callable[[str], None]) -> Found:
     attacks: tuple[Attack[Any, Any], ...] = (
         FGSM(Linf(4 / 255)), PGD(Linf(1 / 255), steps=10), PGD(Linf(4 / 255), steps=10), PGD(L2(1.0), steps=10)
     )  # fmt: skip
-    made = [crafted(attack, target, tested, labels, engine=Engine(20)) for attack in attacks]
+    made = [make_adversarial_set(attack, target, tested, labels, engine=Engine(20)) for attack in attacks]
     say(f"  crafted; fooling: {[int(each.fooling.sum()) for each in made]} of {int(made[0].right.sum())}")
     halves = torch.arange(20) % 2 == 0, torch.arange(20) % 2 == 1
     rows = []
@@ -307,7 +308,7 @@ def photographs(say: Callable[[str], None]) -> Found:
         fitted = detector.fit(views(photos), target=target)
         folds = [fitted.calibrated(views(pictures[~half]), FPR) for half in halves]
         both = [*zip(folds, halves, strict=True)]
-        parts = [[evaluation(fold, part(each, half)) for fold, half in both] for each in made]
+        parts = [[evaluate_detector(fold, part(each, half)) for fold, half in both] for each in made]
         everything = fitted.score(tested[made[0].right])
         cells = [
             {**pooled(two), "auroc": numbers(auroc(everything, fitted.score(each.fooling_examples)))}
@@ -332,21 +333,24 @@ def views(images: Tensor, side: int = 224) -> Tensor:
     return torch.cat((both, both.flip(3)))
 
 
-def part(made: Crafted, rows: Tensor) -> Crafted:
+def part(made: AdversarialSet, rows: Tensor) -> AdversarialSet:
     return replace(made, **{name: getattr(made, name)[rows] for name in ("originals", "examples", "fooling", "right")})
 
 
-def pooled(folds: Sequence[Evaluation]) -> Found:
+def pooled(folds: Sequence[DetectorEvaluation]) -> Found:
     """The counts of two halves as one."""
 
     def both(name: str) -> Found:
         each = [getattr(fold, name) for fold in folds]
-        return plain(vars(share(sum(round(one.value * one.of) for one in each if one.of), sum(one.of for one in each))))
+        count = sum(round(one.value * one.of) for one in each if one.of)
+        return plain(vars(clopper_pearson(count, sum(one.of for one in each))))
 
     return {name: both(name) for name in ("tpr", "fpr", "noisy", "undetected")} | {"attack": folds[0].attack}
 
 
-def known_to_all(folds: Sequence[Fitted], halves: Sequence[Tensor], target: Classifier, x: Tensor, y: Tensor) -> Found:
+def known_to_all(
+    folds: Sequence[FittedDetector], halves: Sequence[Tensor], target: Classifier, x: Tensor, y: Tensor
+) -> Found:
     """Naive and adaptive at Linf 4/255: undetected and misclassified of the pictures that it is right on."""
     ball, counts, right = Linf(4 / 255), dict[str, int](), 0
     for fold, half in zip(folds, halves, strict=True):
@@ -361,7 +365,7 @@ def known_to_all(folds: Sequence[Fitted], halves: Sequence[Tensor], target: Clas
         fell = {"naive": siege.fell(pgd, defended.unaware(), every)} | siege.all_of(aware, every, narrow=False)
         fell["union"] = torch.stack([value for name, value in fell.items() if name != "naive"]).any(0)
         counts = {name: counts.get(name, 0) + int(value.sum()) for name, value in fell.items()}
-    return {name: vars(share(count, right)) for name, count in counts.items()}
+    return {name: vars(clopper_pearson(count, right)) for name, count in counts.items()}
 
 
 def art(say: Callable[[str], None]) -> Found:
@@ -370,13 +374,13 @@ def art(say: Callable[[str], None]) -> Found:
     from art.defences.detector.evasion import BinaryActivationDetector, BinaryInputDetector
     from art.estimators.classification import PyTorchClassifier
 
-    from sparring.defenses.detection.nets import Judge
+    from sparring.defenses.detection.nets import ConvDetectorNet
     from sparring.defenses.detection.threshold import threshold
 
     at = task()
-    learned, tested = at.made(PGD(Linf(EPS)), "fit"), [at.made(attack, "test") for attack in TESTS[:4]]
-    both = torch.cat((learned.originals, learned.fooling_examples)).numpy()
-    labels = np.eye(2, dtype=np.float32)[[0] * len(learned) + [1] * int(learned.fooling.sum())]
+    metadata, tested = at.made(PGD(Linf(EPS)), "fit"), [at.made(attack, "test") for attack in TESTS[:4]]
+    both = torch.cat((metadata.originals, metadata.fooling_examples)).numpy()
+    labels = np.eye(2, dtype=np.float32)[[0] * len(metadata) + [1] * int(metadata.fooling.sum())]
 
     def wrapped(net: torch.nn.Module, shape: tuple[int, ...], classes: int) -> Any:
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -384,7 +388,7 @@ def art(say: Callable[[str], None]) -> Found:
 
     def judge(channels: int) -> torch.nn.Module:
         torch.manual_seed(0)
-        net = Judge(channels, 16)
+        net = ConvDetectorNet(channels, 16)
         net.last = torch.nn.Linear(32, 2)
         net.forward = lambda x: net.last(net.layers(x).mean((2, 3)))  # type: ignore[method-assign]
         return net
@@ -407,7 +411,7 @@ def art(say: Callable[[str], None]) -> Found:
         began = time.process_time()
         mine = DETECTORS[name]
         mine = replace(mine, layer="layers.3") if isinstance(mine, FeatureDetector) else mine
-        ours = mine.fit(learned.originals, learned, target=at.target).calibrated(at.validation, FPR)
+        ours = mine.fit(metadata.originals, metadata, target=at.target).calibrated(at.validation, FPR)
         ours_spent = time.process_time() - began
         limit = threshold(score(at.validation), FPR)
         for made in tested:
@@ -415,13 +419,14 @@ def art(say: Callable[[str], None]) -> Found:
             clean = score(made.originals[made.right])
             found = {
                 "auroc": numbers(auroc(clean, caught)),
-                "tpr": vars(share(int((caught > limit.value).sum()), len(caught))),
-                "fpr": vars(share(int((clean > limit.value).sum()), len(clean))),
+                "tpr": vars(clopper_pearson(int((caught > limit.value).sum()), len(caught))),
+                "fpr": vars(clopper_pearson(int((clean > limit.value).sum()), len(clean))),
             }
-            rows.append({"detector": name, "attack": made.attack, "art": found, "ours": cell(evaluation(ours, made)),
+            cells = {"art": found, "ours": cell(evaluate_detector(ours, made))}
+            rows.append({"detector": name, "attack": made.attack, **cells,
                          "seconds": {"art": round(spent, 1), "ours": round(ours_spent, 1)}})  # fmt: skip
             say(f"  {name} on {made.attack}: ART {found['auroc']}")
-    return {"fpr": FPR, "fitted_on": learned.attack, "rows": rows}
+    return {"fpr": FPR, "fitted_on": metadata.attack, "rows": rows}
 
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Found]] = {

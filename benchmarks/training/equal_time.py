@@ -16,7 +16,7 @@ from benchmarks.training.measures import clean, pgd40, strongest
 from benchmarks.training.nets import RECIPE, Job, Nets, digits, ramp
 from sparring import Classifier, Linf
 from sparring.attacks import PGD, FastFGSM
-from sparring.defenses.training import MART, TRADES, Adversary, Free, GradAlign, Madry, Objective, Watch, train
+from sparring.defenses.training import MART, TRADES, Adversary, Free, GradAlign, Madry, Objective, Validation, train
 from sparring.zoo.mnist_net import MnistNet
 
 BALL = Linf(0.3)
@@ -40,7 +40,7 @@ def seconds_per_update(objective: Objective, attacks: Any) -> float:
     marks: list[float] = []
     train(
         Classifier(MnistNet(), classes=10), (images[:count], labels[:count]), objective, Adversary(attacks),
-        recipe=RECIPE.model_copy(update={"epochs": 1}), watch=Watch(held_out=1, steps=1),
+        config=RECIPE.model_copy(update={"epochs": 1}), validation=Validation(held_out=1, steps=1),
         progress=lambda at: marks.append(process_time()),
     )  # fmt: skip
     return (marks[-1] - marks[3]) / (len(marks) - 4)
@@ -50,7 +50,7 @@ def job(name: str, objective: Objective, attacks: Any, cost: float) -> Job:
     epochs = max(1, round(SECONDS / (cost * 59_000 / BATCH)))
     adversary = Adversary(attacks, strength=ramp(epochs / 3))
     recipe = RECIPE.model_copy(update={"epochs": epochs})
-    watch = Watch(collapse="rollback" if "rollback" in name else "stop")
+    watch = Validation(collapse="rollback" if "rollback" in name else "stop")
     return Job(f"time-{name.lower().replace(', ', '-')}", objective, adversary, recipe, watch)
 
 

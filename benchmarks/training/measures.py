@@ -10,7 +10,7 @@ from benchmarks.training.nets import digits
 from sparring import Classifier, Engine, Linf, Misclassify, Outcome, run
 from sparring.access import Attack
 from sparring.attacks import PGD, auto
-from sparring.audit.statistics import wilson
+from sparring.audit.records.statistics import wilson
 from sparring.geometry import Ball
 
 

@@ -13,13 +13,23 @@ import torch
 from torch import Tensor
 
 from sparring import Classifier
-from sparring.defenses.training import Adversary, Averaging, Epoch, Objective, Optimizer, Plain, Recipe, Watch, train
+from sparring.defenses.training import (
+    Adversary,
+    Averaging,
+    Epoch,
+    Objective,
+    Optimizer,
+    Plain,
+    TrainingConfig,
+    Validation,
+    train,
+)
 from sparring.storage import read
 from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
 ADAM = Optimizer(name="adam", rate=2e-3, weight_decay=0.0)
-RECIPE = Recipe(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
+RECIPE = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,8 @@ class Job:
     name: str
     objective: Objective = field(default_factory=Plain)
     adversary: Adversary = field(default_factory=Adversary)
-    recipe: Recipe = RECIPE
-    watch: Watch = field(default_factory=Watch)
+    config: TrainingConfig = RECIPE
+    watch: Validation = field(default_factory=Validation)
     images: int = 60_000
     width: int = 16
     weights: str = "best"  # or "last": those of the last epoch, whatever the watch says
@@ -71,13 +81,13 @@ class Nets:
         folder, model = self.runs / job.name, MnistNet(job.width)
         weights, target = folder / f"{job.weights}.safetensors", Classifier(model, classes=10, name=job.name)
         if not (folder / "last.safetensors").exists():
-            self.say(f"training {job.name}: {job.objective}, {job.recipe.epochs} epochs of {job.images} images")
-            torch.manual_seed(job.recipe.seed)
+            self.say(f"training {job.name}: {job.objective}, {job.config.epochs} epochs of {job.images} images")
+            torch.manual_seed(job.config.seed)
             target = Classifier(MnistNet(job.width), classes=10, name=job.name)
             images, labels = digits("mnist-train")
             data = (images[: job.images], labels[: job.images])
             began = process_time()
-            options: dict[str, Any] = {"recipe": job.recipe, "watch": job.watch, "out": folder}
+            options: dict[str, Any] = {"config": job.config, "validation": job.watch, "out": folder}
             options["resume"] = (folder / "checkpoint.safetensors").exists()
             done = train(target, data, job.objective, job.adversary, **options)
             (folder / "seconds").write_text(f"{process_time() - began:.1f}")

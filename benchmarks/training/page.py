@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import ROOT
-from sparring.cli.figures import Block, accuracy_map
+from sparring.experiments.figures import ColumnBlock, accuracy_map
 
 RECORDS, PAGE = ROOT / "records" / "training", ROOT / "docs" / "training-results.md"
 MATRIX, CURVES = ROOT / "docs" / "training-threats.png", ROOT / "docs" / "training-samples.png"
@@ -157,7 +157,7 @@ def threats(found: dict[str, Any]) -> str:
         columns.append((norm, [ball.split()[1] for ball in mine], cells))
     columns.append(("union", ["the 3 largest"], [[row["union"]] for row in rows]))
     blocks = [
-        Block(title, tuple(names), *(
+        ColumnBlock(title, tuple(names), *(
             torch.tensor([[cell[end] for cell in line] for line in cells], dtype=torch.float64)
             for end in ("share", "low", "high")
         ))

@@ -8,7 +8,7 @@ from benchmarks.training.measures import clean, pgd40, strongest
 from benchmarks.training.nets import ADAM, Job, Nets, ramp
 from sparring import Linf
 from sparring.attacks import PGD
-from sparring.defenses.training import Adversary, Averaging, Madry, Objective, Plain, Recipe, Watch
+from sparring.defenses.training import Adversary, Averaging, Madry, Objective, Plain, TrainingConfig, Validation
 
 SIZES = (600, 2_000, 6_000, 20_000, 60_000)
 UPDATES, BATCH, EPS = 2_400, 128, 0.3
@@ -17,8 +17,8 @@ UPDATES, BATCH, EPS = 2_400, 128, 0.3
 def jobs(size: int) -> dict[str, Job]:
     held_out = min(1000, size // 10)
     epochs = max(1, round(UPDATES / -(-(size - held_out) // BATCH)))
-    recipe = Recipe(epochs=epochs, optimizer=ADAM, averaging=Averaging(decay=0.998))
-    watch = Watch(held_out=held_out, steps=5, collapse="ignore")
+    recipe = TrainingConfig(epochs=epochs, optimizer=ADAM, averaging=Averaging(decay=0.998))
+    watch = Validation(held_out=held_out, steps=5, collapse="ignore")
     adversary = Adversary((PGD(Linf(EPS), steps=7, step_size=0.1),), strength=ramp(epochs / 3))
 
     def job(kind: str, objective: Objective, against: Adversary) -> Job:

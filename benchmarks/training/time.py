@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, Linf
 from sparring.attacks import PGD
-from sparring.defenses.training import Adversary, Madry, Optimizer, Recipe, Watch, train
+from sparring.defenses.training import Adversary, Madry, Optimizer, TrainingConfig, Validation, train
 from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
@@ -92,8 +92,8 @@ def ours(net: nn.Module, batches: Minibatches) -> float:
         (torch.cat((images, images[:1])), torch.cat((labels, labels[:1]))),
         Madry(),
         Adversary((PGD(Linf(EPS), steps=STEPS, step_size=RATE),)),
-        recipe=Recipe(epochs=1, batch_size=BATCH, optimizer=Optimizer(name="adam", rate=1e-3, weight_decay=0)),
-        watch=Watch(held_out=1, steps=1),
+        config=TrainingConfig(epochs=1, batch_size=BATCH, optimizer=Optimizer(name="adam", rate=1e-3, weight_decay=0)),
+        validation=Validation(held_out=1, steps=1),
         progress=lambda at: marks.append(time.process_time()),
     )
     return (marks[-1] - marks[0]) / (len(marks) - 1) * UPDATES

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import attacks as attacks
     from . import defenses as defenses
+    from . import experiments as experiments
     from . import rows as rows
     from . import targets as targets
     from . import transfer as transfer
@@ -47,7 +48,7 @@ _HOMES = {
     "goals": ("ClassifyAs", "Misclassify"),
     "targets": ("Classifier", "Granting"),
 }
-_ROOMS = ("attacks", "defenses", "goals", "rows", "targets", "testing", "transfer", "zoo", "errors")
+_ROOMS = ("attacks", "defenses", "experiments", "goals", "rows", "targets", "testing", "transfer", "zoo", "errors")
 _HOME = {name: room for room, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__", "attacks"])

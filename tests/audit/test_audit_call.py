@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.audit.batches import Batches
+from sparring.audit.evaluation.batches import Batches
 from sparring.errors import ConfigError, InputError, TargetError, ThreatError
 
 
 def codes(report):
-    return [caution.code for caution in report.warnings]
+    return [finding.code for finding in report.warnings]
 
 
 def test_the_report_on_the_disk_is_the_report(quick, tmp_path):

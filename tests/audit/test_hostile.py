@@ -13,10 +13,10 @@ from torch import nn
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.audit.export import columns, export
-from sparring.audit.junit import junit
-from sparring.audit.plan import make_plan
-from sparring.audit.written import make_written
+from sparring.audit.plan import make_audit_plan
+from sparring.audit.plan_file import make_audit_config
+from sparring.audit.records.export import columns, export
+from sparring.audit.report.junit import junit_report
 from sparring.errors import ConfigError, InputError, SparringError, TargetError
 from sparring.zoo import InputSpec, load_data
 
@@ -95,7 +95,7 @@ def test_the_table_of_hostile_names_has_no_formula(run):
     assert set(rows[0]) == set(columns())
     assert any(row["name"].startswith("'=1+1/") for row in rows)
     assert not [cell for row in rows for cell in row.values() if cell[:1] in ("=", "+", "@", "\t", "\r")]
-    assert b"alert" not in junit(run[0], 0.5)
+    assert b"alert" not in junit_report(run[0], 0.5)
 
 
 def test_labels_and_classes_beyond_all_bounds_are_refused(quick, single, images, tmp_path):
@@ -136,12 +136,12 @@ ENDLESS = "<script>alert(1)</script>" * 10_000
 )
 def test_a_plan_of_endless_words_is_refused_in_short(table):
     with pytest.raises(SparringError) as told:
-        make_written({"model": "m", "data": "d", "threats": ["linf:0.1"]} | table)
+        make_audit_config({"model": "m", "data": "d", "threats": ["linf:0.1"]} | table)
     assert len(str(told.value)) < 2000
 
 
 def test_names_of_a_plan_are_only_names():
-    plan = make_plan(model="../../etc/passwd", data="=1+1", smallest=("L2",), batch_size=1, surrogate="<b>")
+    plan = make_audit_plan(model="../../etc/passwd", data="=1+1", smallest=("L2",), batch_size=1, surrogate="<b>")
     assert (plan.model, plan.data, plan.surrogate) == ("../../etc/passwd", "=1+1", "<b>")
     with pytest.raises(ConfigError, match="batch_size=0"):
-        make_plan(model="m", data="d", smallest=("L2",), batch_size=0)
+        make_audit_plan(model="m", data="d", smallest=("L2",), batch_size=0)

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sparring.attacks import Perturbation
-from sparring.cli.applying import free_name, sized
-from sparring.cli.artifacts import made_for
+from sparring.experiments.apply import free_name, input_of_artifact
+from sparring.experiments.artifacts import input_made_for
 from sparring.geometry import L2, Linf
 from sparring.zoo import InputSpec, load_data, load_model
 
@@ -263,17 +263,17 @@ def test_what_a_file_says_of_itself_is_not_trusted(made, typed, user, tmp_path):
 
 @pytest.mark.parametrize("size", [None, [1, 8], [1, 8, 10**9], [1, 8, True], [0, 8, 8], "188", [1.0, 8, 8]])
 def test_a_size_of_no_image_is_not_believed(size):
-    assert made_for({"size": size}) is None
+    assert input_made_for({"size": size}) is None
 
 
 def test_the_size_it_was_made_on_is_where_an_artifact_of_any_size_begins():
     class Any:
         shape = (1, None, None)
 
-    usual = made_for({"size": [3, 8, 9]})
+    usual = input_made_for({"size": [3, 8, 9]})
     assert (usual.channels, usual.height, usual.width) == (3, 8, 9)
-    assert sized(usual, Any()) == InputSpec(1, 8, 9)
-    assert sized(None, Any()) is None
+    assert input_of_artifact(usual, Any()) == InputSpec(1, 8, 9)
+    assert input_of_artifact(None, Any()) is None
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ def test_a_file_in_place_of_a_folder_is_refused(typed, user, tmp_path):
 
 @pytest.mark.parametrize("name", ["ead", "jsma", "carlini-wagner-l0", "carlini-wagner-linf", "deepfool", "sigma-zero"])
 def test_an_attack_that_brings_its_norm_needs_no_threat(name):
-    from sparring.cli.named import balls
+    from sparring.cli.specs.attacks import parse_balls
 
-    assert balls(name, []) == [None]
+    assert parse_balls(name, []) == [None]
 
 
 def test_a_service_keeps_back_what_it_is_told_to(typed, user):
@@ -87,7 +87,7 @@ def test_queries_are_a_budget_per_image(typed, user):
 
 
 def test_a_lock_out_is_told_and_ends_the_run(typed, user):
-    result = typed("attack", "hopskipjump", *user, "--access", "labels", "--lock-out", 300, *LIMITED)
+    result = typed("attack", "hopskipjump", *user, "--access", "decisions", "--lock-out", 300, *LIMITED)
     assert result.exit_code == 0
     assert "locked the attacker out after" in result.stdout
 
@@ -117,7 +117,7 @@ def test_queries_to_success_are_drawn(typed, user, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--access", "label"), "Did you mean 'labels'?"),
+        (("--access", "decision"), "Did you mean 'decisions'?"),
         (("--encode", "jpg:3"), "write uint8, jpeg:QUALITY, resize:SIZE"),
         (("--encode", "jpeg:0"), "JPEG quality 0"),
         (("--top-k", 0), "pass top >= 1"),

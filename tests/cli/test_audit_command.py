@@ -62,7 +62,7 @@ def test_report_is_made_again_from_the_records(audited, typed, tmp_path):
 
 def test_interrupted_says_how_to_resume_and_exits_with_130(user, tmp_path, effort):
     script = (
-        "import os, signal, sys, sparring.audit.records as room\n"
+        "import os, signal, sys, sparring.audit.records.database as room\n"
         "from sparring.cli import main\n"
         "commit = room.Records.commit\n"
         "def interrupted(self, rows, skipped):\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparring.cli.guard import Settings
+from sparring.cli.display.errors import Settings
 
 TAKEN = ("--accept", "black-box-beats-white-box")  # what a random net of this size may raise
 

@@ -6,18 +6,18 @@ from textwrap import dedent
 import pytest
 
 from sparring.audit import Report
-from sparring.cli.defending import known_stages, part_called
+from sparring.cli.specs.defenses import known_stages, parse_defense_part
 from sparring.defenses.purification import JPEG, BitDepth
 from sparring.defenses.randomization import InputNoise, ResizePad
 from sparring.errors import SparringError
 
 
 def test_names_and_parameters_make_stages() -> None:
-    assert part_called("jpeg:quality=50") == part_called("jpeg:50") == [JPEG(quality=50)]
-    assert part_called("resize-pad:1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
-    assert part_called("bit-depth") == [BitDepth()]
-    assert part_called("input-noise:sigma=0.1,kind=uniform") == [InputNoise(sigma=0.1, kind="uniform")]
-    assert part_called("resize-pad:low=1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
+    assert parse_defense_part("jpeg:quality=50") == parse_defense_part("jpeg:50") == [JPEG(quality=50)]
+    assert parse_defense_part("resize-pad:1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
+    assert parse_defense_part("bit-depth") == [BitDepth()]
+    assert parse_defense_part("input-noise:sigma=0.1,kind=uniform") == [InputNoise(sigma=0.1, kind="uniform")]
+    assert parse_defense_part("resize-pad:low=1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
 
 
 def test_what_is_learned_first_has_no_name_here() -> None:
@@ -32,9 +32,9 @@ def test_a_file_brings_stages_of_its_own(tmp_path: Path) -> None:
         "def two():\n    return [Median(3), BitDepth(2)]\n"
         "def none():\n    return 3\n"
     )
-    assert [part.name for part in part_called(f"{file}:two")] == ["Median", "BitDepth"]
+    assert [part.name for part in parse_defense_part(f"{file}:two")] == ["Median", "BitDepth"]
     with pytest.raises(SparringError, match=r"none returned int; return a sparring\.targets\.Stage"):
-        part_called(f"{file}:none")
+        parse_defense_part(f"{file}:none")
 
 
 def test_an_audit_behind_stages_has_both_views(typed, user, effort, tmp_path):
@@ -116,4 +116,4 @@ def test_a_defence_that_makes_no_sense_is_refused_before_the_audit(words, said, 
 )
 def test_what_cannot_be_meant_is_told(spec: str, message: str) -> None:
     with pytest.raises(SparringError, match=message):
-        part_called(spec)
+        parse_defense_part(spec)

@@ -3,9 +3,9 @@
 import pytest
 
 from sparring import zoo
-from sparring.audit.records import Records
-from sparring.cli import demo
-from sparring.cli.loading import Described, load
+from sparring.audit.records.database import Records
+from sparring.cli.commands import demo
+from sparring.cli.specs.models import InputOverrides, load_model_and_data
 from sparring.errors import AssetError
 
 
@@ -29,7 +29,7 @@ def test_without_the_photographs_the_demo_takes_digits_and_says_so(digits, monke
 
 def test_after_ctrl_c_the_demo_names_a_command_that_goes_on(user, typed, tmp_path, monkeypatch):
     """It has no --resume: the command itself goes on."""
-    loaded, pictures = load(*user, Described(), "cpu", None)
+    loaded, pictures = load_model_and_data(*user, InputOverrides(), "cpu", None)
     monkeypatch.setattr(demo, "subject", lambda: (loaded, pictures, ("linf:0.05",)))
     commit = Records.commit
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sparring.audit.conduct
-from sparring.cli.guard import CODES
+from sparring.cli.display.errors import CODES
 
+RUN_MODULE = import_module("sparring.audit.audit")
 MODEL = """
 import sys
 from torch import nn
@@ -143,10 +144,10 @@ def test_a_stage_that_raises_ends_an_audit_with_3_and_is_found(failing, audited)
 
 
 def test_a_fault_of_ours_ends_with_70_and_shows_where(audited, monkeypatch, tmp_path):
-    monkeypatch.setattr(sparring.audit.conduct, "facts_of", functools.partial(int, "no number"))
+    monkeypatch.setattr(RUN_MODULE, "run_facts", functools.partial(int, "no number"))
     result = audited("--junit", tmp_path / "audit.xml")
     assert result.exit_code == 70
-    assert "conduct.py" in result.stderr
+    assert "audit.py" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("this is a fault of sparring (raised ")
     (told,) = errors_in(tmp_path / "audit.xml")
     assert "this is a fault of sparring" in told
@@ -179,13 +180,13 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(audited, tmp_path
 def test_the_file_may_lie_in_the_folder_of_the_run_and_is_there_while_it_runs(audited, tmp_path, monkeypatch):
     inside = tmp_path / "run" / "audit.xml"
     before: list[str] = []
-    original = sparring.audit.conduct.probe
+    original = RUN_MODULE.run_probes
 
     def probe(*arguments):
         before.extend(errors_in(inside))
         return original(*arguments)
 
-    monkeypatch.setattr(sparring.audit.conduct, "probe", probe)
+    monkeypatch.setattr(RUN_MODULE, "run_probes", probe)
     assert audited("--junit", inside, "--accept", "black-box-beats-white-box").exit_code == 0
     assert before == ["the audit did not end: its process was killed, or is still running"]
     assert errors_in(inside) == []

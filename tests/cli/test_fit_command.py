@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from sparring.attacks import Perturbation, opened, shared_table
-from sparring.cli.fitting import split
 from sparring.engine import run
 from sparring.errors import InputError
+from sparring.experiments.fit import split_images
 from sparring.geometry import L2, Linf
 from sparring.goals import Misclassify
 from sparring.rows import take
@@ -69,7 +69,7 @@ def test_what_is_printed_and_written_is_what_the_model_says(fitted, user):
     assert result.exit_code == 0, result.stderr
     artifact, made = opened(path)
     target, images = everything(user)
-    parts, copies = split(images, 0.3, 0)
+    parts, copies = split_images(images, 0.3, 0)
     assert (len(parts.fitted), len(parts.held_out), copies) == (21, 9, 0)
     assert artifact.ball == Linf(0.2)
     clean, moved = target(images).argmax(1), target(artifact.apply(images)).argmax(1)
@@ -116,7 +116,7 @@ def test_targeted(fitted, user):
     assert result.exit_code == 0, result.stderr
     artifact, made = opened(path)
     target, images = everything(user)
-    held_out = images[split(images, 0.3, 0)[0].held_out]
+    held_out = images[split_images(images, 0.3, 0)[0].held_out]
     others = target(held_out).argmax(1) != 2
     fell = others & (target(artifact.apply(held_out)).argmax(1) == 2)
     assert row_of(result.stdout, "held out") == [9, int(others.sum()), int(fell.sum())]
@@ -126,16 +126,16 @@ def test_targeted(fitted, user):
 
 def test_the_split_follows_the_seed_and_has_no_image_on_both_sides():
     images = torch.rand(40, 1, 4, 4).repeat(2, 1, 1, 1)
-    parts, copies = split(images, 0.25, 7)
+    parts, copies = split_images(images, 0.25, 7)
     assert (copies, len(parts.fitted), len(parts.held_out)) == (40, 30, 10)
     both = torch.cat([parts.fitted, parts.held_out]) % 40
     assert sorted(both.tolist()) == list(range(40))
-    again = split(images, 0.25, 7)[0]
+    again = split_images(images, 0.25, 7)[0]
     assert torch.equal(parts.fitted, again.fitted)
     assert torch.equal(parts.held_out, again.held_out)
-    assert not torch.equal(parts.held_out, split(images, 0.25, 8)[0].held_out)
+    assert not torch.equal(parts.held_out, split_images(images, 0.25, 8)[0].held_out)
     with pytest.raises(InputError, match="1 different images"):
-        split(images[:1].repeat(5, 1, 1, 1), 0.5, 0)
+        split_images(images[:1].repeat(5, 1, 1, 1), 0.5, 0)
 
 
 def test_copies_are_told(typed, user, tmp_path):
@@ -274,7 +274,7 @@ def test_the_python_way_gives_the_same(fitted, user):
 
     result, path = fitted()
     target, images = everything(user)
-    rows = split(images, 0.3, 0)[0]
+    rows = split_images(images, 0.3, 0)[0]
     goal = Misclassify(target(images).argmax(1))
     attack = GradientUniversal(Linf(0.2), epochs=4, portion=8)
     made = fit(attack, target, take(goal, rows.fitted), images[rows.fitted], ids=rows.fitted, engine=Engine(8))

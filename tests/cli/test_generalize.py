@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sparring.audit.statistics import wilson
-from sparring.cli.figures import Block, accuracy_map
-from sparring.cli.several import named
+from sparring.audit.records.statistics import wilson
+from sparring.cli.specs.model_set import split_name
+from sparring.experiments.figures import ColumnBlock, accuracy_map
 
 HOSTILE = "$\\frac{a$ [red]x[/red] \x1b[31m 模型 {} %s _ " + 20 * "a very long name, "
 
@@ -124,7 +124,7 @@ def test_the_picture_is_the_same_each_time_and_wide_enough_for_its_columns():
     def drawn(columns, names):
         part = torch.linspace(0, 1, len(names) * columns, dtype=torch.float64).view(len(names), columns)
         words = tuple(f"Linf 0.{i}\nL2 $2$" for i in range(columns))
-        block = Block("union", words, part, part * 0.9, 0.1 + part * 0.9)
+        block = ColumnBlock("union", words, part, part * 0.9, 0.1 + part * 0.9)
         return accuracy_map(names, [block, block], "title $x_{$ \x1b")
 
     def size(png):
@@ -147,7 +147,7 @@ def test_the_picture_is_the_same_each_time_and_wide_enough_for_its_columns():
     ],
 )
 def test_what_is_a_name_and_what_a_model(typed_as, name, model):
-    assert named(typed_as) == (name, model)
+    assert split_name(typed_as) == (name, model)
 
 
 def test_what_was_measured_before_an_interruption_is_kept(generalized, models, tmp_path):

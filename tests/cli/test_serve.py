@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from sparring.cli.serve import described, listening
-from sparring.serve import application
+from sparring.cli.commands.serve import describe_served, listen
+from sparring.serve import make_application
 from sparring.zoo import load_model
 
 PLACE = "/v2/models/net"
@@ -27,7 +27,7 @@ Client = Callable[..., httpx.Client]
 
 @contextmanager
 def running(app: Any) -> Iterator[httpx.Client]:
-    with listening("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -42,7 +42,7 @@ def running(app: Any) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def client(user: tuple[str, str]) -> Iterator[httpx.Client]:
-    with running(application(described(load_model(user[0]), None), body_limit=20_000)) as opened:
+    with running(make_application(describe_served(load_model(user[0]), None), body_limit=20_000)) as opened:
         yield opened
 
 
@@ -156,7 +156,7 @@ def test_a_score_that_is_not_finite_is_null(tmp_path):
         "import torch\nfrom torch import nn\n\n\nclass Nan(nn.Module):\n"
         "    def forward(self, x):\n        return x.flatten(1)[:, :3] / torch.tensor([0.0, 1.0, 2.0])\n"
     )
-    with running(application(described(load_model(f"{tmp_path}/nan.py:Nan"), "odd"))) as client:
+    with running(make_application(describe_served(load_model(f"{tmp_path}/nan.py:Nan"), "odd"))) as client:
         answer = client.post("/v2/models/odd/infer", json=question(IMAGES))
     assert answer.status_code == 200
     assert json.loads(answer.content)["outputs"][0]["data"][0] is None
@@ -255,10 +255,13 @@ def test_audit_of_an_address_leaves_out_what_needs_gradients_and_says_so(
 @pytest.fixture
 def labelling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers with the class alone."""
-    from sparring.serve.app import Served
+    from sparring.serve.app import ServedModel
 
-    answer = Served.answer
-    monkeypatch.setattr(Served, "answer", lambda self, images: answer(self, images).argmax(1, keepdim=True).float())
+    answer = ServedModel.answer
+    def labels(self, images):
+        return answer(self, images).argmax(1, keepdim=True).float()
+
+    monkeypatch.setattr(ServedModel, "answer", labels)
 
 
 @pytest.mark.parametrize(
@@ -291,14 +294,14 @@ def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(u
     import torch
 
     import sparring as sp
-    from sparring.cli.service import Service
+    from sparring.cli.specs.services import ServiceOptions
 
     loaded = load_model(user[0])
     images = torch.from_numpy(np.random.default_rng(1).random((4, 1, 6, 6), dtype=np.float32))
     with torch.no_grad():
         labels = loaded.target(images).argmax(1)
-    service = Service(access="labels", lock_out=200)
-    with running(application(described(service.around(loaded), None, 4))) as client:
+    service = ServiceOptions(access="decisions", lock_out=200)
+    with running(make_application(describe_served(service.around(loaded), None, 4))) as client:
         card = client.get(PLACE).json()
         assert card["parameters"]["scores"] == "labels"
         remote = load_model(f"{client.base_url}{PLACE}").target

@@ -15,7 +15,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
 from sparring.attacks import Applied, Cascade, Restarts, Rivals, auto, shared_table, table
-from sparring.defenses.training import TRADES, Adversary, Devices, Madry, Optimizer, Recipe, Watch, train
+from sparring.defenses.training import TRADES, Adversary, Devices, Madry, Optimizer, TrainingConfig, Validation, train
 from sparring.engine import Engine, craft, fit
 from sparring.random import Key
 from sparring.targets import Defended, Ensemble, Keyed, Stage, Surrogate
@@ -394,10 +394,10 @@ def test_an_epoch_of_training(objective, precision, tmp_path):
         (chunk.images, chunk.labels),
         objective,
         Adversary((table["pgd"](sp.Linf(0.1), steps=3, step_size=0.05),)),
-        recipe=Recipe(
+        config=TrainingConfig(
             epochs=1, batch_size=64, precision=precision, optimizer=Optimizer(name="adam", rate=1e-3, weight_decay=0.0)
         ),
-        watch=Watch(held_out=200, steps=5),
+        validation=Validation(held_out=200, steps=5),
         devices=Devices(accelerator="cuda" if DEVICE == "cuda" else "cpu"),
         out=tmp_path / "run",
     )

@@ -17,8 +17,8 @@ import uvicorn
 from torch import nn
 
 import sparring as sp
-from sparring.cli.serve import listening
-from sparring.serve import Served, application
+from sparring.cli.commands.serve import listen
+from sparring.serve import ServedModel, make_application
 
 SHAPE, CLASSES = (1, 6, 6), 4
 
@@ -44,7 +44,7 @@ class Running(NamedTuple):
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """The root address of an ASGI application that a thread serves."""
-    with listening("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -61,7 +61,7 @@ def served() -> Iterator[Running]:
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         goal = sp.Misclassify(target(images).argmax(1))
-    with running(application(Served(target, "small", SHAPE, CLASSES))) as root:
+    with running(make_application(ServedModel(target, "small", SHAPE, CLASSES))) as root:
         yield Running(f"{root}/v2/models/small", target, images, goal)
 
 

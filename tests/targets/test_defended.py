@@ -13,8 +13,8 @@ from sparring.errors import ConfigError, GoalError, TargetError
 from sparring.goals import ClimbDetector, ClimbTask, Screened, Undetected
 from sparring.random import Key
 from sparring.rows import take
-from sparring.targets import Defended, Keyed, Screen, Stage, passed
-from sparring.targets.draws import draws_for, moments
+from sparring.targets import Defended, Keyed, Screen, Stage, apply_with_bpda
+from sparring.targets.eot_budget import draws_for, moments
 from sparring.testing.cases import Counting, small_net
 
 
@@ -105,7 +105,7 @@ def test_a_stand_in_leaves_the_forward_pass_exact_and_gives_the_slope() -> None:
 def test_a_stand_in_of_another_shape_is_told() -> None:
     x = torch.rand(1, 3, 8, 8).requires_grad_()
     with pytest.raises(TargetError, match=r"stand-in gives \(1, 3, 8, 8\) and the stage \(1, 3, 4, 4\)"):
-        passed(Halved(), x, key_of(x))
+        apply_with_bpda(Halved(), x, key_of(x))
 
 
 def test_the_defence_in_use_has_no_gradient_to_give() -> None:
@@ -269,7 +269,7 @@ def test_random_layers_draw_from_the_key_and_leave_the_generators_alone() -> Non
     assert torch.allclose(whole[2:4], part, atol=1e-12)
     assert torch.equal(torch.get_rng_state(), generator)
     assert not torch.equal(whole, target(case.images, key.reseeded(1)))
-    assert torch.equal(target.silenced()(case.images), case.module(case.images))
+    assert torch.equal(target.disable_noise()(case.images), case.module(case.images))
 
 
 def test_a_model_of_somebodys_own_randomness_is_asked_with_seeds() -> None:

@@ -112,12 +112,12 @@ import os, signal, sys, torch
 import sparring as sp
 from sparring.attacks import HopSkipJump
 from sparring.targets import Remote
-from sparring.targets.remote.link import Link
+from sparring.targets.remote.http_client import HttpClient
 
 torch.set_num_threads(1)
 url, folder = sys.argv[1:]
 images, labels = torch.load(folder + "/data.pt")
-ask = Link.ask
+ask = HttpClient.ask
 
 def process(fatal):
     asked = []
@@ -129,7 +129,7 @@ def process(fatal):
             os.kill(os.getpid(), signal.SIGKILL)  # computed by the server, and not yet written down here
         return answer
 
-    Link.ask = last
+    HttpClient.ask = last
     engine = sp.Engine(checkpoint=folder + "/run", checkpoint_seconds=0.0)
     target = Remote(url, journal=folder + "/journal.sqlite")
     outcome = sp.run(HopSkipJump(steps=3, directions=10), target, sp.Misclassify(labels), images, engine=engine)
@@ -375,7 +375,7 @@ def test_what_may_pass_is_tried_again_with_the_same_request(stub, answering, sta
 
 def test_pauses_double_and_retry_after_is_kept(stub, answering, monkeypatch):
     slept = []
-    monkeypatch.setattr("sparring.targets.remote.link.time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr("sparring.targets.remote.http_client.time", SimpleNamespace(sleep=slept.append))
     after = {3: {"Retry_After": "7"}}
     stub.behave = lambda handler, body, number: answering(handler, {}, 503, **after.get(number, {}))
     with pytest.raises(TargetError, match="at the last of 5 tries"):

@@ -13,7 +13,7 @@ from sparring import testing
 from sparring.access import Decoupled, Ledger, QueryBroker
 from sparring.attacks import FGSM, PGD, Boundary, HopSkipJump, Square, SurFree
 from sparring.errors import AccessError, ConfigError, InputError, LockedOut, TargetError
-from sparring.targets import JPEG, Bytes, LockOut, Published, RateLimited, Reencoded, Resize, Surrogate
+from sparring.targets import JPEG, Bytes, InputCodec, LockOut, RateLimited, Resize, Surrogate, TruncatedScores
 from sparring.testing.cases import draw
 
 
@@ -38,28 +38,28 @@ class TestPublished:
     def test_of_the_leading_classes_the_true_probability_is_shown(self):
         target = logits_of([2.0, 1.0, 0.0, -1.0])
         true = torch.tensor([2.0, 1.0, 0.0, -1.0]).softmax(0)
-        shown = Published(target, top=2)(BLANK)[0].exp()
+        shown = TruncatedScores(target, top=2)(BLANK)[0].exp()
         assert torch.allclose(shown[:2], true[:2])
         assert torch.allclose(shown[2:], true[2:].sum().expand(2) / 2)
 
     def test_the_hidden_classes_never_show_above_a_named_one(self):
-        shown = Published(logits_of([1.0, 0.99, 0.98, 0.97]), top=1)(BLANK)[0]
+        shown = TruncatedScores(logits_of([1.0, 0.99, 0.98, 0.97]), top=1)(BLANK)[0]
         assert int(shown.argmax()) == 0
         assert bool((shown[0] >= shown[1:]).all())
 
     def test_decimals_round_and_what_shows_as_zero_is_half_a_unit(self):
-        shown = Published(logits_of([5.0, 2.0, -9.0]), decimals=2)(BLANK)[0].exp()
+        shown = TruncatedScores(logits_of([5.0, 2.0, -9.0]), decimals=2)(BLANK)[0].exp()
         assert shown.tolist() == pytest.approx([0.95, 0.05, 0.005], abs=1e-6)
 
     def test_a_draw_is_no_success(self):
-        target = Published(logits_of([1.0, 1.001]), decimals=1)
+        target = TruncatedScores(logits_of([1.0, 1.001]), decimals=1)
         verdict = sp.Misclassify(torch.tensor([0]))(target(BLANK))
         assert not bool(verdict.margin > 0)
 
     def test_square_wins_on_percentages_and_every_success_holds_on_the_model_itself(self):
         case = testing.small_net(6)
         whole = sp.run(Square(sp.Linf(0.2), steps=60), case.target, case.goal, case.images)
-        for target in (Published(case.target, decimals=2), Published(case.target, top=2)):
+        for target in (TruncatedScores(case.target, decimals=2), TruncatedScores(case.target, top=2)):
             outcome = sp.run(Square(sp.Linf(0.2), steps=60), target, case.goal, case.images)
             assert outcome.success.any()
             assert (case.module(outcome.examples[outcome.success]).argmax(1) != case.labels[outcome.success]).all()
@@ -68,18 +68,18 @@ class TestPublished:
     def test_gradients_are_refused(self):
         case = testing.small_net(2)
         with pytest.raises(AccessError, match="PGD needs Gradients"):
-            sp.run(PGD(sp.Linf(0.1)), Published(case.target, top=3), case.goal, case.images)
+            sp.run(PGD(sp.Linf(0.1)), TruncatedScores(case.target, top=3), case.goal, case.images)
 
     def test_probabilities_behind_it_are_still_told_from_logits(self):
         module = torch.nn.Sequential(testing.small_net(2).module, torch.nn.Softmax(1))
         case = testing.small_net(2)
         with pytest.raises(TargetError, match="the model returns probabilities"):
-            sp.run(Square(sp.Linf(0.1)), Published(sp.Classifier(module), top=2), case.goal, case.images)
+            sp.run(Square(sp.Linf(0.1)), TruncatedScores(sp.Classifier(module), top=2), case.goal, case.images)
 
     @pytest.mark.parametrize("options", [{"top": 0}, {"decimals": 0}, {"decimals": 8}])
     def test_senseless_options(self, options):
         with pytest.raises(ConfigError, match="pass top >= 1 and decimals from 1 to 7"):
-            Published(logits_of([0.0, 1.0]), **options)
+            TruncatedScores(logits_of([0.0, 1.0]), **options)
 
 
 class TestRateLimit:
@@ -154,7 +154,7 @@ class TestReencoded:
     def test_a_perturbation_below_half_a_level_is_lost(self):
         case = testing.small_net(3)
         images = (case.images * 255).round() / 255
-        target = Reencoded(case.target, Bytes())
+        target = InputCodec(case.target, Bytes())
         outputs = target(images + 0.49 / 255 * torch.ones_like(images))
         assert torch.equal(outputs, case.target(images))
 
@@ -179,7 +179,7 @@ class TestReencoded:
 
     def test_what_wins_has_gone_through_the_codec(self):
         case = testing.small_net(5)
-        target = Reencoded(case.target, JPEG(50))
+        target = InputCodec(case.target, JPEG(50))
         outcome = sp.run(Square(sp.Linf(0.3), steps=80), target, case.goal, case.images)
         won = outcome.success & ~outcome.already
         assert won.any()

@@ -11,7 +11,7 @@ from sparring.attacks import MIFGSM, PGD, Square
 from sparring.errors import ConfigError, GoalError
 from sparring.rows import take
 from sparring.testing.cases import draw
-from sparring.transfer import Tally, held_out, transfer, transfer_then_query
+from sparring.transfer import TransferCounts, leave_one_out, transfer, transfer_then_query
 
 BALL = sp.Linf(0.02)
 
@@ -84,7 +84,7 @@ def test_parts_of_a_data_set_add_up_to_the_whole():
     assert torch.equal(total.fell, whole.fell)
     assert total.images == whole.images
     with pytest.raises(ConfigError, match="does not add to one of other models"):
-        whole + Tally(("x",), ("y",), torch.zeros(1, 1), 3)
+        whole + TransferCounts(("x",), ("y",), torch.zeros(1, 1), 3)
 
 
 def test_the_model_held_out_takes_no_part_in_what_it_is_tried_with():
@@ -95,14 +95,14 @@ def test_the_model_held_out_takes_no_part_in_what_it_is_tried_with():
         seen.append([member.name for member in members])
         return joined(members)
 
-    tally = held_out(models, together, PGD(BALL, steps=10), case.goal, case.images)
+    tally = leave_one_out(models, together, PGD(BALL, steps=10), case.goal, case.images)
     assert seen == [["net 1", "net 2"], ["net 0", "net 2"], ["net 0", "net 1"]]
     assert tally.fell.shape == (1, 3)
     table = transfer(models, models, PGD(BALL, steps=10), case.goal, case.images).below(tally)
     assert table.rows[-1] == "the others together"
     assert table.fell.shape == (4, 3)
     with pytest.raises(ConfigError, match="needs 3 models"):
-        held_out({"net 0": models["net 0"]}, joined, PGD(BALL), case.goal, case.images)
+        leave_one_out({"net 0": models["net 0"]}, joined, PGD(BALL), case.goal, case.images)
 
 
 def test_where_the_others_err_together_their_examples_are_tried_all_the_same():
@@ -113,7 +113,7 @@ def test_where_the_others_err_together_their_examples_are_tried_all_the_same():
         together = joined(members)
         return sp.Classifier(lambda images: -together(images), name="opposed")
 
-    tally = held_out(models, opposed, PGD(BALL, steps=5), case.goal, case.images)
+    tally = leave_one_out(models, opposed, PGD(BALL, steps=5), case.goal, case.images)
     assert tally.images > 0
     assert tally.fell.tolist() == [[0, 0, 0]]
 
@@ -123,7 +123,7 @@ def test_no_image_left_is_an_empty_tally_and_bad_labels_an_error():
     wrong = (case.labels + 1) % 4
     assert transfer(models, models, PGD(BALL), sp.Misclassify(wrong), case.images).images == 0
     three = nets(0.0, 0.1, 0.12)[1]
-    assert held_out(three, joined, PGD(BALL), sp.Misclassify(wrong), case.images).fell.tolist() == [[0, 0, 0]]
+    assert leave_one_out(three, joined, PGD(BALL), sp.Misclassify(wrong), case.images).fell.tolist() == [[0, 0, 0]]
     with pytest.raises(sp.errors.InputError, match="the model has 4 classes"):
         transfer(models, models, PGD(BALL), sp.Misclassify(wrong + 9), case.images)
     with pytest.raises(GoalError, match="there are no images"):

@@ -10,7 +10,7 @@ import torch
 
 from sparring import Linf, Misclassify, run
 from sparring.attacks import PGD
-from sparring.defenses.training.plan import read_plan
+from sparring.defenses.training.plan import read_training_plan
 from sparring.storage import read
 from sparring.zoo import InputSpec, catalog, load_data, load_model
 from sparring.zoo.efficientnet_lite import SIZES, EfficientNetLite, SameConv, renamed
@@ -25,7 +25,7 @@ def test_digit_nets_are_small_and_say_which_plan_made_them(name: str, limit: int
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     assert weights.stat().st_size < limit
     _, said = read(weights, "")
-    assert said["plan"] == read_plan(PLANS / f"{name}.toml").model_dump(mode="json")
+    assert said["plan"] == read_training_plan(PLANS / f"{name}.toml").model_dump(mode="json")
     model = load_model(f"zoo:{name}")
     assert (model.input, model.sha256) == (InputSpec(1, 28, 28), checksum(weights))
     assert model.target(torch.rand(2, 1, 28, 28)).shape == (2, 10)

@@ -14,7 +14,7 @@ import sparring as sp
 from benchmarks.defenses.randomization.options import Options
 from benchmarks.training.nets import digits
 from sparring.defenses.randomization import InputNoise, ResizePad, pruned, self_ensembled
-from sparring.defenses.training import Optimizer, Plain, Recipe, train
+from sparring.defenses.training import Optimizer, Plain, TrainingConfig, train
 from sparring.errors import AssetError
 from sparring.storage import read, write
 from sparring.targets import Classifier, Defended
@@ -23,7 +23,7 @@ from sparring.zoo.mnist_net import MnistNet
 
 DRAWS, VOTES, NOISE = (1, 5, 20, 50), 10, 0.2
 ON_A_CORE = 20, 8, ("4/255",)  # draws, photographs and radii, of a net for photographs
-LEARN = Recipe(epochs=3, optimizer=Optimizer(name="adam", rate=2e-3, weight_decay=0.0))
+LEARN = TrainingConfig(epochs=3, optimizer=Optimizer(name="adam", rate=2e-3, weight_decay=0.0))
 Make = Callable[[Classifier], Defended]
 
 
@@ -58,7 +58,7 @@ def learned(options: Options, seed: int, noisy: bool) -> Classifier:
     target = Classifier(net, classes=10, name=path.stem)
     if not path.exists():
         began = perf_counter()
-        done = train(target, digits("mnist-train"), Plain(), recipe=LEARN.model_copy(update={"seed": seed}))
+        done = train(target, digits("mnist-train"), Plain(), config=LEARN.model_copy(update={"seed": seed}))
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, done.weights, {})
         print(f"  {path.stem}: {done}, {perf_counter() - began:.0f} s", flush=True)
@@ -74,7 +74,7 @@ def on_digits(options: Options, make: Make, noisy: bool = False) -> Contest:
     assert isinstance(victim.model, nn.Module)
     victim.model.to(options.device)
     other = learned(options, 1, noisy)
-    bare = [one.silenced() if one.stochastic else one for one in (victim, other)]
+    bare = [one.disable_noise() if one.stochastic else one for one in (victim, other)]
     radii = {"0.1": 0.1, "0.2": 0.2}
     return Contest(make(victim), bare[0], bare[1], make(other), images, labels, radii, options.steps)
 

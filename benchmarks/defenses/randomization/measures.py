@@ -11,7 +11,7 @@ from torch import Tensor
 import sparring as sp
 from benchmarks.defenses.randomization.contests import Contest
 from benchmarks.defenses.randomization.options import Options
-from sparring.audit.statistics import Z_95, wilson
+from sparring.audit.records.statistics import Z_95, wilson
 from sparring.goals import Goal, Margin
 from sparring.random import Key
 from sparring.targets import Surrogate, Target, answered

@@ -5,22 +5,21 @@ from types import ModuleType
 from typing import Any
 
 from ..threats import Threat, parse, parse_all
-from .audit import audit
-from .plan import Plan, make_plan
-from .publish import render
-from .report_model import Report
-from .watch import AttackStarted, ChunkDone, Tally, Watch
+from .audit import audit, render
+from .observer import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
+from .plan import AuditPlan, make_audit_plan
+from .report.model import Report
 
 __all__ = [
     "AttackStarted",
-    "ChunkDone",
-    "Plan",
+    "AuditObserver",
+    "AuditPlan",
+    "ChunkRecorded",
+    "CleanCounts",
     "Report",
-    "Tally",
     "Threat",
-    "Watch",
     "audit",
-    "make_plan",
+    "make_audit_plan",
     "parse",
     "parse_all",
     "render",

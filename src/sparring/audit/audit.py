@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ..errors import LockedOut, RunError
 from ..geometry import Ball
 from ..targets import Target
 from ..threats import BALLS, Norm, Threat, of_balls
-from ..zoo import LoadedModel
-from .batches import fitting, source_of
-from .conduct import conduct
-from .findings import checked_codes
-from .job import Job
-from .plan import make_plan
-from .report_model import Report
-from .watch import Watch
-from .workers import asked_for
+from ..zoo import Chunk, LoadedModel
+from .evaluation.admission import Admission
+from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
+from .evaluation.batches import as_data_source, fitting_batch_size, limit_chunks
+from .evaluation.cascade import Event
+from .evaluation.clean_chunk import CleanChunk
+from .evaluation.compiled_target import compile_views
+from .evaluation.confirmation import AttackResult
+from .evaluation.weights import image_hash
+from .findings import check_codes, findings
+from .observer import AuditObserver, ChunkRecorded
+from .parallel.chunk_worker import ChunkWorker
+from .parallel.pool_factory import make_pool
+from .parallel.worker_pool import WorkerPool, attack_here, attack_in_pool
+from .parallel.workers import parse_workers, refuse_shared_services
+from .plan import AuditPlan, make_audit_plan
+from .probes import run_probes
+from .records.database import Records
+from .records.example_files import example_file, write_examples
+from .records.facts import Facts, now
+from .records.rows import KeptOriginals, chunk_hash, chunk_rows
+from .records.run_folder import has_run, refuse_used, writing
+from .report.model import Report
+from .report.summary import summarize
+from .report.write import write_report
+from .request import AuditRequest, run_facts
+from .suites.suite import suite
 
 
 def audit(
@@ -40,7 +62,7 @@ def audit(
     queries: int | None = None,
     draws: int | None = None,
     labels: str = "data",
-    promised_accuracy: float | None = None,
+    expected_accuracy: float | None = None,
     accept: Sequence[str] = (),
     precision: str = "float32",
     compile: bool = False,
@@ -48,7 +70,7 @@ def audit(
     devices: Sequence[str] | None = None,
     resume: bool = False,
     command: str | None = None,
-    watch: Watch | None = None,
+    observer: AuditObserver | None = None,
 ) -> Report:
     """Robust accuracy of `target` on `data` under each threat, recorded in the folder `out`.
 
@@ -67,20 +89,20 @@ def audit(
         steps, restarts: of PGD. queries: of Square, or of the attacks on decisions. None: the suite's own.
         draws: passes per gradient of a random defence; None: by the gradient's variance.
         labels: "model" takes the model's own clean predictions as labels throughout.
-        promised_accuracy: the clean accuracy that the model is said to have, in [0, 1].
+        expected_accuracy: the clean accuracy that the model is expected to have, in [0, 1].
         accept: codes of findings that are taken note of, and no longer keep the audit from being green.
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
         precision: of the model inside the search, "bfloat16" or "float16"; each success is confirmed without it.
         compile: the search runs through `torch.compile`, and each success is confirmed without it.
         workers: so many processes, or "ray:N"; the records are those of one worker that has as many threads.
         devices: where workers put the model, as ["cuda:0", "cuda:1"]; one worker each where no number is given.
-        watch: told what happens.
+        observer: is told what happens.
 
     Raises:
         InputError, ThreatError, TargetError, GoalError, ConfigError: before the first attack.
         RunError: a folder that is in use, other arguments than the run's, a full disk.
     """
-    job = planned_job(
+    request = make_request(
         target,
         data,
         threats=threats,
@@ -98,7 +120,7 @@ def audit(
         queries=queries,
         draws=draws,
         labels=labels,
-        promised_accuracy=promised_accuracy,
+        expected_accuracy=expected_accuracy,
         accept=accept,
         precision=precision,
         compile=compile,
@@ -106,12 +128,12 @@ def audit(
         devices=devices,
         resume=resume,
         command=command,
-        watch=watch,
+        observer=observer,
     )
-    return conduct(job)
+    return run_request(request)
 
 
-def planned_job(
+def make_request(
     target: Target[Any] | LoadedModel,
     data: Any,
     *,
@@ -121,27 +143,27 @@ def planned_job(
     accept: Sequence[str] = (),
     resume: bool = False,
     command: str | None = None,
-    watch: Watch | None = None,
+    observer: AuditObserver | None = None,
     batch_size: int | None = None,
     workers: int | str | None = None,
     devices: Sequence[str] | None = None,
     **effort: Any,
-) -> Job:
-    """What `audit` is asked to do, checked as far as that is possible without asking the model."""
+) -> AuditRequest:
+    """Make the request of `audit`, checked as far as that is possible without asking the model."""
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
-    crew, source = asked_for(workers, devices), source_of(data)
-    radii, smallest = sorted_out(threats)
-    plan = make_plan(
+    pool, source = parse_workers(workers, devices), as_data_source(data)
+    radii, smallest = split_threats(threats)
+    plan = make_audit_plan(
         model=loaded.name if loaded else attacked.name,
         data=source.name,
         threats=radii,
         smallest=smallest,
-        batch_size=fitting(source) if batch_size is None else batch_size,
+        batch_size=fitting_batch_size(source) if batch_size is None else batch_size,
         surrogate=None if surrogate is None else surrogate.name,
         **effort,
     )
-    return Job(
+    return AuditRequest(
         target=attacked,
         source=source,
         plan=plan,
@@ -149,18 +171,164 @@ def planned_job(
         loaded=loaded,
         surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
         resume=resume,
-        accept=checked_codes(tuple(accept)),
+        accept=check_codes(tuple(accept)),
         command=command or "sparring.audit(...)",
-        watch=watch or Watch(),
-        workers=crew,
+        observer=observer or AuditObserver(),
+        workers=pool,
     )
 
 
-def sorted_out(given: Iterable[Ball | Threat]) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
-    """Threats with radii, and norms of balls without one."""
+def split_threats(given: Iterable[Ball | Threat]) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+    """Split into threats with radii, and norms of balls without one."""
     listed = list(given)
     free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
     written = [one for one in rest if isinstance(one, Threat)]
     return tuple(written if len(written) == len(rest) else of_balls(rest)), tuple(norms)  # type: ignore[arg-type]
+
+
+def run_request(request: AuditRequest) -> Report:
+    """Run the audit, from the first check of the data to the report."""
+    refuse_shared_services(request.workers, request.target, request.surrogate)
+    admission = Admission(restricted(request.target, request.plan), request.plan)
+    first = admission.check_first(request.source)
+    evaluated = evaluated_target(request.target, request.plan, first.goal(), first.images, request.surrogate)
+    for view in evaluated.views:
+        check_suites(view[1], request.plan)
+    facts = run_facts(evaluated, request, admission)
+    worker = ChunkWorker(compile_views(evaluated, request.plan), admission)
+    pool = make_pool(request.workers, worker, request.observer)
+    with nullcontext() if pool is None else closing(pool):
+        return record_run(request, evaluated, facts, worker, pool)
+
+
+def record_run(
+    request: AuditRequest, evaluated: EvaluatedTarget, facts: Facts, worker: ChunkWorker, pool: WorkerPool | None
+) -> Report:
+    """Probe, attack and record, then write the report."""
+    admission = worker.admission
+    records = open_records(request, admission, facts, pool)
+    try:
+        records.accept(request.accept, now())
+        if not records.probe_results():
+            request.observer.probing()
+            clock = time.perf_counter()
+            measured = run_probes(evaluated, admission, request.source, request.plan, request.observer)
+            records.record_probes(measured | {"seconds": time.perf_counter() - clock})
+        if not records.finished:
+            try:
+                attack_all(records, request, worker, pool)
+                records.finish(request.source.skipped)
+            except LockedOut as error:
+                request.observer.report_message(
+                    f"{error}; what was recorded before stands, and --resume goes on where answers are had"
+                )
+        request.observer.publishing()
+        return publish(records)
+    finally:
+        records.close()
+
+
+def check_suites(target: Target[Any], plan: AuditPlan) -> None:
+    """Raise ThreatError where the plan has no attack for one of its threats."""
+    for threat in plan.threats:
+        for ball in threat.balls():
+            suite(target.access, ball, plan, knows_detector(target))
+    for norm in plan.smallest:
+        suite(target.access, BALLS[norm](), plan, knows_detector(target))
+
+
+def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None) -> Records:
+    """Open the records of an interrupted run, or check all the data and begin new ones."""
+    if request.resume and has_run(request.out):
+        records = Records.resume(request.out, request.plan, facts)
+        safe = records.chunks()
+        request.observer.resumed(len(safe), sum(count for _, count, _ in safe.values()))
+        return records
+    refuse_used(request.out)
+    if pool is not None:
+        pool.start()
+    admission.check_all(request.source, request.observer)
+    return Records.begin(request.out, request.plan, facts)
+
+
+def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:
+    """Attack every chunk that is not yet recorded, and record them in order."""
+    plan, source, observer, kept = request.plan, request.source, request.observer, fallen_in_records(records)
+    total = source.candidates if plan.limit is None else plan.limit
+    left = unrecorded(records, request)
+    for done in (
+        attack_here(worker, left, observer) if pool is None else attack_in_pool(pool, request.workers.count, left)
+    ):
+        number, clean, events = done.number, done.clean, done.events
+        rows = chunk_rows(number, clean, events, done.seconds, kept)
+        if rows.tensors:
+            with writing(records.folder):
+                write_examples(records.folder / example_file(number), rows.tensors)
+        records.commit(rows, source.skipped)
+        count_fallen(kept, events)
+        standing = still_standing(clean, events, plan)
+        observer.recorded(ChunkRecorded(number, clean.first + len(clean), total, standing, len(clean), done.seconds))
+
+
+def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:
+    """Yield the chunks that are not safe yet, with their numbers; those that are, are compared with the data."""
+    safe = records.chunks()
+    for number, chunk in enumerate(limit_chunks(request.source, request.plan.batch_size, request.plan.limit)):
+        if number in safe:
+            check_same(records, chunk, safe[number])
+        else:
+            yield number, chunk
+
+
+def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
+    """Raise RunError where the data gives other images than when the run was begun."""
+    first, _, digest = safe
+    if chunk.first != first or chunk_hash([image_hash(image) for image in chunk.images]) != digest:
+        raise RunError(
+            f"{records.facts.data} gives other images at {chunk.first} than when {records.folder} was begun; "
+            "turn shuffling off, restore the data, or choose another --out"
+        )
+
+
+def fallen_in_records(records: Records) -> KeptOriginals:
+    """Return how many samples fell to each (norm, eps, attack) in the chunks that are safe."""
+    question = "SELECT norm, eps, attack, COUNT(*) FROM result WHERE success GROUP BY norm, eps, attack"
+    return Counter({(norm, eps, attack): count for norm, eps, attack, count in records.select(question)})
+
+
+def count_fallen(kept: KeptOriginals, events: list[Event]) -> None:
+    for event in events:
+        if isinstance(event, AttackResult):
+            kept[event.slot.norm, event.slot.eps, event.attack] += int(event.fell.sum())
+
+
+def still_standing(clean: CleanChunk, events: list[Event], plan: AuditPlan) -> dict[str, int]:
+    """Return how many of the chunk's images stand after each threat and radius."""
+    standing = {}
+    for threat in plan.threats:
+        stands = clean.correct.clone()
+        for radius in threat.radii:
+            for one in events:
+                if isinstance(one, AttackResult) and (one.slot.norm, one.slot.eps) == (threat.norm, radius.eps):
+                    stands[one.rows[one.fell]] = False
+            standing[f"{threat.norm} {radius.text}"] = int(stands.sum())
+    return standing
+
+
+def publish(records: Records) -> Report:
+    """Write report.json and report.html of an open run, and return the report."""
+    report = summarize(records)
+    report = report.model_copy(update={"warnings": findings(records, report)})
+    write_report(report, records.folder)
+    return report
+
+
+def render(folder: Path) -> Report:
+    """Make the report of the run in `folder` again from its records, write it, and return it."""
+    records = Records.open(folder)
+    try:
+        return publish(records)
+    finally:
+        records.close()

@@ -22,14 +22,14 @@ from ..goals import Misclassify
 from ..random import Key
 from ..targets import Classifier, Defended, Screen, Target, answered
 from ..threats import BALLS
-from .cascade import turns
-from .clean import Clean
-from .conduct import serve
-from .door import Door
-from .entry import Entry
-from .job import Job
-from .judge import LOOKS, look
-from .views import Ring, detects, narrowed, ring_of
+from .audit import check_suites
+from .evaluation.admission import Admission
+from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
+from .evaluation.cascade import scheduled_attacks
+from .evaluation.clean_chunk import CleanChunk
+from .evaluation.predictions import CONFIRMATION_SAMPLES, predict
+from .request import AuditRequest
+from .suites.suite_entry import SuiteEntry
 
 BATCH = 8  # images that are timed
 CLASSES = 10
@@ -38,7 +38,7 @@ BAR = 1e-3  # the stand-in's margin stays below this
 
 
 @dataclass(frozen=True)
-class Line:
+class EstimateLine:
     """One attack at one radius, once; passes of one image, at most."""
 
     threat: str
@@ -53,7 +53,7 @@ class Line:
 class Estimate:
     """What would run."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[EstimateLine, ...]
     images: int | None
     forward_seconds: float  # of one image
     backward_seconds: float
@@ -74,64 +74,71 @@ class Estimate:
         return None if self.images is None else self.images * each
 
 
-def estimate(job: Job) -> Estimate:
-    """What `conduct` would do with the job; one small batch is asked about, and nothing is written."""
-    door = Door(narrowed(job.target, job.plan), job.plan)
-    first = door.first_look(job.source)
-    ring = ring_of(job.target, job.plan, first.goal(), first.images, job.surrogate)
-    for _, view in ring.views:
-        serve(view, job.plan)
-    known, limit = job.source.candidates, job.plan.limit
+def estimate(request: AuditRequest) -> Estimate:
+    """What `audit` would do with the request; one small batch is asked about, and nothing is written."""
+    admission = Admission(restricted(request.target, request.plan), request.plan)
+    first = admission.check_first(request.source)
+    evaluated = evaluated_target(request.target, request.plan, first.goal(), first.images, request.surrogate)
+    for _, view in evaluated.views:
+        check_suites(view, request.plan)
+    known, limit = request.source.candidates, request.plan.limit
     images = limit if known is None else known if limit is None else min(known, limit)
-    return Estimate(tuple(lines(ring, job, first)), images, *timed(ring.strongest, first))
+    return Estimate(tuple(estimate_lines(evaluated, request, first)), images, *time_passes(evaluated.strongest, first))
 
 
-def lines(ring: Ring, job: Job, first: Clean) -> list[Line]:
-    """Every turn of every view at every radius."""
-    plan, found = job.plan, []
+def estimate_lines(evaluated: EvaluatedTarget, request: AuditRequest, first: CleanChunk) -> list[EstimateLine]:
+    """List every attack of every view at every radius."""
+    plan, found = request.plan, []
     places = [
         (f"{threat.norm} {radius.text}", ball)
         for threat in plan.threats
         for radius, ball in zip(threat.radii, threat.balls(), strict=True)
     ]
     places += [(f"{norm}, smallest", BALLS[norm]()) for norm in plan.smallest]
-    looks = LOOKS if ring.target.stochastic else 1
+    samples = CONFIRMATION_SAMPLES if evaluated.target.stochastic else 1
     for words, ball in places:
-        for view in range(len(ring.views)):
-            for turn in turns(ring, ball, plan, view):
-                forwards, backwards = passes(turn.entry, first.images[:1], detects(turn.target))
-                draws = turn.target.draws
-                checks = 5 * looks  # the engine's look before and after, and the auditor's at each example
-                access = turn.entry.access.__name__
+        for view in range(len(evaluated.views)):
+            for scheduled in scheduled_attacks(evaluated, ball, plan, view):
+                forwards, backwards = count_passes(scheduled.entry, first.images[:1], knows_detector(scheduled.target))
+                draws = scheduled.target.draws
+                checks = 5 * samples  # the engine's checks before and after, and the audit's of each example
+                access = scheduled.entry.access.__name__
                 found.append(
-                    Line(words, turn.view, turn.entry.name, access, forwards * draws + checks, backwards * draws)
+                    EstimateLine(
+                        words,
+                        scheduled.view,
+                        scheduled.entry.name,
+                        access,
+                        forwards * draws + checks,
+                        backwards * draws,
+                    )
                 )
     return found
 
 
-def passes(entry: Entry, image: Tensor, rejects: bool = False) -> tuple[int, int]:
-    """Forward and backward passes of one image, at most; `rejects`: by who knows of a detector."""
-    if entry.carried:
+def count_passes(entry: SuiteEntry, image: Tensor, rejects: bool = False) -> tuple[int, int]:
+    """Return forward and backward passes of one image, at most; `rejects`: by who knows of a detector."""
+    if entry.transferred:
         return 1, 0
     attack, seeing = entry.attack, issubclass(entry.access, Gradients)
     if entry.budget is not None and entry.budget.forwards is not None:
         return entry.budget.forwards, 0
     goal = Misclassify(torch.zeros(1, dtype=torch.long))
-    target: Target[Any] = Defended(standin(image), Silent()).audited() if rejects else standin(image)
+    target: Target[Any] = Defended(stand_in_model(image), AcceptAll()).audited() if rejects else stand_in_model(image)
     spent = run(attack, target, goal, image.float()).spent
     least = attack.steps if seeing else 0
     return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
 
 
-class Silent(Screen):
+class AcceptAll(Screen):
     """A detector that lets everything pass."""
 
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         return 0 * images.flatten(1).sum(1) - 1
 
 
-def standin(image: Tensor) -> Classifier:
-    """A model whose margin rises with every question and never reaches zero."""
+def stand_in_model(image: Tensor) -> Classifier:
+    """Return a model whose margin rises with every question and never reaches zero."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn((image.numel(), CLASSES - 1), generator=generator) / image.numel()
     asked = 0
@@ -145,16 +152,16 @@ def standin(image: Tensor) -> Classifier:
     return Classifier(logits, name="stand-in")
 
 
-def timed(view: Target[Any], first: Clean) -> tuple[float, float]:
-    """Seconds of a forward and of a backward pass of one image, in a small batch."""
+def time_passes(view: Target[Any], first: CleanChunk) -> tuple[float, float]:
+    """Return seconds of a forward and of a backward pass of one image, in a small batch."""
     images = first.images[:BATCH]
-    look(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    predict(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
     clock = time.perf_counter()
-    look(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    predict(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
     forward = (time.perf_counter() - clock) / len(images)
     if not issubclass(view.access, Gradients):
         return forward, 0.0
-    own = asked(view, images, first.key(torch.arange(len(images)), 0, 0))
+    own = time_one_answer(view, images, first.key(torch.arange(len(images)), 0, 0))
     goal = first.goal(torch.arange(len(images)))
     clock = time.perf_counter()
     spent = run(PGD(Linf(1e-6), steps=STEPS), view, goal, images, engine=Engine(batch_size=BATCH, looks=1)).spent
@@ -162,8 +169,8 @@ def timed(view: Target[Any], first: Clean) -> tuple[float, float]:
     return forward, max(own, seconds / max(1, int(spent.backwards.sum())))  # the clock is coarse; no less than forward
 
 
-def asked(view: Target[Any], images: Tensor, key: Key) -> float:
-    """Seconds that the view takes to answer one image, which the defence in use may have to do several times."""
+def time_one_answer(view: Target[Any], images: Tensor, key: Key) -> float:
+    """Return seconds that the view takes to answer one image, which the defence in use may have to do several times."""
     key = replace(key, ids=key.ids.to(view.device))
     with view.frozen(), torch.no_grad():
         clock = time.perf_counter()

@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=1)]
 Suite = str | tuple[str, ...]
 
 
-class Plan(BaseModel):
+class AuditPlan(BaseModel):
     """Model, data, threats and effort. Two runs of one plan have the same records.
 
     `smallest`: norms without a radius, in which the nearest example of each image is searched.
@@ -59,21 +59,21 @@ class Plan(BaseModel):
     draws: Count | None = None
     labels: Literal["data", "model"] = "data"
     surrogate: str | None = None
-    promised_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     precision: Precision = "float32"
     compile: bool = False
 
 
-def make_plan(**fields: Any) -> Plan:
-    """The plan; ConfigError naming the field, the value and what was expected."""
-    checked_word("access", fields.get("access"), ACCESS)
-    checked_word("goal", fields.get("goal"), GOALS)
-    checked_word("precision", fields.get("precision"), PRECISIONS)
+def make_audit_plan(**fields: Any) -> AuditPlan:
+    """Return the plan; ConfigError naming the field, the value and what was expected."""
+    check_word("access", fields.get("access"), ACCESS)
+    check_word("goal", fields.get("goal"), GOALS)
+    check_word("precision", fields.get("precision"), PRECISIONS)
     given = {name: value for name, value in fields.items() if value is not None}
-    given["suite"] = checked_suite(given.get("suite", "standard"))
+    given["suite"] = check_suite(given.get("suite", "standard"))
     effort = EFFORT[given["suite"]] if isinstance(given["suite"], str) else OWN
     try:
-        plan = Plan(**(effort | given))
+        plan = AuditPlan(**(effort | given))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -88,14 +88,14 @@ def make_plan(**fields: Any) -> Plan:
     return plan
 
 
-def checked_word(field: str, value: Any, known: Any) -> None:
-    """ConfigError with the nearest word for one that is not known."""
+def check_word(field: str, value: Any, known: Any) -> None:
+    """Raise ConfigError with the nearest word for one that is not known."""
     if value is not None and value not in known:
         raise ConfigError(f"{field} {value!r:.80} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
 
 
-def checked_suite(suite: Any) -> Suite:
-    """A suite by name, or a list of names of attacks."""
+def check_suite(suite: Any) -> Suite:
+    """Return a suite by name, or a list of names of attacks."""
     if isinstance(suite, str) and suite in EFFORT:
         return suite
     names = [name.strip() for name in suite.split(",")] if isinstance(suite, str) else list(suite)
@@ -111,6 +111,6 @@ def checked_suite(suite: Any) -> Suite:
     return tuple(names)
 
 
-def differences(before: Plan, now: Plan) -> list[str]:
-    """The names of the fields in which two plans differ."""
-    return [name for name in Plan.model_fields if getattr(before, name) != getattr(now, name)]
+def differences(before: AuditPlan, now: AuditPlan) -> list[str]:
+    """Return the names of the fields in which two plans differ."""
+    return [name for name in AuditPlan.model_fields if getattr(before, name) != getattr(now, name)]

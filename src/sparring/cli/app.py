@@ -10,21 +10,21 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .apply import apply
-from .attack import attack
-from .audit import audit
-from .compare import compare
-from .demo import demo
-from .export import export
-from .fit import fit
-from .generalize import generalize
-from .guard import EPILOG, Settings, told
-from .listing import listing
-from .report import report
-from .serve import serve
-from .train import train
-from .transfer import transfer
-from .zoo import zoo
+from .commands.apply import apply
+from .commands.attack import attack
+from .commands.audit import audit
+from .commands.compare import compare
+from .commands.demo import demo
+from .commands.export import export
+from .commands.fit import fit
+from .commands.generalize import generalize
+from .commands.listing import listing
+from .commands.report import report
+from .commands.serve import serve
+from .commands.train import train
+from .commands.transfer import transfer
+from .commands.zoo import zoo
+from .display.errors import EPILOG, Settings, report_error
 
 app = typer.Typer(
     name="sparring",
@@ -79,4 +79,4 @@ def main() -> None:
     try:
         sys.exit(app())
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(told(error))
+        sys.exit(report_error(error))

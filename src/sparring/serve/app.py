@@ -22,9 +22,9 @@ from torch import Tensor
 from ..access import Scores
 from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
-from ..targets.extras import needed
+from ..targets.optional_imports import require
 from .log import Answers, QueryLog
-from .tensors import Question, read_question, written
+from .tensors import InferRequest, encode_answer, read_request
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A target under a name, with what its metadata say.
 
     Args:
@@ -78,14 +78,14 @@ class Served:
         return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
 
 
-class Service:
+class InferenceService:
     """The state of one server."""
 
-    def __init__(self, served: Served, body_limit: int) -> None:
+    def __init__(self, served: ServedModel, body_limit: int) -> None:
         from starlette.responses import JSONResponse, Response
 
         self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), Answers()
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self.json, self.response = JSONResponse, Response
 
     async def ready(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ class Service:
         body = await self._body(request)
         if body is None:
             return self.json({"error": f"the body is longer than {self.body_limit} bytes; send fewer images"}, 413)
-        async with self.turn:  # one after the other, so that a request that comes twice finds the first one's answer
+        async with self.lock:  # one after the other, so that a request that comes twice finds the first one's answer
             key = self.answers.key(body)
             answer = self.answers.find(key)
             if answer is not None:
@@ -112,8 +112,8 @@ class Service:
                 return self.response(answer, media_type="application/json")
             try:
                 head = request.headers.get("inference-header-content-length")
-                question = read_question(body, head, (-1, *self.served.shape))
-                answer = await asyncio.to_thread(self._answer, question)
+                infer_request = read_request(body, head, (-1, *self.served.shape))
+                answer = await asyncio.to_thread(self._answer, infer_request)
             except LockedOut as error:
                 return self.json({"error": str(error)}, 403)
             except UserCodeError as error:
@@ -122,23 +122,23 @@ class Service:
                 return self.json({"error": str(error)}, 400)
             except Exception as error:
                 return self.failed(error)
-            self.log.count(question.images)
-            if question.id:
+            self.log.count(infer_request.images)
+            if infer_request.id:
                 self.answers.keep(key, answer)
         return self.response(answer, media_type="application/json")
 
     def failed(self, error: BaseException) -> Response:
-        """The model raised an error: 500, and the traceback in the log."""
+        """Return the model raised an error: 500, and the traceback in the log."""
         logger.error("the model failed", exc_info=error)
         return self.json({"error": f"the model failed: {type(error).__name__}"}, 500)
 
-    def _answer(self, question: Question) -> bytes:
-        return written(self.served.name, question, OUTPUT, self.served.answer(question.images))
+    def _answer(self, infer_request: InferRequest) -> bytes:
+        return encode_answer(self.served.name, infer_request, OUTPUT, self.served.answer(infer_request.images))
 
     async def _body(self, request: Request) -> bytes | None:
         """The body; None where it is longer than the limit, whatever its header says."""
-        told = request.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told) > self.body_limit:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.body_limit:
             return None
         received = bytearray()
         async for part in request.stream():
@@ -148,19 +148,19 @@ class Service:
         return bytes(received)
 
 
-def application(served: Served, *, body_limit: int = 1 << 26, loopback: bool = True) -> Starlette:
-    """The server's routes as an ASGI application.
+def make_application(served: ServedModel, *, body_limit: int = 1 << 26, loopback: bool = True) -> Starlette:
+    """Return the server's routes as an ASGI application.
 
     `body_limit` is in bytes; with `loopback` a request that names another host (a web page that had its name
     point here) is refused.
     """
-    needed("starlette", "serving a model", "serve")
+    require("starlette", "serving a model", "serve")
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.routing import Route
 
-    service, place = Service(served, body_limit), f"/v2/models/{served.name}"
+    service, place = InferenceService(served, body_limit), f"/v2/models/{served.name}"
     gets: dict[str, Callable[[Request], Awaitable[Response]]] = {
         "/v2/health/live": service.ready,
         "/v2/health/ready": service.ready,

@@ -48,7 +48,7 @@ class Answers:
 
     @staticmethod
     def key(body: bytes) -> bytes:
-        """The request's id is within its body."""
+        """Return the request's id is within its body."""
         return hashlib.sha256(body).digest()
 
     def find(self, key: bytes) -> bytes | None:

@@ -18,31 +18,31 @@ KINDS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f
 
 
 @dataclass(frozen=True)
-class Question:
+class InferRequest:
     """Images (B, C, H, W), and the id that the client gave."""
 
     id: str
     images: Tensor
 
 
-def read_question(body: bytes, head_length: str | None, shape: Sequence[int]) -> Question:
-    """The question in a body; `shape` is the input's, -1 where anything goes. InputError where it is none."""
+def read_request(body: bytes, head_length: str | None, shape: Sequence[int]) -> InferRequest:
+    """Return the question in a body; `shape` is the input's, -1 where anything goes. InputError where it is none."""
     head, packed = body, b""
     if head_length is not None:
         if not head_length.isdecimal() or int(head_length) > len(body):
             raise InputError(f"Inference-Header-Content-Length {head_length[:20]!r} is no length within the body")
         head, packed = body[: int(head_length)], body[int(head_length) :]
     try:
-        question = json.loads(head)
-        (tensor,) = question["inputs"]
-        name, asked = str(question.get("id", "")), tensor["shape"]
+        infer_request = json.loads(head)
+        (tensor,) = infer_request["inputs"]
+        name, asked = str(infer_request.get("id", "")), tensor["shape"]
         kind = KINDS[tensor["datatype"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("the body is no question: one input with name, shape, datatype (FP32, FP64), data") from error
     fits = isinstance(asked, list) and len(asked) == 4 and all(type(side) is int and side > 0 for side in asked)
     if not fits or any(want not in (-1, have) for want, have in zip(shape[1:], asked[1:], strict=True)):
         raise InputError(f"the input has shape {str(asked)[:80]}; the model takes {list(shape)}")
-    return Question(name, torch.from_numpy(_values(tensor, packed, kind, math.prod(asked)).reshape(asked)))
+    return InferRequest(name, torch.from_numpy(_values(tensor, packed, kind, math.prod(asked)).reshape(asked)))
 
 
 def _values(tensor: Any, packed: bytes, kind: np.dtype[Any], count: int) -> Any:
@@ -59,9 +59,9 @@ def _values(tensor: Any, packed: bytes, kind: np.dtype[Any], count: int) -> Any:
     return values
 
 
-def written(name: str, question: Question, output: str, scores: Tensor) -> bytes:
-    """The answer; a score that is not finite is null, since JSON has no word for it."""
+def encode_answer(name: str, infer_request: InferRequest, output: str, scores: Tensor) -> bytes:
+    """Return the answer; a score that is not finite is null, since JSON has no word for it."""
     flat = [value if math.isfinite(value) else None for value in scores.double().reshape(-1).tolist()]
     tensor = {"name": output, "datatype": "FP32", "shape": list(scores.shape), "data": flat}
-    told = {"model_name": name, "outputs": [tensor]} | ({"id": question.id} if question.id else {})
-    return json.dumps(told, allow_nan=False).encode()
+    answer = {"model_name": name, "outputs": [tensor]} | ({"id": infer_request.id} if infer_request.id else {})
+    return json.dumps(answer, allow_nan=False).encode()

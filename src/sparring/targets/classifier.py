@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..access import Jacobians
 from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
 from ..random import Key
-from .keyed import Keyed, drawing, keyed_layers, muted
+from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target, Unidentified
 
 LAYOUTS = ("NCHW", "NHWC")
@@ -141,7 +141,7 @@ class Classifier(Target[Jacobians]):
     def stochastic(self) -> bool:
         return self._random or bool(self._keyed)
 
-    def silenced(self) -> Classifier:
+    def disable_noise(self) -> Classifier:
         """The same model with its `Keyed` layers passing on what they are given: one who knows of no noise has this."""
         twin = copy(self)
         twin._keyed, twin._random, twin._muted = [], False, self._keyed
@@ -150,7 +150,7 @@ class Classifier(Target[Jacobians]):
     def _drawing(self, key: Key | None) -> AbstractContextManager[None]:
         """Whatever the model draws is from `key`."""
         if self._muted:
-            return muted(self._muted)
+            return disable_noise(self._muted)
         return nullcontext() if key is None or not self.stochastic else self._drawn(key)
 
     @contextmanager

@@ -25,8 +25,8 @@ from ..goals import Goal, Screened, Undetected
 from ..random import Key
 from ..rows import to
 from .classifier import Classifier
-from .draws import draws_for
-from .stage import Screen, Stage, networks, passed
+from .eot_budget import draws_for
+from .stage import Screen, Stage, apply_with_bpda, networks
 from .surrogate import Surrogate
 from .target import Target, answered
 
@@ -90,7 +90,7 @@ class Defended(Target[Scores]):
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         with torch.no_grad():
-            return fused([self.once(images, draw) for draw in self._draws(images, key)], self.fuse)
+            return fuse_votes([self.once(images, draw) for draw in self._draws(images, key)], self.fuse)
 
     def _draws(self, images: Tensor, key: Key | None) -> list[Key]:
         if key is None:
@@ -106,13 +106,13 @@ class Defended(Target[Scores]):
             if isinstance(part, Screen):
                 alarms.append(part.alarm(images, theirs))
             else:
-                images = passed(part, images, theirs)
+                images = apply_with_bpda(part, images, theirs)
         outputs = answered(self.target, images, key)
         return Screened(outputs, torch.stack(alarms).amax(0)) if alarms else outputs
 
     def unaware(self) -> Surrogate:
         """The view of an attacker who knows the model inside and nothing of what surrounds it."""
-        return Surrogate(self, bare(self.target))
+        return Surrogate(self, undefended(self.target))
 
     def audited(
         self,
@@ -220,13 +220,13 @@ class Audited(Target[Jacobians]):
             yield
 
 
-def fused(answers: list[Any], how: str) -> Any:
+def fuse_votes(answers: list[Any], how: str) -> Any:
     """Several answers as one."""
     if len(answers) == 1:
         return answers[0]
     if isinstance(answers[0], Screened):
         alarm = torch.stack([one.alarm for one in answers]).mean(0)
-        return Screened(fused([one.outputs for one in answers], how), alarm)
+        return Screened(fuse_votes([one.outputs for one in answers], how), alarm)
     logits = torch.stack(answers)
     if how == "logits":
         return logits.mean(0)
@@ -236,9 +236,9 @@ def fused(answers: list[Any], how: str) -> Any:
     return logits.log_softmax(2).logsumexp(0) - math.log(len(answers))
 
 
-def bare(target: Target[Any]) -> Target[Any]:
+def undefended(target: Target[Any]) -> Target[Any]:
     """The model as somebody has it who does not know of its random layers: they are silent."""
-    return target.silenced() if isinstance(target, Classifier) and target.stochastic else target
+    return target.disable_noise() if isinstance(target, Classifier) and target.stochastic else target
 
 
 @contextmanager

@@ -87,8 +87,8 @@ class Ensemble(Target[Jacobians]):
         parts = tuple(self._asked(*pair, images, key) for pair in zip(self.members, self.sizes, strict=True))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
-            told = ", ".join(f"{m.name} {p.shape[1]}" for m, p in zip(self.members, parts, strict=True))
-            raise TargetError(f"the members of an ensemble have the same classes; here: {told}")
+            message = ", ".join(f"{m.name} {p.shape[1]}" for m, p in zip(self.members, parts, strict=True))
+            raise TargetError(f"the members of an ensemble have the same classes; here: {message}")
         self._last = tuple(part.detach() for part in parts)
         if self.fuse == "logits":
             return torch.stack([w * z for w, z in zip(self.weights, parts, strict=True)]).sum(0)

@@ -15,7 +15,7 @@ from ..access import Scores
 from ..errors import ConfigError, InputError, TargetError
 from ..random import Key
 from .classifier import Classifier
-from .extras import needed
+from .optional_imports import require
 from .target import Granting
 
 KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -25,7 +25,7 @@ class Session:
     """The file as a function of images; a model whose first axis is fixed is asked that many at a time."""
 
     def __init__(self, file: Path, output: str | None) -> None:
-        runtime = needed("onnxruntime", "an ONNX model", "onnx")
+        runtime = require("onnxruntime", "an ONNX model", "onnx")
         if not file.is_file():
             raise ConfigError(f"{file} does not exist; name an ONNX file, as onnx:FILE")
         content = file.read_bytes()

@@ -53,7 +53,7 @@ class Stage(ABC):
 
     def identity(self) -> tuple[object, ...]:
         """What tells this stage from others: its parameters, and the weights of its networks."""
-        return told(self)
+        return stage_identity(self)
 
 
 class Screen(ABC):
@@ -76,12 +76,12 @@ class Screen(ABC):
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         """(B,) above 0 exactly where the image is rejected, in units of the spread of clean images' alarms.
 
-        Differentiable; where the true alarm is not, straight through (`stood_in`) a function that is.
+        Differentiable; where the true alarm is not, straight through (`straight_through`) a function that is.
         """
 
     def identity(self) -> tuple[object, ...]:
         """What tells this detector from others: its parameters, and the weights of its networks."""
-        return told(self)
+        return stage_identity(self)
 
 
 class _StoodIn(torch.autograd.Function):
@@ -96,7 +96,7 @@ class _StoodIn(torch.autograd.Function):
         return grads[0], None
 
 
-def stood_in(exact: Tensor, smooth: Tensor) -> Tensor:
+def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
     """`exact`, bit for bit, with the gradient of `smooth`, which has its shape."""
     if exact.shape != smooth.shape:
         raise TargetError(
@@ -107,16 +107,16 @@ def stood_in(exact: Tensor, smooth: Tensor) -> Tensor:
     return through
 
 
-def passed(stage: Stage, images: Tensor, key: Key) -> Tensor:
+def apply_with_bpda(stage: Stage, images: Tensor, key: Key) -> Tensor:
     """The stage's output, with its own gradient or that of its stand-in."""
     if stage.differentiable or not (torch.is_grad_enabled() and images.requires_grad):
         return stage(images, key)
     with torch.no_grad():
         exact = stage(images.detach(), key)
-    return stood_in(exact, stage.smooth(images, key))
+    return straight_through(exact, stage.smooth(images, key))
 
 
-def told(part: Stage | Screen) -> tuple[object, ...]:
+def stage_identity(part: Stage | Screen) -> tuple[object, ...]:
     """The kind of a part, its plain parameters and tensors by name, and the weights of its networks."""
     weights = [word for module in part.modules for pair in sorted(module.state_dict().items()) for word in pair]
     own = [(name, value) for name, value in sorted(vars(part).items()) if isinstance(value, KEPT)]

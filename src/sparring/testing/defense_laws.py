@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
-from ..targets import Screen, Stage, passed
+from ..targets import Screen, Stage, apply_with_bpda
 from .attack_laws import require
 from .cases import draw
 
@@ -73,7 +73,7 @@ def _check_stage_slope(stage: Stage, images: Tensor, slope: float) -> None:
     key = _key(images)
     x = images.clone().requires_grad_()
     with torch.enable_grad():
-        out = passed(stage, x, key)
+        out = apply_with_bpda(stage, x, key)
     with torch.no_grad():
         require(torch.equal(out, stage(images, key)), f"{stage.name}: under attack another forward pass than its own")
     weights = draw("weights", tuple(out.shape))

@@ -6,11 +6,11 @@ made for.
 
 from .distilled import Distilled, distilled_advgan
 from .generalization import Generalization, attacks_within, generalization, strong
-from .matrix import Tally, held_out, margins, transfer
-from .started import transfer_then_query
+from .matrix import TransferCounts, leave_one_out, margins, transfer
 from .substitute import Substitute, train_substitute
+from .warm_start import transfer_then_query
 
 __all__ = [
-    "Distilled", "Generalization", "Substitute", "Tally", "attacks_within", "distilled_advgan", "generalization",
-    "held_out", "margins", "strong", "train_substitute", "transfer", "transfer_then_query",
+    "Distilled", "Generalization", "Substitute", "TransferCounts", "attacks_within", "distilled_advgan",
+    "generalization", "leave_one_out", "margins", "strong", "train_substitute", "transfer", "transfer_then_query",
 ]  # fmt: skip

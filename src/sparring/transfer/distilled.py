@@ -27,7 +27,7 @@ from ..errors import BudgetError, ConfigError, InputError
 from ..goals import Goal
 from ..random import Key
 from ..targets import Classifier, Target
-from .imitation import imitate, labels_of, parts, shares_of
+from .distill import batch_slices, imitate, query_labels, query_probabilities
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def distilled_advgan(
         raise ConfigError(f"distillation {counts}, rate={rate}; pass counts of at least 1 and a rate above 0")
     if len(x) > budget:
         raise BudgetError(f"{len(x)} images cost {len(x)} queries, and the budget is {budget}; pass fewer images")
-    ask = shares_of if issubclass(victim.access, Scores) else labels_of
+    ask = query_probabilities if issubclass(victim.access, Scores) else query_labels
     if not dynamic:
         attack, epochs, rounds = replace(attack, epochs=attack.epochs * rounds), epochs * rounds, 1
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
@@ -104,7 +104,7 @@ def distilled_advgan(
         left = budget - len(images)
         if number + 1 < rounds and left > 0:
             chosen = key.uniform("reservoir", (len(own),))[0].argsort()[:left].sort().values.to(device)
-            fresh = torch.cat([artifact.apply(own[chosen[part]]) for part in parts(len(chosen), batch_size)])
+            fresh = torch.cat([artifact.apply(own[chosen[part]]) for part in batch_slices(len(chosen), batch_size)])
             images, answers = torch.cat((images, fresh)), torch.cat((answers, ask(victim, fresh, batch_size)))
     assert artifact is not None
     return Distilled(artifact, student, len(images), agreement, tuple(fooled))

@@ -68,7 +68,7 @@ class Generalization:
         return (~self.fell[:, self.columns(self.balls if balls is None else balls)].any(1)).sum(1)
 
     def columns(self, balls: Iterable[Ball]) -> list[int]:
-        """The columns of these balls."""
+        """Return the columns of these balls."""
         wanted = tuple(balls)
         missing = [ball for ball in wanted if ball not in self.balls]
         if missing or not wanted:
@@ -169,7 +169,7 @@ def generalization(
 
 
 def attacks_within(balls: Sequence[Ball], attacks: Within = strong) -> list[Attack[Any, Any]]:
-    """The attack of each ball; raises where the balls are none, or cannot be columns."""
+    """Return the attack of each ball; raises where the balls are none, or cannot be columns."""
     if not balls:
         raise ThreatError("there are no threats; pass one or more, as Linf(0.3)")
     for place, ball in enumerate(balls):
@@ -195,7 +195,7 @@ def _row(
     correct: Tensor,
     engine: Engine | None,
 ) -> Generalization:
-    """One model."""
+    """Return one model."""
     balls = tuple(attack.ball for attack in attacks)
     fell = (~correct).repeat(len(balls), 1)
     spent, notes = torch.zeros(2, len(balls), dtype=torch.long), set[str]()

@@ -20,7 +20,7 @@ Models = Mapping[str, Target[Any]]
 
 
 @dataclass(frozen=True)
-class Tally:
+class TransferCounts:
     """How many of `images` fell, by the model they were made on (rows) and the model they were tried on (columns)."""
 
     rows: tuple[str, ...]
@@ -28,17 +28,17 @@ class Tally:
     fell: Tensor  # (R, C) int64
     images: int  # on which no model had met the goal before
 
-    def __add__(self, other: Tally) -> Tally:
-        """The tally of two parts of a data set."""
+    def __add__(self, other: TransferCounts) -> TransferCounts:
+        """Return the tally of two parts of a data set."""
         if (self.rows, self.columns) != (other.rows, other.columns):
             raise ConfigError(f"a tally of {self.rows} on {self.columns} does not add to one of other models")
-        return Tally(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
+        return TransferCounts(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
 
-    def below(self, other: Tally) -> Tally:
-        """The rows of this tally, and under them those of another on the same images."""
+    def below(self, other: TransferCounts) -> TransferCounts:
+        """Return the rows of this tally, and under them those of another on the same images."""
         if self.columns != other.columns or self.images != other.images:
             raise ConfigError("tallies go below one another only for the same models and images")
-        return Tally(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
+        return TransferCounts(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
 
 
 def transfer(
@@ -50,7 +50,7 @@ def transfer(
     *,
     ids: Tensor | None = None,
     engine: Engine | None = None,
-) -> Tally:
+) -> TransferCounts:
     """Attack `x` (N, C, H, W) on each source, and try the examples on each victim.
 
     Images on which any of the models meets the goal already take no part, so that all figures are of the same images.
@@ -63,10 +63,10 @@ def transfer(
         found = run(attack, source, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
         for j, victim in enumerate(victims.values()):
             fell[i, j] = int((margins(victim, goal, found.examples) > 0).sum())
-    return Tally(tuple(sources), tuple(victims), fell, len(x))
+    return TransferCounts(tuple(sources), tuple(victims), fell, len(x))
 
 
-def held_out(
+def leave_one_out(
     models: Models,
     together: Any,
     attack: Attack[Gradients, Any],
@@ -75,8 +75,8 @@ def held_out(
     *,
     ids: Tensor | None = None,
     engine: Engine | None = None,
-) -> Tally:
-    """One row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
+) -> TransferCounts:
+    """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
     if len(models) < 3:
         raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
     goal, x, ids = _standing(models, goal, x, ids)
@@ -85,11 +85,11 @@ def held_out(
         others = together([model for other, model in models.items() if other != name])
         found = run(attack, others, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
         fell[0, j] = int((margins(models[name], goal, found.examples) > 0).sum())
-    return Tally(("the others together",), tuple(models), fell, len(x))
+    return TransferCounts(("the others together",), tuple(models), fell, len(x))
 
 
 def _standing(models: Models, goal: Goal, x: Tensor, ids: Tensor | None) -> tuple[Goal, Tensor, Tensor | None]:
-    """The rows on which no model has met the goal yet."""
+    """Return the rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
         standing &= ~(margins(model, goal, x) > 0)

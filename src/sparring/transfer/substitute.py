@@ -22,7 +22,7 @@ from ..access import Decisions
 from ..errors import BudgetError, ConfigError, InputError
 from ..random import Key
 from ..targets import Classifier, Target
-from .imitation import imitate, labels_of, parts
+from .distill import batch_slices, imitate, query_labels
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def train_substitute(
         raise BudgetError(f"{len(x)} first images cost {len(x)} queries, and the budget is {budget}; pass fewer")
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
     images = x.detach().to(device)
-    labels, known = labels_of(victim, images, batch_size), len(images)
+    labels, known = query_labels(victim, images, batch_size), len(images)
     agreement = 0.0
     for number in range(rounds):
         agreement = imitate(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
@@ -92,16 +92,16 @@ def train_substitute(
         if len(fresh) > budget - known:
             draw = Key(torch.tensor([number]), seed).uniform("reservoir", (len(fresh),))[0].to(device)
             fresh = fresh[draw.argsort()[: budget - known].sort().values]
-        images, labels = torch.cat((images, fresh)), torch.cat((labels, labels_of(victim, fresh, batch_size)))
+        images, labels = torch.cat((images, fresh)), torch.cat((labels, query_labels(victim, fresh, batch_size)))
         known = len(images)
     return Substitute(Classifier(net, name=f"substitute of {victim.name}"), images, labels, agreement)
 
 
 def _augmented(net: nn.Module, images: Tensor, labels: Tensor, way: float, batch_size: int) -> Tensor:
-    """The Jacobian-based augmentation of every image."""
+    """Return the Jacobian-based augmentation of every image."""
     target, moved = Classifier(net), []
     with target.frozen():
-        for part in parts(len(images), batch_size):
+        for part in batch_slices(len(images), batch_size):
             point = images[part].clone().requires_grad_()
             (slope,) = torch.autograd.grad(target(point).gather(1, labels[part, None]).sum(), point)
             moved.append((images[part] + way * slope.sign()).clamp_(0, 1))

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparring.audit.report import render, write_html
-from sparring.audit.report_model import (
+from sparring.audit.records.statistics import share
+from sparring.audit.report import render_html, write_html
+from sparring.audit.report.model import (
     AttackPart,
-    Caution,
     ClassPart,
     CurvePoint,
     DataPart,
     EpsilonPart,
+    Finding,
     GalleryPart,
     ModelPart,
-    Prediction,
+    PredictedClass,
     Provenance,
     Report,
     SkippedFile,
@@ -32,7 +33,6 @@ from sparring.audit.report_model import (
     ThreatPart,
     ViewPart,
 )
-from sparring.audit.statistics import share
 
 IMAGES = 40
 KINDS = ("original", "perturbation", "adversarial")
@@ -91,8 +91,8 @@ def example(folder: Path, i: int, name: str, after: str, attack_name: str, norm:
         label=281,
         label_name="tabby",
         label_source="data",
-        before=Prediction(label=281, name="tabby", confidence=0.912),
-        after=Prediction(label=285, name=after, confidence=0.5 + i / 10),
+        before=PredictedClass(label=281, name="tabby", confidence=0.912),
+        after=PredictedClass(label=285, name=after, confidence=0.5 + i / 10),
         attack=attack_name,
         norm=norm,
         eps=0.1,
@@ -150,8 +150,8 @@ def finished_audit(folder: Path) -> Report:
             example(folder, 3, "elk.jpg", "lynx", "PGD x 2", "L2", "0.5"),
         ],
         warnings=[
-            Caution(code="few-samples", severity="note", message="40 images are few.", advice="Take 1,000."),
-            Caution(
+            Finding(code="few-samples", severity="note", message="40 images are few.", advice="Take 1,000."),
+            Finding(
                 code="zero-gradients",
                 severity="severe",
                 message="Gradients are zero.",
@@ -222,7 +222,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[[Report], Page]:
     """The page of a report whose pictures lie in `tmp_path`, taken apart."""
-    return lambda report: Page(render(report, tmp_path))
+    return lambda report: Page(render_html(report, tmp_path))
 
 
 @pytest.fixture(scope="session")

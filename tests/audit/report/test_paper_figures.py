@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparring.audit.paper_figures import paper_figures
-from sparring.audit.report_model import Report
+from sparring.audit.report.model import Report
+from sparring.audit.report.paper_figures import paper_figures
 from sparring.errors import RunError
 
 CURVES = ["curve-linf.pdf", "curve-linf.png", "curve-l2.pdf", "curve-l2.png"]
@@ -66,7 +66,7 @@ def test_the_same_report_gives_the_same_bytes(made: list[Path], report: Report, 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few dots an inch, where only the words matter."""
-    monkeypatch.setattr("sparring.audit.paper_figures.DPI", 40)
+    monkeypatch.setattr("sparring.audit.report.paper_figures.DPI", 40)
 
 
 def drawn_lines(path: Path, color: tuple[int, int, int]) -> int:
@@ -125,6 +125,7 @@ def test_formulas_and_unknown_letters_are_drawn_as_they_are(report: Report, tmp_
 
 def bomb(path: Path, side: int) -> None:
     """A PNG of side x side grey dots in a few hundred bytes per million."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -169,5 +170,5 @@ def test_a_place_that_is_taken_is_told(report: Report, tmp_path: Path) -> None:
 
 
 def test_the_report_does_not_need_matplotlib() -> None:
-    script = "import sys, sparring.audit.paper_figures; sys.exit('matplotlib' in sys.modules)"
+    script = "import sys, sparring.audit.report.paper_figures; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sparring.audit.report_model import Report
+from sparring.audit.report.model import Report
 from sparring.zoo import assets
 
 pytestmark = pytest.mark.browser

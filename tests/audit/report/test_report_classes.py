@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sparring.audit.report import render
-from sparring.audit.report.classes import class_table
-from sparring.audit.report_model import ClassPart, Report, Share
-from sparring.audit.statistics import share
+from sparring.audit.records.statistics import Share, share
+from sparring.audit.report import render_html
+from sparring.audit.report.class_table import class_table
+from sparring.audit.report.model import ClassPart, Report
 
 Reader = Callable[[Report], Any]
 
@@ -80,8 +80,8 @@ def test_the_page_stays_usable_for_any_number_of_classes(
     report: Report, tmp_path: Path, classes: int, rows: int
 ) -> None:
     many = with_classes(report, [part(i, 20, 19, [i % 7, i % 5, i % 3]) for i in range(classes)])
-    before, clock = render(report, tmp_path), time.process_time()
-    text = render(many, tmp_path)
+    before, clock = render_html(report, tmp_path), time.process_time()
+    text = render_html(many, tmp_path)
     assert time.process_time() - clock < 15
     assert len(text) - len(before) < 1_000_000
     assert text.split('id="classes-table"')[1].split("</table>")[0].count('<th scope="row">') == rows

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from sparring.audit.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, panel
-from sparring.audit.report_model import CurvePoint, Report, ThreatPart
-from sparring.audit.statistics import share
+from sparring.audit.records.statistics import share
+from sparring.audit.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve_panel
+from sparring.audit.report.model import CurvePoint, Report, ThreatPart
 
 
 def drawn_eps(x: float, widest: float) -> float:
@@ -26,7 +26,7 @@ def dense(n: int) -> ThreatPart:
 
 def test_dots_band_and_line_lie_where_the_numbers_are(report: Report) -> None:
     for threat in report.threats:
-        drawn, widest = panel(threat), threat.curve[-1].eps
+        drawn, widest = curve_panel(threat), threat.curve[-1].eps
         assert [drawn_eps(dot.x, widest) for dot in drawn.dots] == pytest.approx([p.eps for p in threat.curve])
         for dot, point in zip(drawn.dots, threat.curve, strict=True):
             expected = point.robust_accuracy
@@ -37,17 +37,17 @@ def test_dots_band_and_line_lie_where_the_numbers_are(report: Report) -> None:
 
 
 def test_ticks_carry_the_eps_as_it_was_written(report: Report) -> None:
-    assert [tick.text for tick in panel(report.threats[0]).x_ticks] == ["0", "4/255", "8/255"]
+    assert [tick.text for tick in curve_panel(report.threats[0]).x_ticks] == ["0", "4/255", "8/255"]
 
 
 def test_points_are_drawn_from_left_to_right_however_they_come(report: Report) -> None:
     threat = report.threats[0]
     shuffled = threat.model_copy(update={"curve": threat.curve[::-1]})
-    assert panel(shuffled) == panel(threat)
+    assert curve_panel(shuffled) == curve_panel(threat)
 
 
 def test_crowded_ticks_and_values_leave_room_for_each_other() -> None:
-    drawn = panel(dense(50))
+    drawn = curve_panel(dense(50))
     assert len(drawn.dots) == 51
     at = [tick.at for tick in drawn.x_ticks]
     assert min(b - a for a, b in pairwise(at)) > 20
@@ -58,10 +58,10 @@ def test_crowded_ticks_and_values_leave_room_for_each_other() -> None:
 
 def test_a_curve_of_one_point_is_drawn(report: Report) -> None:
     only = report.threats[0].model_copy(update={"curve": report.threats[0].curve[:1]})
-    assert [dot.x for dot in panel(only).dots] == [LEFT]
+    assert [dot.x for dot in curve_panel(only).dots] == [LEFT]
 
 
 def test_the_description_tells_every_point(report: Report) -> None:
-    told = panel(report.threats[1]).told.replace("\N{NO-BREAK SPACE}", " ")
-    assert "eps 0: 90.0 %, 36 of 40 images" in told
-    assert "eps 0.5: 67.5 %, 27 of 40 images" in told
+    described = curve_panel(report.threats[1]).description.replace("\N{NO-BREAK SPACE}", " ")
+    assert "eps 0: 90.0 %, 36 of 40 images" in described
+    assert "eps 0.5: 67.5 %, 27 of 40 images" in described

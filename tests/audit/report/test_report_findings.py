@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sparring.audit.report_model import Caution, Report
+from sparring.audit.report.model import Finding, Report
 
 Reader = Callable[[Report], Any]
 
 
-def raised(code: str, severity: Any, accepted: bool = False) -> Caution:
-    return Caution(code=code, severity=severity, message=f"Message of {code}.", accepted=accepted)
+def raised(code: str, severity: Any, accepted: bool = False) -> Finding:
+    return Finding(code=code, severity=severity, message=f"Message of {code}.", accepted=accepted)
 
 
 def test_every_finding_says_when_why_and_what_to_do(report: Report, read: Reader) -> None:
@@ -36,7 +36,7 @@ def test_the_gravest_come_first_and_the_accepted_last(report: Report, read: Read
 def test_an_open_severe_finding_stands_beside_the_number(report: Report, read: Reader) -> None:
     words = "Not to be relied on. 1 severe finding is open."
     assert words in read(report).text
-    accepted = [caution.model_copy(update={"accepted": True}) for caution in report.warnings]
+    accepted = [finding.model_copy(update={"accepted": True}) for finding in report.warnings]
     assert words not in read(report.model_copy(update={"warnings": accepted})).text
     two = [*report.warnings, raised("not-converged", "severe")]
     assert "2 severe findings are open" in read(report.model_copy(update={"warnings": two})).text

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sparring.audit.report import render
-from sparring.audit.report_model import Report
+from sparring.audit.report import render_html
+from sparring.audit.report.model import Report
 
 Reader = Callable[[Report], Any]
 DRAWN = {"line", "text"}  # an axis has room for fewer long words
@@ -33,7 +33,7 @@ def test_foreign_text_adds_no_element_and_no_attribute(
 
 
 def test_no_control_or_direction_mark_comes_through(hostile: Report, tmp_path: Path) -> None:
-    assert not set("\x00\x1b\u202e\u202c") & set(render(hostile, tmp_path))
+    assert not set("\x00\x1b\u202e\u202c") & set(render_html(hostile, tmp_path))
 
 
 def test_foreign_text_reaches_no_address_identifier_or_class(hostile: Report, read: Reader) -> None:
@@ -65,6 +65,6 @@ def test_an_endless_list_of_skipped_files_is_cut(report: Report, read: Reader) -
 def test_a_plan_of_a_million_letters_is_cut(report: Report, tmp_path: Path) -> None:
     plan = {f"field {i}": "<q>" * 300 for i in range(1000)}
     made = report.provenance.model_copy(update={"plan": plan, "command": "x" * 1_000_000})
-    text = render(report.model_copy(update={"provenance": made}), tmp_path)
-    assert len(text) < len(render(report, tmp_path)) + 120_000
+    text = render_html(report.model_copy(update={"provenance": made}), tmp_path)
+    assert len(text) < len(render_html(report, tmp_path)) + 120_000
     assert "<q>" not in text

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sparring.audit.report import render, write_html
-from sparring.audit.report.words import grouped, interval, percent
-from sparring.audit.report_model import Report
+from sparring.audit.report import render_html, write_html
+from sparring.audit.report.format import grouped, interval, percent
+from sparring.audit.report.model import Report
 from sparring.errors import RunError
 
 LINKS = {"src", "href", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
@@ -145,7 +145,7 @@ def test_skipped_files_and_provenance_are_told(page: Any) -> None:
 
 
 def test_the_page_refers_to_nothing_outside(hostile: Report, tmp_path: Path, read: Reader) -> None:
-    text = render(hostile, tmp_path)
+    text = render_html(hostile, tmp_path)
     for tag, found in read(hostile).elements:
         for name in LINKS & set(found):
             assert found[name].startswith(("#", "data:image/png;base64,")) or (tag, found[name]) == ("link", "data:,")
@@ -156,7 +156,7 @@ def test_the_page_refers_to_nothing_outside(hostile: Report, tmp_path: Path, rea
 
 
 def test_only_our_style_and_script_may_run(report: Report, tmp_path: Path, read: Reader) -> None:
-    text = render(report, tmp_path)
+    text = render_html(report, tmp_path)
     metas = {found.get("http-equiv"): found["content"] for _, found in read(report).elements if "content" in found}
     policy = metas["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
@@ -168,7 +168,7 @@ def test_the_file_is_whole_without_its_pictures(
     report: Report, written: Callable[[Report], Path], tmp_path: Path
 ) -> None:
     path = written(report)
-    assert path.read_text(encoding="utf-8") == render(report, tmp_path)
+    assert path.read_text(encoding="utf-8") == render_html(report, tmp_path)
     assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["report.html"]
 
 
@@ -193,7 +193,7 @@ def test_a_picture_that_is_none_is_an_error(report: Report, tmp_path: Path, name
     (tmp_path / "pictures/page.png").write_text("<svg onload='alert(1)'>")
     worse = report.gallery[0].model_copy(update={"adversarial": name})
     with pytest.raises(RunError, match=message) as caught:
-        render(report.model_copy(update={"gallery": [worse]}), tmp_path)
+        render_html(report.model_copy(update={"gallery": [worse]}), tmp_path)
     assert name in str(caught.value)
 
 
@@ -204,7 +204,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(report: Report, tmp_path: 
         for name in (part.original, part.perturbation, part.adversarial):
             (run / name).symlink_to(tmp_path / name)
     with pytest.raises(RunError, match="lies outside"):
-        render(report.model_copy(update={"gallery": report.gallery[:1]}), run)
+        render_html(report.model_copy(update={"gallery": report.gallery[:1]}), run)
 
 
 def test_a_full_disk_is_told_and_the_old_report_stays(report: Report, tmp_path: Path) -> None:

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from sparring.audit.report_model import Report
-from sparring.audit.report_schema import schema_text
+from sparring.audit.report.json_schema import schema_text
+from sparring.audit.report.model import Report
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "report.schema.json"
 
 
 def test_the_published_schema_is_current() -> None:
-    again = "python -m sparring.audit.report_schema docs/report.schema.json"
+    again = "python -m sparring.audit.report.json_schema docs/report.schema.json"
     assert PUBLISHED.read_text(encoding="utf-8") == schema_text(), f"make it again: {again}"
 
 
 def test_the_command_prints_it() -> None:
-    command = [sys.executable, "-m", "sparring.audit.report_schema"]
+    command = [sys.executable, "-m", "sparring.audit.report.json_schema"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert shown.stdout == schema_text()
 

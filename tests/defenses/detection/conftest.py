@@ -10,7 +10,7 @@ import sparring as sp
 from sparring.attacks import PGD
 from sparring.defenses.detection import (
     LID,
-    Crafted,
+    AdversarialSet,
     Detector,
     ExtraClass,
     FeatureDetector,
@@ -20,7 +20,7 @@ from sparring.defenses.detection import (
     MagNet,
     Mahalanobis,
     Subspace,
-    crafted,
+    make_adversarial_set,
 )
 from sparring.defenses.purification import Schedule
 from sparring.random import Key
@@ -66,8 +66,8 @@ class Task:
     clean: Tensor
     labels: Tensor
     validation: Tensor
-    made: Crafted
-    tested: Crafted
+    made: AdversarialSet
+    tested: AdversarialSet
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +76,8 @@ def task() -> Task:
     validation, _ = patterns(120, 2)
     net = trained(clean, labels)
     target = sp.Classifier(net, classes=CLASSES, name="stripes")
-    made = crafted(PGD(sp.Linf(0.15), steps=8), target, clean, labels)
-    tested = crafted(PGD(sp.Linf(0.2), steps=8), target, fresh, right)
+    made = make_adversarial_set(PGD(sp.Linf(0.15), steps=8), target, clean, labels)
+    tested = make_adversarial_set(PGD(sp.Linf(0.2), steps=8), target, fresh, right)
     return Task(net, target, clean, labels, validation, made, tested)
 
 

@@ -16,7 +16,7 @@ from sparring.defenses.detection.activations import activations, flat, leaves, p
 from sparring.defenses.detection.kernel_density import Densities, entered, likeliest, log_density
 from sparring.defenses.detection.lid import dimension, distances
 from sparring.defenses.detection.logistic import logistic
-from sparring.defenses.detection.magnet import divergence, errors
+from sparring.defenses.detection.magnet import errors, jensen_shannon
 from sparring.defenses.detection.mahalanobis import Gaussians, estimated
 from sparring.defenses.detection.subspace import residual, span
 from sparring.random import Key
@@ -176,8 +176,8 @@ def test_magnet_is_its_formula(task, fitted):
 def test_divergence_of_saturated_answers():
     """ln 2 where the answers have nothing in common, also where float32 makes their softmaxes 0 and 1."""
     a, b = torch.tensor([[500.0, 0.0]]), torch.tensor([[0.0, 500.0]])
-    assert float(divergence(a, b)) == pytest.approx(np.log(2), rel=1e-6)
-    assert float(divergence(a, a)) == pytest.approx(0, abs=1e-7)
+    assert float(jensen_shannon(a, b)) == pytest.approx(np.log(2), rel=1e-6)
+    assert float(jensen_shannon(a, a)) == pytest.approx(0, abs=1e-7)
 
 
 def test_residual_is_that_of_principal_components():

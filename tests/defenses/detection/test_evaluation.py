@@ -5,15 +5,22 @@ import torch
 
 import sparring as sp
 from sparring.attacks import FGSM, FMN, PGD, DeepFool
-from sparring.defenses.detection import FeatureSqueezing, Mahalanobis, crafted, evaluation, generalization, noise
-from sparring.defenses.detection.evaluation import Evaluation
-from sparring.defenses.detection.marks import marks, shared
+from sparring.defenses.detection import (
+    FeatureSqueezing,
+    Mahalanobis,
+    detector_generalization,
+    evaluate_detector,
+    make_adversarial_set,
+    noise,
+)
+from sparring.defenses.detection.evaluation import DetectorEvaluation
+from sparring.defenses.detection.image_hashes import count_known, hash_images
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.testing.cases import draw
 
 
 def test_what_an_attack_leaves(task):
-    made = crafted(PGD(sp.Linf(0.1), steps=3), task.target, task.clean, task.labels)
+    made = make_adversarial_set(PGD(sp.Linf(0.1), steps=3), task.target, task.clean, task.labels)
     assert made.attack == "PGD Linf(0.1)"
     with torch.no_grad():
         right = task.net(task.clean).argmax(1) == task.labels
@@ -23,10 +30,10 @@ def test_what_an_attack_leaves(task):
 
 
 def test_an_attack_within_a_radius_spends_it_and_a_minimum_norm_attack_does_not(task):
-    made = crafted(PGD(sp.Linf(0.3), steps=8), task.target, task.clean, task.labels)
+    made = make_adversarial_set(PGD(sp.Linf(0.3), steps=8), task.target, task.clean, task.labels)
     assert float((made.examples - made.originals).flatten(1).abs().amax(1).min()) > 0.2
-    near = crafted(FMN(sp.L2(), steps=40), task.target, task.clean[:30], task.labels[:30])
-    far = crafted(PGD(sp.L2(3.0), steps=8), task.target, task.clean[:30], task.labels[:30])
+    near = make_adversarial_set(FMN(sp.L2(), steps=40), task.target, task.clean[:30], task.labels[:30])
+    far = make_adversarial_set(PGD(sp.L2(3.0), steps=8), task.target, task.clean[:30], task.labels[:30])
     sizes = [(each.examples - each.originals).flatten(1).norm(dim=1).mean() for each in (near, far)]
     assert bool(near.fooling.all())
     assert sizes[0] < 0.7 * sizes[1]
@@ -35,7 +42,7 @@ def test_an_attack_within_a_radius_spends_it_and_a_minimum_norm_attack_does_not(
 def test_wrong_images_and_harmless_examples_do_not_count(task):
     labels = task.labels.clone()
     labels[:20] = (labels[:20] + 1) % 3
-    made = crafted(FGSM(sp.Linf(0.02)), task.target, task.clean, labels)
+    made = make_adversarial_set(FGSM(sp.Linf(0.02)), task.target, task.clean, labels)
     assert not bool(made.right[:20].any())
     assert not bool(made.fooling[:20].any())
 
@@ -65,7 +72,7 @@ def test_noise_larger_than_any_is_what_comes_nearest():
 
 def test_an_evaluation_by_hand(task, fitted):
     f, tested = fitted["mahalanobis"], task.tested
-    found = evaluation(f, tested)
+    found = evaluate_detector(f, tested)
     scores, clean = f.score(tested.fooling_examples), f.score(tested.originals[tested.right])
     limit = f.threshold.value
     assert found.tpr.value == pytest.approx(float((scores > limit).double().mean()))
@@ -81,27 +88,27 @@ def test_an_evaluation_by_hand(task, fitted):
 def test_images_that_do_not_fool_are_not_counted(task, fitted):
     half = replace(task.tested, fooling=torch.arange(len(task.tested)) % 2 == 0)
     spoiled = replace(half, examples=torch.where(half.fooling[:, None, None, None], half.examples, half.originals))
-    first, second = (evaluation(fitted["mahalanobis"], each) for each in (half, spoiled))
+    first, second = (evaluate_detector(fitted["mahalanobis"], each) for each in (half, spoiled))
     assert first == second
     assert first.fooling == 45
 
 
 def test_the_notes_say_what_is_not_disjoint(task, fitted):
     f = fitted["mahalanobis"]
-    same = evaluation(f, task.made)
+    same = evaluate_detector(f, task.made)
     assert same.notes == (
         "fit and test attack are the same, PGD Linf(0.15)",
         "180 of the test images were used to fit",
     )
     unknown = Mahalanobis().fit(task.clean, task.made.fooling_examples, target=task.target).calibrated(task.validation)
-    assert evaluation(unknown, task.tested).notes == ("the attack that it was fitted on is not known",)
+    assert evaluate_detector(unknown, task.tested).notes == ("the attack that it was fitted on is not known",)
     twice = torch.cat((task.validation[:40], task.validation[:3]))
-    assert evaluation(f, task.tested, twice).notes == ("some clean test images are the same",)
+    assert evaluate_detector(f, task.tested, twice).notes == ("some clean test images are the same",)
 
 
 def test_an_attack_that_fools_nothing_leaves_an_open_figure(task, fitted):
     none = replace(task.tested, fooling=torch.zeros(90, dtype=torch.bool))
-    found = evaluation(fitted["mahalanobis"], none)
+    found = evaluate_detector(fitted["mahalanobis"], none)
     assert found.notes == ("no example fools the model",)
     assert (found.tpr.low, found.tpr.high, found.fooling) == (0.0, 1.0, 0)
     assert found.noisy is None
@@ -110,37 +117,37 @@ def test_an_attack_that_fools_nothing_leaves_an_open_figure(task, fitted):
 def test_a_model_that_is_right_on_nothing_is_refused(task, fitted):
     wrong = replace(task.tested, right=torch.zeros(90, dtype=torch.bool))
     with pytest.raises(InputError, match="the model is right on none of the 90 images"):
-        evaluation(fitted["mahalanobis"], wrong)
+        evaluate_detector(fitted["mahalanobis"], wrong)
 
 
 def test_without_a_threshold_there_is_no_evaluation(task):
     with pytest.raises(ConfigError, match="has no threshold yet"):
-        evaluation(FeatureSqueezing().fit(task.clean, target=task.target), task.tested)
+        evaluate_detector(FeatureSqueezing().fit(task.clean, target=task.target), task.tested)
 
 
 def test_the_matrix_is_made_of_its_evaluations(task):
-    other = crafted(FGSM(sp.Linf(0.2)), task.target, task.clean, task.labels)
+    other = make_adversarial_set(FGSM(sp.Linf(0.2)), task.target, task.clean, task.labels)
     fresh, right = task.tested.originals, torch.arange(90) % 3
-    tests = [crafted(attack, task.target, fresh, right) for attack in (FGSM(sp.Linf(0.2)), DeepFool())]
+    tests = [make_adversarial_set(attack, task.target, fresh, right) for attack in (FGSM(sp.Linf(0.2)), DeepFool())]
     detectors = {"distance": Mahalanobis(), "squeezing": FeatureSqueezing()}
-    found = generalization(detectors, [task.made, other], tests, task.validation, target=task.target)
+    found = detector_generalization(detectors, [task.made, other], tests, task.validation, target=task.target)
     assert [(row.detector, row.fitted_on) for row in found.rows] == [
         ("distance", "PGD Linf(0.15)"), ("distance", "FGSM Linf(51/255)"), ("squeezing", None),
     ]  # fmt: skip
     alone = Mahalanobis().fit(task.clean, other, target=task.target).calibrated(task.validation)
-    assert found.rows[1].cells[1] == evaluation(alone, tests[1])
+    assert found.rows[1].cells[1] == evaluate_detector(alone, tests[1])
     assert found.rows[1].cells[0].notes == ("fit and test attack are the same, FGSM Linf(51/255)",)
-    assert all(isinstance(cell, Evaluation) for row in found.rows for cell in row.cells)
+    assert all(isinstance(cell, DetectorEvaluation) for row in found.rows for cell in row.cells)
     assert str(found).splitlines()[0] == "detector | fitted on | FGSM Linf(51/255) | DeepFool L2"
     with pytest.raises(InputError, match="one of them is empty"):
-        generalization({}, [task.made], tests, task.validation, target=task.target)
+        detector_generalization({}, [task.made], tests, task.validation, target=task.target)
 
 
 def test_marks_tell_images_apart():
     images = draw("marked", (500, 1, 4, 4)).abs().clamp(0, 1)
-    assert marks(images).unique().numel() == 500
+    assert hash_images(images).unique().numel() == 500
     nudged = images.clone()
     nudged[3, 0, 1, 1] += 1e-6
-    assert int((marks(images) != marks(nudged)).sum()) == 1
-    assert shared(images[:40], marks(images[30:])) == 10
-    assert torch.equal(marks(images.float()), marks(images.float().double()))
+    assert int((hash_images(images) != hash_images(nudged)).sum()) == 1
+    assert count_known(images[:40], hash_images(images[30:])) == 10
+    assert torch.equal(hash_images(images.float()), hash_images(images.float().double()))

@@ -102,7 +102,7 @@ def test_those_that_learn_from_adversarial_examples_say_so(kind, task):
 
 def test_those_that_do_not_ignore_them(task):
     f = FeatureSqueezing().fit(task.clean, task.made, target=task.target)
-    assert f.learned.attacks == ()
+    assert f.metadata.attacks == ()
     assert not FeatureSqueezing.needs_adversarial
 
 
@@ -122,7 +122,7 @@ def test_only_examples_that_fool_are_learned_from(task):
 
 def test_a_tensor_of_adversarial_images_will_do(task):
     f = Mahalanobis().fit(task.clean, task.made.fooling_examples, target=task.target)
-    assert f.learned.attacks == ("unknown",)
+    assert f.metadata.attacks == ("unknown",)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in table.values() if kind.needs_target])

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from sparring.defenses.detection.intervals import auroc, share
+from sparring.defenses.detection.intervals import auroc, clopper_pearson
 from sparring.errors import InputError
 from sparring.random import Key
 
@@ -52,17 +52,17 @@ def test_perfect_separation_is_not_certainty():
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10)])
 def test_shares_have_the_exact_interval(count, total):
     theirs = binomtest(count, total).proportion_ci(method="exact")
-    found = share(count, total)
+    found = clopper_pearson(count, total)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
 def test_a_share_of_nothing_could_be_any():
-    found = share(0, 0)
+    found = clopper_pearson(0, 0)
     assert np.isnan(found.value)
     assert (found.low, found.high) == (0.0, 1.0)
     assert np.isnan(auroc(torch.empty(0), torch.ones(3)).value)
     with pytest.raises(InputError, match="7 of 5 is no share"):
-        share(7, 5)
+        clopper_pearson(7, 5)
 
 
 def test_scores_that_are_not_finite_are_refused():

@@ -8,8 +8,16 @@ import torch
 from scipy.ndimage import gaussian_filter, median_filter
 
 from sparring.defenses.purification import JPEG, BitDepth, Median, NonLocalMeans, Wavelet
-from sparring.defenses.purification.jpeg_codec import CHROMINANCE, LUMINANCE, coded, cubic, halfway, straight, table
-from sparring.defenses.purification.mirrored import mirrored
+from sparring.defenses.purification.jpeg_codec import (
+    CHROMINANCE,
+    LUMINANCE,
+    coded,
+    cubic,
+    halfway,
+    quantization_table,
+    straight,
+)
+from sparring.defenses.purification.padding import mirror_pad
 from sparring.defenses.purification.wavelet import put_together, soft, taken_apart
 from sparring.random import Key
 
@@ -46,7 +54,7 @@ def test_median_is_scipys(size):
 
 def test_mirrored_goes_on_for_ever():
     row = torch.tensor([[[[1.0, 2.0, 3.0]]]])
-    assert mirrored(row, 4, 8)[0, 0, 0].tolist() == [3, 3, 2, 1, 1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2]
+    assert mirror_pad(row, 4, 8)[0, 0, 0].tolist() == [3, 3, 2, 1, 1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2]
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 40, 33), (3, 48, 48), (3, 37, 51)])
@@ -64,7 +72,7 @@ def test_a_gray_block_is_quantised_by_the_table():
     """One cosine in one block: what is left of it is a multiple of the table's step, within a byte."""
     n = torch.arange(8, dtype=torch.float64)
     wave = torch.cos(math.pi * (2 * n + 1) * 3 / 16)  # row 0, column 3
-    step = table(LUMINANCE, 50)[3]
+    step = quantization_table(LUMINANCE, 50)[3]
     assert step == 16
     unit = math.sqrt(2 / 8) * math.sqrt(1 / 8)  # the crest of a coefficient of 1, in levels
     for multiple in (0.4, 0.6, 1.4, 2.3):
@@ -75,11 +83,11 @@ def test_a_gray_block_is_quantised_by_the_table():
 
 
 def test_the_tables_follow_libjpegs_quality():
-    assert table(LUMINANCE, 50) == LUMINANCE
-    assert table(LUMINANCE, 75)[:4] == (8, 6, 5, 8)
-    assert set(table(LUMINANCE, 100)) == {1}
-    assert max(table(CHROMINANCE, 1)) == 255
-    assert table(CHROMINANCE, 25)[0] == 34
+    assert quantization_table(LUMINANCE, 50) == LUMINANCE
+    assert quantization_table(LUMINANCE, 75)[:4] == (8, 6, 5, 8)
+    assert set(quantization_table(LUMINANCE, 100)) == {1}
+    assert max(quantization_table(CHROMINANCE, 1)) == 255
+    assert quantization_table(CHROMINANCE, 25)[0] == 34
 
 
 def test_the_roundings():
@@ -108,7 +116,7 @@ def test_jpeg_reads_back_what_it_wrote():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_non_local_means_is_the_double_loop(channels):
     images, stage = drawn("x", (2, channels, 6, 7)), NonLocalMeans(5, 3, 0.3)
-    wide = mirrored(images, 3, 3).numpy()
+    wide = mirror_pad(images, 3, 3).numpy()
     wanted = np.zeros(images.shape)
     for b in range(2):
         for i in range(6):

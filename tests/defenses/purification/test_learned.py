@@ -24,7 +24,7 @@ from sparring.defenses.purification import (
 )
 from sparring.errors import ConfigError, InputError, RunError, TargetError
 from sparring.random import Key
-from sparring.targets.stage import passed
+from sparring.targets.stage import apply_with_bpda
 
 QUICK = Schedule(epochs=3, batch_size=16, rate=3e-3)
 
@@ -266,6 +266,6 @@ def test_autograd_goes_through_a_denoiser():
     net, x = fresh(lambda: nn.Conv2d(1, 1, 3, padding=1)).double(), bars(2)[0].double().requires_grad_()
     for residual in (False, True):
         stage = Denoiser(net, residual)
-        (slope,) = torch.autograd.grad(passed(stage, x, key(2)).sum(), x)
+        (slope,) = torch.autograd.grad(apply_with_bpda(stage, x, key(2)).sum(), x)
         (wanted,) = torch.autograd.grad((x * residual + net(x)).clamp(0, 1).sum(), x)
         assert torch.equal(slope, wanted)

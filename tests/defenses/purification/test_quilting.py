@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparring.defenses.purification import Quilting, clean_patches
-from sparring.defenses.purification.seam import seam
+from sparring.defenses.purification.min_cut import min_cut
 from sparring.errors import ConfigError, InputError
 from sparring.random import Key
 
@@ -29,7 +29,7 @@ def cheapest(cost):
 @pytest.mark.parametrize("places", [1, 2, 4])
 def test_the_seam_is_the_cheapest_of_all_paths(places):
     costs = drawn("costs", (6, 5, places))
-    found = seam(costs)
+    found = min_cut(costs)
     assert [tuple(path.tolist()) for path in found] == [cheapest(cost) for cost in costs]
 
 

@@ -26,7 +26,7 @@ from sparring.defenses.purification import (
     table,
 )
 from sparring.random import Key
-from sparring.targets.stage import Stage, passed
+from sparring.targets.stage import Stage, apply_with_bpda
 
 
 def drawn(lane, shape, dtype=torch.float64):
@@ -127,7 +127,7 @@ def test_randomness_is_from_the_key_alone(name):
     state = torch.get_rng_state()
     first, again, other = stage(images, key(3)), stage(images, key(3)), stage(images, key(3, seed=4))
     x = images.clone().requires_grad_()
-    torch.autograd.grad(passed(stage, x, key(3)).sum(), x)
+    torch.autograd.grad(apply_with_bpda(stage, x, key(3)).sum(), x)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, again)
     assert stage.stochastic == (name in STOCHASTIC)
@@ -138,7 +138,7 @@ def test_randomness_is_from_the_key_alone(name):
 def test_forward_is_exact_and_has_a_slope(name):
     images, stage = drawn("images", (2, 3, 10, 10)), made(name, 3, (10, 10))
     x = images.clone().requires_grad_()
-    through = passed(stage, x, key(2))
+    through = apply_with_bpda(stage, x, key(2))
     assert torch.equal(through, stage(images, key(2)))
     (slope,) = torch.autograd.grad(through.square().sum(), x)
     assert bool(slope.isfinite().all())

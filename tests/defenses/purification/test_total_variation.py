@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 from sparring.defenses.purification import TotalVariation
-from sparring.defenses.purification.total_variation import divergence, flattest, gradient, objective
+from sparring.defenses.purification.total_variation import dual_divergence, flattest, gradient, objective
 from sparring.random import Key
 
 KEY = Key(torch.arange(3), 5)
@@ -18,7 +18,7 @@ def drawn(lane, shape):
 
 def test_divergence_is_minus_the_adjoint_of_the_gradient():
     z, p = drawn("z", (2, 3, 5, 4)), drawn("p", (2, 2, 3, 5, 4))
-    assert torch.allclose((gradient(z) * p).sum(), -(z * divergence(p)).sum())
+    assert torch.allclose((gradient(z) * p).sum(), -(z * dual_divergence(p)).sum())
     assert gradient(torch.ones(1, 1, 3, 3)).abs().sum() == 0
 
 

@@ -126,7 +126,7 @@ def test_it_stands_behind_each_relu_of_a_copy() -> None:
     assert copy[1][1].share == 0.5
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(sp.Classifier(copy).silenced()(x), net(x))
+        assert torch.equal(sp.Classifier(copy).disable_noise()(x), net(x))
 
 
 def test_one_relu_at_two_places_draws_for_each() -> None:

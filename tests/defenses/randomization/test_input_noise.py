@@ -10,7 +10,7 @@ from torch import Tensor
 from sparring.defenses.randomization import InputNoise, table
 from sparring.errors import ConfigError
 from sparring.random import Key
-from sparring.targets import passed
+from sparring.targets import apply_with_bpda
 from sparring.testing import check_defense
 
 
@@ -53,7 +53,7 @@ def test_the_laws_of_a_stage_hold(stage: InputNoise) -> None:
 def test_autograd_goes_through(stage: InputNoise) -> None:
     images = grey(2, (1, 4, 4)).requires_grad_()
     assert stage.stochastic
-    assert torch.autograd.gradcheck(lambda x: passed(stage, x, key_of(2)), (images,))
+    assert torch.autograd.gradcheck(lambda x: apply_with_bpda(stage, x, key_of(2)), (images,))
 
 
 @pytest.mark.parametrize(

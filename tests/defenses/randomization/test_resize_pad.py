@@ -13,7 +13,7 @@ from sparring.defenses.randomization import ResizePad, table
 from sparring.defenses.randomization.resize_pad import Span, laid
 from sparring.errors import ConfigError
 from sparring.random import Key
-from sparring.targets import Defended, passed
+from sparring.targets import Defended, apply_with_bpda
 from sparring.testing import check_defense
 
 SHAPES = [
@@ -130,7 +130,7 @@ def test_autograd_goes_through(stage: ResizePad, interpolation: str) -> None:
     stage = ResizePad(stage.low, stage.high, stage.size, interpolation)
     images = pictures(3, (1, 6, 5), torch.float64).requires_grad_()
     assert stage.differentiable
-    assert torch.autograd.gradcheck(lambda x: passed(stage, x, key_of(3)), (images,))
+    assert torch.autograd.gradcheck(lambda x: apply_with_bpda(stage, x, key_of(3)), (images,))
 
 
 def test_the_slope_goes_to_the_pixel_that_was_read() -> None:

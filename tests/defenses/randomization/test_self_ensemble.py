@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.defenses.randomization import NoiseLayer, networks, self_ensembled
-from sparring.defenses.training import Adversary, Averaging, Madry, Optimizer, Plain, Recipe, Watch, train
+from sparring.defenses.training import Adversary, Averaging, Madry, Optimizer, Plain, TrainingConfig, Validation, train
 from sparring.errors import ConfigError, TargetError
 from sparring.random import Key
 from sparring.targets import Defended
@@ -59,7 +59,7 @@ def test_noise_stands_before_each_convolution_of_a_copy() -> None:
     assert noisy.first[1].weight is not net.first.weight
     x = torch.rand(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(sp.Classifier(noisy).silenced()(x), net(x))
+        assert torch.equal(sp.Classifier(noisy).disable_noise()(x), net(x))
         assert not torch.equal(sp.Classifier(noisy)(x, key_of(3)), net(x))
 
 
@@ -114,14 +114,14 @@ def test_autograd_goes_through() -> None:
         assert torch.autograd.gradcheck(lambda x: target(x, key_of(1)), (case.images.requires_grad_(),), fast_mode=True)
 
 
-SMALL = Recipe(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", rate=0.01, weight_decay=0.0))
-LOOK = Watch(held_out=10, steps=2, batch_size=10)
+SMALL = TrainingConfig(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", rate=0.01, weight_decay=0.0))
+LOOK = Validation(held_out=10, steps=2, batch_size=10)
 PGD2 = Adversary((sp.attacks.PGD(sp.Linf(0.05), steps=2),))
 
 
-def learn(objective=None, adversary: Adversary | None = None, recipe: Recipe = SMALL, **options) -> nn.Module:
+def learn(objective=None, adversary: Adversary | None = None, config: TrainingConfig = SMALL, **options) -> nn.Module:
     net = self_ensembled(seeded(Small))
-    train(sp.Classifier(net), pictures(80), objective or Plain(), adversary, recipe=recipe, watch=LOOK, **options)
+    train(sp.Classifier(net), pictures(80), objective or Plain(), adversary, config=config, validation=LOOK, **options)
     return net
 
 
@@ -143,7 +143,7 @@ def test_adversarial_training_attacks_it_with_its_noise(averaging: Averaging | N
     recipe = SMALL.model_copy(update={"averaging": averaging, "epochs": 1})
     net = learn(Madry(), PGD2, recipe)
     assert same(net, learn(Madry(), PGD2, recipe))
-    assert not same(net, learn(recipe=recipe))
+    assert not same(net, learn(config=recipe))
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> None:
@@ -153,8 +153,8 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> Non
 
     recipe = SMALL.model_copy(update={"checkpoint_seconds": 0.0})
     with pytest.raises(KeyboardInterrupt):
-        learn(recipe=recipe, out=tmp_path, progress=stop)
-    assert same(learn(recipe=recipe, out=tmp_path, resume=True), learn(recipe=recipe))
+        learn(config=recipe, out=tmp_path, progress=stop)
+    assert same(learn(config=recipe, out=tmp_path, resume=True), learn(config=recipe))
 
 
 @pytest.mark.filterwarnings("ignore")  # the peer's own

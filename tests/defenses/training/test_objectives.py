@@ -19,7 +19,7 @@ from sparring.defenses.training import (
     Average,
     Craft,
     Distillation,
-    Ensemble,
+    EnsembleTraining,
     Free,
     Goodfellow,
     GradAlign,
@@ -28,14 +28,14 @@ from sparring.defenses.training import (
     Minibatch,
     Optimizer,
     Plain,
-    Recipe,
-    Watch,
+    TrainingConfig,
+    Validation,
     table,
     train,
 )
+from sparring.defenses.training.dataset import InMemoryData
 from sparring.defenses.training.grad_align import misaligned
-from sparring.defenses.training.source import Held
-from sparring.defenses.training.trainer import split
+from sparring.defenses.training.trainer import split_held_out
 from sparring.engine import Engine, craft
 from sparring.errors import ConfigError
 from sparring.goals import CrossEntropy, Divergence
@@ -101,7 +101,7 @@ FORMULAS = {
     "plain at T, smoothed": (Plain(0.2, 7.0), lambda x, a, b, y: entropy(x / 7, y, 0.2)),
     "madry": (Madry(0.1), lambda x, a, b, y: entropy(a, y, 0.1)),
     "goodfellow": (Goodfellow(0.3, 0.1), lambda x, a, b, y: 0.3 * entropy(x, y, 0.1) + 0.7 * entropy(a, y, 0.1)),
-    "ensemble": (Ensemble(0.3), lambda x, a, b, y: 0.3 * entropy(x, y) + 0.7 * entropy(a, y)),
+    "ensemble": (EnsembleTraining(0.3), lambda x, a, b, y: 0.3 * entropy(x, y) + 0.7 * entropy(a, y)),
     "trades": (TRADES(6.0), lambda x, a, b, y: entropy(x, y) + 6 * kl(x, a)),
     "mart": (MART(5.0), lambda x, a, b, y: boosted(a, y) + 5 * kl(x, a) * unsure(x, y)),
     "avg": (Average(), lambda x, a, b, y: (entropy(a, y) + entropy(b, y)) / 2),
@@ -204,13 +204,13 @@ CASES = {
     "grad-align": (GradAlign(Madry(), 0.5), (FastFGSM(sp.Linf(0.1)),)),
     "grad-align of free": (GradAlign(Free(replays=2)), (LINF,)),
     "grad-align of plain": (GradAlign(Plain()), (LINF,)),
-    "ensemble": (Ensemble(), (RFGSM(sp.Linf(0.1)),)),
+    "ensemble": (EnsembleTraining(), (RFGSM(sp.Linf(0.1)),)),
     "distillation": (Distillation(teacher(), 5.0), ()),
 }
 
 
 def sources_of(objective):
-    return (teacher(3), teacher(4)) if isinstance(objective, Ensemble) else ()
+    return (teacher(3), teacher(4)) if isinstance(objective, EnsembleTraining) else ()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -355,7 +355,7 @@ def test_a_gradient_of_zero_has_no_angle_and_a_tiny_one_has():
 def test_the_ensemble_takes_turns():
     module, sources = net(), (teacher(3), teacher(4))
     makers = [sp.Classifier(module), *sources]
-    objective, attack = Ensemble(), PGD(sp.Linf(0.1), steps=2)
+    objective, attack = EnsembleTraining(), PGD(sp.Linf(0.1), steps=2)
     chosen = []
     for step in range(60):
         made = crafting(module, (attack,), sources=sources, step=step)
@@ -393,11 +393,11 @@ def test_a_distilled_net_has_its_teachers_probabilities():
         master.model[1].bias.zero_()
     student = linear(3)
     how = Optimizer(name="adam", rate=0.3, weight_decay=0, schedule="cosine", warmup=0)
-    recipe, objective = Recipe(epochs=100, batch_size=8, optimizer=how), Distillation(master, 10.0)
+    config, objective = TrainingConfig(epochs=100, batch_size=8, optimizer=how), Distillation(master, 10.0)
     data = (images, torch.zeros(40, dtype=torch.long))  # the labels are not looked at
-    done = train(sp.Classifier(student), data, objective, recipe=recipe, watch=Watch(held_out=8))
+    done = train(sp.Classifier(student), data, objective, config=config, validation=Validation(held_out=8))
     student.load_state_dict(done.last_weights)
-    kept, _ = split(Held(*data), 8, 0)
+    kept, _ = split_held_out(InMemoryData(*data), 8, 0)
     with torch.no_grad():
         seen = images[kept.positions]
         gap = (student(seen) / 10).softmax(1) - (master(seen) / 10).softmax(1)
@@ -411,8 +411,8 @@ def test_the_classes_of_teacher_and_model_must_be_the_same():
         objective.losses(net(classes=4), made.batch, objective.examples(made))
 
 
-SMALL = Recipe(epochs=2, batch_size=24, optimizer=Optimizer(rate=0.1, momentum=0.5, weight_decay=0.0))
-LOOK = Watch(held_out=20, steps=3, batch_size=20)
+SMALL = TrainingConfig(epochs=2, batch_size=24, optimizer=Optimizer(rate=0.1, momentum=0.5, weight_decay=0.0))
+LOOK = Validation(held_out=20, steps=3, batch_size=20)
 
 
 def sides(count=100):
@@ -430,7 +430,7 @@ def sides(count=100):
 def freely(module, replays, eps):
     """The algorithm as one would write it, with the order of the loop."""
     images, labels = sides()
-    kept, _ = split(Held(images, labels), 20, 0)
+    kept, _ = split_held_out(InMemoryData(images, labels), 20, 0)
     images, labels = images[kept.positions], labels[kept.positions]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
     delta, done = torch.zeros(24, 1, 8, 8), 0
@@ -453,7 +453,7 @@ def test_free_is_its_algorithm():
     expected, delta = freely(net(2, dtype=torch.float32), 3, 0.1)
     assert bool((delta[8:] != 0).any())
     found = net(2, dtype=torch.float32)
-    done = train(sp.Classifier(found), sides(), Free(3), Adversary((LINF,)), recipe=SMALL, watch=LOOK)
+    done = train(sp.Classifier(found), sides(), Free(3), Adversary((LINF,)), config=SMALL, validation=LOOK)
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(done.last_weights[name], value, rtol=1e-5, atol=1e-6)
 
@@ -464,7 +464,7 @@ def test_what_free_remembers():
     (example,) = objective.examples(made)
     torch.testing.assert_close(example.detach(), (made.batch.images + 0.1).clamp(0, 1))  # as much as the ball allows
     objective.losses(net(), made.batch, (example,)).sum().backward()
-    objective.learned(made, (example,))
+    objective.after_update(made, (example,))
     delta = made.memory["delta"]
     assert delta.shape == (128, 1, 8, 8)  # room for a whole minibatch
     assert not delta[9:].any()
@@ -483,8 +483,8 @@ class Stop(Exception):
 def test_free_goes_on_where_it_was_stopped(tmp_path):
     def trained(**options):
         classifier = sp.Classifier(net(2, dtype=torch.float32))
-        recipe = SMALL.model_copy(update={"checkpoint_seconds": 0.0, "batch_size": 3, "epochs": 1})
-        return train(classifier, sides(), Free(3), Adversary((LINF,)), recipe=recipe, watch=LOOK, **options)
+        config = SMALL.model_copy(update={"checkpoint_seconds": 0.0, "batch_size": 3, "epochs": 1})
+        return train(classifier, sides(), Free(3), Adversary((LINF,)), config=config, validation=LOOK, **options)
 
     def stop_late(at):
         if at.update == 25:  # after the checkpoint of update 20
@@ -501,12 +501,12 @@ def test_free_goes_on_where_it_was_stopped(tmp_path):
 def test_the_model_withstands_more(name):
     objective, attacks = CASES[name]
     objective = {"free": Free(replays=4), "trades": TRADES(1.0)}.get(name, objective)
-    longer = SMALL.model_copy(update={"epochs": 24 // objective.replays})
+    longer = SMALL.model_copy(update={"epochs": 24 // objective.minibatch_replays})
     x, y = sides(300)
     shares = []
     for how, against in ((Plain(), ()), (objective, attacks)):
         module = net(2, dtype=torch.float32)
-        train(sp.Classifier(module), sides(), how, Adversary(against), recipe=longer, watch=LOOK)
+        train(sp.Classifier(module), sides(), how, Adversary(against), config=longer, validation=LOOK)
         goal = sp.Misclassify(y[100:])
         shares.append(sp.run(PGD(sp.Linf(0.1), steps=20), sp.Classifier(module), goal, x[100:]).robust_accuracy)
     assert shares[1] > shares[0] + 0.1, shares
@@ -520,9 +520,9 @@ def test_one_epoch_of_each(name, batch_norm):
     before, random = copy.deepcopy(module.state_dict()), torch.get_rng_state()
     images, labels = pictures(64, torch.float32), torch.arange(64) % 3
     adversary = Adversary(attacks, batch_norm, strength=((0, 0.5), (1, 1.0)), sources=sources_of(objective))
-    recipe = Recipe(epochs=1, batch_size=20, optimizer=Optimizer(rate=0.05))
-    watch = Watch(held_out=12, steps=2)
-    done = train(sp.Classifier(module), (images, labels), objective, adversary, recipe=recipe, watch=watch)
+    config = TrainingConfig(epochs=1, batch_size=20, optimizer=Optimizer(rate=0.05))
+    watch = Validation(held_out=12, steps=2)
+    done = train(sp.Classifier(module), (images, labels), objective, adversary, config=config, validation=watch)
     assert math.isfinite(done.last.loss)
     assert done.last.updates == 3
     assert all(bool(value.isfinite().all()) for value in done.last_weights.values())
@@ -565,12 +565,12 @@ def test_parameters_that_make_no_sense(make, said):
     (GradAlign(Plain()), (), "GradAlign works with 1 attacks"),
     (Free(), (L2,), "Free moves by signs, within Linf, and PGD has L2"),
     (GradAlign(Free()), (L2,), "Free moves by signs"),
-    (Ensemble(), (LINF,), "the adversary has no sources"),
+    (EnsembleTraining(), (LINF,), "the adversary has no sources"),
     (TRADES(), (FGSM(sp.Linf(0.1)),), "flat at the clean image, where FGSM begins"),
 ])  # fmt: skip
 def test_adversaries_that_do_not_fit(objective, attacks, said):
     with pytest.raises(ConfigError, match=said):
-        train(sp.Classifier(net(2, dtype=torch.float32)), sides(), objective, Adversary(attacks), watch=LOOK)
+        train(sp.Classifier(net(2, dtype=torch.float32)), sides(), objective, Adversary(attacks), validation=LOOK)
 
 
 def test_what_holds_a_model_is_written_the_same_in_every_process():

@@ -13,9 +13,9 @@ from torch import nn
 import sparring as sp
 from sparring.attacks import APGD, PGD
 from sparring.attacks import table as attacks
-from sparring.defenses.training import Adversary, Madry, Objective, Plain, Recipe, Watch
+from sparring.defenses.training import Adversary, Madry, Objective, Plain, TrainingConfig, Validation
 from sparring.defenses.training import plan as plans
-from sparring.defenses.training.plan import Named, make_plan, read_plan, writable
+from sparring.defenses.training.plan import NamedTable, make_training_plan, read_training_plan, writable
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry import Ball
 from sparring.targets import Target
@@ -68,7 +68,7 @@ def made(text, *changes):
     for before, after in changes:
         assert before in text
         text = text.replace(before, after, 1)
-    return make_plan(tomllib.loads(text))
+    return make_training_plan(tomllib.loads(text))
 
 
 def spoken(spec):
@@ -78,10 +78,10 @@ def spoken(spec):
 
 def test_what_is_not_said_is_the_default():
     plan = made(LEAST)
-    assert (plan.weights, plan.data.limit, plan.recipe) == ("fresh", None, Recipe())
+    assert (plan.weights, plan.data.limit, plan.recipe) == ("fresh", None, TrainingConfig())
     assert plan.made_objective(spoken) == Plain()
     assert plan.made_adversary(spoken) == Adversary()
-    assert plan.made_watch() == (Watch(), None)
+    assert plan.made_watch() == (Validation(), None)
 
 
 def test_words_become_objects():
@@ -92,14 +92,14 @@ def test_words_become_objects():
     assert (adversary.batch_norm, adversary.strength, adversary.steps) == ("train", ((0, 0), (5, 1)), ((0, 5), (5, 10)))
     assert [source.name for source in adversary.sources] == ["zoo:one", "zoo:two"]
     watch, chosen = plan.made_watch()
-    assert (watch, chosen) == (Watch(held_out=10), (APGD(sp.Linf(0.1), steps=20),))
+    assert (watch, chosen) == (Validation(held_out=10), (APGD(sp.Linf(0.1), steps=20),))
     assert (plan.recipe.optimizer.rate, plan.recipe.averaging.decay, plan.devices.count) == (1e-3, 0.9, 2)
 
 
 @pytest.mark.parametrize("text", [LEAST, FULL])
 def test_a_plan_written_down_is_the_same_plan(text):
     plan = made(text)
-    assert make_plan(plan.model_dump(mode="json")) == plan
+    assert make_training_plan(plan.model_dump(mode="json")) == plan
 
 
 def test_one_attack_may_be_a_table():
@@ -158,19 +158,19 @@ def test_threats(threat, said):
 
 def test_the_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml does not exist"):
-        read_plan(tmp_path / "none.toml")
+        read_training_plan(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_plan(tmp_path)
+        read_training_plan(tmp_path)
     path = tmp_path / "plan.toml"
     path.write_text("model =")
     with pytest.raises(ConfigError, match=r"plan\.toml is no TOML"):
-        read_plan(path)
+        read_training_plan(path)
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"plan\.toml is no TOML"):
-        read_plan(path)
+        read_training_plan(path)
     path.write_text(LEAST.replace("plain", "plan"))
     with pytest.raises(ConfigError, match=r"plan\.toml: objective\.name='plan' is unknown"):
-        read_plan(path)
+        read_training_plan(path)
 
 
 @dataclass(frozen=True)
@@ -253,12 +253,12 @@ def test_every_attack_can_be_named(name):
 def test_every_objective_can_be_written(name):
     """Without models it is made as it is; what must be given is what its class has no default for."""
     kind = plans.objectives[name]
-    needed = [key for key, field in writable(kind).items() if plans.required(field)]
+    needed = [key for key, field in writable(kind).items() if plans.is_required(field)]
     if needed:
         with pytest.raises(ConfigError, match=f"objective {name} needs {needed[0]}"):
-            plans.made_objective(Named(name=name), spoken, "objective")
+            plans.made_objective(NamedTable(name=name), spoken, "objective")
     else:
-        assert isinstance(plans.made_objective(Named(name=name), spoken, "objective"), kind)
+        assert isinstance(plans.made_objective(NamedTable(name=name), spoken, "objective"), kind)
     assert torch.is_grad_enabled()
 
 
@@ -267,10 +267,10 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("plans/*.toml")), ids=lambda path: path.stem)
 def test_the_plans_of_the_repository(path):
-    assert read_plan(path).data.train.startswith("zoo:")
+    assert read_training_plan(path).data.train.startswith("zoo:")
 
 
 def test_the_plan_of_the_docs():
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
-    plan = make_plan(tomllib.loads(text))
+    plan = make_training_plan(tomllib.loads(text))
     assert plan.made_adversary(spoken).attacks == (PGD(sp.Linf(0.3), steps=7, step_size=0.1),)

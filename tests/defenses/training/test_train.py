@@ -25,15 +25,15 @@ from sparring.defenses.training import (
     Objective,
     Optimizer,
     Plain,
-    Recipe,
-    Watch,
+    TrainingConfig,
+    Validation,
     WeightPerturbation,
     train,
 )
 from sparring.defenses.training.augmented import augmented
-from sparring.defenses.training.judged import collapsed, misled, watchers
-from sparring.defenses.training.source import Held, Part, Read
-from sparring.defenses.training.trainer import split
+from sparring.defenses.training.dataset import DataSubset, InMemoryData, StreamedData
+from sparring.defenses.training.trainer import split_held_out
+from sparring.defenses.training.validation import choose_validation_attacks, has_collapsed, masking_note
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
 from sparring.geometry import Union
 from sparring.random import Key
@@ -41,8 +41,10 @@ from sparring.storage import read
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))
-SMALL = Recipe(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", rate=0.1, weight_decay=0.0, momentum=0.5))
-LOOK = Watch(held_out=20, steps=3, batch_size=16)
+SMALL = TrainingConfig(
+    epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", rate=0.1, weight_decay=0.0, momentum=0.5)
+)
+LOOK = Validation(held_out=20, steps=3, batch_size=16)
 
 
 def pictures(count=100):
@@ -67,10 +69,10 @@ def net(norm=False, dropout=0.0, seed=0):
         return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(64, 2))
 
 
-def trained(module, objective=None, adversary=ADVERSARY, recipe=SMALL, **options):
-    options = {"watch": LOOK, "data": pictures()} | options
+def trained(module, objective=None, adversary=ADVERSARY, config=SMALL, **options):
+    options = {"validation": LOOK, "data": pictures()} | options
     data = options.pop("data")
-    return train(sp.Classifier(module, classes=2), data, objective or Madry(), adversary, recipe=recipe, **options)
+    return train(sp.Classifier(module, classes=2), data, objective or Madry(), adversary, config=config, **options)
 
 
 def weights(module):
@@ -83,28 +85,28 @@ def assert_same(a, b):
         assert torch.equal(a[name], b[name]), name
 
 
-def by_hand(module, recipe, epochs, adversarial=True):
+def by_hand(module, config, epochs, adversarial=True):
     """Madry's loop as one would write it, with the same order and the same starting points."""
     images, labels = pictures()
-    kept, _ = split(Held(images, labels), LOOK.held_out, recipe.seed)
+    kept, _ = split_held_out(InMemoryData(images, labels), LOOK.held_out, config.seed)
     images, labels = images[kept.positions], labels[kept.positions]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
-    updates = recipe.epochs * 5
+    updates = config.epochs * 5
     done = 0
     for epoch in range(epochs):
-        order = Key(torch.tensor([epoch]), recipe.seed).uniform("order", (80,), dtype=torch.float64)[0].argsort()
+        order = Key(torch.tensor([epoch]), config.seed).uniform("order", (80,), dtype=torch.float64)[0].argsort()
         for rows in order.split(16):
             clean, label = images[rows], labels[rows]
             x = clean
             if adversarial:
-                key = Key(rows, recipe.seed).reseeded(epoch)
+                key = Key(rows, config.seed).reseeded(epoch)
                 x = (clean + 0.1 * (2 * key.uniform("ball", (1, 6, 6)) - 1)).clamp(0, 1)
                 for _ in range(3):
                     x.requires_grad_()
                     (slope,) = torch.autograd.grad(F.cross_entropy(module(x), label), x)
                     x = (x.detach() + 0.05 * slope.sign()).clamp(clean - 0.1, clean + 0.1).clamp(0, 1)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.optimizer.rate_at(done / updates)
+                group["lr"] = config.optimizer.rate_at(done / updates)
             optimizer.zero_grad()
             F.cross_entropy(module(x), label).backward()
             optimizer.step()
@@ -125,7 +127,7 @@ def test_it_learns_to_withstand():
     plain, robust = net(), net()
     longer = SMALL.model_copy(update={"epochs": 30})
     trained(plain, Plain(), Adversary(), longer)
-    outcome = trained(robust, recipe=longer)
+    outcome = trained(robust, config=longer)
     x, y = pictures(300)
     shares = [
         sp.run(PGD(sp.Linf(0.1), steps=20), sp.Classifier(model), sp.Misclassify(y[100:]), x[100:]).robust_accuracy
@@ -161,13 +163,13 @@ RECIPES = {
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("after", [23, 44])  # in the middle of the second epoch, and of the third
 def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
-    recipe = RECIPES[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
+    config = RECIPES[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
     whole, part = net(norm=True, dropout=0.3), net(norm=True, dropout=0.3)
-    expected = trained(whole, recipe=recipe, out=tmp_path / "whole")
+    expected = trained(whole, config=config, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        trained(part, recipe=recipe, out=tmp_path / "part", progress=stop_after(after))
+        trained(part, config=config, out=tmp_path / "part", progress=stop_after(after))
     other = net(norm=True, dropout=0.3, seed=5)  # what the model held when it was stopped does not matter
-    found = trained(other, recipe=recipe, out=tmp_path / "part", resume=True)
+    found = trained(other, config=config, out=tmp_path / "part", resume=True)
     assert_same(found.last_weights, expected.last_weights)
     assert_same(found.weights, expected.weights)
     assert_same(weights(other), weights(whole))
@@ -193,7 +195,7 @@ def test_checkpoints_that_do_not_belong(tmp_path):
         trained(net(), out=tmp_path, resume=True)
     trained(net(), out=tmp_path)
     other = SMALL.model_copy(update={"seed": 1})
-    for options in ({"recipe": other}, {"data": pictures(101)}, {"objective": Madry(0.1)}):
+    for options in ({"config": other}, {"data": pictures(101)}, {"objective": Madry(0.1)}):
         with pytest.raises(RunError, match=r"belongs to another training \(other plan, images or seed\)"):
             trained(net(), out=tmp_path, resume=True, **options)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"x" * 100)
@@ -257,7 +259,7 @@ def test_weights_are_perturbed_up_the_objective_and_put_back():
         "optimizer": Optimizer(rate=0.1, momentum=0.0, weight_decay=0.0, schedule="constant"),
     })  # fmt: skip
     found = trained(net(), Plain(), Adversary(), one)
-    kept, _ = split(Held(images, labels), LOOK.held_out, 0)
+    kept, _ = split_held_out(InMemoryData(images, labels), LOOK.held_out, 0)
     images, labels = images[kept.positions], labels[kept.positions]
     module = net()
     start = weights(module)
@@ -276,7 +278,7 @@ def test_the_perturbed_pass_moves_the_statistics_once():
     how = WeightPerturbation(gamma=0.02)
     one = SMALL.model_copy(update={"epochs": 1, "batch_size": 100, "weight_perturbation": how})
     module = net(norm=True)
-    trained(module, recipe=one)
+    trained(module, config=one)
     assert int(module[1].num_batches_tracked) == 1
 
 
@@ -285,8 +287,8 @@ def test_averages_are_what_they_say(kind):
     seen = []
     module = net()
     how = Averaging(kind=kind, decay=0.9, start=0.2)
-    recipe = SMALL.model_copy(update={"averaging": how})
-    found = trained(module, recipe=recipe, progress=lambda at: seen.append(weights(module)))
+    config = SMALL.model_copy(update={"averaging": how})
+    found = trained(module, config=config, progress=lambda at: seen.append(weights(module)))
     mean = seen[0]
     for count, after in enumerate(seen):
         young = count - 2  # averaging starts after a fifth of ten updates
@@ -346,7 +348,7 @@ def test_catastrophic_overfitting(collapse):
     trained(module, Plain(), Adversary(), longer.model_copy(update={"epochs": 10}))
     attack = turning(2, 6)
     tiny = PGD(sp.Linf(1e-3), steps=1)
-    found = trained(module, Plain(), Adversary(), longer, watch=watch, watch_attacks=(tiny, attack))
+    found = trained(module, Plain(), Adversary(), longer, validation=watch, validation_attacks=(tiny, attack))
     assert found.log[0].robust > 0.5
     assert found.log[-1].robust < 0.2 < found.log[-1].single_step
     if collapse == "stop":
@@ -363,23 +365,23 @@ def test_catastrophic_overfitting(collapse):
 
 def test_collapse_is_told_from_a_bad_epoch():
     now = Epoch(3, 1, 0.1, 0.99, 0.95, 0.10, 1.0, 0.1, 1.0)
-    assert collapsed(now, best=0.6)
-    assert not collapsed(replace(now, robust=0.4), best=0.6)  # worse, not collapsed
-    assert not collapsed(replace(now, single_step=0.2), best=0.6)  # single steps win as well: merely bad
-    assert not collapsed(replace(now, robust=math.nan), best=math.nan)
+    assert has_collapsed(now, best=0.6)
+    assert not has_collapsed(replace(now, robust=0.4), best=0.6)  # worse, not collapsed
+    assert not has_collapsed(replace(now, single_step=0.2), best=0.6)  # single steps win as well: merely bad
+    assert not has_collapsed(replace(now, robust=math.nan), best=math.nan)
 
 
 def test_what_withstands_single_steps_alone_is_remarked():
     now = Epoch(3, 1, 0.1, 0.99, 0.95, 0.10, 1.0, 0.1, 1.0)
-    assert misled(now).startswith("95.0% withstand a single step and 10.0% the iterated attack")
-    assert misled(replace(now, eps=0.5)) == ""  # the radius is still growing
-    assert misled(replace(now, robust=0.6)) == ""
-    assert misled(replace(now, robust=math.nan)) == ""
+    assert masking_note(now).startswith("95.0% withstand a single step and 10.0% the iterated attack")
+    assert masking_note(replace(now, eps=0.5)) == ""  # the radius is still growing
+    assert masking_note(replace(now, robust=0.6)) == ""
+    assert masking_note(replace(now, robust=math.nan)) == ""
 
 
 def test_patience():
     still = SMALL.model_copy(update={"epochs": 8, "optimizer": Optimizer(rate=1e-12, schedule="constant")})
-    found = trained(net(), recipe=still, watch=LOOK.model_copy(update={"patience": 2}))
+    found = trained(net(), config=still, validation=LOOK.model_copy(update={"patience": 2}))
     assert len(found.log) == 3
     assert found.stopped == "no better epoch since 1"
 
@@ -387,14 +389,14 @@ def test_patience():
 def test_a_loss_that_is_no_number_is_told(tmp_path):
     wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant")})
     with pytest.raises(RunError, match=r"the loss is no number after 5 updates; lower the optimizer's rate or clip"):
-        trained(net(), recipe=wild, out=tmp_path)
+        trained(net(), config=wild, out=tmp_path)
 
 
 def test_gradients_are_clipped():
     how = Optimizer(rate=1.0, schedule="constant", momentum=0.0, weight_decay=0.0, clip=1e-3)
     one = SMALL.model_copy(update={"optimizer": how, "epochs": 1, "batch_size": 100})
     before = weights(net())
-    found = trained(net(), recipe=one)
+    found = trained(net(), config=one)
     moved = torch.cat([(found.last_weights[name] - value).flatten() for name, value in before.items()]).norm()
     assert float(moved) == pytest.approx(1e-3, rel=0.01)
 
@@ -410,7 +412,7 @@ def test_held_out_images_are_not_trained_on():
 
     images, labels = pictures()
     trained(net(), Seeing(), Adversary())
-    training, held_out = split(Held(images, labels), 20, 0)
+    training, held_out = split_held_out(InMemoryData(images, labels), 20, 0)
     seen = {image.numpy().tobytes() for image in torch.cat(Seeing.seen)}
     assert seen == {image.numpy().tobytes() for image in images[training.positions]}
     assert not seen & {image.numpy().tobytes() for image in images[held_out.positions]}
@@ -435,18 +437,18 @@ def test_augmented_views():
 def test_sources_hold_and_read_the_same():
     images, labels = pictures(30)
     bytes_ = (images * 255).round() / 255
-    held = Held(bytes_, labels)
+    held = InMemoryData(bytes_, labels)
     assert held.pixels.dtype == torch.uint8
     order = [torch.tensor([3, 1]), torch.tensor([29])]
     for (a, b), rows in zip(held.batches(order), order, strict=True):
         assert torch.equal(a, bytes_[rows])
         assert torch.equal(b, labels[rows])
-    assert Held(images, labels).pixels.dtype == torch.float32
-    lazily = Read([(image, int(label)) for image, label in zip(bytes_, labels, strict=True)])
+    assert InMemoryData(images, labels).pixels.dtype == torch.float32
+    lazily = StreamedData([(image, int(label)) for image, label in zip(bytes_, labels, strict=True)])
     for (a, b), (c, d) in zip(lazily.batches(order), held.batches(order), strict=True):
         assert torch.equal(a, c)
         assert torch.equal(b, d)
-    assert torch.equal(Part(held, torch.tensor([5, 7])).at(torch.tensor([1]))[0], bytes_[7:8])
+    assert torch.equal(DataSubset(held, torch.tensor([5, 7])).at(torch.tensor([1]))[0], bytes_[7:8])
     found = [trained(net(), data=data).last_weights for data in ((bytes_, labels), lazily)]
     assert_same(*found)
 
@@ -454,7 +456,7 @@ def test_sources_hold_and_read_the_same():
 @pytest.mark.parametrize(("change", "error", "words"), [
     ({"adversary": Adversary()}, ConfigError, "Madry works with 1 attacks, and the adversary has 0"),
     ({"objective": Plain()}, ConfigError, "Plain works with 0 attacks, and the adversary has 1"),
-    ({"watch": Watch(held_out=100)}, InputError, "held_out=100 of 100 images leaves none to train on"),
+    ({"validation": Validation(held_out=100)}, InputError, "held_out=100 of 100 images leaves none to train on"),
     ({"data": (pictures()[0] * 255, pictures()[1])}, InputError, r"pixels reach from .* and images lie in \[0, 1\]"),
     ({"data": (pictures()[0], pictures()[1][:5])}, InputError, "100 images need as many whole labels"),
     ({"data": 5}, InputError, "int has no images by position"),
@@ -469,8 +471,8 @@ def test_parts_that_do_not_fit(change, error, words):
     (lambda: Adversary((FGSM(sp.Linf(0.1)),), steps=((0, 3),)), ConfigError, "attacks with a number of steps"),
     (lambda: Adversary(batch_norm="both"), ConfigError, "adversary batch_norm='both'; pass one of eval, train"),
     (lambda: Adversary(strength=((2, 1.0), (1, 0.5))), ConfigError, "rising epochs from 0"),
-    (lambda: Recipe(epochs=0), ConfigError, "recipe.epochs=0: Input should be greater than or equal to 1"),
-    (lambda: Recipe(epoch=3), ConfigError, "recipe.epoch=3: Extra inputs are not permitted"),
+    (lambda: TrainingConfig(epochs=0), ConfigError, "recipe.epochs=0: Input should be greater than or equal to 1"),
+    (lambda: TrainingConfig(epoch=3), ConfigError, "recipe.epoch=3: Extra inputs are not permitted"),
     (lambda: Optimizer(name="rmsprop"), ConfigError, "optimizer.name='rmsprop': Input should be 'sgd'"),
     (lambda: Madry(1.0), ConfigError, r"smoothing=1.0; pass a share in \[0, 1\)"),
     (lambda: PGD(sp.Linf()), ThreatError, "PGD needs a radius"),
@@ -532,11 +534,11 @@ def color_net(seed=0):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_channels_last_goes_on_the_same(tmp_path, name):
     changes = {"channels_last": True, "optimizer": Optimizer(name=name, rate=0.01), "batch_size": 4}
-    recipe = SMALL.model_copy(update={**changes, "checkpoint_seconds": 0.0})
-    expected = trained(color_net(), recipe=recipe, data=colored(), out=tmp_path / "whole")
+    config = SMALL.model_copy(update={**changes, "checkpoint_seconds": 0.0})
+    expected = trained(color_net(), config=config, data=colored(), out=tmp_path / "whole")
     with pytest.raises(Stop):
-        trained(color_net(), recipe=recipe, data=colored(), out=tmp_path / "part", progress=stop_after(23))
-    found = trained(color_net(3), recipe=recipe, data=colored(), out=tmp_path / "part", resume=True)
+        trained(color_net(), config=config, data=colored(), out=tmp_path / "part", progress=stop_after(23))
+    found = trained(color_net(3), config=config, data=colored(), out=tmp_path / "part", resume=True)
     assert_same(found.last_weights, expected.last_weights)
 
 
@@ -550,8 +552,8 @@ def test_a_data_set_that_draws_goes_on_the_same(tmp_path):
         def __getitem__(self, place):
             return (images[place] + 0.1 * torch.rand(1, 6, 6)).clamp(0, 1), int(labels[place])
 
-    recipe = SMALL.model_copy(update={"batch_size": 4, "checkpoint_seconds": 0.0})
-    quiet = {"recipe": recipe, "data": Noisy(), "watch": LOOK.model_copy(update={"steps": 1})}
+    config = SMALL.model_copy(update={"batch_size": 4, "checkpoint_seconds": 0.0})
+    quiet = {"config": config, "data": Noisy(), "validation": LOOK.model_copy(update={"steps": 1})}
     expected = trained(net(), out=tmp_path / "whole", **quiet)
     with pytest.raises(Stop):
         trained(net(), out=tmp_path / "part", progress=stop_after(23), **quiet)
@@ -563,7 +565,7 @@ def test_a_checkpoint_belongs_to_one_model(tmp_path):
     trained(net(), out=tmp_path)
     other = sp.Classifier(net(), mean=0.5, std=0.2, classes=2)
     with pytest.raises(RunError, match="belongs to another training"):
-        train(other, pictures(), Madry(), ADVERSARY, recipe=SMALL, watch=LOOK, out=tmp_path, resume=True)
+        train(other, pictures(), Madry(), ADVERSARY, config=SMALL, validation=LOOK, out=tmp_path, resume=True)
     with pytest.raises(RunError, match="belongs to another training"):
         trained(net(norm=True), out=tmp_path, resume=True)
     with pytest.raises(RunError, match=r"holds a training already; pass resume=True"):
@@ -581,7 +583,11 @@ def normalised():
     ({"data": colored()}, TargetError, r"cannot take images of shape \(3, 6, 6\)"),
     ({"data": normalised(), "objective": Plain(), "adversary": Adversary()}, InputError, r"list has pixels from -"),
     ({"adversary": Adversary((PGD(sp.Linf(8.0)),))}, ThreatError, r"larger than the whole range"),
-    ({"objective": Free(), "watch": LOOK.model_copy(update={"collapse": "rollback"})}, ConfigError, r"Free runs none"),
+    (
+        {"objective": Free(), "validation": LOOK.model_copy(update={"collapse": "rollback"})},
+        ConfigError,
+        r"Free runs none",
+    ),
     ({"devices": Devices(count=3)}, ConfigError, r"batch_size=16 does not divide over 3 processes; pass a multiple"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_the_first_update(change, error, words):
@@ -599,7 +605,7 @@ def test_probabilities_cannot_be_trained_as_logits():
 def test_a_clipped_loss_that_is_no_number_is_told_too(tmp_path):
     wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant", clip=1e30)})
     with pytest.raises(RunError, match=r"is no number after .* updates; lower the optimizer's rate or clip"):
-        trained(net(), recipe=wild, out=tmp_path)
+        trained(net(), config=wild, out=tmp_path)
 
 
 class Flat(nn.Module):
@@ -628,14 +634,14 @@ def test_layers_in_eval_mode_stay_there():
 
 def test_the_model_keeps_its_precision_and_no_gradient():
     module = net()
-    found = trained(module, recipe=SMALL.model_copy(update={"precision": "64-true"}))
+    found = trained(module, config=SMALL.model_copy(update={"precision": "64-true"}))
     assert found.last_weights["0.weight"].dtype == torch.float64
     assert module[0].weight.dtype == torch.float32
     assert all(weight.grad is None for weight in module.parameters())
 
 
 def test_bfloat16_trains():
-    assert math.isfinite(trained(net(), recipe=SMALL.model_copy(update={"precision": "bf16-mixed"})).last.loss)
+    assert math.isfinite(trained(net(), config=SMALL.model_copy(update={"precision": "bf16-mixed"})).last.loss)
 
 
 def test_unions_and_their_strength():
@@ -652,11 +658,11 @@ def test_unions_and_their_strength():
     (PGD(sp.L0(3)), SigmaZero),
 ])  # fmt: skip
 def test_the_watch_attacks_in_another_way(attack, other):
-    (watcher,) = watchers((attack,), 5)
+    (watcher,) = choose_validation_attacks((attack,), 5)
     assert type(watcher) is other
     assert watcher.ball == attack.ball
 
 
 def test_the_watch_has_an_attack_for_every_ball():
-    assert len(watchers((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
+    assert len(choose_validation_attacks((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
     assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)

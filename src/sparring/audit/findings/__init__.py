@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from ...errors import ConfigError, nearest
-from ..records import Records
-from ..report_model import Caution, Report
-from .kinds import KINDS, Kind, page
+from ..records.database import Records
+from ..report.model import Finding, Report
+from .kinds import KINDS, FindingKind, page
 from .of_attacks import of_attacks
 from .of_data import of_data
 from .of_probes import of_probes
 
-__all__ = ["KINDS", "Kind", "checked_codes", "findings", "page"]
+__all__ = ["KINDS", "FindingKind", "check_codes", "findings", "page"]
 
 WEIGHT = {"severe": 0, "warning": 1, "note": 2}
 
 
-def findings(records: Records, report: Report) -> list[Caution]:
-    """All that hold, the weightiest first; of one code, what was measured in several ways is told in one."""
-    accepted = records.accepted()
-    merged: dict[str, Caution] = {}
+def findings(records: Records, report: Report) -> list[Finding]:
+    """List the findings that hold, the gravest first; several measurements of one code are merged into one."""
+    accepted = records.accepted_codes()
+    merged: dict[str, Finding] = {}
     for one in (*of_data(records, report), *of_probes(records), *of_attacks(records, report)):
         before = merged.get(one.code)
         if before is not None:
@@ -28,8 +28,8 @@ def findings(records: Records, report: Report) -> list[Caution]:
     return sorted(merged.values(), key=lambda one: WEIGHT[one.severity])
 
 
-def checked_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
-    """ConfigError with the nearest code for one that no finding has."""
+def check_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
+    """Raise ConfigError with the nearest code for one that no finding has."""
     for code in codes:
         if code not in KINDS:
             known = ", ".join(one.code for one in KINDS.values() if one.severity == "severe")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ...access import Gradients
 from ..plan import ACCESS
-from ..records import Records
-from ..report_model import Caution, EpsilonPart, Report
+from ..records.database import Records
+from ..report.model import EpsilonPart, Finding, Report
 from .kinds import KINDS, Severity
 
 DYING = 0.1  # a share of examples lost to rounding that deserves a word
@@ -22,76 +22,76 @@ ENDINGS = {
 }
 
 
-def of_attacks(records: Records, report: Report) -> Iterator[Caution]:
-    """All that hold."""
-    yield from endings(records)
-    broken = records.one("SELECT COUNT(*) FROM sample WHERE clean_confidence = 0")  # no softmax has a maximum of 0
+def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
+    """Yield the findings that hold."""
+    yield from ending_findings(records)
+    broken = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_confidence = 0")  # no softmax has a maximum of 0
     if broken:
-        yield KINDS["non-finite"].raised(f"{broken} clean images make the model answer NaN or infinity.")
-    yield from blind(records, report)
-    yield from nothing_left(report)
-    yield from rounding(report)
+        yield KINDS["non-finite"].finding(f"{broken} clean images make the model answer NaN or infinity.")
+    yield from fallen_without_gradients(records, report)
+    yield from nothing_left_findings(report)
+    yield from rounding_findings(report)
     facts, plan = records.facts, records.plan
     if facts.probabilities:
-        yield KINDS["probabilities"].raised("The model gives probabilities; attacks follow their logarithm.")
+        yield KINDS["probabilities"].finding("The model gives probabilities; attacks follow their logarithm.")
     if facts.defended and len(facts.views) < 2:
-        yield KINDS["no-adaptive-view"].raised(f"The defended model was audited with {facts.access} only.")
+        yield KINDS["no-adaptive-view"].finding(f"The defended model was audited with {facts.access} only.")
     if plan.suite == "quick":
-        yield KINDS["quick-suite"].raised("The quick suite ran.")
+        yield KINDS["quick-suite"].finding("The quick suite ran.")
     elif isinstance(plan.suite, str) and plan.surrogate is None:
-        yield KINDS["no-transfer"].raised("No transfer attack was run: no surrogate is given.")
+        yield KINDS["no-transfer"].finding("No transfer attack was run: no surrogate is given.")
 
 
-def endings(records: Records) -> Iterator[Caution]:
-    """Rows that ended in an odd way."""
-    attacked = records.one("SELECT COUNT(DISTINCT sample) FROM result")
+def ending_findings(records: Records) -> Iterator[Finding]:
+    """Yield findings about rows that ended in an odd way."""
+    attacked = records.scalar("SELECT COUNT(DISTINCT sample) FROM result")
     for reason, (code, words) in ENDINGS.items():
         if code == "unconfirmed" and records.facts.stochastic:
-            continue  # a lucky answer is told from a success by the looks that follow
-        count = records.one("SELECT COUNT(DISTINCT sample) FROM result WHERE reason = ?", reason)
+            continue  # confirmation samples tell a lucky answer from a success
+        count = records.scalar("SELECT COUNT(DISTINCT sample) FROM result WHERE reason = ?", reason)
         if not count:
             continue
         lower: Severity | None = "warning" if code == "zero-gradients" and count < SHARE * attacked else None
-        yield KINDS[code].raised(f"{count} of the {attacked} images attacked {words}.", lower)
+        yield KINDS[code].finding(f"{count} of the {attacked} images attacked {words}.", lower)
 
 
-def blind(records: Records, report: Report) -> Iterator[Caution]:
-    """Images that withstood whoever sees gradients, and fell to who sees less."""
-    right = records.one("SELECT COUNT(*) FROM sample WHERE clean_correct")
-    for code, carried in (("black-box-beats-white-box", False), ("transfer-beats-white-box", True)):
+def fallen_without_gradients(records: Records, report: Report) -> Iterator[Finding]:
+    """Yield findings where images withstood every attack with gradients and fell to one without."""
+    right = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_correct")
+    for code, transferred in (("black-box-beats-white-box", False), ("transfer-beats-white-box", True)):
         fell, words = 0, ""
         for threat in report.threats:
             for part in threat.epsilons if threat.smallest is None else ():
-                count = fallen_blind(part, carried)
+                count = count_fallen_without_gradients(part, transferred)
                 if count > fell:
                     fell, words = count, f"{threat.norm} {part.eps_text}"
         if fell >= FEW and fell > FEW_SHARE * right:
-            who = "the transfer" if carried else "queries"
-            yield KINDS[code].raised(f"{fell} images withstood every gradient at {words} and fell to {who}.")
+            who = "the transfer" if transferred else "queries"
+            yield KINDS[code].finding(f"{fell} images withstood every gradient at {words} and fell to {who}.")
 
 
-def fallen_blind(part: EpsilonPart, carried: bool) -> int:
-    """How many fell to attacks without gradients, after attacks with gradients from the same view."""
+def count_fallen_without_gradients(part: EpsilonPart, transferred: bool) -> int:
+    """Return how many fell to attacks without gradients, after attacks with gradients from the same view."""
     fell, seeing = 0, ""
     for attack in part.attacks:
         if issubclass(ACCESS[attack.access.lower()], Gradients):
             seeing = attack.view + "!"
-        elif seeing == attack.view + "!" and carried == attack.attack.startswith("transfer from "):
+        elif seeing == attack.view + "!" and transferred == attack.attack.startswith("transfer from "):
             fell += attack.fell
     return fell
 
 
-def nothing_left(report: Report) -> Iterator[Caution]:
+def nothing_left_findings(report: Report) -> Iterator[Finding]:
     for threat in report.threats:
         smallest = threat.epsilons[0]
         if threat.smallest is None and smallest.robust_accuracy.count == 0:
-            yield KINDS["nothing-left"].raised(f"No image survived {threat.norm} {smallest.eps_text}.")
+            yield KINDS["nothing-left"].finding(f"No image survived {threat.norm} {smallest.eps_text}.")
             return
 
 
-def rounding(report: Report) -> Iterator[Caution]:
+def rounding_findings(report: Report) -> Iterator[Finding]:
     given = [threat for threat in report.threats if threat.smallest is None]
     attacks = [attack for threat in given for part in threat.epsilons for attack in part.attacks]
     found, alive = sum(one.fell for one in attacks), sum(one.survives_uint8 for one in attacks)
     if found and (found - alive) / found >= DYING:
-        yield KINDS["rounding"].raised(f"{found - alive} of {found} examples no longer work once rounded to 8 bits.")
+        yield KINDS["rounding"].finding(f"{found - alive} of {found} examples no longer work once rounded to 8 bits.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..records import Records
-from ..report_model import Caution, Report
-from ..statistics import Z_99, samples_for, wilson
+from ..records.database import Records
+from ..records.statistics import Z_99, images_for_width, wilson
+from ..report.model import Finding, Report
 from .kinds import KINDS
 
 LOW_ACCURACY = 0.5
@@ -15,59 +15,59 @@ NARROW = 0.06
 MANY = 0.1  # a share of clean images rejected that deserves a word
 
 
-def of_data(records: Records, report: Report) -> Iterator[Caution]:
-    """All that hold."""
+def of_data(records: Records, report: Report) -> Iterator[Finding]:
+    """Yield the findings that hold."""
     data = report.data
     if not records.finished:
         total = records.plan.limit or records.facts.candidates
         of = f" of {total}" if total else ""
-        yield KINDS["unfinished"].raised(f"The run is not finished: {data.count}{of} images are recorded.")
-    yield from labels(report)
-    yield from accuracy(records, report)
+        yield KINDS["unfinished"].finding(f"The run is not finished: {data.count}{of} images are recorded.")
+    yield from label_findings(report)
+    yield from accuracy_findings(records, report)
     if data.skipped:
         first = f"{data.skipped[0].name}: {data.skipped[0].reason}"
-        yield KINDS["skipped"].raised(
+        yield KINDS["skipped"].finding(
             f"{len(data.skipped)} of the files could not be used and were left out; the first is {first}."
         )
     if data.rejected is not None and data.rejected.share > MANY:
-        yield KINDS["rejected"].raised(f"{data.rejected.share:.1%} of the clean images are rejected.")
-    yield from few(report)
+        yield KINDS["rejected"].finding(f"{data.rejected.share:.1%} of the clean images are rejected.")
+    yield from sample_size_findings(report)
 
 
-def labels(report: Report) -> Iterator[Caution]:
+def label_findings(report: Report) -> Iterator[Finding]:
     data = report.data
     without = data.count - data.labelled_count
     if without:
         every = without == data.count
         which = "No image has a label:" if every else f"{without} of {data.count} images have no label: there,"
-        yield KINDS["label-free"].raised(
+        yield KINDS["label-free"].finding(
             f"{which} robust accuracy is agreement with the model's own clean predictions."
         )
 
 
-def accuracy(records: Records, report: Report) -> Iterator[Caution]:
-    clean, promised = report.data.clean_accuracy, records.plan.promised_accuracy
+def accuracy_findings(records: Records, report: Report) -> Iterator[Finding]:
+    clean, expected = report.data.clean_accuracy, records.plan.expected_accuracy
     if clean is None:
         return
     if clean.share < LOW_ACCURACY:
-        yield KINDS["low-clean-accuracy"].raised(
+        yield KINDS["low-clean-accuracy"].finding(
             f"The clean accuracy is {clean.share:.1%} ({clean.count} of {clean.total})."
         )
-    if promised is not None:
+    if expected is not None:
         low, high = wilson(clean.share * clean.total, clean.total, Z_99)
-        if not low <= promised <= high:
-            yield KINDS["promised-accuracy"].raised(
-                f"The clean accuracy is {clean.share:.1%} (99 %: {low:.1%} to {high:.1%}), and {promised:.1%} was "
-                "promised."
+        if not low <= expected <= high:
+            yield KINDS["expected-accuracy"].finding(
+                f"The clean accuracy is {clean.share:.1%} (99 %: {low:.1%} to {high:.1%}), and {expected:.1%} was "
+                "expected."
             )
 
 
-def few(report: Report) -> Iterator[Caution]:
+def sample_size_findings(report: Report) -> Iterator[Finding]:
     given = [threat for threat in report.threats if threat.smallest is None]
     shares = [part.robust_accuracy for threat in given for part in threat.epsilons]
     width = max((one.high - one.low for one in shares), default=0.0)
     if width > WIDE:
-        yield KINDS["few-images"].raised(
+        yield KINDS["few-images"].finding(
             f"{report.data.count} images: an interval is up to {100 * width:.0f} points wide.",
-            advice=f"With {samples_for(NARROW)} images none is wider than {100 * NARROW:.0f} points.",
+            advice=f"With {images_for_width(NARROW)} images none is wider than {100 * NARROW:.0f} points.",
         )

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..batches import Source
-from ..door import Door
-from ..plan import Plan
-from ..views import Ring
-from ..watch import Watch
-from .climbs import climbs
-from .limits import limits
-from .sample import gathered
-from .slopes import slopes
-from .steady import steady
+from ..evaluation.admission import Admission
+from ..evaluation.attacker_views import EvaluatedTarget
+from ..evaluation.batches import DataSource
+from ..observer import AuditObserver
+from ..plan import AuditPlan
+from .attack_ranking import rank_attacks
+from .convergence import check_convergence
+from .determinism import check_determinism
+from .gradients import check_gradients
+from .sample import gather_sample
 
-__all__ = ["probe"]
+__all__ = ["run_probes"]
 
 
-def probe(ring: Ring, door: Door, source: Source, plan: Plan, watch: Watch) -> dict[str, Any]:
-    """All measurements, by name; what the target's access does not allow is left out."""
-    sample = gathered(ring, door, source, plan, watch)
+def run_probes(
+    evaluated: EvaluatedTarget, admission: Admission, source: DataSource, plan: AuditPlan, observer: AuditObserver
+) -> dict[str, Any]:
+    """Return all measurements, by name; what the target's access does not allow is left out."""
+    sample = gather_sample(evaluated, admission, source, plan, observer)
     if sample is None:
         return {"sample": {"images": 0}}
-    found: dict[str, Any] = {"sample": {"images": len(sample)}, "steady": steady(sample)}
-    seeing = climbs(sample)
+    found: dict[str, Any] = {"sample": {"images": len(sample)}, "steady": check_determinism(sample)}
+    seeing = rank_attacks(sample)
     if seeing is not None:
-        found |= {"slopes": slopes(sample), "climbs": seeing, "limits": limits(sample)}
+        found |= {"slopes": check_gradients(sample), "climbs": seeing, "limits": check_convergence(sample)}
     return found

@@ -12,13 +12,13 @@ from ...access import Attack, Keep
 from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
 from ...targets import Audited, Target
-from ..batches import Source, limited
-from ..clean import Clean
-from ..door import Door
-from ..judge import MOMENT, looks
-from ..plan import Plan
-from ..views import Ring
-from ..watch import Watch
+from ..evaluation.admission import Admission
+from ..evaluation.attacker_views import EvaluatedTarget
+from ..evaluation.batches import DataSource, limit_chunks
+from ..evaluation.clean_chunk import CleanChunk
+from ..evaluation.predictions import DRAW_OFFSET, predict_repeatedly
+from ..observer import AuditObserver
+from ..plan import AuditPlan
 
 IMAGES = {"quick": 8, "standard": 32, "thorough": 64}  # at most
 FEWEST, SHARE = 8, 10  # probes of fewer tell nothing; more than a tenth of the data would cost more than its attacks
@@ -28,17 +28,17 @@ USUAL = 4 / 255  # Linf, where the plan's norms are others
 
 
 @dataclass(frozen=True)
-class Sample:
+class ProbeSample:
     """The first images that the model classifies right, and who is asked about them."""
 
-    ring: Ring
-    plan: Plan
+    evaluated: EvaluatedTarget
+    plan: AuditPlan
     images: Tensor
     labels: Tensor
-    clean: Clean  # of these images; its goal is the attacker's
+    clean: CleanChunk  # of these images; its goal is the attacker's
     ids: Tensor
     ball: Ball
-    watch: Watch
+    observer: AuditObserver
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,37 +46,39 @@ class Sample:
     @property
     def view(self) -> Target[Any]:
         """The target of whoever knows most; of a random one, with fewer draws than in the audit."""
-        known = self.ring.strongest
+        known = self.evaluated.strongest
         if isinstance(known, Audited) and known.draws > DRAWS:
             return Audited(known.defended, DRAWS, known.weight)
         return known
 
-    def attacked(self, attack: Attack[Any, Any], keep: Keep = Keep.SUREST, rows: Tensor | None = None) -> Outcome:
-        """The attack on the sample, or on some rows of it; by default its highest margins come back."""
+    def attack(self, attack: Attack[Any, Any], keep: Keep = Keep.SUREST, rows: Tensor | None = None) -> Outcome:
+        """Return the attack on the sample, or on some rows of it; by default its highest margins come back."""
         chosen = torch.arange(len(self)) if rows is None else rows
-        engine = Engine(self.plan.batch_size, self.plan.seed, progress=self.watch.step)
+        engine = Engine(self.plan.batch_size, self.plan.seed, progress=self.observer.step)
         goal, images = self.clean.goal(chosen), self.images[chosen]
         return run(attack, self.view, goal, images, ids=self.ids[chosen], keep=keep, engine=engine)
 
     def margins(self, images: Tensor) -> Tensor:
         """(N,) the attacker's lead, above 0 where he has won; the median of several answers where they are random."""
-        target = self.ring.target
-        key = self.clean.key(torch.arange(len(images)), self.plan.seed, MOMENT - 1)
+        target = self.evaluated.target
+        key = self.clean.key(torch.arange(len(images)), self.plan.seed, DRAW_OFFSET - 1)
         goal = target.deployed.reading(self.clean.goal())
-        seen = looks(target, images, self.plan.batch_size, key)
+        seen = predict_repeatedly(target, images, self.plan.batch_size, key)
         return torch.stack([goal(one.answer).margin for one in seen]).median(0).values
 
 
-def gathered(ring: Ring, door: Door, source: Source, plan: Plan, watch: Watch) -> Sample | None:
-    """The sample; None where the model is right on none of the images that were read."""
+def gather_sample(
+    evaluated: EvaluatedTarget, admission: Admission, source: DataSource, plan: AuditPlan, observer: AuditObserver
+) -> ProbeSample | None:
+    """Return the sample; None where the model is right on none of the images that were read."""
     wanted, there = IMAGES[plan.suite if isinstance(plan.suite, str) else "standard"], source.candidates
-    count = plan.limit if there is None else least(plan.limit, there)
+    count = plan.limit if there is None else smaller(plan.limit, there)
     if count is not None:
         wanted = min(wanted, max(FEWEST, count // SHARE))
-    parts: list[Clean] = []
+    parts: list[CleanChunk] = []
     found = 0
-    for chunk in limited(source, min(plan.batch_size, wanted), least(plan.limit, SEARCHED * wanted)):
-        clean = door.admit(chunk)
+    for chunk in limit_chunks(source, min(plan.batch_size, wanted), smaller(plan.limit, SEARCHED * wanted)):
+        clean = admission.admit(chunk)
         parts.append(clean)
         found += int(clean.correct.sum())
         if found >= wanted:
@@ -93,16 +95,16 @@ def gathered(ring: Ring, door: Door, source: Source, plan: Plan, watch: Watch) -
     rest = {name: joined(name) for name in ("rate", "rejected")}
     aims = None if parts[0].aims is None else joined("aims")
     names = [str(number) for number in ids.tolist()]
-    clean = Clean(first=0, names=names, from_data=parts[0].from_data, aims=aims, **tensors, **rest)
-    return Sample(ring, plan, clean.images, clean.labels, clean, ids, chosen_ball(plan), watch)
+    clean = CleanChunk(first=0, names=names, from_data=parts[0].from_data, aims=aims, **tensors, **rest)
+    return ProbeSample(evaluated, plan, clean.images, clean.labels, clean, ids, probe_ball(plan), observer)
 
 
-def least(limit: int | None, most: int) -> int:
+def smaller(limit: int | None, most: int) -> int:
     return most if limit is None else min(limit, most)
 
 
-def chosen_ball(plan: Plan) -> Ball:
-    """The middle radius of the first threat in Linf or L2; a usual one where there is none."""
+def probe_ball(plan: AuditPlan) -> Ball:
+    """Return the middle radius of the first threat in Linf or L2; a usual one where there is none."""
     for threat in plan.threats:
         balls = threat.balls()
         if isinstance(balls[0], Linf | L2):

@@ -1,25 +1,93 @@
-"""The table of attacks: in groups by view, and what they took in all."""
+"""What each attack did, from the records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import groupby
+import math
 
-from ..report_model import AttackPart
+from ...access import Decisions
+from ...geometry import Ball
+from ...threats import Norm
+from ..evaluation.attacker_views import NAIVE
+from ..plan import ACCESS
+from ..records import queries
+from ..records.database import Records
+from ..records.queries import ResultScope
+from ..suites.suite import MAX_ATTACKS, suite
+from .model import AttackPart
 
-PASSES = ("forwards", "backwards", "checks", "seconds")
+SUMS = """
+SELECT COUNT(DISTINCT sample) AS asked, COUNT(DISTINCT CASE WHEN success THEN sample END) AS fell,
+    TOTAL(success) AS examples, TOTAL(success AND survives_uint8) AS uint8, SUM(success AND survives_jpeg90) AS jpeg,
+    AVG(rate) AS rate,
+    TOTAL(forwards) AS f, TOTAL(backwards) AS b, TOTAL(checks) AS c, TOTAL(seconds) AS s
+FROM result WHERE norm = ? AND eps = ? AND view = ? AND attack = ?
+"""
+REASONS = """
+SELECT reason, COUNT(*) AS n FROM result WHERE norm = ? AND eps = ? AND view = ? AND attack = ? GROUP BY reason
+"""
+MEDIAN = """
+SELECT AVG(size) FROM (
+    SELECT {column} AS size FROM result WHERE norm = ?1 AND eps = ?2 AND view = ?3 AND attack = ?4 AND success
+    ORDER BY size LIMIT 2 - (?5 % 2) OFFSET (?5 - 1) / 2)
+"""
 
 
-def attack_names(rows: Iterable[AttackPart]) -> list[str]:
-    """Every attack that took part, in the order of the cascade."""
-    return list(dict.fromkeys(row.attack for row in rows))
+def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
+    """Return the attacks on a ball in their order, with what is left at the radius `eps` after each."""
+    parts = []
+    for view, (name, access) in enumerate(records.facts.views):
+        entries = suite(access_type(access), ball, records.plan, name != NAIVE and records.facts.rejects)
+        for number, entry in enumerate(entries):
+            last = view * MAX_ATTACKS + (records.plan.repeats - 1) * len(entries) + number
+            names = (name, entry.name, entry.access.__name__)
+            parts.append(attack_part(records, norm, ball.eps, names, broken_after(records, norm, ball, eps, last)))
+    return parts
 
 
-def by_view(rows: Iterable[AttackPart]) -> list[tuple[str, list[AttackPart]]]:
-    """The attacks of each view, in their order; a model without a defense has one view without a name."""
-    return [(view, list(group)) for view, group in groupby(rows, key=lambda row: row.view)]
+def access_type(access: str) -> type[Decisions]:
+    return ACCESS[access.lower()]
 
 
-def spent(rows: list[AttackPart]) -> dict[str, float]:
-    """Passes, checks and seconds of all attacks together."""
-    return {name: sum(getattr(row, name) for row in rows) for name in PASSES}
+def broken_after(records: Records, norm: Norm, ball: Ball, eps: float, turn: int) -> tuple[int, float]:
+    """Return how many samples are broken after an attack, and the share that stands."""
+    count = queries.sample_count(records)
+    if math.isfinite(ball.eps):
+        sum_lost, fallen = queries.total_lost(records, ResultScope.up_to(norm, eps, turn))
+    else:
+        wrong = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")
+        sum_lost = fallen = wrong + sum(size <= eps for size in queries.smallest_sizes(records, norm, turn))
+    return fallen, 1 - sum_lost / count if count else 0.0
+
+
+def attack_part(
+    records: Records, norm: Norm, eps: float, attack: tuple[str, str, str], after: tuple[int, float]
+) -> AttackPart:
+    view, name, access = attack
+    place = (norm, eps, view, name)
+    sums = next(records.select(SUMS, *place))
+    asked, fell = sums["asked"], sums["fell"]
+    examples = int(sums["examples"])
+    median = MEDIAN.format(column=norm.lower())
+    return AttackPart(
+        attack=name,
+        access=access,
+        view=view,
+        asked=asked,
+        fell=fell,
+        success_rate=fell / asked if asked else None,
+        rate=sums["rate"],
+        fallen_so_far=after[0],
+        robust_accuracy_after=after[1],
+        median_size=records.scalar(median, *place, examples) if examples else None,
+        survives_uint8=int(sums["uint8"]),
+        survives_jpeg90=jpeg_survivors(sums["jpeg"], records.facts.input_shape[0]),
+        forwards=int(sums["f"]),
+        backwards=int(sums["b"]),
+        checks=int(sums["c"]),
+        seconds=sums["s"],
+        reasons={row["reason"]: row["n"] for row in records.select(REASONS, *place)},
+    )
+
+
+def jpeg_survivors(count: int | None, channels: int) -> int | None:
+    return (count or 0) if channels in (1, 3) else None

@@ -1,79 +1,57 @@
-"""The table of classes: worst first, and no longer than a page can carry."""
+"""What each class of the data withstands: clean and at every radius, from the records.
+
+Only classes that the data hold have a row, whatever number their labels have: nothing here grows with the number of
+classes that the model knows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from ..report_model import ClassPart, Report
-from .words import counted
+from ..records.database import Records
+from ..records.queries import LOSSES, ResultScope
+from ..records.statistics import share
+from .gallery import class_namer
+from .model import ClassPart, EpsilonPart, ThreatPart
 
-MOST = 1000  # rows that the page has; report.json has all
-FIRST = 20  # rows that are shown before all are asked for
-NOTCHES = 20  # of a cell's bar
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A share of a class: of 1, the images that stand in words, and the length of its bar in notches."""
-
-    share: float
-    count: str
-    notches: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One class, clean and at each radius; `number` is its label where it has a name besides."""
-
-    name: str
-    number: int | None
-    count: int
-    cells: tuple[Cell, ...]
+CLEAN = """
+SELECT label, COUNT(*) AS count, COUNT(*) - TOTAL(clean_rate) AS stands FROM sample GROUP BY label ORDER BY label
+"""
+WITHIN = f"SELECT label, COUNT(*) - TOTAL(lost) AS stands FROM ({LOSSES}) GROUP BY label"  # noqa: S608
+NEAREST = """
+SELECT label, TOTAL(clean_correct AND NOT EXISTS (
+    SELECT 1 FROM result WHERE result.sample = sample.id AND norm = :norm AND success AND {column} <= :eps)) AS stands
+FROM sample GROUP BY label
+"""
 
 
-@dataclass(frozen=True)
-class ClassTable:
-    """Norm and eps of each column after the clean one, which of them orders the rows, and the rows."""
+def per_class(
+    records: Records, threats: Sequence[ThreatPart], worst: tuple[ThreatPart, EpsilonPart]
+) -> list[ClassPart]:
+    """Return one part for each class in the data, by label.
 
-    columns: tuple[tuple[str, str], ...]
-    lowest: int
-    rows: tuple[Row, ...]
-    total: int
-    widest: float  # interval of a robust accuracy
-
-
-def class_table(report: Report) -> ClassTable | None:
-    """The table, the classes with the lowest robust accuracy first; None where the report has no classes."""
-    if not report.per_class or not report.threats:
-        return None
-    radii = [(threat.norm, part) for threat in report.threats for part in threat.epsilons]
-    worst = report.worst()
-    order = sorted(report.per_class, key=_rank)
-    return ClassTable(
-        columns=tuple((norm, part.eps_text) for norm, part in radii),
-        lowest=[(norm, part.eps) for norm, part in radii].index((worst[0].norm, worst[1].eps)),
-        rows=tuple(_row(part) for part in order[:MOST]),
-        total=len(order),
-        widest=max(part.robust_accuracy.high - part.robust_accuracy.low for part in order),
-    )
-
-
-def _rank(part: ClassPart) -> tuple[float, float, float, int, int]:
-    """By what stands under the worst threat; where that is equal by what stands under all, then unharmed."""
-    everywhere = sum(part.standing) / max(part.count, 1)
-    return part.robust_accuracy.share, everywhere, part.clean_accuracy.share, -part.count, part.label
+    `standing` has, for each radius of each threat in turn, how many images of the class are classified right and
+    withstand every attack there: of random answers the expected number, sum over the images of 1 - rate. Where the
+    smallest examples were searched, the radius is the one that the report reads off them.
+    """
+    radii = [(threat, part) for threat in threats for part in threat.epsilons]
+    columns = [_standing(records, threat, part.eps) for threat, part in radii]
+    lowest = [(threat.norm, part.eps) for threat, part in radii].index((worst[0].norm, worst[1].eps))
+    named = class_namer(records.facts.class_names)
+    return [
+        ClassPart(
+            label=row["label"],
+            name=named(row["label"]),
+            count=row["count"],
+            clean_accuracy=share(row["stands"], row["count"]),
+            robust_accuracy=share(columns[lowest][row["label"]], row["count"]),
+            standing=[column[row["label"]] for column in columns],
+        )
+        for row in records.select(CLEAN)
+    ]
 
 
-def _row(part: ClassPart) -> Row:
-    counts = [part.clean_accuracy.share * part.count, *part.standing]
-    return Row(
-        name=part.name,
-        number=None if part.name == str(part.label) else part.label,
-        count=part.count,
-        cells=tuple(_cell(count, part.count) for count in counts),
-    )
-
-
-def _cell(count: float, total: int) -> Cell:
-    share = min(max(count / total, 0.0), 1.0) if total else 0.0
-    return Cell(share, counted(count), round(NOTCHES * share))
+def _standing(records: Records, threat: ThreatPart, eps: float) -> dict[int, float]:
+    """Label -> images of the class that stand at a radius."""
+    question = WITHIN if threat.smallest is None else NEAREST.format(column=threat.norm.lower())
+    return {row["label"]: row["stands"] for row in records.select(question, ResultScope(threat.norm, eps).values)}

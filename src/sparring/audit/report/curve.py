@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..report_model import CurvePoint, Share, ThreatPart
-from .foreign import visible
-from .legible import LETTER, Tick, apart, even, free
-from .words import interval, number, percent, standing
+from ..records.statistics import Share
+from .escaping import visible
+from .format import interval, number, percent, standing
+from .model import CurvePoint, ThreatPart
+from .tick_layout import LETTER, Tick, apart, even, free
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 22, 20, 46
@@ -18,7 +19,7 @@ DENSE_HEIGHT = 45
 
 
 @dataclass(frozen=True)
-class Dot:
+class CurveDot:
     """One measured radius. `value` is empty where there is no room to write it."""
 
     x: float
@@ -29,42 +30,42 @@ class Dot:
     share: Share
     value: str
     anchor: str
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Other:
+class ViewLine:
     """The line of another view of the same model: an attacker who knows less."""
 
     name: str
     line: str
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """One norm's curve."""
 
     norm: str
-    dots: tuple[Dot, ...]
+    dots: tuple[CurveDot, ...]
     line: str
     band: str
-    others: tuple[Other, ...]
+    others: tuple[ViewLine, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    told: str
+    description: str
     dense: bool
 
 
-def panel(threat: ThreatPart) -> Panel:
-    """The drawing of one threat's curve: eps to the right from 0, share upwards from 0 to 100 %."""
+def curve_panel(threat: ThreatPart) -> CurvePanel:
+    """Return the drawing of one threat's curve: eps to the right from 0, share upwards from 0 to 100 %."""
     points = sorted(threat.curve, key=lambda point: point.eps)
     widest = max((point.eps for point in points), default=0) or 1.0
     texts = {} if threat.smallest else {part.eps: part.eps_text for part in threat.epsilons}
     dots = _legible([_dot(point, widest, texts) for point in points])
     upper = [f"{dot.x:.2f},{dot.high:.2f}" for dot in dots]
     lower = [f"{dot.x:.2f},{dot.low:.2f}" for dot in reversed(dots)]
-    return Panel(
+    return CurvePanel(
         norm=threat.norm,
         dots=dots,
         line=" ".join(f"{dot.x:.2f},{dot.y:.2f}" for dot in dots),
@@ -72,29 +73,29 @@ def panel(threat: ThreatPart) -> Panel:
         others=_others(threat, points, widest),
         x_ticks=apart(_ticks(dots, widest)),
         y_ticks=tuple(Tick(_down(step / 4), f"{25 * step}") for step in range(5)),
-        told=" ".join(f"{dot.told}." for dot in dots),
+        description=" ".join(f"{dot.description}." for dot in dots),
         dense=len(dots) > MANY,
     )
 
 
-def _others(threat: ThreatPart, points: list[CurvePoint], widest: float) -> tuple[Other, ...]:
-    """The lines of all views but the last, which is the curve itself."""
+def _others(threat: ThreatPart, points: list[CurvePoint], widest: float) -> tuple[ViewLine, ...]:
+    """Return the lines of all views but the last, which is the curve itself."""
     names = [view.name for part in threat.epsilons[:1] for view in part.views[:-1]]
     begin = [(point.eps, point.robust_accuracy) for point in points if point.eps == 0]
     lines = []
     for i, name in enumerate(names):
         shares = begin + [(part.eps, part.views[i].robust_accuracy) for part in threat.epsilons if i < len(part.views)]
         places = [f"{_across(eps, widest):.2f},{_down(share.share):.2f}" for eps, share in shares]
-        told = ", ".join(f"{percent(share.share)} at eps {number(eps)}" for eps, share in shares)
-        lines.append(Other(name, " ".join(places), f"{visible(name, 40)} attacker: {told}"))
+        description = ", ".join(f"{percent(share.share)} at eps {number(eps)}" for eps, share in shares)
+        lines.append(ViewLine(name, " ".join(places), f"{visible(name, 40)} attacker: {description}"))
     return tuple(lines)
 
 
-def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> Dot:
+def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> CurveDot:
     share = point.robust_accuracy
     text = texts.get(point.eps, number(point.eps))
     place = _across(point.eps, widest)
-    return Dot(
+    return CurveDot(
         x=place,
         y=_down(share.share),
         low=_down(share.low),
@@ -103,31 +104,31 @@ def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> Dot:
         share=share,
         value=percent(share.share),
         anchor="end" if place > WIDTH - RIGHT - 30 else "start",
-        told=_told(text, share),
+        description=_describe(text, share),
     )
 
 
-def _ticks(dots: tuple[Dot, ...], widest: float) -> list[Tick]:
-    """A tick below each dot; of many dots, round numbers."""
+def _ticks(dots: tuple[CurveDot, ...], widest: float) -> list[Tick]:
+    """Return a tick below each dot; of many dots, round numbers."""
     if len(dots) > MANY:
         return [Tick(_across(eps, widest), number(eps)) for eps in even(widest)]
     return [_tick(dot) for dot in dots]
 
 
-def _tick(dot: Dot) -> Tick:
+def _tick(dot: CurveDot) -> Tick:
     text = visible(dot.eps_text, SHORT)
     inside = dot.x + LETTER * len(text) / 2 < WIDTH
     return Tick(dot.x, text, "middle" if inside else "end")
 
 
-def _legible(dots: list[Dot]) -> tuple[Dot, ...]:
-    """The dots, those without room for their value muted; the last one keeps its value."""
+def _legible(dots: list[CurveDot]) -> tuple[CurveDot, ...]:
+    """Return the dots, those without room for their value muted; the last one keeps its value."""
     corners = [(dot.x - (VALUE_WIDTH + 7 if dot.anchor == "end" else -7), dot.y) for dot in dots]
     room = free(corners, VALUE_WIDTH, DENSE_HEIGHT if len(dots) > MANY else VALUE_HEIGHT)
     return tuple(dot if has else replace(dot, value="") for dot, has in zip(dots, room, strict=True))
 
 
-def _told(eps_text: str, share: Share) -> str:
+def _describe(eps_text: str, share: Share) -> str:
     return (
         f"eps {visible(eps_text, 40)}: {percent(share.share)}, "
         f"{standing(share)} of {share.total} images, interval {interval(share)}"

@@ -14,12 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...errors import RunError
-from ..report_model import Caution, Report
-from .attacks import attack_names, by_view, spent
-from .classes import FIRST, class_table
-from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, panel
+from .attack_table import attack_names, by_view, spent
+from .class_table import FIRST, class_table
+from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curve_panel
+from .format import FILTERS
+from .model import Finding, Report
 from .pictures import embedded
-from .words import FILTERS
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
@@ -33,7 +33,7 @@ def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
     `assets` is the folder that the gallery's picture names are relative to; None: the folder of `path`.
     Raises RunError when a picture cannot be read or the file cannot be written; an older file then stays.
     """
-    page = render(report, path.parent if assets is None else assets)
+    page = render_html(report, path.parent if assets is None else assets)
     unfinished = path.with_name(f".{path.name}.partial")
     try:
         unfinished.write_text(page, encoding="utf-8", newline="\n")
@@ -45,8 +45,8 @@ def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
         ) from error
 
 
-def render(report: Report, assets: Path) -> str:
-    """The page's text. Style and script are named to the browser by their hashes: nothing else may run."""
+def render_html(report: Report, assets: Path) -> str:
+    """Return the page's text. Style and script are named to the browser by their hashes: nothing else may run."""
     style, script = _part("report.css"), "\n".join(_part(name) for name in SCRIPTS)
     return (
         _environment()
@@ -78,15 +78,15 @@ def _content(report: Report) -> dict[str, Any]:
         "tried": len(radii),
         "earlier_views": views[:-1] if all(len(part.views) == len(views) for part in radii) else [],
         "smallest": [threat for threat in report.threats if threat.smallest],
-        "cautions": _by_weight(report.warnings),
-        "blocking": sum(caution.blocks for caution in report.warnings),
+        "findings": _by_weight(report.warnings),
+        "blocking": sum(finding.blocks for finding in report.warnings),
         "attacks": attack_names(attacks),
         "passes": spent(attacks),
         "in_jpeg": any(row.survives_jpeg90 is not None for row in attacks),
         "classes": class_table(report),
         "shown_attacks": list(dict.fromkeys(part.attack for part in report.gallery)),
         "shown_threats": _shown_threats(report),
-        "panels": [panel(threat) for threat in report.threats],
+        "panels": [curve_panel(threat) for threat in report.threats],
     }
 
 
@@ -110,9 +110,9 @@ def _source_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _by_weight(cautions: list[Caution]) -> list[Caution]:
-    """The gravest first, those that somebody has accepted last."""
-    return sorted(cautions, key=lambda caution: (caution.accepted, SEVERITIES.index(caution.severity)))
+def _by_weight(findings: list[Finding]) -> list[Finding]:
+    """Return the gravest first, those that somebody has accepted last."""
+    return sorted(findings, key=lambda finding: (finding.accepted, SEVERITIES.index(finding.severity)))
 
 
 def _shown_threats(report: Report) -> list[tuple[str, str]]:

@@ -11,12 +11,12 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def embedded(folder: Path, name: str) -> str:
-    """The PNG called `name` in `folder` as a data URI; RunError where it is missing, outside or no PNG."""
+    """Return the PNG called `name` in `folder` as a data URI; RunError where it is missing, outside or no PNG."""
     return "data:image/png;base64," + base64.b64encode(picture(folder, name)).decode("ascii")
 
 
 def picture(folder: Path, name: str) -> bytes:
-    """The content of the PNG called `name` in `folder`; RunError where it is missing, outside or no PNG."""
+    """Return the content of the PNG called `name` in `folder`; RunError where it is missing, outside or no PNG."""
     root = folder.resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):

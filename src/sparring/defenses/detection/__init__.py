@@ -1,26 +1,47 @@
 """What tells adversarial images from others: one protocol for all, thresholds at a stated rate, and honest figures."""
 
-from .crafted import Crafted, crafted, noise
+from .adversarial_set import AdversarialSet, make_adversarial_set, noise
 from .detector import Detector
-from .evaluation import Evaluation, evaluation
+from .evaluation import DetectorEvaluation, evaluate_detector
 from .extra_class import ExtraClass
 from .feature_detector import FeatureDetector
 from .feature_squeezing import FeatureSqueezing
-from .fitted import Fitted
-from .generalization import Generalization, generalization
+from .fitted import FittedDetector
+from .generalization import DetectorGeneralization, detector_generalization
 from .input_detector import InputDetector
 from .intervals import Interval, auroc
 from .kernel_density import KernelDensity
 from .lid import LID
 from .magnet import MagNet
 from .mahalanobis import Mahalanobis
-from .stored import opened
+from .serialization import load_detector
 from .subspace import Subspace
 from .table import table
 from .threshold import Threshold, threshold
 
 __all__ = [
-    "LID", "Crafted", "Detector", "Evaluation", "ExtraClass", "FeatureDetector", "FeatureSqueezing", "Fitted",
-    "Generalization", "InputDetector", "Interval", "KernelDensity", "MagNet", "Mahalanobis", "Subspace", "Threshold",
-    "auroc", "crafted", "evaluation", "generalization", "noise", "opened", "table", "threshold",
+    "LID",
+    "AdversarialSet",
+    "Detector",
+    "DetectorEvaluation",
+    "DetectorGeneralization",
+    "ExtraClass",
+    "FeatureDetector",
+    "FeatureSqueezing",
+    "FittedDetector",
+    "InputDetector",
+    "Interval",
+    "KernelDensity",
+    "MagNet",
+    "Mahalanobis",
+    "Subspace",
+    "Threshold",
+    "auroc",
+    "detector_generalization",
+    "evaluate_detector",
+    "load_detector",
+    "make_adversarial_set",
+    "noise",
+    "table",
+    "threshold",
 ]  # fmt: skip

@@ -28,12 +28,12 @@ def pooled(activation: Tensor) -> Tensor:
 
 
 def whole(activation: Tensor) -> Tensor:
-    """The activation as it is."""
+    """Return the activation as it is."""
     return activation.clone()
 
 
-def module_of(target: Target[Any]) -> nn.Module:
-    """The network; TargetError where its layers cannot be read."""
+def inner_module(target: Target[Any]) -> nn.Module:
+    """Return the network; TargetError where its layers cannot be read."""
     model = target.model if isinstance(target, Classifier) else None
     if not isinstance(model, nn.Module):
         raise TargetError(f"{target.name}: only the layers of a Classifier around a torch.nn.Module can be read")
@@ -45,7 +45,7 @@ def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
 
     In the order of their last call, and without those that only hand on (Flatten, Identity, Dropout).
     """
-    model, called = module_of(target), dict[str, None]()
+    model, called = inner_module(target), dict[str, None]()
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -64,7 +64,7 @@ def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
 
 
 def chosen(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
-    """The names to read: `layers`, looked at, or the default ones.
+    """Return the names to read: `layers`, looked at, or the default ones.
 
     Raises:
         ConfigError: a name that the model does not have, or a layer that cannot be read.
@@ -73,7 +73,7 @@ def chosen(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> 
         return leaves(target, image)
     if isinstance(layers, str) or not layers:
         raise ConfigError(f"layers={layers!r}; pass one or more names, as ('{next(iter(leaves(target, image)))}',)")
-    known = [name for name, _ in module_of(target).named_modules() if name]
+    known = [name for name, _ in inner_module(target).named_modules() if name]
     for name in layers:
         if name not in known:
             hint = nearest(name, known)
@@ -86,8 +86,8 @@ def chosen(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> 
 def activations(
     target: Target[Any], images: Tensor, layers: tuple[str, ...], reduce: Reduce
 ) -> tuple[Tensor, list[Tensor]]:
-    """The logits, and what `reduce` makes of each layer's output: of its last call, where it is called again."""
-    model, read = module_of(target), dict[str, Tensor]()
+    """Return the logits, and what `reduce` makes of each layer's output: of its last call, where it is called again."""
+    model, read = inner_module(target), dict[str, Tensor]()
 
     def reading(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -110,7 +110,7 @@ def activations(
 
 def last_linear(target: Target[Any], image: Tensor) -> str:
     """The linear layer that is called last: its input is the last hidden layer; TargetError where there is none."""
-    model, called = module_of(target), list[str]()
+    model, called = inner_module(target), list[str]()
     with ExitStack() as hooks, torch.no_grad(), target.frozen():
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear):
@@ -125,7 +125,7 @@ def last_linear(target: Target[Any], image: Tensor) -> str:
 @contextmanager
 def entering(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
     """What goes into the layer is `change` of it."""
-    module = module_of(target).get_submodule(layer)
+    module = inner_module(target).get_submodule(layer)
     hook = module.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))
     try:
         yield

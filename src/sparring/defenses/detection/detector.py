@@ -1,9 +1,9 @@
 """One protocol for all detectors: fit, score, calibrate, screen.
 
-    fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
-    fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
-    fitted.score(images)                                          # (N,) higher: more adversarial
-    Defended(target, fitted)                                      # a fitted detector is a Screen
+fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
+fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
+fitted.score(images)                                          # (N,) higher: more adversarial
+Defended(target, fitted)                                      # a fitted detector is a Screen
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
 from ...targets import Target
+from .adversarial_set import AdversarialSet
 from .batched import batched
-from .crafted import Crafted
-from .doors import asked, images_of, labels_of
-from .fitted import Fitted, Learned, held
-from .marks import marks
+from .checks import check_detector_images, check_detector_labels, check_logits
+from .fitted import FitMetadata, FittedDetector, frozen_target
+from .image_hashes import hash_images
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DetectorTrainingData:
     """What a detector learns from, looked at before; all on one device."""
 
     clean: Tensor  # (N, C, H, W)
@@ -73,24 +73,24 @@ class Detector(ABC):
 
     needs_adversarial: ClassVar[bool] = False
     needs_target: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]]
+    fitted: ClassVar[type[FittedDetector]]
 
     def fit(
         self,
         clean: Tensor,
-        adversarial: Tensor | Crafted | None = None,
+        adversarial: Tensor | AdversarialSet | None = None,
         *,
         target: Target[Any] | None = None,
         labels: Tensor | None = None,
         noisy: Tensor | None = None,
         seed: int = 0,
-    ) -> Fitted:
+    ) -> FittedDetector:
         """Learn.
 
         Args:
             clean: images (N, C, H, W) in [0, 1].
-            adversarial: images (M, C, H, W), or `Crafted`, of which those count that fool the target. A detector that
-                needs none does not look at them.
+            adversarial: images (M, C, H, W), or an `AdversarialSet`, of which those count that fool the target. A
+                detector that needs none ignores them.
             target: the model that is to be protected.
             labels: (N,) int64 classes of the clean images; None: what the target says.
             noisy: images (L, C, H, W) with random noise, to be taken for clean (`noise`).
@@ -100,25 +100,25 @@ class Detector(ABC):
             InputError, ConfigError, TargetError: before any work.
         """
         self.check()
-        clean = images_of("clean images", clean)
+        clean = check_detector_images("clean images", clean)
         shape = tuple(clean.shape[1:])
         examples, attacks = self._adversarial(adversarial, shape)
-        noise = None if noisy is None else images_of("noisy images", noisy, shape)
-        known = None if labels is None else labels_of(labels, len(clean))
+        noise = None if noisy is None else check_detector_images("noisy images", noisy, shape)
+        known = None if labels is None else check_detector_labels(labels, len(clean))
         read = target if self.needs_target else None
         if self.needs_target:
             self._check_target(target, clean, known)
         place = clean.device if read is None else read.device
         given = {"clean": clean, "adversarial": examples, "noisy": noise, "labels": known}
         here: dict[str, Any] = {name: None if each is None else each.to(place) for name, each in given.items()}
-        lesson = Lesson(**here, target=read, seed=seed)
-        learned = Learned(marks(clean), attacks, shape)
-        with torch.inference_mode(False), held(read):
-            parts = self.learn(lesson)
-        return self.fitted(detector=self, target=read, learned=learned, **parts)
+        data = DetectorTrainingData(**here, target=read, seed=seed)
+        metadata = FitMetadata(hash_images(clean), attacks, shape)
+        with torch.inference_mode(False), frozen_target(read):
+            parts = self.learn(data)
+        return self.fitted(detector=self, target=read, metadata=metadata, **parts)
 
     def _adversarial(
-        self, given: Tensor | Crafted | None, shape: tuple[int, ...]
+        self, given: Tensor | AdversarialSet | None, shape: tuple[int, ...]
     ) -> tuple[Tensor | None, tuple[str, ...]]:
         name = type(self).__name__
         if not self.needs_adversarial:
@@ -128,25 +128,25 @@ class Detector(ABC):
                 f"{name} learns from adversarial examples: pass some, as crafted(PGD(Linf(0.1)), target, images, "
                 "labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
             )
-        if not isinstance(given, Crafted):
-            return images_of("adversarial images", given, shape), ("unknown",)
+        if not isinstance(given, AdversarialSet):
+            return check_detector_images("adversarial images", given, shape), ("unknown",)
         if not bool(given.fooling.any()):
             raise InputError(f"none of {len(given)} examples of {given.attack} fools the model; use a larger radius")
-        return images_of("adversarial images", given.fooling_examples, shape), (given.attack,)
+        return check_detector_images("adversarial images", given.fooling_examples, shape), (given.attack,)
 
     def _check_target(self, target: Target[Any] | None, clean: Tensor, labels: Tensor | None) -> None:
         if target is None:
             raise ConfigError(f"{type(self).__name__} reads a model: pass target=Classifier(model)")
-        classes = asked(target, clean).shape[1]
+        classes = check_logits(target, clean).shape[1]
         if labels is not None and int(labels.max()) >= classes:
             raise InputError(f"labels go up to {int(labels.max())}, and {target.name} has {classes} classes")
 
     def check(self) -> None:  # noqa: B027 - a detector need not have parameters
-        """ConfigError where a parameter is out of range."""
+        """Raise ConfigError where a parameter is out of range."""
 
     @abstractmethod
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        """The fields of the fitted detector; the target is held still meanwhile."""
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        """Return the fields of the fitted detector; the target is held still meanwhile."""
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         """A blank network for the field `name` and images of `shape` (C, H, W), into which saved weights are read."""

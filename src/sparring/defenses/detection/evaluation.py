@@ -1,10 +1,10 @@
 """How well a detector tells adversarial images from clean ones, and whether that is all it tells.
 
-    AUROC         adversarial images that fool the model, against the images that they were made of
-    TPR           share of them that the threshold rejects;  FPR  share of fresh clean images that it rejects
-    noisy         share of clean images with random noise of the same norm that it rejects: a detector of noise
-                  rejects those too
-    undetected    share of all images that the model is right on whose example fools it and passes the detector
+AUROC         adversarial images that fool the model, against the images that they were made of
+TPR           share of them that the threshold rejects;  FPR  share of fresh clean images that it rejects
+noisy         share of clean images with random noise of the same norm that it rejects: a detector of noise
+              rejects those too
+undetected    share of all images that the model is right on whose example fools it and passes the detector
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, ThreatError
-from .crafted import Crafted
-from .fitted import Fitted
-from .intervals import Interval, auroc, share
-from .marks import marks, shared
+from .adversarial_set import AdversarialSet
+from .fitted import FittedDetector
+from .image_hashes import count_known, hash_images
+from .intervals import Interval, auroc, clopper_pearson
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class DetectorEvaluation:
     """What was measured of one detector on one attack."""
 
     detector: str
@@ -43,12 +43,13 @@ class Evaluation:
         return (
             f"{self.detector} on {self.attack}: AUROC {self.auroc}, TPR {self.tpr.value:.1%} at FPR "
             f"{self.asked_fpr:.1%} (measured {self.fpr.value:.1%}){noisy}, undetected and misclassified "
-            f"{self.undetected.value:.1%}"
-            + "".join(f"; {note}" for note in self.notes)
+            f"{self.undetected.value:.1%}" + "".join(f"; {note}" for note in self.notes)
         )
 
 
-def evaluation(fitted: Fitted, crafted: Crafted, clean: Tensor | None = None, *, seed: int = 0) -> Evaluation:
+def evaluate_detector(
+    fitted: FittedDetector, crafted: AdversarialSet, clean: Tensor | None = None, *, seed: int = 0
+) -> DetectorEvaluation:
     """Measure a calibrated detector.
 
     Args:
@@ -72,23 +73,23 @@ def evaluation(fitted: Fitted, crafted: Crafted, clean: Tensor | None = None, *,
     caught = int((scores > limit.value).sum())
     noise = _noisy(fitted, crafted, seed)
     rejected = int((harmless > limit.value).sum())
-    return Evaluation(
+    return DetectorEvaluation(
         detector=fitted.name,
-        fitted_on=fitted.learned.attacks,
+        fitted_on=fitted.metadata.attacks,
         attack=crafted.attack,
         asked_fpr=limit.fpr,
         auroc=auroc(harmless, scores),
-        tpr=share(caught, len(scores)),
-        fpr=share(rejected, len(harmless)),
-        noisy=None if noise is None else share(int((noise > limit.value).sum()), len(noise)),
+        tpr=clopper_pearson(caught, len(scores)),
+        fpr=clopper_pearson(rejected, len(harmless)),
+        noisy=None if noise is None else clopper_pearson(int((noise > limit.value).sum()), len(noise)),
         auroc_noisy=None if noise is None else auroc(noise, scores),
-        undetected=share(len(scores) - caught, len(originals)),
+        undetected=clopper_pearson(len(scores) - caught, len(originals)),
         fooling=len(scores),
-        notes=remarks(fitted, crafted, fresh),
+        notes=evaluation_notes(fitted, crafted, fresh),
     )
 
 
-def _noisy(fitted: Fitted, crafted: Crafted, seed: int) -> Tensor | None:
+def _noisy(fitted: FittedDetector, crafted: AdversarialSet, seed: int) -> Tensor | None:
     if not bool(crafted.fooling.any()):
         return None
     try:
@@ -97,17 +98,17 @@ def _noisy(fitted: Fitted, crafted: Crafted, seed: int) -> Tensor | None:
         return None
 
 
-def remarks(fitted: Fitted, crafted: Crafted, clean: Tensor) -> tuple[str, ...]:
+def evaluation_notes(fitted: FittedDetector, crafted: AdversarialSet, clean: Tensor) -> tuple[str, ...]:
     """What must be said beside the figures."""
-    notes, seen = [], fitted.learned.seen
-    if crafted.attack in fitted.learned.attacks:
+    notes, seen = [], fitted.metadata.seen
+    if crafted.attack in fitted.metadata.attacks:
         notes.append(f"fit and test attack are the same, {crafted.attack}")
-    if "unknown" in fitted.learned.attacks:
+    if "unknown" in fitted.metadata.attacks:
         notes.append("the attack that it was fitted on is not known")
-    again = max(shared(crafted.originals, seen), shared(clean, seen))
+    again = max(count_known(crafted.originals, seen), count_known(clean, seen))
     if again:
         notes.append(f"{again} of the test images were used to fit")
-    if torch.unique(marks(clean)).numel() < len(clean):
+    if torch.unique(hash_images(clean)).numel() < len(clean):
         notes.append("some clean test images are the same")
     if not bool(crafted.fooling.any()):
         notes.append("no example fools the model")

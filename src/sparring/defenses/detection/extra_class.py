@@ -23,11 +23,11 @@ from ...errors import TargetError
 from ...random import Key
 from ...targets import Classifier, Target
 from ..purification.learning import Schedule
-from .activations import last_linear, module_of
+from .activations import inner_module, last_linear
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
-from .learning import learned, seeded
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
+from .learning import seeded, train_network
 
 
 class FirstClasses(nn.Module):
@@ -43,7 +43,7 @@ class FirstClasses(nn.Module):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedExtraClass(Fitted):
+class FittedExtraClass(FittedDetector):
     net: nn.Module
     classes: int  # without the extra one
 
@@ -68,30 +68,30 @@ class ExtraClass(Detector):
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=3))
 
     needs_adversarial: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]] = FittedExtraClass
+    fitted: ClassVar[type[FittedDetector]] = FittedExtraClass
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        target, labels = lesson.victim, lesson.classes()
-        with seeded(lesson.seed):
-            net = self.network("net", tuple(lesson.clean.shape[1:]), target)
-        twin, classes = around(target, net), target(lesson.clean[:1]).shape[1]
-        if lesson.noisy is not None:
-            labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), lesson.noisy)))
-        images = torch.cat((lesson.harmless, lesson.examples))
-        labels = torch.cat((labels, labels.new_full((len(lesson.examples),), classes)))
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        target, labels = data.victim, data.classes()
+        with seeded(data.seed):
+            net = self.network("net", tuple(data.clean.shape[1:]), target)
+        twin, classes = around(target, net), target(data.clean[:1]).shape[1]
+        if data.noisy is not None:
+            labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), data.noisy)))
+        images = torch.cat((data.harmless, data.examples))
+        labels = torch.cat((labels, labels.new_full((len(data.examples),), classes)))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(twin(x), y, reduction="none")
 
-        return {"net": learned(net, loss, self.schedule, lesson.seed, images, labels), "classes": classes}
+        return {"net": train_network(net, loss, self.schedule, data.seed, images, labels), "classes": classes}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
-        """The target's network with one output more in the linear layer that is called last."""
+        """Return the target's network with one output more in the linear layer that is called last."""
         assert target is not None
         last = last_linear(target, torch.zeros(1, *shape, device=target.device))
         if isinstance(target, Classifier) and (target.binary or target.probabilities):
             raise TargetError(f"{target.name} gives no logit per class, and ExtraClass adds one; use another detector")
-        net = deepcopy(module_of(target)).requires_grad_(True)
+        net = deepcopy(inner_module(target)).requires_grad_(True)
         old = net.get_submodule(last)
         assert isinstance(old, nn.Linear)
         net.set_submodule(last, widened(old))
@@ -99,7 +99,7 @@ class ExtraClass(Detector):
 
 
 def widened(old: nn.Linear) -> nn.Linear:
-    """The layer with one output more."""
+    """Return the layer with one output more."""
     new = nn.Linear(old.in_features, old.out_features + 1).to(old.weight)
     with torch.no_grad():
         new.weight[:-1] = old.weight
@@ -108,7 +108,7 @@ def widened(old: nn.Linear) -> nn.Linear:
 
 
 def around(target: Target[Any], net: nn.Module) -> Classifier:
-    """The target with another net inside."""
+    """Return the target with another net inside."""
     assert isinstance(target, Classifier)
     twin = copy(target)
     twin.model, twin.classes = net, None

@@ -16,24 +16,24 @@ from torch import Tensor, nn
 
 from ...random import Key
 from ...targets import Target
-from ..purification.doors import check_whole
+from ..purification.checks import check_whole
 from ..purification.learning import Schedule
 from .activations import activations, chosen, leaves, whole
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
-from .input_detector import separated
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
+from .input_detector import train_binary_detector
 from .learning import seeded
-from .nets import Judge, VectorJudge
+from .nets import ConvDetectorNet, VectorDetectorNet
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedFeature(Fitted):
+class FittedFeature(FittedDetector):
     layer: str
     net: nn.Module
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        logit: Tensor = self.net(at(self.victim, images, self.layer))
+        logit: Tensor = self.net(activation_at(self.victim, images, self.layer))
         return logit
 
 
@@ -53,37 +53,37 @@ class FeatureDetector(Detector):
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
 
     needs_adversarial: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]] = FittedFeature
+    fitted: ClassVar[type[FittedDetector]] = FittedFeature
 
     def check(self) -> None:
         check_whole(self, "width", self.width, 1)
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        layer = self.named(lesson.victim, lesson.clean)
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        layer = self.named(data.victim, data.clean)
         harmless, examples = (
-            batched(lambda x: at(lesson.victim, x, layer), images) for images in (lesson.harmless, lesson.examples)
+            batched(lambda x: activation_at(data.victim, x, layer), images) for images in (data.harmless, data.examples)
         )
-        with seeded(lesson.seed):
+        with seeded(data.seed):
             net = self.judge(harmless).to(harmless)
-        return {"layer": layer, "net": separated(net, harmless, examples, self.schedule, lesson.seed)}
+        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.schedule, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
-        """The layer that is read."""
+        """Return the layer that is read."""
         known = leaves(target, images)
         return known[len(known) // 2] if self.layer is None else chosen(target, (self.layer,), images)[0]
 
     def judge(self, features: Tensor) -> nn.Module:
         if features.ndim == 4:
-            return Judge(features.shape[1], self.width)
-        return VectorJudge(features.shape[1], 4 * self.width)
+            return ConvDetectorNet(features.shape[1], self.width)
+        return VectorDetectorNet(features.shape[1], 4 * self.width)
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         assert target is not None
         image = torch.zeros(1, *shape, device=target.device)
         with torch.no_grad(), target.frozen():
-            return self.judge(at(target, image, self.named(target, image)))
+            return self.judge(activation_at(target, image, self.named(target, image)))
 
 
-def at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
-    """The layer's output, as it is."""
+def activation_at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
+    """Return the layer's output, as it is."""
     return activations(target, images, (layer,), whole)[1][0]

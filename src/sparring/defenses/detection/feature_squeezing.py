@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...random import Key
-from ...targets import Stage, passed
+from ...targets import Stage, apply_with_bpda
 from ..purification.bit_depth import BitDepth
 from ..purification.median import Median
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedSqueezing(Fitted):
+class FittedSqueezing(FittedDetector):
     detector: FeatureSqueezing
 
     @property
@@ -33,7 +33,7 @@ class FittedSqueezing(Fitted):
 
     @property
     def squeezers(self) -> tuple[Stage, ...]:
-        return self.detector.stages(self.learned.shape[0])
+        return self.detector.stages(self.metadata.shape[0])
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -42,7 +42,7 @@ class FittedSqueezing(Fitted):
     def measure(self, images: Tensor, key: Key) -> Tensor:
         plain = self._probabilities(images)
         distances = [
-            (plain - self._probabilities(passed(stage, images, key.reseeded(number)))).abs().sum(1)
+            (plain - self._probabilities(apply_with_bpda(stage, images, key.reseeded(number)))).abs().sum(1)
             for number, stage in enumerate(self.squeezers)
         ]
         return torch.stack(distances).amax(0)
@@ -66,19 +66,19 @@ class FeatureSqueezing(Detector):
 
     squeezers: tuple[Stage, ...] | None = None
 
-    fitted: ClassVar[type[Fitted]] = FittedSqueezing
+    fitted: ClassVar[type[FittedDetector]] = FittedSqueezing
 
     def check(self) -> None:
         given = self.squeezers
         if given is not None and not (isinstance(given, tuple) and given and all(isinstance(s, Stage) for s in given)):
             raise ConfigError(f"FeatureSqueezing squeezers={given!r:.80}; pass a tuple of stages, as (Median(2),)")
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        _ = self.stages(lesson.clean.shape[1])
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        _ = self.stages(data.clean.shape[1])
         return {}
 
     def stages(self, channels: int) -> tuple[Stage, ...]:
-        """The squeezers for images of so many channels."""
+        """Return the squeezers for images of so many channels."""
         if self.squeezers is not None:
             return self.squeezers
         return BitDepth(1 if channels == 1 else 5), Median(2)

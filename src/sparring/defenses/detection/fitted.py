@@ -15,8 +15,8 @@ from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Screen, Target
 from .batched import BATCH, batched
-from .doors import images_of
-from .marks import shared
+from .checks import check_detector_images
+from .image_hashes import count_known
 from .threshold import Threshold, threshold
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Learned:
+class FitMetadata:
     """What a fitted detector has seen."""
 
     seen: Tensor  # (N,) marks of its clean images
@@ -33,12 +33,12 @@ class Learned:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fitted(Screen):
+class FittedDetector(Screen):
     """A fitted detector. Frozen: `calibrated` returns another."""
 
     detector: Detector
     target: Target[Any] | None
-    learned: Learned
+    metadata: FitMetadata
     threshold: Threshold | None = None
 
     @abstractmethod
@@ -63,13 +63,13 @@ class Fitted(Screen):
 
     def score(self, x: Tensor, *, ids: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
         """(N,) of images x (N, C, H, W): higher is more adversarial. `ids` (N,) and `seed` key what draws."""
-        images = images_of("images to score", x, self.learned.shape).to(self.device)
+        images = check_detector_images("images to score", x, self.metadata.shape).to(self.device)
         key = Key((torch.arange(len(x)) if ids is None else ids).to(self.device), seed)
 
         def measured(part: Tensor, ids: Tensor) -> Tensor:
             return self.measure(part, replace(key, ids=ids))
 
-        with torch.inference_mode(False), held(self.target):
+        with torch.inference_mode(False), frozen_target(self.target):
             return batched(measured, images, key.ids, size=batch_size)
 
     @property
@@ -86,7 +86,7 @@ class Fitted(Screen):
         Raises:
             InputError: images that it has learned from, or too few of them for that rate.
         """
-        repeated = shared(images_of("validation images", clean_validation), self.learned.seen)
+        repeated = count_known(check_detector_images("validation images", clean_validation), self.metadata.seen)
         if repeated:
             raise InputError(
                 f"{repeated} of {len(clean_validation)} validation images were used to fit {self.name}, whose scores "
@@ -106,7 +106,7 @@ class Fitted(Screen):
         return (self.measure(images, key) - limit.value) / limit.spread
 
     def identity(self) -> tuple[object, ...]:
-        names = [f.name for f in fields(self) if f.name not in ("detector", "target", "learned")]
+        names = [f.name for f in fields(self) if f.name not in ("detector", "target", "metadata")]
         own = [word for name in names for word in self._told(name)]
         return (repr(self.detector), *own, *(self.target.identity() if self.target is not None else ()))
 
@@ -122,11 +122,11 @@ class Fitted(Screen):
         Raises:
             RunError: where the disk does not take it.
         """
-        from .stored import save
+        from .serialization import save_detector
 
-        return save(self, Path(path))
+        return save_detector(self, Path(path))
 
 
-def held(target: Target[Any] | None) -> AbstractContextManager[None]:
-    """The target held still, where there is one."""
+def frozen_target(target: Target[Any] | None) -> AbstractContextManager[None]:
+    """Return the target held still, where there is one."""
     return nullcontext() if target is None else target.frozen()

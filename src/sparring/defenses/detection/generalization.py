@@ -10,28 +10,28 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...targets import Target
-from .crafted import Crafted
+from .adversarial_set import AdversarialSet
 from .detector import Detector
-from .evaluation import Evaluation, evaluation
-from .fitted import Fitted
+from .evaluation import DetectorEvaluation, evaluate_detector
+from .fitted import FittedDetector
 
 
 @dataclass(frozen=True)
-class Row:
+class GeneralizationRow:
     """One fitted detector, tested on every attack."""
 
     detector: str  # the caller's name for it
     fitted_on: str | None  # None: it needs no adversarial examples
-    fitted: Fitted
-    cells: tuple[Evaluation, ...]  # one per column
+    fitted: FittedDetector
+    cells: tuple[DetectorEvaluation, ...]  # one per column
 
 
 @dataclass(frozen=True)
-class Generalization:
+class DetectorGeneralization:
     """The matrix: one row per detector and attack that it was fitted on."""
 
     attacks: tuple[str, ...]  # the columns
-    rows: tuple[Row, ...]
+    rows: tuple[GeneralizationRow, ...]
 
     def __str__(self) -> str:
         """AUROC / TPR in percent."""
@@ -42,10 +42,10 @@ class Generalization:
         return "\n".join(lines)
 
 
-def generalization(
+def detector_generalization(
     detectors: Mapping[str, Detector],
-    fits: Sequence[Crafted],
-    tests: Sequence[Crafted],
+    fits: Sequence[AdversarialSet],
+    tests: Sequence[AdversarialSet],
     validation: Tensor,
     *,
     target: Target[Any],
@@ -53,7 +53,7 @@ def generalization(
     noise: bool = False,
     fpr: float = 0.05,
     seed: int = 0,
-) -> Generalization:
+) -> DetectorGeneralization:
     """Fit each detector on each of `fits`, set its threshold on `validation`, and test it on each of `tests`.
 
     Args:
@@ -68,7 +68,7 @@ def generalization(
         seed: of fits and noise.
 
     Raises:
-        InputError, ConfigError, TargetError: as `fit`, `calibrated` and `evaluation` do.
+        InputError, ConfigError, TargetError: as `fit`, `calibrated` and `evaluate_detector` do.
     """
     if not detectors or not fits or not tests:
         raise InputError("a matrix takes detectors, attacks to fit on and attacks to test on; one of them is empty")
@@ -78,6 +78,6 @@ def generalization(
             noisy = made.noisy(seed) if noise and detector.needs_adversarial else None
             fitted = detector.fit(made.originals, made, target=target, labels=labels, noisy=noisy, seed=seed)
             fitted = fitted.calibrated(validation, fpr)
-            cells = tuple(evaluation(fitted, test, seed=seed) for test in tests)
-            rows.append(Row(name, made.attack if detector.needs_adversarial else None, fitted, cells))
-    return Generalization(tuple(test.attack for test in tests), tuple(rows))
+            cells = tuple(evaluate_detector(fitted, test, seed=seed) for test in tests)
+            rows.append(GeneralizationRow(name, made.attack if detector.needs_adversarial else None, fitted, cells))
+    return DetectorGeneralization(tuple(test.attack for test in tests), tuple(rows))

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from ...random import Key
 from ...targets import Target
-from ..purification.doors import check_whole
+from ..purification.checks import check_whole
 from ..purification.learning import Schedule
-from .detector import Detector, Lesson
-from .fitted import Fitted
-from .learning import learned, seeded
-from .nets import Judge
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
+from .learning import seeded, train_network
+from .nets import ConvDetectorNet
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedInput(Fitted):
+class FittedInput(FittedDetector):
     net: nn.Module
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
@@ -47,22 +47,24 @@ class InputDetector(Detector):
 
     needs_adversarial: ClassVar[bool] = True
     needs_target: ClassVar[bool] = False
-    fitted: ClassVar[type[Fitted]] = FittedInput
+    fitted: ClassVar[type[FittedDetector]] = FittedInput
 
     def check(self) -> None:
         check_whole(self, "width", self.width, 1)
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        with seeded(lesson.seed):
-            net = self.network("net", tuple(lesson.clean.shape[1:]), None).to(lesson.clean)
-        return {"net": separated(net, lesson.harmless, lesson.examples, self.schedule, lesson.seed)}
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        with seeded(data.seed):
+            net = self.network("net", tuple(data.clean.shape[1:]), None).to(data.clean)
+        return {"net": train_binary_detector(net, data.harmless, data.examples, self.schedule, data.seed)}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
-        return Judge(shape[0], self.width)
+        return ConvDetectorNet(shape[0], self.width)
 
 
-def separated(net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: Schedule, seed: int) -> nn.Module:
-    """The network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
+def train_binary_detector(
+    net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: Schedule, seed: int
+) -> nn.Module:
+    """Return the network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
 
     Both sides weigh the same, whatever their numbers.
     """
@@ -73,4 +75,4 @@ def separated(net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: S
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="none", pos_weight=heavier)
 
-    return learned(net, loss, schedule, seed, both, labels)
+    return train_network(net, loss, schedule, seed, both, labels)

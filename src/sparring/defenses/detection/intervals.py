@@ -27,7 +27,7 @@ class Interval:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def share(count: int, total: int) -> Interval:
+def clopper_pearson(count: int, total: int) -> Interval:
     """`count` of `total` with the interval of Clopper & Pearson (1934): Beta quantiles, never too narrow."""
     from scipy.stats import beta  # type: ignore[import-untyped]
 
@@ -58,7 +58,7 @@ def auroc(clean: Tensor, adversarial: Tensor) -> Interval:
     area = float(above_clean.mean())
     few = min(n, m)
     if few < 2 or area in (0.0, 1.0):
-        ends = share(round(area * few), few)
+        ends = clopper_pearson(round(area * few), few)
         return Interval(area, ends.low, ends.high, few)
     deviation = math.sqrt(float(above_clean.var()) / m + float(below.var()) / n) / (area * (1 - area))
     center = math.log(area / (1 - area))

@@ -23,11 +23,11 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.doors import check_number, check_whole
+from ..purification.checks import check_number, check_whole
 from .activations import Change, entering, last_linear
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 from .logistic import logistic
 
 MULTIPLES = torch.logspace(-0.7, 0.7, 10)
@@ -62,7 +62,7 @@ class Densities:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedDensity(Fitted):
+class FittedDensity(FittedDetector):
     layer: str
     points: Tensor
     classes: Tensor
@@ -98,7 +98,7 @@ class KernelDensity(Detector):
     strength: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]] = FittedDensity
+    fitted: ClassVar[type[FittedDetector]] = FittedDensity
 
     def check(self) -> None:
         if self.bandwidth is not None:
@@ -108,12 +108,12 @@ class KernelDensity(Detector):
         if not 0 < self.dropout < 1:
             raise ConfigError(f"KernelDensity dropout={self.dropout}; pass a share between 0 and 1")
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        target, clean = lesson.victim, lesson.clean
-        layer, classes = last_linear(target, clean), lesson.classes()
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        target, clean = data.victim, data.clean
+        layer, classes = last_linear(target, clean), data.classes()
         points = batched(lambda x: entered(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
-        order = lesson.shuffled()
+        order = data.shuffled()
         order = order[classes[order].argsort(stable=True)]
         kept, rest = order[::2], order[1::2]  # half of each class
         width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
@@ -121,20 +121,20 @@ class KernelDensity(Detector):
 
         def features(images: Tensor) -> Tensor:
             ids = torch.arange(len(images), device=images.device)
-            return batched(lambda x, ids: densities.features(target, x, Key(ids, lesson.seed)), images, ids)
+            return batched(lambda x, ids: densities.features(target, x, Key(ids, data.seed)), images, ids)
 
-        harmless = lesson.beside_noise(clean[rest])
-        weight, bias = logistic(features(harmless), features(lesson.examples), self.strength)
+        harmless = data.beside_noise(clean[rest])
+        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
         return {**vars(densities), "weight": weight, "bias": bias}
 
 
 def _times(mask: Tensor) -> Change:
-    """The change that takes units out."""
+    """Return the change that takes units out."""
     return lambda x: x * mask.view_as(x)
 
 
 def entered(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """The logits, and what goes into the layer (B, F)."""
+    """Return the logits, and what goes into the layer (B, F)."""
     seen: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Ten
 
 
 def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
-    """The bandwidth under which the others are likeliest, given the points of their classes."""
+    """Return the bandwidth under which the others are likeliest, given the points of their classes."""
     own = their_classes[:, None] == classes
     apart = torch.cdist(others, points).masked_fill(~own, torch.inf).amin(1)
     near = float(apart[apart.isfinite()].mean())
@@ -165,7 +165,7 @@ def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Te
 
 
 def check_classes(classes: Tensor, count: int) -> None:
-    """InputError unless each class is there at least four times, twice in each half."""
+    """Raise InputError unless each class is there at least four times, twice in each half."""
     rare = (classes.bincount(minlength=count) < 4).nonzero().flatten()
     if len(rare):
         raise InputError(

@@ -20,9 +20,9 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def learned(
+def train_network(
     net: nn.Module, loss: Callable[..., Tensor], schedule: Schedule, seed: int, *tensors: Tensor
 ) -> nn.Module:
-    """The net with weights that make the mean of loss(*rows of tensors) (B,) small; in eval mode, held still."""
+    """Return the net with weights that make the mean of loss(*rows of tensors) (B,) small; in eval mode, held still."""
     learn((net,), len(tensors[0]), lambda rows: loss(*(t[rows] for t in tensors)).mean(), replace(schedule, seed=seed))
     return net.requires_grad_(False)

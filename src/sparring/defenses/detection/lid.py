@@ -20,16 +20,16 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.doors import check_number, check_whole
+from ..purification.checks import check_number, check_whole
 from .activations import activations, chosen, flat, pooled
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 from .logistic import logistic
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedLID(Fitted):
+class FittedLID(FittedDetector):
     layers: tuple[str, ...]
     reference: tuple[Tensor, ...]  # per layer (minibatches, images, units)
     weight: Tensor  # (layers,)
@@ -63,7 +63,7 @@ class LID(Detector):
     strength: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]] = FittedLID
+    fitted: ClassVar[type[FittedDetector]] = FittedLID
 
     def check(self) -> None:
         check_whole(self, "k", self.k, 2)
@@ -73,14 +73,14 @@ class LID(Detector):
         if self.k > self.minibatch:
             raise ConfigError(f"LID k={self.k} is larger than its reference of minibatch={self.minibatch} images")
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        target, clean, taken = lesson.victim, lesson.clean, self.minibatch * self.minibatches
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        target, clean, taken = data.victim, data.clean, self.minibatch * self.minibatches
         if len(clean) < taken + 2:
             raise InputError(
                 f"LID keeps {taken} clean images as neighbours and learns from others, and there are {len(clean)}; "
                 f"pass {2 * taken} or so, or a smaller minibatch"
             )
-        order = lesson.shuffled()
+        order = data.shuffled()
         names = chosen(target, self.layers, clean)
         read = pooled if self.pool else flat
         with torch.no_grad():
@@ -90,8 +90,8 @@ class LID(Detector):
         def features(images: Tensor) -> Tensor:
             return batched(lambda x: dimensions(target, x, names, reference, self.k, self.pool), images)
 
-        harmless = lesson.beside_noise(clean[order[taken:]])
-        weight, bias = logistic(features(harmless), features(lesson.examples), self.strength)
+        harmless = data.beside_noise(clean[order[taken:]])
+        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
         return {
             "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
         }  # fmt: skip

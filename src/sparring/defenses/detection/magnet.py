@@ -23,18 +23,18 @@ from ...errors import InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.autoencoder import fit_denoiser
+from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
-from ..purification.doors import check_number, check_whole
 from ..purification.learning import Schedule
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 from .learning import seeded
 from .nets import Autoencoder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedMagNet(Fitted):
+class FittedMagNet(FittedDetector):
     net: nn.Module
     center: Tensor  # (errors,)
     scale: Tensor
@@ -68,7 +68,7 @@ class MagNet(Detector):
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10, rate=3e-3))
     held_out: float = 0.2
 
-    fitted: ClassVar[type[Fitted]] = FittedMagNet
+    fitted: ClassVar[type[FittedDetector]] = FittedMagNet
 
     def check(self) -> None:
         for temperature in self.temperatures:
@@ -77,17 +77,17 @@ class MagNet(Detector):
         check_number(self, "held_out", self.held_out, 0, 1, above=True)
         check_whole(self, "width", self.width, 1)
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        clean, order = lesson.clean, lesson.shuffled()
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        clean, order = data.clean, data.shuffled()
         kept = max(2, round(self.held_out * len(clean)))
         if kept >= len(clean):
             raise InputError(f"MagNet holds out {kept} of {len(clean)} clean images, which leaves none; pass more")
-        with seeded(lesson.seed):
+        with seeded(data.seed):
             net = self.network("net", tuple(clean.shape[1:]), None).to(clean)
-        schedule = replace(self.schedule, seed=lesson.seed)
+        schedule = replace(self.schedule, seed=data.seed)
         fit_denoiser(Denoiser(net), clean[order[kept:]], noise=self.noise, schedule=schedule)
         net.requires_grad_(False)
-        found = batched(lambda x: errors(lesson.victim, net, self.temperatures, x), clean[order[:kept]])
+        found = batched(lambda x: errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
         return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}
 
@@ -102,11 +102,11 @@ def errors(target: Target[Any], net: nn.Module, temperatures: tuple[float, ...],
     columns = [off.abs().mean(1), off.square().mean(1)]
     if temperatures:
         ours, theirs = target(images), target(restored)
-        columns += [divergence(ours / t, theirs / t) for t in temperatures]
+        columns += [jensen_shannon(ours / t, theirs / t) for t in temperatures]
     return torch.stack(columns, 1)
 
 
-def divergence(a: Tensor, b: Tensor) -> Tensor:
+def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
     """(B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
     p, q = a.log_softmax(1), b.log_softmax(1)
     middle = torch.logaddexp(p, q) - math.log(2)

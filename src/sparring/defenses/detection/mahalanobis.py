@@ -23,11 +23,11 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.doors import check_number
+from ..purification.checks import check_number
 from .activations import activations, chosen, pooled
 from .batched import batched
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 from .logistic import logistic
 
 RIDGE = 1e-6
@@ -67,7 +67,7 @@ class Gaussians:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedMahalanobis(Fitted):
+class FittedMahalanobis(FittedDetector):
     layers: tuple[str, ...]
     means: tuple[Tensor, ...]
     whiteners: tuple[Tensor, ...]
@@ -96,21 +96,21 @@ class Mahalanobis(Detector):
     strength: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
-    fitted: ClassVar[type[Fitted]] = FittedMahalanobis
+    fitted: ClassVar[type[FittedDetector]] = FittedMahalanobis
 
     def check(self) -> None:
         check_number(self, "strength", self.strength, 0, above=True)
         if not 0 <= self.noise < 1:
             raise ConfigError(f"Mahalanobis noise={self.noise}; pass a number from 0 to below 1, as 0.001")
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        target = lesson.victim
-        gaussians = estimated(target, lesson.clean, lesson.classes(), chosen(target, self.layers, lesson.clean))
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        target = data.victim
+        gaussians = estimated(target, data.clean, data.classes(), chosen(target, self.layers, data.clean))
 
         def features(images: Tensor) -> Tensor:
             return batched(lambda x: gaussians.distances(target, x, self.noise), images)
 
-        weight, bias = logistic(features(lesson.harmless), features(lesson.examples), self.strength)
+        weight, bias = logistic(features(data.harmless), features(data.examples), self.strength)
         return {**vars(gaussians), "weight": weight, "bias": bias, "noise": self.noise}
 
 
@@ -133,4 +133,3 @@ def estimated(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple
         means.append(mean.to(parts[0][0].dtype))
         whiteners.append((directions[:, kept] / variances[kept].sqrt()).to(parts[0][0].dtype))
     return Gaussians(layers, tuple(means), tuple(whiteners))
-

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Judge(nn.Module):
+class ConvDetectorNet(nn.Module):
     """Images or feature maps (B, C, H, W) of any size -> one logit (B,): three convolutions and a mean over places."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -23,7 +23,7 @@ class Judge(nn.Module):
         return logit.squeeze(1)
 
 
-class VectorJudge(nn.Module):
+class VectorDetectorNet(nn.Module):
     """Features (B, F) -> one logit (B,)."""
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -34,7 +34,6 @@ class VectorJudge(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         logit: Tensor = self.last(self.layers(features))
         return logit.squeeze(1)
-
 
 
 class Autoencoder(nn.Module):

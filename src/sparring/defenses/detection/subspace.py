@@ -21,14 +21,14 @@ from torch import Tensor
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ..purification.doors import check_whole
+from ..purification.checks import check_whole
 from .activations import activations, chosen, pooled
-from .detector import Detector, Lesson
-from .fitted import Fitted
+from .detector import Detector, DetectorTrainingData
+from .fitted import FittedDetector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedSubspace(Fitted):
+class FittedSubspace(FittedDetector):
     layers: tuple[str, ...]
     centers: tuple[Tensor, ...]  # per layer (units,)
     directions: tuple[Tensor, ...]  # per layer (units, rank)
@@ -55,15 +55,15 @@ class Subspace(Detector):
     folds: int = 5
     layers: tuple[str, ...] | None = None
 
-    fitted: ClassVar[type[Fitted]] = FittedSubspace
+    fitted: ClassVar[type[FittedDetector]] = FittedSubspace
 
     def check(self) -> None:
         check_whole(self, "folds", self.folds, 2)
         if not 0 < self.variance < 1:
             raise ConfigError(f"Subspace variance={self.variance}; pass a share between 0 and 1")
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
-        target, clean = lesson.victim, lesson.clean
+    def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
+        target, clean = data.victim, data.clean
         if len(clean) < 2 * self.folds:
             raise InputError(f"Subspace needs {2 * self.folds} clean images for {self.folds} folds; got {len(clean)}")
         layers = chosen(target, self.layers, clean)
@@ -73,10 +73,10 @@ class Subspace(Detector):
         fold = torch.arange(len(clean), device=clean.device) % self.folds
         found = torch.stack([self._unseen(each, fold) for each in features], 1)
         scale = found.std(0, correction=0)
-        told = (scale > 0) & found.isfinite().all(0)
-        if not bool(told.any()):
+        informative = (scale > 0) & found.isfinite().all(0)
+        if not bool(informative.any()):
             raise InputError("no layer tells one clean image from another; name other layers")
-        kept = told.nonzero().flatten().tolist()
+        kept = informative.nonzero().flatten().tolist()
         spans = [span(features[place], self.variance) for place in kept]
         return {
             "layers": tuple(layers[place] for place in kept),

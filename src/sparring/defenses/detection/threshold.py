@@ -21,7 +21,7 @@ class Threshold:
 
 
 def threshold(scores: Tensor, fpr: float) -> Threshold:
-    """The ceil((n + 1) (1 - fpr))-th smallest of n clean scores (n,).
+    """Return the ceil((n + 1) (1 - fpr))-th smallest of n clean scores (n,).
 
     A fresh clean image, exchangeable with those n, scores above it with probability fpr at most (the quantile of split
     conformal prediction: Papadopoulos et al. 2002; Vovk et al. 2005). That is an average over draws of the n images;

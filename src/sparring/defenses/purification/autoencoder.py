@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import check_number, check_pictures, check_whole, moved_to
 from .denoiser import Denoiser
-from .doors import check_number, check_pictures, check_whole, placed
 from .learning import Schedule, learn
 
 
@@ -74,7 +74,7 @@ def fit_denoiser(
     """
     check_pictures("a denoiser", images)
     check_number(stage, "noise", noise, 0, above=True)
-    clean = placed(stage.module, images)
+    clean = moved_to(stage.module, images)
 
     def loss(rows: Tensor) -> Tensor:
         x = clean[rows]

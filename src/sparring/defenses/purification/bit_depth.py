@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_whole
+from .checks import check_whole
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_module, check_number, check_whole, placed
+from .checks import check_module, check_number, check_whole, moved_to
 
 SLOPES = ("identity", "tangent")
 
@@ -75,7 +75,7 @@ class DefenseGAN(Stage):
 
     def code(self, images: Tensor, key: Key) -> Tensor:
         """(B, latent) z*."""
-        x = placed(self.generator, images.detach())
+        x = moved_to(self.generator, images.detach())
         starts = self.spread * key.normal("start", (self.restarts, self.latent), dtype=x.dtype)
         z, speed = starts.flatten(0, 1), torch.zeros_like(starts.flatten(0, 1))
         wanted = x.repeat_interleave(self.restarts, 0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_module, placed
+from .checks import check_module, moved_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Denoiser(Stage):
 
     def bare(self, images: Tensor) -> Tensor:
         """What comes out, not yet clipped."""
-        answer: Tensor = self.module(placed(self.module, images)).to(images.dtype)
+        answer: Tensor = self.module(moved_to(self.module, images)).to(images.dtype)
         if answer.shape != images.shape:
             raise TargetError(
                 f"the denoiser gives {tuple(answer.shape)} for images {tuple(images.shape)}; it must keep their shape"

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import ConfigError, TargetError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_module, check_number, check_whole, placed
+from .checks import check_module, check_number, check_whole, moved_to
 
 
 def linear_betas(count: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
@@ -81,13 +81,13 @@ class Diffusion(Stage):
         return (*super().identity(), self.betas)
 
     def times(self) -> list[int]:
-        """The times of the way back, from t* down; positions in betas."""
+        """Return the times of the way back, from t* down; positions in betas."""
         count = self.steps or self.deepest
         return [((count - i) * self.deepest + count - 1) // count - 1 for i in range(count)]
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         kept = torch.cumprod(1 - self.betas.double(), 0).tolist()
-        x, times, shape = 2 * placed(self.denoiser, images) - 1, self.times(), images.shape[1:]
+        x, times, shape = 2 * moved_to(self.denoiser, images) - 1, self.times(), images.shape[1:]
         start = kept[times[0]]
         x = start**0.5 * x + (1 - start) ** 0.5 * key.normal("forward", shape, dtype=x.dtype)
         for step, t in enumerate(times):

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
-from .doors import check_whole
-from .mirrored import mirrored, windows
+from .checks import check_whole
+from .padding import mirror_pad, windows
 
 KINDS = ("gaussian", "dot", "mean", "median")
 
@@ -55,7 +55,7 @@ class FeatureDenoising(nn.Module):
     def denoised(self, features: Tensor) -> Tensor:
         """(B, channels, H, W) what W is applied to."""
         if self.kind == "mean":
-            return F.avg_pool2d(mirrored(features, 1, 1), 3, 1)
+            return F.avg_pool2d(mirror_pad(features, 1, 1), 3, 1)
         if self.kind == "median":
             return windows(features, 3).median(4).values
         places = features.flatten(2).transpose(1, 2)  # (B, N, channels)

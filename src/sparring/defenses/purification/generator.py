@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .doors import check_number, check_pictures, check_whole, placed
-from .learning import Report, Schedule, learn
+from .checks import check_number, check_pictures, check_whole, moved_to
+from .learning import LearningReport, Schedule, learn
 
 
 class Generator(nn.Module):
@@ -72,7 +72,7 @@ def fit_generator(
     *,
     noise: float = 0.1,
     schedule: Schedule | None = None,
-    progress: Report | None = None,
+    progress: LearningReport | None = None,
 ) -> tuple[float, ...]:
     """Train the generator in place; its encoder is made here and thrown away.
 
@@ -93,7 +93,7 @@ def fit_generator(
     check_pictures("a generator", images, generator.channels)
     if tuple(images.shape[2:]) != tuple(generator.size):
         raise InputError(f"the generator makes {generator.size}, and the images are {tuple(images.shape[2:])}")
-    x_all = placed(generator, images)
+    x_all = moved_to(generator, images)
     with torch.random.fork_rng([x_all.device] if x_all.is_cuda else []):
         torch.manual_seed(schedule.seed)
         encoder = _Encoder(generator).to(x_all)

@@ -22,9 +22,9 @@ from ...errors import ConfigError, InputError
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Classifier
+from .checks import check_pictures, moved_to
 from .denoiser import Denoiser
-from .doors import check_pictures, placed
-from .learning import Report, Schedule, learn
+from .learning import LearningReport, Schedule, learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def fit_hgd(
     *,
     features: Callable[[Tensor], Tensor] | None = None,
     schedule: Schedule | None = None,
-    progress: Report | None = None,
+    progress: LearningReport | None = None,
 ) -> tuple[float, ...]:
     """Train the stage's network in place, guided by the target, which is left as it was.
 
@@ -66,8 +66,8 @@ def fit_hgd(
         raise InputError(f"HGD takes one label per image; got {tuple(labels.shape)} for {len(images)} images")
     if not attacks:
         raise ConfigError("HGD learns from adversarial images; pass at least one attack")
-    adversarial = attacked(target, images, labels, attacks, schedule)
-    clean, moved = placed(stage.module, images), placed(stage.module, adversarial)
+    adversarial = attack_images(target, images, labels, attacks, schedule)
+    clean, moved = moved_to(stage.module, images), moved_to(stage.module, adversarial)
     guide: Callable[[Tensor], Tensor] = features or target
 
     def loss(rows: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ def fit_hgd(
         return learn((stage.module,), len(images), loss, schedule, progress)
 
 
-def attacked(
+def attack_images(
     target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], schedule: Schedule
 ) -> Tensor:
-    """Every image under one of the attacks, which are dealt out by the seed."""
+    """Return every image under one of the attacks, which are dealt out by the seed."""
     key = Key(torch.arange(len(images), device=images.device), schedule.seed)
     dealt = key.integers("attack", (), len(attacks))
     moved = images.clone()

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_whole
+from .checks import check_whole
 from .jpeg_codec import coded, cubic, halfway, straight
 
 ROUNDINGS = {"halfway": halfway, "cubic": cubic, "straight": straight}
@@ -57,7 +57,7 @@ class JPEG(Stage):
         return coded(images, self.quality, ROUNDINGS[self.rounding])
 
     def _through(self, picture: np.ndarray) -> np.ndarray:
-        """One picture (H, W, C), which libjpeg takes one at a time."""
+        """Return one picture (H, W, C), which libjpeg takes one at a time."""
         file, gray = BytesIO(), picture.shape[2] == 1
         pillow = Image.fromarray(picture.squeeze(2) if gray else picture)
         pillow.save(file, "JPEG", quality=self.quality, subsampling=HALVED)

@@ -32,20 +32,20 @@ Rounding = Callable[[Tensor], Tensor]
 
 
 def coded(images: Tensor, quality: int, rounding: Rounding) -> Tensor:
-    """Images (B, 1 or 3, H, W) in [0, 1] encoded and decoded; the result may reach beyond [0, 1]."""
+    """Return images (B, 1 or 3, H, W) in [0, 1] encoded and decoded; the result may reach beyond [0, 1]."""
     levels = images * 255 - 128
     if images.shape[1] == 1:
-        return (_quantised(levels, table(LUMINANCE, quality), rounding) + 128) / 255
+        return (_quantised(levels, quantization_table(LUMINANCE, quality), rounding) + 128) / 255
     height, width = images.shape[2:]
     mixed = torch.einsum("kc,bchw->bkhw", levels.new_tensor(TO_YCBCR), levels + 128)
-    luma = _quantised(mixed[:, :1] - 128, table(LUMINANCE, quality), rounding) + 128
-    small = _quantised(_halved(mixed[:, 1:]), table(CHROMINANCE, quality), rounding)
+    luma = _quantised(mixed[:, :1] - 128, quantization_table(LUMINANCE, quality), rounding) + 128
+    small = _quantised(_halved(mixed[:, 1:]), quantization_table(CHROMINANCE, quality), rounding)
     chroma = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)[:, :, :height, :width]
     return torch.einsum("ck,bkhw->bchw", levels.new_tensor(TO_RGB), torch.cat((luma, chroma), 1)) / 255
 
 
-def table(base: tuple[int, ...], quality: int) -> tuple[int, ...]:
-    """The quantisation steps (64), row by row, of libjpeg's `quality` from 1 to 100."""
+def quantization_table(base: tuple[int, ...], quality: int) -> tuple[int, ...]:
+    """Return the quantisation steps (64), row by row, of libjpeg's `quality` from 1 to 100."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return tuple(min(255, max(1, (step * scale + 50) // 100)) for step in base)
 
@@ -57,7 +57,7 @@ def cubic(values: Tensor) -> Tensor:
 
 
 def halfway(values: Tensor) -> Tensor:
-    """The mean of `cubic` and `straight`: round(x) + (d + d^3) / 2, d = x - round(x)."""
+    """Return the mean of `cubic` and `straight`: round(x) + (d + d^3) / 2, d = x - round(x)."""
     whole = values.round()
     return whole + ((values - whole) + (values - whole) ** 3) / 2
 
@@ -87,7 +87,7 @@ def _quantised(planes: Tensor, steps: tuple[int, ...], rounding: Rounding) -> Te
 
 @cache
 def _cosines() -> list[list[float]]:
-    """The orthonormal cosine transform of 8 values, frequencies in rows."""
+    """Return the orthonormal cosine transform of 8 values, frequencies in rows."""
     return [
         [math.sqrt((1 if k == 0 else 2) / 8) * math.cos(math.pi * (2 * n + 1) * k / 16) for n in range(8)]
         for k in range(8)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError, RunError
-from .doors import check_number, check_whole
+from .checks import check_number, check_whole
 
-Report = Callable[[int, int, float], None]  # epoch, epochs, mean loss
+LearningReport = Callable[[int, int, float], None]  # epoch, epochs, mean loss
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def learn(
     count: int,
     loss: Callable[[Tensor], Tensor],
     schedule: Schedule,
-    progress: Report | None = None,
+    progress: LearningReport | None = None,
 ) -> tuple[float, ...]:
     """Minimise the mean of `loss(rows)` over the rows 0 to count - 1, which come in an order drawn for each epoch.
 
@@ -83,7 +83,7 @@ def _epoch(
     falling: torch.optim.lr_scheduler.LRScheduler,
     device: torch.device,
 ) -> float:
-    """One pass over the rows; the mean loss."""
+    """Return one pass over the rows; the mean loss."""
     total = torch.zeros((), dtype=torch.float64, device=device)
     for rows in torch.randperm(count).to(device).split(schedule.batch_size):  # type: ignore[no-untyped-call]
         optimizer.zero_grad(set_to_none=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_whole
-from .mirrored import windows
+from .checks import check_whole
+from .padding import windows
 
 
 @dataclass(frozen=True)

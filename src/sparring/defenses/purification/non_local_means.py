@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import ConfigError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_number, check_whole
-from .mirrored import mirrored
+from .checks import check_number, check_whole
+from .padding import mirror_pad
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class NonLocalMeans(Stage):
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         reach = self.window // 2 + self.patch // 2
-        wide = mirrored(images, reach, reach)
+        wide = mirror_pad(images, reach, reach)
         total, weight = torch.zeros_like(images), torch.zeros_like(images[:, :1])
         for down in range(self.window):
             if torch.is_grad_enabled() and images.requires_grad:  # one row of the window in memory at a time

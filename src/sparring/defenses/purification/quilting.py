@@ -18,9 +18,9 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_pictures, check_whole
-from .mirrored import mirrored
-from .seam import seam
+from .checks import check_pictures, check_whole
+from .min_cut import min_cut
+from .padding import mirror_pad
 
 SEARCHED = 1 << 24  # distances in memory at a time
 
@@ -71,7 +71,7 @@ class Quilting(Stage):
         height, width = images.shape[2:]
         stride = self.size - self.overlap
         over = [max(0, self.size - side) + (-max(0, side - self.size)) % stride for side in (height, width)]
-        wide = mirrored(images, 0, max(over))[:, :, : height + over[0], : width + over[1]]
+        wide = mirror_pad(images, 0, max(over))[:, :, : height + over[0], : width + over[1]]
         wanted = wide.unfold(2, self.size, stride).unfold(3, self.size, stride)  # (B, C, rows, columns, size, size)
         wanted = wanted.permute(0, 2, 3, 1, 4, 5)
         pick = key.integers("pick", wanted.shape[1:3], self.neighbors)
@@ -89,7 +89,7 @@ class Quilting(Stage):
         return base[torch.cat(found).gather(1, pick).squeeze(1)]
 
     def _laid(self, tiles: Tensor, like: Tensor) -> Tensor:
-        """The tiles (B, rows, columns, C, size, size) laid on a canvas of the shape of `like`."""
+        """Return the tiles (B, rows, columns, C, size, size) laid on a canvas of the shape of `like`."""
         size, stride, side = self.size, self.size - self.overlap, like.shape[3]
         rows, columns = tiles.shape[1:3]
         around = torch.arange(size, device=like.device)
@@ -108,8 +108,8 @@ class Quilting(Stage):
     def _taken(self, error: Tensor, above: Tensor, left: Tensor) -> Tensor:
         """(B, T, size, size) bool: where the new tile covers the old ones, which lie `above` and to the `left` (T,)."""
         steps = torch.arange(self.size, device=error.device)
-        cut_left = steps >= seam(error[..., : self.overlap])[..., None]
-        cut_above = steps[:, None] >= seam(error[..., : self.overlap, :].transpose(2, 3))[..., None, :]
+        cut_left = steps >= min_cut(error[..., : self.overlap])[..., None]
+        cut_above = steps[:, None] >= min_cut(error[..., : self.overlap, :].transpose(2, 3))[..., None, :]
         return (cut_left | ~left[:, None, None]) & (cut_above | ~above[:, None, None])
 
 
@@ -122,8 +122,8 @@ def clean_patches(images: Tensor, size: int = 5, count: int = 1_000_000, seed: i
     """
     check_pictures("a data base of patches", images)
     if min(size, count) < 1 or size > min(images.shape[2:]):
-        told = f"{count} patches of {size} x {size} from images {tuple(images.shape[2:])}"
-        raise ConfigError(f"{told}; pass a count of at least 1 and a size that fits the images")
+        message = f"{count} patches of {size} x {size} from images {tuple(images.shape[2:])}"
+        raise ConfigError(f"{message}; pass a count of at least 1 and a size that fits the images")
     key = Key(torch.zeros(1, dtype=torch.int64, device=images.device), seed)
     highest = (len(images), images.shape[2] - size + 1, images.shape[3] - size + 1)
     which, row, column = (key.integers(f"patches {axis}", (count,), high)[0] for axis, high in enumerate(highest))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_number, check_whole
+from .checks import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2
 SMOOTH = 10  # steps of the stand-in; more of them break no more
@@ -72,7 +72,7 @@ class TotalVariation(Stage):
 
 
 def flattest(images: Tensor, keep: Tensor, strength: float, steps: int) -> Tensor:
-    """The minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
+    """Return the minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
     z = ahead = _filled(images, keep)
     p = images.new_zeros((2, *images.shape))
     pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
@@ -81,7 +81,7 @@ def flattest(images: Tensor, keep: Tensor, strength: float, steps: int) -> Tenso
         p = p + gradient(ahead) / (8 * STEP)
         length = p.square().sum(0).clamp_min(tiny).sqrt()
         p = p / (length / strength).clamp_min(1)
-        moved = (z + STEP * divergence(p) + pull) * scale
+        moved = (z + STEP * dual_divergence(p) + pull) * scale
         z, ahead = moved, 2 * moved - z
     return z
 
@@ -98,14 +98,14 @@ def gradient(z: Tensor) -> Tensor:
     return torch.stack((down, right))
 
 
-def divergence(p: Tensor) -> Tensor:
+def dual_divergence(p: Tensor) -> Tensor:
     """(B, C, H, W) minus the adjoint of `gradient`."""
     down, right = p[0, :, :, :-1], p[1, :, :, :, :-1]
     return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))
 
 
 def _filled(images: Tensor, keep: Tensor) -> Tensor:
-    """The images with the mean of the kept pixels around in place of those that are dropped."""
+    """Return the images with the mean of the kept pixels around in place of those that are dropped."""
     half = AROUND // 2
     total, count = (F.avg_pool2d(part, AROUND, 1, half, count_include_pad=True) for part in (images * keep, keep))
     return torch.where(keep > 0, images, total / count.clamp_min(1 / AROUND**2))

@@ -20,8 +20,8 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...random import Key
 from ...targets.stage import Stage
-from .doors import check_number, check_whole
-from .mirrored import mirrored
+from .checks import check_number, check_whole
+from .padding import mirror_pad
 
 RULES = ("bayes", "universal")
 NORMAL = 0.6744897501960817  # the median of |c| where c is standard normal
@@ -54,7 +54,7 @@ class Wavelet(Stage):
         height, width = images.shape[2:]
         unit = 2**self.levels
         over = max(-height % unit, -width % unit)
-        wide = mirrored(images, 0, over)[:, :, : height + -height % unit, : width + -width % unit]
+        wide = mirror_pad(images, 0, over)[:, :, : height + -height % unit, : width + -width % unit]
         mean, bands = wide, []
         for _ in range(self.levels):
             mean, band = taken_apart(mean)
@@ -78,14 +78,14 @@ class Wavelet(Stage):
 
 
 def taken_apart(images: Tensor) -> tuple[Tensor, Tensor]:
-    """One level of W: the mean (B, C, H / 2, W / 2), and rows, columns and diagonals (B, C, 3, H / 2, W / 2)."""
+    """Return one level of W: the mean (B, C, H / 2, W / 2), and rows, columns and diagonals (B, C, 3, H / 2, W / 2)."""
     a, b = images[:, :, ::2, ::2], images[:, :, ::2, 1::2]
     c, d = images[:, :, 1::2, ::2], images[:, :, 1::2, 1::2]
     return (a + b + c + d) / 2, torch.stack((a + b - c - d, a - b + c - d, a - b - c + d), 2) / 2
 
 
 def put_together(mean: Tensor, bands: Tensor) -> Tensor:
-    """The inverse of `taken_apart`."""
+    """Return the inverse of `taken_apart`."""
     rows, columns, diagonals = bands.unbind(2)
     a, b = mean + rows + columns + diagonals, mean + rows - columns - diagonals
     c, d = mean - rows + columns - diagonals, mean - rows - columns + diagonals
@@ -94,5 +94,5 @@ def put_together(mean: Tensor, bands: Tensor) -> Tensor:
 
 
 def soft(values: Tensor, threshold: Tensor) -> Tensor:
-    """Every value nearer to 0 by the threshold, and 0 within it."""
+    """Return every value nearer to 0 by the threshold, and 0 within it."""
     return values - torch.clamp(values, -threshold, threshold)

@@ -64,7 +64,7 @@ class ActivationPruning(Inserted):
 
 
 def pruned(network: nn.Module, share: float = 1.0) -> nn.Module:
-    """A copy of `network` with pruning behind each of its ReLU and ReLU6 modules.
+    """Return a copy of `network` with pruning behind each of its ReLU and ReLU6 modules.
 
     Args:
         network: any module, trained already.

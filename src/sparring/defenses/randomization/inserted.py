@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TargetError
-from ...targets.keyed import Keyed
+from ...targets.random_layers import Keyed
 
 ANEW = 1 << 20
 Wrap = Callable[[nn.Module, int], nn.Sequential]
@@ -26,7 +26,7 @@ class Inserted(Keyed):
 
 
 def inserted(network: nn.Module, kinds: tuple[type[nn.Module], ...], layer: type[Inserted], wrap: Wrap) -> nn.Module:
-    """A copy of `network` in which `wrap(module, number)` stands for each module of these kinds.
+    """Return a copy of `network` in which `wrap(module, number)` stands for each module of these kinds.
 
     They are numbered as the network lists them, a module that stands at several places once. `layer` is what `wrap`
     puts there.

@@ -55,13 +55,13 @@ class ResizePad(Stage):
 
     def __post_init__(self) -> None:
         shares = self.low, self.high, self.size
-        told = f"ResizePad low={self.low!r}, high={self.high!r}, size={self.size!r}; pass"
+        message = f"ResizePad low={self.low!r}, high={self.high!r}, size={self.size!r}; pass"
         if any(isinstance(share, bool) or not isinstance(share, int | float) for share in shares):
-            raise ConfigError(f"{told} numbers: shares of the image's height and width")
+            raise ConfigError(f"{message} numbers: shares of the image's height and width")
         if not all(math.isfinite(share) for share in shares) or not 0 < self.low <= self.high <= self.size:
-            raise ConfigError(f"{told} 0 < low <= high <= size, as shares of the image's height and width")
+            raise ConfigError(f"{message} 0 < low <= high <= size, as shares of the image's height and width")
         if self.size > MOST:
-            raise ConfigError(f"{told} shares of the image's height and width, not pixels: 331 / 299, or 1.107")
+            raise ConfigError(f"{message} shares of the image's height and width, not pixels: 331 / 299, or 1.107")
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(
                 f"ResizePad interpolation={self.interpolation!r}; pass one of {', '.join(INTERPOLATIONS)}"
@@ -93,12 +93,12 @@ class ResizePad(Stage):
 
 
 def pixels(share: float, length: int) -> int:
-    """A share of so many pixels, in whole ones."""
+    """Return a share of so many pixels, in whole ones."""
     return max(1, round(share * length))
 
 
 def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interpolation: str) -> Tensor:
-    """The images (B, C, H, W) resized, each to its own height and width, in zeros (B, C, *size)."""
+    """Return the images (B, C, H, W) resized, each to its own height and width, in zeros (B, C, *size)."""
     y, inside_y = _read(down, images.shape[2], size[0], interpolation, images.dtype)
     x, inside_x = _read(across, images.shape[3], size[1], interpolation, images.dtype)
     shape = len(images), *size

@@ -45,7 +45,7 @@ class NoiseLayer(Inserted):
 
 
 def self_ensembled(network: nn.Module, sigma_init: float = 0.2, sigma_inner: float = 0.1) -> nn.Module:
-    """A copy of `network` with noise before each of its convolutions, to be trained.
+    """Return a copy of `network` with noise before each of its convolutions, to be trained.
 
     Args:
         network: any module; its convolutions are found as modules, in the order in which it lists them.

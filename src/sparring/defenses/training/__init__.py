@@ -1,25 +1,49 @@
 """Adversarial training: objectives, the adversary inside the loop, and the watch over it."""
 
 from .adversary import Adversary
+from .config import Augment, Averaging, Optimizer, TrainingConfig, Validation, WeightPerturbation
 from .devices import Devices
 from .distillation import Distillation
-from .ensemble import Ensemble
+from .ensemble import EnsembleTraining
 from .free import Free
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
-from .judged import Epoch
 from .madry import Madry, Plain
 from .mart import MART
 from .minibatch import Craft, Minibatch
+from .multi_threat import Average, Maximum
 from .objective import Objective
-from .recipe import Augment, Averaging, Optimizer, Recipe, Watch, WeightPerturbation
-from .several import Average, Maximum
 from .table import table
 from .trades import TRADES
-from .trainer import Progress, Trained, train
+from .trainer import Trained, TrainingProgress, train
+from .validation import Epoch
 
 __all__ = [
-    "MART", "TRADES", "Adversary", "Augment", "Average", "Averaging", "Craft", "Devices", "Distillation", "Ensemble",
-    "Epoch", "Free", "Goodfellow", "GradAlign", "Madry", "Maximum", "Minibatch", "Objective", "Optimizer", "Plain",
-    "Progress", "Recipe", "Trained", "Watch", "WeightPerturbation", "table", "train",
+    "MART",
+    "TRADES",
+    "Adversary",
+    "Augment",
+    "Average",
+    "Averaging",
+    "Craft",
+    "Devices",
+    "Distillation",
+    "EnsembleTraining",
+    "Epoch",
+    "Free",
+    "Goodfellow",
+    "GradAlign",
+    "Madry",
+    "Maximum",
+    "Minibatch",
+    "Objective",
+    "Optimizer",
+    "Plain",
+    "Trained",
+    "TrainingConfig",
+    "TrainingProgress",
+    "Validation",
+    "WeightPerturbation",
+    "table",
+    "train",
 ]  # fmt: skip

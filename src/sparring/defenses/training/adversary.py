@@ -50,8 +50,8 @@ class Adversary:
             raise ConfigError("steps by epoch are for attacks with a number of steps: PGD, BIM, APGD, ...")
 
     def at(self, epoch: float) -> tuple[Attack[Any, Any], ...]:
-        """The attacks `epoch` epochs after the beginning."""
-        share = between(self.strength, epoch) if self.strength else 1.0
+        """Return the attacks `epoch` epochs after the beginning."""
+        share = interpolate(self.strength, epoch) if self.strength else 1.0
         steps = [int(value) for since, value in self.steps if since <= epoch]
         return tuple(scaled(attack, share, steps[-1] if steps else None) for attack in self.attacks)
 
@@ -61,12 +61,12 @@ MODES, KEPT = ("eval", "train"), ("last", "worst")
 
 
 def names(attack: Attack[Any, Any]) -> set[str]:
-    """The parameters of an attack."""
+    """Return the parameters of an attack."""
     return {field.name for field in fields(attack)}  # type: ignore[arg-type]
 
 
 def scaled(attack: Attack[Any, Any], share: float, steps: int | None) -> Attack[Any, Any]:
-    """The attack with its radii and step sizes times `share`, and so many steps."""
+    """Return the attack with its radii and step sizes times `share`, and so many steps."""
     changes: dict[str, Any] = {}
     if share != 1.0:
         for name in names(attack) & {"ball", "balls", "step_size", "step_sizes"}:
@@ -78,7 +78,7 @@ def scaled(attack: Attack[Any, Any], share: float, steps: int | None) -> Attack[
 
 
 def times(value: Any, share: float) -> Any:
-    """A ball, a number, or several of them, smaller."""
+    """Return a ball, a number, or several of them, smaller."""
     if isinstance(value, tuple):
         return tuple(times(one, share) for one in value)
     if isinstance(value, Union):
@@ -89,7 +89,7 @@ def times(value: Any, share: float) -> Any:
     return None if value is None else value * share
 
 
-def between(knots: Sequence[tuple[float, float]], epoch: float) -> float:
+def interpolate(knots: Sequence[tuple[float, float]], epoch: float) -> float:
     """Linear between the knots, constant before the first and after the last."""
     before, after = knots[0], knots[-1]
     if epoch <= before[0]:
@@ -102,7 +102,7 @@ def between(knots: Sequence[tuple[float, float]], epoch: float) -> float:
 
 
 def check_knots(word: str, knots: Knots, least: float) -> None:
-    """ConfigError where epochs do not rise or a value is too small."""
+    """Raise ConfigError where epochs do not rise or a value is too small."""
     epochs = [knot[0] for knot in knots]
     if any(len(knot) != 2 for knot in knots) or epochs != sorted(set(epochs)) or any(e < 0 for e in epochs):
         raise ConfigError(f"adversary {word}={knots}; pass (epoch, value) pairs with rising epochs from 0")

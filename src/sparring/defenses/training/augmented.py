@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...random import Key
-from .recipe import Augment
+from .config import Augment
 
 
 def augmented(images: Tensor, key: Key, how: Augment) -> Tensor:
-    """The images (B, C, H, W) mirrored and shifted as `how` says; what moves in from outside is black."""
+    """Return the images (B, C, H, W) mirrored and shifted as `how` says; what moves in from outside is black."""
     if how.flip:
         mirrored = key.signs("flip", (1,), dtype=images.dtype) > 0
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)

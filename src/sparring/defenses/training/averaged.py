@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from .recipe import Averaging
+from .config import Averaging
 
 
 class Averaged:

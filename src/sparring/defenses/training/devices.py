@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from ...errors import AssetError, ConfigError
-from .recipe import Section
+from .config import ConfigSection
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-class Devices(Section):
+class Devices(ConfigSection):
     """What to train on: `count` processes, one per device; on a CPU they talk through gloo."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -25,7 +25,7 @@ class Devices(Section):
     nodes: Annotated[int, Field(ge=1)] = 1
 
 
-def launched(devices: Devices, precision: str) -> Processes:
+def launch(devices: Devices, precision: str) -> Processes:
     """Begin the processes; each of them comes back from here."""
     try:
         from lightning_fabric import Fabric
@@ -76,7 +76,7 @@ class Processes:
         return rows.tensor_split(self.count)[self.place]
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """Return the sum over all processes."""
         if self.count == 1:
             return values
         summed: Tensor = self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
@@ -97,7 +97,7 @@ class Processes:
                 buffer.copy_(mean.view_as(buffer))
 
     def gathered(self, value: Tensor) -> Tensor:
-        """The parts of all processes, one after the other."""
+        """Return the parts of all processes, one after the other."""
         if self.count == 1:
             return value
         whole: Tensor = self.fabric.all_gather(value)  # type: ignore[assignment]

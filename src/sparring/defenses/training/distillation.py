@@ -41,7 +41,7 @@ class Distillation(Objective):
         return 0, 0
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        """The soft labels (B, K)."""
+        """Return the soft labels (B, K)."""
         with self.teacher.frozen(), torch.no_grad():
             logits = self.teacher(craft.batch.images)
         return ((logits / self.temperature).softmax(1),)

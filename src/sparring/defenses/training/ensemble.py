@@ -20,7 +20,7 @@ from .minibatch import Craft
 
 
 @dataclass(frozen=True)
-class Ensemble(Goodfellow):
+class EnsembleTraining(Goodfellow):
     """c J(x) + (1 - c) J(x_adv), c = 0.5 as in the paper.
 
     Each minibatch draws who makes its examples, by its number: the model itself or one of the adversary's `sources`,

@@ -39,7 +39,11 @@ class Free(Objective):
         check_field(self, "replays", isinstance(self.replays, int) and self.replays >= 1, "a whole number from 1")
 
     @property
-    def crafts(self) -> bool:
+    def minibatch_replays(self) -> int:
+        return self.replays
+
+    @property
+    def runs_attacks(self) -> bool:
         return False
 
     def check(self, adversary: Adversary) -> None:
@@ -49,19 +53,19 @@ class Free(Objective):
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         images = craft.batch.images
-        return ((images + remembered(craft)[: len(images)]).clamp_(0, 1).requires_grad_(),)
+        return ((images + remembered_delta(craft)[: len(images)]).clamp_(0, 1).requires_grad_(),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         return cross_entropy(net(examples[0]), batch.labels)
 
-    def learned(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
-        slope, eps, delta = examples[0].grad, craft.ball.eps, remembered(craft)
+    def after_update(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
+        slope, eps, delta = examples[0].grad, craft.ball.eps, remembered_delta(craft)
         if slope is not None:
             moved = (delta[: len(slope)] + eps * slope.sign()).clamp_(-eps, eps)
             craft.memory[DELTA] = torch.cat((moved, delta[len(slope) :])).contiguous()
 
 
-def remembered(craft: Craft) -> Tensor:
+def remembered_delta(craft: Craft) -> Tensor:
     """(B or more, C, H, W) the delta so far, within the present eps; 0 at first, and never fewer rows than before."""
     images, eps = craft.batch.images, craft.ball.eps
     delta = craft.memory.get(DELTA, images.new_zeros(0, *images.shape[1:]))

@@ -43,12 +43,12 @@ class GradAlign(Objective):
         return max(1, least), max(1, most)
 
     @property
-    def crafts(self) -> bool:
-        return self.objective.crafts
+    def runs_attacks(self) -> bool:
+        return self.objective.runs_attacks
 
     @property
-    def replays(self) -> int:
-        return self.objective.replays
+    def minibatch_replays(self) -> int:
+        return self.objective.minibatch_replays
 
     def check(self, adversary: Adversary) -> None:
         self.objective.check(adversary)
@@ -57,14 +57,14 @@ class GradAlign(Objective):
         return (*self.objective.examples(craft), craft.within())
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
-        here, there = (slope(net, images, batch.labels) for images in (batch.images, examples[-1]))
+        here, there = (input_gradient(net, images, batch.labels) for images in (batch.images, examples[-1]))
         return self.objective.losses(net, batch, examples[:-1]) + self.weight * misaligned(here, there)
 
-    def learned(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
-        self.objective.learned(craft, examples[:-1])
+    def after_update(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
+        self.objective.after_update(craft, examples[:-1])
 
 
-def slope(net: Net, images: Tensor, labels: Tensor) -> Tensor:
+def input_gradient(net: Net, images: Tensor, labels: Tensor) -> Tensor:
     """(B, C, H, W) grad_x of the cross-entropy, differentiable in the weights."""
     images = images.detach().requires_grad_()
     (found,) = torch.autograd.grad(cross_entropy(net(images), labels).sum(), images, create_graph=True)

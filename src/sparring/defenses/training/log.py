@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ...errors import AssetError, RunError
-from .judged import Epoch
+from .validation import Epoch
 
 CURVES = ("loss", "clean", "single_step", "robust", "eps", "rate")
 

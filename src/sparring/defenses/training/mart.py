@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy, divergence, one_hot
+from .objective import Objective, check_field, cross_entropy, kl_divergence, one_hot
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MART(Objective):
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         clean, attacked = precise(net(batch.images)), precise(net(examples[0]))
         unsure = log_of_the_rest(clean, one_hot(batch.labels, clean)).exp()
-        return boosted(attacked, batch.labels) + self.weight * divergence(clean, attacked) * unsure
+        return boosted(attacked, batch.labels) + self.weight * kl_divergence(clean, attacked) * unsure
 
 
 def precise(logits: Tensor) -> Tensor:

@@ -77,11 +77,11 @@ class Craft:
             return self.trainee(images)
 
     def near(self, spread: float) -> Tensor:
-        """The images moved by Gaussian noise of that standard deviation, within [0, 1]."""
+        """Return the images moved by Gaussian noise of that standard deviation, within [0, 1]."""
         images = self.batch.images
         noise = self.batch.key.normal("near", images.shape[1:], dtype=images.dtype)
         return noise.mul_(spread).add_(images).clamp_(0, 1)
 
     def within(self) -> Tensor:
-        """The images moved by a draw from the ball."""
+        """Return the images moved by a draw from the ball."""
         return self.batch.images + self.ball.sample(self.batch.key, self.batch.images, "within")

@@ -27,12 +27,12 @@ class Objective(ABC):
         return 1, 1
 
     @property
-    def replays(self) -> int:
+    def minibatch_replays(self) -> int:
         """How many updates each minibatch is used for."""
         return 1
 
     @property
-    def crafts(self) -> bool:
+    def runs_attacks(self) -> bool:
         """Does it run the adversary's attacks?"""
         return self.attacks[1] > 0
 
@@ -48,13 +48,13 @@ class Objective(ABC):
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         """(B,) what is minimised, row by row."""
 
-    def learned(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
+    def after_update(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
         """After the update; what is to be kept for the next minibatch goes into `craft.memory`."""
         return
 
 
 def check_field(objective: Objective, word: str, holds: bool, wanted: str) -> None:
-    """ConfigError where a parameter is not what is `wanted`."""
+    """Raise ConfigError where a parameter is not what is `wanted`."""
     if not holds:
         raise ConfigError(f"{type(objective).__name__} {word}={getattr(objective, word)!r}; pass {wanted}")
 
@@ -64,7 +64,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
-def divergence(reference: Tensor, logits: Tensor) -> Tensor:
+def kl_divergence(reference: Tensor, logits: Tensor) -> Tensor:
     """(B,) KL( softmax(reference) || softmax(logits) ), summed over the classes; both are differentiated."""
     wanted = F.log_softmax(reference, 1)
     return F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)

@@ -24,23 +24,23 @@ from ...geometry import Ball
 from ...targets import Target
 from ...threats import parse
 from .adversary import Adversary
+from .config import Count, TrainingConfig, describe_error
+from .config import Validation as Watched
 from .devices import Devices
 from .objective import Objective
-from .recipe import Count, Recipe, told
-from .recipe import Watch as Watched
 from .table import table as objectives
 
 Load = Callable[[str], Target[Any]]
 PLAIN = (bool, int, float, str, NoneType)
 
 
-class Table(BaseModel):
-    """A table of the plan's own; what does not fit is told by `make_plan`."""
+class PlanTable(BaseModel):
+    """A table of the plan's own; what does not fit is told by `make_training_plan`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Named(Table):
+class NamedTable(PlanTable):
     """Something by its name; the other keys are its fields."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -51,28 +51,28 @@ class Named(Table):
         return dict(self.model_extra or {})
 
 
-class NamedAttack(Named):
+class NamedAttack(NamedTable):
     """An attack, and the radius that it keeps to; several for attacks on several balls at once."""
 
     threat: str | tuple[str, ...] | None = None
 
 
-def several(value: object) -> object:
-    """One table where a list of them may be."""
+def as_list(value: object) -> object:
+    """Return one table where a list of them may be."""
     return [value] if isinstance(value, dict) else value
 
 
-Attacks = Annotated[tuple[NamedAttack, ...], BeforeValidator(several)]
+Attacks = Annotated[tuple[NamedAttack, ...], BeforeValidator(as_list)]
 
 
-class Data(Table):
+class DataTable(PlanTable):
     """The training images."""
 
     train: str
     limit: Count | None = None
 
 
-class Against(Table):
+class AdversaryTable(PlanTable):
     """The adversary's way, beside its attacks; the fields of `Adversary`."""
 
     batch_norm: Literal["eval", "train"] = "eval"
@@ -82,13 +82,13 @@ class Against(Table):
     sources: tuple[str, ...] = ()
 
 
-class Watch(Watched):
+class ValidationTable(Watched):
     """The watch, and the attacks that it measures with; by default one of its own choice per ball."""
 
     attack: Attacks = ()
 
 
-class Plan(Table):
+class TrainingPlan(PlanTable):
     """All that decides what comes of a training.
 
     `weights`: "fresh" resets every layer under the seed, "given" goes on from the model's own. `attack` is what the
@@ -97,20 +97,20 @@ class Plan(Table):
 
     model: Annotated[str, Bounds(min_length=1)]
     weights: Literal["fresh", "given"] = "fresh"
-    data: Data
-    objective: Named
+    data: DataTable
+    objective: NamedTable
     attack: Attacks = ()
-    adversary: Against = Bounds(default_factory=Against)
-    recipe: Recipe = Bounds(default_factory=Recipe)
-    watch: Watch = Bounds(default_factory=Watch)
+    adversary: AdversaryTable = Bounds(default_factory=AdversaryTable)
+    recipe: TrainingConfig = Bounds(default_factory=TrainingConfig)
+    watch: ValidationTable = Bounds(default_factory=ValidationTable)
     devices: Devices = Bounds(default_factory=Devices)
 
     def made_objective(self, load: Load) -> Objective:
-        """The objective, with the models that it names."""
+        """Return the objective, with the models that it names."""
         return made_objective(self.objective, load, "objective")
 
     def made_adversary(self, load: Load) -> Adversary:
-        """The adversary, with the models that it names."""
+        """Return the adversary, with the models that it names."""
         against = self.adversary
         return Adversary(
             made_attacks(self.attack, "attack"),
@@ -122,15 +122,15 @@ class Plan(Table):
         )
 
     def made_watch(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
-        """The watch, and the attacks that were asked for."""
+        """Return the watch, and the attacks that were asked for."""
         chosen = made_attacks(self.watch.attack, "watch.attack")
         for attack in chosen:
             attack.ball.bounded(attack.name)
         return Watched(**self.watch.model_dump(exclude={"attack"})), chosen or None
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a TOML file.
+def read_training_plan(path: Path) -> TrainingPlan:
+    """Return the plan in a TOML file.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
@@ -144,16 +144,16 @@ def read_plan(path: Path) -> Plan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     try:
-        return make_plan(table)
+        return make_training_plan(table)
     except (ConfigError, ThreatError) as error:
         raise type(error)(f"{path}: {error}") from error
 
 
-def make_plan(table: Mapping[str, Any]) -> Plan:
-    """The plan, if everything in it is known and of its type."""
-    refuse_unknown(Plan, table, "")
+def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
+    """Return the plan, if everything in it is known and of its type."""
+    refuse_unknown(TrainingPlan, table, "")
     try:
-        plan = Plan.model_validate(table)
+        plan = TrainingPlan.model_validate(table)
     except ValidationError as error:
         raise ConfigError(problem(error)) from error
     if not names_models(plan.objective, "objective"):
@@ -164,21 +164,21 @@ def make_plan(table: Mapping[str, Any]) -> Plan:
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing wrong, in a line."""
+    """Return the first thing wrong, in a line."""
     first = error.errors()[0]
     if first["type"] == "missing":
         return f"the plan has no {'.'.join(str(part) for part in first['loc'])}; it needs one"
-    return told("plan", error).removeprefix("plan.")
+    return describe_error("plan", error).removeprefix("plan.")
 
 
 def refuse_unknown(kind: type[BaseModel], table: Mapping[str, Any], place: str) -> None:
-    """ConfigError with the nearest name for a key that no table of the plan has."""
+    """Raise ConfigError with the nearest name for a key that no table of the plan has."""
     if kind.model_config.get("extra") == "allow":
         return
     for key, value in table.items():
         if key not in kind.model_fields:
             raise ConfigError(unknown(place or "plan", key, kind.model_fields))
-        inner = next((part for part in parts(kind.model_fields[key].annotation) if is_table(part)), None)
+        inner = next((part for part in type_parts(kind.model_fields[key].annotation) if is_table(part)), None)
         if inner is not None and isinstance(value, dict):
             refuse_unknown(inner, value, f"{place}.{key}".lstrip("."))
 
@@ -193,19 +193,19 @@ def is_table(part: object) -> bool:
     return isinstance(part, type) and issubclass(part, BaseModel)
 
 
-def parts(hint: Any) -> list[Any]:
-    """A type and the types that it is made of: of `tuple[int, ...] | None`, tuple, int and None."""
+def type_parts(hint: Any) -> list[Any]:
+    """Return a type and the types that it is made of: of `tuple[int, ...] | None`, tuple, int and None."""
     origin = get_origin(hint)
     if origin is None:
         return [hint]
     if origin is Literal:
         return [type(value) for value in get_args(hint)]
-    inner = [part for argument in get_args(hint) if argument is not Ellipsis for part in parts(argument)]
+    inner = [part for argument in get_args(hint) if argument is not Ellipsis for part in type_parts(argument)]
     return inner if origin in (Union, UnionType) else [origin, *inner]
 
 
 def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[Any]:
-    """The class of that name; ConfigError with the nearest."""
+    """Return the class of that name; ConfigError with the nearest."""
     if name not in known:
         listed = ", ".join(known)
         raise ConfigError(f"{place}.name={name!r} is unknown (there are {listed}).{nearest(name, known)}")
@@ -213,13 +213,13 @@ def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[A
 
 
 def made_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
-    """The attacks of a list of tables."""
+    """Return the attacks of a list of tables."""
     places = [place] if len(named) == 1 else [f"{place}.{which}" for which in range(len(named))]
     return tuple(made_attack(one, where) for one, where in zip(named, places, strict=True))
 
 
 def made_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
-    """The attack with its radius."""
+    """Return the attack with its radius."""
     kind = kind_called(named.name, place, attacks)
     options = check_options(named, kind, place) | balls(named, kind, place)
     try:
@@ -230,7 +230,7 @@ def made_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
 
 
 def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
-    """The attack's ball, or its balls, from the words of its threat."""
+    """Return the attack's ball, or its balls, from the words of its threat."""
     known = {field.name: field for field in fields(kind)}
     if "balls" in known:
         if not isinstance(named.threat, tuple) or not named.threat:
@@ -248,7 +248,7 @@ def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
 
 
 def ball(threat: str, place: str) -> Ball:
-    """The one ball of a threat."""
+    """Return the one ball of a threat."""
     try:
         found = parse(threat).balls()
     except ThreatError as error:
@@ -258,13 +258,13 @@ def ball(threat: str, place: str) -> Ball:
     return found[0]
 
 
-def names_models(named: Named, place: str) -> bool:
+def names_models(named: NamedTable, place: str) -> bool:
     """Does making the objective take a model? Its options are checked on the way."""
     kind = kind_called(named.name, place, objectives)
     hints = get_type_hints(kind)
     options = check_options(named, kind, place)
     return any(
-        names_models(value, f"{place}.{key}") if isinstance(value, Named) else holds(hints[key], Target)
+        names_models(value, f"{place}.{key}") if isinstance(value, NamedTable) else contains_type(hints[key], Target)
         for key, value in options.items()
     )
 
@@ -273,15 +273,15 @@ def _unasked(spec: str) -> Target[Any]:
     raise AssertionError(spec)
 
 
-def made_objective(named: Named, load: Load, place: str) -> Objective:
-    """The objective, with the models and objectives inside it."""
+def made_objective(named: NamedTable, load: Load, place: str) -> Objective:
+    """Return the objective, with the models and objectives inside it."""
     kind = kind_called(named.name, place, objectives)
     options = check_options(named, kind, place)
     hints = get_type_hints(kind)
     for key, value in options.items():
-        if holds(hints[key], Objective):
+        if contains_type(hints[key], Objective):
             options[key] = made_objective(value, load, f"{place}.{key}")
-        elif holds(hints[key], Target):
+        elif contains_type(hints[key], Target):
             options[key] = load(value) if isinstance(value, str) else tuple(load(spec) for spec in value)
     try:
         made: Objective = kind(**options)
@@ -290,8 +290,8 @@ def made_objective(named: Named, load: Load, place: str) -> Objective:
     return made
 
 
-def check_options(named: Named, kind: type[Any], place: str) -> dict[str, Any]:
-    """The options of the right types; models are still words, and objectives inside an objective tables."""
+def check_options(named: NamedTable, kind: type[Any], place: str) -> dict[str, Any]:
+    """Return the options of the right types; models are still words, and objectives inside an objective tables."""
     hints, known = get_type_hints(kind), writable(kind)
     checked = {}
     for key, value in named.options.items():
@@ -299,52 +299,52 @@ def check_options(named: Named, kind: type[Any], place: str) -> dict[str, Any]:
             written = [*known, "threat"] if isinstance(named, NamedAttack) else known
             raise ConfigError(unknown(f"{place} {named.name}", key, written))
         checked[key] = check_option(hints[key], value, f"{place}.{key}")
-    missing = [name for name, field in known.items() if required(field) and name not in checked]
+    missing = [name for name, field in known.items() if is_required(field) and name not in checked]
     if missing:
         raise ConfigError(f"{place} {named.name} needs {missing[0]}; add {missing[0]} = ...")
     return checked
 
 
 def writable(kind: type[Any]) -> dict[str, Field[Any]]:
-    """The fields that a plan may give."""
+    """Return the fields that a plan may give."""
     hints = get_type_hints(kind)
-    return {field.name: field for field in fields(kind) if field.init and offered(hints[field.name])}
+    return {field.name: field for field in fields(kind) if field.init and is_writable(hints[field.name])}
 
 
 def check_option(hint: Any, value: Any, place: str) -> Any:
-    """A value of that type, from what TOML makes of it."""
-    if holds(hint, Objective):
+    """Return a value of that type, from what TOML makes of it."""
+    if contains_type(hint, Objective):
         try:
-            inner = Named.model_validate(value)
+            inner = NamedTable.model_validate(value)
         except ValidationError as error:
             raise ConfigError(f"{place}={value!r:.80}: write a table [{place}] with a name") from error
         return inner
-    if holds(hint, Target):
-        many = tuple in parts(hint)
+    if contains_type(hint, Target):
+        many = tuple in type_parts(hint)
         wanted: Any = tuple[str, ...] if many else str
-        return typed(wanted, value, place, "name models" if many else "name a model, as trained:DIR")
-    return typed(hint, value, place)
+        return check_type(wanted, value, place, "name models" if many else "name a model, as trained:DIR")
+    return check_type(hint, value, place)
 
 
-def typed(hint: Any, value: Any, place: str, cure: str = "") -> Any:
-    """The value if it is of that type; lists become tuples, and nothing else becomes anything else."""
+def check_type(hint: Any, value: Any, place: str, cure: str = "") -> Any:
+    """Return the value if it is of that type; lists become tuples, and nothing else becomes anything else."""
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        said = cure or error.errors()[0]["msg"]
-        raise ConfigError(f"{place}={value!r:.80}: {said}") from error
+        message = cure or error.errors()[0]["msg"]
+        raise ConfigError(f"{place}={value!r:.80}: {message}") from error
 
 
-def offered(hint: Any) -> bool:
+def is_writable(hint: Any) -> bool:
     """Can the field be written in a plan?"""
-    return any(holds(hint, kind) for kind in (Objective, Target)) or all(
-        part in (*PLAIN, tuple) or (isinstance(part, type) and issubclass(part, Enum)) for part in parts(hint)
+    return any(contains_type(hint, kind) for kind in (Objective, Target)) or all(
+        part in (*PLAIN, tuple) or (isinstance(part, type) and issubclass(part, Enum)) for part in type_parts(hint)
     )
 
 
-def holds(hint: Any, kind: type[Any]) -> bool:
-    return any(isinstance(part, type) and issubclass(part, kind) for part in parts(hint))
+def contains_type(hint: Any, kind: type[Any]) -> bool:
+    return any(isinstance(part, type) and issubclass(part, kind) for part in type_parts(hint))
 
 
-def required(field: Field[Any]) -> bool:
+def is_required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING

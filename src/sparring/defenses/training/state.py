@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .update import Updater
+    from .update import TrainingStep
 
 
-def state_of(update: Updater) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that updates change: tensors, and plain values. Every process must call it."""
+def training_state(update: TrainingStep) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return all that updates change: tensors, and plain values. Every process must call it."""
     memory = {f"memory.{name}": update.processes.gathered(value) for name, value in update.memory.items()}
     tensors, plain = flattened(update.optimizer)
     tensors |= tensors_of(update.model, "model") | memory
@@ -23,16 +23,16 @@ def state_of(update: Updater) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {"optimizer": plain, "averaged": count, "rescue": update.rescue}
 
 
-def put_back(update: Updater, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """The reverse of `state_of`."""
-    update.model.load_state_dict(under(tensors, "model"))
+def restore_state(update: TrainingStep, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """The reverse of `training_state`."""
+    update.model.load_state_dict(with_prefix(tensors, "model"))
     if update.averaged is not None:
-        update.averaged.model.load_state_dict(under(tensors, "average"))
+        update.averaged.model.load_state_dict(with_prefix(tensors, "average"))
         update.averaged.count = values["averaged"]
     refill(update.optimizer, tensors, values["optimizer"])
     update.memory |= {
         name: update.processes.part(value).to(update.processes.device)
-        for name, value in under(tensors, "memory").items()
+        for name, value in with_prefix(tensors, "memory").items()
     }
     update.rescue = values["rescue"]
 
@@ -42,14 +42,14 @@ def tensors_of(module: nn.Module, prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value.detach() for name, value in module.state_dict().items()}
 
 
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, without it."""
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, without it."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def flattened(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's memory of each parameter: tensors, and the plain values among it."""
+    """Return an optimiser's memory of each parameter: tensors, and the plain values among it."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for place, memory in optimizer.state_dict()["state"].items():
@@ -64,7 +64,7 @@ def flattened(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict
 def refill(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """The reverse of `flattened`."""
     memory: dict[int, dict[str, Any]] = {}
-    for name, value in {**under(tensors, "optimizer"), **plain}.items():
+    for name, value in {**with_prefix(tensors, "optimizer"), **plain}.items():
         place, _, word = name.partition(".")
         memory.setdefault(int(place), {})[word] = value
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})

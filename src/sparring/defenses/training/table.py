@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from .distillation import Distillation
-from .ensemble import Ensemble
+from .ensemble import EnsembleTraining
 from .free import Free
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
 from .madry import Madry, Plain
 from .mart import MART
+from .multi_threat import Average, Maximum
 from .objective import Objective
-from .several import Average, Maximum
 from .trades import TRADES
 
 table: dict[str, type[Objective]] = {
@@ -23,6 +23,6 @@ table: dict[str, type[Objective]] = {
     "mart": MART,
     "avg": Average,
     "max": Maximum,
-    "ensemble": Ensemble,
+    "ensemble": EnsembleTraining,
     "distillation": Distillation,
 }

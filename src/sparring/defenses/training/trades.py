@@ -17,7 +17,7 @@ from ...errors import ConfigError
 from ...goals import Divergence
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy, divergence
+from .objective import Objective, check_field, cross_entropy, kl_divergence
 
 SPREAD = 0.001  # standard deviation of the start
 
@@ -52,4 +52,4 @@ class TRADES(Objective):
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         clean = net(batch.images)
-        return cross_entropy(clean, batch.labels, self.smoothing) + self.beta * divergence(clean, net(examples[0]))
+        return cross_entropy(clean, batch.labels, self.smoothing) + self.beta * kl_divergence(clean, net(examples[0]))

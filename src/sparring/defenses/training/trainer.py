@@ -20,23 +20,23 @@ from ...errors import RunError
 from ...random import Key
 from ...storage import read, write
 from ...targets import Classifier
-from .adversary import Adversary, between
-from .devices import Devices, Processes, launched
-from .doors import check, check_labels, check_run, classes_of, module_of, shape_of, targets_in
-from .judged import Epoch, Judge, collapsed, misled, watchers
+from .adversary import Adversary, interpolate
+from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
+from .config import TrainingConfig, Validation
+from .dataset import DataSubset, IndexedData, as_indexed_data
+from .devices import Devices, Processes, launch
 from .log import Log
 from .objective import Objective
-from .recipe import Recipe, Watch
-from .source import Part, Source, source
-from .state import put_back, state_of, under
-from .update import Updater
+from .state import restore_state, training_state, with_prefix
+from .update import TrainingStep
+from .validation import Epoch, Validator, choose_validation_attacks, has_collapsed, masking_note
 
 LOOK_EVERY = 20  # updates between looks at the clock and at whether the loss is still a number
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a training stands; passed to `progress` after every update."""
 
     update: int
@@ -60,8 +60,8 @@ class Trained:
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
-        told = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{told}"
+        message = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
 
 
 def train(
@@ -70,14 +70,14 @@ def train(
     objective: Objective,
     adversary: Adversary | None = None,
     *,
-    recipe: Recipe | None = None,
-    watch: Watch | None = None,
-    watch_attacks: tuple[Attack[Any, Any], ...] | None = None,
+    config: TrainingConfig | None = None,
+    validation: Validation | None = None,
+    validation_attacks: tuple[Attack[Any, Any], ...] | None = None,
     devices: Devices | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     values: dict[str, Any] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
 ) -> Trained:
     """Train the classifier's model in place; it ends with the weights that were best on held-out training images.
 
@@ -98,23 +98,26 @@ def train(
         ConfigError, InputError, TargetError, ThreatError: before the first update.
         RunError: a checkpoint that does not belong here, a disk that is full, or a loss that is no number.
     """
-    adversary, recipe, watch = adversary or Adversary(), recipe or Recipe(), watch or Watch()
-    check(classifier, objective, adversary)
-    images = source(data, recipe.workers)
-    check_run(classifier, images, objective, adversary, recipe, watch, devices or Devices())
-    chosen = watchers(adversary.attacks, watch.steps) if watch_attacks is None else watch_attacks
+    adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
+    check_parts(classifier, objective, adversary)
+    images = as_indexed_data(data, config.workers)
+    check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+    if validation_attacks is None:
+        validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with torch.inference_mode(False), torch.enable_grad(), own_draws():
-        processes = launched(devices or Devices(), recipe.precision)
-        training = _Training(processes, classifier, images, objective, adversary, recipe, watch, chosen, folder)
+    with torch.inference_mode(False), torch.enable_grad(), preserved_random_state():
+        processes = launch(devices or Devices(), config.precision)
+        training = _Training(
+            processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
+        )
         training.values, training.progress = values or {}, progress
         return training.run(resume)
 
 
 @contextmanager
-def own_draws() -> Iterator[None]:
+def preserved_random_state() -> Iterator[None]:
     """The global random state as it was before, whatever is drawn inside."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -128,38 +131,38 @@ class _Training:
         self,
         processes: Processes,
         classifier: Classifier,
-        images: Source,
+        images: IndexedData,
         objective: Objective,
         adversary: Adversary,
-        recipe: Recipe,
-        watch: Watch,
+        config: TrainingConfig,
+        validation: Validation,
         attacks: tuple[Attack[Any, Any], ...],
         out: Path | None,
     ) -> None:
-        self.processes, self.adversary, self.recipe, self.watch = processes, adversary, recipe, watch
-        self.classifier, self.model, self.out = classifier, module_of(classifier), out
-        self.training, self.held_out = split(images, watch.held_out, recipe.seed)
+        self.processes, self.adversary, self.config, self.validation = processes, adversary, config, validation
+        self.classifier, self.model, self.out = classifier, trainable_module(classifier), out
+        self.training, self.held_out = split_held_out(images, validation.held_out, config.seed)
         self.flags = [(module, module.training) for module in self.model.modules()]
-        full, rest = divmod(len(self.training), recipe.batch_size)
+        full, rest = divmod(len(self.training), config.batch_size)
         normed = any("BatchNorm" in type(module).__name__ for module in self.model.modules())
         whole = rest >= (2 if normed else 1) * processes.count  # a batch norm has no statistics of one image
         self.per_epoch = full + whole
-        self.rows = full * recipe.batch_size + rest * whole  # that an epoch learns from
+        self.rows = full * config.batch_size + rest * whole  # that an epoch learns from
         self.classes = classes_of(classifier, images)
         self.precision = next(self.model.parameters()).dtype
-        self.updates = self.per_epoch * recipe.epochs
-        self.update = Updater(processes, classifier, self.model, objective, adversary, recipe, self.updates)
-        self.judge = Judge(self.held_out, attacks, watch, recipe.seed, processes)
-        how = (objective, adversary, recipe.model_dump(exclude={"checkpoint_seconds", "workers"}), watch, attacks)
+        self.updates = self.per_epoch * config.epochs
+        self.update = TrainingStep(processes, classifier, self.model, objective, adversary, config, self.updates)
+        self.judge = Validator(self.held_out, attacks, validation, config.seed, processes)
+        how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
-        self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *shape_of(classifier))
+        self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
         self.t, self.seconds = 0, 0.0
         self.log: list[Epoch] = []
         self.best, self.best_weights = 0, dict[str, Tensor]()
         self.sum = torch.zeros((), dtype=torch.float64, device=processes.device)
         self.stopped: str | None = None
         self.values: dict[str, Any] = {}
-        self.progress: Callable[[Progress], None] | None = None
+        self.progress: Callable[[TrainingProgress], None] | None = None
 
     @property
     def target(self) -> Classifier:
@@ -179,7 +182,7 @@ class _Training:
         try:
             while self.t < self.updates and self.stopped is None:
                 self._epoch()
-                self._look()
+                self._validate()
                 if log is not None:
                     log.write(self.log)
                 self._save()
@@ -195,9 +198,9 @@ class _Training:
     def _epoch(self) -> None:
         """What is left of the epoch."""
         epoch, place = divmod(self.t, self.per_epoch)
-        key = Key(torch.tensor([epoch]), self.recipe.seed)
+        key = Key(torch.tensor([epoch]), self.config.seed)
         order = key.uniform("order", (len(self.training),), dtype=torch.float64)[0].argsort()
-        whole = order.split(self.recipe.batch_size)[place : self.per_epoch]  # type: ignore[no-untyped-call]
+        whole = order.split(self.config.batch_size)[place : self.per_epoch]  # type: ignore[no-untyped-call]
         parts = [self.processes.part(rows) for rows in whole]
         counts = [len(rows) for rows in whole]
         self.update.seed_draws(self.t)
@@ -210,13 +213,13 @@ class _Training:
                 self.progress(self._progress())
             if self.t % LOOK_EVERY == 0 or self.t % self.per_epoch == 0:
                 self._must_be_finite()
-                due = time.perf_counter() - self.saved > self.recipe.checkpoint_seconds
+                due = time.perf_counter() - self.saved > self.config.checkpoint_seconds
                 if self.t % self.per_epoch and self.out is not None and self.processes.agreed(due):
                     self._save()
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TrainingProgress:
         epoch = -(-self.t // self.per_epoch)
-        return Progress(self.t, self.updates, epoch, self.recipe.epochs, tuple(self.log))
+        return TrainingProgress(self.t, self.updates, epoch, self.config.epochs, tuple(self.log))
 
     def _must_be_finite(self) -> None:
         if not bool(self.processes.total(self.sum.clone()).isfinite()):
@@ -227,7 +230,7 @@ class _Training:
         kept = f"; {self.out / BEST} is from before" if self.out is not None and self.best else ""
         return RunError(f"{what} after {self.t} updates; {cure}{kept}")
 
-    def _look(self) -> None:
+    def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
         clean, single, robust = self.judge(self.target)
         epoch, strength = self.t // self.per_epoch, self.adversary.strength
@@ -238,20 +241,20 @@ class _Training:
             clean=clean,
             single_step=single,
             robust=robust,
-            eps=between(strength, epoch) if strength else 1.0,
+            eps=interpolate(strength, epoch) if strength else 1.0,
             rate=self.update.rate,
             seconds=time.perf_counter() - self.started,
         )
-        now = replace(now, note=misled(now))
+        now = replace(now, note=masking_note(now))
         self.sum.zero_()
         self.log.append(now)
         best = self.log[self.best - 1] if self.best else None
         if best is None or now.score > best.score:
-            self.best, self.best_weights = epoch, snapshot(module_of(self.target))
+            self.best, self.best_weights = epoch, snapshot(trainable_module(self.target))
             self._keep(BEST, self.best_weights, now)
-        elif collapsed(now, best.robust) and self.watch.collapse != "ignore":
+        elif has_collapsed(now, best.robust) and self.validation.collapse != "ignore":
             self._collapse(now, best)
-        elif self.watch.patience is not None and epoch - self.best >= self.watch.patience:
+        elif self.validation.patience is not None and epoch - self.best >= self.validation.patience:
             self.stopped = f"no better epoch since {self.best}"
 
     def _collapse(self, now: Epoch, best: Epoch) -> None:
@@ -259,10 +262,10 @@ class _Training:
             f"catastrophic overfitting: {now.single_step:.1%} withstand a single step and {now.robust:.1%} the "
             f"iterated attack, which was {best.robust:.1%} after epoch {best.epoch}"
         )
-        if self.watch.collapse == "stop" or self.update.rescue is not None:
+        if self.validation.collapse == "stop" or self.update.rescue is not None:
             self.stopped = what
         else:
-            steps = self.watch.rescue_steps
+            steps = self.validation.rescue_steps
             what += f"; back to epoch {best.epoch}, from here on with PGD of {steps} steps"
             self.model.load_state_dict(self.best_weights)
             if self.update.averaged is not None:
@@ -276,7 +279,7 @@ class _Training:
             write(self.out / name, weights, {**self.values, "epoch": epoch.row()})
 
     def _finished(self) -> Trained:
-        last = snapshot(module_of(self.target))
+        last = snapshot(trainable_module(self.target))
         self._keep(LAST, last, self.log[-1])
         self.model.load_state_dict(self.best_weights)
         best = self.log[self.best - 1]
@@ -291,7 +294,7 @@ class _Training:
             raise self._lost("a weight is no number")
         self.seconds, self.saved = time.perf_counter() - self.started, time.perf_counter()
         whole = self.processes.total(self.sum.clone())
-        tensors, values = state_of(self.update)
+        tensors, values = training_state(self.update)
         if not self.processes.first:
             return
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | {"sum": whole}
@@ -315,18 +318,18 @@ class _Training:
                 f"{path} belongs to another training (other plan, images or seed); go on with the plan it was "
                 "begun with, or begin again in another folder"
             )
-        put_back(self.update, tensors, values)
-        self.best_weights = under(tensors, "best")
+        restore_state(self.update, tensors, values)
+        self.best_weights = with_prefix(tensors, "best")
         if self.processes.first:
             self.sum.copy_(tensors["sum"])
         self.t, self.seconds, self.stopped, self.best = (values[n] for n in ("t", "seconds", "stopped", "best"))
         self.log = [Epoch(**row) for row in values["log"]]
 
 
-def split(images: Source, held_out: int, seed: int) -> tuple[Source, Source]:
-    """A part to train on and a part to watch, drawn from the seed."""
+def split_held_out(images: IndexedData, held_out: int, seed: int) -> tuple[IndexedData, IndexedData]:
+    """Return a part to train on and a part to watch, drawn from the seed."""
     order = Key(torch.tensor([0]), seed).uniform("held out", (len(images),), dtype=torch.float64)[0].argsort()
-    return Part(images, order[held_out:].sort().values), Part(images, order[:held_out].sort().values)
+    return DataSubset(images, order[held_out:].sort().values), DataSubset(images, order[:held_out].sort().values)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

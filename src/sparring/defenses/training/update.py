@@ -17,14 +17,14 @@ from ...targets import Classifier, Trainee
 from .adversary import Adversary
 from .augmented import augmented
 from .averaged import Averaged
+from .config import Optimizer, TrainingConfig
 from .devices import Processes
+from .loss_module import LossModule, WeightPerturber
 from .minibatch import Craft, Minibatch
 from .objective import Objective
-from .recipe import Optimizer, Recipe
-from .step import Perturbed, Step
 
 
-class Updater:
+class TrainingStep:
     """Everything that an update changes: the weights, their average, the optimiser, what the objective remembers."""
 
     def __init__(
@@ -34,31 +34,31 @@ class Updater:
         model: nn.Module,
         objective: Objective,
         adversary: Adversary,
-        recipe: Recipe,
+        config: TrainingConfig,
         updates: int,
     ) -> None:
         self.processes, self.model, self.objective = processes, model, objective
-        self.adversary, self.recipe, self.updates = adversary, recipe, updates
-        if recipe.channels_last:
+        self.adversary, self.config, self.updates = adversary, config, updates
+        if config.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        step = Step(classifier, objective, processes.count)
-        self.step, self.optimizer = processes.fabric.setup(step, made(recipe.optimizer, weights))
+        step = LossModule(classifier, objective, processes.count)
+        self.step, self.optimizer = processes.fabric.setup(step, make_optimizer(config.optimizer, weights))
         self.still = [module for module in model.modules() if not module.training] if model.training else []
         self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train", still=self.still)
-        self.averaged = None if recipe.averaging is None else Averaged(model, recipe.averaging, updates)
-        autocast = torch.bfloat16 if recipe.precision == "bf16-mixed" else None
-        self.engine = Engine(recipe.batch_size // processes.count, recipe.seed, autocast=autocast)
+        self.averaged = None if config.averaging is None else Averaged(model, config.averaging, updates)
+        autocast = torch.bfloat16 if config.precision == "bf16-mixed" else None
+        self.engine = Engine(config.batch_size // processes.count, config.seed, autocast=autocast)
         self.memory: dict[str, Tensor] = {}
         self.rescue: int | None = None  # steps of the PGD that has taken the adversary's place
 
     def __call__(self, t: int, epoch: float, images: Tensor, labels: Tensor, rows: Tensor, count: int) -> Tensor:
         """Update t on this process's part of a minibatch of `count` images; its share of the sum of their losses."""
-        recipe, device = self.recipe, self.processes.device
+        config, device = self.config, self.processes.device
         self.seed_draws(t)
-        key = Key(rows.to(device), recipe.seed).reseeded(int(epoch))
-        pictures = augmented(images.to(device), key, recipe.augment)
-        if recipe.channels_last:
+        key = Key(rows.to(device), config.seed).reseeded(int(epoch))
+        pictures = augmented(images.to(device), key, config.augment)
+        if config.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         batch = Minibatch(pictures, labels.to(device), key)
         craft = Craft(
@@ -70,16 +70,14 @@ class Updater:
         for module in self.still:
             module.training = False
         loss = torch.zeros((), device=device)
-        for _ in range(self.objective.replays):
+        for _ in range(self.objective.minibatch_replays):
             examples = self.objective.examples(craft)
             loss = self._slopes(batch, examples, count, epoch)
-            if recipe.optimizer.clip is not None:
-                most = recipe.optimizer.clip
-                self.processes.fabric.clip_gradients(
-                    self.step, self.optimizer, max_norm=most, error_if_nonfinite=False
-                )
+            if config.optimizer.clip is not None:
+                most = config.optimizer.clip
+                self.processes.fabric.clip_gradients(self.step, self.optimizer, max_norm=most, error_if_nonfinite=False)
             self.optimizer.step()
-            self.objective.learned(craft, examples)
+            self.objective.after_update(craft, examples)
             self.processes.same_statistics(self.model)
             if self.averaged is not None:
                 self.averaged.update(self.model, t)
@@ -91,7 +89,7 @@ class Updater:
         Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when
         there is one.
         """
-        seed = crc32(f"{self.recipe.seed} {self.processes.place} {t}".encode())
+        seed = crc32(f"{self.config.seed} {self.processes.place} {t}".encode())
         torch.default_generator.manual_seed(seed)
         if self.processes.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -108,10 +106,10 @@ class Updater:
 
     def _slopes(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int, epoch: float) -> Tensor:
         """The gradient of the objective in the weights, where the weights are or at the worst place near them."""
-        perturbation = self.recipe.weight_perturbation
+        perturbation = self.config.weight_perturbation
         if perturbation is None or epoch < perturbation.warmup:
             return self._backward(batch, examples, count)
-        moved = Perturbed(self.model, perturbation.gamma)
+        moved = WeightPerturber(self.model, perturbation.gamma)
         self._backward(batch, examples, count)
         moved.move()
         try:
@@ -134,13 +132,13 @@ class Updater:
         return tuple(PGD(attack.ball, steps=self.rescue) for attack in attacks)
 
     def _set_rate(self, t: int) -> None:
-        rate = self.recipe.optimizer.rate_at(t / self.updates)
+        rate = self.config.optimizer.rate_at(t / self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
 
-def made(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser, fused where every weight allows it."""
+def make_optimizer(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser, fused where every weight allows it."""
     fused = all(weight.device.type in ("cpu", "cuda") and weight.is_floating_point() for weight in weights)
     if how.name == "sgd":
         momentum, decay = how.momentum, how.weight_decay

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, InputError, TargetError
 from .answers import at, parsed
-from .link import Link
+from .http_client import HttpClient
 
 MODEL = re.compile(r"^(?P<root>.*)/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/infer)?/?$")
 KINDS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
@@ -49,7 +49,7 @@ class Protocol(ABC):
     """Writes requests and finds the scores in answers."""
 
     @abstractmethod
-    def card(self, url: str, link: Link) -> Card:
+    def card(self, url: str, link: HttpClient) -> Card:
         """What the server says of the model."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class OpenInference(Protocol):
 
     output: str | None = None
 
-    def card(self, url: str, link: Link) -> Card:
+    def card(self, url: str, link: HttpClient) -> Card:
         root, name, version = _split(url)
         place = _place(root, name, version)
         about = parsed(place, link.ask(place))
@@ -87,7 +87,7 @@ class OpenInference(Protocol):
         versions = about.get("versions")
         remarks = about.get("parameters")
         remarks = remarks if isinstance(remarks, dict) else {}
-        last, told = given[wanted][1][-1:], remarks.get("classes")
+        last, message = given[wanted][1][-1:], remarks.get("classes")
         classes = last[0] if last and last[0] > 1 and len(given[wanted][1]) > 1 else None
         return Card(
             name=name,
@@ -96,7 +96,7 @@ class OpenInference(Protocol):
             kind=kind,
             shape=shape,
             output=wanted,
-            classes=told if type(told) is int and told > 1 else classes,
+            classes=message if type(message) is int and message > 1 else classes,
             binary=_takes_binary(root, link),
             scores=str(remarks["scores"]) if "scores" in remarks else None,
         )
@@ -117,9 +117,9 @@ class OpenInference(Protocol):
         return Request(_place(root, name, version) + "/infer", head + packed if card.binary else head, headers)
 
     def find(self, url: str, card: Card, answer: Any, count: int, mark: str) -> Any:
-        told = answer.get("id", mark) if isinstance(answer, dict) else mark
-        if told not in (mark, "", None):
-            raise TargetError(f"{url}: the answer is to the question {str(told)[:80]!r}, which was not asked")
+        message = answer.get("id", mark) if isinstance(answer, dict) else mark
+        if message not in (mark, "", None):
+            raise TargetError(f"{url}: the answer is to the question {str(message)[:80]!r}, which was not asked")
         outputs = at(url, answer, "outputs")
         named = [one for one in outputs if isinstance(one, dict) and one.get("name") == card.output]
         if len(named) != 1:
@@ -152,7 +152,7 @@ class Fields(Protocol):
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold a key
     single: bool = False
 
-    def card(self, url: str, link: Link) -> Card:
+    def card(self, url: str, link: HttpClient) -> Card:
         if not self.images or "*" in self.images:
             raise ConfigError(f"images={self.images!r} is no field of a request; write a name, as 'instances'")
         return Card(urlsplit(url).path.rstrip("/").rpartition("/")[2] or "model")
@@ -200,7 +200,7 @@ def _place(root: str, name: str, version: str | None) -> str:
     return f"{root}/v2/models/{name}" + (f"/versions/{version}" if version else "")
 
 
-def _takes_binary(root: str, link: Link) -> bool:
+def _takes_binary(root: str, link: HttpClient) -> bool:
     """Does the server take tensors as bytes? A server that does not say so gets JSON."""
     place = f"{root}/v2"
     try:

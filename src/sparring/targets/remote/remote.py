@@ -21,7 +21,7 @@ from ..classifier import Classifier
 from ..journal import Journal
 from ..target import Granting
 from .answers import labels, numbers, parsed
-from .link import Link, bare
+from .http_client import HttpClient, bare_url
 from .protocols import KINDS, Card, OpenInference, Protocol, fits
 
 T = TypeVar("T", bound=Decisions)
@@ -33,12 +33,12 @@ class Endpoint:
     """A function from images as the server wants them to (images, K) float64, request by request."""
 
     def __init__(
-        self, url: str, protocol: Protocol, link: Link, read: Reader, journal: Path | str | None, per_request: int
+        self, url: str, protocol: Protocol, link: HttpClient, read: Reader, journal: Path | str | None, per_request: int
     ) -> None:
         if per_request < 1:
             raise ConfigError(f"per_request={per_request}; pass the most images of one request, at least 1")
         self.url, _, _ = url.partition("#")
-        self.shown, self.protocol, self.link, self.read = bare(url), protocol, link, read
+        self.shown, self.protocol, self.link, self.read = bare_url(url), protocol, link, read
         self.path, self.per_request = journal, per_request
         self._salt, self._asked = os.urandom(16).hex(), 0
         self._journal: Journal | None = None
@@ -137,7 +137,7 @@ class _Remote(Granting[T]):
         pause: float = 0.5,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        link = Link(url, timeout, retries, pause, headers or {})
+        link = HttpClient(url, timeout, retries, pause, headers or {})
         self.endpoint = at = Endpoint(url, protocol or OpenInference(), link, read, journal, per_request)
         shown = Classifier(
             at,
@@ -203,9 +203,9 @@ class Remote(_Remote[Scores]):
 
     def check(self, outputs: Tensor) -> None:
         super().check(outputs)
-        said = self.card.scores
-        if said is not None and said != self.scores:
-            raise TargetError(f"{self.name} says that it gives {said}, not {self.scores}; pass scores={said!r}")
+        message = self.card.scores
+        if message is not None and message != self.scores:
+            raise TargetError(f"{self.name} says that it gives {message}, not {self.scores}; pass scores={message!r}")
         summed = bool(((outputs.sum(dim=1) - 1).abs() < 1e-3).all())
         if self.scores == "logits" and summed and bool((outputs >= 0).all()):
             raise TargetError(

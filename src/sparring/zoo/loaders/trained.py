@@ -85,12 +85,12 @@ def refusal(folder: Path, first: Path, spec: str) -> str:
 
 def planned(folder: Path) -> str:
     """The MODEL of the folder's plan."""
-    from ...defenses.training.plan import read_plan
+    from ...defenses.training.plan import read_training_plan
 
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
-    return read_plan(path).model
+    return read_training_plan(path).model
 
 
 def fill(model: nn.Module, weights: Path, spec: str) -> None:

@@ -1,0 +1,48 @@
+"""Which weights and which images these are: hashes over what is in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...engine import fingerprint
+from ...targets import Defended, Granting, Target
+
+
+def tensor_bytes(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def image_hash(image: Tensor) -> str:
+    """SHA-256 of one image as float32."""
+    return hashlib.sha256(tensor_bytes(image.float())).hexdigest()
+
+
+def innermost_target(target: Target[Any]) -> Target[Any]:
+    """Return the target without what narrows it or stands before it."""
+    while isinstance(target, Granting | Defended):
+        target = target.target
+    return target
+
+
+def weights_hash(target: Target[Any]) -> str | None:
+    """SHA-256 over the names and values of a module's parameters and buffers, and over all of a defence's parts.
+
+    None for what is no module.
+    """
+    model = getattr(innermost_target(target), "model", None)
+    if not isinstance(model, nn.Module):
+        return None
+    while isinstance(target, Granting):
+        target = target.target
+    if isinstance(target, Defended):
+        return fingerprint(*target.identity())
+    digest = hashlib.sha256()
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if value.numel():
+            digest.update(tensor_bytes(value))
+    return digest.hexdigest()

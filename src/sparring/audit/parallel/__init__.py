@@ -1,0 +1,1 @@
+"""Who attacks the chunks: this process, worker processes on this machine, or workers that ray places."""

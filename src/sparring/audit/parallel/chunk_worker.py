@@ -1,0 +1,142 @@
+"""A worker on a chunk, and how it, its chunks and its results travel as bytes between processes that trust each other.
+
+A model goes to a worker as the object that it is, so that a factory which draws its weights is not called again.
+Where it comes from FILE.py, that file is imported in the worker first; its classes are found there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import pickle
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ...errors import ConfigError
+from ...zoo import Chunk
+from ..evaluation.admission import Admission
+from ..evaluation.attacker_views import EvaluatedTarget
+from ..evaluation.cascade import Event, cascade
+from ..evaluation.clean_chunk import CleanChunk
+from ..observer import AuditObserver
+
+USER_MODULE_PREFIX = "sparring_user_"  # how the modules of FILE.py models are called
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """The result of one chunk: its clean predictions and everything that the attacks brought."""
+
+    number: int
+    clean: CleanChunk
+    events: list[Event]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ChunkFailure:
+    """The error that ended a chunk; `number` is None where the worker could not even begin."""
+
+    number: int | None
+    error: Exception
+
+
+@dataclass(frozen=True)
+class ChunkWorker:
+    """Attacks chunks: the target with its views, and the admission of clean images."""
+
+    evaluated: EvaluatedTarget
+    admission: Admission
+
+    def attack(self, number: int, chunk: Chunk, observer: AuditObserver) -> ChunkResult:
+        """Run the whole cascade on one chunk."""
+        clock = time.perf_counter()
+        clean = self.admission.admit(chunk)
+        events = list(cascade(self.evaluated, clean, self.admission.plan, observer))
+        return ChunkResult(number, clean, events, time.perf_counter() - clock)
+
+    def to_bytes(self) -> bytes:
+        """Pickle the worker for `unpack_worker`. ConfigError where the model cannot be pickled."""
+        files = {
+            name: str(module.__file__) for name, module in sys.modules.items() if name.startswith(USER_MODULE_PREFIX)
+        }
+        try:
+            return pickle.dumps((files, serialize(self, pickler())))
+        except Exception as error:
+            raise ConfigError(
+                f"{self.evaluated.target.name} cannot be handed to other processes ({type(error).__name__}: {error}); "
+                "define its class at the top of a file, or leave workers out"
+            ) from error
+
+
+def unpack_worker(packed: bytes, moved: dict[str, str] | None = None) -> ChunkWorker:
+    """Unpickle a worker; `moved` maps devices to those that its tensors are loaded on."""
+    files, inside = pickle.loads(packed)  # noqa: S301 - from the process that started this one
+    for name, file in files.items():
+        if name not in sys.modules:
+            import_user_module(name, Path(file))
+    worker: ChunkWorker = deserialize(inside, moved)
+    return worker
+
+
+def import_user_module(name: str, file: Path) -> None:
+    """Import FILE.py under the name that it has in the process that read it first."""
+    found = importlib.util.spec_from_file_location(name, file)
+    assert found is not None
+    assert found.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(found)
+    sys.path.insert(0, str(file.parent))
+    try:
+        found.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
+
+
+def answer_chunk(worker: ChunkWorker, packed: bytes) -> bytes:
+    """Attack one packed chunk, and pack the result or the error."""
+    number, chunk = deserialize(packed)
+    try:
+        return serialize(worker.attack(number, chunk, AuditObserver()))
+    except Exception as error:
+        return serialize(ChunkFailure(number, picklable(error)))
+
+
+def picklable(error: Exception) -> Exception:
+    """Return the error as another process can raise it, with a note of where it was raised."""
+    note = "in a worker:\n" + "".join(traceback.format_exception(error))
+    try:
+        again: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was made in this very line
+    except Exception:
+        again = RuntimeError(f"{type(error).__name__}: {error}")
+    again.add_note(note)
+    return again
+
+
+def serialize_chunk(number: int, chunk: Chunk) -> bytes:
+    """Pack the chunk alone, without the larger tensor that its images may be a view of."""
+    labels = None if chunk.labels is None else chunk.labels.clone()
+    return serialize((number, replace(chunk, images=chunk.images.detach().clone(), labels=labels)))
+
+
+def serialize(value: Any, module: ModuleType = pickle) -> bytes:
+    """Serialize any object, its tensors as they lie in memory."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer, pickle_module=module, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+    return buffer.getvalue()
+
+
+def deserialize(packed: bytes, moved: dict[str, str] | None = None) -> Any:
+    """Read what `serialize` wrote, in a process that this one started or that started this one: never a file."""
+    return torch.load(io.BytesIO(packed), map_location=moved, weights_only=False)
+
+
+def pickler() -> ModuleType:
+    """Return cloudpickle where it is installed, which can pickle classes of a notebook; else pickle."""
+    return importlib.import_module("cloudpickle") if importlib.util.find_spec("cloudpickle") else pickle

@@ -1,0 +1,82 @@
+"""A pool of workers, and their results in the order of the chunks.
+
+This process reads the data and keeps the records; a worker has one chunk at a time. The records equal those of a single
+worker: an image's draws are keyed by its position in the data, chunks are the same whoever attacks them, and they are
+recorded in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from ...errors import RunError
+from ...zoo import Chunk
+from ..observer import AuditObserver
+from .chunk_worker import ChunkFailure, ChunkResult, ChunkWorker
+
+CHUNKS_PER_WORKER = 2  # chunks per worker that are under way, or wait for an earlier one
+MAX_RETRIES = 2  # how often a chunk goes to another worker after one died with it
+NumberedChunks = Iterable[tuple[int, Chunk]]
+
+
+class WorkerPool(Protocol):
+    """A pool of worker processes, each holding the model and the plan."""
+
+    def start(self) -> None:
+        """Start the workers; they load the model while this process goes on."""
+
+    def submit(self, number: int, chunk: Chunk) -> None:
+        """Queue chunk number `number`; the first free worker attacks it."""
+
+    def next_result(self) -> ChunkResult | ChunkFailure:
+        """Wait for the next result, in any order."""
+
+    def close(self) -> None:
+        """End the workers, also in the middle of a chunk."""
+
+
+def attack_here(worker: ChunkWorker, chunks: NumberedChunks, observer: AuditObserver) -> Iterator[ChunkResult]:
+    """Attack the chunks in this process, and yield their results."""
+    for number, chunk in chunks:
+        yield worker.attack(number, chunk, observer)
+
+
+def attack_in_pool(pool: WorkerPool, size: int, chunks: NumberedChunks) -> Iterator[ChunkResult]:
+    """Attack the chunks in the pool of `size` workers, and yield the results in the order given.
+
+    What a worker raised is raised when its chunk's turn comes.
+
+    No more than AHEAD chunks per worker are in memory.
+    """
+    waiting: list[int] = []
+    results: dict[int, ChunkResult | ChunkFailure] = {}
+    for number, chunk in chunks:
+        pool.submit(number, chunk)
+        waiting.append(number)
+        while len(waiting) >= CHUNKS_PER_WORKER * size:
+            yield wait_for_chunk(pool, waiting.pop(0), results)
+    while waiting:
+        yield wait_for_chunk(pool, waiting.pop(0), results)
+
+
+def wait_for_chunk(pool: WorkerPool, number: int, results: dict[int, ChunkResult | ChunkFailure]) -> ChunkResult:
+    """Wait for the result of one chunk; results that come before it are kept in `results`."""
+    while number not in results:
+        answer = pool.next_result()
+        if answer.number is None:
+            assert isinstance(answer, ChunkFailure)
+            raise answer.error
+        results[answer.number] = answer
+    answer = results.pop(number)
+    if isinstance(answer, ChunkFailure):
+        raise answer.error
+    return answer
+
+
+def worker_lost_error(number: int, how: str) -> RunError:
+    """Make the error for a chunk that no worker survived; `how` says how the last one ended."""
+    return RunError(
+        f"{MAX_RETRIES + 1} workers died on chunk {number}, the last one {how}; where memory ran out, take fewer "
+        "workers. Every chunk recorded before is safe: repeat the command with --resume"
+    )

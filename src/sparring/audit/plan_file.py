@@ -1,0 +1,154 @@
+"""An audit as a TOML file, checked before a model or an image is read.
+
+model = "zoo:mnist-robust-linf"
+data = "zoo:mnist-heldout"
+threats = ["linf:0.1,0.3", "l2"]        # a norm alone: the smallest example of each image
+suite = "standard"                      # or quick, thorough, or ["fgsm", "pgd", "square"]
+limit = 500
+
+[effort]
+queries = 2000
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ConfigError, nearest
+from ..geometry import Ball
+from ..threats import BALLS, WORDS, Threat, parse_all
+from .findings import check_codes
+from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigTable(BaseModel):
+    """A table of the file; `make_audit_config` reports what does not fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EffortConfig(ConfigTable):
+    """How much is done; what is left out is the suite's own."""
+
+    steps: Count | None = Field(default=None, description="of PGD")
+    restarts: Count | None = Field(default=None, description="of PGD")
+    queries: Count | None = Field(default=None, description="of Square, or of the attacks on decisions, per image")
+
+
+class InputConfig(ConfigTable):
+    """What FILE.py models do not say of themselves."""
+
+    mean: str | None = Field(default=None, description="per channel, as 0.485,0.456,0.406")
+    std: str | None = None
+    size: str | None = Field(default=None, description="224 or HEIGHTxWIDTH")
+    channels: Count | None = None
+    classes: Count | None = None
+
+
+class AuditConfig(ConfigTable):
+    """An audit, as a person writes it down."""
+
+    model: str = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
+    data: str = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
+    threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
+    )
+    suite: str | tuple[str, ...] = Field(
+        default="standard", description="quick, standard, thorough, or names of attacks"
+    )
+    goal: Literal["misclassify", "least-likely"] = "misclassify"
+    access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
+        default=None, description="what attacks may ask; all that the model grants when left out"
+    )
+    surrogate: str | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
+    defend: tuple[str, ...] = Field(
+        default=(), description="what the model is put behind, in this order: jpeg:75, resize-pad, FILE.py:FACTORY, ..."
+    )
+    votes: Count = Field(default=1, description="answers of a random defence that make one of its own")
+    draws: Count | None = Field(
+        default=None, description="passes per gradient of a random defence; by the gradient's variance when left out"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    repeats: Count = Field(default=1, description="how many seeds, from `seed` on, the suite runs under")
+    limit: Count | None = Field(default=None, description="take the first images only")
+    batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
+    labels: Literal["data", "model"] = "data"
+    expected_accuracy: UnitInterval | None = None
+    precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
+    compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
+    fail_under: UnitInterval | None = Field(default=None, description="the least robust accuracy that is accepted")
+    accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
+    effort: EffortConfig = Field(default_factory=EffortConfig)
+    input: InputConfig = Field(default_factory=InputConfig)
+
+    def balls(self) -> list[Ball | Threat]:
+        """Return the threats as `audit` takes them."""
+        return parse_threats(self.threats)
+
+
+def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:
+    """`linf:4/255` is a threat; `linf` alone is the norm, for the smallest example of each image."""
+    listed = list(words)
+    free = [word.strip().lower() for word in listed if word.strip().lower() in WORDS]
+    given = parse_all(word for word in listed if word.strip().lower() not in WORDS)
+    return [*given, *(BALLS[WORDS[word]]() for word in dict.fromkeys(free))]
+
+
+def read_audit_config(path: Path) -> AuditConfig:
+    """Return the audit in a TOML file.
+
+    Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
+    """
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; name the plan of an audit, which is a TOML file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); name the plan of an audit") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    try:
+        return make_audit_config(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
+    """Return the audit, if everything in it is known and of its type."""
+    refuse_unknown_keys(AuditConfig, table, "plan")
+    for name, known in (("access", ACCESS), ("goal", GOALS), ("precision", PRECISIONS)):
+        check_word(name, table.get(name), known)
+    try:
+        config = AuditConfig.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigError(f"the plan has no {place}; it needs one") from error
+        message = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
+        raise ConfigError(f"{place}={first['input']!r:.80}: {message}") from error
+    check_suite(config.suite)
+    check_codes(config.accept)
+    config.balls()
+    return config
+
+
+def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place: str) -> None:
+    """Raise ConfigError with the nearest name for a key that no table has."""
+    for key, value in table.items():
+        if key not in kind.model_fields:
+            names = list(kind.model_fields)
+            raise ConfigError(f"{place} has no {key!r:.80} (it has {', '.join(names)}).{nearest(key, names)}")
+        if kind is AuditConfig and key in INNER_TABLES and isinstance(value, dict):
+            refuse_unknown_keys(INNER_TABLES[key], value, key)
+
+
+INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig}

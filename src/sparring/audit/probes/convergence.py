@@ -1,0 +1,65 @@
+"""Would no bound, or more steps, bring the number down?"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+
+from ...access import Attack, Gradients, Keep
+from ...attacks import PGD, Cascade, Restarts, Rivals, Sweep
+from ...geometry import Linf
+from ..suites.suite import suite
+from .sample import ProbeSample
+
+STEPS = 50  # of PGD without a bound
+TIMES = 4  # as many steps
+BLOCKS = 1  # of `Sweep` with climbs that are so much longer
+ROWS = 8  # images that the longer attack is tried on at most
+
+
+def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
+    """`unbounded`: images that withstand PGD in the whole of [0, 1]; `more`: of `tried`, those that fall to the suite's
+
+    strongest attack with more steps and not to it as it is.
+
+    None without gradients.
+    """
+    if not issubclass(sample.view.access, Gradients):
+        return None
+    free = sample.attack(PGD(Linf(1.0), steps=STEPS), Keep.FIRST)
+    found: dict[str, Any] = {"of": len(sample), "unbounded": int((~free.success).sum()), "tried": 0}
+    attack, more = strongest_attack(sample)
+    if attack is not None and more is not None:
+        rows = torch.arange(min(ROWS, len(sample)))
+        fell = rows[sample.attack(more, Keep.FIRST, rows).success]
+        held = int((~sample.attack(attack, Keep.FIRST, fell).success).sum()) if len(fell) else 0
+        found |= {"tried": len(rows), "attack": attack.name, "at": str(sample.ball), "more": held}
+    return found
+
+
+def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
+    """The suite's last attack with gradients that can be given more steps, and with more; of `auto` its last part."""
+    pair: tuple[Attack[Any, Any] | None, Attack[Any, Any] | None] = (None, None)
+    if sample.plan.smallest and not sample.plan.threats:
+        return pair
+    for entry in suite(sample.view.access, sample.ball, sample.plan):
+        attack = entry.attack.attacks[-1] if isinstance(entry.attack, Cascade) else entry.attack
+        more = with_more_steps(attack) if issubclass(entry.access, Gradients) and not entry.transferred else None
+        if more is not None:
+            pair = (attack, more)
+        if entry.name == "auto":
+            break
+    return pair
+
+
+def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
+    """Return the attack with TIMES the steps; None where it has no such number."""
+    if isinstance(attack, Sweep):
+        return replace(attack, climb=TIMES * attack.climb, blocks=min(BLOCKS, attack.blocks))
+    if isinstance(attack, Restarts | Rivals):
+        inner = with_more_steps(attack.attack)
+        return None if inner is None else replace(attack, attack=inner)
+    known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
+    return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]

@@ -1,0 +1,75 @@
+"""Is the answer a function of the image alone?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...targets import Defended, Granting, Target
+from ...targets.stage import networks
+from ..evaluation.predictions import DRAW_OFFSET, predict
+from ..evaluation.weights import innermost_target
+from .sample import ProbeSample
+
+FORWARDS = 4  # passes per image, about
+
+
+def check_determinism(sample: ProbeSample) -> dict[str, Any]:
+    """Differences of answers that ought to be equal, relative to the largest output, and layers that explain them.
+
+    `again`: the same batch twice, with the same draws where randomness is declared. `together`: the same images in
+    two batches of half the size, and the first one alone.
+    """
+    target, size = sample.evaluated.target, max(len(sample), 1)
+
+    def asked(rows: Tensor) -> Tensor:
+        chosen = sample.clean.key(rows, sample.plan.seed, DRAW_OFFSET - 2)
+        return predict(target, sample.images[rows], size, chosen).outputs
+
+    everything = torch.arange(len(sample))
+    half = everything[: max(1, len(sample) // 2)]
+    once, halves, alone = asked(everything), asked(half), asked(everything[:1])
+    scale = once.abs().nan_to_num(posinf=0.0).amax().clamp_min(1e-12)
+    together = torch.maximum(largest_difference(once[half], halves), largest_difference(once[:1], alone))
+    return {
+        "of": len(sample),
+        "again": float(largest_difference(once, asked(everything)) / scale),
+        "together": float(together / scale),
+        "batch_norm": batch_norm_in_use(target, sample.images),
+    }
+
+
+def largest_difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return the largest difference; what is not finite in either is left out."""
+    return (a - b).abs().nan_to_num(nan=0.0, posinf=0.0).amax()
+
+
+def batch_norm_in_use(target: Target[Any], images: Tensor) -> list[str]:
+    """Return the names of the batch-norm layers that use the statistics of the batch when the model is attacked."""
+    inside = target.target if isinstance(target, Granting) else target
+    model = getattr(innermost_target(inside), "model", None)
+    modules = [model] if isinstance(model, nn.Module) else []
+    modules += networks(inside.parts) if isinstance(inside, Defended) else []
+    found: dict[str, None] = {}
+    seen: list[tuple[str, _BatchNorm]] = [
+        (name, layer) for module in modules for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)
+    ]
+
+    def note(name: str) -> Any:
+        def hook(layer: _BatchNorm, *_: Any) -> None:
+            if layer.training or layer.running_mean is None:
+                found[name] = None
+
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(note(name)) for name, layer in seen]
+    try:
+        if hooks:
+            predict(target, images, max(len(images), 1))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(found)

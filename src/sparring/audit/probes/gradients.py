@@ -1,0 +1,30 @@
+"""Are there gradients, and do they lead anywhere?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...access import Keep, Reason
+from .diagnostic_attacks import GradientLog, GradientWalk
+from .sample import ProbeSample
+
+FORWARDS = 12  # passes per image and draw
+
+
+def check_gradients(sample: ProbeSample) -> dict[str, Any]:
+    """Counts of images: `zero`, the margin has no gradient; `vanished`, only the loss has none; `unmoved`, ten small
+
+    steps along the gradient bring the margin no higher; `non_finite`, a gradient is NaN or infinite.
+    """
+    log = GradientLog()
+    outcome = sample.attack(GradientWalk(sample.ball, log), Keep.WORST)
+    zero_loss, flat, gain = (log.joined(name) for name in ("zero_loss_gradient", "zero_margin_gradient", "gain"))
+    broken = outcome.reason == int(Reason.NON_FINITE)
+    return {
+        "of": len(sample),
+        "at": str(sample.ball),
+        "zero": int((flat & ~broken).sum()),
+        "vanished": int((zero_loss & ~flat & ~broken).sum()),
+        "unmoved": int((~(gain > 0) & ~flat & ~broken).sum()),
+        "non_finite": int(broken.sum()),
+    }

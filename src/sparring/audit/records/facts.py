@@ -1,0 +1,62 @@
+"""Facts about a run that a reader needs to repeat it."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
+
+
+class Facts(BaseModel):
+    """What is known before the first attack; written beside the plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model: str
+    source: str | None
+    sha256: str | None  # of the weights' file, else of the weights
+    weights: str | None  # SHA-256 over the parameters and buffers as they are in memory
+    classes: int
+    class_names: tuple[str, ...] | None
+    access: str
+    views: tuple[tuple[str, str], ...]  # name and access of each view, in their order
+    stochastic: bool
+    defended: bool
+    rejects: bool
+    draws: int  # passes that a question of the last view is averaged over
+    surrogate: str | None  # SHA-256 of the surrogate's weights
+    input_shape: tuple[int, ...]
+    probabilities: bool
+    data: str
+    label_note: str
+    candidates: int | None
+    command: str
+    versions: dict[str, str]
+    device: str
+    precision: str
+    started: str
+
+
+def versions() -> dict[str, str]:
+    """Return versions of what computes the result."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

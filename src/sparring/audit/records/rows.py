@@ -1,0 +1,162 @@
+"""From tensors to table rows, and which originals are kept for the gallery."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...access import Reason
+from ..evaluation.cascade import Event, RescaledExample
+from ..evaluation.clean_chunk import CleanChunk
+from ..evaluation.confirmation import AttackResult
+from ..evaluation.weights import image_hash
+from .example_files import example_file
+
+KEPT = 3  # originals kept per (norm, eps, attack)
+KeptOriginals = Counter[tuple[str, float, str]]
+
+
+@dataclass(frozen=True)
+class ChunkRows:
+    """What a chunk adds to the records, and the tensors of its shard."""
+
+    chunk: dict[str, Any]
+    samples: list[dict[str, Any]]
+    results: list[dict[str, Any]]
+    stretched: list[dict[str, Any]]
+    tensors: dict[str, Tensor]
+
+
+def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: float, kept: KeptOriginals) -> ChunkRows:
+    """Return rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
+    hashes = [image_hash(image) for image in clean.images]
+    results: list[dict[str, Any]] = []
+    examples: list[Tensor] = []
+    stored = 0
+    for result in (event for event in events if isinstance(event, AttackResult)):
+        results.extend(result_rows(number, clean, result, stored))
+        examples.append(result.examples.images)
+        stored += len(result.examples.images)
+    wanted = originals(results, kept)
+    samples = sample_rows(number, clean, hashes, wanted)
+    tensors: dict[str, Tensor] = {}
+    if stored:
+        tensors["examples"] = torch.cat(examples)
+        tensors["originals"] = clean.images[[one - clean.first for one in wanted]].float()
+    chunk = {
+        "id": number,
+        "first": clean.first,
+        "count": len(clean),
+        "sha256": chunk_hash(hashes),
+        "seconds": seconds,
+    }
+    return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
+
+
+def stretched_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:
+    return [
+        {"sample": clean.first + place, "norm": event.norm, "eps": event.eps, "rate": rate}
+        for event in events
+        if isinstance(event, RescaledExample)
+        for place, rate in zip(event.rows.tolist(), event.rate.tolist(), strict=True)
+    ]
+
+
+def chunk_hash(hashes: list[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
+    """Return the samples whose originals the gallery may show: the first that fell to each attack at each radius."""
+    counts, wanted = Counter(kept), set()
+    for row in results:
+        group = (row["norm"], row["eps"], row["attack"])
+        if row["success"] and counts[group] < KEPT:
+            counts[group] += 1
+            wanted.add(row["sample"])
+    return sorted(wanted)
+
+
+def sample_rows(number: int, clean: CleanChunk, hashes: list[str], wanted: list[int]) -> list[dict[str, Any]]:
+    places = {sample: row for row, sample in enumerate(wanted)}
+    rows = []
+    for i, name in enumerate(clean.names):
+        sample = clean.first + i
+        rows.append(
+            {
+                "id": sample,
+                "chunk": number,
+                "name": name,
+                "label": int(clean.labels[i]),
+                "label_source": "data" if clean.from_data else "model",
+                "clean_prediction": int(clean.predicted[i]),
+                "clean_confidence": float(clean.confidence[i]),
+                "clean_correct": int(clean.correct[i]),
+                "clean_claimed": float(clean.claimed[i]),
+                "clean_rate": float(clean.rate[i]),
+                "clean_rejected": float(clean.rejected[i]),
+                "aim": None if clean.aims is None else int(clean.aims[i]),
+                "sha256": hashes[i],
+                "original_file": example_file(number) if sample in places else None,
+                "original_row": places.get(sample),
+            }
+        )
+    return rows
+
+
+def result_rows(number: int, clean: CleanChunk, result: AttackResult, offset: int) -> list[dict[str, Any]]:
+    """Return one row per image asked; `offset` is where the attempt's examples begin in the shard."""
+    names = ("rows", "fell", "claimed", "rate", "forwards", "backwards", "checks", "first", "reason", "kept")
+    columns = {name: getattr(result, name).tolist() for name in names}
+    kept = example_columns(result)
+    slot, seconds = result.slot, result.seconds / len(result.rows)
+    rows, found = [], 0
+    for i, sample in enumerate(columns["rows"]):
+        held = columns["kept"][i]
+        rows.append(
+            {
+                "sample": clean.first + sample,
+                "norm": slot.norm,
+                "eps": slot.eps,
+                "view": slot.view,
+                "attack": result.attack,
+                "seed": slot.seed,
+                "turn": slot.attack_index,
+                "access": result.access,
+                "success": int(columns["fell"][i]),
+                "claimed": columns["claimed"][i],
+                "rate": columns["rate"][i],
+                "forwards": columns["forwards"][i],
+                "backwards": columns["backwards"][i],
+                "checks": columns["checks"][i],
+                "first": columns["first"][i],
+                "reason": Reason(columns["reason"][i]).name,
+                "seconds": seconds,
+                **{name: values[found] if held else None for name, values in kept.items()},
+                "example_file": example_file(number) if held else None,
+                "example_row": offset + found if held else None,
+            }
+        )
+        found += held
+    return rows
+
+
+def example_columns(result: AttackResult) -> dict[str, list[Any]]:
+    """Return sizes and predictions of the attempt's examples, in their order."""
+    examples = result.examples
+    columns: dict[str, Tensor | None] = {
+        **examples.sizes,
+        "predicted": examples.predicted,
+        "confidence": examples.confidence,
+        "survives_uint8": examples.survives_uint8.long(),
+        "rate_uint8": examples.rate_uint8,
+        "uint8_size": examples.uint8_size,
+        "survives_jpeg90": None if examples.survives_jpeg90 is None else examples.survives_jpeg90.long(),
+    }
+    nothing: list[Any] = [None] * len(examples.images)
+    return {name: nothing if values is None else values.tolist() for name, values in columns.items()}

@@ -1,0 +1,49 @@
+"""The tables of a run: SQLite in WAL mode, one writer, one transaction per chunk.
+
+    run      the plan, the facts, how often it was resumed, whether it is finished
+    chunk    first row, count, seconds, hash: what is here is safe
+    sample   name, label and where it comes from, what the model says of it unharmed; where its original is kept
+    result   one row per (sample, norm, eps, view, attack, seed) asked, with the place of its example
+    stretched  samples whose example works in 8 bits once it is stretched to that radius
+    skipped  images that could not be read
+    probe    what was measured on a small sample before the first attack
+    accepted  findings that somebody has taken note of
+
+An eps of infinity stands for the search of the smallest example. `turn` numbers the attacks at one radius in the order
+in which they run. `claimed` is the share of answers in which the attacker won when the engine looked, and says which
+of a sample's examples is its worst; `rate` is the share when the auditor looked, and is what counts. `survives_uint8`
+speaks of PNG too, which keeps 8 bits as they are.
+
+A chunk's examples are on the disk before its rows are committed, so no row names a file that is not there.
+"""
+
+FILE = "records.sqlite"
+FORMAT = 3
+SCHEMA = """
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
+    resumed INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    seconds REAL NOT NULL);
+CREATE TABLE sample (
+    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk, name TEXT NOT NULL, label INTEGER NOT NULL,
+    label_source TEXT NOT NULL, clean_prediction INTEGER NOT NULL, clean_confidence REAL NOT NULL,
+    clean_correct INTEGER NOT NULL, clean_claimed REAL NOT NULL, clean_rate REAL NOT NULL,
+    clean_rejected REAL NOT NULL, aim INTEGER, sha256 TEXT NOT NULL, original_file TEXT, original_row INTEGER);
+CREATE TABLE result (
+    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, view TEXT NOT NULL,
+    attack TEXT NOT NULL, seed INTEGER NOT NULL, turn INTEGER NOT NULL, access TEXT NOT NULL,
+    success INTEGER NOT NULL, claimed REAL NOT NULL, rate REAL NOT NULL, linf REAL, l2 REAL, l1 REAL, l0 REAL,
+    forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, checks INTEGER NOT NULL, first INTEGER NOT NULL,
+    reason TEXT NOT NULL, seconds REAL NOT NULL, predicted INTEGER, confidence REAL, survives_uint8 INTEGER,
+    rate_uint8 REAL, uint8_size REAL, survives_jpeg90 INTEGER, example_file TEXT, example_row INTEGER,
+    PRIMARY KEY (sample, norm, eps, view, attack, seed)) WITHOUT ROWID;
+CREATE TABLE stretched (
+    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, rate REAL NOT NULL,
+    PRIMARY KEY (sample, norm, eps)) WITHOUT ROWID;
+CREATE TABLE skipped (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
+CREATE TABLE probe (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE accepted (code TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX result_by_threat ON result (norm, eps, view, attack, success);
+"""

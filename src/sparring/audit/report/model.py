@@ -1,0 +1,236 @@
+"""What a report says, typed: the content of report.json, and all that report.html may show.
+
+Shares carry their Wilson interval. Nothing is infinite or NaN: what is not known is None. Pictures are PNG files
+named relative to the run folder.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..records.statistics import Part, Share
+
+FORMAT = 1
+UINT8 = (
+    "when only examples that survive 8-bit rounding count; one that does not is stretched to each larger radius and "
+    "tried again, but no new search is made: an upper bound"
+)
+
+
+class ModelPart(Part):
+    """The target."""
+
+    name: str
+    source: str | None = None
+    sha256: str | None = Field(default=None, description="of the weights, where there is one file")
+    classes: int
+    access: str = Field(description="what attacks were granted: Jacobians, Gradients, Scores or Decisions")
+    views: list[str] = Field(
+        default=[], description="of a defended model: naive (an attacker who knows of no defence), then adaptive"
+    )
+    stochastic: bool = Field(default=False, description="answers are random: shares are expectations")
+    rejects: bool = Field(default=False, description="may reject an image; the attacker must pass undetected")
+    draws: int = Field(default=1, description="passes that each question of the adaptive attacker is averaged over")
+    input_shape: list[int] = Field(description="(channels, height, width) of the images")
+
+
+class SkippedFile(Part):
+    """An image that could not be read."""
+
+    name: str
+    reason: str
+
+
+class DataPart(Part):
+    """The data set, and how the model does on it unharmed."""
+
+    name: str
+    count: int = Field(description="images audited")
+    labels: Literal["data", "model", "mixed"] = Field(description="where the labels come from")
+    label_note: str
+    labelled_count: int
+    clean_accuracy: Share | None = Field(description="over the images whose label comes with the data; None: none")
+    mean_confidence: float | None = Field(default=None, description="of the clean predictions, in [0, 1]")
+    rejected: Share | None = Field(default=None, description="clean images that a detector rejects; None: it has none")
+    skipped: list[SkippedFile] = Field(default=[])
+    sha256: str = Field(description="over the images as the model saw them, in order")
+
+
+class AttackPart(Part):
+    """One attack at one eps. It was asked about the images that still stood."""
+
+    attack: str
+    access: str = Field(description="what it asks the target for: Decisions, Scores, Gradients or Jacobians")
+    asked: int = Field(description="images attacked: those that stood when its turn came")
+    fell: int = Field(description="of those, how many it broke")
+    success_rate: float | None = Field(description="fell / asked; None when nothing was left to attack")
+    fallen_so_far: int = Field(description="union over this and the attacks before it, wrong-from-the-start included")
+    robust_accuracy_after: float
+    median_size: float | None = Field(description="median distance of its examples, in the threat's norm")
+    survives_uint8: int = Field(description="of those that fell, how many still fool the model after 8-bit rounding")
+    survives_jpeg90: int | None = Field(
+        default=None, description="and after JPEG at quality 90; None: JPEG has no such channels"
+    )
+    view: str = Field(default="", description="naive or adaptive; empty where there is no defence")
+    rate: float | None = Field(
+        default=None, description="mean over the images asked of the share of answers in which the attacker won"
+    )
+    forwards: int = Field(description="forward passes in all, one image each")
+    backwards: int
+    checks: int = Field(description="the engine's own looks: clean images, and confirmation of examples")
+    seconds: float
+    reasons: dict[str, int] = Field(
+        default={}, description="how many rows ended why, e.g. FOUND, EXHAUSTED, NO_GRADIENT"
+    )
+
+
+class ViewPart(Part):
+    """What a defended model withstands from one view, and from those before it."""
+
+    name: str
+    robust_accuracy: Share
+
+
+class EpsilonPart(Part):
+    """One radius of a threat."""
+
+    eps: float
+    eps_text: str = Field(description="as the user would write it, e.g. 4/255")
+    robust_accuracy: Share
+    robust_accuracy_uint8: Share = Field(description=UINT8)
+    wrong_before: int = Field(description="images wrong before any attack")
+    fallen_at_smaller_eps: int = Field(description="images whose example at a smaller eps of this norm serves here too")
+    attacks: list[AttackPart]
+    views: list[ViewPart] = Field(default=[], description="of a defended model, each view's own number, naive first")
+
+
+class CurvePoint(Part):
+    """Robust accuracy at a radius; eps 0 is the accuracy without an attack."""
+
+    eps: float
+    robust_accuracy: Share
+
+
+class SmallestPart(Part):
+    """The sizes of the smallest examples that were found, one for each image that was right."""
+
+    attacked: int
+    found: int
+    quartiles: list[float | None] = Field(
+        description="sizes within which a quarter, half and three quarters of the attacked fell; None: fewer fell"
+    )
+
+
+class ThreatPart(Part):
+    """One norm, all its radii in rising order.
+
+    Where smallest examples were searched there is one radius, the median size, and the curve has all of them.
+    """
+
+    norm: Literal["Linf", "L2", "L1", "L0"]
+    epsilons: list[EpsilonPart]
+    curve: list[CurvePoint]
+    smallest: SmallestPart | None = Field(default=None, description="None: radii were given")
+
+
+class ClassPart(Part):
+    """One class: clean, under the threat that the model holds least against, and at every radius."""
+
+    label: int
+    name: str
+    count: int
+    clean_accuracy: Share
+    robust_accuracy: Share
+    standing: list[float] = Field(
+        description="of its images those that stand at each radius of each threat in turn; where answers are random, "
+        "the expected number",
+    )
+
+
+class PredictedClass(Part):
+    """What the model says of a picture."""
+
+    label: int
+    name: str
+    confidence: float
+
+
+class GalleryPart(Part):
+    """One image that fell, with its pictures."""
+
+    sample: int = Field(description="position in the data set")
+    name: str
+    label: int
+    label_name: str
+    label_source: Literal["data", "model"]
+    before: PredictedClass
+    after: PredictedClass
+    attack: str
+    norm: str
+    eps: float
+    eps_text: str
+    sizes: dict[str, float] = Field(description="of the perturbation, by norm: linf, l2, l1, l0")
+    queries: int = Field(description="forward passes until it fell")
+    survives_uint8: bool
+    original: str
+    perturbation: str = Field(description="0.5 + magnification * (adversarial - original)")
+    adversarial: str
+    magnification: float
+    width: int
+    height: int
+
+
+class Provenance(Part):
+    """All that is needed to do it again."""
+
+    command: str = Field(description="a command line, or the Python call")
+    plan: dict[str, Any]
+    versions: dict[str, str]
+    device: str
+    precision: str
+    started: str = Field(description="ISO 8601, UTC")
+    seconds: float = Field(description="of work, interruptions left out")
+    seed: int
+    resumed: int = Field(default=0, description="how often the run was taken up again")
+    records: str = Field(default="records.sqlite", description="relative to the run folder")
+
+
+class Finding(Part):
+    """A finding: something that the reader of a number must know."""
+
+    code: str
+    severity: Literal["note", "warning", "severe"]
+    message: str
+    advice: str = ""
+    when: str = Field(default="", description="when findings of this code are raised")
+    why: str = Field(default="", description="why it matters")
+    accepted: bool = Field(default=False, description="somebody has taken note of it: --accept CODE")
+
+    @property
+    def blocks(self) -> bool:
+        """Does it keep the audit from being green?"""
+        return self.severity == "severe" and not self.accepted
+
+
+class Report(Part):
+    """An audit's result."""
+
+    format: int = FORMAT
+    title: str
+    confidence: float = Field(default=0.95, description="of every interval")
+    model: ModelPart
+    data: DataPart
+    threats: list[ThreatPart]
+    gallery: list[GalleryPart]
+    warnings: list[Finding]
+    provenance: Provenance
+    per_class: list[ClassPart] = Field(default=[], description="of classes in the data, under `worst()`")
+    probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")
+
+    def worst(self) -> tuple[ThreatPart, EpsilonPart]:
+        """The threat and radius under which the model holds least; a radius that was given goes before a median."""
+        given = [threat for threat in self.threats if threat.smallest is None]
+        pairs = [(threat, part) for threat in given or self.threats for part in threat.epsilons]
+        return min(pairs, key=lambda pair: pair[1].robust_accuracy.share)

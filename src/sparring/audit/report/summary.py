@@ -1,0 +1,85 @@
+"""From records to the report: every number of it is a question to the tables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..records import queries
+from ..records.database import Records
+from ..records.schema import FILE
+from ..records.statistics import share
+from .classes import per_class
+from .gallery import gallery
+from .model import DataPart, ModelPart, Provenance, Report, SkippedFile
+from .threats import fixed_radius_part, minimum_norm_part
+
+
+def summarize(records: Records) -> Report:
+    """Make the report without its findings, and write the gallery's pictures into the run folder."""
+    plan, facts = records.plan, records.facts
+    threats = [fixed_radius_part(records, threat) for threat in plan.threats]
+    threats += [minimum_norm_part(records, norm) for norm in plan.smallest]
+    report = Report(
+        title=f"{facts.model} on {facts.data}",
+        model=model_part(records),
+        data=data_part(records),
+        threats=threats,
+        gallery=gallery(records),
+        warnings=[],
+        provenance=provenance(records),
+        probes={name: found for name, found in records.probe_results().items() if name != "seconds"},
+    )
+    return report.model_copy(update={"per_class": per_class(records, threats, report.worst())})
+
+
+def model_part(records: Records) -> ModelPart:
+    facts = records.facts
+    return ModelPart(
+        name=facts.model,
+        source=facts.source,
+        sha256=facts.sha256,
+        classes=facts.classes,
+        access=facts.views[-1][1],
+        input_shape=list(facts.input_shape),
+        views=[name for name, _ in facts.views if name],
+        stochastic=facts.stochastic,
+        rejects=facts.rejects,
+        draws=facts.draws,
+    )
+
+
+def data_part(records: Records) -> DataPart:
+    count = queries.sample_count(records)
+    labelled = records.scalar("SELECT COUNT(*) FROM sample WHERE label_source = 'data'")
+    missed = records.scalar("SELECT TOTAL(clean_rate) FROM sample WHERE label_source = 'data'")
+    labels: Literal["data", "model", "mixed"] = "data" if labelled == count else "mixed" if labelled else "model"
+    skipped = records.select("SELECT name, reason FROM skipped ORDER BY name")
+    rejected = share(records.scalar("SELECT TOTAL(clean_rejected) FROM sample"), count)
+    return DataPart(
+        name=records.facts.data,
+        count=count,
+        labels=labels,
+        label_note=records.facts.label_note,
+        labelled_count=labelled,
+        clean_accuracy=share(labelled - missed, labelled) if labelled else None,
+        mean_confidence=records.scalar("SELECT AVG(clean_confidence) FROM sample"),
+        rejected=rejected if records.facts.rejects else None,
+        skipped=[SkippedFile(name=row["name"], reason=row["reason"]) for row in skipped],
+        sha256=records.data_hash(),
+    )
+
+
+def provenance(records: Records) -> Provenance:
+    facts = records.facts
+    return Provenance(
+        command=facts.command,
+        plan=records.plan.model_dump(mode="json"),
+        versions=facts.versions,
+        device=facts.device,
+        precision=facts.precision,
+        started=facts.started,
+        seconds=records.scalar("SELECT TOTAL(seconds) FROM chunk") + records.probe_results().get("seconds", 0.0),
+        seed=records.plan.seed,
+        resumed=records.resumed,
+        records=FILE,
+    )

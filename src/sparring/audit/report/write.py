@@ -1,0 +1,19 @@
+"""Write report.json and report.html of a run; both can be made again from the records at any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..records.example_files import write_atomically
+from ..records.run_folder import writing
+from .html import write_html
+from .model import Report
+
+JSON, HTML = "report.json", "report.html"
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write the report into the run folder. RunError where the disk does not take it."""
+    with writing(folder):
+        write_atomically(folder / JSON, (report.model_dump_json(indent=1) + "\n").encode())
+        write_html(report, folder / HTML, folder)

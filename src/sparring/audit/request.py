@@ -1,0 +1,69 @@
+"""One call of `audit`, and what its report says of model, data and machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..targets import Defended, Granting, Target
+from ..zoo import LoadedModel
+from .evaluation.admission import Admission
+from .evaluation.attacker_views import EvaluatedTarget, knows_detector
+from .evaluation.batches import DataSource
+from .evaluation.compiled_target import describe_precision
+from .evaluation.weights import weights_hash
+from .observer import AuditObserver
+from .parallel.workers import SINGLE_PROCESS, Workers
+from .plan import AuditPlan
+from .records.facts import Facts, device_name, now, versions
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """One call of `audit`, checked."""
+
+    target: Target[Any]
+    source: DataSource
+    plan: AuditPlan
+    out: Path
+    loaded: LoadedModel | None
+    surrogate: Target[Any] | None
+    resume: bool
+    accept: tuple[str, ...]
+    command: str
+    observer: AuditObserver
+    workers: Workers = SINGLE_PROCESS
+
+
+def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission) -> Facts:
+    """What the report says of model, data and machine."""
+    target, loaded, source = evaluated.target, request.loaded, request.source
+    weights = weights_hash(target)
+    inside = target.target if isinstance(target, Granting) else target
+    names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
+    return Facts(
+        model=loaded.name if loaded else target.name,
+        source=loaded.source if loaded else None,
+        sha256=(loaded.sha256 if loaded else None) or weights,
+        weights=weights,
+        classes=admission.classes,
+        class_names=names,
+        access=target.access.__name__,
+        views=tuple((name, view.access.__name__) for name, view in evaluated.views),
+        stochastic=target.stochastic,
+        defended=evaluated.defended,
+        rejects=knows_detector(evaluated.strongest) or (isinstance(inside, Defended) and inside.rejects),
+        draws=evaluated.strongest.draws,
+        surrogate=None if request.surrogate is None else weights_hash(request.surrogate),
+        input_shape=admission.shape,
+        probabilities=bool(getattr(inside, "probabilities", False)),
+        data=source.name,
+        label_note=source.label_note,
+        candidates=source.candidates,
+        command=request.command,
+        versions=versions(),
+        device=request.workers.describe_device(device_name(target.device)),
+        precision=describe_precision(target, request.plan),
+        started=now(),
+    )

@@ -1,0 +1,99 @@
+"""The suites within a radius, cheapest attack first.
+
+    quick      a first look: FGSM, PGD with restarts, Square
+    standard   FGSM, a few steps of PGD, `attacks.auto` (queries among its rounds), Square
+    thorough   as standard, with AutoAttack's stages, FMN and HopSkipJump, and more of everything
+
+Suites `standard` and `thorough` also attack the detector, when there is one: with several weights of the joint loss,
+which are other views of the target, and with steps that need no weight (`past_detector`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ...access import Attack, Decisions, Scores
+from ...attacks import (
+    APGD,
+    FABT,
+    FGSM,
+    FMN,
+    L1APGD,
+    PGD,
+    HopSkipJump,
+    OrthogonalPGD,
+    Restarts,
+    Rivals,
+    Square,
+    SurFree,
+    auto,
+)
+from ...geometry import L1, L2, Ball, Linf
+from ...goals import RivalMargin
+from ..plan import AuditPlan
+from .suite_entry import SuiteEntry, make_entry
+
+DETECTOR_SUITES = ("standard", "thorough")  # the suites that end with `past_detector`
+ALARM_WEIGHTS = (0.3, 1.0, 3.0)  # of the alarm in the joint loss
+DETECTOR_STEPS = 100  # steps past a detector
+
+
+def gradient_attacks(ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield a single step (FGSM), then PGD."""
+    yield make_entry(FGSM(ball), plan)
+    yield make_entry(with_restarts(PGD(ball, steps=plan.steps), plan), plan)
+
+
+def with_restarts(climb: PGD | OrthogonalPGD, plan: AuditPlan) -> Attack[Any, Any]:
+    return climb if plan.restarts == 1 else Restarts(climb, plan.restarts)
+
+
+def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    if isinstance(ball, Linf | L2 | L1):
+        yield from gradient_attacks(ball, plan)
+    if isinstance(ball, Linf | L2):
+        yield make_entry(Square(ball, steps=plan.queries), plan)
+        if not issubclass(access, Scores):
+            yield make_entry(HopSkipJump(ball=ball), plan)
+
+
+def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    if isinstance(ball, Linf | L2 | L1):
+        yield from gradient_attacks(ball, plan)
+        yield make_entry(auto(ball), plan, "auto")
+        yield make_entry(Square(ball, steps=plan.queries), plan)
+    if isinstance(ball, Linf | L2) and not issubclass(access, Scores):
+        yield make_entry(HopSkipJump(ball=ball), plan)
+
+
+def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    if not isinstance(ball, Linf | L2 | L1):
+        return
+    ascent: Any = L1APGD if isinstance(ball, L1) else APGD
+    yield from gradient_attacks(ball, plan)
+    yield make_entry(auto(ball), plan, "auto")
+    yield make_entry(ascent(ball, steps=plan.steps), plan)
+    yield make_entry(Rivals(ascent(ball, steps=plan.steps, loss=None)), plan)
+    yield make_entry(Rivals(FABT(ball, steps=plan.steps, steered=True), loss=RivalMargin), plan)
+    yield make_entry(FMN(ball), plan)
+    yield make_entry(Square(ball, steps=plan.queries), plan)
+    if isinstance(ball, Linf | L2):
+        yield make_entry(HopSkipJump(ball=ball), plan)
+    if isinstance(ball, L2) and not issubclass(access, Scores):
+        yield make_entry(SurFree(ball=ball), plan)
+
+
+def past_detector(ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Attack classifier and detector together, where a joint loss of weight 1 finds nothing."""
+    if not isinstance(ball, Linf | L2 | L1):
+        return
+    steps = max(DETECTOR_STEPS, plan.steps)
+    for weight in ALARM_WEIGHTS:
+        entry = make_entry(with_restarts(PGD(ball, steps=steps), plan), plan, f"joint PGD, weight {weight:g}")
+        yield replace(entry, weight=weight)
+        if weight > 1 or (plan.suite == "thorough" and weight != 1):
+            yield replace(make_entry(auto(ball), plan, f"auto, weight {weight:g}"), weight=weight)
+    for orthogonal, name in ((True, "OrthogonalPGD"), (False, "SelectivePGD")):
+        yield make_entry(with_restarts(OrthogonalPGD(ball, steps=steps, orthogonal=orthogonal), plan), plan, name)

@@ -1,0 +1,93 @@
+"""Which attacks answer a threat, given what the target grants, in the order in which they run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+from ...access import Attack, Decisions, Gradients, Keep
+from ...attacks import MIFGSM, OrthogonalPGD, table
+from ...errors import ConfigError, SparringError, ThreatError
+from ...geometry import L0, Ball
+from ..plan import AuditPlan
+from . import fixed_radius, minimum_norm
+from .suite_entry import SuiteEntry, make_entry
+
+MAX_ATTACKS = 1000  # of a view at one radius, at most
+TRANSFER_STEPS = 20  # steps of the attack on the surrogate
+Maker = Callable[[type[Decisions], Ball, AuditPlan], Iterator[SuiteEntry]]
+FIXED_RADIUS: dict[str, Maker] = {
+    "quick": fixed_radius.quick,
+    "standard": fixed_radius.standard,
+    "thorough": fixed_radius.thorough,
+}
+MINIMUM_NORM: dict[str, Maker] = {
+    "quick": minimum_norm.quick,
+    "standard": minimum_norm.standard,
+    "thorough": minimum_norm.thorough,
+}
+
+
+def suite(access: type[Decisions], ball: Ball, plan: AuditPlan, rejects: bool = False) -> list[SuiteEntry]:
+    """List the plan's attacks on `ball`; for an infinite eps those that search the smallest example.
+
+    `rejects`: the attacker knows of a detector.
+
+    Raises: ThreatError where no attack serves its norm with that access, ConfigError for repeats without end.
+    """
+    known = MINIMUM_NORM if math.isinf(ball.eps) else FIXED_RADIUS
+    make = known[plan.suite] if isinstance(plan.suite, str) else named_attacks
+    entries = [entry for entry in make(access, ball, plan) if issubclass(access, entry.access)]
+    if plan.surrogate is not None and math.isfinite(ball.eps) and not isinstance(ball, L0):
+        seeing = sum(issubclass(entry.access, Gradients) for entry in entries)
+        entries.insert(seeing, transfer_entry(ball, plan.surrogate))
+    if not rejects:
+        entries = [entry for entry in entries if not isinstance(entry.attack, OrthogonalPGD)]
+    elif plan.suite in fixed_radius.DETECTOR_SUITES and math.isfinite(ball.eps):
+        entries += [entry for entry in fixed_radius.past_detector(ball, plan) if issubclass(access, entry.access)]
+    if not entries and plan.suite == ("orthogonal-pgd",):
+        raise ThreatError(
+            "orthogonal-pgd is for an attacker who knows of a detector, and all that --suite names; add another "
+            "attack, as --suite pgd,orthogonal-pgd"
+        )
+    if not entries:
+        raise ThreatError(
+            f"no attack of the audit works on {ball} with {access.__name__}; audit Linf or L2, "
+            "or run a single attack: sparring attack"
+        )
+    if len(entries) * plan.repeats > MAX_ATTACKS:
+        raise ConfigError(
+            f"repeats={plan.repeats} of {len(entries)} attacks are more than {MAX_ATTACKS} turns at each radius; pass "
+            f"at most {MAX_ATTACKS // len(entries)}"
+        )
+    return entries
+
+
+def transfer_entry(ball: Ball, surrogate: str) -> SuiteEntry:
+    """Make the transfer's entry: MI-FGSM (Dong et al. 2018, arXiv:1710.06081) on the surrogate, tried on the target."""
+    return SuiteEntry(f"transfer from {surrogate}", MIFGSM(ball, steps=TRANSFER_STEPS), transferred=True)
+
+
+def named_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield the attacks that the plan names, without those that do not support the norm."""
+    for name in plan.suite:
+        attack = build_attack(table[name], ball, plan)
+        if attack is not None and (math.isfinite(ball.eps) or attack.keep is Keep.SMALLEST):
+            yield make_entry(attack, plan)
+
+
+def build_attack(kind: type[Attack[Any, Any]], ball: Ball, plan: AuditPlan) -> Attack[Any, Any] | None:
+    """Build the attack on that ball with its defaults, but the plan's steps in PGD and its queries in Square.
+
+    None where the attack does not work in that ball.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if "ball" not in known:
+        return None
+    steps = {"PGD": plan.steps, "Square": plan.queries}.get(kind.__name__)
+    try:
+        return kind(**({"ball": ball} | ({"steps": steps} if steps else {})))
+    except SparringError:
+        return None

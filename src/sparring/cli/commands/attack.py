@@ -1,0 +1,78 @@
+"""`sparring attack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..display.errors import with_exit_code
+from ..specs.models import InputOverrides, load_model_and_data
+from . import options as given
+
+
+@with_exit_code
+def attack(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An attack, as `sparring list attacks` names it.")],
+    model: given.Model,
+    data: given.Data,
+    threat: given.Threats = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the attack; its own number by default.")] = None,
+    targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
+    queries: Annotated[int | None, typer.Option(help="Forward passes that the attack may ask of each image.")] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Grey box: gradients come from this model, answers from MODEL.")
+    ] = None,
+    start_on: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Begin where PGD on this model ends, at no query.")
+    ] = None,
+    defend: given.Defend = None,
+    votes: given.Votes = 1,
+    draws: given.Draws = None,
+    access: given.Access = None,
+    top_k: given.TopK = None,
+    decimals: given.Decimals = None,
+    encode: given.Encode = None,
+    rate: given.Rate = None,
+    lock_out: given.LockOut = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for the examples and pictures of them.")] = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    seed: given.Seed = 0,
+    device: given.Device = "cpu",
+    mean: given.Mean = None,
+    std: given.Std = None,
+    size: given.Size = None,
+    channels: given.Channels = None,
+    classes: given.Classes = None,
+) -> None:
+    """Run one attack on DATA, and print what it found and what it cost."""
+    from ...access import Budget
+    from ...audit.evaluation.batches import fitting_batch_size
+    from ...experiments.attack_dataset import AttackDataset
+    from ...zoo import load_model
+    from ..display.console import say
+    from ..display.progress import ProgressBars
+    from ..display.tables import show_attacks
+    from ..specs.attacks import make_attack, parse_balls
+    from ..specs.defenses import adaptive_view, add_defense
+    from ..specs.models import add_surrogate
+    from ..specs.services import ServiceOptions
+
+    attacks = [make_attack(name, ball, steps) for ball in parse_balls(name, threat or [])]
+    overrides = InputOverrides(mean, std, size, channels, classes)
+    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    loaded = adaptive_view(add_defense(loaded, defend or [], votes), pictures, attacks[0].access, draws)
+    loaded = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out).around(loaded)
+    if surrogate is not None:
+        loaded = add_surrogate(loaded, surrogate, device)
+    start_model = None if start_on is None else load_model(start_on, device=device).target
+    budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
+    experiment = AttackDataset(loaded, pictures, targeted, rows, seed, out, budget, start_model)
+    with ProgressBars() as bars:
+        totals = experiment.run(attacks, bars)
+    show_attacks(experiment, attacks, totals)
+    if out is not None:
+        experiment.write_curves(attacks, totals)
+        say(f"examples: {out}", "bold")

@@ -1,0 +1,213 @@
+"""`sparring audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import ConfigError, ThreatError
+from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
+from ..display.errors import with_exit_code
+from ..specs.models import InputOverrides, load_model_and_data, load_with_overrides
+from . import options as given
+
+if TYPE_CHECKING:
+    from ...audit.plan_file import AuditConfig
+    from ..display.junit_file import JUnitFile
+
+EFFORT = ("steps", "restarts", "queries")
+PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "expected_accuracy", "draws",
+         "precision", "compile")  # fmt: skip
+INPUT = ("mean", "std", "size", "channels", "classes")
+
+
+@with_exit_code
+def audit(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="As for `sparring attack`.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="zoo:NAME, folder:DIR, npz:FILE, ...")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for records, examples and report.")] = None,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threat",
+            metavar="NORM[:EPS,...]",
+            help="linf:4/255, l2:0.5; a norm alone searches the smallest example of each image. May be repeated.",
+        ),
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="A TOML file that says all of this, in place of it.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd,square.")
+    ] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another model, whose examples are tried on this one.")
+    ] = None,
+    defend: given.Defend = None,
+    votes: Annotated[
+        int | None, typer.Option(help="Answers of a random defence that make one of its own; 1 when not given.")
+    ] = None,
+    draws: given.Draws = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and how long at most.")] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(help="Exit with 1 when robust accuracy is below this share."),
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Take note of a finding, which is then no longer open.")
+    ] = None,
+    expected_accuracy: Annotated[
+        float | None, typer.Option(help="The clean accuracy that the model is expected to have.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server, also where the audit fails.")
+    ] = None,
+    goal: Annotated[str | None, typer.Option(help="misclassify (default) or least-likely.")] = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Run the suite under so many seeds.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Restarts of PGD; the suite's own when not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of PGD; the suite's own when not given.")] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries of the black-box attacks, per image; the suite's own when not given.")
+    ] = None,
+    device: given.Device = "cpu",
+    devices: Annotated[
+        str | None, typer.Option(metavar="LIST", help="cuda:0,cuda:1: one worker each, in place of --device.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N", help="Processes that share the work, or ray:N; 1 when not given.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bfloat16 or float16 inside the search; successes are confirmed in float32.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile inside the search; successes are confirmed without.")
+    ] = False,
+    access: Annotated[
+        str | None, typer.Option(help="scores or decisions: audit as a black box. Default: gradients too.")
+    ] = None,
+    mean: given.Mean = None,
+    std: given.Std = None,
+    size: given.Size = None,
+    channels: given.Channels = None,
+    classes: given.Classes = None,
+) -> None:
+    """Measure the robust accuracy of MODEL on DATA, and write a report."""
+    typed: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "threats": threat or None,
+        "suite": suite,
+        "goal": goal,
+        "access": access,
+        "surrogate": surrogate,
+        "defend": defend or None,
+        "votes": votes,
+        "draws": draws,
+        "seed": seed,
+        "repeats": repeats,
+        "limit": limit,
+        "batch_size": batch_size,
+        "expected_accuracy": expected_accuracy,
+        "precision": precision,
+        "compile": compile or None,
+        "steps": steps,
+        "restarts": restarts,
+        "queries": queries,
+        "mean": mean,
+        "std": std,
+        "size": size,
+        "channels": channels,
+        "classes": classes,
+    }
+    from ..display.junit_file import junit_file
+
+    title = str(plan) if plan is not None else f"{model} on {data}"
+    with junit_file(None if dry_run else junit, title, out) as junit_out:
+        if fail_under is not None and not 0 <= fail_under <= 1:
+            raise ConfigError(f"--fail-under {fail_under:g} is no share; write 0.40 for 40 %")
+        if out is None and not dry_run:
+            raise ConfigError("no folder is given for the run; add --out DIR")
+        config = read_plan(plan, typed) if plan is not None else config_of_options(typed)
+        least = fail_under if fail_under is not None else config.fail_under
+        codes = (*config.accept, *(accept or ()))
+        worker_settings = worker_options(workers, devices, device)
+        first = (worker_settings["devices"] or [device])[0]
+        run_audit_command(config, out, first, codes, resume, dry_run, least, junit_out, worker_settings)
+
+
+def worker_options(workers: str | None, devices: str | None, device: str) -> dict[str, Any]:
+    """--workers and --devices, as `audit` takes them."""
+    from ...audit.parallel.workers import parse_workers
+
+    if devices is not None and device != "cpu":
+        raise ConfigError(f"--device {device} is said beside --devices {devices}; leave one of the two out")
+    listed = None if devices is None else [one.strip() for one in devices.split(",")]
+    parse_workers(workers, listed)
+    return {"workers": workers, "devices": listed}
+
+
+def read_plan(path: Path, typed: dict[str, Any]) -> AuditConfig:
+    """Return the audit of a plan, which says all that the command line might."""
+    from ...audit.plan_file import read_audit_config
+
+    both = next((name for name, value in typed.items() if value is not None), None)
+    if both is not None:
+        word = both.upper() if both in ("model", "data") else f"--{both.replace('_', '-')}"
+        raise ConfigError(f"{word} is said beside --plan {path}, which says everything; leave one of the two out")
+    return read_audit_config(path)
+
+
+def config_of_options(typed: dict[str, Any]) -> AuditConfig:
+    """Return the audit of the command line."""
+    for name in ("model", "data"):
+        if typed[name] is None:
+            raise ConfigError(f"no {name.upper()} is given; write sparring audit MODEL DATA, or --plan FILE")
+    if typed["threats"] is None:
+        raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
+    from ...audit.plan_file import make_audit_config
+
+    known = {name: value for name, value in typed.items() if value is not None}
+    tables = {"effort": EFFORT, "input": INPUT}
+    inner = {table: {name: known.pop(name) for name in names if name in known} for table, names in tables.items()}
+    return make_audit_config(known | inner)
+
+
+def run_audit_command(
+    config: AuditConfig,
+    out: Path | None,
+    device: str,
+    codes: tuple[str, ...],
+    resume: bool,
+    dry_run: bool,
+    fail_under: float | None,
+    junit_out: JUnitFile,
+    worker_settings: dict[str, Any],
+) -> None:
+    """Load what is named, then audit it or say what an audit would do."""
+    from ...audit import audit as run_audit
+    from ...audit.audit import make_request
+    from ..display.estimate import show_estimate
+    from ..display.progress import AuditProgressBars
+    from ..specs.defenses import add_defense
+
+    smallest = all(":" not in word for word in config.threats)
+    if fail_under is not None and smallest:
+        raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
+    described = InputOverrides(**config.input.model_dump())
+    loaded, pictures = load_model_and_data(config.model, config.data, described, device, config.limit)
+    loaded = add_defense(loaded, config.defend, config.votes)
+    own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)
+    options: dict[str, Any] = {name: getattr(config, name) for name in PLAIN} | config.effort.model_dump()
+    options |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line()}
+    if dry_run or out is None:
+        show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **options))
+        return
+    with AuditProgressBars() as observer, resumable(out):
+        report = run_audit(loaded, pictures, out=out, resume=resume, observer=observer, **options, **worker_settings)
+        show_report(report, out)
+        junit_out.passed(report, fail_under)
+    exit_if_refused(report, fail_under)

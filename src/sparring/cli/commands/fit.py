@@ -1,0 +1,73 @@
+"""`sparring fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..display.errors import with_exit_code
+from ..specs.models import InputOverrides, load_model_and_data
+from . import options as given
+
+
+@with_exit_code
+def fit(
+    name: Annotated[str, typer.Argument(metavar="ATTACK", help="As `sparring list attacks` names it: universal, ...")],
+    model: given.Model,
+    data: given.Data,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="FILE.safetensors; a picture, FILE.png, goes beside it.")],
+    threat: Annotated[
+        list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
+    ] = None,
+    targeted: Annotated[
+        int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
+    portion: Annotated[int | None, typer.Option(help="Images per step; the attack's own by default.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="An artifact of the same kind to begin at.")
+    ] = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    seed: given.Seed = 0,
+    device: given.Device = "cpu",
+    mean: given.Mean = None,
+    std: given.Std = None,
+    size: given.Size = None,
+    channels: given.Channels = None,
+    classes: given.Classes = None,
+) -> None:
+    """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
+    from ...audit.evaluation.batches import fitting_batch_size
+    from ...experiments.fit import ArtifactPaths, FitArtifact
+    from ..display.console import complain, say
+    from ..display.progress import FitProgressBars
+    from ..display.tables import show_fit_inputs, show_fitted
+    from ..specs.attacks import make_shared_attack
+
+    attack, paths = make_shared_attack(name, threat or [], epochs, portion), ArtifactPaths(out)
+    paths.check_free()
+    overrides = InputOverrides(mean, std, size, channels, classes)
+    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    rows = batch_size or fitting_batch_size(pictures)
+    job = FitArtifact(attack, loaded, pictures, targeted, held_out, rows, seed, paths, checkpoint, start)
+    inputs = job.prepare()
+    show_fit_inputs(job, inputs)
+    try:
+        with FitProgressBars() as bars:
+            fitted = job.run(inputs, bars.step)
+    except KeyboardInterrupt:
+        if checkpoint is not None:
+            complain(f"the same command goes on from {checkpoint}")
+        raise
+    outcomes = job.measure(fitted.artifact, inputs)
+    show_fitted(job, fitted, outcomes)
+    if inputs.start_made is not None and inputs.start_made.get("images_sha256") != fitted.made["images_sha256"]:
+        say(f"{start} was made on other images: held-out ones may be among them", "yellow")
+    job.save(fitted, outcomes, inputs)
+    job.draw(fitted.artifact, outcomes, inputs)
+    say(f"artifact: {paths.artifact}   picture: {paths.picture}", "bold")

@@ -1,0 +1,99 @@
+"""`sparring list`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields
+from typing import Annotated
+
+import typer
+
+from ...errors import ConfigError, nearest
+from ..display.console import print_table
+from ..display.errors import with_exit_code
+
+
+def attacks() -> None:
+    from ...attacks import shared_table
+    from ...attacks import table as known
+
+    for title, kinds in (("attacks", known), ("one thing for many images: sparring fit", shared_table)):
+        rows: list[list[object]] = [[name, kind._access.__name__, first_line(kind)] for name, kind in kinds.items()]
+        print_table(title, ["name", "asks for", "what it is"], rows, left=3)
+
+
+def goals() -> None:
+    from ...goals import ClassifyAs, Misclassify
+
+    rows: list[list[object]] = [
+        ["misclassify", "the default", first_line(Misclassify)],
+        ["classify-as", "--targeted CLASS", first_line(ClassifyAs)],
+    ]
+    print_table("goals", ["name", "how", "what it is"], rows, left=3)
+
+
+def models() -> None:
+    from ...zoo import models as known
+
+    print_table("models", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
+
+
+def data() -> None:
+    from ...zoo import data as known
+
+    print_table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
+
+
+def objectives() -> None:
+    from ...defenses.training import table as known
+
+    rows: list[list[object]] = [[name, wanted(kind), first_line(kind)] for name, kind in known.items()]
+    print_table("objectives of a training plan", ["name", "other keys", "what it is"], rows, left=3)
+
+
+def defenses() -> None:
+    from ..specs.defenses import known_stages
+
+    rows: list[list[object]] = [[name, _parameters(kind), first_line(kind)] for name, kind in known_stages().items()]
+    print_table("stages: --defend NAME:PARAMETER=VALUE", ["name", "parameters", "what it is"], rows, left=3)
+    objectives()
+
+
+def _parameters(kind: type) -> str:
+    return ", ".join(f.name if f.default is MISSING else f"{f.name}={_shown(f.default)}" for f in fields(kind))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def wanted(kind: type) -> str:
+    """Return the keys that a plan may give an objective."""
+    from ...defenses.training.plan import writable
+
+    return ", ".join(writable(kind))
+
+
+KINDS = {
+    "attacks": attacks,
+    "goals": goals,
+    "models": models,
+    "data": data,
+    "defenses": defenses,
+    "objectives": objectives,
+}
+
+
+def first_line(kind: type) -> str:
+    """Return the first line of a class's docstring."""
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+@with_exit_code
+def listing(
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
+) -> None:
+    """List attacks, models, data, goals, defenses or training objectives by name."""
+    if kind not in KINDS:
+        raise ConfigError(f"{kind!r} cannot be listed; name one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    KINDS[kind]()

@@ -1,0 +1,53 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="zoo:NAME, FILE.py:FACTORY, timm:NAME, torchvision:NAME, hf:ORG/NAME, robustbench:NAME, onnx:FILE, "
+        "trained:DIR of `sparring train`, or http://HOST/v2/models/NAME.",
+    ),
+]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="zoo:NAME, folder:DIR, flat:DIR, npz:FILE or FILE.py:FACTORY.")
+]
+Threats = Annotated[
+    list[str] | None,
+    typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
+]
+Limit = Annotated[int | None, typer.Option(help="Take the first images only.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Images per pass, and per recorded chunk; by their size when not given.")
+]
+Seed = Annotated[int, typer.Option(help="Of all random draws.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
+Access = Annotated[str | None, typer.Option(help="What the attacker may ask: scores or decisions; else all there is.")]
+TopK = Annotated[int | None, typer.Option(help="Scores of the leading K classes only.")]
+Decimals = Annotated[int | None, typer.Option(help="Probabilities rounded to so many decimals; 2 is percent.")]
+Encode = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODEC", help="Images arrive as uint8, jpeg:QUALITY or resize:SIZE; may be repeated."),
+]
+Defend = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE", help="Put MODEL behind jpeg:75, resize-pad, FILE.py:FACTORY, ...; may be repeated."),
+]
+Votes = Annotated[int, typer.Option(help="Answers of a random defence that make one of its own.")]
+Draws = Annotated[
+    int | None, typer.Option(help="Passes per gradient of a random defence; by the gradient's variance if not given.")
+]
+Rate = Annotated[float | None, typer.Option(help="The model answers so many images a second.")]
+LockOut = Annotated[int | None, typer.Option(help="After so many images the model answers no more.")]
+Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]
+Mean = Annotated[str | None, typer.Option(help="FILE.py models: mean per channel, as 0.485,0.456,0.406.")]
+Std = Annotated[str | None, typer.Option(help="FILE.py models: standard deviation per channel.")]
+Size = Annotated[str | None, typer.Option(help="FILE.py models: image size, as 224 or HEIGHTxWIDTH.")]
+Channels = Annotated[int | None, typer.Option(help="FILE.py models: 1 (grey) or 3; 3 when --size is given alone.")]
+Classes = Annotated[int | None, typer.Option(help="FILE.py models: number of classes.")]

@@ -1,0 +1,1 @@
+"""What the command line shows: audit results, errors and exit codes, progress, estimates, tables."""

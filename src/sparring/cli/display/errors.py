@@ -1,0 +1,98 @@
+"""Turn errors into one red line and an exit code of the table."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec
+
+import typer
+
+from ...errors import SparringError, UserCodeError, described, out_of_memory
+from .console import complain
+
+P = ParamSpec("P")
+FINE, BELOW, BAD, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+CODES = {
+    FINE: "fine",
+    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting)",
+    BAD: "bad input: an option, a file or a model that cannot be used as it is",
+    FAILED: "the model or other code of yours raised an error or called sys.exit()",
+    FAULT: "a fault of sparring itself",
+    INTERRUPTED: "interrupted (Ctrl-C); the command says how to go on",
+}
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
+PACKAGE = Path(__file__).resolve().parents[2]
+USER_MODULE_PREFIX = "sparring_user_"  # how modules of FILE.py are called
+
+
+class Settings:
+    """What the options before the command say."""
+
+    debug = False
+
+
+def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
+    """Return the command, ending with an exit code of the table whatever happens in it."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except BaseException as error:
+            raise typer.Exit(report_error(error)) from None
+
+    return run
+
+
+def report_error(error: BaseException) -> int:
+    """Report the error on standard error, and return its exit code."""
+    code, words = classify_error(error)
+    if code == FAULT or (Settings.debug and code != INTERRUPTED):
+        traceback.print_exception(error)
+    complain(words)
+    return code
+
+
+def classify_error(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of an error, and what to say of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, UserCodeError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, SparringError):
+        return BAD, f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or out_of_memory(error):
+        return FAILED, f"out of memory, also for a single image ({error}); take smaller images or a larger machine"
+    where = user_frame(error.__traceback__)
+    if where is not None or isinstance(error, SystemExit):
+        return FAILED, f"{where or 'code of the model or the data'} {described(error)}"
+    return FAULT, f"this is a fault of sparring ({described(error)}); please report it with the lines above"
+
+
+def user_frame(trace: TracebackType | None) -> str | None:
+    """`FILE.py, line N` where the innermost code that belongs to no library is not ours; else None."""
+    found: str | None = None
+    for frame, line in traceback.walk_tb(trace):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        if file.startswith("<") or (belongs_to_library(file) and not module.startswith(USER_MODULE_PREFIX)):
+            continue
+        ours = Path(file).resolve().is_relative_to(PACKAGE)
+        found = None if ours else f"{file}, line {line},"
+    return found
+
+
+def belongs_to_library(file: str) -> bool:
+    """Is it a file of Python or of an installed package, ours apart?"""
+    path = Path(file).resolve()
+    if path.is_relative_to(PACKAGE):
+        return False
+    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(Path(root).resolve()) for root in roots if root) or file == sys.argv[0]

@@ -1,0 +1,37 @@
+"""MODEL and DATA in the size of an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...attacks import Artifact
+from ...errors import ConfigError
+from ...experiments.apply import input_of_artifact
+from ...experiments.model_set import resized
+from ...zoo import Data, InputSpec, LoadedModel, load_data
+from .models import InputOverrides, load_with_overrides, parse_input_spec
+
+
+def load_for_artifact(
+    artifact: Artifact,
+    usual: InputSpec | None,
+    data: str,
+    model: str | None,
+    overrides: InputOverrides,
+    device: str,
+    limit: int | None,
+) -> tuple[Data, LoadedModel | None]:
+    """Load the data in the artifact's size, and the model as one that takes that size.
+
+    `usual` is the size of the images that the artifact was made on, for one that takes any size.
+    """
+    if model is None:
+        if replace(overrides, size=None, channels=None) != InputOverrides():
+            raise ConfigError("--mean, --std and --classes describe a model; add --model MODEL")
+        spec = input_of_artifact(parse_input_spec(None, overrides) or usual, artifact)
+        return load_data(data, input=spec, limit=limit), None
+    loaded = load_with_overrides(model, overrides, device)
+    spec = input_of_artifact(loaded.input or usual, artifact)
+    loaded = replace(loaded, input=spec, target=resized(loaded, replace(loaded, input=spec)))
+    classes = getattr(loaded.target, "classes", None)
+    return load_data(data, input=spec, class_names=loaded.class_names, classes=classes, limit=limit), loaded

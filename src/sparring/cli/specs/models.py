@@ -1,0 +1,122 @@
+"""MODEL and DATA as objects, with what the options say of a user's own model."""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...errors import AccessError, ConfigError
+
+if TYPE_CHECKING:
+    from ...targets import Classifier, Granting
+    from ...zoo import Data, InputSpec, LoadedModel
+
+
+@dataclass(frozen=True)
+class InputOverrides:
+    """The values of --mean, --std, --size, --channels and --classes."""
+
+    mean: str | None = None
+    std: str | None = None
+    size: str | None = None
+    channels: int | None = None
+    classes: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self == InputOverrides()
+
+
+def load_model_and_data(
+    model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
+) -> tuple[LoadedModel, Data]:
+    """Return the model, and the data as that model wants it."""
+    from ...zoo import count_classes, load_data
+
+    loaded = load_with_overrides(model, overrides, device)
+    classes = count_classes(loaded, data)
+    return loaded, load_data(data, input=loaded.input, class_names=loaded.class_names, classes=classes, limit=limit)
+
+
+def load_with_overrides(model: str, overrides: InputOverrides, device: str) -> LoadedModel:
+    """Return the model, with what the options say of it."""
+    from ...zoo import load_model
+
+    return apply_overrides(load_model(model, device=device), model, overrides)
+
+
+def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -> LoadedModel:
+    """Return the model with what the options say of it; only a user's own model may be described."""
+    from ...targets import Classifier, Granting
+
+    if overrides.empty:
+        return loaded
+    target = loaded.target
+    old = target.target if isinstance(target, Granting) else target
+    if not (".py:" in spec or isinstance(target, Granting)) or not isinstance(old, Classifier):
+        raise ConfigError(
+            f"--mean, --std, --size, --channels and --classes describe FILE.py, onnx: and http: models; {spec} "
+            "brings its own"
+        )
+    if overrides.mean or overrides.std or overrides.classes:
+        shown = Classifier(
+            old.model,
+            mean=parse_numbers("--mean", overrides.mean),
+            std=parse_numbers("--std", overrides.std),
+            layout=old.layout,
+            classes=overrides.classes or (None if old.binary else old.classes),
+            binary=old.binary,
+            probabilities=old.probabilities,
+            name=old.name,
+        )
+        target = replace_inner_target(target, shown) if isinstance(target, Granting) else shown
+    return replace(loaded, target=target, input=parse_input_spec(loaded.input, overrides))
+
+
+def replace_inner_target(target: Granting[Any], shown: Classifier) -> Granting[Any]:
+    """Return the same target, with `shown` inside."""
+    changed = copy(target)
+    changed.target = shown
+    return changed
+
+
+def parse_input_spec(known: InputSpec | None, overrides: InputOverrides) -> InputSpec | None:
+    """Return how pictures must look, as far as it is said."""
+    from ...zoo import InputSpec
+
+    if overrides.size is None:
+        if overrides.channels is not None and known is None:
+            raise ConfigError(f"--channels {overrides.channels} says nothing without --size; give both")
+        return known if known is None or overrides.channels is None else replace(known, channels=overrides.channels)
+    found = re.fullmatch(r"([1-9][0-9]{0,4})(?:x([1-9][0-9]{0,4}))?", overrides.size)
+    if found is None:
+        raise ConfigError(f"--size {overrides.size!r} is no size; write 224 or HEIGHTxWIDTH, as 224x320")
+    height, width = int(found[1]), int(found[2] or found[1])
+    if overrides.channels not in (None, 1, 3):
+        raise ConfigError(f"--channels {overrides.channels} is neither 1 (grey) nor 3 (color)")
+    return InputSpec(overrides.channels or 3, height, width)
+
+
+def parse_numbers(option: str, given: str | None) -> tuple[float, ...] | None:
+    """`0.5,0.5,0.5` as numbers."""
+    if given is None:
+        return None
+    try:
+        return tuple(float(part) for part in given.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {given!r} is no list of numbers; write one per channel, as 0.5,0.5,0.5") from error
+
+
+def add_surrogate(loaded: LoadedModel, surrogate: str, device: str) -> LoadedModel:
+    """Return the model with the gradients of another, the MODEL `surrogate`."""
+    from ...access import Scores
+    from ...targets import Surrogate
+    from ...zoo import load_model
+
+    if not issubclass(loaded.target.access, Scores):
+        raise AccessError(f"a surrogate climbs beside scores, and {loaded.name} gives {loaded.target.access.__name__}")
+    own = load_model(surrogate, device=device)
+    name = f"{loaded.name} with gradients of {own.name}"
+    return replace(loaded, name=name, target=Surrogate(loaded.target, own.target))

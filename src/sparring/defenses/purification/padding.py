@@ -1,0 +1,21 @@
+"""Images continued beyond their edges by reflection."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mirror_pad(images: Tensor, before: int, after: int) -> Tensor:
+    """Images (..., H, W) with rows and columns `before` and `after`: d c b a | a b c d | d c b a, however far."""
+    for axis in (-2, -1):
+        count = images.shape[axis]
+        places = torch.arange(-before, count + after, device=images.device) % (2 * count)
+        images = images.index_select(axis, torch.minimum(places, 2 * count - 1 - places))
+    return images
+
+
+def windows(images: Tensor, size: int) -> Tensor:
+    """(B, C, H, W, size * size): the window around each pixel, one more before it than after where `size` is even."""
+    wide = mirror_pad(images, size // 2, (size - 1) // 2)
+    return wide.unfold(2, size, 1).unfold(3, size, 1).flatten(4)

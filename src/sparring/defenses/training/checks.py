@@ -1,0 +1,101 @@
+"""What is looked at before a training begins: do model, images, objective and numbers fit together?"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import Field, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ConfigError, InputError, TargetError
+from ...targets import Classifier, Target
+from .adversary import Adversary
+from .config import TrainingConfig, Validation
+from .dataset import IndexedData, InMemoryData
+from .devices import Devices
+from .objective import Objective
+
+
+def check_parts(classifier: Classifier, objective: Objective, adversary: Adversary) -> None:
+    """Raise where the parts do not fit together."""
+    if not any(weight.requires_grad for weight in trainable_module(classifier).parameters()):
+        raise TargetError(f"{classifier.name} has no weight that asks for a gradient; call requires_grad_(True)")
+    least, most = objective.attacks
+    if not least <= len(adversary.attacks) <= most:
+        wanted = str(least) if least == most else f"{least} or more" if most == sys.maxsize else f"{least} to {most}"
+        name = type(objective).__name__
+        raise ConfigError(f"{name} works with {wanted} attacks, and the adversary has {len(adversary.attacks)}")
+    objective.check(adversary)
+
+
+def check_run(
+    classifier: Classifier,
+    images: IndexedData,
+    objective: Objective,
+    adversary: Adversary,
+    config: TrainingConfig,
+    validation: Validation,
+    devices: Devices,
+) -> None:
+    """Raise where model, images and numbers do not fit together; the model sees two images."""
+    if validation.held_out >= len(images):
+        raise InputError(
+            f"watch.held_out={validation.held_out} of {len(images)} images leaves none to train on; hold out fewer"
+        )
+    processes = devices.count * devices.nodes
+    if config.batch_size % processes:
+        message = f"batch_size={config.batch_size} does not divide over {processes} processes"
+        raise ConfigError(f"{message}; pass a multiple of {processes}")
+    if validation.collapse == "rollback" and not objective.runs_attacks and adversary.attacks:
+        raise ConfigError(
+            f"watch.collapse='rollback' puts another attack in the adversary's place, and {type(objective).__name__} "
+            "runs none; choose 'stop' or 'ignore'"
+        )
+    first, _ = images.at(torch.arange(min(2, len(images))))
+    for attack in adversary.attacks:
+        attack.ball.check(first)
+    classes = classes_of(classifier, images)
+    if isinstance(images, InMemoryData):
+        check_labels(images.labels, classes)
+
+
+def classes_of(classifier: Classifier, images: IndexedData) -> int:
+    """Return how many classes the model tells apart; TargetError where it cannot take the images."""
+    first, _ = images.at(torch.arange(min(2, len(images))))
+    with classifier.frozen(), torch.no_grad():
+        outputs = classifier(first.to(classifier.device))
+    classifier.check(outputs)
+    return outputs.shape[1]
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise InputError where a label is none of the model's."""
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise InputError(f"labels go from {low} to {high}, and the model has {classes} classes (0 to {classes - 1})")
+
+
+def model_signature(classifier: Classifier) -> list[object]:
+    """What tells this model from others but for its weights, which a training changes."""
+    state = trainable_module(classifier).state_dict()
+    names = [f"{name} {value.dtype} {tuple(value.shape)}" for name, value in sorted(state.items())]
+    how = classifier.layout, classifier.binary, classifier.probabilities, classifier._mean, classifier._std
+    return [*how, *names]
+
+
+def targets_in(objective: Objective) -> list[Target[Any]]:
+    """Return the models that an objective holds, or one inside it."""
+    parts: tuple[Field[Any], ...] = fields(objective) if is_dataclass(objective) else ()
+    values: list[Any] = [getattr(objective, part.name) for part in parts]
+    inner = [target for value in values if isinstance(value, Objective) for target in targets_in(value)]
+    return [value for value in values if isinstance(value, Target)] + inner
+
+
+def trainable_module(classifier: Classifier) -> nn.Module:
+    """Return the module that is trained; TargetError where there is none."""
+    model = classifier.model if isinstance(classifier, Classifier) else None
+    if not isinstance(model, nn.Module):
+        raise TargetError(f"only a Classifier around a torch.nn.Module can be trained, not {classifier!r:.60}")
+    return model

@@ -1,0 +1,56 @@
+"""The module that the devices share: one forward call of it holds every pass of the model that a loss needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...random import Key
+from ...targets import Classifier
+from .minibatch import Minibatch
+from .objective import Objective
+
+
+class LossModule(nn.Module):
+    """From a part of a minibatch to this process's share of the mean loss."""
+
+    def __init__(self, classifier: Classifier, objective: Objective, processes: int) -> None:
+        super().__init__()
+        self.net = classifier.model
+        self._classifier, self._objective, self._processes = classifier, objective, processes
+
+    def forward(self, images: Tensor, labels: Tensor, ids: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
+        """`rows` is the size of the whole minibatch: processes average their gradients, whatever their parts."""
+        batch = Minibatch(images, labels, Key(ids, seed))
+        losses = self._objective.losses(self._classifier, batch, examples)
+        return losses.sum() * (self._processes / rows)
+
+
+class WeightPerturber:
+    """The weights moved up the objective, layer by layer, and put back bit by bit."""
+
+    def __init__(self, module: nn.Module, gamma: float) -> None:
+        self.gamma = gamma
+        named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+        self.weights = [weight for _, weight in named if weight.ndim > 1]
+        self.buffers = list(module.buffers())
+        self.statistics = [buffer.detach().clone() for buffer in self.buffers]
+        self.before: list[Tensor] = []
+
+    def move(self) -> None:
+        """w <- w + gamma |w| g / |g| from the gradients that are there; the statistics as before they were taken."""
+        self.before = [weight.detach().clone() for weight in self.weights]
+        with torch.no_grad():
+            for buffer, value in zip(self.buffers, self.statistics, strict=True):
+                buffer.copy_(value)
+            for weight in self.weights:
+                if weight.grad is not None:
+                    size = weight.grad.norm().clamp_min(torch.finfo(weight.dtype).tiny)
+                    weight.add_(weight.grad * (self.gamma * weight.norm() / size))
+
+    def put_back(self) -> None:
+        with torch.no_grad():
+            for weight, value in zip(self.weights, self.before, strict=True):
+                weight.copy_(value)

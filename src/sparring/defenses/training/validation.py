@@ -1,0 +1,120 @@
+"""What is looked at between epochs: accuracy without an attack, under a single step, and under an iterated attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...access import Attack
+from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
+from ...engine import Engine, run
+from ...geometry import L0, L1, Ball
+from ...goals import Margin, Misclassify
+from ...rows import take
+from ...targets import Classifier
+from .config import Validation
+from .dataset import IndexedData
+from .devices import Processes
+
+SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
+COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the log. Accuracies are shares of the held-out images; NaN where nothing attacks."""
+
+    epoch: int
+    updates: int
+    loss: float  # mean over the epoch's rows
+    clean: float
+    single_step: float
+    robust: float
+    eps: float  # share of the full radius
+    rate: float
+    seconds: float
+    note: str = ""
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def score(self) -> float:
+        """What the best model is best in."""
+        return self.clean if self.robust != self.robust else self.robust
+
+
+def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
+    """An attack for each ball that training knows, of another kind than those that train; it climbs the margin."""
+    balls = dict.fromkeys(ball for attack in attacks for ball in getattr(attack, "balls", (attack.ball,)))
+    return tuple(validation_attack(ball, steps, {type(attack) for attack in attacks}) for ball in balls)
+
+
+def validation_attack(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> Attack[Any, Any]:
+    if isinstance(ball, L0):
+        return SigmaZero(ball, steps=steps) if PGD in training else PGD(ball, steps=steps)
+    if isinstance(ball, L1):
+        return PGD(ball, steps=steps) if L1APGD in training else L1APGD(ball, steps=steps)
+    return PGD(ball, steps=steps) if APGD in training else APGD(ball, steps=steps)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures a model on images held out."""
+
+    images: IndexedData
+    attacks: tuple[Attack[Any, Any], ...]
+    validation: Validation
+    seed: int
+    processes: Processes
+
+    def __call__(self, target: Classifier) -> tuple[float, float, float]:
+        """Return shares of the held-out images: right, right after one step, right after that and every attack.
+
+        Without attacks the last two are NaN.
+        """
+        mine = self.processes.part(torch.arange(len(self.images)))
+        counts = torch.zeros(3, dtype=torch.float64)
+        for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
+            images, labels = self.images.at(rows)
+            counts += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+        shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
+        return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
+
+    def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        engine = Engine(self.validation.batch_size, self.seed + SEED)
+        with target.frozen(), torch.no_grad():
+            right = target(images).argmax(1) == labels
+        counts = [int(right.sum()), 0, 0]
+        standing = right.nonzero().squeeze(1)
+        for place, attack in enumerate(self.attacks):
+            goal = Misclassify(labels, Margin())
+            if place == 0:
+                single = run(FGSM(attack.ball), target, goal, images, engine=engine)
+                standing = (~single.success).nonzero().squeeze(1)
+                counts[1] = len(standing)
+            if len(standing):
+                ids = rows[standing.cpu()]
+                found = run(attack, target, take(goal, standing), images[standing], ids=ids, engine=engine)
+                standing = standing[~found.success]
+        counts[2] = len(standing) if self.attacks else 0
+        return torch.tensor(counts, dtype=torch.float64)
+
+
+def masking_note(now: Epoch) -> str:
+    """What must be said where single steps are withstood at the full radius and iterated attacks are not."""
+    if now.eps < 1 or not now.single_step - now.robust > FAR_APART:
+        return ""
+    return (
+        f"{now.single_step:.1%} withstand a single step and {now.robust:.1%} the iterated attack: the training may "
+        "only have made the gradient at the image useless"
+    )
+
+
+def has_collapsed(now: Epoch, best: float) -> bool:
+    """Has the training overfitted to single steps: these are withstood, and iterated ones no longer?"""
+    return now.robust < COLLAPSED * best and now.single_step - now.robust > APART

@@ -1,0 +1,176 @@
+"""Run attacks over a data set, chunk by chunk: what `sparring attack` does."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Attack, Budget, Keep, Reason
+from ..attacks import PGD
+from ..audit.evaluation.predictions import predict, round_to_uint8
+from ..audit.records.example_files import write_atomically, write_examples
+from ..audit.report.gallery import png_bytes
+from ..engine import Engine, run
+from ..errors import LockedOut, ThreatError
+from ..goals import ClassifyAs, Goal, Misclassify
+from ..rows import take
+from ..targets import Target
+from ..zoo import Chunk, Data, LoadedModel
+from .figures import query_curves
+from .observer import ExperimentObserver
+from .output import refuse_used_folder, report_write_errors
+
+PREVIEWS = 16  # images of the data set whose examples are also written as pictures
+
+
+@dataclass
+class AttackTotals:
+    """Sums of one attack over the chunks of a data set."""
+
+    images: int = 0
+    already: int = 0  # images on which the goal was met before the attack
+    sizes: list[float] = field(default_factory=list)  # of the examples found, in the attack's norm
+    queries: list[int] = field(default_factory=list)  # forward passes after which each image fell
+    notes: set[str] = field(default_factory=set)
+    survive_uint8: int = 0  # examples that still succeed after rounding to 8 bits
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def fell(self) -> int:
+        """Images that fell to the attack."""
+        return len(self.sizes)
+
+    @property
+    def attacked(self) -> int:
+        """Images on which the goal was not met before the attack."""
+        return self.images - self.already
+
+
+@dataclass
+class AttackDataset:
+    """Attacks on one model and data set.
+
+    Args:
+        loaded: the model, with its name and class names.
+        data: the images; without labels the model's own predictions stand in.
+        targeted: a class that every image is to be given; None: any wrong one counts.
+        batch_size: images per pass.
+        seed: of all random draws.
+        out: a folder for examples and pictures; None: nothing is written.
+        budget: passes per image.
+        start_model: the attacker's own model; attacks begin where PGD on it ends.
+    """
+
+    loaded: LoadedModel
+    data: Data
+    targeted: int | None
+    batch_size: int
+    seed: int
+    out: Path | None
+    budget: Budget = field(default_factory=Budget)
+    start_model: Target[Any] | None = None
+
+    def run(self, attacks: list[Attack[Any, Any]], observer: ExperimentObserver | None = None) -> list[AttackTotals]:
+        """Run every attack on every chunk, write the examples, and return the totals of each attack.
+
+        Raises: RunError where `out` holds something, or the disk does not take the examples.
+        """
+        self.check_folder()
+        observer = observer or ExperimentObserver()
+        totals = [AttackTotals() for _ in attacks]
+        for chunk in self.data.chunks(self.batch_size):
+            labels, goal = self.goal(chunk)
+            for index, attack in enumerate(attacks):
+                before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
+                share = len(chunk.images) / len(attacks) / len(self.data)
+                engine = Engine(self.batch_size, self.seed, progress=observer.steps("", before, share))
+                self.attack_chunk(chunk, labels, goal, index, attack, totals[index], engine)
+        return totals
+
+    def check_folder(self) -> None:
+        """Raise RunError where the folder for examples holds something already."""
+        if self.out is not None:
+            refuse_used_folder(self.out)
+
+    def write_curves(self, attacks: list[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
+        """Write success against queries as a picture, `queries.png`, into `out`."""
+        assert self.out is not None
+        named = {f"{attack.name} {attack.ball}": total for attack, total in zip(attacks, totals, strict=True)}
+        fell = {name: total.queries for name, total in named.items()}
+        attacked = {name: total.attacked for name, total in named.items()}
+        with report_write_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            title = f"{self.loaded.name} on {self.data.name}"
+            write_atomically(self.out / "queries.png", query_curves(fell, attacked, title))
+
+    def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
+        """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal."""
+        labels = chunk.labels
+        if labels is None:
+            labels = predict(self.loaded.target, chunk.images, self.batch_size).predicted
+        goal = Misclassify(labels) if self.targeted is None else ClassifyAs(torch.full_like(labels, self.targeted))
+        return labels, goal
+
+    def attack_chunk(
+        self,
+        chunk: Chunk,
+        labels: Tensor,
+        goal: Goal,
+        index: int,
+        attack: Attack[Any, Any],
+        totals: AttackTotals,
+        engine: Engine,
+    ) -> None:
+        """Run one attack on one chunk, add to its totals, and write its examples."""
+        ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
+        start = self.start(attack, goal, chunk.images, ids, engine)
+        outcome = run(
+            attack, self.loaded.target, goal, chunk.images, ids=ids, start=start, budget=self.budget, engine=engine
+        )
+        found = outcome.success & ~outcome.already
+        totals.images += len(outcome)
+        totals.already += int(outcome.already.sum())
+        totals.sizes += outcome.size[found].tolist()
+        totals.queries += outcome.first[found].tolist()
+        totals.notes |= set(outcome.notes)
+        totals.forwards += int(outcome.spent.forwards.sum())
+        totals.backwards += int(outcome.spent.backwards.sum())
+        totals.seconds += outcome.seconds
+        totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
+        if bool(found.any()):
+            with suppress(LockedOut):
+                rounded = predict(self.loaded.target, round_to_uint8(outcome.examples[found]), self.batch_size)
+                totals.survive_uint8 += int((take(goal, found)(rounded.outputs).margin > 0).sum())
+        if self.out is not None:
+            self.save(chunk, labels, f"{index}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
+
+    def start(self, attack: Attack[Any, Any], goal: Goal, images: Tensor, ids: Tensor, engine: Engine) -> Tensor | None:
+        """Return images (B, C, H, W) to begin at, where PGD on the attacker's own model ends; None without one."""
+        if self.start_model is None:
+            return None
+        if not math.isfinite(attack.ball.eps):
+            raise ThreatError("--start-on needs a radius for the attack on that model; add --threat linf:8/255")
+        found = run(PGD(attack.ball), self.start_model, goal, images, ids=ids, keep=Keep.WORST, engine=engine)
+        return found.examples
+
+    def save(self, chunk: Chunk, labels: Tensor, stem: str, examples: Tensor, found: Tensor) -> None:
+        """Write the chunk's examples, and pictures of the first that were found."""
+        assert self.out is not None
+        tensors = {"examples": examples, "originals": chunk.images, "labels": labels, "success": found}
+        with report_write_errors(self.out):
+            write_examples(self.out / f"{stem}-{chunk.first:06d}.safetensors", tensors)
+            for row in found.nonzero().squeeze(1).tolist():
+                if chunk.first + row < PREVIEWS:
+                    name = f"{stem}-{chunk.first + row:06d}"
+                    write_atomically(self.out / f"{name}-original.png", png_bytes(chunk.images[row]))
+                    write_atomically(self.out / f"{name}-adversarial.png", png_bytes(examples[row]))

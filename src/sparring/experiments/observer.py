@@ -1,0 +1,21 @@
+"""The observer of an experiment: what it is told of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..engine import Progress
+
+
+class ExperimentObserver:
+    """Is told of the steps of an experiment; every method may be left as it is."""
+
+    def steps(self, name: str = "", before: float = 0.0, share: float = 0.0) -> Callable[[Progress], None] | None:
+        """Return what an `Engine` calls after every step of one run, or None.
+
+        Args:
+            name: of the run, shown before the attack's name.
+            before: share of all the work that lies before this run, in [0, 1].
+            share: share of all the work that this run has, in [0, 1]; 0 where it is not known.
+        """
+        return None

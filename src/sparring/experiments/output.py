@@ -1,0 +1,28 @@
+"""Where commands write: a place that is not taken, and a disk that may not take what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import RunError
+
+
+def refuse_used_folder(out: Path) -> None:
+    """Raise RunError where the folder holds something already."""
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise RunError(f"{out} exists and is not empty; choose another --out")
+    elif out.exists():
+        raise RunError(f"{out} is a file; choose another --out")
+
+
+@contextmanager
+def report_write_errors(out: Path) -> Iterator[None]:
+    """Raise a RunError where the disk does not take what is written."""
+    try:
+        yield
+    except OSError as error:
+        message = error.strerror or str(error)
+        raise RunError(f"cannot write {out}: {message}; free some space or choose another --out") from error

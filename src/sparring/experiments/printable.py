@@ -1,0 +1,8 @@
+"""Text from outside, fit to be shown."""
+
+from __future__ import annotations
+
+
+def printable(text: object) -> str:
+    """Return the text with what is not printable written as its code."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in str(text))

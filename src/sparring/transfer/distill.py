@@ -1,0 +1,50 @@
+"""How a net of one's own learns to answer as a victim does: ask, and train on the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..random import Key
+from ..targets import Classifier, Target
+
+
+def query_labels(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
+    """(N,) the classes that the victim names."""
+    return _asked(victim, images, batch_size).argmax(1)
+
+
+def query_probabilities(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
+    """(N, K) the shares that the victim gives to the classes."""
+    return _asked(victim, images, batch_size).softmax(1)
+
+
+def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
+    with victim.frozen(), torch.no_grad():
+        answers = [victim(images[part].to(victim.device)) for part in batch_slices(len(images), batch_size)]
+    return torch.cat(answers).to(images.device)
+
+
+def imitate(net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, rate: float, size: int, key: Key) -> float:
+    """Train `net` on the answers, labels (N,) or shares (N, K); the share of the images on which it then agrees."""
+    training = net.training
+    net.train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    for epoch in range(epochs):
+        order = key.uniform("order", (len(images),), epoch)[0].argsort().to(images.device)
+        for part in batch_slices(len(images), size):
+            rows = order[part]
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(F.cross_entropy(net(images[rows]), wanted[rows]))
+            optimizer.step()
+    agrees = query_labels(Classifier(net), images, size) == (wanted if wanted.ndim == 1 else wanted.argmax(1))
+    net.train(training)
+    return float(agrees.double().mean())
+
+
+def batch_slices(count: int, size: int) -> list[slice]:
+    """Return the slices of at most `size` rows that make up `count`."""
+    return [slice(start, start + size) for start in range(0, count, size)]
