@@ -24,16 +24,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--last-skipped", action="store_true", help="Run only the tests that the last run skipped.")
+    parser.addoption("--last-skipped", action="store_true", help="Run only the tests that earlier runs skipped.")
+
+
+def _last(config: pytest.Config) -> list[str] | None:
+    """The node ids that were skipped and have not passed since; None where no run has been recorded."""
+    cache = getattr(config, "cache", None)
+    last = None if cache is None else cache.get(LAST, None)
+    return None if last is None else [str(nodeid) for nodeid in last]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--last-skipped"):
-        assert config.cache is not None
-        last = config.cache.get(LAST, [])
-        chosen = [item for item in items if any(item.nodeid.startswith(skipped) for skipped in last)]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = chosen
+    if not config.getoption("--last-skipped"):
+        return
+    last = _last(config)
+    if last is None:
+        raise pytest.UsageError("no earlier run is recorded; run `make test` first")
+    chosen = [item for item in items if any(f"{item.nodeid}::".startswith(f"{skipped}::") for skipped in last)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
 
 
 def _skipping() -> Generator[None, object, object]:
@@ -62,10 +71,16 @@ def _allowed() -> set[str]:
     return {line.split("#")[0].strip() for line in lines} - {""}
 
 
+def _reported(config: pytest.Config, *outcomes: str) -> dict[str, object]:
+    """Tests and files of these outcomes, each with what was said of it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    found = [] if reporter is None else [one for outcome in outcomes for one in reporter.stats.get(outcome, [])]
+    return {one.nodeid: getattr(one, "longrepr", None) for one in found}
+
+
 def _skipped(config: pytest.Config) -> dict[str, object]:
     """Skipped tests with their reasons."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return {} if reporter is None else {one.nodeid: one.longrepr for one in reporter.stats.get("skipped", [])}
+    return _reported(config, "skipped")
 
 
 def _surprising(config: pytest.Config) -> dict[str, object]:
@@ -84,8 +99,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
-    if getattr(session.config, "cache", None) is not None:
-        session.config.cache.set(LAST, sorted(_skipped(session.config)))
+    if getattr(session.config, "cache", None) is not None and not session.config.getoption("collectonly"):
+        passed, skipped = _reported(session.config, "passed"), _skipped(session.config)
+        left = {
+            one
+            for one in _last(session.config) or []
+            if one not in passed and not any(f"{nodeid}::".startswith(f"{one}::") for nodeid in passed)
+        }
+        session.config.cache.set(LAST, sorted(left | set(skipped)))
     if _surprising(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     elif session.config.getoption("--last-skipped") and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:

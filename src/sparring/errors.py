@@ -16,9 +16,17 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+
+PACKAGE = Path(__file__).resolve().parent
+USER_MODULE_PREFIX = "sparring_user_"  # how modules of FILE.py are called
 
 
 class SparringError(Exception):
@@ -88,12 +96,36 @@ def out_of_memory(error: BaseException) -> bool:
     return named or any(words in text for words in told)
 
 
+def user_frame(trace: TracebackType | None) -> str | None:
+    """Return `FILE.py, line N,` where the innermost code that belongs to no library is not ours; else None."""
+    found: str | None = None
+    for frame, line in traceback.walk_tb(trace):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        if file.startswith("<") or (belongs_to_library(file) and not module.startswith(USER_MODULE_PREFIX)):
+            continue
+        ours = Path(file).resolve().is_relative_to(PACKAGE)
+        found = None if ours else f"{file}, line {line},"
+    return found
+
+
+def belongs_to_library(file: str) -> bool:
+    """Tell whether it is a file of Python or of an installed package, ours apart."""
+    path = Path(file).resolve()
+    if path.is_relative_to(PACKAGE):
+        return False
+    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(Path(root).resolve()) for root in roots if root) or file == sys.argv[0]
+
+
 def described(error: BaseException) -> str:
     """Say what foreign code did: `raised ValueError: no weights here`, or `called sys.exit(3)` and the cure."""
     if isinstance(error, SystemExit):
         told = "" if error.code is None else repr(error.code)
         return f"called sys.exit({told}); put what runs as a script under `if __name__ == '__main__':`"
-    return f"raised {type(error).__name__}: {error}"
+    try:
+        return f"raised {type(error).__name__}: {error}"
+    except Exception:  # its own text fails
+        return f"raised {type(error).__name__}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -111,8 +111,15 @@ def test_a_model_that_raises_or_exits_ends_an_audit_with_3(factory, said, failin
     assert said in told
 
 
-@pytest.mark.parametrize("factory", ["exits", "raises", "exits_when_asked", "raises_when_asked"])
-@pytest.mark.parametrize("command", ["attack", "serve", "transfer", "train"])
+COMMANDS = [
+    (command, factory)
+    for command in ("attack", "serve", "transfer", "train")
+    for factory in ("exits", "raises", "exits_when_asked", "raises_when_asked")
+    if command != "serve" or not factory.endswith("asked")  # nobody asks before a request comes
+]
+
+
+@pytest.mark.parametrize(("command", "factory"), COMMANDS)
 def test_so_it_does_with_other_commands(command, factory, failing, typed, user, tmp_path):
     model = f"{failing}:{factory}"
     plan = tmp_path / "plan.toml"
@@ -123,8 +130,6 @@ def test_so_it_does_with_other_commands(command, factory, failing, typed, user, 
         "transfer": ("transfer", user[0], model, user[1], "--threat", "linf:0.1"),
         "train": ("train", plan, "--out", tmp_path / "trained"),
     }
-    if command == "serve" and factory.endswith("asked"):
-        pytest.skip("nobody asks")
     result = typed(*words[command])
     assert result.exit_code == 3, result.stderr
 
@@ -235,3 +240,62 @@ def test_children_of_the_tests_take_ctrl_c_also_where_the_tests_run_in_the_backg
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     assert (done.returncode, "s" in done.stdout.split("[")[0]) == (0, False), done.stdout + done.stderr
+
+
+WORKERS = """
+import multiprocessing
+from sparring.targets import Stage
+
+class Late(Stage):
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, images, key=None):
+        if multiprocessing.parent_process() is not None:
+            raise self.error
+        return images
+
+def raises():
+    return Late(ValueError("out of ink"))
+
+def exits():
+    return Late(SystemExit(0))
+"""
+
+
+@pytest.mark.parametrize("factory", ["raises", "exits"])
+def test_what_user_code_raises_in_a_worker_ends_with_3_too(factory, audited, tmp_path):
+    (tmp_path / "stages.py").write_text(WORKERS)
+    result = audited("--defend", f"{tmp_path / 'stages.py'}:{factory}", "--workers", 2)
+    assert result.exit_code == 3, result.stderr
+    assert "stages.py, line" in result.stderr
+
+
+def test_an_exit_that_is_the_users_is_no_exit_of_ours(failing, audited, tmp_path):
+    """typer.Exit ends our own commands; where a stage raises it, no report has been made."""
+    (tmp_path / "stages.py").write_text(WORKERS.replace('ValueError("out of ink")', "__import__('typer').Exit(0)")
+                                        .replace("is not None", "is None"))  # fmt: skip
+    result = audited("--defend", f"{tmp_path / 'stages.py'}:raises")
+    assert result.exit_code == 3
+    assert "stages.py, line" in result.stderr
+
+
+def test_size_describes_the_pictures_of_a_defended_model_too(typed, tmp_path, effort):
+    """The README's own command."""
+    (tmp_path / "mine.py").write_text(
+        "import sparring as sp\nfrom torch import nn\nfrom sparring.targets import Defended\n"
+        "from sparring.defenses.purification import JPEG\n"
+        "def defended():\n    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n"
+        "    return Defended(sp.Classifier(net), JPEG(75))\n"
+    )
+    for number, size in enumerate([(20, 30), (64, 40), (13, 90)]):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("L", size, 60 * number).save(tmp_path / "pictures" / f"{number}.png")
+    words = ("--threat", "linf:4/255", "--out", tmp_path / "run", *effort)
+    model, data = f"{tmp_path / 'mine.py'}:defended", f"folder:{tmp_path / 'pictures'}"
+    result = typed("audit", model, data, "--size", 8, "--channels", 1, *words)
+    assert result.exit_code in (0, 1), result.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+    refused = typed("audit", model, data, "--size", 8, "--mean", 0.5, *words)
+    assert refused.exit_code == 2
+    assert "--mean, --std and --classes describe a bare model" in refused.stderr

@@ -36,11 +36,11 @@ def test_a_line_is_said_in_the_middle_of_a_long_step_and_none_after_the_end(line
     assert not any(thread.name == "heartbeat" for thread in threading.enumerate())
 
 
-def test_nothing_is_said_where_nothing_goes_on(lines):
+def test_before_the_first_step_it_says_what_it_was_told(lines):
     said, heard = lines
-    with progress.ProgressBars():
-        assert not heard.wait(0.1)
-    assert said == []
+    with progress.ProgressBars("loading MODEL"):
+        assert heard.wait(30)
+    assert set(said) == {"loading MODEL"}
 
 
 def test_the_heart_stops_after_an_error_too():

@@ -255,3 +255,31 @@ def test_a_device_that_is_not_here_is_named(device: str) -> None:
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="limit must be at least 1, not 0"):
         load_data("zoo:photos", input=None, limit=0)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("3.7", r"has the label 3\.7 \(float64\); return a whole number"),
+        ("torch.tensor(1.5)", r"has the label tensor\(1\.5000\) \(float32\); return a whole number"),
+        ("True", r"has the label True \(bool\); return a whole number"),
+        ("'cat'", r"has the label 'cat'"),
+        ("[0, 1]", r"has a label of shape \(2,\); return one whole number"),
+    ],
+)
+def test_a_label_of_a_data_set_that_is_no_whole_number_is_refused(tmp_path: Path, label: str, said: str) -> None:
+    (tmp_path / "data.py").write_text(
+        "import torch\n\nclass Rows:\n    def __len__(self):\n        return 2\n\n    def __getitem__(self, place):\n"
+        f"        return torch.rand(1, 2, 2), (0, {label})[place]\n"
+    )
+    with pytest.raises(InputError, match=said):
+        list(load_data(f"{tmp_path / 'data.py'}:Rows", input=None, classes=4).chunks(8))
+
+
+def test_rows_of_a_picture_alone_have_no_label(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "import torch\n\ndef rows():\n    return torch.utils.data.TensorDataset(torch.rand(3, 1, 2, 2))\n"
+    )
+    data = load_data(f"{tmp_path / 'data.py'}:rows", input=None, classes=4)
+    assert not data.labelled
+    assert [chunk.labels for chunk in data.chunks(8)] == [None]

@@ -258,6 +258,7 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
     plan, source, observer, kept = request.plan, request.source, request.observer, fallen_in_records(records)
     total = source.candidates if plan.limit is None else plan.limit
     left = unrecorded(records, request)
+    observer.attacks_begin()
     for done in (
         attack_here(worker, left, observer) if pool is None else attack_in_pool(pool, request.workers.count, left)
     ):

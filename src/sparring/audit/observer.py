@@ -60,6 +60,9 @@ class AuditObserver:
     def resumed(self, chunks: int, samples: int) -> None:
         """A run is taken up again after that many chunks."""
 
+    def attacks_begin(self) -> None:
+        """Before the first chunk is attacked, here or by other processes."""
+
     def attacking(self, started: AttackStarted) -> None:
         """Before each attack on a chunk; not called where other processes attack."""
 

@@ -68,7 +68,7 @@ class Classifier(Target[Jacobians]):
         self.classes = 2 if binary else classes
         self._random, self._keyed = stochastic, keyed_layers(model)
         self._muted: list[Keyed] = []  # random layers that are to be silent
-        self._identity = identity
+        self.given_identity = identity
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
@@ -195,10 +195,10 @@ class Classifier(Target[Jacobians]):
 
     def identity(self) -> tuple[object, ...]:
         """The weights too; a function is told by the identity that it was given."""
-        own: list[object] = [self._identity]
+        own: list[object] = [self.given_identity]
         if isinstance(self.model, nn.Module):
             own += [part for name, value in sorted(self.model.state_dict().items()) for part in (name, value)]
-        elif self._identity is None:
+        elif self.given_identity is None:
             own.append(Unidentified(self.name))
         return (*super().identity(), self.layout, self.binary, self.probabilities, self._mean, self._std, *own)
 

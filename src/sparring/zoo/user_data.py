@@ -63,7 +63,8 @@ def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
     if not count:
         raise InputError(f"{name} returned an empty data set")
     with user_code(f"{name}[0]"):
-        labelled = isinstance(made[0], (tuple, list))
+        first = made[0]
+    labelled = isinstance(first, (tuple, list)) and len(first) > 1 and first[1] is not None
     at = partial(_at, name, made, wanted)
     note = GIVEN if labelled else OWN_PREDICTION
     return Data(name, labelled, note, wanted.class_names, count, lambda: map(at, range(count)), at=at)
@@ -76,7 +77,10 @@ def _at(name: str, made: Any, wanted: Wanted, place: int) -> Row:
 
 
 def _item(name: str, item: Any, place: int, wanted: Wanted) -> Row:
-    picture, label = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
+    parts = item if isinstance(item, (tuple, list)) else (item,)
+    if not parts:
+        raise InputError(f"{name} is empty; return (picture, label), or a picture")
+    picture, label = parts[0], parts[1] if len(parts) > 1 else None
     if isinstance(picture, Image.Image):
         image = pictures.tensor(pictures.fit(pictures.plain(picture), wanted.input))
     elif _is_array(picture):
@@ -85,6 +89,14 @@ def _item(name: str, item: Any, place: int, wanted: Wanted) -> Row:
     else:
         cure = "return a tensor (C, H, W), an array or a PIL image"
         raise InputError(f"{name} is a {type(picture).__name__}; {cure}")
-    if label is not None:
-        label = int(arrays.labels_of(name, np.asarray([int(label)]), 1, wanted.classes)[0])
-    return Row(image, label, str(place))
+    return Row(image, None if label is None else _label(name, label, wanted.classes), str(place))
+
+
+def _label(name: str, given: Any, classes: int | None) -> int:
+    """The label as a whole number; InputError for what is none: a float, a bool, a word, several numbers."""
+    label = _numpy(given)
+    if label.size != 1:
+        raise InputError(f"{name} has a label of shape {label.shape}; return one whole number, the class")
+    if not np.issubdtype(label.dtype, np.integer):
+        raise InputError(f"{name} has the label {given!r:.80} ({label.dtype}); return a whole number, the class")
+    return int(arrays.labels_of(name, label.reshape(1), 1, classes)[0])

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ...errors import ConfigError
+from ...errors import ConfigError, SparringError, UserCodeError, described, user_frame
 from ...zoo import Chunk
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
@@ -104,12 +104,18 @@ def answer_chunk(worker: ChunkWorker, packed: bytes) -> bytes:
     number, chunk = deserialize(packed)
     try:
         return serialize(worker.attack(number, chunk, AuditObserver()))
-    except Exception as error:
+    except BaseException as error:
         return serialize(ChunkFailure(number, picklable(error)))
 
 
-def picklable(error: Exception) -> Exception:
-    """Return the error as another process can raise it, with a note of where it was raised."""
+def picklable(error: BaseException) -> Exception:
+    """Return the error as another process can raise it, with a note of where it was raised.
+
+    What code of the user's raised is a UserCodeError already: the other process does not see where it was raised.
+    """
+    where = None if isinstance(error, SparringError) else user_frame(error.__traceback__)
+    if where is not None or not isinstance(error, Exception):
+        error = UserCodeError(f"{where or 'code of the model or the data'} {described(error)}")
     note = "in a worker:\n" + "".join(traceback.format_exception(error))
     try:
         again: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was made in this very line

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from ...errors import ConfigError, RunError
+from ...errors import ConfigError, RunError, described, user_frame
 from ...zoo import Chunk
 from ..observer import AuditObserver
 from .chunk_worker import (
@@ -170,9 +170,11 @@ def worker_main(link: Connection, threads: int, moved: dict[str, str] | None) ->
         packed = link.recv_bytes()
         try:
             worker = unpack_worker(packed, moved)
-        except Exception as error:
-            failure = ConfigError(f"the model cannot be opened in a worker: {type(error).__name__}: {error}")
-            link.send_bytes(serialize(ChunkFailure(None, picklable(failure))))
+        except BaseException as error:
+            failed: BaseException = error
+            if user_frame(error.__traceback__) is None and isinstance(error, Exception):
+                failed = ConfigError(f"the model cannot be opened in a worker: {described(error)}")
+            link.send_bytes(serialize(ChunkFailure(None, picklable(failed))))
             return
         while True:
             link.send_bytes(answer_chunk(worker, link.recv_bytes()))

@@ -45,7 +45,7 @@ def fit(
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.fit import ArtifactPaths, FitArtifact
     from ..display.console import complain, say
-    from ..display.progress import FitProgressBars
+    from ..display.progress import FitProgressBars, ProgressBars
     from ..display.tables import show_fit_inputs, show_fitted
     from ..specs.attacks import make_shared_attack
 
@@ -55,7 +55,8 @@ def fit(
     loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
     rows = batch_size or fitting_batch_size(pictures)
     job = FitArtifact(attack, loaded, pictures, targeted, held_out, rows, seed, paths, checkpoint, start)
-    inputs = job.prepare()
+    with ProgressBars("looking at the images"):
+        inputs = job.prepare()
     show_fit_inputs(job, inputs)
     try:
         with FitProgressBars() as bars:
@@ -64,7 +65,8 @@ def fit(
         if checkpoint is not None:
             complain(f"the same command goes on from {checkpoint}")
         raise
-    outcomes = job.measure(fitted.artifact, inputs)
+    with ProgressBars("measuring what was made, on the images that it was fitted on and on those held out"):
+        outcomes = job.measure(fitted.artifact, inputs)
     show_fitted(job, fitted, outcomes)
     if inputs.start_made is not None and inputs.start_made.get("images_sha256") != fitted.made["images_sha256"]:
         say(f"{start} was made on other images: held-out ones may be among them", "yellow")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
 from typing import ParamSpec
 
 import typer
 
-from ...errors import SparringError, UserCodeError, described, out_of_memory
+from ...errors import SparringError, UserCodeError, described, out_of_memory, user_frame
 from .console import complain
 
 P = ParamSpec("P")
@@ -27,8 +23,6 @@ CODES = {
     INTERRUPTED: "interrupted (Ctrl-C); the command says how to go on",
 }
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
-PACKAGE = Path(__file__).resolve().parents[2]
-USER_MODULE_PREFIX = "sparring_user_"  # how modules of FILE.py are called
 
 
 class Settings:
@@ -44,9 +38,10 @@ def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             command(*arguments, **options)
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-            raise
         except BaseException as error:
+            ours = isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError))
+            if ours and user_frame(error.__traceback__) is None:
+                raise
             raise typer.Exit(report_error(error)) from None
 
     return run
@@ -75,24 +70,3 @@ def classify_error(error: BaseException) -> tuple[int, str]:
     if where is not None or isinstance(error, SystemExit):
         return FAILED, f"{where or 'code of the model or the data'} {described(error)}"
     return FAULT, f"this is a fault of sparring ({described(error)}); please report it with the lines above"
-
-
-def user_frame(trace: TracebackType | None) -> str | None:
-    """`FILE.py, line N` where the innermost code that belongs to no library is not ours; else None."""
-    found: str | None = None
-    for frame, line in traceback.walk_tb(trace):
-        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
-        if file.startswith("<") or (belongs_to_library(file) and not module.startswith(USER_MODULE_PREFIX)):
-            continue
-        ours = Path(file).resolve().is_relative_to(PACKAGE)
-        found = None if ours else f"{file}, line {line},"
-    return found
-
-
-def belongs_to_library(file: str) -> bool:
-    """Is it a file of Python or of an installed package, ours apart?"""
-    path = Path(file).resolve()
-    if path.is_relative_to(PACKAGE):
-        return False
-    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(path.is_relative_to(Path(root).resolve()) for root in roots if root) or file == sys.argv[0]

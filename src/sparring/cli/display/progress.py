@@ -29,10 +29,10 @@ EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 class Heartbeat:
-    """Says every `seconds` what is going on, from a thread of its own: also in the middle of a long step."""
+    """Says every ten seconds what is going on, from a thread of its own: also in the middle of a long step."""
 
-    def __init__(self, seconds: float = EVERY) -> None:
-        self.seconds, self.words = seconds, ""
+    def __init__(self, words: str | Callable[[], str]) -> None:
+        self.words = words
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -44,20 +44,20 @@ class Heartbeat:
         self.thread.join()
 
     def _beat(self) -> None:
-        while not self.ended.wait(self.seconds):
-            if self.words:
-                say(self.words)
+        while not self.ended.wait(EVERY):
+            say(self.words if isinstance(self.words, str) else self.words())
 
 
 class ProgressBars(ExperimentObserver):
     """Bars that are there while it is open, on a terminal; elsewhere a line every ten seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: str = "looking at the first images") -> None:
+        """Say `words` until something else is known."""
         self.live = sys.stdout.isatty()
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=out(), transient=True, disable=not self.live)
-        self.heartbeat = None if self.live else Heartbeat()
+        self.heartbeat = None if self.live else Heartbeat(words)
         self.attack: TaskID | None = None
         self.began = time.perf_counter()
 
@@ -83,7 +83,7 @@ class ProgressBars(ExperimentObserver):
             self.attack = self.bars.add_task("")
         self.bars.update(self.attack, description=words, completed=done, total=total)
 
-    def status(self, words: str) -> None:
+    def status(self, words: str | Callable[[], str]) -> None:
         """Show what is going on where no step reports it."""
         if self.heartbeat is not None:
             self.heartbeat.words = words
@@ -197,7 +197,7 @@ class AuditProgressBars(ProgressBars, AuditObserver):
         self.status(f"looking at the clean images: {counts.seen}{of_total(counts.total)}")
 
     def checked_data(self, counts: CleanCounts) -> None:
-        self.total, self.began = counts.seen, time.perf_counter()
+        self.total = counts.seen
         if counts.labelled:
             say(f"clean accuracy {share_text(share(counts.correct, counts.labelled))}")
         without = counts.seen - counts.labelled
@@ -216,11 +216,13 @@ class AuditProgressBars(ProgressBars, AuditObserver):
 
     def resumed(self, chunks: int, samples: int) -> None:
         say(f"taken up again after {samples} images in {chunks} chunks")
-        self.safe, self.began = samples, time.perf_counter()
+        self.safe = samples
+
+    def attacks_begin(self) -> None:
+        self.began = time.perf_counter()  # probes and looks tell nothing of the pace of attacks
+        self.status(f"attacking; {self.safe}{of_total(self.total)} images are recorded")
 
     def attacking(self, started: AttackStarted) -> None:
-        if self.started is None:
-            self.began = time.perf_counter()  # of the first attack: probes and looks tell nothing of its pace
         self.started = started
         self.show(self._words(started.rows, 0.0), 0, 1)
 
@@ -247,8 +249,11 @@ class AuditProgressBars(ProgressBars, AuditObserver):
         if not self.live:
             recorded = f"{done.seen}{of_total(done.total)} images, {done.seconds:.1f} s"
             say(f"{recorded}; of these {done.count} still stand {standing}")
+        self.status(lambda: self._recorded(done))
+
+    def _recorded(self, done: ChunkRecorded) -> str:
         left = self.left(done.seen / self.total, self.safe / self.total) if self.total else ""
-        self.status(f"{done.seen}{of_total(done.total)} images are recorded{left}")
+        return f"attacking; {done.seen}{of_total(done.total)} images are recorded{left}"
 
     def publishing(self) -> None:
         self.status("making the report")

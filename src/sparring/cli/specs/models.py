@@ -28,16 +28,23 @@ class InputOverrides:
     def empty(self) -> bool:
         return self == InputOverrides()
 
+    @property
+    def of_model(self) -> bool:
+        """Tell whether the model itself is described, and not only its pictures."""
+        return any((self.mean, self.std, self.classes))
+
 
 def load_model_and_data(
     model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
 ) -> tuple[LoadedModel, Data]:
     """Return the model, and the data as that model wants it."""
     from ...zoo import count_classes, load_data
+    from ..display.progress import ProgressBars
 
-    loaded = load_with_overrides(model, overrides, device)
-    classes = count_classes(loaded, data)
-    return loaded, load_data(data, input=loaded.input, class_names=loaded.class_names, classes=classes, limit=limit)
+    with ProgressBars(f"loading {model} and {data}"):
+        loaded = load_with_overrides(model, overrides, device)
+        classes, names = count_classes(loaded, data), loaded.class_names
+        return loaded, load_data(data, input=loaded.input, class_names=names, classes=classes, limit=limit)
 
 
 def load_with_overrides(model: str, overrides: InputOverrides, device: str) -> LoadedModel:
@@ -55,12 +62,17 @@ def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -
         return loaded
     target = loaded.target
     old = target.target if isinstance(target, Granting) else target
-    if not (".py:" in spec or isinstance(target, Granting)) or not isinstance(old, Classifier):
+    if not (".py:" in spec or isinstance(target, Granting)):
         raise ConfigError(
             f"--mean, --std, --size, --channels and --classes describe FILE.py, onnx: and http: models; {spec} "
             "brings its own"
         )
-    if overrides.mean or overrides.std or overrides.classes:
+    if overrides.of_model:
+        if not isinstance(old, Classifier):
+            raise ConfigError(
+                f"--mean, --std and --classes describe a bare model, and {spec} is a {type(old).__name__}; give "
+                "them to the Classifier inside it"
+            )
         shown = Classifier(
             old.model,
             mean=parse_numbers("--mean", overrides.mean),
@@ -70,6 +82,7 @@ def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -
             binary=old.binary,
             probabilities=old.probabilities,
             name=old.name,
+            identity=old.given_identity,
         )
         target = replace_inner_target(target, shown) if isinstance(target, Granting) else shown
     return replace(loaded, target=target, input=parse_input_spec(loaded.input, overrides))

@@ -147,7 +147,7 @@ class _Remote(Granting[T]):
             classes=classes,
             probabilities=soft,
             name=at.shown,
-            identity=at.owner,
+            identity="remote",
         )
         super().__init__(shown, access)
 
@@ -163,6 +163,9 @@ class _Remote(Granting[T]):
     def card(self) -> Card:
         """What the server says of the model."""
         return self.endpoint.card
+
+    def identity(self) -> tuple[object, ...]:
+        return (*super().identity(), self.endpoint.owner)
 
     def check(self, outputs: Tensor) -> None:
         promised = self.classes
