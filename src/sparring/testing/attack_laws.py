@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scores
 from ..engine import Engine, Outcome, Progress, run
-from ..errors import AccessError
+from ..errors import AccessError, UserCodeError
 from ..targets import Classifier, Granting
 from .cases import Case, Counting, linear, optimum, small_net
 
@@ -169,7 +169,7 @@ def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], N
         images, generator, before = case.images.clone(), torch.get_rng_state(), _photograph(victim)
         try:
             attacks(Classifier(wrapped), images)
-        except ZeroDivisionError:
+        except UserCodeError:
             require(fail_at is not None, f"{name} failed by itself")
         where = name if fail_at is None else f"{name} after an exception"
         for part, value in _photograph(victim).items():
