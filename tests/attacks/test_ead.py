@@ -12,6 +12,7 @@ from sparring import testing
 from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks.minimal.ead import EAD, Rule
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
 
@@ -28,7 +29,7 @@ def run(attack, case, goal=None):
 
 
 def started(attack, case):
-    ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
+    ledger = Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, Budget())
     oracle = Gradients(QueryBroker(case.target, case.goal, ledger, 100, False))
     return oracle, attack.init(oracle, Batch(case.images, Key(torch.arange(len(case.images)), 0)))
 

@@ -11,6 +11,7 @@ from sparring import testing
 from sparring.access import Batch, Keep
 from sparring.attacks import Square
 from sparring.attacks.score.square import BLOCK, bump
+from sparring.geometry.region import Region
 from sparring.random import Key
 
 MARKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000: appendix A
@@ -143,7 +144,7 @@ def test_pitfall_22_the_start_in_linf_is_vertical_stripes():
 
 
 def broker(case):
-    ledger = sp.access.Ledger(case.images, sp.Linf(0.5), Keep.FIRST, sp.Budget())
+    ledger = sp.access.Ledger(Region.around(case.images, sp.Linf(0.5)), Keep.FIRST, sp.Budget())
     return sp.access.QueryBroker(case.target, case.goal, ledger, 100, False)
 
 

@@ -23,6 +23,7 @@ from sparring.attacks.transfer import (
 from sparring.attacks.transfer.diversity import placed
 from sparring.attacks.transfer.trick import Question, Remembered
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.goals import RivalMargin, Verdict
 from sparring.random import Key
 from sparring.targets import Granting, Surrogate
@@ -36,7 +37,7 @@ DI, TI, SI, VT = InputDiversity(smallest=0.6), TranslationInvariance(5), ScaleIn
 def question(images, memory=None, step=0, seed=0, eps=0.1):
     ids = torch.arange(len(images))
     memory = torch.zeros_like(images) if memory is None else memory
-    return Question(images, None, None, None, Key(ids, seed), step, sp.Linf(eps), memory)
+    return Question(images, None, None, None, Key(ids, seed), step, Region.around(images, sp.Linf(eps)), memory)
 
 
 def answering(slope):

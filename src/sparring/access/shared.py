@@ -40,6 +40,7 @@ class Shared(ABC, Generic[A, S, R]):
     The state is a frozen dataclass of tensors and plain values that belong to no row.
     """
 
+    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, GoalError, InputError, out_of_memory
+from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatError, out_of_memory
+from ..geometry.region import Region
 from ..goals import Goal
 from ..rows import take, to
 from ..targets import Target
@@ -30,7 +31,7 @@ class Job:
     attack: Attack[Any, Any]
     target: Target[Any]
     goal: Goal
-    x: Tensor
+    region: Region
     ids: Tensor
     begin: Tensor | None
     keep: Keep
@@ -45,6 +46,8 @@ def run(
     x: Tensor,
     *,
     ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
     start: Tensor | None = None,
     keep: Keep | None = None,
     budget: Budget | None = None,
@@ -57,6 +60,8 @@ def run(
         target: what is attacked. It is left exactly as it was.
         goal: what counts as won.
         ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
+        eps: (N,) a radius for each image, in place of that of the attack's ball.
         start: images like `x` to begin at, for attacks that can (`Attack.warm`: Square, the decision attacks, PGD).
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
@@ -72,13 +77,14 @@ def run(
     engine, budget = engine or Engine(), budget or Budget()
     check_access(attack, target)
     check_images(x, goal)
-    attack.ball.check(x)
+    region = region_of(attack, target, x, mask, eps)
+    attack.check(region)
     if start is not None:
-        check_start(attack, start, x)
+        check_start(attack, start, region)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     kept, aim = keep or attack.keep, target.reading(to(goal, target.device))
-    job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
+    job = Job(attack, target, aim, region, places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
@@ -93,8 +99,36 @@ def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Targe
         )
 
 
-def check_start(attack: Attack[Any, Any], start: Tensor, x: Tensor) -> None:
+def region_of(
+    attack: Attack[Any, Any] | Shared[Any, Any, Any],
+    target: Target[Any],
+    x: Tensor,
+    mask: Tensor | None,
+    eps: Tensor | None,
+) -> Region:
+    """Where each of the inputs may go.
+
+    Raises: InputError for a mask that does not fit, ThreatError for radii that are none or exceed the valid range.
+    """
+    ball = attack.ball
+    ball.check(x)
+    if mask is not None and not isinstance(mask, Tensor):
+        raise InputError(f"a mask is a bool tensor like the images, and this is a {type(mask).__name__}")
+    if eps is not None:
+        if not isinstance(eps, Tensor) or not eps.is_floating_point():
+            got = str(eps.dtype) if isinstance(eps, Tensor) else type(eps).__name__
+            raise ThreatError(f"eps is a float tensor with a radius per row, and this is {got}; pass a tensor")
+        if not bool((eps > 0).all()):
+            raise ThreatError("a radius per row is above 0, and some are 0, negative or NaN; leave those rows out")
+        if ball.p == 0 and not bool((eps == eps.round()).all()):
+            raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
+        eps = eps.to(x.device)
+    return Region.around(x.detach(), ball, mask=mask, eps=eps)
+
+
+def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
     """Raise where the images to begin at do not fit, or the attack has no use for them."""
+    x = region.x
     if not attack.warm:
         raise ConfigError(f"{attack.name} begins by itself; give start= to Square, HopSkipJump or PGD")
     if not isinstance(start, Tensor) or start.shape != x.shape or start.dtype != x.dtype:
@@ -141,12 +175,13 @@ def check_ids(ids: Tensor, count: int) -> Tensor:
 def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
-        data = (job.goal, job.x, job.ids, job.begin)
+        region = job.region
+        data = (job.goal, region.x, region.eps, region.free, job.ids, job.begin)
         mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *job.target.identity())
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
-    while start < len(job.x):
+    while start < len(job.region):
         part = checkpoint.finished(start) if checkpoint else None
         if part is None:
             try:
@@ -154,7 +189,7 @@ def _batches(job: Job) -> list[Outcome]:
             except RuntimeError as error:
                 if size == 1 or not out_of_memory(error):
                     raise
-                size = max(1, min(size, len(job.x) - start) // 2)
+                size = max(1, min(size, len(job.region) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()
                 job = replace(job, engine=replace(job.engine, batch_size=size))
@@ -165,13 +200,13 @@ def _batches(job: Job) -> list[Outcome]:
 
 
 def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Outcome:
-    attack, target, x, engine = job.attack, job.target, job.x, job.engine
+    attack, target, x, engine = job.attack, job.target, job.region.x, job.engine
     saved = checkpoint.under_way(start) if checkpoint else None
     rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
     device = target.device
-    images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
+    region, ids = job.region.take(rows.to(x.device)).to(device), job.ids[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, take(job.goal, rows.to(device)), images, ids, job.keep, job.budget, engine)
+    search = Search(attack, target, take(job.goal, rows.to(device)), region, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])
@@ -182,10 +217,10 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     while not search.over:
         search.advance()
         if engine.progress is not None:
-            engine.progress(Progress(attack.name, len(x), start, len(images), search.live, search.t, attack.steps))
+            engine.progress(Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.steps))
         if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
             search.seconds = time.perf_counter() - clock
-            checkpoint.save(start, len(images), search.save())
+            checkpoint.save(start, len(region), search.save())
             written = time.perf_counter()
     outcome = on_device(search.end(), x.device)
     outcome = replace(outcome, seconds=time.perf_counter() - clock)

@@ -41,7 +41,7 @@ def tiny(x: Tensor) -> float:
     return torch.finfo(x.dtype).tiny
 
 
-def taken(bound: Bound, rows: Tensor) -> Bound:
+def taken(bound: Bound, rows: Tensor | slice) -> Bound:
     """The bound of these rows (Q,): a number is that of every row."""
     return bound[rows] if isinstance(bound, Tensor) else bound
 

@@ -72,11 +72,20 @@ class Region:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Tensor) -> Region:
-        """The region of these rows (Q,): indices, or a mask (B,)."""
-        free = None if self.free is None else self.free[rows]
+    def take(self, rows: Tensor | slice) -> Region:
+        """The region of these rows (Q,): indices, a mask (B,), or a slice."""
         low, high = taken(self.low, rows), taken(self.high, rows)
-        return replace(self, x=self.x[rows], low=low, high=high, eps=self.eps[rows], free=free)
+        free = None if self.free is None else self.free[rows]
+        part = replace(self, x=self.x[rows], low=low, high=high, eps=self.eps[rows], free=free)
+        if isinstance(vars(self).get("radius"), float):
+            vars(part)["radius"] = self.radius  # what all rows have in common need not be looked for again
+        return part
+
+    def to(self, device: torch.device) -> Region:
+        """The region with its tensors on `device`."""
+        low, high = (b.to(device) if isinstance(b, Tensor) else b for b in (self.low, self.high))
+        free = None if self.free is None else self.free.to(device)
+        return replace(self, x=self.x.to(device), low=low, high=high, eps=self.eps.to(device), free=free)
 
     # what is derived
 
