@@ -46,11 +46,7 @@ class Attack(ABC, Generic[A, S]):
 
     def __post_init__(self) -> None:
         """Raise ThreatError for a ball that the attack does not know, or one without the radius that it needs."""
-        if not isinstance(self.ball, self.norms):
-            known = [norm.__name__ for norm in self.norms]
-            told = " and ".join((", ".join(known[:-1]), known[-1]) if len(known) > 1 else known)
-            cure = f"; use {self.elsewhere} there" if self.elsewhere else ""
-            raise ThreatError(f"{self.name} knows {told}, not {self.ball}{cure}")
+        check_ball(self.name, self.ball, self.norms, self.elsewhere)
         if self.spends_radius:
             self.ball.bounded(self.name)
 
@@ -119,9 +115,10 @@ class Attack(ABC, Generic[A, S]):
         """Do its rows act on one another? `Interacting` attacks, and those made of one."""
         return False
 
-    def measure(self, delta: Tensor) -> Tensor:
-        """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""
-        return self.ball.norm(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        """(B,) the size that `Keep.SMALLEST` minimizes, from perturbations (B, ...): the norm of the region's ball,
+        unless the paper has another."""
+        return ball.norm(delta)
 
     @property
     def name(self) -> str:
@@ -157,3 +154,12 @@ class Interacting(Attack[A, S]):
     @property
     def interacting(self) -> bool:
         return True
+
+
+def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], elsewhere: str) -> None:
+    """Raise ThreatError for a ball that is none of the `norms`, with the attack that serves other norms."""
+    if not isinstance(ball, norms):
+        known = [norm.__name__ for norm in norms]
+        told = " and ".join((", ".join(known[:-1]), known[-1]) if len(known) > 1 else known)
+        cure = f"; use {elsewhere} there" if elsewhere else ""
+        raise ThreatError(f"{attack} knows {told}, not {ball}{cure}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Search:
         self.random = target.stochastic
         if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
             keep = Keep.SUREST
-        self.ledger = Ledger(region, keep, budget, attack.confidence, attack.measure)
+        self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
         skip_won = engine.compact and not self.ledger.waits
         self.broker = QueryBroker(
             self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws

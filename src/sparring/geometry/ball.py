@@ -92,6 +92,11 @@ class Ball(ABC):
         """
         return self
 
+    @property
+    def grouped(self) -> bool:
+        """Does what counts as one have several components, as a pixel has? Only in L0."""
+        return False
+
     def sum_per_site(self, values: Tensor) -> Tensor:
         """(B, sites) sums of (B, ...) values over what counts as one: components, in L0 perhaps pixels or points."""
         return values.flatten(1)

@@ -44,5 +44,5 @@ class Around(Attack[A, S]):
     def interacting(self) -> bool:
         return self.attack.interacting
 
-    def measure(self, delta: Tensor) -> Tensor:
-        return self.attack.measure(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        return self.attack.measure(delta, ball)

@@ -77,8 +77,8 @@ class Rounds(Attack[A, Round[S]]):
     def interacting(self) -> bool:
         return any(part.interacting for part in self.parts)
 
-    def measure(self, delta: Tensor) -> Tensor:
-        return self.parts[0].measure(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        return self.parts[0].measure(delta, ball)
 
     @property
     def steps(self) -> int:
