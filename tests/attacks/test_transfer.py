@@ -382,7 +382,7 @@ class OfJacobians(Attack[Jacobians, At]):
         (lambda: Transferred(MI), ConfigError, r"MIFGSM with no trick is itself; pass one or more"),
         (lambda: Transferred(MI, SI, VT), ConfigError, "VarianceTuning remembers.* before ScaleInvariance"),
         (lambda: Transferred(MI, VT, VT), ConfigError, "VarianceTuning remembers.* pass it once"),
-        (lambda: Transferred(MIFGSM(sp.L2(1)), VT), ThreatError, r"neighbors in Linf, not in L2\(1\)"),
+        (lambda: Transferred(MIFGSM(sp.L2(1)), VT), ThreatError, r"VarianceTuning knows Linf, not L2\(1\)"),
         (lambda: InputDiversity(1.5), ConfigError, "InputDiversity probability=1.5, .*pass shares of 1"),
         (lambda: InputDiversity(smallest=0), ConfigError, "smallest=0; pass shares of 1"),
         (lambda: TranslationInvariance(4), ConfigError, "kernel=4, .*pass an odd number"),

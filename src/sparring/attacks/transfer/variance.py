@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...access import Gradient
-from ...errors import ConfigError, ThreatError
+from ...access import Gradient, check_ball
+from ...errors import ConfigError
 from ...geometry import Ball, Linf, rowwise
 from .scale import average
 from .trick import Ask, Question, Remembered, Trick
@@ -41,8 +41,7 @@ class VarianceTuning(Trick):
             )
 
     def check(self, ball: Ball, images: Tensor | None = None) -> None:
-        if not isinstance(ball, Linf):
-            raise ThreatError(f"VarianceTuning draws its neighbors in Linf, not in {ball}; use ScaleInvariance there")
+        check_ball("VarianceTuning", ball, (Linf,), "ScaleInvariance")
         ball.bounded("VarianceTuning")
 
     def __call__(self, ask: Ask, question: Question) -> Gradient:
