@@ -55,7 +55,7 @@ def craft(
     """
     engine = engine or Engine()
     check_access(attack, target)
-    check_images(x, goal)
+    check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
     if start is not None:

@@ -15,6 +15,7 @@ from ..access import Attack, Budget, Decisions, Keep, Ledger, Portion, QueryBrok
 from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
 from ..geometry.region import Region
 from ..goals import Goal
+from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
@@ -76,6 +77,8 @@ def fit(
     engine = engine or Engine()
     check_access(attack, target)
     check_images(x, goal)
+    if not isinstance(target.inputs, Images):
+        raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
     region = region_of(attack, target, x, mask, eps)
     if not attack.regional and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")

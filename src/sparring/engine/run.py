@@ -14,6 +14,7 @@ from ..access import Attack, Budget, Decisions, Keep, Shared
 from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatError, out_of_memory
 from ..geometry.region import Region
 from ..goals import Goal
+from ..inputs import Images, Inputs
 from ..rows import take, to
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint
@@ -53,7 +54,7 @@ def run(
     budget: Budget | None = None,
     engine: Engine | None = None,
 ) -> Outcome:
-    """Attack the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
+    """Attack the images `x` (N, C, H, W) in [0, 1], or whatever the target takes; `goal` has one row per input.
 
     Args:
         attack: what to do; it must not need more access than the target grants.
@@ -76,7 +77,7 @@ def run(
     """
     engine, budget = engine or Engine(), budget or Budget()
     check_access(attack, target)
-    check_images(x, goal)
+    check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
     if start is not None:
@@ -111,7 +112,8 @@ def region_of(
     Raises: InputError for a mask that does not fit, ThreatError for radii that are none or exceed the valid range.
     """
     ball = attack.ball
-    ball.check(x)
+    low, high = (torch.as_tensor(bound) for bound in target.inputs.range_like(x))
+    ball.with_channel_axis(target.inputs.channel_axis).check(x, float(low.amin()), float(high.amax()))
     if mask is not None and not isinstance(mask, Tensor):
         raise InputError(f"a mask is a bool tensor like the images, and this is a {type(mask).__name__}")
     if eps is not None:
@@ -123,7 +125,7 @@ def region_of(
         if ball.p == 0 and not bool((eps == eps.round()).all()):
             raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
         eps = eps.to(x.device)
-    return Region.around(x.detach(), ball, mask=mask, eps=eps)
+    return Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
 
 
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
@@ -134,27 +136,14 @@ def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None
     if not isinstance(start, Tensor) or start.shape != x.shape or start.dtype != x.dtype:
         got = f"{start.dtype} {tuple(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
         raise InputError(f"start must be images like x, {x.dtype} {tuple(x.shape)}; got {got}")
-    if not bool(((start >= 0) & (start <= 1)).all()):
-        raise InputError("start has pixels outside [0, 1] or NaN; pass images")
+    if not bool(((start >= region.low) & (start <= region.high)).all()):
+        raise InputError("start has values outside the valid range or NaN; pass inputs like x")
 
 
-def check_images(x: Tensor, goal: Goal) -> None:
-    """Raise InputError for images that are no floats in [0, 1] or do not match the goal, GoalError for a goal
-    that is no record."""
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
-    if len(x) == 0:
-        raise InputError("there are no images: x has 0 rows")
-    low, high = float(x.amin()), float(x.amax())
-    if not (low == low and high == high and abs(low) < float("inf") and abs(high) < float("inf")):
-        row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
-        raise InputError(f"image {row} holds NaN or infinity; clean the data first")
-    if low < 0 or high > 1:
-        cure = "divide by 255" if high > 1.5 and low >= 0 else "undo the normalisation: the target owns mean and std"
-        raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in [0, 1]; {cure}")
+def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
+    """Raise InputError for inputs that are none (of images in [0, 1] by default) or do not match the goal, GoalError
+    for a goal that is no record."""
+    (Images() if inputs is None else inputs).check(x)
     if not hasattr(goal, "__dataclass_fields__"):
         raise GoalError(
             f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "

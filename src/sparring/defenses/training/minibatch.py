@@ -69,7 +69,7 @@ class Craft:
             found = run(attack, target, goal, batch.images, ids=ids, start=start, keep=Keep.WORST, engine=engine)
             return found.examples
         with target.frozen():
-            region = Region.around(batch.images, attack.ball)
+            region = Region.around(batch.images, attack.ball, target.inputs)
             return crafted(attack, target, goal, region, batch.key, start, self.engine)
 
     def logits(self, images: Tensor) -> Tensor:
