@@ -135,6 +135,27 @@ class Images(Inputs):
     def scale(self) -> float:
         return self.high - self.low
 
+    def check(self, x: Tensor) -> None:
+        """As in the base class, with the cures for what images often are instead."""
+        place = f"[{_told(self.low)}, {_told(self.high)}]"
+        if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}")
+        if x.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
+        if len(x) == 0:
+            raise InputError("there are no images: x has 0 rows")
+        low, high = (float(end) for end in x.aminmax()) if x.numel() else (self.low, self.high)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
+            raise InputError(f"image {row} holds NaN or infinity; clean the data first")
+        if low < self.low or high > self.high:
+            unit = self.high == 1 and self.low == 0
+            normalised = low < 0 or high <= 1.5
+            cure = "undo the normalisation: the target owns mean and std" if normalised else "divide by 255"
+            cure = cure if unit else "pass Images(low=, high=) that hold them"
+            raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in {place}; {cure}")
+
     def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
         """A square around the centre, moved inwards where it would leave the image."""
         height, width = x.shape[2:]

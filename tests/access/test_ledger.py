@@ -8,13 +8,15 @@ import torch
 import sparring as sp
 from sparring.access import Budget, Keep, Ledger
 from sparring.errors import BudgetError
+from sparring.geometry.region import Region
 from sparring.goals import Verdict
 
 GREY = 0.5
 
 
 def ledger(rows=2, keep=Keep.FIRST, ball=None, budget=None, dtype=torch.float64):
-    return Ledger(torch.full((rows, 1, 2, 2), GREY, dtype=dtype), ball or sp.Linf(0.2), keep, budget or Budget())
+    region = Region.around(torch.full((rows, 1, 2, 2), GREY, dtype=dtype), ball or sp.Linf(0.2))
+    return Ledger(region, keep, budget or Budget())
 
 
 def entry(book, rows, offsets, margins, losses=None, backwards=0):
@@ -153,7 +155,7 @@ def test_a_finished_row_keeps_what_it_has():
 
 def test_the_callers_images_are_not_the_ledgers():
     x = torch.full((1, 1, 2, 2), GREY, dtype=torch.float64)
-    book = Ledger(x, sp.Linf(0.2), Keep.FIRST, Budget())
+    book = Ledger(Region.around(x, sp.Linf(0.2)), Keep.FIRST, Budget())
     book.record(torch.tensor([0]), None, x + 0.1, Verdict(torch.ones(1).double(), torch.ones(1).double()), 0)
     assert torch.equal(x, torch.full_like(x, GREY))
 

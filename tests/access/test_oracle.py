@@ -22,6 +22,7 @@ from sparring.access import (
     Scores,
 )
 from sparring.errors import AccessError
+from sparring.geometry.region import Region
 from sparring.goals import Margin, RivalMargin
 from sparring.rows import take
 
@@ -34,7 +35,7 @@ def case():
 
 
 def broker_of(case, *, budget=None, keep=Keep.SMALLEST, batch_size=100, skip_won=False, target=None):
-    ledger = Ledger(case.images, sp.Linf(0.5), keep, budget or Budget())
+    ledger = Ledger(Region.around(case.images, sp.Linf(0.5)), keep, budget or Budget())
     return QueryBroker(target or case.target, case.goal, ledger, batch_size, skip_won)
 
 

@@ -8,6 +8,7 @@ from sparring import testing
 from sparring.access import Budget, Keep, Ledger, ledger, waiting
 from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopSkipJump, Restarts, Square, Sweep
 from sparring.engine import Engine
+from sparring.geometry.region import Region
 from sparring.goals import Verdict
 from sparring.targets import Defended, Stage
 
@@ -93,7 +94,7 @@ def test_a_gradient_that_is_zero_or_not_finite_is_noted(both):
 def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(monkeypatch):
     monkeypatch.setattr(ledger, "waits", lambda x: True)
     x = torch.full((2, 1, 2, 2), 0.5)
-    book = Ledger(x, sp.Linf(0.2), Keep.FIRST, Budget())
+    book = Ledger(Region.around(x, sp.Linf(0.2)), Keep.FIRST, Budget())
     rows = torch.arange(2)
     for step in range(3):
         asked = x + 0.05 * (step + 1)

@@ -17,6 +17,7 @@ from sparring.attacks.shared import Applied, opened
 from sparring.attacks.shared.advgan import AdvGAN, Player, adam
 from sparring.attacks.shared.generator import Discriminator, Generated, Generator, Plan, bounded
 from sparring.errors import ConfigError, InputError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.rows import take
 from sparring.testing.cases import draw
@@ -82,7 +83,7 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
 
 def stepped(attack, case, goal):
     """The game after one step on all images."""
-    ledger = Ledger(case.images, attack.ball, Keep.FIRST, Budget())
+    ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
     return attack.step(oracle, attack.init(case.images[:1], 0, None), Portion(case.images, key, None), 0.0)

@@ -76,7 +76,7 @@ def test_prox_minimises_what_it_says(ball):
     """No point near the prox, and none on the way to 0 or to delta, is better."""
     delta = testing.cases.draw("prox", (5, 1, 3, 3))
     weight = torch.tensor([0.05, 0.2, 0.5, 1.0, 9.0]).double()
-    found = PDPGD(ball)._prox(delta.clone(), weight)
+    found = ball.prox(delta.clone(), weight)
 
     def price(z):
         return weight * ball.norm(z) + (z - delta).square().flatten(1).sum(1) / 2

@@ -12,10 +12,10 @@ from sparring.attacks import L1APGD
 def test_the_steps_are_spent_at_three_radii():
     attack = L1APGD(sp.L1(2.0), steps=100)
     radii = [attack._stage(t)[0] for t in range(100)]
-    assert radii == [6.0] * 30 + [4.0] * 30 + [2.0] * 40
+    assert radii == [3.0] * 30 + [2.0] * 30 + [1.0] * 40  # in eps
     assert [attack._stage(t)[1:] for t in (0, 29, 30, 60, 99)] == [(0, 30), (29, 30), (0, 30), (0, 40), (39, 40)]
-    assert [L1APGD(sp.L1(2.0), steps=3)._stage(t) for t in range(3)] == [(2.0, t, 3) for t in range(3)]
-    assert {L1APGD(sp.L1(2.0), stages=False)._stage(t)[0] for t in range(100)} == {2.0}
+    assert [L1APGD(sp.L1(2.0), steps=3)._stage(t) for t in range(3)] == [(1.0, t, 3) for t in range(3)]
+    assert {L1APGD(sp.L1(2.0), stages=False)._stage(t)[0] for t in range(100)} == {1.0}
 
 
 class Listening(torch.nn.Module):

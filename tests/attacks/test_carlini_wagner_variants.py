@@ -10,6 +10,7 @@ from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks.minimal.carlini_wagner_l0 import CarliniWagnerL0
 from sparring.attacks.minimal.carlini_wagner_linf import CarliniWagnerLinf
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 
 SHORT = {
@@ -20,7 +21,7 @@ SHORT = {
 
 
 def oracle_of(attack, case):
-    ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
+    ledger = Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, Budget())
     return Gradients(QueryBroker(case.target, case.goal, ledger, 100, False)), ledger
 
 

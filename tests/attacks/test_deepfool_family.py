@@ -169,7 +169,7 @@ def test_the_line_search_ends_at_the_boundary():
 def test_bad_input_is_refused():
     with pytest.raises(ThreatError, match="DeepFool knows L2 and Linf, not L1; use FMN there"):
         DeepFool(ball=sp.L1())
-    with pytest.raises(ThreatError, match="SuperDeepFool knows L2, not Linf; use DeepFool in Linf"):
+    with pytest.raises(ThreatError, match="SuperDeepFool knows L2, not Linf; use DeepFool or FMN there"):
         SuperDeepFool(ball=sp.Linf())
     for wrong in ({"steps": 0}, {"walks": 0}, {"turns": 0}, {"classes": 1}, {"searches": -1}, {"overshoot": -0.1}):
         with pytest.raises(ConfigError, match=r"SuperDeepFool steps=.*; pass at least 1, 1, 1, 2, 0 and 0"):

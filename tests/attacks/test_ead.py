@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from sparring import testing
 from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks.minimal.ead import EAD, Rule
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
 
@@ -28,7 +30,7 @@ def run(attack, case, goal=None):
 
 
 def started(attack, case):
-    ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
+    ledger = Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, Budget())
     oracle = Gradients(QueryBroker(case.target, case.goal, ledger, 100, False))
     return oracle, attack.init(oracle, Batch(case.images, Key(torch.arange(len(case.images)), 0)))
 
@@ -63,7 +65,7 @@ def test_the_elastic_net_reaches_its_optimum():
     best = delta.square().sum(1) + beta * delta.sum(1)
     attack = EAD(beta=beta, inner=200, stalled=0.9999, tolerance=0.05, rounds=12)
     outcome = run(attack, case)
-    ratio = attack.measure(outcome.examples - case.images) / best
+    ratio = attack.measure(outcome.examples - case.images, attack.ball) / best
     assert (delta == 0).any()
     assert float(ratio.min()) > 0.999
     assert float(ratio.max()) < 1.05
@@ -104,7 +106,7 @@ def test_pitfall_25_the_two_rules_keep_different_examples():
     assert sum_.success.all()
     one, other = net.examples - case.images, sum_.examples - case.images
     assert float((other.abs().flatten(1).sum(1) / one.abs().flatten(1).sum(1)).max()) < 1.0
-    elastic = EAD(beta=1e-2).measure
+    elastic = partial(EAD(beta=1e-2).measure, ball=sp.L1())
     assert float((elastic(one) / elastic(other)).max()) < 1.0
 
 
@@ -141,7 +143,7 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     found = peer.run(foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu"), images, labels)
     outcome = sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), images)
     assert outcome.success.all()
-    ours, theirs = attack.measure(outcome.examples - images), attack.measure(found - images)
+    ours, theirs = attack.measure(outcome.examples - images, attack.ball), attack.measure(found - images, attack.ball)
     assert float(ours.median()) <= float(theirs.median())
     assert float(outcome.spent.forwards.double().mean()) < 300  # theirs is 500 to 1800
 

@@ -11,13 +11,14 @@ from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
 from sparring.attacks import CarliniWagner
 from sparring.attacks.minimal.lbfgs import LBFGS
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.goals import CrossEntropy
 from sparring.random import Key
 
 
 def minimised(attack, case, goal, steps):
     """The state after `steps` trials of the first round at most, without the engine."""
-    ledger = Ledger(case.images, attack.ball, Keep.SMALLEST, Budget())
+    ledger = Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 100, False))
     state = attack.init(oracle, Batch(case.images, Key(torch.arange(len(case.images)), 0)))
     for t in range(steps):

@@ -13,6 +13,7 @@ from sparring.access import Keep
 from sparring.attacks import DDN, FMN, CarliniWagner, DeepFool, Restarts
 from sparring.attacks.minimal.constant import Constant
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 
 
 def flat_case(weights, images, bias=None):
@@ -34,7 +35,7 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     """The path of c, row by row: x10 until the first success, then between the two bounds."""
     attack = CarliniWagner(rounds=6, inner=40, c=1e-3, warm_start=False, tolerance=0, rate=0.02)
     case = testing.linear(2)
-    ledger = sp.access.Ledger(case.images, attack.ball, Keep.SMALLEST, sp.Budget())
+    ledger = sp.access.Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(8), 0)))
     path, fell = [state.search.c.clone()], []

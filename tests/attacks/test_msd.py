@@ -11,6 +11,7 @@ from sparring.attacks import MSD, PGD
 from sparring.defenses.training.adversary import scaled
 from sparring.engine import craft
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.goals import CrossEntropy
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
@@ -107,8 +108,10 @@ def test_where_it_ends_is_what_craft_returns(case):
 def test_it_begins_where_it_is_told(case):
     key = Key(torch.arange(24), 2)
     start = (case.images + 0.4 * key.normal("start", (3, 8, 8), dtype=torch.float64)).clamp(0, 1)
-    begun = MSD(BALLS).init(None, Batch(case.images, key, start)).image
     union = MSD(BALLS).ball
+    ledger = sp.access.Ledger(Region.around(case.images, union), Keep.FIRST, sp.Budget())
+    oracle = sp.Gradients(sp.access.QueryBroker(case.target, goal(case), ledger, 100, False, key))
+    begun = MSD(BALLS).init(oracle, Batch(case.images, key, start)).x
     nearest = union.project(start - case.images, case.images)
     assert float(union.norm(nearest).min()) > 0.999
     torch.testing.assert_close(begun - case.images, nearest, rtol=0, atol=1e-12)

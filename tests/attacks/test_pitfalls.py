@@ -12,6 +12,7 @@ from sparring import testing
 from sparring.access import Keep, Reason
 from sparring.attacks import BIM, FGSM, PGD, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square, kurakin_steps
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.goals import Margin
 from sparring.rows import take
 
@@ -77,7 +78,8 @@ class Scale(nn.Module):
 def test_pitfall_09_kurakins_step_count_is_in_levels_of_255():
     assert [kurakin_steps(eps / 255) for eps in (1, 2, 4, 8, 16, 32)] == [1, 2, 5, 10, 20, 36]
     attack = BIM(sp.Linf(8 / 255), steps=kurakin_steps(8 / 255))
-    assert attack.rate * attack.steps == pytest.approx(8 / 255)
+    region = Region.around(torch.full((1, 1, 2, 2), 0.5), attack.ball)
+    assert attack.rate(region) * attack.steps == pytest.approx(8 / 255)
     assert not attack.random_start
 
 

@@ -12,6 +12,7 @@ from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import APGD, MIFGSM, NIFGSM, PGD, RFGSM, Cascade, FastFGSM, Rivals, Square
 from sparring.attacks.gradient.apgd import checkpoints
+from sparring.geometry.region import Region
 from sparring.goals import DLR, Margin, RivalMargin
 from sparring.random import Key
 
@@ -36,7 +37,8 @@ def test_pitfall_08_three_starts_of_fgsm_are_three_attacks():
     wong = asked_of(FastFGSM(sp.Linf(eps)), case)[0][0] - case.images
     assert wong.abs().max() <= eps
     assert wong.abs().std() > eps / 5  # uniform
-    assert FastFGSM(sp.Linf(eps)).rate == pytest.approx(1.25 * eps)
+    region = Region.around(case.images, sp.Linf(eps))
+    assert FastFGSM(region.ball).rate(region) == pytest.approx(1.25 * eps)
     plain = asked_of(sp.attacks.FGSM(sp.Linf(eps)), case)[0][0]
     assert torch.equal(plain, case.images)
 

@@ -12,6 +12,7 @@ from sparring.attacks.score.nes import NES
 from sparring.attacks.score.slope import CHUNK, slope
 from sparring.attacks.score.spsa import SPSA
 from sparring.errors import AccessError, ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.rows import take
 
@@ -25,10 +26,11 @@ ALL = pytest.mark.parametrize("attack", SHORT.values(), ids=SHORT.keys())
 
 
 class Linear:
-    """Answers with <w, x> and notes what it was asked."""
+    """Answers with <w, x> on the inputs `x`, and notes what it was asked."""
 
-    def __init__(self, shape, bend=0.0):
-        self.w, self.bend, self.asked = testing.cases.draw("w", shape), bend, []
+    def __init__(self, x, ball, key=None, bend=0.0):
+        self.w, self.bend, self.asked = testing.cases.draw("w", tuple(x.shape[1:])), bend, []
+        self.region, self.key = Region.around(x, ball), key
 
     def margins(self, images):
         flat = (images * self.w).flatten(1).sum(1)
@@ -70,8 +72,9 @@ def test_the_other_laws(attack):
 def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(lane):
     """On a linear score (f+ - f-) / 2h = <w, u>, so g = mean <w, u> u to the rounding, row by row."""
     shape, key = (3, 4, 5), Key(torch.tensor([4, 9]), 1)
-    x, oracle, draw = points(2, shape), Linear(shape), getattr(key, lane)
-    seen = slope(oracle, sp.Linf(0.5), sp.Linf(0.5).region(x), x, draw, 14, 1e-3, 6)
+    x, draw = points(2, shape), getattr(key, lane)
+    oracle = Linear(x, sp.Linf(0.5))
+    seen = slope(oracle, x, draw, 14, 1e-3, 6)
     u = draw("directions", (7, 60), 6 * 1_000_003, torch.float64)
     expected = ((u @ oracle.w.flatten())[:, :, None] * u).mean(1)
     assert float((seen.grad.flatten(1) - expected).abs().max()) < 1e-5
@@ -83,17 +86,19 @@ def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(lane):
 def test_the_estimate_finds_the_gradient_of_a_linear_score(ball, lane):
     """E g = w; n pairs in d dimensions leave a relative error of sqrt(d / n)."""
     shape, pairs = (3, 4, 4), 4000
-    x, oracle = points(2, shape), Linear(shape)
-    seen = slope(oracle, ball, ball.region(x), x, getattr(Key(torch.arange(2), 0), lane), 2 * pairs, 1e-3, 0)
+    x = points(2, shape)
+    oracle = Linear(x, ball)
+    seen = slope(oracle, x, getattr(Key(torch.arange(2), 0), lane), 2 * pairs, 1e-3, 0)
     error = (seen.grad - oracle.w).flatten(1).norm(dim=1) / oracle.w.norm()
     assert float(error.max()) < 1.3 * (48 / pairs) ** 0.5
 
 
 def test_at_the_edge_of_the_ball_a_component_counts_half_with_the_right_sign():
     shape, pairs = (1, 6, 6), 6000
-    x, oracle, ball = points(2, shape), Linear(shape), sp.Linf(0.05)
+    x = points(2, shape)
+    oracle = Linear(x, sp.Linf(0.05))
     corner = x + 0.05 * torch.where(torch.arange(6) < 3, 1.0, 0.0)  # half of the pixels lie at their bound
-    seen = slope(oracle, ball, ball.region(x), corner, Key(torch.arange(2), 0).signs, 2 * pairs, 0.01, 0)
+    seen = slope(oracle, corner, Key(torch.arange(2), 0).signs, 2 * pairs, 0.01, 0)
     share = torch.where(torch.arange(6) < 3, 0.5, 1.0)
     assert float((seen.grad - share * oracle.w).abs().max()) < 4 * float(oracle.w.norm()) / pairs**0.5
 
@@ -106,16 +111,16 @@ def test_the_estimate_is_as_good_as_foolboxs():
     from foolbox.gradient_estimators import es_gradient_estimator
 
     case, samples = testing.small_net(6), 200
-    ball = sp.Linf(0.5)
     x = case.images.clone().requires_grad_()
     true = torch.autograd.grad(case.goal.margin(case.module(x)).sum(), x)[0].flatten(1)
 
     class Oracle:
+        region = Region.around(case.images, sp.Linf(0.5))
+
         def score(self, images, rows):
             return take(case.goal, rows)(case.module(images).detach())
 
-    region = ball.region(case.images)
-    ours = slope(Oracle(), ball, region, case.images, Key(torch.arange(6), 0).normal, samples, 1e-3, 0).grad
+    ours = slope(Oracle(), case.images, Key(torch.arange(6), 0).normal, samples, 1e-3, 0).grad
     theirs = []
     estimator = es_gradient_estimator(foolbox.attacks.LinfPGD, samples=samples, sigma=1e-3, bounds=(0, 1), clip=True)()
     for row in range(6):  # its loss is one number for the whole batch
@@ -131,9 +136,10 @@ def test_the_estimate_is_as_good_as_foolboxs():
 
 def test_memory_stays_flat_whatever_the_number_of_directions():
     shape = (3, 32, 32)
-    x, oracle = points(2, shape), Linear(shape)
+    x = points(2, shape)
+    oracle = Linear(x, sp.L2(1))
     samples = 4 * (CHUNK // 3072) + 6
-    slope(oracle, sp.L2(1), sp.L2(1).region(x), x, Key(torch.arange(2), 0).signs, samples, 0.01, 0)
+    slope(oracle, x, Key(torch.arange(2), 0).signs, samples, 0.01, 0)
     assert [len(images) for images, _ in oracle.asked] == [4 * (CHUNK // 3072)] * 2 + [12]
     first, second = (images[: CHUNK // 3072] for images, _ in oracle.asked[:2])
     assert not torch.equal(first, second)  # each set draws its own
@@ -145,7 +151,8 @@ def test_memory_stays_flat_whatever_the_number_of_directions():
 @ALL
 def test_pitfall_28_probes_come_in_antithetic_pairs(attack):
     shape, key = (3, 6, 6), Key(torch.arange(3), 0)
-    oracle, x = Linear(shape), points(3, shape)
+    x = points(3, shape)
+    oracle = Linear(x, attack.ball, key)
     state = attack.init(oracle, Batch(x, key))
     assert not oracle.asked  # the clean image is the engine's to look at
     attack.step(oracle, state, 0)
@@ -207,7 +214,8 @@ def moved(x, direction, size, ball, original):
 
 def followed(attack, steps, literal, shape=(2, 6, 6), bend=0.3):
     """The attack's iterates, and those of `literal(f, x, draw)`, a generator, for each of two rows."""
-    oracle, x, key = Linear(shape, bend), points(2, shape), Key(torch.arange(2), 5)
+    x, key = points(2, shape), Key(torch.arange(2), 5)
+    oracle = Linear(x, attack.ball, key, bend)
     state, ours = attack.init(oracle, Batch(x, key)), []
     for t in range(steps):
         state = attack.step(oracle, state, t)
@@ -352,8 +360,8 @@ def test_images_of_odd_shapes(kind, shape):
 
 
 def test_bandits_tiles_share_one_value_and_their_number_is_rounded_up():
-    x, oracle = points(2, (3, 10, 7)), Linear((3, 10, 7))
-    attack = Bandits(sp.Linf(0.1), tile=5)
+    x, attack = points(2, (3, 10, 7)), Bandits(sp.Linf(0.1), tile=5)
+    oracle = Linear(x, attack.ball, Key(torch.arange(2), 0))
     state = attack.step(oracle, attack.init(oracle, Batch(x, Key(torch.arange(2), 0))), 0)
     assert state.prior.shape == (2, 3, 2, 2)
     assert len((state.image - x)[0, 0, :5, :4].round(decimals=9).unique()) == 1

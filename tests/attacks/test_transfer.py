@@ -23,6 +23,7 @@ from sparring.attacks.transfer import (
 from sparring.attacks.transfer.diversity import placed
 from sparring.attacks.transfer.trick import Question, Remembered
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.goals import RivalMargin, Verdict
 from sparring.random import Key
 from sparring.targets import Granting, Surrogate
@@ -36,7 +37,7 @@ DI, TI, SI, VT = InputDiversity(smallest=0.6), TranslationInvariance(5), ScaleIn
 def question(images, memory=None, step=0, seed=0, eps=0.1):
     ids = torch.arange(len(images))
     memory = torch.zeros_like(images) if memory is None else memory
-    return Question(images, None, None, None, Key(ids, seed), step, sp.Linf(eps), memory)
+    return Question(images, None, None, None, Key(ids, seed), step, Region.around(images, sp.Linf(eps)), memory)
 
 
 def answering(slope):
@@ -381,7 +382,7 @@ class OfJacobians(Attack[Jacobians, At]):
         (lambda: Transferred(MI), ConfigError, r"MIFGSM with no trick is itself; pass one or more"),
         (lambda: Transferred(MI, SI, VT), ConfigError, "VarianceTuning remembers.* before ScaleInvariance"),
         (lambda: Transferred(MI, VT, VT), ConfigError, "VarianceTuning remembers.* pass it once"),
-        (lambda: Transferred(MIFGSM(sp.L2(1)), VT), ThreatError, r"neighbors in Linf, not in L2\(1\)"),
+        (lambda: Transferred(MIFGSM(sp.L2(1)), VT), ThreatError, r"VarianceTuning knows Linf, not L2\(1\)"),
         (lambda: InputDiversity(1.5), ConfigError, "InputDiversity probability=1.5, .*pass shares of 1"),
         (lambda: InputDiversity(smallest=0), ConfigError, "smallest=0; pass shares of 1"),
         (lambda: TranslationInvariance(4), ConfigError, "kernel=4, .*pass an odd number"),

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks import Applied, GradientUniversal, Universal, opened
+from sparring.attacks import AdvGAN, Applied, GradientUniversal, Universal, opened
 from sparring.errors import ConfigError, InputError, RunError, ThreatError
 from sparring.rows import take
 from sparring.testing.shared_laws import same
@@ -216,3 +216,27 @@ def test_a_full_memory_names_the_portion(case):
     with pytest.raises(RunError, match="ran out of memory with portion=5; pass a smaller one"):
         sp.fit(FAST, sp.Classifier(full), case.goal, case.images)
     assert sp.fit(replace(FAST, portion=4), sp.Classifier(full), case.goal, case.images).images == 24
+
+
+@pytest.mark.parametrize("attack", [
+    Universal(sp.Linf(0.1), epochs=1, portion=3),
+    GradientUniversal(sp.L2(0.8), epochs=2, portion=3),
+    AdvGAN(sp.Linf(0.1), epochs=1, portion=3),
+], ids=lambda attack: attack.name)  # fmt: skip
+def test_a_fit_under_masks_and_radii_asks_about_nothing_else(attack):
+    """Each image that is asked about lies within the radius of a row, and has moved where that row may move alone."""
+    case, asked = testing.small_net(6), []
+    mask = testing.cases.draw("mask", tuple(case.images.shape)) > 0
+    eps = attack.ball.eps * torch.tensor([0.5, 1.0, 0.7, 0.9, 0.3, 0.8]).double()
+
+    class Watching(torch.nn.Module):
+        def forward(self, images):
+            asked.append(images.detach().clone())
+            return case.module(images)
+
+    sp.fit(attack, sp.Classifier(Watching()), case.goal, case.images, mask=mask, eps=eps)
+    for image in torch.cat(asked):
+        rows = [row for row in range(6) if torch.equal(image[~mask[row]], case.images[row][~mask[row]])]
+        size = attack.ball.norm(image - case.images[rows])
+        assert rows
+        assert isinstance(attack, Universal) or (size <= eps[rows] + 1e-6).any()  # DeepFool in it looks farther

@@ -13,6 +13,7 @@ from sparring.access import Batch
 from sparring.attacks.score.simba import SimBA, cosines
 from sparring.attacks.score.zoo import ZOO
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 from sparring.random import Key
 
 LAWFUL = {
@@ -33,10 +34,11 @@ def test_zoo_finds_the_nearest_boundary_of_linear_models():
 
 
 class Listening:
-    """Answers with a function of the image, and notes what it was asked."""
+    """Answers with a function of the image on the images of a batch, and notes what it was asked."""
 
-    def __init__(self, function):
+    def __init__(self, function, given):
         self.function, self.asked = function, []
+        self.region, self.key = Region.around(given.x, sp.L2()), given.key
 
     def score(self, images, rows=None):
         self.asked.append(images.clone())
@@ -52,8 +54,10 @@ def batch(shape, count=2):
 def test_pitfall_28_zoo_keeps_adam_per_coordinate():
     """Moments, and the count that corrects their bias, belong to the coordinate: a literal loop in numpy."""
     weights = Key(torch.zeros(1, dtype=torch.long), 3).normal("w", (2 * 3 * 3,), dtype=torch.float64)[0]
-    oracle = Listening(lambda images: -50 + (images.flatten(1) * weights).sum(1) + images.flatten(1).square().sum(1))
     attack, given = ZOO(steps=9, coordinates=5, rate=0.01), batch((2, 3, 3))
+    oracle = Listening(
+        lambda images: -50 + (images.flatten(1) * weights).sum(1) + images.flatten(1).square().sum(1), given
+    )
     state, moved = attack.init(oracle, given), np.zeros((2, 18), int)
     mean, square, delta = (np.zeros((2, 18)) for _ in range(3))
     for t in range(9):
@@ -82,11 +86,12 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
 
 
 def test_zoo_asks_one_query_a_coordinate_and_one_where_it_is_across():
-    given, lost = batch((1, 6, 6)), Listening(lambda images: images.flatten(1).sum(1) - 1e3)
+    given = batch((1, 6, 6))
+    lost = Listening(lambda images: images.flatten(1).sum(1) - 1e3, given)
     attack = ZOO(steps=3, coordinates=10)
     state = attack.step(lost, attack.init(lost, given), 0)
     assert [len(asked) for asked in lost.asked] == [2, 20]
-    won = Listening(lambda images: images.flatten(1).sum(1) + 1e3)
+    won = Listening(lambda images: images.flatten(1).sum(1) + 1e3, given)
     after = attack.step(won, state, 1)
     assert [len(asked) for asked in won.asked] == [2]
     shrunk = after.delta.norm() / state.delta.norm()
@@ -141,7 +146,7 @@ def test_cosines_are_the_orthonormal_transform():
 def test_simba_asks_along_one_direction_of_the_basis_at_a_time(pixels):
     """Every question differs from the last by +-step along a few basis vectors, and none comes twice."""
     given, attack = batch((2, 6, 4), 1), SimBA(steps=200, step_size=0.01, pixels=pixels)
-    oracle = Listening(lambda images: (images.flatten(1) * torch.linspace(-1, 1, 48)).sum(1))
+    oracle = Listening(lambda images: (images.flatten(1) * torch.linspace(-1, 1, 48)).sum(1), given)
     state, order = attack.init(oracle, given), []
     while int(state.place) < 48:
         if not state.check:
@@ -166,7 +171,8 @@ def _cosine_transform(images):
 def test_simba_takes_the_right_side_of_every_direction_of_a_linear_net():
     """Little more than a query a direction, and at the end every one of them has gained."""
     slope = Key(torch.zeros(1, dtype=torch.long), 1).normal("slope", (3, 4, 4), dtype=torch.float64)[0]
-    oracle, given = Listening(lambda images: (images * slope).flatten(1).sum(1)), batch((3, 4, 4), 1)
+    given = batch((3, 4, 4), 1)
+    oracle = Listening(lambda images: (images * slope).flatten(1).sum(1), given)
     attack = SimBA(steps=100, step_size=0.01, pixels=True)
     state = attack.init(oracle, given)
     while int(state.place) < 48:
@@ -179,7 +185,7 @@ def test_simba_takes_the_right_side_of_every_direction_of_a_linear_net():
 
 def test_simba_begins_with_the_lowest_frequencies():
     attack, given = SimBA(block=1 / 8, stride=1 / 32), batch((3, 32, 64))
-    order = attack.init(Listening(lambda images: images.flatten(1).sum(1)), given).order
+    order = attack.init(Listening(lambda images: images.flatten(1).sum(1), given), given).order
     down, right = order // 64 % 32, order % 64
     block = torch.maximum((down - 3).clamp(min=0), ((right - 8) // 2 + 1).clamp(min=0))
     assert (block.diff(dim=1) >= 0).all()

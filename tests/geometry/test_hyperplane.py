@@ -7,7 +7,6 @@ from scipy.optimize import linprog, minimize
 
 from sparring import L0, L1, L2, Linf
 from sparring.errors import ThreatError
-from sparring.geometry.hyperplane import dual_norm, onto_plane
 from sparring.random import Key
 
 KINDS = (Linf, L2, L1)
@@ -25,6 +24,10 @@ def task(shape=(8, 1, 3, 4), dtype=torch.float64):
     up = (slope * torch.where(slope > 0, 1 - images, -images)).flatten(1).sum(1)
     down = (slope * torch.where(slope > 0, -images, 1 - images)).flatten(1).sum(1)
     return images, slope, up, down
+
+
+def onto_plane(ball, images, slope, gain):
+    return ball.onto_hyperplane(slope, gain, -images, 1 - images)
 
 
 def along(slope, delta):
@@ -79,7 +82,7 @@ def test_far_from_the_edge_it_is_the_gain_over_the_dual_norm(kind):
     images, (_, slope, *_) = torch.full((8, 1, 3, 4), 0.5, dtype=torch.float64), task()
     gain = torch.linspace(-0.1, 0.1, 8, dtype=torch.float64)
     size = kind().norm(onto_plane(kind(), images, slope, gain))
-    assert torch.allclose(size, gain.abs() / dual_norm(kind(), slope), atol=1e-12)
+    assert torch.allclose(size, gain.abs() / kind().dual_norm(slope), atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -155,7 +155,7 @@ def test_results_keep_dtype_and_the_callers_tensors(ball, dtype):
         region.project(grad), region.steepest(grad, at=x), region.sample(key), region.clamp(x + grad),
         region.ascend_(grad.clone(), x, 0.1), region.shrink(grad, share), region.diameter, region.dimension,
         region.room(grad), region.direction(key), region.dual_norm(grad), region.euclidean_length(share),
-        region.project_many(torch.stack((x, x + grad), 1)),
+        region.nearest_many_(torch.stack((x, x + grad), 1)),
     )  # fmt: skip
     assert all(result.dtype == dtype and result.isfinite().all() for result in results)
     assert torch.equal(x, kept[0])
@@ -202,7 +202,7 @@ def test_many_inputs_per_row_are_treated_as_one_each():
         for i in range(7):
             assert torch.equal(region.clamp_many(points)[:, i], region.clamp(points[:, i]))
             expected = region.nearest_(points[:, i].clone())
-            assert torch.allclose(region.project_many(points)[:, i], expected, atol=1e-12)
+            assert torch.allclose(region.nearest_many_(points)[:, i], expected, atol=1e-12)
 
 
 def test_several_gradients_per_row_have_a_dual_norm_each():

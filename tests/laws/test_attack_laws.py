@@ -1,4 +1,4 @@
-"""Laws 1 to 8 over every attack in the table, in each norm that it knows."""
+"""The laws over every attack in the table, in each norm that it knows: 1 to 8, and 10 and 12 of masks and inputs."""
 
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ from sparring.attacks import (
     DeepFool,
     FastFGSM,
     HopSkipJump,
+    InputDiversity,
     OrthogonalPGD,
     Restarts,
     Rivals,
@@ -49,11 +50,14 @@ from sparring.attacks import (
     SuperDeepFool,
     SurFree,
     Sweep,
+    Transferred,
+    VarianceTuning,
     auto,
     autoattack,
     table,
 )
-from sparring.errors import GoalError
+from sparring.engine import Engine, craft
+from sparring.errors import GoalError, InputError, ThreatError
 from sparring.goals import RivalMargin
 
 # judged by agreement and by their own tests
@@ -265,3 +269,99 @@ def test_an_attack_on_a_detector_says_where_there_is_none():
     case = testing.verifier(3)
     with pytest.raises(GoalError, match="OrthogonalPGD is an attack on a classifier with a detector"):
         sp.run(OrthogonalPGD(sp.Linf(0.1), steps=2), case.target, case.goal, case.images)
+
+
+LINF = sp.Linf(0.05)
+MORE = {
+    "di": Transferred(BIM(LINF, steps=3), InputDiversity()),
+    "vt": Transferred(BIM(LINF, steps=3), VarianceTuning(2)),
+}
+ATTACKS = {name: row.attack for name, row in ROWS.items()} | MORE
+COUPLED = ("daa",)  # whose rows act on one another
+TOGETHER = ("cascade", "autoattack", "msd", "auto")  # several balls, or attacks inside that have their own
+GRID = {"surfree l2", "bandits linf", "bandits l2", "simba dct l2", "di"}  # that need a grid of pixels
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_masks_and_radii_per_row(name):
+    tolerance = ROWS[name].tolerance if name in ROWS else 0.0
+    testing.check_masks_and_radii(ATTACKS[name], tolerance=max(tolerance, 1e-9))
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if not any(part in name for part in COUPLED + TOGETHER)])
+def test_a_radius_per_row_is_the_attack_with_that_radius(name):
+    testing.check_radii(ATTACKS[name], testing.small_net(2))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_points_and_unbounded_inputs(name):
+    for case in (testing.clouds(), testing.vectors()):
+        ran = testing.check_inputs(ATTACKS[name], case)
+        assert (ran is None) == (name in GRID)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [DeepFool(overshoot=0.01), DeepFool(ball=sp.Linf(), overshoot=0.01), FMN(sp.L2()), HopSkipJump(steps=40)],
+    ids=["deepfool l2", "deepfool linf", "fmn l2", "hopskipjump l2"],
+)
+def test_the_masked_minimum_is_reached(attack):
+    """It takes a problem in the free components alone, not one in which most of the gradient goes nowhere."""
+    testing.check_masked_strength(attack, classes=2 if isinstance(attack, HopSkipJump) else 4)
+
+
+@pytest.mark.parametrize("attack", [PGD(sp.L2(1), random_start=False), PGD(sp.Linf(0.1))], ids=["pgd l2", "pgd linf"])
+def test_a_radius_under_a_mask_is_spent_on_what_is_free(attack):
+    testing.check_masked_radius(attack)
+
+
+def test_masks_broadcast_and_stand_in_the_fingerprint(tmp_path):
+    case = testing.small_net(4)
+    square = torch.zeros(8, 8, dtype=torch.bool)
+    square[2:6, 2:6] = True
+    options = {"engine": Engine(checkpoint=tmp_path)}
+    found = sp.run(PGD(sp.Linf(0.3), steps=5), case.target, case.goal, case.images, mask=square, **options)
+    assert torch.equal(found.examples[..., ~square], case.images[..., ~square])
+    assert (found.examples != case.images)[..., square].any()
+    for other in ({"mask": ~square}, {}, {"mask": square, "eps": torch.full((4,), 0.2).double()}):
+        with pytest.raises(sp.errors.RunError, match="another run"):
+            sp.run(PGD(sp.Linf(0.3), steps=5), case.target, case.goal, case.images, **other, **options)
+    made = craft(PGD(sp.Linf(0.3), steps=5), case.target, case.goal, case.images, mask=square)
+    assert torch.equal(made[..., ~square], case.images[..., ~square])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"mask": torch.ones(8, 8)}, InputError, "a mask is bool"),
+        ({"mask": torch.ones(5, 5, dtype=torch.bool)}, InputError, "does not fit inputs"),
+        ({"mask": torch.zeros(8, 8, dtype=torch.bool)}, InputError, "leaves nothing to move in row 0"),
+        ({"mask": "all"}, InputError, "a mask is a bool tensor like the images"),
+        ({"eps": 0.1}, ThreatError, "eps is a float tensor"),
+        ({"eps": torch.tensor([0.1])}, ThreatError, "pass one number per input"),
+        ({"eps": torch.tensor([0.1, 0.0])}, ThreatError, "above 0"),
+        ({"eps": torch.tensor([0.1, torch.nan])}, ThreatError, "above 0"),
+        ({"eps": torch.tensor([0.1, torch.inf])}, ThreatError, "needs a radius, and that of row 1 is infinite"),
+    ],
+)
+def test_masks_and_radii_that_are_none_are_refused_before_a_question(options, error, told):
+    case = testing.small_net(2)
+    counting = testing.Counting(case.module)
+    with pytest.raises(error, match=told):
+        sp.run(PGD(sp.Linf(0.1)), sp.Classifier(counting), case.goal, case.images, **options)
+    assert counting.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        (SurFree(), "SurFree needs a grid of pixels, and these are point clouds"),
+        (Bandits(LINF), "pass tile=1"),
+        (SimBA(), "pass pixels=True"),
+        (MORE["di"], "InputDiversity needs a grid of pixels"),
+    ],
+)
+def test_what_needs_a_grid_says_so(attack, told):
+    case = testing.clouds()
+    with pytest.raises(InputError, match=told):
+        sp.run(attack, case.target, case.goal, case.images)

@@ -13,6 +13,7 @@ from sparring import testing
 from sparring.access import Decoupled, Ledger, QueryBroker
 from sparring.attacks import FGSM, PGD, Boundary, HopSkipJump, Square, SurFree
 from sparring.errors import AccessError, ConfigError, InputError, LockedOut, TargetError
+from sparring.geometry.region import Region
 from sparring.targets import JPEG, Bytes, InputCodec, LockOut, RateLimited, Resize, Surrogate, TruncatedScores
 from sparring.testing.cases import draw
 
@@ -137,7 +138,7 @@ class TestLockOut:
 
     def test_of_a_question_in_several_parts_the_answered_ones_count(self):
         case = testing.small_net(4)
-        ledger = Ledger(case.images, sp.Linf(1.0), sp.Keep.FIRST, sp.Budget())
+        ledger = Ledger(Region.around(case.images, sp.Linf(1.0)), sp.Keep.FIRST, sp.Budget())
         broker = QueryBroker(LockOut(case.target, 3), case.goal, ledger, 2, False)
         with pytest.raises(LockedOut):
             broker.score(case.images, None)
@@ -216,7 +217,7 @@ class TestSurrogate:
         case = testing.small_net(3)
         other = relative(case.module)
         target = Surrogate(case.target, sp.Classifier(other))
-        ledger = Ledger(case.images, sp.Linf(1.0), sp.Keep.FIRST, sp.Budget())
+        ledger = Ledger(Region.around(case.images, sp.Linf(1.0)), sp.Keep.FIRST, sp.Budget())
         oracle = sp.Gradients(QueryBroker(target, case.goal, ledger, 8, False))
         answer = oracle.gradient(case.images)
         x = case.images.clone().requires_grad_()

@@ -1,6 +1,6 @@
 """What the attacker may ask, and the ledger that writes down every answer."""
 
-from .attack import Attack, Batch, Interacting
+from .attack import Attack, Batch, Interacting, check_ball
 from .budget import Budget
 from .ledger import Keep, Ledger, Reason
 from .oracle import (
@@ -38,6 +38,7 @@ __all__ = [
     "Render",
     "Scores",
     "Shared",
+    "check_ball",
     "gradient_of",
     "margin_objective",
 ]  # fmt: skip

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from torch import Tensor
 
+from ..errors import InputError, ThreatError
 from ..geometry import Ball
+from ..geometry.region import Region
+from ..inputs import Images
 from ..random import Key
 from .ledger import Keep
 from .oracle import Decisions
@@ -33,8 +36,30 @@ class Attack(ABC, Generic[A, S]):
     rows between steps. An attack judges nothing and counts nothing: it asks, and the ledger remembers.
     """
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
+    elsewhere: ClassVar[str] = ""  # which attack serves the other norms
+    spends_radius: ClassVar[bool] = False  # does it need a finite radius?
+    pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?
+    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
+
+    def __post_init__(self) -> None:
+        """Raise ThreatError for a ball that the attack does not know, or one without the radius that it needs."""
+        check_ball(self.name, self.ball, self.norms, self.elsewhere)
+        if self.spends_radius:
+            self.ball.bounded(self.name)
+
+    def check(self, region: Region) -> None:
+        """Raise where the attack cannot work in this region: InputError for inputs, ThreatError for masks and radii."""
+        plain = region.free is None and not isinstance(region.radius, Tensor) and isinstance(region.inputs, Images)
+        if not self.regional and not (plain and region.radius == self.ball.eps):
+            raise ThreatError(f"{self.name} knows no mask, no radius per row and no inputs but images; use PGD there")
+        if self.pixel_grid and not isinstance(region.inputs, Images):
+            raise InputError(f"{self.name} needs a grid of pixels, and these are {region.inputs.plural}; use PGD there")
+        if self.spends_radius and not bool(region.eps.isfinite().all()):
+            row = int((~region.eps.isfinite()).nonzero()[0])
+            raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
 
     if TYPE_CHECKING:  # fields or properties of every attack
 
@@ -90,9 +115,10 @@ class Attack(ABC, Generic[A, S]):
         """Do its rows act on one another? `Interacting` attacks, and those made of one."""
         return False
 
-    def measure(self, delta: Tensor) -> Tensor:
-        """(B,) what the smallest example is smallest in: the norm of the ball, unless the paper has another."""
-        return self.ball.norm(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        """(B,) the size that `Keep.SMALLEST` minimizes, from perturbations (B, ...): the norm of the region's ball,
+        unless the paper has another."""
+        return ball.norm(delta)
 
     @property
     def name(self) -> str:
@@ -128,3 +154,12 @@ class Interacting(Attack[A, S]):
     @property
     def interacting(self) -> bool:
         return True
+
+
+def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], elsewhere: str) -> None:
+    """Raise ThreatError for a ball that is none of the `norms`, with the attack that serves other norms."""
+    if not isinstance(ball, norms):
+        known = [norm.__name__ for norm in norms]
+        told = " and ".join((", ".join(known[:-1]), known[-1]) if len(known) > 1 else known)
+        cure = f"; use {elsewhere} there" if elsewhere else ""
+        raise ThreatError(f"{attack} knows {told}, not {ball}{cure}")

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import Enum, IntEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..geometry import Ball, rowwise
+from ..geometry import rowwise
+from ..geometry.region import TOLERANCE, Region
 from ..goals import Verdict
 from .budget import Budget
 from .waiting import Waiting, waits
-
-TOLERANCE = 1e-6  # rounding that an image may exceed the ball and the valid range by
 
 
 class Keep(Enum):
@@ -49,17 +49,16 @@ class Ledger:
 
     def __init__(
         self,
-        x: Tensor,
-        ball: Ball,
+        region: Region,
         keep: Keep,
         budget: Budget,
         confidence: float = 0.0,
         measure: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        x = region.x
         n, device = len(x), x.device
-        self.x, self.ball, self.keep, self.budget, self.confidence = x, ball, keep, budget, confidence
-        self.measure = measure or ball.norm  # what the smallest perturbation is smallest in
-        self._reach = ball.eps + TOLERANCE * max(1.0, ball.eps)
+        self.x, self.region, self.keep, self.budget, self.confidence = x, region, keep, budget, confidence
+        self.measure = measure or region.norm  # what the smallest perturbation is smallest in
         self.notes: set[str] = set()  # what the caller must be told
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
@@ -182,7 +181,7 @@ class Ledger:
         flat = x.flatten(0, 1)
         delta = (x - self.x[rows]).flatten(0, 1)
         may, won = self._candidates(verdict, verdict.margin), verdict.margin > self.confidence
-        may &= self._inside(flat, delta).view(k, q) & ~self.finished[rows]
+        may &= self._inside(flat, delta, rows.repeat(k)).view(k, q) & ~self.finished[rows]
         falls = may & won
         fell = falls.any(0)
         value = self._value(delta, Verdict(verdict.margin.flatten(), verdict.loss.flatten())).view(k, q)
@@ -210,17 +209,26 @@ class Ledger:
         rows, x = asked[chosen], x[chosen]
         delta = x - self.x[rows]
         if not self._all_inside(x, delta):
-            inside = self._inside(x, delta)
+            inside = self._inside(x, delta, rows)
             chosen, rows, x = chosen[inside], rows[inside], x[inside]
         self.best[rows], self.won[rows], self.first[rows] = x, True, self.passes[0][rows].add_(self._again)
         over = torch.zeros_like(fallen) if over is None else over
         self.stirred, self._over = True, (asked, over.index_fill_(0, chosen, True))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
-        """`_inside` of all, with one look."""
+        """`_inside` of all, with two looks; False also where it takes a closer one."""
+        region = self.region
+        if region.free is not None or isinstance(region.low, Tensor) or isinstance(region.radius, Tensor):
+            return False
         low, high = x.aminmax()
-        fits = float(low) >= -TOLERANCE and float(high) <= 1 + TOLERANCE
-        return fits and (math.isinf(self.ball.eps) or float(self.ball.norm(delta).amax()) <= self._reach)
+        fits = float(low) >= region.low - TOLERANCE and float(high) <= region.high + TOLERANCE
+        return bool(fits and (math.isinf(region.radius) or region.norm(delta).amax() <= self._reach))
+
+    @cached_property
+    def _reach(self) -> Tensor | float:
+        """The radius, one for all or (N,), and what rounding may add to it."""
+        radius = self.region.radius
+        return radius + TOLERANCE * (radius.clamp_min(1) if isinstance(radius, Tensor) else max(1.0, radius))
 
     def _over_already(self, rows: Tensor) -> Tensor | None:
         """(Q,) bool: which of the rows are won or finished; None: none of them is."""
@@ -235,11 +243,14 @@ class Ledger:
         self.finished[rows] |= done
         self._over = None
 
-    def _inside(self, x: Tensor, delta: Tensor) -> Tensor:
-        """(Q,) bool: is the image in the valid range, and its perturbation in the ball?"""
-        flat = x.flatten(1)
-        inside = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-        return inside if math.isinf(self.ball.eps) else inside & (self.ball.norm(delta) <= self._reach)
+    def _inside(self, x: Tensor, delta: Tensor, rows: Tensor) -> Tensor:
+        """(Q,) bool: do the images `x` lie in the regions of `rows`?"""
+        region, reach = self.region, self._reach
+        low, high = (bound[rows] if isinstance(bound, Tensor) else bound for bound in region.range)
+        inside = ((x >= low - TOLERANCE) & (x <= high + TOLERANCE)).flatten(1).all(1)
+        if isinstance(reach, Tensor):
+            return inside & (region.norm(delta) <= reach[rows])
+        return inside if math.isinf(reach) else inside & (region.norm(delta) <= reach)
 
     @staticmethod
     def note(flags: Tensor, rows: Tensor, repeated: bool, true: Tensor) -> None:
@@ -252,7 +263,7 @@ class Ledger:
     def _keep(self, rows: Tensor, repeated: bool, x: Tensor, verdict: Verdict, count: Tensor) -> None:
         """Those of the images x (Q, ...) that are better than what the row has."""
         delta, won = x - self.x[rows], verdict.margin > self.confidence
-        inside, value = self._inside(x, delta), self._value(delta, verdict)
+        inside, value = self._inside(x, delta, rows), self._value(delta, verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
         better = inside & ahead
         if repeated:

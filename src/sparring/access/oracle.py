@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from torch import Tensor
 
 from ..errors import AccessError
+from ..geometry.region import Region
 from ..goals import Climb, Verdict
+from ..random import Key
 from ..rows import take
 
 if TYPE_CHECKING:
@@ -64,12 +66,30 @@ GradientTransform = Callable[
 
 
 class Decisions:
-    """Has the attacker won? Nothing else."""
+    """Has the attacker won? Nothing else.
 
-    __slots__ = ("_broker",)
+    Beside its answers an oracle says where each row in play may go, and gives the key of the row's randomness: no state
+    holds them.
+    """
 
-    def __init__(self, broker: QueryBroker) -> None:
-        self._broker = broker
+    __slots__ = ("_broker", "_key")
+
+    def __init__(self, broker: QueryBroker, key: Key | None = None) -> None:
+        self._broker, self._key = broker, key
+
+    @property
+    def region(self) -> Region:
+        """Where each row in play may go, around its input: ball, range, mask and radius."""
+        return self._broker.region
+
+    @property
+    def key(self) -> Key:
+        """The key of each row's randomness."""
+        return self._broker.key if self._key is None else self._key
+
+    def with_key(self, key: Key) -> Self:
+        """The same oracle for an attack that shall draw from `key`, which has one id per row in play."""
+        return type(self)(self._broker, key)
 
     def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """(Q,) bool: has the attacker won with image q?"""
@@ -108,10 +128,17 @@ class Gradients(Scores):
     __slots__ = ("_loss", "_transforms")
 
     def __init__(
-        self, broker: QueryBroker, loss: Climb | None = None, transforms: tuple[GradientTransform, ...] = ()
+        self,
+        broker: QueryBroker,
+        key: Key | None = None,
+        loss: Climb | None = None,
+        transforms: tuple[GradientTransform, ...] = (),
     ) -> None:
-        super().__init__(broker)
+        super().__init__(broker, key)
         self._loss, self._transforms = loss, transforms
+
+    def with_key(self, key: Key) -> Self:
+        return type(self)(self._broker, key, self._loss, self._transforms)
 
     @property
     def loss(self) -> Climb:
@@ -120,11 +147,11 @@ class Gradients(Scores):
 
     def with_loss(self, loss: Climb) -> Self:
         """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
-        return type(self)(self._broker, loss, self._transforms)
+        return type(self)(self._broker, self._key, loss, self._transforms)
 
     def asked_through(self, transform: GradientTransform) -> Self:
         """The same oracle with gradients that `transform` answers, to which this oracle is given."""
-        return type(self)(self._broker, self._loss, (*self._transforms, transform))
+        return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
         """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
@@ -148,7 +175,7 @@ class Gradients(Scores):
         with one entry per image of the question. The answer is recorded for the images, not for the variable.
         """
         if self._transforms:
-            inner = type(self)(self._broker, self._loss, self._transforms[:-1])
+            inner = type(self)(self._broker, self._key, self._loss, self._transforms[:-1])
             return self._transforms[-1](inner, variable, render, objective, loss, rows)
         if loss is None and self._loss is not None:
             loss = self._loss if rows is None else take(self._loss, rows)

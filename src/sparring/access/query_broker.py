@@ -59,10 +59,11 @@ class AdmittedQuery:
 class QueryBroker:
     """Speaks for `target` on the rows in play.
 
-    `live` (B,) are the positions of those rows in the ledger. At most `batch_size` images go to the target at
-    once. With `skip_won` rows that were won earlier in a step are not asked again. A target whose answers are random
-    is asked with a key per image, from `key` and the number of passes that the row has had; an answer is then the
-    expectation over `draws` passes: the mean of losses and gradients, and the median of the margins.
+    `live` (B,) are the positions of those rows in the ledger; `region`, `key` and `goal` are those of the rows in play,
+    narrowed as rows leave. At most `batch_size` images go to the target at once. With `skip_won` rows that were won
+    earlier in a step are not asked again. A `stochastic` target is asked with a key per image, from the row's key and
+    the number of passes that it has had; an answer is then the expectation over `draws` passes: the mean of losses and
+    gradients, and the median of the margins.
     """
 
     def __init__(
@@ -73,17 +74,20 @@ class QueryBroker:
         batch_size: int,
         skip_won: bool,
         key: Key | None = None,
+        stochastic: bool = False,
         draws: int = 1,
     ) -> None:
         self.target, self.goal, self.ledger = target, goal, ledger
-        self.batch_size, self.skip_won, self.key, self.draws = batch_size, skip_won, key, draws
+        self.batch_size, self.skip_won, self.stochastic, self.draws = batch_size, skip_won, stochastic, draws
         ledger.draws = draws
-        self.live = torch.arange(len(ledger.x), device=ledger.x.device)
+        self.live, self.region = torch.arange(len(ledger.x), device=ledger.x.device), ledger.region
+        self.key = Key(self.live, 0) if key is None else key
         self.flat = True  # is there a row in play whose gradients were all zero so far?
 
     def narrow(self, kept: Tensor) -> None:
-        """Go on with the rows of the mask `kept` (B,) only."""
+        """Go on with the rows `kept` only: a mask (B,), or places among the rows in play."""
         self.live, self.goal = self.live[kept], take(self.goal, kept)
+        self.region, self.key = self.region.take(kept), take(self.key, kept)
 
     def open(self) -> Tensor:
         return ~self.ledger.closed()[self.live]
@@ -123,16 +127,16 @@ class QueryBroker:
 
     def _keys(self, asked: AdmittedQuery) -> list[Key | None]:
         """For each draw the key of the images that were admitted; [None] for a target without randomness."""
-        if self.key is None:
+        if not self.stochastic:
             return [None] * self.draws
         key = self._fresh(self.key, asked)
         return [key.reseeded(draw) for draw in range(self.draws)]
 
     def _fresh(self, key: Key, asked: AdmittedQuery) -> Key:
         """A key for each image that no earlier question of its row has had."""
-        rows = self._positions(asked.rows)
-        turn = self.ledger.forwards[rows]
-        return replace(key, ids=key.ids[rows]).at(turn if asked.rank is None else turn + asked.rank * self.draws)
+        turn = self.ledger.forwards[self._positions(asked.rows)]
+        theirs = key if asked.rows is None else take(key, asked.rows)
+        return theirs.at(turn if asked.rank is None else turn + asked.rank * self.draws)
 
     def _put(self, images: Tensor, key: Key | None) -> Any:
         return self.target(images) if key is None else self.target(images, key)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry import Ball
 from ..random import Key
-from .attack import Attack
+from .attack import Attack, check_ball
 from .oracle import Decisions
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
@@ -40,9 +40,17 @@ class Shared(ABC, Generic[A, S, R]):
     The state is a frozen dataclass of tensors and plain values that belong to no row.
     """
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
+    elsewhere: ClassVar[str] = ""  # which attack serves the other norms
+    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]
+
+    def __post_init__(self) -> None:
+        """Raise ThreatError for a ball that the attack does not know, or one without a radius."""
+        check_ball(self.name, self.ball, self.norms, self.elsewhere)
+        self.ball.bounded(self.name)
 
     if TYPE_CHECKING:  # fields or properties of every such attack
 

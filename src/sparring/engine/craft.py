@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -23,11 +22,13 @@ from ..access import (
     gradient_of,
 )
 from ..errors import ConfigError
+from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
 from ..random import Key
+from ..rows import take
 from ..targets import Target
 from .options import Engine
-from .run import check_access, check_ids, check_images, check_start
+from .run import check_access, check_ids, check_images, check_start, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -39,6 +40,8 @@ def craft(
     x: Tensor,
     *,
     ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
     start: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Tensor:
@@ -46,27 +49,28 @@ def craft(
 
     It costs the attack's own steps and nothing else: PGD-7 is seven forward and seven backward passes. No row leaves
     early, whether it has fallen or not, and nothing is said about success: for that there is `run`. The images must be
-    on the target's device.
+    on the target's device. `mask`, `eps` and `start` are as in `run`.
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
     engine = engine or Engine()
     check_access(attack, target)
-    check_images(x, goal)
-    attack.ball.check(x)
+    check_images(x, goal, target.inputs)
+    region = region_of(attack, target, x, mask, eps)
+    attack.check(region)
     if start is not None:
-        check_start(attack, start, x)
+        check_start(attack, start, region)
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     goal = target.reading(goal)
     with torch.inference_mode(False), target.frozen():
-        return crafted(attack, target, goal, x.detach(), Key(places.to(x.device), engine.seed), start, engine)
+        return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine)
 
 
 def crafted(
     attack: Attack[Any, Any],
     target: Target[Any],
     goal: Goal,
-    x: Tensor,
+    region: Region,
     key: Key,
     start: Tensor | None = None,
     engine: Engine | None = None,
@@ -74,9 +78,9 @@ def crafted(
     """`craft` unchecked, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
-    broker = _Unjudged(attack, target, goal, x, engine or Engine(), key if target.stochastic else None)
+    broker = _Unjudged(target, goal, region, engine or Engine(), key)
     oracle = attack.access(broker)
-    state = attack.init(oracle, Batch(x, key, start))
+    state = attack.init(oracle, Batch(region.x, key, start))
     for t in range(attack.steps):
         state = attack.step(oracle, state, t)
     broker.closed = True
@@ -103,20 +107,22 @@ class _Unjudged(QueryBroker):
 
     def __init__(
         self,
-        attack: Attack[Any, Any],
         target: Target[Any],
         goal: Goal,
-        x: Tensor,
+        region: Region,
         engine: Engine,
-        key: Key | None,
+        key: Key,
     ) -> None:
+        x = region.x
+
         def answer(images: Tensor, key: Key | None = None) -> Any:
             with engine.precision(x.device):
                 return target(images) if key is None else target(images, key)
 
-        empty = Ledger(x[:0], attack.ball, Keep.WORST, Budget())  # there is nothing to write down
-        super().__init__(answer, goal, empty, max(len(x), engine.batch_size), False, key, target.draws)
-        self.turn = 0
+        empty = Ledger(region.take(slice(0)), Keep.WORST, Budget())  # there is nothing to write down
+        batch_size = max(len(x), engine.batch_size)
+        super().__init__(answer, goal, empty, batch_size, False, key, target.stochastic, target.draws)
+        self.turn, self.region = 0, region
         self.live = torch.arange(len(x), device=x.device)
         self.last, self.closed = x, False
 
@@ -128,7 +134,7 @@ class _Unjudged(QueryBroker):
         loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
-        if not (render is None and objective is None and rows is None and self.key is None and self.draws == 1):
+        if not (render is None and objective is None and rows is None and not self.stochastic and self.draws == 1):
             return super().gradient(variable, render, objective, loss, rows)
         images = variable.detach().requires_grad_()
         with torch.enable_grad():
@@ -150,7 +156,7 @@ class _Unjudged(QueryBroker):
 
     def _fresh(self, key: Key, asked: Any) -> Key:
         self.turn += 1
-        return replace(key, ids=key.ids[self._positions(asked.rows)]).reseeded(self.turn)
+        return (key if asked.rows is None else take(key, asked.rows)).reseeded(self.turn)
 
     def open(self) -> Tensor:
         return torch.ones_like(self.live, dtype=torch.bool)

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, Portion, QueryBroker, Shared
-from ..errors import ConfigError, InputError, RunError, out_of_memory
+from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
+from ..geometry.region import Region
 from ..goals import Goal
+from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
 from ..targets import Target, answered
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
-from .run import check_access, check_ids, check_images, run
+from .run import check_access, check_ids, check_images, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -51,6 +53,8 @@ def fit(
     x: Tensor,
     *,
     ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
     start: R | None = None,
     engine: Engine | None = None,
 ) -> Fitted[R]:
@@ -62,6 +66,8 @@ def fit(
 
     Args:
         ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
+        eps: (N,) a radius for each image, within which it is held as the artifact is made.
         start: an artifact of the same attack to go on from.
 
     Raises:
@@ -71,12 +77,16 @@ def fit(
     engine = engine or Engine()
     check_access(attack, target)
     check_images(x, goal)
-    attack.ball.check(x)
+    if not isinstance(target.inputs, Images):
+        raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
+    region = region_of(attack, target, x, mask, eps)
+    if not attack.regional and (mask is not None or eps is not None):
+        raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.reading(to(goal, target.device)), x.detach(), places, engine)
+        fitting = _Fitting(attack, target, target.reading(to(goal, target.device)), region, places, engine)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -90,10 +100,16 @@ class _Fitting:
     """One call of `fit`, checked."""
 
     def __init__(
-        self, attack: Shared[Any, Any, Any], target: Target[Any], goal: Goal, x: Tensor, ids: Tensor, engine: Engine
+        self,
+        attack: Shared[Any, Any, Any],
+        target: Target[Any],
+        goal: Goal,
+        region: Region,
+        ids: Tensor,
+        engine: Engine,
     ) -> None:
         self.attack, self.target, self.engine = attack, target, engine
-        self.goal, self.x, self.ids = goal, x, ids
+        self.goal, self.region, self.ids = goal, region, ids
         self.t, self.seconds = 0, 0.0
         self.fell, self.passes, self.fooled = 0, [0, 0], list[float]()
         self.state: Any = None
@@ -102,11 +118,11 @@ class _Fitting:
         path, mark = None, ""
         if self.engine.checkpoint is not None:
             path = Path(self.engine.checkpoint) / "fit.safetensors"
-            data = (self.goal, self.x, self.ids, start)
+            data = (self.goal, self.x, self.region.eps, self.region.free, self.ids, start)
             mark = fingerprint(self.attack, self.engine.seed, *data, *identity_of(self.target))
         clock = time.perf_counter()
         self._leave_out_what_is_won()
-        self.state = self.attack.init(self._images(torch.arange(1)), self.engine.seed, start)
+        self.state = self.attack.init(self._region(torch.arange(1)).x, self.engine.seed, start)
         if path is not None and path.exists():
             self._load(path, mark)
             clock -= self.seconds
@@ -130,6 +146,11 @@ class _Fitting:
         )
 
     @property
+    def x(self) -> Tensor:
+        """The images that take part."""
+        return self.region.x
+
+    @property
     def _per_epoch(self) -> int:
         return -(-len(self.x) // self.attack.portion)
 
@@ -144,8 +165,8 @@ class _Fitting:
         between = self.t % self._per_epoch == 0 and self.t > 0
         return between and self.attack.done(self.state, self.fooled[-1])
 
-    def _images(self, rows: Tensor) -> Tensor:
-        return self.x[rows.to(self.x.device)].to(self.target.device)
+    def _region(self, rows: Tensor) -> Region:
+        return self.region.take(rows.to(self.x.device)).to(self.target.device)
 
     def _answer(self, images: Tensor, key: Key | None = None) -> Any:
         with self.engine.precision(self.target.device):
@@ -158,7 +179,7 @@ class _Fitting:
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
             goal = take(self.goal, rows.to(device))
             with torch.no_grad():
-                outputs = answered(self.target, self._images(rows), Key(self.ids[rows].to(device), self.engine.seed))
+                outputs = answered(self.target, self._region(rows).x, Key(self.ids[rows].to(device), self.engine.seed))
                 if not standing:
                     self.target.check(outputs)
                     goal.check(outputs, self.goal)
@@ -167,19 +188,22 @@ class _Fitting:
         self.passes[0] += len(kept)
         if not bool(kept.any()):
             raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
-        self.goal, self.x, self.ids = take(self.goal, kept), self.x[kept.to(self.x.device)], self.ids[kept.cpu()]
+        self.goal, self.ids = take(self.goal, kept), self.ids[kept.cpu()]
+        self.region = self.region.take(kept.to(self.x.device))
 
     def _advance(self) -> None:
         attack, device = self.attack, self.target.device
         epoch, place = divmod(self.t, self._per_epoch)
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
         rows = order[place * attack.portion : (place + 1) * attack.portion]
-        x, goal = self._images(rows), take(self.goal, rows.to(device))
+        region, goal = self._region(rows), take(self.goal, rows.to(device))
         key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
-        ledger = Ledger(x, attack.ball, Keep.FIRST, Budget())
-        theirs = key.reseeded(self.t) if self.target.stochastic else None
-        broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, self.target.draws)
-        portion = Portion(x, key, self._attacked(goal, key))
+        ledger = Ledger(region, Keep.FIRST, Budget())
+        theirs, random = key.reseeded(self.t), self.target.stochastic
+        broker = QueryBroker(
+            self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, self.target.draws
+        )
+        portion = Portion(region.x, key, self._attacked(goal, key, region))
         self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
@@ -189,12 +213,16 @@ class _Fitting:
             self.fooled.append(self.fell / len(self.x))
             self.fell = 0
 
-    def _attacked(self, goal: Goal, key: Key) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _attacked(
+        self, goal: Goal, key: Key, region: Region
+    ) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
         """How an attack of single images is run on some of the portion."""
 
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
-            found = run(attack, self.target, take(goal, rows), images, ids=key.ids[rows].cpu(), engine=engine)
+            mask = None if region.free is None else region.free[rows]
+            ids = key.ids[rows].cpu()
+            found = run(attack, self.target, take(goal, rows), images, ids=ids, mask=mask, engine=engine)
             self._count(found.spent.forwards + found.spent.checks, found.spent.backwards)
             return found.examples, found.success
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, GoalError, InputError, out_of_memory
+from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatError, out_of_memory
+from ..geometry.region import Region
 from ..goals import Goal
+from ..inputs import Images, Inputs
 from ..rows import take, to
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint, identity_of
@@ -30,7 +32,7 @@ class Job:
     attack: Attack[Any, Any]
     target: Target[Any]
     goal: Goal
-    x: Tensor
+    region: Region
     ids: Tensor
     begin: Tensor | None
     keep: Keep
@@ -45,18 +47,22 @@ def run(
     x: Tensor,
     *,
     ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
     start: Tensor | None = None,
     keep: Keep | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
 ) -> Outcome:
-    """Attack the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
+    """Attack the images `x` (N, C, H, W) in [0, 1], or whatever the target takes; `goal` has one row per input.
 
     Args:
         attack: what to do; it must not need more access than the target grants.
         target: what is attacked. It is left exactly as it was.
         goal: what counts as won.
         ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
+        eps: (N,) a radius for each image, in place of that of the attack's ball.
         start: images like `x` to begin at, for attacks that can (`Attack.warm`: Square, the decision attacks, PGD).
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
@@ -71,14 +77,15 @@ def run(
     """
     engine, budget = engine or Engine(), budget or Budget()
     check_access(attack, target)
-    check_images(x, goal)
-    attack.ball.check(x)
+    check_images(x, goal, target.inputs)
+    region = region_of(attack, target, x, mask, eps)
+    attack.check(region)
     if start is not None:
-        check_start(attack, start, x)
+        check_start(attack, start, region)
     started = time.perf_counter()
     places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
     kept, aim = keep or attack.keep, target.reading(to(goal, target.device))
-    job = Job(attack, target, aim, x.detach(), places, start, kept, budget, engine)
+    job = Job(attack, target, aim, region, places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
@@ -93,34 +100,50 @@ def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Targe
         )
 
 
-def check_start(attack: Attack[Any, Any], start: Tensor, x: Tensor) -> None:
+def region_of(
+    attack: Attack[Any, Any] | Shared[Any, Any, Any],
+    target: Target[Any],
+    x: Tensor,
+    mask: Tensor | None,
+    eps: Tensor | None,
+) -> Region:
+    """Where each of the inputs may go.
+
+    Raises: InputError for a mask that does not fit, ThreatError for radii that are none or exceed the valid range.
+    """
+    ball = attack.ball
+    low, high = (torch.as_tensor(bound) for bound in target.inputs.range_like(x))
+    ball.with_channel_axis(target.inputs.channel_axis).check(x, float(low.amin()), float(high.amax()))
+    if mask is not None and not isinstance(mask, Tensor):
+        raise InputError(f"a mask is a bool tensor like the images, and this is a {type(mask).__name__}")
+    if eps is not None:
+        if not isinstance(eps, Tensor) or not eps.is_floating_point():
+            got = str(eps.dtype) if isinstance(eps, Tensor) else type(eps).__name__
+            raise ThreatError(f"eps is a float tensor with a radius per row, and this is {got}; pass a tensor")
+        if not bool((eps > 0).all()):
+            raise ThreatError("a radius per row is above 0, and some are 0, negative or NaN; leave those rows out")
+        if ball.p == 0 and not bool((eps == eps.round()).all()):
+            raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
+        eps = eps.to(x.device)
+    return Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+
+
+def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
     """Raise where the images to begin at do not fit, or the attack has no use for them."""
+    x = region.x
     if not attack.warm:
         raise ConfigError(f"{attack.name} begins by itself; give start= to Square, HopSkipJump or PGD")
     if not isinstance(start, Tensor) or start.shape != x.shape or start.dtype != x.dtype:
         got = f"{start.dtype} {tuple(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
         raise InputError(f"start must be images like x, {x.dtype} {tuple(x.shape)}; got {got}")
-    if not bool(((start >= 0) & (start <= 1)).all()):
-        raise InputError("start has pixels outside [0, 1] or NaN; pass images")
+    if not bool(((start >= region.low) & (start <= region.high)).all()):
+        raise InputError("start has values outside the valid range or NaN; pass inputs like x")
 
 
-def check_images(x: Tensor, goal: Goal) -> None:
-    """Raise InputError for images that are no floats in [0, 1] or do not match the goal, GoalError for a goal
-    that is no record."""
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"images must be a float tensor (N, C, H, W) with values in [0, 1]; got {got}")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
-    if len(x) == 0:
-        raise InputError("there are no images: x has 0 rows")
-    low, high = float(x.amin()), float(x.amax())
-    if not (low == low and high == high and abs(low) < float("inf") and abs(high) < float("inf")):
-        row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
-        raise InputError(f"image {row} holds NaN or infinity; clean the data first")
-    if low < 0 or high > 1:
-        cure = "divide by 255" if high > 1.5 and low >= 0 else "undo the normalisation: the target owns mean and std"
-        raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in [0, 1]; {cure}")
+def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
+    """Raise InputError for inputs that are none (of images in [0, 1] by default) or do not match the goal, GoalError
+    for a goal that is no record."""
+    (Images() if inputs is None else inputs).check(x)
     if not hasattr(goal, "__dataclass_fields__"):
         raise GoalError(
             f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
@@ -141,12 +164,13 @@ def check_ids(ids: Tensor, count: int) -> Tensor:
 def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
-        data = (job.goal, job.x, job.ids, job.begin)
+        region = job.region
+        data = (job.goal, region.x, region.eps, region.free, job.ids, job.begin)
         mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
-    while start < len(job.x):
+    while start < len(job.region):
         part = checkpoint.finished(start) if checkpoint else None
         if part is None:
             try:
@@ -154,7 +178,7 @@ def _batches(job: Job) -> list[Outcome]:
             except RuntimeError as error:
                 if size == 1 or not out_of_memory(error):
                     raise
-                size = max(1, min(size, len(job.x) - start) // 2)
+                size = max(1, min(size, len(job.region) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()
                 job = replace(job, engine=replace(job.engine, batch_size=size))
@@ -165,13 +189,13 @@ def _batches(job: Job) -> list[Outcome]:
 
 
 def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Outcome:
-    attack, target, x, engine = job.attack, job.target, job.x, job.engine
+    attack, target, x, engine = job.attack, job.target, job.region.x, job.engine
     saved = checkpoint.under_way(start) if checkpoint else None
     rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
     device = target.device
-    images, ids = x[rows.to(x.device)].to(device), job.ids[rows].to(device)
+    region, ids = job.region.take(rows.to(x.device)).to(device), job.ids[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, take(job.goal, rows.to(device)), images, ids, job.keep, job.budget, engine)
+    search = Search(attack, target, take(job.goal, rows.to(device)), region, ids, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])
@@ -182,10 +206,10 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     while not search.over:
         search.advance()
         if engine.progress is not None:
-            engine.progress(Progress(attack.name, len(x), start, len(images), search.live, search.t, attack.steps))
+            engine.progress(Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.steps))
         if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
             search.seconds = time.perf_counter() - clock
-            checkpoint.save(start, len(images), search.save())
+            checkpoint.save(start, len(region), search.save())
             written = time.perf_counter()
     outcome = on_device(search.end(), x.device)
     outcome = replace(outcome, seconds=time.perf_counter() - clock)

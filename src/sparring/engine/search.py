@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ..access import Attack, Batch, Budget, Keep, Ledger, QueryBroker, Reason
 from ..errors import LockedOut
+from ..geometry.region import Region
 from ..goals import Goal
 from ..random import Key
 from ..rows import flatten, rebuild, take
@@ -24,29 +26,30 @@ NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enl
 
 
 class Search:
-    """The attack on the rows `x` (B, C, H, W), already on the target's device, with data set positions `ids`."""
+    """The attack on the rows of `region`, already on the target's device, with data set positions `ids`."""
 
     def __init__(
         self,
         attack: Attack[Any, Any],
         target: Target[Any],
         goal: Goal,
-        x: Tensor,
+        region: Region,
         ids: Tensor,
         keep: Keep,
         budget: Budget,
         engine: Engine,
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
-        self.x, self.key, self.seconds, self.t = x, Key(ids, engine.seed), 0.0, 0
+        self.x, self.region, self.key, self.seconds, self.t = region.x, region, Key(ids, engine.seed), 0.0, 0
         self.random = target.stochastic
         if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
             keep = Keep.SUREST
-        self.ledger = Ledger(x, attack.ball, keep, budget, attack.confidence, attack.measure)
+        self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
         skip_won = engine.compact and not self.ledger.waits
-        key = self.key if self.random else None
-        self.broker = QueryBroker(self._answer, goal, self.ledger, engine.batch_size, skip_won, key, target.draws)
-        self.rate = torch.zeros(len(x), device=x.device)  # share of fresh answers that meet the goal
+        self.broker = QueryBroker(
+            self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws
+        )
+        self.rate = torch.zeros(len(self.x), device=self.x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
         self.every = engine.look_every or (8 if self.ledger.waits else 1)
         self.state: Any = None
@@ -183,7 +186,7 @@ class Search:
         kept = kept if any_kept else won
         examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
         success = won | ledger.already
-        size = torch.where(success, ledger.ball.norm(examples - self.x), torch.inf)
+        size = torch.where(success, self.region.norm(examples - self.x), torch.inf)
         first = torch.where(won, ledger.first, -1)
         return Outcome(
             examples=examples,
@@ -206,15 +209,16 @@ class Search:
 
         A search for the smallest ends so close to the boundary that the rounding of another batch size decides.
         """
-        ledger, x = self.ledger, self.x[found]
+        ledger, region = self.ledger, self.region.take(found)
         share = self._looked(ledger.best[found], found, CONFIRM)[1]
         for factor in NUDGES if ledger.keep is Keep.SMALLEST else ():
             lost = (share <= 0.5).nonzero().squeeze(1)
             if len(lost) == 0:
                 break
-            trial = (x[lost] + (ledger.best[found[lost]] - x[lost]) * factor).clamp_(0, 1)
+            near = region.take(lost)
+            trial = near.clamp_(near.x + (ledger.best[found[lost]] - near.x) * factor)
             other = self._looked(trial, found[lost], CONFIRM)[1]
-            again = (other > 0.5) & (ledger.ball.norm(trial - x[lost]) <= ledger.ball.eps)
+            again = (other > 0.5) & (near.norm(trial - near.x) <= near.eps)
             ledger.best[found[lost[again]]] = trial[again]
             share[lost[again]] = other[again]
         return share
@@ -247,8 +251,8 @@ class Search:
         device = self.x.device
         tensors = {name: value.to(device) for name, value in tensors.items()}
         self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
-        self.broker.live, self.rate = tensors["live"], tensors["rate"]
-        self.broker.goal = take(self.goal, self.broker.live)
+        self.rate = tensors["rate"]
+        self.broker.narrow(tensors["live"])
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")

@@ -41,7 +41,7 @@ def tiny(x: Tensor) -> float:
     return torch.finfo(x.dtype).tiny
 
 
-def taken(bound: Bound, rows: Tensor) -> Bound:
+def taken(bound: Bound, rows: Tensor | slice) -> Bound:
     """The bound of these rows (Q,): a number is that of every row."""
     return bound[rows] if isinstance(bound, Tensor) else bound
 
@@ -91,6 +91,11 @@ class Ball(ABC):
         None: every component is a site of its own. Only L0 counts sites; every other ball is returned as it is.
         """
         return self
+
+    @property
+    def grouped(self) -> bool:
+        """Does what counts as one have several components, as a pixel has? Only in L0."""
+        return False
 
     def sum_per_site(self, values: Tensor) -> Tensor:
         """(B, sites) sums of (B, ...) values over what counts as one: components, in L0 perhaps pixels or points."""

@@ -12,19 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .ball import Ball, Bound, outward, rowwise, tiny
+from .ball import Bound, outward, rowwise, tiny
 
 SWEEPS = 40  # far beyond what is needed; each sweep clips at least one more pixel or is the last
-
-
-def onto_plane(ball: Ball, images: Tensor, slope: Tensor, gain: Tensor) -> Tensor:
-    """The smallest perturbation of `images` in [0, 1] by which <slope, .> rises by `gain` (B,): see the ball's own."""
-    return ball.onto_hyperplane(slope, gain, -images, 1 - images)
-
-
-def dual_norm(ball: Ball, slope: Tensor) -> Tensor:
-    """(B,) how much a step of norm 1 can gain: the ball's own `dual_norm`."""
-    return ball.dual_norm(slope)
 
 
 def spread_evenly(slope: Tensor, rate: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:

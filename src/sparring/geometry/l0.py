@@ -39,7 +39,7 @@ class L0(Ball):
 
     @property
     def grouped(self) -> bool:
-        """Does a site have several components?"""
+        """As in the base class."""
         return self.pixels and self.channel_axis is not None
 
     def sum_per_site(self, values: Tensor) -> Tensor:

@@ -72,11 +72,20 @@ class Region:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Tensor) -> Region:
-        """The region of these rows (Q,): indices, or a mask (B,)."""
-        free = None if self.free is None else self.free[rows]
+    def take(self, rows: Tensor | slice) -> Region:
+        """The region of these rows (Q,): indices, a mask (B,), or a slice."""
         low, high = taken(self.low, rows), taken(self.high, rows)
-        return replace(self, x=self.x[rows], low=low, high=high, eps=self.eps[rows], free=free)
+        free = None if self.free is None else self.free[rows]
+        part = replace(self, x=self.x[rows], low=low, high=high, eps=self.eps[rows], free=free)
+        if isinstance(vars(self).get("radius"), float):
+            vars(part)["radius"] = self.radius  # what all rows have in common need not be looked for again
+        return part
+
+    def to(self, device: torch.device) -> Region:
+        """The region with its tensors on `device`."""
+        low, high = (b.to(device) if isinstance(b, Tensor) else b for b in (self.low, self.high))
+        free = None if self.free is None else self.free.to(device)
+        return replace(self, x=self.x.to(device), low=low, high=high, eps=self.eps.to(device), free=free)
 
     # what is derived
 
@@ -127,11 +136,16 @@ class Region:
             return torch.full_like(self.eps, self.x[:1].numel())
         return self.free.flatten(1).sum(1).to(self.eps.dtype)
 
-    @property
+    @cached_property
     def diameter(self) -> Tensor:
         """(B,) the norm of the difference of the two farthest valid inputs; infinite where the range is."""
         low, high = self.range
         return self.ball.norm(torch.zeros_like(self.x) + (high - low))
+
+    @property
+    def extent(self) -> Tensor:
+        """(B,) the L2 norm of a perturbation that moves every free component by the scale of the inputs."""
+        return self.dimension.sqrt() * self.inputs.scale
 
     # measures
 
@@ -143,15 +157,17 @@ class Region:
         """The values (B, ...), 0 where a component may not move: a gradient restricted to what is free."""
         return values if self.free is None else torch.where(self.free, values, 0)
 
+    def masked_many(self, values: Tensor) -> Tensor:
+        """As `masked`, for several per row (B, n, ...)."""
+        return values if self.free is None else torch.where(self.free[:, None], values, 0)
+
     def dual_norm(self, grad: Tensor) -> Tensor:
         """(B,) how much a linear function of this gradient (B, ...) can grow by a step of norm 1."""
         return self.ball.dual_norm(self.masked(grad))
 
     def dual_norm_many(self, grads: Tensor) -> Tensor:
         """(B, n) dual norms of several gradients per row (B, n, ...): of each way to win, in DeepFool and FAB."""
-        if self.free is not None:
-            grads = torch.where(self.free[:, None], grads, 0)
-        return self.ball.dual_norm(grads.flatten(0, 1)).view(grads.shape[:2])
+        return self.ball.dual_norm(self.masked_many(grads).flatten(0, 1)).view(grads.shape[:2])
 
     def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
         """The step (B, ...) of norm 1 along which a linear function of this gradient grows fastest; 0 where it is 0.
@@ -194,18 +210,23 @@ class Region:
         low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
         return torch.clamp(x, low, high)  # type: ignore[arg-type]
 
+    def clamp_many_(self, x: Tensor) -> Tensor:
+        """As `clamp_many`, in the memory of `x`."""
+        low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
+        return torch.clamp_(x, low, high)  # type: ignore[arg-type]
+
     def project(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
         """The nearest (in L2) perturbation to `delta` inside the region; `radius` (B,) replaces eps."""
         if radius is None and (isinstance(self.radius, Tensor) or self.radius != self.ball.eps):
             radius = self.eps
         return self.ball.project_between(delta, *self.bounds, radius)
 
-    def project_many(self, x: Tensor) -> Tensor:
-        """The nearest inputs to several per row (B, n, ...) inside the region."""
+    def nearest_many_(self, x: Tensor) -> Tensor:
+        """The nearest inputs to several per row (B, n, ...) inside the region; `x` is used up."""
         if self.box is not None:
-            return torch.clamp(x, self.box[0][:, None], self.box[1][:, None])
+            return torch.clamp_(x, self.box[0][:, None], self.box[1][:, None])
         rows = torch.arange(len(x), device=x.device).repeat_interleave(x.shape[1])
-        return self.take(rows).nearest_(x.flatten(0, 1).clone()).view_as(x)
+        return self.take(rows).nearest_(x.flatten(0, 1)).view_as(x)
 
     def nearest_(self, x: Tensor) -> Tensor:
         """The nearest inputs to `x` (B, ...) inside the region; `x` is used up."""

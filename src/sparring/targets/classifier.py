@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
+from ..inputs import Images, Inputs
 from ..random import Key
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target, Unidentified
@@ -23,7 +24,7 @@ OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # to
 
 
 class Classifier(Target[Jacobians]):
-    """Logits (B, K) for images (B, C, H, W) in [0, 1].
+    """Logits (B, K) for images (B, C, H, W) in [0, 1], or for `inputs` of another kind.
 
     Args:
         model: a module, or a function, from normalised images to logits; a tensor, an object with `.logits`
@@ -36,6 +37,7 @@ class Classifier(Target[Jacobians]):
         stochastic: the model draws random numbers, so that each answer is another. `Keyed` layers are seen untold;
             for others torch's generators are seeded at each question and put back, and what a row draws then depends
             on its batch.
+        inputs: what the model takes, where it is no images in [0, 1]: `PointClouds()`, `Unbounded()`.
         name: what reports call it.
         identity: what tells a function from others, as a version or a hash: a checkpoint belongs to one target, and
             the weights that tell a module from others are not seen in a function.
@@ -55,6 +57,7 @@ class Classifier(Target[Jacobians]):
         binary: bool = False,
         probabilities: bool = False,
         stochastic: bool = False,
+        inputs: Inputs | None = None,
         name: str | None = None,
         identity: str | None = None,
     ) -> None:
@@ -62,6 +65,9 @@ class Classifier(Target[Jacobians]):
             raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
         if layout not in LAYOUTS:
             raise TargetError(f"layout {layout!r} is unknown; pass 'NCHW' or 'NHWC'")
+        self._inputs = Images() if inputs is None else inputs
+        if not isinstance(self._inputs, Images) and (mean is not None or std is not None or layout != "NCHW"):
+            raise TargetError(f"mean, std and layout are of images, and inputs={inputs}; put them into the model")
         if binary and classes not in (None, 2):
             raise TargetError(f"a binary model has 2 classes, not {classes}")
         self.model, self.layout, self.binary, self.probabilities = model, layout, binary, probabilities
@@ -83,6 +89,10 @@ class Classifier(Target[Jacobians]):
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def inputs(self) -> Inputs:
+        return self._inputs
 
     @property
     def device(self) -> torch.device:
@@ -200,7 +210,8 @@ class Classifier(Target[Jacobians]):
             own += [part for name, value in sorted(self.model.state_dict().items()) for part in (name, value)]
         elif self.given_identity is None:
             own.append(Unidentified(self.name))
-        return (*super().identity(), self.layout, self.binary, self.probabilities, self._mean, self._std, *own)
+        reads = self._inputs, self.layout, self.binary, self.probabilities, self._mean, self._std
+        return (*super().identity(), *reads, *own)
 
     def check(self, outputs: Tensor) -> None:
         if self.classes is not None and outputs.shape[1] != self.classes:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..access import Jacobians, Scores
 from ..errors import ConfigError, TargetError
 from ..goals import Goal, Screened, Undetected
+from ..inputs import Inputs
 from ..random import Key
 from ..rows import to
 from .classifier import Classifier
@@ -76,6 +77,10 @@ class Defended(Target[Scores]):
     @property
     def device(self) -> torch.device:
         return self.target.device
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.target.inputs
 
     @property
     def stochastic(self) -> bool:
@@ -187,6 +192,10 @@ class Audited(Target[Jacobians]):
     @property
     def device(self) -> torch.device:
         return self.defended.device
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.defended.inputs
 
     @property
     def stochastic(self) -> bool:

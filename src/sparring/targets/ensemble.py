@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from ..access import Jacobians
 from ..errors import TargetError
+from ..inputs import Inputs
 from ..random import Key
 from .target import Target, answered
 
@@ -78,6 +79,10 @@ class Ensemble(Target[Jacobians]):
     @property
     def device(self) -> torch.device:
         return self.members[0].device
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.members[0].inputs
 
     @property
     def stochastic(self) -> bool:

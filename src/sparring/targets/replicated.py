@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..errors import ConfigError, TargetError
+from ..inputs import Inputs
 from ..random import Key
 from ..rows import join, to
 from .classifier import Classifier
@@ -54,6 +55,10 @@ class Replicated(Target[Jacobians]):
     @property
     def device(self) -> torch.device:
         return self._first
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.copies[0].inputs
 
     @property
     def stochastic(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..access import Decoupled, Jacobians, Scores
 from ..errors import TargetError
 from ..goals import Goal, Screened
+from ..inputs import Inputs
 from ..random import Key
 from .target import Target, answered
 
@@ -41,6 +42,10 @@ class Surrogate(Target[Jacobians]):
     @property
     def device(self) -> torch.device:
         return self.own.device
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.victim.inputs
 
     @property
     def stochastic(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..access import Decisions
 from ..goals import Goal
+from ..inputs import Images, Inputs
 from ..random import Key
 
 G = TypeVar("G", bound=Decisions, covariant=True)
@@ -43,6 +44,11 @@ class Target(ABC, Generic[G]):
         return torch.device("cpu")
 
     @property
+    def inputs(self) -> Inputs:
+        """The kind of inputs it takes, which knows their valid range: images in [0, 1], unless it says otherwise."""
+        return Images()
+
+    @property
     def stochastic(self) -> bool:
         """Does it answer otherwise each time? Then it is asked with a key, from which all its draws are."""
         return False
@@ -63,7 +69,7 @@ class Target(ABC, Generic[G]):
 
     @abstractmethod
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
-        """Outputs, as the target's goals read them, for images (B, C, H, W) in [0, 1].
+        """Outputs, as the target's goals read them, for `inputs` of its kind: images (B, C, H, W) in [0, 1] by default.
 
         A stochastic target draws from `key`, which has one id per image and is fresh at each question; without one it
         draws as it would in use.
@@ -111,6 +117,10 @@ class Granting(Target[T]):
     @property
     def device(self) -> torch.device:
         return self.target.device
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.target.inputs
 
     @property
     def stochastic(self) -> bool:

@@ -21,6 +21,7 @@ from .cases import (
     gallery,
     linear,
     optimum,
+    saturated,
     small_net,
     verifier,
 )
@@ -29,10 +30,20 @@ from .geometry_laws import check_geometry
 from .goal_laws import check_goal
 from .region_laws import check_region
 from .shared_laws import check_shared, check_shared_closed_form
+from .threat_laws import (
+    check_inputs,
+    check_masked_radius,
+    check_masked_strength,
+    check_masks_and_radii,
+    check_radii,
+    clouds,
+    vectors,
+)
 
 __all__ = [
     "Case", "Counting", "Dodge", "Impersonate", "Vanish", "check_access", "check_attack", "check_batch_law",
     "check_budget", "check_closed_form", "check_defense", "check_feasible", "check_geometry", "check_goal",
-    "check_honest", "check_region", "check_resume", "check_shared", "check_shared_closed_form", "check_victim",
-    "detector", "gallery", "linear", "optimum", "small_net", "verifier",
+    "check_honest", "check_inputs", "check_masked_radius", "check_masked_strength", "check_masks_and_radii",
+    "check_radii", "check_region", "check_resume", "check_shared", "check_shared_closed_form", "check_victim", "clouds",
+    "detector", "gallery", "linear", "optimum", "saturated", "small_net", "vectors", "verifier",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scor
 from ..engine import Engine, Outcome, Progress, run
 from ..errors import AccessError, UserCodeError
 from ..targets import Classifier, Granting
-from .cases import Case, Counting, linear, optimum, small_net
+from .cases import Case, Counting, linear, optimum, saturated, small_net
 
 LEVELS: tuple[type[Decisions], ...] = (Decisions, Scores, Gradients, Jacobians)
 TOLERANCE = 1e-6
@@ -28,7 +28,7 @@ def require(holds: object, message: str) -> None:
 
 
 def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
-    return run(attack, case.target, case.goal, case.images, **options)
+    return run(attack, options.pop("target", case.target), case.goal, case.images, **options)
 
 
 def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:
@@ -48,9 +48,10 @@ def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, toler
 def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Law 2: every image asked about and returned is in the ball and in [0, 1], to 1e-6.
 
-    A minimum-norm attack may ask beyond a finite ball, on its way into it.
+    A minimum-norm attack may ask beyond a finite ball, on its way into it. The images are near 0 and 1 by default, so
+    that both ball and range bite.
     """
-    case = case or small_net()
+    case = case or saturated()
     asked: list[Tensor] = []
 
     def watching(images: Tensor) -> Tensor:

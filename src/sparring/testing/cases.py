@@ -10,6 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..geometry import L1, L2, Ball, Linf
 from ..goals import Climb, Goal, LogOdds, Misclassify, Terms
+from ..inputs import Images, Inputs
 from ..random import Key
 from ..rows import take
 from ..targets import Classifier
@@ -25,13 +26,14 @@ class Case:
     """A module with images on which a goal is not met: by default, with labels that it gets right."""
 
     module: nn.Module
-    images: Tensor  # (N, C, H, W) float64
+    images: Tensor  # (N, C, H, W) float64, or inputs of another kind
     labels: Tensor  # (N,)
     wanted: Goal | None = None
+    inputs: Inputs = Images()  # noqa: RUF009
 
     @property
     def target(self) -> Classifier:
-        return Classifier(self.module)
+        return Classifier(self.module, inputs=self.inputs)
 
     @property
     def goal(self) -> Goal:
@@ -61,6 +63,14 @@ def small_net(count: int = 12) -> Case:
     images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
     with torch.no_grad():
         return Case(module, images, module(images).argmax(1))
+
+
+def saturated(count: int = 12) -> Case:
+    """As `small_net`, on images of which many pixels are at 0 or 1, and most others near them."""
+    case = small_net(count)
+    images = (0.5 + 0.6 * draw("saturated", (count, 3, 8, 8))).clamp(0, 1)
+    with torch.no_grad():
+        return Case(case.module, images, case.module(images).argmax(1))
 
 
 @dataclass(frozen=True)

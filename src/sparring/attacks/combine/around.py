@@ -9,12 +9,16 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...access.attack import A, S
 from ...geometry import Ball
+from ...geometry.region import Region
 
 
 class Around(Attack[A, S]):
     """What `attack` says of itself, said of what is made of it."""
 
     attack: Attack[Any, Any]
+
+    def check(self, region: Region) -> None:
+        self.attack.check(region)
 
     @property
     def keep(self) -> Keep:
@@ -40,5 +44,5 @@ class Around(Attack[A, S]):
     def interacting(self) -> bool:
         return self.attack.interacting
 
-    def measure(self, delta: Tensor) -> Tensor:
-        return self.attack.measure(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        return self.attack.measure(delta, ball)

@@ -9,11 +9,12 @@ arXiv:2103.01208) goes before ALMA and FAB-T.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from ...access import Attack, Gradients
-from ...geometry import L1, Ball, Linf
+from ...geometry import Ball
 from ...goals import RivalMargin
 from ..gradient import L1APGD
 from ..minimal import ALMA, DDN, FABT
@@ -28,9 +29,9 @@ NEAREST = 3  # rivals of FAB-T in L2
 def auto(ball: Ball) -> Attack[Gradients, Any]:
     """The strongest answer that we know within `ball` (Linf, L2 or L1, with a finite eps) for few passes."""
     sweep = Sweep(ball)
-    if isinstance(ball, Linf):
+    if math.isinf(ball.p):
         return sweep
-    if isinstance(ball, L1):
+    if ball.p == 1:
         walk = Rivals(FABT(ball, steered=True), 5, RivalMargin)
         return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, replace(sweep, blocks=2))
     walk = Rivals(FABT(ball, steered=True), NEAREST, RivalMargin)

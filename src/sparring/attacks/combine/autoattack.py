@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...access import Attack, Jacobians
-from ...geometry import L1, Ball
+from ...geometry import Ball
 from ...goals import RivalMargin
 from ..gradient import APGD, L1APGD
 from ..minimal import FABT
@@ -26,7 +26,7 @@ RIVALS = 9
 
 def autoattack(ball: Ball, *, steps: int = 100, queries: int = 5000) -> Attack[Jacobians, Any]:
     """The standard version of AutoAttack for Linf, L2 or L1 with a finite eps."""
-    ascent: type[APGD] | type[L1APGD] = L1APGD if isinstance(ball, L1) else APGD
+    ascent: type[APGD] | type[L1APGD] = L1APGD if ball.p == 1 else APGD
     return Cascade(
         ascent(ball, steps=steps),
         Rivals(ascent(ball, steps=steps), RIVALS),

@@ -69,7 +69,7 @@ class Rivals(Around[Gradients, Duel[S]]):
         return f"{self.attack.name}-T"
 
     def init(self, oracle: Gradients, batch: Batch) -> Duel[S]:
-        rivals = oracle.rivals(batch.x, self.count)
+        rivals = oracle.rivals(oracle.region.x, self.count)
         return Duel(self._rounds.init(self._facing(oracle, rivals, 0), batch), rivals)
 
     def _facing(self, oracle: Gradients, rivals: Tensor, number: int) -> Gradients:

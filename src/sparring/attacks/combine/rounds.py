@@ -17,16 +17,17 @@ from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Keep
 from ...geometry import Ball
+from ...geometry.region import Region
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
+D = TypeVar("D", bound=Decisions)
 
 
 @dataclass(frozen=True)
 class Round(Generic[S]):
-    """The batch, the state of the attack of the present round, and the number of the round."""
+    """The state of the attack of the present round, and the number of the round."""
 
-    batch: Batch
     inner: S
     number: int
 
@@ -38,6 +39,10 @@ class Rounds(Attack[A, Round[S]]):
     @abstractmethod
     def parts(self) -> tuple[Attack[A, S], ...]:
         """The attack of each round."""
+
+    def check(self, region: Region) -> None:
+        for part in self.parts:
+            part.check(region)
 
     @property
     def access(self) -> type[Decisions]:
@@ -72,8 +77,8 @@ class Rounds(Attack[A, Round[S]]):
     def interacting(self) -> bool:
         return any(part.interacting for part in self.parts)
 
-    def measure(self, delta: Tensor) -> Tensor:
-        return self.parts[0].measure(delta)
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+        return self.parts[0].measure(delta, ball)
 
     @property
     def steps(self) -> int:
@@ -85,22 +90,19 @@ class Rounds(Attack[A, Round[S]]):
         number = bisect_right(ends, t)
         return number, t - (ends[number - 1] if number else 0)
 
-    def _begun(self, oracle: A, batch: Batch, number: int) -> Round[S]:
-        fresh = Batch(batch.x, batch.key.reseeded(number)) if number else batch
-        return Round(batch, self.parts[number].init(oracle, fresh), number)
-
     def init(self, oracle: A, batch: Batch) -> Round[S]:
-        return self._begun(oracle, batch, 0)
+        return Round(self.parts[0].init(oracle, batch), 0)
 
     def step(self, oracle: A, state: Round[S], t: int) -> Round[S]:
         number, inner_t = self._place(t)
         if number != state.number:
-            self.parts[state.number].finish(oracle, state.inner)
-            state = self._begun(oracle, state.batch, number)
-        return replace(state, inner=self.parts[number].step(oracle, state.inner, inner_t))
+            self.finish(oracle, state)
+            seen = _reseeded(oracle, number)
+            state = Round(self.parts[number].init(seen, Batch(seen.region.x, seen.key)), number)
+        return replace(state, inner=self.parts[number].step(_reseeded(oracle, number), state.inner, inner_t))
 
     def finish(self, oracle: A, state: Round[S]) -> None:
-        self.parts[state.number].finish(oracle, state.inner)
+        self.parts[state.number].finish(_reseeded(oracle, state.number), state.inner)
 
     def done(self, state: Round[S]) -> Tensor | None:
         """A row that one round has finished with may still fall in the next."""
@@ -109,3 +111,8 @@ class Rounds(Attack[A, Round[S]]):
     def stuck(self, state: Round[S]) -> Tensor | None:
         """A row without a start may find one in the next round."""
         return self.parts[-1].stuck(state.inner) if state.number + 1 == len(self.parts) else None
+
+
+def _reseeded(oracle: D, number: int) -> D:
+    """The oracle with the randomness of this round."""
+    return oracle.with_key(oracle.key.reseeded(number)) if number else oracle

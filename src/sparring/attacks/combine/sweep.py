@@ -20,16 +20,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradient, Gradients, margin_objective
-from ...errors import ConfigError, ThreatError
-from ...geometry import L0, Ball, Region, rowwise
+from ...errors import ConfigError
+from ...geometry import L1, L2, Ball, Linf, rowwise
 from ...goals import RandomDirection, RivalMargin
-from ...random import Key
-from ..score.square import DRAWS, proposal
+from ..score.windows import DRAWS, proposal
 
 BLOCK = "ttbasp"
 TOP = {"t": 2.0, "a": 1.0, "p": 0.25}  # the first step of a climb, over eps
@@ -43,7 +43,6 @@ GAIN, SHARE = 3.0, 0.3
 class Front:
     """Where each row stands, its best point, and what is known of its chances."""
 
-    x: Tensor
     image: Tensor  # of the round under way
     best: Tensor  # image
     margin: Tensor  # of the best
@@ -53,8 +52,6 @@ class Front:
     early: Tensor  # best margin after the first round
     draws: Tensor  # (B, queries, DRAWS) of the search under way
     hopeless: Tensor
-    key: Key
-    region: Region
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,13 @@ class Sweep(Attack[Gradients, Front]):
     climb: int = 20
     queries: int = 100
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
+    elsewhere: ClassVar[str] = "PGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
-        if isinstance(self.ball, L0):
-            raise ThreatError(f"{self.name} knows Linf, L2 and L1, not {self.ball}; use PGD there")
+        super().__post_init__()
         if min(self.blocks, self.climb, self.queries, self.diverse + 1) < 1:
             numbers = f"blocks={self.blocks}, diverse={self.diverse}, climb={self.climb}, queries={self.queries}"
             raise ConfigError(f"{self.name} {numbers}; pass at least 1, 0, 1 and 1")
@@ -103,11 +103,10 @@ class Sweep(Attack[Gradients, Front]):
         return number, t
 
     def init(self, oracle: Gradients, batch: Batch) -> Front:
-        x = batch.x
+        x = oracle.region.x
         clean = oracle.score(x).margin
         none = torch.full_like(clean, -torch.inf)
         return Front(
-            x=x,
             image=x,
             best=x,
             margin=none,
@@ -115,10 +114,8 @@ class Sweep(Attack[Gradients, Front]):
             clean=clean,
             rivals=oracle.rivals(x, RIVALS),
             early=none,
-            draws=batch.key.ids.new_zeros(len(x), self.queries, DRAWS),
+            draws=oracle.key.ids.new_zeros(len(x), self.queries, DRAWS),
             hopeless=torch.zeros_like(clean, dtype=torch.bool),
-            key=batch.key,
-            region=self.ball.region(x),
         )
 
     def step(self, oracle: Gradients, state: Front, t: int) -> Front:
@@ -135,19 +132,19 @@ class Sweep(Attack[Gradients, Front]):
         return state
 
     def _climb(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
-        kind, eps = self._kind(number), self.ball.eps
+        kind, region = self._kind(number), oracle.region
         if place == 0:
-            noise = self.ball.sample(state.key.reseeded(number), state.x)
-            near = state.best + NEAR * noise if kind == "p" else state.x + noise
-            state = replace(state, image=self.ball.nearest_(near, state.region))
+            noise = region.sample(oracle.key.reseeded(number))
+            near = state.best + NEAR * noise if kind == "p" else region.x + noise
+            state = replace(state, image=region.nearest_(near))
         climbed = place - self.diverse if kind == "a" else place
         if climbed < 0:
-            answer, rate = oracle.gradient(state.image, loss=RandomDirection(state.key, number)), eps
+            answer, share = oracle.gradient(state.image, loss=RandomDirection(oracle.key, number)), 1.0
         else:
             answer = self._slope(oracle, state, number)
-            rate = TOP[kind] * eps * (1 + math.cos(math.pi * climbed / self.climb)) / 2
+            share = TOP[kind] * (1 + math.cos(math.pi * climbed / self.climb)) / 2
         state = self._noted(state, state.image, answer.verdict.margin)
-        image = self.ball.ascend_(answer.grad, state.image, rate, state.region)
+        image = region.ascend_(answer.grad, state.image, share * region.radius)
         state = replace(state, image=image)
         if place + 1 < self._length(number):
             return state
@@ -161,12 +158,13 @@ class Sweep(Attack[Gradients, Front]):
         return oracle.gradient(state.image, loss=RivalMargin(state.rivals[:, earlier % state.rivals.shape[1]]))
 
     def _search(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
+        region = oracle.region
         if place == 0:
-            state = replace(state, draws=state.key.integers("moves", (self.queries, DRAWS), 1 << 31, number))
+            state = replace(state, draws=oracle.key.integers("moves", (self.queries, DRAWS), 1 << 31, number))
             if self._kind(number) == "b":
                 state = replace(state, image=state.best, here=state.margin)
         share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.queries)
-        trial = state.x + proposal(self.ball, state.x, state.image - state.x, state.draws[:, place], share)
+        trial = region.x + proposal(region, state.image - region.x, state.draws[:, place], share)
         margin = oracle.score(trial).margin
         better = margin > state.here
         image = torch.where(rowwise(better, trial), trial, state.image)

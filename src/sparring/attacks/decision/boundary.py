@@ -18,12 +18,13 @@ near by halving.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Batch, Decisions
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, rowwise, unit
 from .start import Found, FromWinner, draw_near
 
@@ -62,9 +63,12 @@ class Boundary(FromWinner[Decisions, Stroll]):
     starts: int = 100
     pool: Tensor | None = field(default=None, repr=False, compare=False)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "HopSkipJump"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"Boundary knows L2, not {self.ball}; use HopSkipJump there")
+        super().__post_init__()
         if min(self.steps, self.starts) < 1:
             raise ConfigError(f"Boundary steps={self.steps}, starts={self.starts}; pass numbers of at least 1")
         if not (0 < self.orthogonal <= 1 and 0 < self.source < 1 and self.growth > 1):
@@ -73,32 +77,32 @@ class Boundary(FromWinner[Decisions, Stroll]):
 
     def init(self, oracle: Decisions, batch: Batch) -> Stroll:
         winner, stuck = self.find_start(oracle, batch)
-        winner = draw_near(oracle, batch.x, winner, stuck)
-        one = torch.ones_like(batch.x[:, 0, 0, 0])
+        winner = draw_near(oracle, winner, stuck)
+        one = torch.ones_like(oracle.region.eps)
         inward = torch.zeros_like(stuck)
-        return Stroll(batch.x, batch.key, winner, stuck, inward, one * self.orthogonal, one * self.source)
+        return Stroll(winner, stuck, inward, one * self.orthogonal, one * self.source)
 
     def done(self, state: Stroll) -> Tensor:
         return state.source < CONVERGED
 
     def step(self, oracle: Decisions, state: Stroll, t: int) -> Stroll:
-        inward, delta = state.inward, state.winner - state.x
+        inward, delta = state.inward, state.winner - oracle.region.x
         nearer = state.winner - delta * rowwise(state.source, delta)
-        trial = torch.where(rowwise(inward, delta), nearer, self._on_sphere(state, delta, t))
+        trial = torch.where(rowwise(inward, delta), nearer, self._on_sphere(oracle, state, delta, t))
         won = oracle.decide(trial)
         orthogonal = _adapted(state.orthogonal, won, ~inward, ORTHOGONAL_SHARE, self.growth).clamp(max=1.0)
         source = _adapted(state.source, won, inward, SOURCE_SHARE, self.growth).clamp(max=0.5)
         winner = torch.where(rowwise(won, trial), trial, state.winner)
         return replace(state, winner=winner, inward=won & ~inward, orthogonal=orthogonal, source=source)
 
-    def _on_sphere(self, state: Stroll, delta: Tensor, t: int) -> Tensor:
+    def _on_sphere(self, oracle: Decisions, state: Stroll, delta: Tensor, t: int) -> Tensor:
         """A random neighbour at the same distance; nearer where the valid range cuts it."""
-        ahead = unit(delta)
-        eta = state.key.normal("direction", delta.shape[1:], t, delta.dtype)
+        region, ahead = oracle.region, unit(delta)
+        eta = region.masked(oracle.key.normal("direction", delta.shape[1:], t, delta.dtype))
         eta = unit(eta - ahead * rowwise((eta * ahead).flatten(1).sum(1), delta))
-        length, shrink = self.ball.norm(delta) * state.orthogonal, (1 + state.orthogonal.square()).rsqrt()
+        length, shrink = region.norm(delta) * state.orthogonal, (1 + state.orthogonal.square()).rsqrt()
         moved = (delta + eta * rowwise(length, delta)) * rowwise(shrink, delta)
-        return (state.x + moved).clamp_(0, 1)
+        return region.clamp_(region.x + moved)
 
 
 def _adapted(size: Tensor, won: Tensor, asked: Tensor, share: float, growth: float) -> Tensor:

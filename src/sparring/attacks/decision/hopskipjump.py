@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Batch, Decisions
-from ...errors import ConfigError, ThreatError
-from ...geometry import L2, Ball, Linf, rowwise, tiny
+from ...errors import ConfigError
+from ...geometry import L2, Ball, Linf, rowwise
 from .start import Found, FromWinner
 
 HALVINGS = 24  # of a segment or a jump
@@ -50,71 +51,60 @@ class HopSkipJump(FromWinner[Decisions, Found]):
     starts: int = 100
     pool: Tensor | None = field(default=None, repr=False, compare=False)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2 | Linf):
-            raise ThreatError(f"HopSkipJump knows L2 and Linf, not {self.ball}")
+        super().__post_init__()
         if min(self.steps, self.directions, self.starts) < 1:
             raise ConfigError("HopSkipJump needs steps, directions and starts of at least 1")
 
     def init(self, oracle: Decisions, batch: Batch) -> Found:
-        return Found(batch.x, batch.key, *self.find_start(oracle, batch))
+        return Found(*self.find_start(oracle, batch))
 
     def step(self, oracle: Decisions, state: Found, t: int) -> Found:
-        edge = self._boundary(oracle, state)
-        distance = self.ball.norm(edge - state.x)
-        probe = torch.full_like(distance, 0.1) if t == 0 else distance / state.x[0].numel()
+        region, edge = oracle.region, self._boundary(oracle, state.winner)
+        distance = region.norm(edge - region.x)
+        probe = torch.full_like(distance, 0.1 * region.inputs.scale) if t == 0 else distance / region.dimension
         count = min(int(self.directions * math.sqrt(t + 1)), self.most)
-        direction = self._direction(oracle, replace(state, winner=edge), probe, count, t)
+        direction = self._direction(oracle, edge, probe, count, t)
         return replace(state, winner=self._jump(oracle, edge, direction, distance / math.sqrt(t + 1)))
 
     def finish(self, oracle: Decisions, state: Found) -> None:
-        self._boundary(oracle, state)
+        self._boundary(oracle, state.winner)
 
-    def _between(self, state: Found, share: Tensor) -> Tensor:
-        """The point at `share` of the way to the winner: on the segment in L2, the clipped winner in Linf."""
-        way = state.winner - state.x
-        if isinstance(self.ball, L2):
-            return state.x + way * rowwise(share, way)
-        limit = rowwise(share * self.ball.norm(way), way)
-        return state.x + way.clamp(-limit, limit)
-
-    def _boundary(self, oracle: Decisions, state: Found) -> Tensor:
+    def _boundary(self, oracle: Decisions, winner: Tensor) -> Tensor:
         """Bisect to a relative width of d^(-3/2) in L2, d^-2 in Linf; the side that wins is returned."""
-        d, power = state.x[0].numel(), 1.5 if isinstance(self.ball, L2) else 2.0
-        low = torch.zeros_like(state.x[:, 0, 0, 0])
+        region, power = oracle.region, 2.0 if math.isinf(oracle.region.ball.p) else 1.5
+        way, low = winner - region.x, torch.zeros_like(region.eps)
         high = torch.ones_like(low)
-        for _ in range(min(math.ceil(power * math.log2(d)), HALVINGS)):
+        for _ in range(min(math.ceil(power * math.log2(way[0].numel())), HALVINGS)):
             middle = (low + high) / 2
-            won = oracle.decide(self._between(state, middle))
+            won = oracle.decide(region.x + region.shrink(way, middle))
             low, high = torch.where(won, low, middle), torch.where(won, middle, high)
-        return self._between(state, high).clamp(0, 1)
+        return region.clamp_(region.x + region.shrink(way, high))
 
-    def _direction(self, oracle: Decisions, state: Found, probe: Tensor, count: int, t: int) -> Tensor:
+    def _direction(self, oracle: Decisions, edge: Tensor, probe: Tensor, count: int, t: int) -> Tensor:
         """The estimate v_t at the edge, in the geometry of the norm."""
-        edge = state.winner.flatten(1)
-        b, d = edge.shape
+        region, shape, (b, d) = oracle.region, edge.shape[1:], edge.flatten(1).shape
         size = max(4, CHUNK // d)
         pull, drift = torch.zeros_like(edge), torch.zeros_like(edge)  # sums of phi u and of u
         votes = torch.zeros_like(probe)
         for start in range(0, count, size):
             n = min(size, count - start)
-            signs = state.key.signs("directions", (n, d), t * 1_000_003 + start, edge.dtype)
-            step = rowwise(probe / math.sqrt(d), signs)
-            moved = torch.addcmul(edge[:, None], signs, step).clamp_(0, 1)
+            signs = oracle.key.signs("directions", (n, *shape), t * 1_000_003 + start, edge.dtype)
+            moved = torch.addcmul(edge[:, None], signs, rowwise(probe / region.dimension.sqrt(), signs))
+            moved = region.clamp_many_(moved)
             rows = torch.arange(b, device=edge.device).repeat_interleave(n)
-            won = oracle.decide(moved.view(-1, *state.x.shape[1:]), rows=rows).view(b, n)
+            won = oracle.decide(moved.flatten(0, 1), rows=rows).view(b, n)
             phi = won.to(edge.dtype) * 2 - 1
             moved -= edge[:, None]
             drift += moved.sum(1)
-            pull += moved.mul_(phi[:, :, None]).sum(1)
+            pull += moved.mul_(phi.view(b, n, *[1] * len(shape))).sum(1)
             votes += phi.sum(1)
-        mean = votes / count
-        unanimous = (mean.abs() == 1)[:, None]
-        estimate = torch.where(unanimous, mean[:, None] * drift, pull - mean[:, None] * drift)
-        estimate = estimate.view_as(state.x)
-        if isinstance(self.ball, Linf):
-            return estimate.sign()
-        return estimate / rowwise(estimate.flatten(1).norm(dim=1).clamp_min(tiny(estimate)), estimate)
+        mean = rowwise(votes / count, edge)
+        return region.steepest(torch.where(mean.abs() == 1, mean * drift, pull - mean * drift))
 
     def _jump(self, oracle: Decisions, edge: Tensor, direction: Tensor, length: Tensor) -> Tensor:
         """Halve the jump until it wins; a row that never does stays on the edge, which wins."""
@@ -123,7 +113,7 @@ class HopSkipJump(FromWinner[Decisions, Found]):
             rows = (waiting & oracle.open()).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            trial = (edge[rows] + direction[rows] * rowwise(length[rows], edge)).clamp_(0, 1)
+            trial = oracle.region.clamp_(edge + direction * rowwise(length, edge))[rows]
             won = oracle.decide(trial, rows=rows)
             winner[rows[won]] = trial[won]
             waiting[rows[won]] = False

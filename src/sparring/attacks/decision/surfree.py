@@ -24,14 +24,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Batch, Decisions
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, rowwise, unit
+from ...geometry.region import Region
 from ...random import Key
+from ...rows import take
 from .start import Found, FromWinner, draw_near
 
 NARROWEST = 1e-3  # radians: an angle gains its square over 2 of the distance
@@ -74,9 +77,13 @@ class SurFree(FromWinner[Decisions, Arc]):
     starts: int = 100
     pool: Tensor | None = field(default=None, repr=False, compare=False)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "HopSkipJump"
+    pixel_grid: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"SurFree knows L2, not {self.ball}; use HopSkipJump there")
+        super().__post_init__()
         if min(self.steps, self.starts, self.refinements) < 1:
             numbers = f"steps={self.steps}, refinements={self.refinements}, starts={self.starts}"
             raise ConfigError(f"SurFree {numbers}; pass numbers of at least 1")
@@ -86,19 +93,20 @@ class SurFree(FromWinner[Decisions, Arc]):
 
     def init(self, oracle: Decisions, batch: Batch) -> Arc:
         winner, stuck = self.find_start(oracle, batch)
-        winner = draw_near(oracle, batch.x, winner, stuck)
-        zero = torch.zeros_like(batch.x[:, 0, 0, 0])
+        winner = draw_near(oracle, winner, stuck)
+        zero = torch.zeros_like(oracle.region.eps)
         widest = zero + math.radians(self.angle)
-        phase = torch.zeros_like(batch.key.ids)
-        return Arc(batch.x, batch.key, winner, stuck, torch.zeros_like(winner), zero, zero, widest, phase)
+        phase = torch.zeros_like(oracle.key.ids)
+        return Arc(winner, stuck, torch.zeros_like(winner), zero, zero, widest, phase)
 
     def done(self, state: Arc) -> Tensor:
         return state.widest < NARROWEST
 
     def step(self, oracle: Decisions, state: Arc, t: int) -> Arc:
         fresh, other = state.phase == FRESH, state.phase == OTHER_SIDE
-        state = self._turned(state, fresh, t)
-        won = oracle.decide(self._at(state, state.angle))
+        region = oracle.region
+        state = self._turned(oracle, state, fresh, t)
+        won = oracle.decide(self._at(region, state, state.angle))
         reached = torch.where(won, state.angle, state.reached)
         lost = other & ~won
         ended = state.phase == SEARCH + self.refinements - 1
@@ -108,19 +116,20 @@ class SurFree(FromWinner[Decisions, Arc]):
         angle = torch.where(phase == OTHER_SIDE, -state.angle, outwards)
         grown = torch.where(ended, state.widest / (1 - self.kappa), state.widest).clamp(max=1.0)
         widest = torch.where(lost, state.widest * (1 - self.kappa), grown)
-        winner = torch.where(rowwise(ended, state.x), self._at(state, reached), state.winner)
+        winner = torch.where(rowwise(ended, region.x), self._at(region, state, reached), state.winner)
         return replace(state, winner=winner, angle=angle, reached=reached, widest=widest, phase=phase)
 
-    def _turned(self, state: Arc, fresh: Tensor, t: int) -> Arc:
+    def _turned(self, oracle: Decisions, state: Arc, fresh: Tensor, t: int) -> Arc:
         """Fresh rows with a new direction, about to be asked at the widest angle."""
         rows = fresh.nonzero().squeeze(1)
         direction = state.direction.clone()
         if len(rows):
-            x, delta = state.x[rows], (state.winner - state.x)[rows]
+            there = oracle.region.take(rows)
+            x, delta = there.x, state.winner[rows] - there.x
             ahead = unit(delta)
-            wave = self._wave(Key(state.key.ids[rows], state.key.seed), x, t)
+            wave = there.masked(self._wave(take(oracle.key, rows), x, t))
             wave = wave - ahead * rowwise((wave * ahead).flatten(1).sum(1), x)
-            direction[rows] = unit(wave) * rowwise(self.ball.norm(delta), x)
+            direction[rows] = unit(wave) * rowwise(there.norm(delta), x)
         angle = torch.where(fresh, state.widest, state.angle)
         return replace(state, direction=direction, angle=angle, reached=state.reached.masked_fill(fresh, 0))
 
@@ -130,10 +139,10 @@ class SurFree(FromWinner[Decisions, Arc]):
         draw = key.normal("direction", size.shape[1:], t, x.dtype) * size
         return high.T @ draw @ wide
 
-    def _at(self, state: Arc, angle: Tensor) -> Tensor:
-        cosine, sine = rowwise(angle.cos(), state.x), rowwise(angle.sin(), state.x)
-        turned = (state.winner - state.x) * cosine + state.direction * sine
-        return (state.x + turned * cosine).clamp_(0, 1)
+    def _at(self, region: Region, state: Arc, angle: Tensor) -> Tensor:
+        cosine, sine = rowwise(angle.cos(), region.x), rowwise(angle.sin(), region.x)
+        turned = (state.winner - region.x) * cosine + state.direction * sine
+        return region.clamp_(region.x + turned * cosine)
 
 
 @lru_cache(maxsize=16)

@@ -11,13 +11,15 @@ the steps since the last checkpoint raised f, or if neither step nor best value 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
-from ...errors import ConfigError, ThreatError
-from ...geometry import L2, Ball, Linf, Region, rowwise
+from ...errors import ConfigError
+from ...geometry import L2, Ball, Linf, rowwise
+from ...geometry.region import Region
 from ...goals import Climb
 
 INERTIA, RISING = 0.75, 0.75
@@ -37,7 +39,6 @@ class Ascent:
     rises: Tensor  # steps that raised f since the last checkpoint
     reduced: Tensor  # bool: did the last checkpoint halve the step?
     best_then: Tensor  # best value at the last checkpoint
-    region: Region
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,30 @@ class APGD(Attack[Gradients, Ascent]):
     steps: int = 100
     loss: Climb | None = None
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    elsewhere: ClassVar[str] = "PGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
-        if not isinstance(self.ball, Linf | L2):
-            raise ThreatError(f"APGD knows Linf and L2, not {self.ball}; use PGD there")
+        super().__post_init__()
         if self.steps < 1 or not isinstance(self.loss, Climb | None):
             raise ConfigError(f"APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
     def init(self, oracle: Gradients, batch: Batch) -> Ascent:
-        x, low = batch.x, torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)
-        start = x + self.ball.sample(batch.key, x)
+        region, low = oracle.region, torch.full_like(oracle.region.eps, -torch.inf)
+        start = region.x + region.sample(oracle.key)
         return Ascent(
             image=start,
             previous=start,
             best=start,
-            best_grad=torch.zeros_like(x),
+            best_grad=torch.zeros_like(start),
             best_value=low,
             value=-low,  # the first value is no rise
-            step=torch.full_like(low, 2 * self.ball.eps),
-            rises=torch.zeros_like(batch.key.ids),
-            reduced=torch.ones_like(batch.key.ids, dtype=torch.bool),
+            step=2 * region.eps,
+            rises=torch.zeros_like(oracle.key.ids),
+            reduced=torch.ones_like(oracle.key.ids, dtype=torch.bool),
             best_then=low,
-            region=self.ball.region(x),
         )
 
     def step(self, oracle: Gradients, state: Ascent, t: int) -> Ascent:
@@ -95,15 +98,15 @@ class APGD(Attack[Gradients, Ascent]):
             state, halved = self._checkpoint(state, t - max((m for m in marks if m < t), default=0))
             image = torch.where(rowwise(halved, image), state.best, image)
             grad = torch.where(rowwise(halved, image), state.best_grad, grad)
-        return replace(state, image=self._moved(state, image, grad, t), previous=image)
+        return replace(state, image=self._moved(oracle.region, state, image, grad, t), previous=image)
 
-    def _moved(self, state: Ascent, image: Tensor, grad: Tensor, t: int) -> Tensor:
-        stride = self.ball.steepest(grad) * rowwise(state.step, grad)
-        ahead = self.ball.nearest_(image + stride, state.region)
+    def _moved(self, region: Region, state: Ascent, image: Tensor, grad: Tensor, t: int) -> Tensor:
+        stride = region.steepest(grad) * rowwise(state.step, grad)
+        ahead = region.nearest_(image + stride)
         if t == 0:
             return ahead
         mixed = image + INERTIA * (ahead - image) + (1 - INERTIA) * (image - state.previous)
-        return self.ball.nearest_(mixed, state.region)
+        return region.nearest_(mixed)
 
     def _checkpoint(self, state: Ascent, passed: int) -> tuple[Ascent, Tensor]:
         """Who halves its step, having taken `passed` steps since the last checkpoint."""

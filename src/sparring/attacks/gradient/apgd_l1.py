@@ -16,13 +16,15 @@ ball moves all a little, and was worse on each net tried.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L1, Ball, rowwise
+from ...geometry.region import Region
 from ...goals import Climb
 from ...perturbations import Additive
 
@@ -35,7 +37,6 @@ SHRINK, LEAST, FEWER, DENSER = 1.5, 0.1, 0.95, 1.5
 class Sparse:
     """Where each row stands, its best point, and how many coordinates its next step moves."""
 
-    x: Tensor
     delta: Tensor
     best: Tensor  # perturbation
     best_grad: Tensor
@@ -61,10 +62,13 @@ class L1APGD(Attack[Gradients, Sparse]):
     loss: Climb | None = None
     stages: bool = True
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L1,)
+    elsewhere: ClassVar[str] = "APGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
-        if not isinstance(self.ball, L1):
-            raise ThreatError(f"L1APGD knows L1, not {self.ball}; use APGD there")
+        super().__post_init__()
         if self.steps < 1 or not isinstance(self.loss, Climb | None):
             raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
@@ -73,42 +77,41 @@ class L1APGD(Attack[Gradients, Sparse]):
         return self.stages
 
     def _stage(self, t: int) -> tuple[float, int, int]:
-        """At step t: the radius, the steps since it was set, and how many it has."""
+        """At step t: the radius in eps, the steps since it was set, and how many it has."""
         if not self.stages:
-            return self.ball.eps, t, self.steps
+            return 1.0, t, self.steps
         earlier = 0
         for times, share in STAGES[:-1]:
             length = int(share * self.steps)
             if t < earlier + length:
-                return times * self.ball.eps, t - earlier, length
+                return times, t - earlier, length
             earlier += length
-        return self.ball.eps, t - earlier, self.steps - earlier
+        return 1.0, t - earlier, self.steps - earlier
 
     def init(self, oracle: Gradients, batch: Batch) -> Sparse:
-        x, size = batch.x, batch.x[0].numel()
-        noise, like = batch.key.normal("start", x.shape[1:], dtype=x.dtype), x[:, 0, 0, 0]
-        start = self._held(noise, x, self._stage(0)[0])
+        region, radius = oracle.region, self._stage(0)[0] * oracle.region.eps
+        start = region.project(oracle.key.normal("start", region.x.shape[1:], dtype=region.x.dtype), radius)
         return Sparse(
-            x=x,
             delta=start,
             best=start,
-            best_grad=torch.zeros_like(x),
-            best_value=torch.full_like(like, -torch.inf),
-            step=torch.full_like(like, self._stage(0)[0]),
-            count=torch.full_like(like, FIRST_SHARE * size),
-            moved=torch.full_like(like, size),
+            best_grad=torch.zeros_like(start),
+            best_value=torch.full_like(radius, -torch.inf),
+            step=radius,
+            count=FIRST_SHARE * region.dimension,
+            moved=region.dimension,
         )
 
     def step(self, oracle: Gradients, state: Sparse, t: int) -> Sparse:
-        radius, place, length = self._stage(t)
+        region, (times, place, length) = oracle.region, self._stage(t)
+        radius = times * region.eps
         if t and place == 0:
-            state = self._narrowed(state, radius)
-        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=self.loss)
+            state = self._narrowed(region, state, radius)
+        answer = oracle.gradient(state.delta, render=Additive(region.x), loss=self.loss)
         better = answer.value > state.best_value
         state = replace(
             state,
-            best=torch.where(rowwise(better, state.x), state.delta, state.best),
-            best_grad=torch.where(rowwise(better, state.x), answer.grad, state.best_grad),
+            best=torch.where(rowwise(better, state.delta), state.delta, state.best),
+            best_grad=torch.where(rowwise(better, state.delta), answer.grad, state.best_grad),
             best_value=torch.where(better, answer.value, state.best_value),
         )
         delta, grad = state.delta, answer.grad
@@ -116,35 +119,32 @@ class L1APGD(Attack[Gradients, Sparse]):
             state, back = self._checkpoint(state, radius)
             delta = torch.where(rowwise(back, delta), state.best, delta)
             grad = torch.where(rowwise(back, grad), state.best_grad, grad)
-        moved = delta + _top(grad, state.count) * rowwise(state.step, grad)
-        return replace(state, delta=self._held(moved, state.x, radius))
+        moved = delta + _top(region.masked(grad), state.count) * rowwise(state.step, grad)
+        return replace(state, delta=region.project(moved, radius))
 
-    def _held(self, delta: Tensor, x: Tensor, radius: float) -> Tensor:
-        return self.ball.project(delta, x, torch.full_like(x[:, 0, 0, 0], radius))
-
-    def _narrowed(self, state: Sparse, radius: float) -> Sparse:
+    def _narrowed(self, region: Region, state: Sparse, radius: Tensor) -> Sparse:
         """Every row at its best point so far, projected onto the smaller ball, with its search begun anew."""
-        delta = self._held(state.best, state.x, radius)
+        delta = region.project(state.best, radius)
         moved = _spread(delta)
         return replace(
             state,
             delta=delta,
             best=delta,
             best_value=torch.full_like(moved, -torch.inf),
-            step=torch.full_like(moved, radius),
+            step=radius,
             count=(moved / DENSER).clamp(min=1),
             moved=moved,
         )
 
-    def _checkpoint(self, state: Sparse, radius: float) -> tuple[Sparse, Tensor]:
+    def _checkpoint(self, state: Sparse, radius: Tensor) -> tuple[Sparse, Tensor]:
         """Who goes back to its best point, with the new sparsities and steps."""
         moved = _spread(state.best)
         fewer = moved < FEWER * state.moved
-        step = torch.where(fewer, radius, (state.step / SHRINK).clamp(min=LEAST * radius))
+        step = torch.where(fewer, radius, torch.maximum(state.step / SHRINK, LEAST * radius))
         return replace(state, step=step, count=(moved / DENSER).clamp(min=1), moved=moved), fewer
 
     def finish(self, oracle: Gradients, state: Sparse) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)
 
 
 def _spread(delta: Tensor) -> Tensor:

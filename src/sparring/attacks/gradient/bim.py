@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from ...geometry.ball import Radius
+from ...geometry.region import Region
 from .pgd import PGD
 
 
@@ -27,12 +27,11 @@ class BIM(PGD):
     steps: int = 10
     random_start: bool = False
 
-    @property
-    def rate(self) -> float:
-        return self.ball.eps / self.steps if self.step_size is None else self.step_size
+    def rate(self, region: Region) -> Radius:
+        return region.radius / self.steps if self.step_size is None else self.step_size
 
-    def rate_at(self, t: int, images: Tensor) -> float:
-        return self.rate
+    def rate_at(self, t: int, region: Region) -> Radius:
+        return self.rate(region)
 
 
 def kurakin_steps(eps: float) -> int:

@@ -16,7 +16,7 @@ The n rows are those of the engine's batch that are still in play: a row that is
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,11 +24,11 @@ from torch import Tensor
 from ...access import Gradients, Interacting
 from ...errors import ConfigError
 from ...goals import Climb, CrossEntropy
-from .pgd import PGD, Walk
+from .pgd import PGD, PGDState
 
 
 @dataclass(frozen=True)
-class DAA(PGD, Interacting[Gradients, Walk]):
+class DAA(PGD, Interacting[Gradients, PGDState]):
     """What both forms share: PGD with the gradient of the batch's energy, in which the size of gradients counts."""
 
     weight: float = 0.0
@@ -39,10 +39,11 @@ class DAA(PGD, Interacting[Gradients, Walk]):
         if not self.weight >= 0:
             raise ConfigError(f"{self.name} weight={self.weight}; pass a number >= 0")
 
-    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        grad = oracle.gradient(state.image, loss=self.loss).grad
-        pushed = grad + self.weight * self.push(state.image.flatten(1), grad.flatten(1)).view_as(grad)
-        return replace(state, image=self.ball.ascend_(pushed, state.image, self.rate_at(t, state.image), state.region))
+    def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
+        region = oracle.region
+        grad = region.masked(oracle.gradient(state.x, loss=self.loss).grad)
+        pushed = grad + self.weight * self.push(state.x.flatten(1), grad.flatten(1)).view_as(grad)
+        return PGDState(region.ascend_(pushed, state.x, self.rate_at(t, region)))
 
     @abstractmethod
     def push(self, points: Tensor, grads: Tensor) -> Tensor:

@@ -8,20 +8,20 @@ the steepest direction of that norm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
-from ...geometry import Ball
+from ...geometry import Ball, rowwise
 
 
 @dataclass(frozen=True)
 class Move:
-    """A single move from each image."""
+    """A single perturbation of each input."""
 
-    x: Tensor
     delta: Tensor
 
 
@@ -31,20 +31,20 @@ class FGSM(Attack[Gradients, Move]):
 
     ball: Ball
 
-    def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
 
     @property
     def steps(self) -> int:
         return 1
 
     def init(self, oracle: Gradients, batch: Batch) -> Move:
-        return Move(batch.x, torch.zeros_like(batch.x))
+        return Move(torch.zeros_like(oracle.region.x))
 
     def step(self, oracle: Gradients, state: Move, t: int) -> Move:
-        slope = oracle.gradient(state.x).grad
-        edge = self.ball.eps * self.ball.steepest(slope, at=state.x)
-        return replace(state, delta=self.ball.project(edge, state.x))
+        region = oracle.region
+        edge = region.steepest(oracle.gradient(region.x).grad, at=region.x)
+        return Move(region.project(edge * rowwise(region.eps, edge)))
 
     def finish(self, oracle: Gradients, state: Move) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)

@@ -8,7 +8,8 @@ A row whose gradient is zero keeps its momentum. In other norms the step follows
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,14 +17,14 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
 from ...geometry import Ball, rowwise, tiny
+from ...geometry.region import Region
 from ...perturbations import Additive
 
 
 @dataclass(frozen=True)
 class Momentum:
-    """Where each row stands, and what it remembers of its gradients."""
+    """The perturbation of each row, and what it remembers of its gradients."""
 
-    x: Tensor
     delta: Tensor
     memory: Tensor
 
@@ -44,29 +45,34 @@ class MIFGSM(Attack[Gradients, Momentum]):
     decay: float = 1.0
     step_size: float | None = None
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
+        super().__post_init__()
         if self.steps < 1 or self.decay < 0:
             raise ConfigError(f"{self.name} steps={self.steps}, decay={self.decay}; pass steps >= 1 and decay >= 0")
 
-    @property
-    def rate(self) -> float:
-        return self.ball.eps / self.steps if self.step_size is None else self.step_size
+    def rate(self, region: Region) -> Tensor:
+        """(B,) the size of a step."""
+        return region.eps / self.steps if self.step_size is None else torch.full_like(region.eps, self.step_size)
 
     def init(self, oracle: Gradients, batch: Batch) -> Momentum:
-        still = torch.zeros_like(batch.x)
-        return Momentum(batch.x, still, still)
+        still = torch.zeros_like(oracle.region.x)
+        return Momentum(still, still)
 
-    def look(self, state: Momentum) -> Tensor:
+    def look(self, region: Region, state: Momentum) -> Tensor:
         """The perturbation at which the gradient is taken."""
         return state.delta
 
     def step(self, oracle: Gradients, state: Momentum, t: int) -> Momentum:
-        answer = oracle.gradient(self.look(state), render=Additive(state.x))
-        length = answer.grad.flatten(1).abs().sum(1).clamp_min(tiny(answer.grad))
-        memory = self.decay * state.memory + answer.grad / rowwise(length, answer.grad)
-        moved = state.delta.add(self.ball.steepest(memory, at=answer.images), alpha=self.rate)
-        return replace(state, delta=self.ball.project(moved, state.x), memory=memory)
+        region = oracle.region
+        answer = oracle.gradient(self.look(region, state), render=Additive(region.x))
+        grad = region.masked(answer.grad)
+        length = grad.flatten(1).abs().sum(1).clamp_min(tiny(grad))
+        memory = self.decay * state.memory + grad / rowwise(length, grad)
+        moved = state.delta + region.steepest(memory, at=answer.images) * rowwise(self.rate(region), memory)
+        return Momentum(region.project(moved), memory)
 
     def finish(self, oracle: Gradients, state: Momentum) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)

@@ -12,7 +12,8 @@ Departure: steps are 2.5 eps / steps in each norm. The authors' for MNIST, 0.01,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,14 +21,14 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
 from ...geometry import Ball, Union, rowwise
+from ...geometry.region import Region
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images, and where each row stands."""
+    """The input (B, ...) at which each row stands."""
 
     x: Tensor
-    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class MSD(Attack[Gradients, Chosen]):
     steps: int = 50
     step_sizes: tuple[float, ...] | None = None
     random_start: bool = False
+
+    regional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _ = self.ball  # which checks the balls
@@ -70,21 +73,29 @@ class MSD(Attack[Gradients, Chosen]):
         return True
 
     def init(self, oracle: Gradients, batch: Batch) -> Chosen:
-        x = batch.x
+        region = oracle.region
         if batch.start is not None:
-            return Chosen(x, self.ball.nearest_(batch.start.clone(), self.ball.region(x)))
-        return Chosen(x, x + self.ball.sample(batch.key, x) if self.random_start else x)
+            return Chosen(region.nearest_(batch.start.clone()))
+        return Chosen(region.x + region.sample(oracle.key) if self.random_start else region.x)
 
     def step(self, oracle: Gradients, state: Chosen, t: int) -> Chosen:
-        uphill = oracle.gradient(state.image).grad
-        chosen, highest = state.image, torch.full_like(state.image[:, 0, 0, 0], -torch.inf)
+        region, uphill = oracle.region, oracle.gradient(state.x).grad
+        chosen, highest = state.x, torch.full_like(region.eps, -torch.inf)
         for ball, rate in zip(self.balls, self.rates, strict=True):
-            moved = ball.ascend_(uphill.clone(), state.image, rate, ball.region(state.x))
+            member = _member(region, ball)
+            moved = member.ascend_(uphill.clone(), state.x, rate * region.radius)
             loss = oracle.score(moved).loss
             better = loss > highest
             chosen = torch.where(rowwise(better, moved), moved, chosen)
             highest = torch.where(better, loss, highest)
-        return replace(state, image=chosen)
+        return Chosen(chosen)
 
     def finish(self, oracle: Gradients, state: Chosen) -> None:
-        oracle.score(state.image)
+        oracle.score(state.x)
+
+
+def _member(union: Region, ball: Ball) -> Region:
+    """The region of one ball of the union, whose radii are shares of those of its balls."""
+    alike = isinstance(union.radius, float) and union.radius == 1
+    eps = None if alike else union.eps * ball.eps
+    return Region.around(union.x, ball, union.inputs, mask=union.free, eps=eps)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...geometry import rowwise
+from ...geometry.region import Region
 from .mifgsm import MIFGSM, Momentum
 
 
@@ -19,5 +21,5 @@ from .mifgsm import MIFGSM, Momentum
 class NIFGSM(MIFGSM):
     """MI-FGSM with the gradient taken where the memory will lead. Arguments as there."""
 
-    def look(self, state: Momentum) -> Tensor:
-        return self.ball.project(state.delta.add(state.memory, alpha=self.rate * self.decay), state.x)
+    def look(self, region: Region, state: Momentum) -> Tensor:
+        return region.project(state.delta + state.memory * rowwise(self.rate(region) * self.decay, state.memory))

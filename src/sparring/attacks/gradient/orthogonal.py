@@ -17,6 +17,7 @@ are 2.5 eps / steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,12 +25,14 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradient, Gradients
 from ...errors import ConfigError, GoalError
 from ...geometry import Ball, rowwise
+from ...geometry.ball import Radius
+from ...geometry.region import Region
 from ...goals import Climb, ClimbDetector, ClimbTask, Margin
-from .pgd import PGD, Walk
+from .pgd import PGD, PGDState
 
 
 @dataclass(frozen=True)
-class OrthogonalPGD(Attack[Gradients, Walk]):
+class OrthogonalPGD(Attack[Gradients, PGDState]):
     """Misclassified and undetected, each aim pursued across the other.
 
     Args:
@@ -50,34 +53,38 @@ class OrthogonalPGD(Attack[Gradients, Walk]):
     lead: float = 0.05
     random_start: bool = True
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
+        super().__post_init__()
         if self.steps < 1 or not self.lead >= 0 or (self.step_size is not None and not self.step_size > 0):
             given = f"steps={self.steps}, step_size={self.step_size}, lead={self.lead}"
             raise ConfigError(f"OrthogonalPGD {given}; pass steps and a step size above 0, and a lead of 0 or more")
 
-    @property
-    def rate(self) -> float:
-        return 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
+    def rate(self, region: Region) -> Radius:
+        """The size of a step: one number, or (B,)."""
+        return 2.5 * region.radius / self.steps if self.step_size is None else self.step_size
 
     @property
     def warm(self) -> bool:
         return True
 
-    def init(self, oracle: Gradients, batch: Batch) -> Walk:
+    def init(self, oracle: Gradients, batch: Batch) -> PGDState:
         return PGD(self.ball, random_start=self.random_start).init(oracle, batch)
 
-    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        classifier = aimed(oracle, state.image, ClimbTask(Margin()))
-        detector = aimed(oracle, state.image, ClimbDetector())
-        a, b = classifier.grad, detector.grad
+    def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
+        classifier = aimed(oracle, state.x, ClimbTask(Margin()))
+        detector = aimed(oracle, state.x, ClimbDetector())
+        region = oracle.region
+        a, b = region.masked(classifier.grad), region.masked(detector.grad)
         if self.orthogonal:
             a, b = across(a, b), across(b, a)
         uphill = torch.where(rowwise(classifier.value > self.lead, a), b, a)
-        return Walk(self.ball.ascend_(uphill, state.image, self.rate, state.region), state.region)
+        return PGDState(region.ascend_(uphill, state.x, self.rate(region)))
 
-    def finish(self, oracle: Gradients, state: Walk) -> None:
-        oracle.score(state.image)
+    def finish(self, oracle: Gradients, state: PGDState) -> None:
+        oracle.score(state.x)
 
 
 def aimed(oracle: Gradients, images: Tensor, aim: Climb) -> Gradient:

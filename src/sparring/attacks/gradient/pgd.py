@@ -15,27 +15,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
-from ...geometry import L0, L1, Ball, Region
+from ...geometry import Ball
+from ...geometry.ball import Radius
+from ...geometry.region import Region
 
 FIRST_L0, LAST_L0 = 0.4, 0.04  # steps in numbers of components
 FIRST_L1, LAST_L1 = 10.0, 0.2  # in eps / steps
 
 
 @dataclass(frozen=True)
-class Walk:
-    """Where each row stands, and where it may go."""
+class PGDState:
+    """The input (B, ...) at which each row stands."""
 
-    image: Tensor
-    region: Region
+    x: Tensor
 
 
 @dataclass(frozen=True)
-class PGD(Attack[Gradients, Walk]):
+class PGD(Attack[Gradients, PGDState]):
     """Projected gradient ascent from a random start.
 
     Args:
@@ -51,41 +53,40 @@ class PGD(Attack[Gradients, Walk]):
     step_size: float | None = None
     random_start: bool = True
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
+        super().__post_init__()
         if self.steps < 1 or (self.step_size is not None and not self.step_size > 0):
             raise ConfigError(f"{self.name} steps={self.steps}, step_size={self.step_size}; pass numbers above 0")
 
-    @property
-    def rate(self) -> float:
-        return 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
+    def rate(self, region: Region) -> Radius:
+        """The size of a step where it is the same at all times: one number, or (B,)."""
+        return 2.5 * region.radius / self.steps if self.step_size is None else self.step_size
 
-    def rate_at(self, t: int, images: Tensor) -> float:
-        """The size of step t."""
-        if self.step_size is not None or self.steps == 1:
-            return self.rate
+    def rate_at(self, t: int, region: Region) -> Radius:
+        """The size of step t: one number, or (B,)."""
+        if self.step_size is not None or self.steps == 1 or not region.ball.sparse:
+            return self.rate(region)
         rest = (1 + math.cos(math.pi * t / self.steps)) / 2
-        if isinstance(self.ball, L0):
-            return images[0].numel() * (LAST_L0 + (FIRST_L0 - LAST_L0) * rest)
-        if isinstance(self.ball, L1):
-            return self.ball.eps / self.steps * (LAST_L1 + (FIRST_L1 - LAST_L1) * rest)
-        return self.rate
+        if region.ball.p == 0:
+            return region.dimension * (LAST_L0 + (FIRST_L0 - LAST_L0) * rest)
+        return region.radius / self.steps * (LAST_L1 + (FIRST_L1 - LAST_L1) * rest)
 
     @property
     def warm(self) -> bool:
         return True
 
-    def init(self, oracle: Gradients, batch: Batch) -> Walk:
-        region = self.ball.region(batch.x)
+    def init(self, oracle: Gradients, batch: Batch) -> PGDState:
+        region = oracle.region
         if batch.start is not None:
-            return Walk(self.ball.nearest_(batch.start.clone(), region), region)
-        start = batch.x + self.ball.sample(batch.key, batch.x) if self.random_start else batch.x
-        return Walk(start, region)
+            return PGDState(region.nearest_(batch.start.clone()))
+        return PGDState(region.x + region.sample(oracle.key) if self.random_start else region.x)
 
-    def step(self, oracle: Gradients, state: Walk, t: int) -> Walk:
-        uphill = oracle.gradient(state.image).grad
-        rate = self.rate_at(t, state.image)
-        return Walk(self.ball.ascend_(uphill, state.image, rate, state.region), state.region)
+    def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
+        grad = oracle.gradient(state.x).grad
+        return PGDState(oracle.region.ascend_(grad, state.x, self.rate_at(t, oracle.region)))
 
-    def finish(self, oracle: Gradients, state: Walk) -> None:
-        oracle.score(state.image)
+    def finish(self, oracle: Gradients, state: PGDState) -> None:
+        oracle.score(state.x)

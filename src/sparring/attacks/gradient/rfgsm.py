@@ -13,11 +13,14 @@ projects:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError
-from ...geometry import Ball
+from ...geometry import Ball, rowwise
+from ...geometry.ball import Radius
+from ...geometry.region import Region
 from ...perturbations import Additive
 from .fgsm import Move
 from .pgd import PGD
@@ -30,8 +33,11 @@ class RFGSM(Attack[Gradients, Move]):
     ball: Ball
     start: float = 0.5
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.ball.bounded(self.name)
+        super().__post_init__()
         if not 0 <= self.start < 1:
             raise ConfigError(f"RFGSM start={self.start}; pass a share in [0, 1)")
 
@@ -40,17 +46,18 @@ class RFGSM(Attack[Gradients, Move]):
         return 1
 
     def init(self, oracle: Gradients, batch: Batch) -> Move:
-        noise = batch.key.signs("noise", batch.x.shape[1:], dtype=batch.x.dtype)
-        moved = self.start * self.ball.eps * self.ball.steepest(noise)
-        return Move(batch.x, self.ball.project(moved, batch.x))
+        region = oracle.region
+        step = region.steepest(oracle.key.signs("noise", region.x.shape[1:], dtype=region.x.dtype))
+        return Move(region.project(step * rowwise(self.start * region.eps, step)))
 
     def step(self, oracle: Gradients, state: Move, t: int) -> Move:
-        answer = oracle.gradient(state.delta, render=Additive(state.x))
-        step = (1 - self.start) * self.ball.eps * self.ball.steepest(answer.grad, at=answer.images)
-        return replace(state, delta=self.ball.project(state.delta + step, state.x))
+        region = oracle.region
+        answer = oracle.gradient(state.delta, render=Additive(region.x))
+        step = region.steepest(answer.grad, at=answer.images)
+        return Move(region.project(state.delta + step * rowwise((1 - self.start) * region.eps, step)))
 
     def finish(self, oracle: Gradients, state: Move) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,5 @@ class FastFGSM(PGD):
 
     steps: int = 1
 
-    @property
-    def rate(self) -> float:
-        return 1.25 * self.ball.eps if self.step_size is None else self.step_size
+    def rate(self, region: Region) -> Radius:
+        return 1.25 * region.radius if self.step_size is None else self.step_size

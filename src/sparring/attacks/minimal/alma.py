@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L1, L2, Ball, rowwise, tiny
+from ...geometry.region import Region
 from ...goals import DLR, Climb, SmoothDLR, Verdict
 from ...perturbations import Additive
 
@@ -35,7 +37,6 @@ SHORT = 100  # steps for which the paper has an inertia of 0.5
 class Lagrangian:
     """A perturbation, RMSProp's averages, and each row's multiplier and penalty."""
 
-    x: Tensor
     delta: Tensor
     square: Tensor
     momentum: Tensor
@@ -67,9 +68,12 @@ class ALMA(Attack[Gradients, Lagrangian]):
     decay: float = 0.01
     smooth: float = 0.2
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2, L1)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2 | L1):
-            raise ThreatError(f"ALMA knows L2 and L1, not {self.ball}; use FMN there")
+        super().__post_init__()
         if self.steps < 1 or not self.first > 0 or not 0 < self.decay <= 1 or not self.smooth >= 0:
             raise ConfigError(
                 f"ALMA steps={self.steps}, first={self.first}, decay={self.decay}, smooth={self.smooth}; "
@@ -88,28 +92,31 @@ class ALMA(Attack[Gradients, Lagrangian]):
         return (0.5 if self.steps <= SHORT else 0.9) if self.inertia is None else self.inertia
 
     def init(self, oracle: Gradients, batch: Batch) -> Lagrangian:
-        still, one = torch.zeros_like(batch.x), torch.ones_like(batch.x[:, 0, 0, 0])
+        still, one = torch.zeros_like(oracle.region.x), torch.ones_like(oracle.region.eps)
         return Lagrangian(
-            batch.x, still, torch.ones_like(still), still, one, one, one, one, one * self.steps, torch.zeros_like(one)
+            still, torch.ones_like(still), still, one, one, one, one, one * self.steps, torch.zeros_like(one)
         )
 
     def step(self, oracle: Gradients, state: Lagrangian, t: int) -> Lagrangian:
+        region = oracle.region
+
         def price(verdict: Verdict, images: Tensor) -> Tensor:
             y = SLACK - verdict.loss
             value = penalty(y, state.rho, self._multiplier(state, y.detach(), t))
-            return value + self.ball.norm(images - state.x) if t else value
+            return value + region.norm(images - region.x) if t else value
 
-        answer = oracle.gradient(state.delta, render=Additive(state.x), objective=price, loss=self._loss(state, t))
+        answer = oracle.gradient(state.delta, render=Additive(region.x), objective=price, loss=self._loss(state, t))
+        grad = region.masked(answer.grad)
         y, margin = SLACK - answer.verdict.loss, answer.verdict.margin
         if t == 0:
-            way = y * slope(y, state.rho, state.mu) / answer.grad.flatten(1).square().sum(1).clamp_min(tiny(y))
+            way = y * slope(y, state.rho, state.mu) / grad.flatten(1).square().sum(1).clamp_min(tiny(y))
             state = replace(state, rate=self.first * way, looked=y, gap=margin.abs())
         found = torch.where(margin > 0, state.found.clamp_max(t), state.found)
         state = replace(state, mu=self._multiplier(state, y, t), found=found)
         if (t + 1) % LOOK == 0:
             failing = (found >= self.steps) & (y >= IMPROVED * state.looked)
             state = replace(state, rho=torch.where(failing, GROWTH * state.rho, state.rho), looked=y)
-        return self._moved(state, answer.grad, t)
+        return self._moved(region, state, grad, t)
 
     def _loss(self, state: Lagrangian, t: int) -> Climb:
         share = self.smooth * (1 + math.cos(math.pi * t / self.steps)) / 2
@@ -120,16 +127,16 @@ class ALMA(Attack[Gradients, Lagrangian]):
             return state.mu
         return state.mu.lerp(slope(y, state.rho, state.mu), 1 - self.kept).clamp_(LOWEST, HIGHEST)
 
-    def _moved(self, state: Lagrangian, grad: Tensor, t: int) -> Lagrangian:
+    def _moved(self, region: Region, state: Lagrangian, grad: Tensor, t: int) -> Lagrangian:
         passed = (t - state.found).clamp_min(0) / (self.steps - state.found).clamp_min(1)
         square = (state.square * self.kept).addcmul_(grad, grad, value=1 - self.kept)
         momentum = (state.momentum * self.kept).addcdiv_(grad, square.sqrt().add_(1e-8))
         moved = state.delta - momentum * rowwise(state.rate * self.decay**passed, grad)
-        delta = moved.add_(state.x).clamp_(0, 1).sub_(state.x)
+        delta = region.clamp_(moved.add_(region.x)).sub_(region.x)
         return replace(state, delta=delta, square=square, momentum=momentum)
 
     def finish(self, oracle: Gradients, state: Lagrangian) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)
 
 
 def penalty(y: Tensor, rho: Tensor, mu: Tensor) -> Tensor:

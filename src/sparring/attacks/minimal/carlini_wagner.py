@@ -14,12 +14,14 @@ passes. CarliniWagner(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999, inn
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, rowwise
 from ...goals import Verdict
 from ...perturbations import from_tanh, to_tanh
@@ -33,7 +35,6 @@ SPARE = 6.0  # above the linear estimate of c, since margins bend
 class Descent:
     """One row's descent and its search over c."""
 
-    x: Tensor
     w: Tensor
     mean: Tensor  # Adam's first and second moments
     square: Tensor
@@ -68,9 +69,12 @@ class CarliniWagner(Attack[Gradients, Descent]):
     stalled: float = 0.99
     ball: Ball = L2()
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"CarliniWagner knows L2, not {self.ball}")
+        super().__post_init__()
         if self.rounds < 1 or self.inner < 1:
             raise ConfigError(f"CarliniWagner rounds={self.rounds}, inner={self.inner}; pass numbers >= 1")
         if not self.confidence >= 0:
@@ -85,22 +89,26 @@ class CarliniWagner(Attack[Gradients, Descent]):
         return self.rounds * self.inner
 
     def init(self, oracle: Gradients, batch: Batch) -> Descent:
-        x, still = batch.x, torch.zeros_like(batch.x)
-        c = self._linear_c(oracle, x) if self.c is None else x.new_full((len(x),), self.c)
-        return Descent(x, to_tanh(x), still, still, Constant.starting(c))
+        region = oracle.region
+        c = self._linear_c(oracle) if self.c is None else torch.full_like(region.eps, self.c)
+        w, still = to_tanh(region.x, *region.range), torch.zeros_like(region.x)
+        return Descent(w, still, still, Constant.starting(c))
 
-    def _linear_c(self, oracle: Gradients, x: Tensor) -> Tensor:
-        answer = oracle.gradient(x, objective=margin_objective)
+    def _linear_c(self, oracle: Gradients) -> Tensor:
+        answer = oracle.gradient(oracle.region.x, objective=margin_objective)
         gap = (self.confidence - answer.value).clamp_min(0)
-        slope = answer.grad.flatten(1).square().sum(1)
+        slope = oracle.region.masked(answer.grad).flatten(1).square().sum(1)
         return torch.where(slope > 0, SPARE * 2 * gap / slope, 1.0).clamp(1e-6, LARGEST)
 
     def step(self, oracle: Gradients, state: Descent, t: int) -> Descent:
+        region = oracle.region
+        low, high = region.range
+
         def price(verdict: Verdict, images: Tensor) -> Tensor:
-            distance = (images - state.x).square().flatten(1).sum(1)
+            distance = (images - region.x).square().flatten(1).sum(1)
             return distance + state.search.c * (self.confidence - verdict.margin).clamp_min(0)
 
-        answer = oracle.gradient(state.w, render=from_tanh, objective=price)
+        answer = oracle.gradient(state.w, render=partial(from_tanh, low=low, high=high), objective=price)
         inner = state.search.inner + 1
         mean = state.mean.lerp(answer.grad, 1 - BETA1)
         square = (state.square * BETA2).addcmul_(answer.grad, answer.grad, value=1 - BETA2)
@@ -109,8 +117,8 @@ class CarliniWagner(Attack[Gradients, Descent]):
         w = state.w - mean / root * rowwise(scale, mean)
         search, over = self._searched(state.search, answer.verdict.margin > self.confidence, answer.value)
         fresh = rowwise(over, w)
-        w = w if self.warm_start else torch.where(fresh, to_tanh(state.x), w)
-        return Descent(state.x, w, mean.masked_fill_(fresh, 0), square.masked_fill_(fresh, 0), search)
+        w = w if self.warm_start else torch.where(fresh, to_tanh(region.x, low, high), w)
+        return Descent(w, mean.masked_fill_(fresh, 0), square.masked_fill_(fresh, 0), search)
 
     def _searched(self, search: Constant, hit: Tensor, value: Tensor) -> tuple[Constant, Tensor]:
         search, over = search.after(hit, value, self.inner, self.stalled)

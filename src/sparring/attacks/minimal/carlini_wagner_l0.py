@@ -14,13 +14,15 @@ itself, clipped (the paper's second way to keep the box), since through tanh bla
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L0, Ball, rowwise, tiny
+from ...geometry.region import Region
 from .carlini_wagner import BETA1, BETA2, EPSILON
 from .constant import LARGEST
 
@@ -29,9 +31,8 @@ from .constant import LARGEST
 class Elimination:
     """A descent over the allowed sites, and the last set of them that sufficed."""
 
-    x: Tensor
     image: Tensor
-    allowed: Tensor  # (B, 1, H, W) or (B, C, H, W) bool
+    allowed: Tensor  # bool: (B, ...) like the inputs, but with 1 for what a site has several of
     mean: Tensor  # Adam's first and second moments
     square: Tensor
     tried: Tensor  # steps with this set
@@ -66,9 +67,12 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
     warm_start: bool = True
     ball: Ball = field(default_factory=lambda: L0(pixels=True))
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
+    elsewhere: ClassVar[str] = "CarliniWagner or CarliniWagnerLinf"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L0):
-            raise ThreatError(f"CarliniWagnerL0 knows L0, not {self.ball}; use CarliniWagner or CarliniWagnerLinf")
+        super().__post_init__()
         if self.steps < 1 or self.patience < 1 or not 0 < self.share < 1:
             raise ConfigError(
                 f"CarliniWagnerL0 steps={self.steps}, patience={self.patience}, share={self.share}; "
@@ -85,42 +89,33 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Elimination:
-        x, still = batch.x, torch.zeros_like(batch.x)
-        gain, none = self._sites(still), torch.zeros_like(batch.key.ids)
-        c = torch.full_like(x[:, 0, 0, 0], torch.nan)
-        everywhere = self._spread(torch.ones_like(gain), x) > 0
-        return Elimination(x, x, everywhere, still, still, none, c, x, gain, none, none + gain.shape[1])
-
-    def _sites(self, values: Tensor) -> Tensor:
-        """(B, sites) sums over what counts as one."""
-        return (values.sum(1) if self._pixels else values).flatten(1)
-
-    def _spread(self, sites: Tensor, like: Tensor) -> Tensor:
-        return sites.view(len(like), 1, *like.shape[2:]) if self._pixels else sites.view_as(like)
-
-    @property
-    def _pixels(self) -> bool:
-        return isinstance(self.ball, L0) and self.ball.pixels
+        region, x = oracle.region, oracle.region.x
+        still, none = torch.zeros_like(x), torch.zeros_like(oracle.key.ids)
+        free = region.ball.sum_per_site(region.masked(torch.ones_like(x))) > 0
+        gain, c = torch.zeros_like(free, dtype=x.dtype), torch.full_like(region.eps, torch.nan)
+        return Elimination(x, region.ball.spread(free, x), still, still, none, c, x, gain, none, free.sum(1))
 
     def step(self, oracle: Gradients, state: Elimination, t: int) -> Elimination:
-        x, delta = state.x, state.image - state.x
+        region, x = oracle.region, oracle.region.x
+        delta = state.image - x
         answer = oracle.gradient(state.image, objective=margin_objective)
         gap = self.confidence - answer.value
         across = answer.verdict.margin > self.confidence
-        linear = 2 * gap / answer.grad.flatten(1).square().sum(1).clamp_min(tiny(x))
+        grad = region.masked(answer.grad)
+        linear = 2 * gap / grad.flatten(1).square().sum(1).clamp_min(tiny(x))
         c = torch.where(state.c.isnan(), linear, state.c * torch.where(across, 1, self.growth)).clamp(1e-6, LARGEST)
-        slope = (2 * delta - answer.grad * rowwise(c * ~across, x)) * state.allowed
+        slope = (2 * delta - grad * rowwise(c * ~across, x)) * state.allowed
         tried = state.tried + 1
         mean = state.mean.lerp(slope, 1 - BETA1)
         square = (state.square * BETA2).addcmul_(slope, slope, value=1 - BETA2)
-        scale = self.rate / (1 - BETA1 ** tried.to(x.dtype))
+        scale = self.rate * region.inputs.scale / (1 - BETA1 ** tried.to(x.dtype))
         root = (square / rowwise(1 - BETA2 ** tried.to(x.dtype), x)).sqrt_().add_(EPSILON)
-        image = torch.where(state.allowed, (state.image - mean / root * rowwise(scale, x)).clamp_(0, 1), x)
-        count = (self._sites((delta != 0).to(x.dtype)) > 0).sum(1)
+        image = torch.where(state.allowed, region.clamp_(state.image - mean / root * rowwise(scale, x)), x)
+        count = region.norm(delta).long()
         fits = across & ((count < state.count) | (state.count == 0))
         row = rowwise(fits, x)
         best = torch.where(row, state.image, state.best)
-        gain = torch.where(fits[:, None], self._gain(answer.grad, delta), state.gain)
+        gain = torch.where(fits[:, None], _gain(region, grad, delta), state.gain)
         count = torch.where(fits, count, state.count)
         lost = ~fits & (tried >= self.patience) & (count > 0)
         share = (count * self.share).long().clamp_min(1)
@@ -129,10 +124,9 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
         fresh = fits | lost
         kept = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1) < (count - cut)[:, None]
         row = rowwise(fresh, x)
-        allowed = torch.where(row, self._spread(kept, x), state.allowed)
+        allowed = torch.where(row, region.ball.spread(kept, x), state.allowed)
         start = torch.where(allowed, best, x) if self.warm_start else x
         return Elimination(
-            x,
             torch.where(row, start, image),
             allowed,
             mean.masked_fill_(row, 0),
@@ -145,10 +139,11 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
             cut,
         )
 
-    def _gain(self, grad: Tensor, delta: Tensor) -> Tensor:
-        """|g * delta| per site, below which come the sites that did not move."""
-        moved = self._sites((delta != 0).to(grad.dtype)) > 0
-        return torch.where(moved, self._sites((grad * delta).abs()), -1)
-
     def done(self, state: Elimination) -> Tensor:
         return (state.count == 1) | (state.cut == 0)
+
+
+def _gain(region: Region, grad: Tensor, delta: Tensor) -> Tensor:
+    """|g * delta| per site, below which come the sites that did not move."""
+    moved = region.ball.sum_per_site((delta != 0).to(grad.dtype)) > 0
+    return torch.where(moved, region.ball.sum_per_site((grad * delta).abs()), -1)

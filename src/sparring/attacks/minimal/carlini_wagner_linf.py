@@ -15,12 +15,13 @@ beta_1 is 0.5, since the penalty is a moving wall.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import Ball, Linf, rowwise, tiny
 from ...goals import Verdict
 
@@ -32,7 +33,6 @@ SLOWER, GROWTH = 0.7, 2.0  # what a vain `patience` does to the step, and to c
 class Squeeze:
     """One row's descent against a wall at tau that follows it."""
 
-    x: Tensor
     image: Tensor
     mean: Tensor  # Adam's first and second moments
     square: Tensor
@@ -69,9 +69,12 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
     tolerance: float = 0.005
     ball: Ball = field(default_factory=Linf)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf,)
+    elsewhere: ClassVar[str] = "CarliniWagner or CarliniWagnerL0"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, Linf):
-            raise ThreatError(f"CarliniWagnerLinf knows Linf, not {self.ball}; use CarliniWagner or CarliniWagnerL0")
+        super().__post_init__()
         if self.steps < 1 or self.patience < 1 or not 0 < self.factor < 1:
             raise ConfigError(
                 f"CarliniWagnerLinf steps={self.steps}, patience={self.patience}, factor={self.factor}; "
@@ -88,16 +91,17 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Squeeze:
-        x, zero, none = batch.x, batch.x.new_zeros(len(batch.x)), torch.zeros_like(batch.key.ids)
-        still = torch.zeros_like(x)
+        region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.ids)
+        still, zero, scale = torch.zeros_like(x), torch.zeros_like(region.eps), region.inputs.scale
         answer = oracle.gradient(x, objective=margin_objective)
-        slope = answer.grad.abs().flatten(1)
+        slope = region.masked(answer.grad).abs().flatten(1)
         c = 1 / slope.amax(1).clamp_min(tiny(x)) if self.c is None else zero + self.c
         linear = (self.confidence - answer.value) / slope.sum(1).clamp_min(tiny(x))
-        return Squeeze(x, x, still, still, none, c, linear.clamp(1e-4, 0.5), zero + torch.inf, none, none > 0, none)
+        linear = linear.clamp(1e-4 * scale, 0.5 * scale)
+        return Squeeze(x, still, still, none, c, linear, zero + torch.inf, none, none > 0, none)
 
     def step(self, oracle: Gradients, state: Squeeze, t: int) -> Squeeze:
-        x, slower = state.x, SLOWER**state.fails
+        region, x, slower = oracle.region, oracle.region.x, SLOWER**state.fails
         tau = state.best * (1 - (1 - self.factor) * slower)
 
         def price(verdict: Verdict, images: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
             return excess + state.c * (self.confidence - verdict.margin).clamp_min(0)
 
         answer = oracle.gradient(state.image, objective=price)
-        norm, across = self.ball.norm(answer.images - x), answer.verdict.margin > self.confidence
+        norm, across = region.norm(answer.images - x), answer.verdict.margin > self.confidence
         better = across & (norm < state.best)
         best = torch.where(better, norm, state.best)
         taken = state.taken + 1
@@ -114,13 +118,13 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
         scale = torch.maximum(norm, state.scale)
         stride = self.rate * slower * torch.where(best.isfinite(), best, scale)
         root = (square / rowwise(1 - BETA2 ** taken.to(x.dtype), x)).sqrt_().add_(EPSILON)
-        image = (state.image - mean / root * rowwise(stride / (1 - BETA1 ** taken.to(x.dtype)), x)).clamp_(0, 1)
+        image = region.clamp_(state.image - mean / root * rowwise(stride / (1 - BETA1 ** taken.to(x.dtype)), x))
         idle = torch.where(better, 0, state.idle + 1)
         crossed = (across | state.crossed) & ~better
         vain = (idle >= self.patience) & best.isfinite()
         c = torch.where(vain, state.c * torch.where(crossed, 1 / GROWTH, GROWTH), state.c)
         return Squeeze(
-            x, image, mean, square, taken, c, scale, best, idle * ~vain, crossed & ~vain, state.fails + vain
+            image, mean, square, taken, c, scale, best, idle * ~vain, crossed & ~vain, state.fails + vain
         )
 
     def done(self, state: Squeeze) -> Tensor:

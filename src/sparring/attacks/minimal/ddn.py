@@ -13,15 +13,18 @@ paper's attack and an option here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError, InputError
 from ...geometry import L2, Ball, rowwise, tiny, unit
+from ...geometry.region import Region
 from ...goals import Climb, LogOdds
+from ...inputs import Images
 from ...perturbations import Additive
 
 
@@ -29,7 +32,6 @@ from ...perturbations import Additive
 class Sphere:
     """A perturbation, and the radius it is held to."""
 
-    x: Tensor
     delta: Tensor
     radius: Tensor
 
@@ -54,9 +56,12 @@ class DDN(Attack[Gradients, Sphere]):
     loss: Climb | None = field(default_factory=LogOdds)
     ball: Ball = L2()
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"DDN knows L2, not {self.ball}; use FMN there")
+        super().__post_init__()
         if self.steps < 1 or not 0 < self.gamma < 1 or self.radius <= 0:
             raise ConfigError(f"DDN steps={self.steps}, gamma={self.gamma}, radius={self.radius}: out of range")
 
@@ -64,26 +69,31 @@ class DDN(Attack[Gradients, Sphere]):
     def keep(self) -> Keep:
         return Keep.SMALLEST
 
+    def check(self, region: Region) -> None:
+        super().check(region)
+        if self.levels is not None and not isinstance(region.inputs, Images):
+            raise InputError(f"DDN levels={self.levels} quantises pixels; leave it out for {region.inputs.plural}")
+
     def init(self, oracle: Gradients, batch: Batch) -> Sphere:
-        radius = torch.full_like(batch.x[:, 0, 0, 0], self.radius)
-        return Sphere(batch.x, torch.zeros_like(batch.x), radius)
+        region = oracle.region
+        return Sphere(torch.zeros_like(region.x), torch.full_like(region.eps, self.radius * region.inputs.scale))
 
     def step(self, oracle: Gradients, state: Sphere, t: int) -> Sphere:
-        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=self.loss)
-        rate = 0.01 + 0.99 * (1 + math.cos(math.pi * t / self.steps)) / 2
-        delta = state.delta.add(unit(answer.grad), alpha=rate)
+        region = oracle.region
+        answer = oracle.gradient(state.delta, render=Additive(region.x), loss=self.loss)
+        rate = (0.01 + 0.99 * (1 + math.cos(math.pi * t / self.steps)) / 2) * region.inputs.scale
+        delta = state.delta.add(unit(region.masked(answer.grad)), alpha=rate)
         across = answer.verdict.margin > 0
         radius = state.radius * torch.where(across, 1 - self.gamma, 1 + self.gamma)
-        radius = radius.clamp(max=math.sqrt(delta[0].numel()))
+        radius = torch.minimum(radius, region.diameter)
         norm = delta.flatten(1).norm(dim=1).clamp_min(tiny(delta))
-        delta = self._valid(delta * rowwise(radius / norm, delta), state.x)
-        return replace(state, delta=delta, radius=radius)
+        return Sphere(self._valid(region, delta * rowwise(radius / norm, delta)), radius)
 
-    def _valid(self, delta: Tensor, x: Tensor) -> Tensor:
-        image = (x + delta).clamp_(0, 1)
+    def _valid(self, region: Region, delta: Tensor) -> Tensor:
+        image = region.clamp_(delta.add_(region.x))
         if self.levels is not None:
-            image = image.mul_(self.levels - 1).round_().div_(self.levels - 1)
-        return image - x
+            image = region.clamp_(image.mul_(self.levels - 1).round_().div_(self.levels - 1))
+        return image.sub_(region.x)
 
     def finish(self, oracle: Gradients, state: Sphere) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)

@@ -14,14 +14,16 @@ every linearisation promise too much, and steps that only shrink would creep up 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Jacobians
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, Linf, rowwise, tiny
+from ...geometry.region import Region
 
 SLACK, CREEP = 1e-4, 0.001
 
@@ -30,7 +32,6 @@ SLACK, CREEP = 1e-4, 0.001
 class Path:
     """The way of each row to the boundary."""
 
-    x: Tensor
     walked: Tensor  # sum of the r_i
 
 
@@ -50,35 +51,35 @@ class DeepFool(Attack[Jacobians, Path]):
     overshoot: float = 0.02
     ball: Ball = L2()
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2 | Linf):
-            raise ThreatError(f"DeepFool knows L2 and Linf, not {self.ball}; use FMN there")
+        super().__post_init__()
         if self.steps < 1 or self.classes < 2:
             raise ConfigError(f"DeepFool steps={self.steps}, classes={self.classes}; pass at least 1 and 2")
 
     def init(self, oracle: Jacobians, batch: Batch) -> Path:
-        return Path(batch.x, torch.zeros_like(batch.x))
+        return Path(torch.zeros_like(oracle.region.x))
 
-    def _at(self, state: Path) -> Tensor:
-        return (state.x + (1 + self.overshoot) * state.walked).clamp_(0, 1)
+    def _at(self, region: Region, state: Path) -> Tensor:
+        return region.clamp_(region.x + (1 + self.overshoot) * state.walked)
 
     def step(self, oracle: Jacobians, state: Path, t: int) -> Path:
-        at = self._at(state)
+        region = oracle.region
+        at = self._at(region, state)
         answer = oracle.jacobian(at, self.classes - 1)
-        linf = isinstance(self.ball, Linf)
-        norms = answer.grads.flatten(2).norm(1 if linf else 2, dim=2).clamp_min_(tiny(state.x))
+        norms = region.dual_norm_many(answer.grads).clamp_min_(tiny(at))
         distances = (answer.margins.to(norms.dtype).abs() / norms).nan_to_num(nan=torch.inf)
-        distance, nearest = (distances + self._slack(state)).min(dim=1)
+        distance, nearest = (distances + self._slack(region, state)[:, None]).min(dim=1)
         slope = answer.grads[torch.arange(len(nearest), device=nearest.device), nearest]
-        slope, length = (slope.sign(), 1) if linf else (slope, norms.gather(1, nearest[:, None]).squeeze(1))
-        scale = (distance / length).nan_to_num(0.0, 0.0, 0.0)
-        reached = (at - state.x) / (1 + self.overshoot)
-        return replace(state, walked=reached + slope * rowwise(scale, slope))
+        step = region.steepest(slope) * rowwise(distance.nan_to_num(0.0, 0.0, 0.0), slope)
+        return Path((at - region.x) / (1 + self.overshoot) + step)
 
-    def _slack(self, state: Path) -> Tensor | float:
-        if isinstance(self.ball, L2):
-            return SLACK
-        return SLACK / math.sqrt(state.x[0].numel()) + CREEP * self.ball.norm(state.walked)[:, None]
+    def _slack(self, region: Region, state: Path) -> Tensor:
+        slack = SLACK / region.euclidean_length(torch.ones_like(region.eps))
+        return slack + CREEP * region.norm(state.walked) if math.isinf(region.ball.p) else slack
 
     def finish(self, oracle: Jacobians, state: Path) -> None:
-        oracle.score(self._at(state))
+        oracle.score(self._at(oracle.region, state))

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L1, L2, Ball, rowwise, tiny
 from ...goals import Verdict
 from .constant import LARGEST, Constant
@@ -44,7 +45,6 @@ class Rule(Enum):
 class Shrinkage:
     """One row's accelerated proximal descent, and its search over c."""
 
-    x: Tensor
     image: Tensor  # x_k
     ahead: Tensor  # y_k
     constant: Constant
@@ -81,9 +81,12 @@ class EAD(Attack[Gradients, Shrinkage]):
     stalled: float = 0.99
     ball: Ball = field(default_factory=L1)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L1, L2)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L1 | L2):
-            raise ThreatError(f"EAD knows L1 and L2, not {self.ball}")
+        super().__post_init__()
         if not isinstance(self.rule, Rule):
             raise ConfigError(f"EAD rule={self.rule!r}; pass Rule.EN or Rule.L1")
         if self.rounds < 1 or self.inner < 1:
@@ -102,25 +105,27 @@ class EAD(Attack[Gradients, Shrinkage]):
     def steps(self) -> int:
         return self.rounds * self.inner
 
-    def measure(self, delta: Tensor) -> Tensor:
+    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
         size = delta.abs().flatten(1).sum(1)
         return size if self.rule is Rule.L1 else delta.square().flatten(1).sum(1) + self.beta * size
 
     def init(self, oracle: Gradients, batch: Batch) -> Shrinkage:
-        x = batch.x
-        c = self._linear_c(oracle, x) if self.c is None else x.new_full((len(x),), self.c)
-        return Shrinkage(x, x, x, Constant.starting(c))
+        region = oracle.region
+        c = self._linear_c(oracle) if self.c is None else torch.full_like(region.eps, self.c)
+        return Shrinkage(region.x, region.x, Constant.starting(c))
 
-    def _linear_c(self, oracle: Gradients, x: Tensor) -> Tensor:
+    def _linear_c(self, oracle: Gradients) -> Tensor:
+        x = oracle.region.x
         answer = oracle.gradient(x, objective=margin_objective)
-        gap, slope = (self.confidence - answer.value).clamp_min(0), answer.grad.flatten(1)
+        gap = (self.confidence - answer.value).clamp_min(0)
+        slope = oracle.region.masked(answer.grad).flatten(1)
         squares, peak = slope.square().sum(1), slope.abs().amax(1).clamp_min(tiny(x))
         weight = self.beta / self.rate if self.rule is Rule.L1 else self.beta
         estimate = 2 * gap / squares.clamp_min(tiny(x)) + weight / peak
         return torch.where(squares > 0, SPARE * estimate, 1.0).clamp(1e-6, LARGEST)
 
     def step(self, oracle: Gradients, state: Shrinkage, t: int) -> Shrinkage:
-        x, search = state.x, state.constant
+        region, x, search = oracle.region, oracle.region.x, state.constant
 
         def price(verdict: Verdict, images: Tensor) -> Tensor:
             distance = (images - x).square().flatten(1).sum(1)
@@ -132,13 +137,13 @@ class EAD(Attack[Gradients, Shrinkage]):
         shrinkage = self.beta * (torch.ones_like(rate) if self.rule is Rule.L1 else rate)
         moved = state.ahead - x - answer.grad * rowwise(rate, x)
         shrunk = moved.sign() * (moved.abs() - rowwise(shrinkage, x)).clamp_min_(0)
-        image = (x + shrunk).clamp_(0, 1)
-        ahead = (image + (image - state.image) * rowwise(inner / (inner + 3), x)).clamp_(0, 1)
+        image = region.clamp_(x + shrunk)
+        ahead = region.clamp_(image + (image - state.image) * rowwise(inner / (inner + 3), x))
         value = answer.value + self.beta * (state.ahead - x).abs().flatten(1).sum(1)
         hit = answer.verdict.margin > self.confidence
         search, over = search.after(hit, value, self.inner, self.stalled)
         over, start = rowwise(over, x), image if self.warm_start else x
-        return Shrinkage(x, torch.where(over, start, image), torch.where(over, start, ahead), search)
+        return Shrinkage(torch.where(over, start, image), torch.where(over, start, ahead), search)
 
     def done(self, state: Shrinkage) -> Tensor:
         return state.constant.known(self.rounds, self.tolerance)

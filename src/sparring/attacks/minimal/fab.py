@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Gradients, Jacobians, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L1, L2, Ball, Linf, rowwise, tiny
-from ...geometry.hyperplane import dual_norm, onto_plane
+from ...geometry.region import Region
 
 A = TypeVar("A", bound=Gradients, contravariant=True)
 SEARCHES = 3  # passes of the final search
@@ -44,7 +44,6 @@ class Plane:
 class Stand:
     """The image to ask about next, and the nearest one that has won."""
 
-    x: Tensor
     image: Tensor
     best: Tensor
     size: Tensor  # of best; infinite before the first
@@ -61,9 +60,12 @@ class AdaptiveBoundary(Attack[A, Stand]):
     beta: float
     random_start: bool
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, Linf | L2 | L1):
-            raise ThreatError(f"{self.name} knows Linf, L2 and L1, not {self.ball}")
+        super().__post_init__()
         if self.steps < 1 or not 0 <= self.alpha_max <= 1 or not self.eta >= 1 or not 0 < self.beta <= 1:
             raise ConfigError(
                 f"{self.name} steps={self.steps}, alpha_max={self.alpha_max}, eta={self.eta}, beta={self.beta}; "
@@ -83,40 +85,36 @@ class AdaptiveBoundary(Attack[A, Stand]):
         """The linearised boundary at `image`."""
 
     def init(self, oracle: A, batch: Batch) -> Stand:
-        x, zero = batch.x, torch.zeros_like(batch.x[:, 0, 0, 0])
-        return Stand(x, self._start(oracle, batch) if self.random_start else x, x, zero + torch.inf, zero, zero)
+        x, zero = oracle.region.x, torch.zeros_like(oracle.region.eps)
+        return Stand(self._start(oracle) if self.random_start else x, x, zero + torch.inf, zero, zero)
 
-    def _start(self, oracle: A, batch: Batch) -> Tensor:
+    def _start(self, oracle: A) -> Tensor:
         """In a random direction, half as far as the boundary seems to be."""
-        x, key = batch.x, batch.key
-        plane = self.plane(oracle, x)
-        distance = plane.value.abs() / dual_norm(self.ball, plane.slope).clamp_min(tiny(x))
-        if isinstance(self.ball, Linf):
-            noise = 2 * key.uniform("start", x.shape[1:], dtype=x.dtype) - 1
-        else:
-            noise = key.normal("start", x.shape[1:], dtype=x.dtype)
-        length = (distance / 2).clamp(max=self.ball.eps) / self.ball.norm(noise)
-        return (x + noise * rowwise(length, x)).clamp(0, 1)
+        region = oracle.region
+        plane = self.plane(oracle, region.x)
+        distance = plane.value.abs() / region.dual_norm(plane.slope).clamp_min(tiny(region.x))
+        length = torch.minimum(distance / 2, region.eps)
+        return region.clamp_(region.x + region.direction(oracle.key, "start") * rowwise(length, region.x))
 
     def step(self, oracle: A, state: Stand, t: int) -> Stand:
-        x, image, plane = state.x, state.image, self.plane(oracle, state.image)
-        across, value, slope = plane.margin > 0, plane.value, plane.slope
-        state = self._kept(state, plane.margin, _along(slope, image - x))
+        region, image, plane = oracle.region, state.image, self.plane(oracle, state.image)
+        x, across, value, slope = region.x, plane.margin > 0, plane.value, region.masked(plane.slope)
+        state = self._kept(region, state, plane.margin, _along(slope, image - x))
         stand = torch.where(rowwise(across, x), x + self.beta * (image - x), image)
-        near = onto_plane(self.ball, stand, slope, _along(slope, image - stand) - value)
-        far = onto_plane(self.ball, x, slope, _along(slope, image - x) - value)
-        length = self.ball.norm(near)
-        alpha = (length / (length + self.ball.norm(far)).clamp_min(tiny(x))).clamp_(max=self.alpha_max)
+        near = region.onto_hyperplane(slope, _along(slope, image - stand) - value, at=stand)
+        far = region.onto_hyperplane(slope, _along(slope, image - x) - value)
+        length = region.norm(near)
+        alpha = (length / (length + region.norm(far)).clamp_min(tiny(x))).clamp_(max=self.alpha_max)
         ahead = (stand + self.eta * near).lerp(x + self.eta * far, rowwise(alpha, x))
-        return replace(state, image=ahead.clamp_(0, 1))
+        return replace(state, image=region.clamp_(ahead))
 
-    def _kept(self, state: Stand, margin: Tensor, fall: Tensor) -> Stand:
+    def _kept(self, region: Region, state: Stand, margin: Tensor, fall: Tensor) -> Stand:
         """The state, with its image in the place of the best one where that is farther."""
-        size = self.ball.norm(state.image - state.x)
+        size = region.norm(state.image - region.x)
         better = (margin > 0) & (size < state.size)
         return replace(
             state,
-            best=torch.where(rowwise(better, state.x), state.image, state.best),
+            best=torch.where(rowwise(better, region.x), state.image, state.best),
             size=torch.where(better, size, state.size),
             margin=torch.where(better, margin, state.margin),
             fall=torch.where(better, fall, state.fall),
@@ -124,9 +122,10 @@ class AdaptiveBoundary(Attack[A, Stand]):
 
     def finish(self, oracle: A, state: Stand) -> None:
         """Ask about the last image, then search the segment from x (0) to the best one (1)."""
-        state = self._kept(state, oracle.score(state.image).margin, state.fall)
+        region = oracle.region
+        state = self._kept(region, state, oracle.score(state.image).margin, state.fall)
         rows = state.size.isfinite().nonzero().squeeze(1)
-        x, way = state.x[rows], (state.best - state.x)[rows]
+        x, way = region.x[rows], (state.best - region.x)[rows]
         high, fall = state.margin[rows], state.fall[rows].clamp_min(tiny(x))
         far, near, low = torch.ones_like(high), torch.zeros_like(high), torch.full_like(high, -torch.inf)
         for _ in range(SEARCHES):
@@ -169,7 +168,7 @@ class FAB(AdaptiveBoundary[Jacobians]):
 
     def plane(self, oracle: Jacobians, image: Tensor) -> Plane:
         answer = oracle.jacobian(image, self.classes - 1)
-        lengths = dual_norm(self.ball, answer.grads.flatten(0, 1)).view_as(answer.margins)
+        lengths = oracle.region.dual_norm_many(answer.grads)
         nearest = (answer.margins.abs() / lengths.clamp_min(tiny(image))).argmin(dim=1)
         rows = torch.arange(len(image), device=image.device)
         value = answer.margins[rows, nearest].nan_to_num(neginf=0.0)  # -inf: no answer

@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError
-from ...geometry import L0, Ball, Linf, rowwise, tiny, unit
-from ...geometry.hyperplane import dual_norm
+from ...geometry import Ball, rowwise, tiny, unit
+from ...geometry.region import Region
 from ...goals import Margin, SmoothMargin
 from ...perturbations import Additive
 
@@ -41,7 +42,6 @@ LEAP = 1.5  # how far the count of components may grow in one step
 class Chase:
     """A perturbation, the radius it is held to, and the smallest norm that won."""
 
-    x: Tensor
     delta: Tensor
     radius: Tensor
     best: Tensor
@@ -67,7 +67,10 @@ class FMN(Attack[Gradients, Chase]):
     rate: float | None = None
     smooth: float = 0.2
 
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or not 0 < self.gamma < 1 or not self.smooth >= 0:
             raise ConfigError(
                 f"FMN steps={self.steps}, gamma={self.gamma}, smooth={self.smooth}; "
@@ -79,52 +82,44 @@ class FMN(Attack[Gradients, Chase]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Chase:
-        zero = torch.zeros_like(batch.x[:, 0, 0, 0])
-        return Chase(batch.x, torch.zeros_like(batch.x), zero, zero + math.inf, zero, zero)
+        zero = torch.zeros_like(oracle.region.eps)
+        return Chase(torch.zeros_like(oracle.region.x), zero, zero + math.inf, zero, zero)
 
     def step(self, oracle: Gradients, state: Chase, t: int) -> Chase:
-        fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
+        region, fraction = oracle.region, (1 + math.cos(math.pi * t / self.steps)) / 2
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
-        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=loss)
-        gap, grad = answer.verdict.margin.abs(), answer.grad
-        distance = gap / dual_norm(self.ball, grad).clamp_min(tiny(grad))
+        answer = oracle.gradient(state.delta, render=Additive(region.x), loss=loss)
+        gap, grad = answer.verdict.margin.abs(), region.masked(answer.grad)
+        distance = gap / region.dual_norm(grad).clamp_min(tiny(grad))
         if t == 0:
-            rate = shortest(self.ball, distance, state.x) if self.rate is None else torch.full_like(gap, self.rate)
+            rate = shortest(region, distance) if self.rate is None else torch.full_like(gap, self.rate)
             state = replace(state, gap=gap, rate=rate)
-        across, norm = answer.verdict.margin > 0, self.ball.norm(state.delta)
+        across, norm = answer.verdict.margin > 0, region.norm(state.delta)
         state = replace(state, best=torch.where(across, torch.minimum(state.best, norm), state.best))
-        ahead = self._count(gap, grad, answer.images) if isinstance(self.ball, L0) else distance
+        ahead = region.hyperplane_distance(grad, gap, at=answer.images) if region.ball.p == 0 else distance
         gamma = self.gamma * (FINAL_GAMMA + (1 - FINAL_GAMMA) * fraction)
-        radius = self._radius(state, across, norm + ahead, gamma, 4 * t >= self.steps)
+        radius = self._radius(region, state, across, norm + ahead, gamma, 4 * t >= self.steps)
         stride = state.rate * (FINAL_RATE + (1 - FINAL_RATE) * fraction)
         moved = state.delta + unit(grad) * rowwise(stride, grad)
-        return replace(state, delta=self.ball.project(moved, state.x, radius), radius=radius)
+        return replace(state, delta=region.project(moved, radius), radius=radius)
 
     def _radius(
-        self, state: Chase, across: Tensor, reach: Tensor, gamma: float, late: bool
+        self, region: Region, state: Chase, across: Tensor, reach: Tensor, gamma: float, late: bool
     ) -> Tensor:
         smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
-        if isinstance(self.ball, L0):
+        if region.ball.p == 0:
             smaller = torch.minimum(smaller.floor(), state.radius - 1).clamp_min(1)
             larger = torch.maximum(larger.floor(), state.radius + 1)
             reach = torch.minimum(reach, (state.radius * LEAP).floor() + 1) if late else larger
         found = state.best.isfinite()
         radius = torch.where(across, torch.minimum(smaller, state.best), torch.where(found, larger, reach))
-        whole = self.ball.norm(torch.ones_like(state.x[:1]))
-        return torch.minimum(radius.nan_to_num(nan=float(whole)), whole)
-
-    def _count(self, gap: Tensor, grad: Tensor, images: Tensor) -> Tensor:
-        """How many components would close the gap if each went to the end of its range."""
-        gain = (grad.abs() * torch.where(grad > 0, 1 - images, images)).flatten(1)
-        closed = gain.sort(dim=1, descending=True).values.cumsum(1)
-        return 1 + (closed < gap[:, None]).sum(1).to(gap.dtype)
+        return torch.minimum(torch.where(radius.isnan(), region.diameter, radius), region.diameter)
 
     def finish(self, oracle: Gradients, state: Chase) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)
 
 
-def shortest(ball: Ball, distance: Tensor, x: Tensor) -> Tensor:
+def shortest(region: Region, distance: Tensor) -> Tensor:
     """(B,) the L2 length of the shortest way that is `distance` long in the norm; in L0 at least a whole component."""
-    whole = math.sqrt(x[0].numel())
-    length = distance * whole if isinstance(ball, Linf) else distance
-    return length.clamp(1.0 if isinstance(ball, L0) else 1e-3, whole)
+    least = (1.0 if region.ball.p == 0 else 1e-3) * region.inputs.scale
+    return torch.minimum(region.euclidean_length(distance).clamp_min(least), region.extent)

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L0, Ball, rowwise, tiny
 from ...goals import Climb, LogitClimb, LogOdds, Terms
 
@@ -60,7 +61,6 @@ class Others(LogitClimb):
 class Marks:
     """The images as they are now, and the rows that have come to their end."""
 
-    x: Tensor
     image: Tensor
     over: Tensor
 
@@ -84,33 +84,37 @@ class JSMA(Attack[Gradients, Marks]):
     logits: bool = False
     ball: Ball = field(default_factory=L0)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L0):
-            raise ThreatError(f"JSMA knows L0, not {self.ball}; use FMN there")
+        super().__post_init__()
         if self.theta == 0 or not math.isfinite(self.theta) or not 0 < self.gamma <= 1:
             raise ConfigError(f"JSMA theta={self.theta}, gamma={self.gamma}; pass theta != 0 and 0 < gamma <= 1")
         if self.steps < 1:
             raise ConfigError(f"JSMA steps={self.steps}; pass at least 1")
 
     def init(self, oracle: Gradients, batch: Batch) -> Marks:
-        return Marks(batch.x, batch.x, torch.zeros_like(batch.key.ids, dtype=torch.bool))
+        return Marks(oracle.region.x, torch.zeros_like(oracle.key.ids, dtype=torch.bool))
 
     def step(self, oracle: Gradients, state: Marks, t: int) -> Marks:
-        limit = int(state.x[0].numel() * self.gamma / 2)
-        if t >= limit:
+        region, image = oracle.region, state.image
+        limit = (region.dimension * self.gamma / 2).long()  # of each row
+        if t >= max(1, int(limit.amax())):
             return replace(state, over=torch.ones_like(state.over))
-        image = state.image
         pull: tuple[Climb, ...] = (Own(), Others()) if self.logits else (LogOdds(),)
-        way = ((image + self.theta).clamp_(0, 1) - image).flatten(1)
+        way = (region.clamp_(image + self.theta * region.inputs.scale) - image).flatten(1)
         slopes = [oracle.gradient(image, loss=loss).grad.flatten(1) for loss in pull]
         gains = [(slope * way).where(way != 0, -torch.inf) for slope in slopes]
         pair, found = best_pair(gains[0], gains[-1])
-        moved = image.flatten(1).scatter_add(1, pair, way.gather(1, pair)).clamp_(0, 1).view_as(image)
-        found &= self.ball.norm(moved - state.x) <= self.ball.eps
+        moved = region.clamp_(image.flatten(1).scatter_add(1, pair, way.gather(1, pair)).view_as(image))
+        found &= (region.norm(moved - region.x) <= region.eps) & (t < limit)
         state = replace(state, image=torch.where(rowwise(found, image), moved, image), over=~found)
-        if t + 1 == limit:
-            self.finish(oracle, state)
-            state = replace(state, over=torch.ones_like(found))
+        last = (found & (t + 1 == limit)).nonzero().squeeze(1)
+        if len(last):  # whose result no further step asks about
+            oracle.score(state.image[last], rows=last)
+            state = replace(state, over=state.over | (t + 1 >= limit))
         return state
 
     def done(self, state: Marks) -> Tensor:

@@ -17,15 +17,16 @@ and another minimum far across, which only a row that comes from there finds at 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, rowwise, tiny
+from ...geometry.region import Region
 from ...goals import Climb, CrossEntropy
 
 ARMIJO, SHORTEST = 1e-4, 1e-6  # decrease that is enough, in shares of the slope; L2 length of the last trial
@@ -66,7 +67,6 @@ class Bracket:
 class QuasiNewton:
     """One row's minimisation and its search over c."""
 
-    x: Tensor
     start: Point  # of each round: the original, or the last point across
     point: Point
     direction: Tensor
@@ -102,9 +102,12 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
     ball: Ball = L2()
     loss: Climb | None = field(default_factory=CrossEntropy)
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"LBFGS knows L2, not {self.ball}")
+        super().__post_init__()
         if self.rounds < 1 or self.inner < 1 or self.memory < 1:
             raise ConfigError(
                 f"LBFGS rounds={self.rounds}, inner={self.inner}, memory={self.memory}; pass numbers >= 1"
@@ -123,30 +126,32 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
         return self.rounds * self.inner
 
     def init(self, oracle: Gradients, batch: Batch) -> QuasiNewton:
-        x, zero, none = batch.x, batch.x.new_zeros(len(batch.x)), torch.zeros_like(batch.key.ids)
+        region, x = oracle.region, oracle.region.x
+        zero, none = torch.zeros_like(region.eps), torch.zeros_like(oracle.key.ids)
         answer = oracle.gradient(x, loss=self.loss)
-        start = Point(x, answer.value, answer.grad)
+        start = Point(x, answer.value, region.masked(answer.grad))
         weight = self._linear_weight(oracle, start) if self.c is None else zero + 1 / self.c
         bracket = Bracket(weight, zero, zero + torch.inf, none, none, none > 0)
         history = x.new_zeros(len(x), self.memory, x[0].numel())
-        state = QuasiNewton(x, start, start, x, zero, history, history, bracket)
-        direction = _direction(state)
-        return replace(state, direction=direction, stretch=_whole(direction))
+        state = QuasiNewton(start, start, x, zero, history, history, bracket)
+        direction = _direction(region, state)
+        return replace(state, direction=direction, stretch=_whole(region, direction))
 
     def _linear_weight(self, oracle: Gradients, start: Point) -> Tensor:
         """2 R / |grad loss|_2: the minimiser of |r|^2 - weight * loss, linearised, has the boundary's distance R."""
         answer = oracle.gradient(start.image, objective=margin_objective)
-        slope, rise = (g.flatten(1).norm(dim=1).clamp_min(tiny(g)) for g in (answer.grad, start.grad))
+        grad = oracle.region.masked(answer.grad)
+        slope, rise = (g.flatten(1).norm(dim=1).clamp_min(tiny(g)) for g in (grad, start.grad))
         weight: Tensor = 2 * answer.value.abs() / slope / rise
         return weight.clamp(1e-6, 1e10)
 
     def step(self, oracle: Gradients, state: QuasiNewton, t: int) -> QuasiNewton:
-        point, weight = state.point, state.bracket.weight
-        image = (point.image + state.direction * rowwise(state.stretch, state.x)).clamp_(0, 1)
+        region, point, weight = oracle.region, state.point, state.bracket.weight
+        image = region.clamp_(point.image + state.direction * rowwise(state.stretch, region.x))
         answer = oracle.gradient(image, loss=self.loss)
-        trial, moved = Point(image, answer.value, answer.grad), (image - point.image).flatten(1)
-        before, slope = _objective(point, state.x, weight)
-        after, ahead = _objective(trial, state.x, weight)
+        trial, moved = Point(image, answer.value, region.masked(answer.grad)), (image - point.image).flatten(1)
+        before, slope = _objective(point, region.x, weight)
+        after, ahead = _objective(trial, region.x, weight)
         expected = (slope.flatten(1) * moved).sum(1)
         accepted = after <= before + ARMIJO * expected
         bend = (ahead - slope).flatten(1)
@@ -169,16 +174,18 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
             bends=_pushed(curved, bend, state.bends),
             bracket=bracket,
         )
-        return self._turned(turned, accepted, over, shorter)
+        return self._turned(region, turned, accepted, over, shorter)
 
-    def _turned(self, state: QuasiNewton, accepted: Tensor, over: Tensor, shorter: Tensor) -> QuasiNewton:
+    def _turned(
+        self, region: Region, state: QuasiNewton, accepted: Tensor, over: Tensor, shorter: Tensor
+    ) -> QuasiNewton:
         """Rows that moved take a new direction; those whose round is over begin the next one."""
         point = _chosen(over, state.start, state.point)
         forget = over[:, None, None]
         moves, bends = state.moves.masked_fill(forget, 0), state.bends.masked_fill(forget, 0)
         state, fresh = replace(state, point=point, moves=moves, bends=bends), accepted | over
-        direction = torch.where(rowwise(fresh, state.x), _direction(state), state.direction)
-        return replace(state, direction=direction, stretch=torch.where(fresh, _whole(direction), shorter))
+        direction = torch.where(rowwise(fresh, region.x), _direction(region, state), state.direction)
+        return replace(state, direction=direction, stretch=torch.where(fresh, _whole(region, direction), shorter))
 
     def done(self, state: QuasiNewton) -> Tensor:
         bracket = state.bracket
@@ -192,10 +199,10 @@ def _objective(point: Point, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
     return value, 2 * delta - point.grad * rowwise(weight, x)
 
 
-def _whole(direction: Tensor) -> Tensor:
+def _whole(region: Region, direction: Tensor) -> Tensor:
     """(B,) the whole step, or what of it crosses the range once."""
     length: Tensor = direction.flatten(1).norm(dim=1)
-    return (math.sqrt(direction[0].numel()) / length.clamp_min(tiny(direction))).clamp(max=1)
+    return (region.extent / length.clamp_min(tiny(direction))).clamp(max=1)
 
 
 def _chosen(rows: Tensor, one: Point, other: Point) -> Point:
@@ -212,11 +219,11 @@ def _pushed(rows: Tensor, newest: Tensor, history: Tensor) -> Tensor:
     return torch.where(rows[:, None, None], torch.cat([newest[:, None], history[:, :-1]], dim=1), history)
 
 
-def _direction(state: QuasiNewton) -> Tensor:
+def _direction(region: Region, state: QuasiNewton) -> Tensor:
     """-H grad over the components that are free to move; H is half the identity where there is no history."""
-    slope = _objective(state.point, state.x, state.bracket.weight)[1]
+    slope = _objective(state.point, region.x, state.bracket.weight)[1]
     image = state.point.image
-    free = ~(((image <= 0) & (slope > 0)) | ((image >= 1) & (slope < 0)))
+    free = (region.room(-slope, image) > 0) | (slope == 0)
     rest = (slope * free).flatten(1)
     moves, bends = state.moves * free.flatten(1)[:, None], state.bends * free.flatten(1)[:, None]
     product, squares = (moves * bends).sum(2), bends.square().sum(2)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,13 +24,14 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, Keep
 from ...errors import ConfigError, ThreatError
 from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
-from ...geometry.hyperplane import dual_norm
+from ...geometry.l2 import lengths
 from ...goals import Margin, SmoothMargin
 from ...perturbations import Additive
 from .fmn import shortest
 
 FINAL_RATE, FINAL_DUAL = 0.01, 0.1  # of the first ones, at the last step
 PRICE, STEEPEST_PRICE = -0.5, 14.0  # log(lambda_0 / lambda_1) at first, and at most either way
+LONGER = {1.0: 2.0, 0.0: 3.0}  # the first step by p of the norm, where the prox takes most of a step back
 AHEAD = 5.0  # moves of the price that the prox looks ahead: without them the two players circle each other
 
 
@@ -37,7 +39,6 @@ AHEAD = 5.0  # moves of the price that the prox looks ahead: without them the tw
 class Game:
     """A perturbation, and the price of its norm."""
 
-    x: Tensor
     delta: Tensor
     price: Tensor  # log(lambda_0 / lambda_1)
     found: Tensor  # has the row been across?
@@ -61,8 +62,13 @@ class PDPGD(Attack[Gradients, Game]):
     dual: float = 0.1
     smooth: float = 0.2
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1, L0)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, Linf | L2 | L1 | L0) or (isinstance(self.ball, L0) and self.ball.pixels):
+        super().__post_init__()
+        if self.ball.grouped:
             raise ThreatError(f"PDPGD knows Linf, L2, L1 and L0 of components, not {self.ball}; use FMN there")
         if self.steps < 1 or not self.dual > 0 or not self.smooth >= 0:
             raise ConfigError(
@@ -75,43 +81,29 @@ class PDPGD(Attack[Gradients, Game]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Game:
-        zero = torch.zeros_like(batch.x[:, 0, 0, 0])
-        return Game(batch.x, torch.zeros_like(batch.x), zero + PRICE, zero > 0, zero, zero)
+        zero = torch.zeros_like(oracle.region.eps)
+        return Game(torch.zeros_like(oracle.region.x), zero + PRICE, zero > 0, zero, zero)
 
     def step(self, oracle: Gradients, state: Game, t: int) -> Game:
+        region = oracle.region
         fraction = (1 + math.cos(math.pi * t / self.steps)) / 2
         loss = SmoothMargin(state.gap * (self.smooth * fraction)) if t and self.smooth else Margin()
-        answer = oracle.gradient(state.delta, render=Additive(state.x), loss=loss)
-        length, dual = (dual_norm(ball, answer.grad).clamp_min(tiny(answer.grad)) for ball in (L2(), self.ball))
+        answer = oracle.gradient(state.delta, render=Additive(region.x), loss=loss)
+        grad = region.masked(answer.grad)
+        length, dual = (size.clamp_min(tiny(grad)) for size in (lengths(grad), region.dual_norm(grad)))
         if t == 0:
             gap = answer.verdict.margin.abs()
-            state = replace(state, gap=gap, rate=self._rate(gap / dual, state.x))
+            state = replace(state, gap=gap, rate=shortest(region, gap / dual * LONGER.get(region.ball.p, 1.0)))
         across = answer.verdict.margin > 0
         found = state.found | across
         stride = state.rate * (FINAL_RATE + (1 - FINAL_RATE) * fraction)
-        moved = state.delta + answer.grad * rowwise(stride / length, answer.grad)
+        moved = state.delta + grad * rowwise(stride / length, grad)
         turn = self.dual * (1 - (1 - FINAL_DUAL) * t / self.steps)
         move = torch.where(across, turn, torch.where(found, -turn, -2 * turn))
         price = (state.price + move).clamp_(-STEEPEST_PRICE, STEEPEST_PRICE)
-        delta = self._prox(moved, stride * (price + AHEAD * move).exp() * dual / length)
-        delta = delta.add_(state.x).clamp_(0, 1).sub_(state.x)
+        delta = region.ball.prox(moved, stride * (price + AHEAD * move).exp() * dual / length)
+        delta = region.clamp_(delta.add_(region.x)).sub_(region.x)
         return replace(state, delta=delta, price=price, found=found)
 
-    def _prox(self, delta: Tensor, weight: Tensor) -> Tensor:
-        """argmin_z |z| weight + |z - delta|_2^2 / 2, row by row."""
-        if isinstance(self.ball, Linf):
-            far = torch.full_like(delta, torch.inf)
-            return delta - L1().project_between(delta, -far, far, weight)
-        threshold = rowwise(weight, delta)
-        if isinstance(self.ball, L0):
-            return delta * (delta.square() >= 2 * threshold)
-        if isinstance(self.ball, L1):
-            return delta - delta.clamp(-threshold, threshold)
-        return delta * (1 - threshold / rowwise(self.ball.norm(delta).clamp_min(tiny(delta)), delta)).clamp_min(0)
-
-    def _rate(self, distance: Tensor, x: Tensor) -> Tensor:
-        """The first step; in L1 and L0, where the prox takes most of a step back, a longer one."""
-        return shortest(self.ball, distance * {L1: 2.0, L0: 3.0}.get(type(self.ball), 1.0), x)
-
     def finish(self, oracle: Gradients, state: Game) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)

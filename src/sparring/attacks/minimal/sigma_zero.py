@@ -12,14 +12,16 @@ as a whole.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Keep
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L0, Ball, rowwise, tiny
+from ...geometry.region import Region
 from ...goals import Verdict
 from ...perturbations import Additive
 
@@ -30,7 +32,6 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam
 class Sparse:
     """A perturbation, Adam's moments, and the size below which a component falls."""
 
-    x: Tensor
     delta: Tensor
     mean: Tensor
     square: Tensor
@@ -57,9 +58,12 @@ class SigmaZero(Attack[Gradients, Sparse]):
     tau: float = 0.3
     share: float = 0.01
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
+    elsewhere: ClassVar[str] = "FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L0):
-            raise ThreatError(f"SigmaZero knows L0, not {self.ball}; use FMN there")
+        super().__post_init__()
         if self.steps < 1 or not min(self.rate, self.sigma, self.share) > 0 or not 0 <= self.tau <= 1:
             raise ConfigError(
                 f"SigmaZero steps={self.steps}, rate={self.rate}, sigma={self.sigma}, tau={self.tau}, "
@@ -71,38 +75,39 @@ class SigmaZero(Attack[Gradients, Sparse]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Sparse:
-        still = torch.zeros_like(batch.x)
-        return Sparse(batch.x, still, still, still, torch.full_like(batch.x[:, 0, 0, 0], self.tau))
+        still = torch.zeros_like(oracle.region.x)
+        return Sparse(still, still, still, torch.full_like(oracle.region.eps, self.tau))
 
     def step(self, oracle: Gradients, state: Sparse, t: int) -> Sparse:
-        def price(verdict: Verdict, images: Tensor) -> Tensor:
-            square = self._sites((images - state.x).square())
-            return (square / (square + self.sigma)).mean(1) - verdict.margin.clamp_max(0)
+        region, scale = oracle.region, oracle.region.inputs.scale
+        count = region.ball.norm(torch.ones_like(region.x[:1]) if region.free is None else region.free.to(region.x))
 
-        answer = oracle.gradient(state.delta, render=Additive(state.x), objective=price)
-        peak = answer.grad.flatten(1).abs().amax(1).clamp_min(tiny(answer.grad))
-        grad = answer.grad / rowwise(peak, answer.grad)
+        def price(verdict: Verdict, images: Tensor) -> Tensor:
+            square = region.ball.sum_per_site(((images - region.x) / scale).square())
+            return (square / (square + self.sigma)).sum(1) / count - verdict.margin.clamp_max(0)
+
+        answer = oracle.gradient(state.delta, render=Additive(region.x), objective=price)
+        grad = region.masked(answer.grad)
+        grad = grad / rowwise(grad.flatten(1).abs().amax(1).clamp_min(tiny(grad)), grad)
         mean = state.mean.lerp(grad, 1 - BETA1)
         square = (state.square * BETA2).addcmul_(grad, grad, value=1 - BETA2)
         root = (square / (1 - BETA2 ** (t + 1))).sqrt_().add_(EPSILON)
         rate, later = self._rate(t - 1), self._rate(t)
-        delta = (state.delta - mean / root * (rate / (1 - BETA1 ** (t + 1)))).add_(state.x).clamp_(0, 1).sub_(state.x)
+        moved = state.delta - mean / root * (rate * scale / (1 - BETA1 ** (t + 1)))
+        delta = region.clamp_(moved.add_(region.x)).sub_(region.x)
         turn = torch.where(answer.verdict.margin > 0, self.share * later, -self.share * later)
         tau = (state.tau + turn).clamp_(0, 1)
-        return replace(state, delta=self._sparse(delta, tau), mean=mean, square=square, tau=tau)
+        return Sparse(self._sparse(region, delta, tau * scale), mean, square, tau)
 
     def _rate(self, t: int) -> float:
         return self.rate * (0.1 + 0.9 * (1 + math.cos(math.pi * max(t, 0) / self.steps)) / 2)
 
-    def _sites(self, values: Tensor) -> Tensor:
-        """(B, sites) sums over what counts as one."""
-        return (values.sum(1) if isinstance(self.ball, L0) and self.ball.pixels else values).flatten(1)
-
-    def _sparse(self, delta: Tensor, tau: Tensor) -> Tensor:
+    def _sparse(self, region: Region, delta: Tensor, tau: Tensor) -> Tensor:
         size = delta.abs()
-        if isinstance(self.ball, L0) and self.ball.pixels:
-            size = size.amax(1, keepdim=True)
+        if region.ball.grouped:
+            sites = region.inputs.per_site(size).amax(2, keepdim=True)
+            size = region.inputs.from_sites(sites, delta)
         return delta * (size >= rowwise(tau, delta))
 
     def finish(self, oracle: Gradients, state: Sparse) -> None:
-        oracle.score(state.x + state.delta)
+        oracle.score(oracle.region.x + state.delta)

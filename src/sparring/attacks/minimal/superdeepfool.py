@@ -17,13 +17,15 @@ instead of bisection.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Jacobians, Keep, margin_objective
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, rowwise, tiny
+from ...geometry.region import Region
 
 SLACK, PROGRESS, NUDGE = 1e-4, 0.999, 1e-4
 LEAST = 0.2  # turn
@@ -33,7 +35,6 @@ LEAST = 0.2  # turn
 class Turns:
     """Where each row stands, its nearest crossing, and what it does next."""
 
-    x: Tensor
     at: Tensor
     best: Tensor  # image
     size: Tensor  # of the best perturbation
@@ -66,9 +67,12 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
     searches: int = 4
     ball: Ball = L2()
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "DeepFool or FMN"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"SuperDeepFool knows L2, not {self.ball}; use DeepFool in Linf")
+        super().__post_init__()
         counts = (self.steps, self.turns, self.classes - 1, self.searches + 1, 1 if self.walks is None else self.walks)
         if min(counts) < 1 or self.overshoot < 0:
             raise ConfigError(
@@ -81,13 +85,15 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
         return Keep.SMALLEST
 
     def init(self, oracle: Jacobians, batch: Batch) -> Turns:
-        x, none = batch.x, torch.full_like(batch.x[:, 0, 0, 0], torch.inf)
-        count = torch.zeros_like(batch.key.ids)
-        return Turns(x, x, x, none, torch.stack((none, none), dim=1), count, torch.ones_like(none), count == 0)
+        x, none = oracle.region.x, torch.full_like(oracle.region.eps, torch.inf)
+        count = torch.zeros_like(oracle.key.ids)
+        return Turns(x, x, none, torch.stack((none, none), dim=1), count, torch.ones_like(none), count == 0)
 
     def step(self, oracle: Jacobians, state: Turns, t: int) -> Turns:
-        margin, value, slope = self._first(oracle, state.x) if t == 0 else self._ask(oracle, state)
-        across, size = state.going & (margin > 0), self.ball.norm(state.at - state.x)
+        region = oracle.region
+        margin, value, slope = self._first(oracle) if t == 0 else self._ask(oracle, state)
+        slope = region.masked(slope)
+        across, size = state.going & (margin > 0), region.norm(state.at - region.x)
         nearer = across & (size < state.size)
         turn = torch.where(across & (size > PROGRESS * state.size), state.turn / 2, state.turn)
         going = state.going & (turn > LEAST)
@@ -95,12 +101,12 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
         turning = across | (state.walked < 0)
         if self.walks is not None:
             turning |= state.walked >= self.walks
-        turned = state.at.lerp(self._turned(state, slope, value), rowwise(turn, slope))
-        moved = torch.where(rowwise(turning, slope), turned, self._walked(state, slope, value))
+        turned = state.at.lerp(self._turned(region, state, slope, value), rowwise(turn, slope))
+        moved = torch.where(rowwise(turning, slope), turned, self._walked(region, state, slope, value))
         left = torch.where(state.walked < 0, state.walked + 1, 1 - self.turns)
         state = replace(
             state,
-            at=torch.where(rowwise(going, moved), moved, state.at).clamp_(0, 1),
+            at=region.clamp_(torch.where(rowwise(going, moved), moved, state.at)),
             best=torch.where(rowwise(nearer, moved), state.at, state.best),
             size=torch.where(nearer, size, state.size),
             margins=torch.stack((margin if t == 0 else low, torch.where(nearer, margin, high)), dim=1),
@@ -113,10 +119,11 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
         self._search(oracle, state)
         return replace(state, going=torch.zeros_like(going))
 
-    def _first(self, oracle: Jacobians, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _first(self, oracle: Jacobians) -> tuple[Tensor, Tensor, Tensor]:
         """The margin, and lead and slope of the class whose linearised boundary is nearest."""
+        x = oracle.region.x
         answer = oracle.jacobian(x, self.classes - 1)
-        lengths = answer.grads.flatten(2).norm(dim=2).clamp_min(tiny(x))
+        lengths = oracle.region.dual_norm_many(answer.grads).clamp_min(tiny(x))
         nearest = (answer.margins.abs() / lengths).nan_to_num(nan=torch.inf).argmin(1)
         row = torch.arange(len(x), device=x.device)
         return answer.verdict.margin, answer.margins[row, nearest], answer.grads[row, nearest]
@@ -126,23 +133,24 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
         rows = state.going.nonzero().squeeze(1)
         answer = oracle.gradient(state.at[rows], objective=margin_objective, rows=rows)
         margin = torch.full_like(state.size, -torch.inf).index_copy(0, rows, answer.verdict.margin)
-        return margin, margin, torch.zeros_like(state.x).index_copy(0, rows, answer.grad)
+        return margin, margin, torch.zeros_like(state.at).index_copy(0, rows, answer.grad)
 
-    def _walked(self, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
-        free = slope * torch.where(slope > 0, state.at < 1, state.at > 0)
+    def _walked(self, region: Region, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
+        free = slope * (region.room(slope, state.at) > 0)
         length = free.flatten(1).norm(dim=1).clamp_min(tiny(free))
         scale = (1 + self.overshoot) * (value.abs() / length + SLACK) / length
         return state.at + free * rowwise(scale.nan_to_num(0.0, 0.0, 0.0), free)
 
-    def _turned(self, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
-        normal = self.ball.steepest(slope)
+    def _turned(self, region: Region, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
+        normal = region.steepest(slope)
         beyond = value.clamp_min(0) / slope.flatten(1).norm(dim=1).clamp_min(tiny(slope))
-        return state.x + normal * rowwise(((state.at - state.x) * normal).flatten(1).sum(1) - beyond, normal)
+        return region.x + normal * rowwise(((state.at - region.x) * normal).flatten(1).sum(1) - beyond, normal)
 
     def _search(self, oracle: Jacobians, state: Turns) -> None:
         """Where the line from the image to the best example meets the boundary."""
         rows = state.size.isfinite().nonzero().squeeze(1)
-        x, way = state.x[rows], state.best[rows] - state.x[rows]
+        x = oracle.region.x[rows]
+        way = state.best[rows] - x
         below, above = state.margins[rows].unbind(1)
         low, high, last = torch.zeros_like(below), torch.ones_like(above), torch.zeros_like(above)
         for _ in range(self.searches if len(rows) else 0):

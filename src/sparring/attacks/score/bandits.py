@@ -15,15 +15,18 @@ probe, which lies beyond it, wins.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...access import Attack, Batch, Scores
-from ...geometry import Ball, Linf, Region, rowwise, tiny, unit
-from ...random import Key
+from ...errors import InputError
+from ...geometry import L2, Ball, Linf, rowwise, tiny, unit
+from ...geometry.region import Region
+from ...inputs import Images
 from .slope import check, rise
 
 MEMORY = 0.9  # of the gains' mean square
@@ -34,8 +37,6 @@ class Belief:
     """Where each row stands, and what it takes the gradient for."""
 
     image: Tensor
-    region: Region
-    key: Key
     prior: Tensor  # (B, C, h, w); in Linf its artanh
     power: Tensor  # (B,) mean square of the gains
 
@@ -62,47 +63,62 @@ class Bandits(Attack[Scores, Belief]):
     rate: float = 1.0
     step_size: float | None = None
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    elsewhere: ClassVar[str] = "Square (L1) or PGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         numbers = {name: getattr(self, name) for name in ("steps", "tile", "probe", "exploration", "rate", "step_size")}
-        check(self.name, self.ball, **numbers)
+        check(self.name, **numbers)
 
     @property
     def wanders(self) -> bool:
         return True  # probes leave the ball: at its edge they would not move along the prior
 
+    def check(self, region: Region) -> None:
+        super().check(region)
+        if self.tile > 1 and not isinstance(region.inputs, Images):
+            kind = region.inputs.plural
+            raise InputError(f"Bandits tile={self.tile} covers pixels, and these are {kind}; pass tile=1")
+
     def init(self, oracle: Scores, batch: Batch) -> Belief:
-        x = batch.x
-        b, channels, height, width = x.shape
-        prior = x.new_zeros(b, channels, math.ceil(height / self.tile), math.ceil(width / self.tile))
-        return Belief(x, self.ball.region(x), batch.key, prior, torch.zeros_like(prior[:, 0, 0, 0]))
+        x = oracle.region.x
+        shape = x.shape if self.tile == 1 else (*x.shape[:2], *(math.ceil(side / self.tile) for side in x.shape[2:]))
+        return Belief(x, x.new_zeros(shape), torch.zeros_like(oracle.region.eps))
 
     def step(self, oracle: Scores, state: Belief, t: int) -> Belief:
-        noise = state.key.normal("noise", state.prior.shape[1:], t, state.prior.dtype)
+        region, b = oracle.region, len(state.image)
+        noise = oracle.key.normal("noise", state.prior.shape[1:], t, state.prior.dtype)
         noise /= math.sqrt(noise[0].numel())
-        prior, way = self._shown(state.prior), self.exploration * noise
-        pair = torch.stack((prior + way, prior - way), 1).flatten(0, 1)
-        rows = torch.arange(len(prior), device=prior.device).repeat_interleave(2)
-        probes = unit(_spread(pair, state.image)).mul_(self.probe).add_(state.image[rows]).clamp_(0, 1)
-        margin = oracle.score(probes, rows=rows).margin.view(-1, 2)
+        prior, way = _shown(region, state.prior), self.exploration * noise
+        pair = _spread(torch.stack((prior + way, prior - way), 1).flatten(0, 1), state.image)
+        twice = (b, 2, *pair.shape[1:])
+        pair = unit(region.masked_many(pair.view(twice)).flatten(0, 1))
+        probes = pair.mul_(self.probe * region.inputs.scale).view(twice).add_(state.image[:, None])
+        rows = torch.arange(b, device=prior.device).repeat_interleave(2)
+        margin = oracle.score(region.clamp_many_(probes).flatten(0, 1), rows=rows).margin.view(-1, 2)
         gain = rise(margin[:, 0], margin[:, 1])
         power = torch.lerp(gain.square(), state.power, MEMORY)
         usual = (power / (1 - MEMORY ** (t + 1))).sqrt().clamp_min(tiny(power))
         learnt = state.prior + noise * rowwise(self.rate * gain / usual, noise)
-        size = self.ball.eps / 5 if self.step_size is None else self.step_size
-        moved = self.ball.steepest(_spread(self._shown(learnt), state.image)).mul_(size).add_(state.image)
-        image = self.ball.nearest_(moved, state.region)
+        size = region.eps / 5 if self.step_size is None else torch.full_like(region.eps, self.step_size)
+        step = region.steepest(_spread(_shown(region, learnt), state.image))
+        image = region.nearest_(step.mul_(rowwise(size, step)).add_(state.image))
         near = (margin.amax(1) > 0).nonzero().squeeze(1)
         if len(near):
             oracle.score(image[near], rows=near)
-        return replace(state, image=image, prior=learnt, power=power)
-
-    def _shown(self, prior: Tensor) -> Tensor:
-        return prior.tanh() if isinstance(self.ball, Linf) else prior
+        return Belief(image, learnt, power)
 
     def finish(self, oracle: Scores, state: Belief) -> None:
         oracle.score(state.image)
 
 
+def _shown(region: Region, prior: Tensor) -> Tensor:
+    return prior.tanh() if math.isinf(region.ball.p) else prior
+
+
 def _spread(tiles: Tensor, images: Tensor) -> Tensor:
-    """A grid (Q, C, h, w) over the pixels of `images`."""
-    return F.interpolate(tiles, size=images.shape[2:], mode="nearest")
+    """A grid (Q, C, h, w) over the pixels of `images`; itself where every tile is one component."""
+    return tiles if tiles.shape[1:] == images.shape[1:] else F.interpolate(tiles, size=images.shape[2:], mode="nearest")

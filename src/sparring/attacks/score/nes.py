@@ -12,14 +12,15 @@ fewer rows, and sooner, at equal queries on each net tried; L2 beside the paper'
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Scores
-from ...geometry import Ball, Region, rowwise
-from ...random import Key
+from ...geometry import L2, Ball, Linf, rowwise
+from ...geometry.region import Region
 from .slope import check, slope
 
 MOMENTUM = 0.9
@@ -33,8 +34,6 @@ class Drift:
     """Where each row stands, its momentum, and how it has fared of late."""
 
     image: Tensor
-    region: Region
-    key: Key
     momentum: Tensor
     rate: Tensor  # (B,)
     recent: Tensor  # (B, PLATEAU) mean margins, oldest first; -inf: none yet
@@ -58,30 +57,34 @@ class NES(Attack[Scores, Drift]):
     probe: float = 1e-3
     step_size: float | None = None
 
-    def __post_init__(self) -> None:
-        check(self.name, self.ball, steps=self.steps, samples=self.samples, probe=self.probe, step_size=self.step_size)
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    elsewhere: ClassVar[str] = "Square (L1) or PGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
 
-    @property
-    def rate(self) -> float:
-        return self.ball.eps / 2.5 if self.step_size is None else self.step_size
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.name, steps=self.steps, samples=self.samples, probe=self.probe, step_size=self.step_size)
+
+    def rate(self, region: Region) -> Tensor:
+        """(B,) the first rate."""
+        return region.eps / 2.5 if self.step_size is None else torch.full_like(region.eps, self.step_size)
 
     def init(self, oracle: Scores, batch: Batch) -> Drift:
-        x = batch.x
+        region, x = oracle.region, oracle.region.x
         recent = x.new_full((len(x), PLATEAU), -torch.inf)
-        return Drift(
-            x, self.ball.region(x), batch.key, torch.zeros_like(x), torch.full_like(recent[:, 0], self.rate), recent
-        )
+        return Drift(x, torch.zeros_like(x), self.rate(region), recent)
 
     def step(self, oracle: Scores, state: Drift, t: int) -> Drift:
-        seen = slope(oracle, self.ball, state.region, state.image, state.key.normal, self.samples, self.probe, t)
+        region = oracle.region
+        seen = slope(oracle, state.image, oracle.key.normal, self.samples, self.probe * region.inputs.scale, t)
         momentum = torch.lerp(seen.grad, state.momentum, MOMENTUM)
         recent = torch.cat((state.recent[:, 1:], seen.margin[:, None]), 1)
         stalled = recent[:, -1] < recent[:, 0]
-        rate = torch.where(stalled, (state.rate / DROP).clamp_min(LEAST * self.rate), state.rate)
-        moved = self.ball.steepest(momentum).mul_(rowwise(rate, momentum)).add_(state.image)
-        image = self.ball.nearest_(moved, state.region)
-        recent = recent.masked_fill(stalled[:, None], -torch.inf)
-        return replace(state, image=image, momentum=momentum, rate=rate, recent=recent)
+        slower = torch.maximum(state.rate / DROP, LEAST * self.rate(region))
+        rate = torch.where(stalled, slower, state.rate)
+        moved = region.steepest(momentum).mul_(rowwise(rate, momentum)).add_(state.image)
+        return Drift(region.nearest_(moved), momentum, rate, recent.masked_fill(stalled[:, None], -torch.inf))
 
     def finish(self, oracle: Scores, state: Drift) -> None:
         oracle.score(state.image)

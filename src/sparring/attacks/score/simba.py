@@ -20,13 +20,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Scores
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError, InputError
 from ...geometry import L2, Ball, Linf, rowwise
+from ...geometry.region import Region
+from ...inputs import Images
 from ...random import Key
 
 
@@ -34,15 +37,15 @@ from ...random import Key
 class Tour:
     """The best perturbation of each row so far, and where the row is on its way through the basis."""
 
-    x: Tensor
     delta: Tensor
     margin: Tensor
-    order: Tensor  # (B, directions) int64 into C x H x W
+    order: Tensor  # (B, directions) int64 into the components
     place: Tensor  # int64: directions left behind
     guess: Tensor  # the perturbation that should be better still
     hope: Tensor  # its margin, if the net is linear
     check: Tensor  # bool: ask about the guess itself
     idle: Tensor  # int64: directions since the last gain
+    round: Tensor  # int64: directions that there are
 
 
 @dataclass(frozen=True)
@@ -65,26 +68,37 @@ class SimBA(Attack[Scores, Tour]):
     block: float = 1 / 8
     stride: float = 1 / 32
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
+    elsewhere: ClassVar[str] = "Square or PGD"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2 | Linf):
-            raise ThreatError(f"SimBA knows L2 and Linf, not {self.ball}; use Square or PGD there")
+        super().__post_init__()
         if self.steps < 1 or not 0 < self.step_size < math.inf:
             raise ConfigError(f"SimBA steps={self.steps}, step_size={self.step_size}; pass steps >= 1 and a length > 0")
         if not (0 < self.block <= 1 and 0 < self.stride <= 1):
             raise ConfigError(f"SimBA block={self.block}, stride={self.stride}; pass shares of a side in (0, 1]")
 
-    def init(self, oracle: Scores, batch: Batch) -> Tour:
-        x, none = batch.x, torch.zeros_like(batch.key.ids)
-        order = self._order(batch.key, x)[:, : self.steps].clone()
-        still, margin = torch.zeros_like(x), oracle.score(x).margin
-        return Tour(x, still, margin, order, none, still, margin, none > 0, none)
+    def check(self, region: Region) -> None:
+        super().check(region)
+        if not self.pixels and not isinstance(region.inputs, Images):
+            raise InputError(f"SimBA's cosines are of pixels, and these are {region.inputs.plural}; pass pixels=True")
 
-    def _order(self, key: Key, x: Tensor) -> Tensor:
-        """(B, C * H * W): random, for frequencies block by block."""
-        rank = key.uniform("order", x.shape[1:], dtype=torch.float64)
+    def init(self, oracle: Scores, batch: Batch) -> Tour:
+        x, none = oracle.region.x, torch.zeros_like(oracle.key.ids)
+        order = self._order(oracle.key, oracle.region)[:, : self.steps].clone()
+        still, margin = torch.zeros_like(x), oracle.score(x).margin
+        count = oracle.region.dimension.long() if self.pixels else torch.full_like(none, x[0].numel())
+        return Tour(still, margin, order, none, still, margin, none > 0, none, count)
+
+    def _order(self, key: Key, region: Region) -> Tensor:
+        """(B, n): random, for frequencies block by block; components that may not move come last."""
+        rank = key.uniform("order", region.x.shape[1:], dtype=torch.float64)
         if not self.pixels:
-            down, right = (self._blocks(side).to(rank.device) for side in x.shape[2:])
+            down, right = (self._blocks(side).to(rank.device) for side in region.x.shape[2:])
             rank += torch.maximum(down[:, None], right)
+        elif region.free is not None:
+            rank.masked_fill_(~region.free, 2)
         return rank.flatten(1).argsort(dim=1, stable=True)
 
     def _blocks(self, side: int) -> Tensor:
@@ -93,15 +107,16 @@ class SimBA(Attack[Scores, Tour]):
         return (torch.arange(side) - first).div(growth, rounding_mode="floor").add_(1).clamp_(min=0)
 
     def step(self, oracle: Scores, state: Tour, t: int) -> Tour:
-        at = state.order.gather(1, (state.place % state.order.shape[1])[:, None])
-        up, down = self._room(state, at)
-        side = torch.where(up >= down, self.step_size, -self.step_size).to(state.x.dtype)
-        trial = self._moved(state, at, side.masked_fill(state.check, 0.0))
-        margin = oracle.score(state.x + trial).margin
+        region, size = oracle.region, self.step_size * oracle.region.inputs.scale
+        at = state.order.gather(1, (state.place % state.round.clamp(max=state.order.shape[1]))[:, None])
+        up, down = self._room(region, state, at)
+        side = torch.where(up >= down, size, -size).to(region.x.dtype)
+        trial = self._moved(region, state, at, side.masked_fill(state.check, 0.0))
+        margin = oracle.score(region.x + trial).margin
         better, right = margin > state.margin, margin > state.hope
         other = torch.minimum(up, down) > 0
         mirrored = torch.where(other, 2 * state.hope - margin, state.hope)
-        turned = self._moved(state, at, torch.where(other, -side, 0.0))
+        turned = self._moved(region, state, at, torch.where(other, -side, 0.0))
         known = torch.where(better, margin, state.margin)
         delta = torch.where(rowwise(better, trial), trial, state.delta)
         settled = right | state.check
@@ -117,30 +132,30 @@ class SimBA(Attack[Scores, Tour]):
             idle=torch.where(better, 0, state.idle + ~state.check),
         )
 
-    def _room(self, state: Tour, at: Tensor) -> tuple[Tensor, Tensor]:
+    def _room(self, region: Region, state: Tour, at: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) how far direction `at` reaches upwards and downwards."""
         if not self.pixels:
             whole = torch.ones_like(state.margin)
             return whole, whole
+        low, high = (b.flatten(1).gather(1, at).squeeze(1) if isinstance(b, Tensor) else b for b in region.range)
         delta = state.guess.flatten(1).gather(1, at).squeeze(1)
-        value = state.x.flatten(1).gather(1, at).squeeze(1) + delta
-        return (1 - value).clamp(max=self.ball.eps - delta), value.clamp(max=self.ball.eps + delta)
+        value = region.x.flatten(1).gather(1, at).squeeze(1) + delta
+        return torch.minimum(high - value, region.eps - delta), torch.minimum(value - low, region.eps + delta)
 
-    def _moved(self, state: Tour, at: Tensor, side: Tensor) -> Tensor:
+    def _moved(self, region: Region, state: Tour, at: Tensor, side: Tensor) -> Tensor:
         """The guess with `side` (B,) added along the direction `at` (B, 1), within ball and range."""
         delta = state.guess
         if self.pixels:
-            moved = delta.flatten(1).scatter_add(1, at, side[:, None]).view_as(delta)
-            return self.ball.project(moved, state.x)
+            return region.project(delta.flatten(1).scatter_add(1, at, side[:, None]).view_as(delta))
         height, width = delta.shape[2:]
         channel, row, column = at // (height * width), at // width % height, at % width
         tall, wide = (cosines(size, delta.dtype, delta.device) for size in (height, width))
         wave = (tall[row.squeeze(1)] * side[:, None])[:, :, None] * wide[column]
         own = torch.arange(delta.shape[1], device=delta.device) == channel
-        return self.ball.project(delta + wave[:, None] * own[:, :, None, None], state.x)
+        return region.project(delta + wave[:, None] * own[:, :, None, None])
 
     def done(self, state: Tour) -> Tensor:
-        return state.idle >= state.x[0].numel()
+        return state.idle >= state.round
 
 
 @lru_cache(maxsize=64)

@@ -11,15 +11,15 @@ divided by the root of the number of components.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Scores
-from ...geometry import Ball, Linf, Region, tiny
-from ...random import Key
+from ...geometry import L2, Ball, Linf, rowwise, tiny
+from ...geometry.region import Region
 from .slope import check, slope
 
 BETAS = 0.9, 0.999
@@ -30,8 +30,6 @@ class Climb:
     """Where each row stands, and Adam's two moments."""
 
     image: Tensor
-    region: Region
-    key: Key
     first: Tensor
     second: Tensor
 
@@ -54,27 +52,33 @@ class SPSA(Attack[Scores, Climb]):
     probe: float = 0.01
     step_size: float | None = None
 
-    def __post_init__(self) -> None:
-        check(self.name, self.ball, steps=self.steps, samples=self.samples, probe=self.probe, step_size=self.step_size)
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    elsewhere: ClassVar[str] = "Square (L1) or PGD"
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
 
-    @property
-    def rate(self) -> float:
-        return self.ball.eps / 3 if self.step_size is None else self.step_size
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.name, steps=self.steps, samples=self.samples, probe=self.probe, step_size=self.step_size)
+
+    def rate(self, region: Region) -> Tensor:
+        """(B,) how far each component is moved where all are moved alike."""
+        size = region.eps / 3 if self.step_size is None else torch.full_like(region.eps, self.step_size)
+        return size / region.norm(region.masked(torch.ones_like(region.x)))
 
     def init(self, oracle: Scores, batch: Batch) -> Climb:
-        x = batch.x
-        return Climb(x, self.ball.region(x), batch.key, torch.zeros_like(x), torch.zeros_like(x))
+        x = oracle.region.x
+        return Climb(x, torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, oracle: Scores, state: Climb, t: int) -> Climb:
-        draw, ball = state.key.signs, self.ball
-        grad = slope(oracle, ball, state.region, state.image, draw, self.samples, self.probe, t).grad
+        region = oracle.region
+        grad = slope(oracle, state.image, oracle.key.signs, self.samples, self.probe * region.inputs.scale, t).grad
         first = torch.lerp(grad, state.first, BETAS[0])
         second = torch.lerp(grad.square(), state.second, BETAS[1])
         scale = (second / (1 - BETAS[1] ** (t + 1))).sqrt_().clamp_min_(tiny(grad))
-        rate = self.rate / (1 - BETAS[0] ** (t + 1))
-        rate = rate if isinstance(ball, Linf) else rate / math.sqrt(grad[0].numel())
-        image = ball.nearest_((first / scale).mul_(rate).add_(state.image), state.region)
-        return replace(state, image=image, first=first, second=second)
+        rate = self.rate(region) / (1 - BETAS[0] ** (t + 1))
+        moved = (first / scale).mul_(rowwise(rate, grad)).add_(state.image)
+        return Climb(region.nearest_(moved), first, second)
 
     def finish(self, oracle: Scores, state: Climb) -> None:
         oracle.score(state.image)

@@ -22,17 +22,18 @@ in the paper), without which noise moves coordinates that do not matter as far a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...access import Attack, Batch, Keep, Scores
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, tiny
-from ...random import Key
+from ...geometry.region import Region
+from ...inputs import Images
 
 BETA1, BETA2 = 0.9, 0.999  # Adam
 FLOOR = 1.0  # in root mean squares of the first gradient
@@ -45,8 +46,7 @@ STRIDE = 6.0  # the rate, in root mean squares of the perturbation that crosses 
 class Search:
     """The perturbation of each row on its grid, and Adam's memory of every coordinate."""
 
-    x: Tensor
-    delta: Tensor  # (B, C, h, w)
+    delta: Tensor  # (B, C, h, w); like the inputs where they are no images
     mean: Tensor
     square: Tensor
     count: Tensor  # int32
@@ -55,7 +55,6 @@ class Search:
     lost: Tensor  # bool: at the last step it was not across
     rate: Tensor
     floor: Tensor  # what Adam adds to the root of its second moment
-    key: Key
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,12 @@ class ZOO(Attack[Scores, Search]):
     confidence: float = 0.0
     ball: Ball = L2()
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
+    elsewhere: ClassVar[str] = "Square or SimBA"
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, L2):
-            raise ThreatError(f"ZOO knows L2, not {self.ball}; use Square or SimBA there")
+        super().__post_init__()
         if min(self.steps, self.coordinates, self.side) < 1:
             numbers = f"steps={self.steps}, coordinates={self.coordinates}, side={self.side}"
             raise ConfigError(f"ZOO {numbers}; pass numbers >= 1")
@@ -95,82 +97,95 @@ class ZOO(Attack[Scores, Search]):
         return Keep.SMALLEST
 
     def init(self, oracle: Scores, batch: Batch) -> Search:
-        x, none = batch.x, batch.x.new_zeros(len(batch.x))
-        still = x.new_zeros(*x.shape[:2], *(min(self.side, size) for size in x.shape[2:]))
-        return Search(x, still, still, still, still.int(), none, none, none < 0, none, none, batch.key)
+        region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.region.eps)
+        grid = x.shape[2:]
+        if isinstance(region.inputs, Images):
+            grid = torch.Size(min(self.side, size) for size in grid)
+        still = x.new_zeros(*x.shape[:2], *grid)
+        return Search(still, still, still, still.int(), none, none, none < 0, none, none)
 
     def step(self, oracle: Scores, state: Search, t: int) -> Search:
-        images = self._images(state)
+        region = oracle.region
+        images = region.clamp_(region.x + spread(state.delta, region.x))
         margin = oracle.score(images).margin
         gap = self.confidence - margin
         losing = gap >= 0
-        picked = self._picked(state, t)
+        rooms = [cells(region.room(sign * torch.ones_like(images)), state.delta) for sign in (-1, 1)]
+        picked = self._picked(oracle, (rooms[0] + rooms[1]).flatten(1) > 0, t)
         rows = losing.nonzero().squeeze(1)
         slope = torch.zeros_like(picked, dtype=images.dtype)
         if len(rows):
             slope[rows] = self._slopes(oracle, images, margin, state.delta, picked, rows)
         if t == 0:
-            state = self._scaled(state, gap, slope)
-        state = self._descended(state, picked, slope, losing)
+            state = self._scaled(region, state, gap, slope)
+        state = self._descended(region, state, rooms, picked, slope, losing)
         factor, turned = GROWTH ** pace(state), state.lost & ~losing
         c = torch.where(losing, state.c * factor, torch.where(turned, state.c / factor**2, state.c))
         return replace(state, c=c, across=state.across + turned, lost=losing)
 
-    def _images(self, state: Search) -> Tensor:
-        return (state.x + spread(state.delta, state.x)).clamp_(0, 1)
-
-    def _picked(self, state: Search, t: int) -> Tensor:
-        """(B, k) coordinates of this step: a random order is used up before the next is drawn."""
-        total = state.delta[0].numel()
-        sets = -(-total // self.coordinates)
-        order = state.key.uniform("order", (total,), t // sets, torch.float64).argsort(dim=1, stable=True)
-        start = min(t % sets * self.coordinates, max(total - self.coordinates, 0))
-        return order[:, start : start + self.coordinates]
+    def _picked(self, oracle: Scores, movable: Tensor, t: int) -> Tensor:
+        """(B, k) coordinates of this step: a random order of the movable ones is used up before the next is drawn."""
+        count, most = movable.sum(1), movable.shape[1]
+        sets = (count + self.coordinates - 1).div(self.coordinates, rounding_mode="floor").clamp_min(1)
+        order = oracle.key.uniform("order", (most,), t // sets, torch.float64)
+        order = order.masked_fill_(~movable, 2).argsort(dim=1, stable=True)
+        start = torch.minimum(t % sets * self.coordinates, (count - self.coordinates).clamp_min(0))
+        place = start[:, None] + torch.arange(min(self.coordinates, most), device=count.device)
+        return order.gather(1, torch.minimum(place, (count - 1).clamp_min(0)[:, None]))
 
     def _slopes(
         self, oracle: Scores, images: Tensor, margin: Tensor, delta: Tensor, picked: Tensor, rows: Tensor
     ) -> Tensor:
         """(rows, k) of the margin in the picked coordinates, each probed away from the nearer edge of the range."""
-        chosen, base, size = picked[rows], images[rows], max(1, CHUNK // images[0].numel())
+        region, chosen, base = oracle.region.take(rows), picked[rows], images[rows]
+        size, probe = max(1, CHUNK // images[0].numel()), self.probe * region.inputs.scale
+        up, down = (region.room(sign * torch.ones_like(base), base).nan_to_num(posinf=1) for sign in (1, -1))
         parts = []
         for start in range(0, chosen.shape[1], size):
             at = chosen[:, start : start + size]
-            grid = delta.new_zeros(len(rows), at.shape[1], delta[0].numel()).scatter_(2, at[:, :, None], self.probe)
+            grid = delta.new_zeros(len(rows), at.shape[1], delta[0].numel()).scatter_(2, at[:, :, None], probe)
             cell = spread(grid.view(-1, *delta.shape[1:]), images).view(len(rows), at.shape[1], *images.shape[1:])
-            middle = (base[:, None] * cell).flatten(2).sum(2) / cell.flatten(2).sum(2)
-            sign = torch.where(middle > 0.5, -1.0, 1.0).to(images.dtype)
-            trial = (base[:, None] + cell * sign[:, :, None, None, None]).clamp_(0, 1)
+            lean = ((down - up)[:, None] * cell).flatten(2).sum(2)
+            sign = torch.where(lean > 0, -1.0, 1.0).to(images.dtype)
+            trial = region.clamp_many_(base[:, None] + cell * sign.view(*sign.shape, *[1] * (images.ndim - 1)))
             answer = oracle.score(trial.flatten(0, 1), rows=rows.repeat_interleave(at.shape[1])).margin
-            parts.append((answer.view_as(at) - margin[rows, None]) * sign / self.probe)
+            parts.append((answer.view_as(at) - margin[rows, None]) * sign / probe)
         return torch.cat(parts, dim=1).nan_to_num(0.0, 0.0, 0.0)
 
-    def _scaled(self, state: Search, gap: Tensor, slope: Tensor) -> Search:
+    def _scaled(self, region: Region, state: Search, gap: Tensor, slope: Tensor) -> Search:
         """c and the rate of a linear model whose other slopes are like those of the first set."""
-        total = state.delta[0].numel()
-        cells = state.x[0].numel() / total
-        length = slope.square().mean(1) * total / cells  # of the image's gradient, squared
+        size = region.x[0].numel() / state.delta[0].numel()
+        length = slope.square().mean(1) * region.dimension / size**2  # of the image's gradient, squared
         linear, steep = length > 0, length.clamp_min(tiny(gap))
         c = torch.where(linear, 2 * gap / steep, 1.0)
         floor = torch.where(linear, FLOOR * c * slope.square().mean(1).sqrt(), 1e-8)
-        typical = (gap / steep.sqrt() / math.sqrt(state.x[0].numel())).clamp(1e-5, 0.1)
+        scale = region.inputs.scale
+        typical = (gap / steep.sqrt() / region.dimension.sqrt()).clamp(1e-5 * scale, 0.1 * scale)
         rate = STRIDE * typical if self.rate is None else torch.full_like(gap, self.rate)
-        return replace(state, c=c, rate=rate.clamp(max=1), floor=floor)
+        return replace(state, c=c, rate=rate.clamp(max=scale), floor=floor)
 
-    def _descended(self, state: Search, picked: Tensor, slope: Tensor, losing: Tensor) -> Search:
-        cells = state.x[0].numel() / state.delta[0].numel()
+    def _descended(
+        self,
+        region: Region,
+        state: Search,
+        rooms: list[Tensor],
+        picked: Tensor,
+        slope: Tensor,
+        losing: Tensor,
+    ) -> Search:
+        size = region.x[0].numel() / state.delta[0].numel()
         flat, mean, square, count = (
             part.flatten(1) for part in (state.delta, state.mean, state.square, state.count)
         )
         old = flat.gather(1, picked)
-        grad = 2 * cells * old - state.c[:, None] * slope
+        grad = 2 * size * old - state.c[:, None] * slope
         m = mean.gather(1, picked).lerp(grad, 1 - BETA1)
         v = square.gather(1, picked).mul(BETA2).addcmul(grad, grad, value=1 - BETA2)
         n = count.gather(1, picked) + 1
         wide = n.to(grad.dtype)
         move = m / (1 - BETA1**wide) / ((v / (1 - BETA2**wide)).sqrt() + state.floor[:, None])
-        lower, upper = (F.adaptive_max_pool2d(room, state.delta.shape[2:]) for room in (state.x, 1 - state.x))
         moved = flat.scatter(1, picked, old - (state.rate * pace(state))[:, None] * move)
-        new = moved.clamp(-lower.flatten(1), upper.flatten(1))
+        new = moved.clamp(-rooms[0].flatten(1), rooms[1].flatten(1))
 
         def where(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(losing[:, None], new, old).view_as(state.delta)
@@ -192,3 +207,8 @@ def pace(state: Search) -> Tensor:
 def spread(grid: Tensor, like: Tensor) -> Tensor:
     """(B, C, h, w) cells as the images they cover."""
     return grid if grid.shape[2:] == like.shape[2:] else F.interpolate(grid, size=like.shape[2:], mode="nearest")
+
+
+def cells(room: Tensor, grid: Tensor) -> Tensor:
+    """(B, C, h, w) the largest room in each cell of the grid."""
+    return room if room.shape == grid.shape else F.adaptive_max_pool2d(room, grid.shape[2:])

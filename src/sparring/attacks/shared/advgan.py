@@ -12,16 +12,19 @@ sum, and no scale of logits matters. The target is asked about the clipped image
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Gradients, Portion, Shared
 from ...errors import ConfigError, InputError
-from ...geometry import Ball, Linf, tiny
+from ...geometry import L2, Ball, Linf, rowwise, tiny
+from ...geometry.region import Region
 from ...goals import Verdict
-from .generator import Discriminator, Generated, Generator, Plan, moved, roomy
+from .generator import Discriminator, Generated, Generator, Plan, bounded, moved, roomy
 from .universal import check
 
 
@@ -72,8 +75,12 @@ class AdvGAN(Shared[Gradients, Game, Generated]):
     bound: float | None = None
     width: int = 8
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        check(self.name, self.ball, self.epochs, self.portion)
+        super().__post_init__()
+        check(self.name, self.epochs, self.portion)
         weighed = self.rate > 0 and self.alpha >= 0 and self.beta >= 0 and (self.bound is None or self.bound >= 0)
         if not weighed or not 1 <= self.width <= 256:
             given = f"rate={self.rate}, alpha={self.alpha}, beta={self.beta}, bound={self.bound}, width={self.width}"
@@ -97,7 +104,7 @@ class AdvGAN(Shared[Gradients, Game, Generated]):
         x, rate = portion.x, self.rate * (1 - progress)
         with torch.enable_grad():
             weights = state.generator.weights.detach().requires_grad_()
-            images = moved(plan, weights, x, self.ball)
+            images = self._moved(oracle.region, plan, weights)
             uphill = oracle.gradient(images.detach(), objective=falling).grad
             discriminator = self._discriminated(opponent, state, x, images.detach(), rate)
             loss = -(images * uphill).flatten(1).sum(1)
@@ -120,10 +127,18 @@ class AdvGAN(Shared[Gradients, Game, Generated]):
         (slope,) = torch.autograd.grad(loss, weights)
         return adam(state.discriminator, slope, rate, state.moves)
 
+    def _moved(self, region: Region, plan: Plan, weights: Tensor) -> Tensor:
+        """The images as the generator moves them, within the mask and the radius of each."""
+        if region.free is None and region.radius == self.ball.eps:
+            return moved(plan, weights, region.x, self.ball)
+        share = (region.eps / self.ball.eps).clamp(max=1)
+        return region.clamp(region.x + bounded(plan.run(weights, region.x), self.ball) * rowwise(share, region.x))
+
     def _bound(self, x: Tensor) -> float:
         if self.bound is not None:
             return self.bound
-        return self.ball.eps * (x[0].numel() ** 0.5 / 2 if isinstance(self.ball, Linf) else 1.0)
+        length = self.ball.euclidean_length(torch.tensor(self.ball.eps), torch.tensor(float(x[0].numel())))
+        return float(length) / (2 if math.isinf(self.ball.p) else 1)
 
 
 def falling(verdict: Verdict, images: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,6 +25,8 @@ class Applied(Attack[Decisions, Moved]):
 
     artifact: Artifact
 
+    regional: ClassVar[bool] = True
+
     @property
     def ball(self) -> Ball:
         return self.artifact.ball
@@ -33,7 +36,10 @@ class Applied(Attack[Decisions, Moved]):
         return 1
 
     def init(self, oracle: Decisions, batch: Batch) -> Moved:
-        return Moved(self.artifact.apply(batch.x))
+        region = oracle.region
+        image = self.artifact.apply(region.x)
+        plain = region.free is None and region.radius == self.ball.eps
+        return Moved(image if plain else region.nearest_(image.clone()))
 
     def step(self, oracle: Decisions, state: Moved, t: int) -> Moved:
         oracle.decide(state.image)

@@ -13,7 +13,7 @@ nets depends on the batch or on the mode: an image is moved alone as it is moved
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, Self
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...errors import InputError
-from ...geometry import Ball, Linf
+from ...geometry import Ball
 from ...random import Key
 from .artifact import Artifact
 
@@ -137,11 +137,7 @@ def _skeleton(plan: Plan) -> nn.Module:
 def bounded(moves: Tensor, ball: Ball) -> Tensor:
     """The moves (B, C, H, W) brought into the ball: eps tanh(m) in Linf, eps m / sqrt(1 + |m|^2) in L2."""
     reach = max(0.0, ball.eps - torch.finfo(moves.dtype).eps)  # x + move is rounded, and must not leave the ball
-    moves = moves.nan_to_num()
-    if isinstance(ball, Linf):
-        return reach * moves.tanh()
-    length = moves.flatten(1).square().sum(1).add(1).sqrt()
-    return reach * moves / length.view(-1, 1, 1, 1)
+    return replace(ball, eps=reach).squash(moves.nan_to_num())
 
 
 @dataclass(frozen=True)

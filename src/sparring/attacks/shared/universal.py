@@ -11,12 +11,13 @@ range.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Jacobians, Portion, Shared
-from ...errors import ConfigError, ThreatError
+from ...errors import ConfigError
 from ...geometry import L2, Ball, Linf
 from ..minimal import DeepFool
 from .perturbation import Perturbation, within
@@ -51,8 +52,12 @@ class Universal(Shared[Jacobians, Shift, Perturbation]):
     classes: int = 10
     overshoot: float = 0.02
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        check(self.name, self.ball, self.epochs, self.portion)
+        super().__post_init__()
+        check(self.name, self.epochs, self.portion)
         if not (self.pull > 0 and 0 < self.goal_share <= 1):
             given = f"pull={self.pull}, goal_share={self.goal_share}"
             raise ConfigError(f"{self.name} {given}; pass a pull above 0 and a share in (0, 1]")
@@ -61,7 +66,7 @@ class Universal(Shared[Jacobians, Shift, Perturbation]):
         return begin(like, start, self.ball)
 
     def step(self, oracle: Jacobians, state: Shift, portion: Portion, progress: float) -> Shift:
-        moved = (portion.x + state.delta).clamp(0, 1)
+        moved = oracle.region.nearest_(portion.x + state.delta)
         standing = (oracle.score(moved).margin <= 0).nonzero().squeeze(1)
         if len(standing) == 0:
             return state
@@ -88,10 +93,7 @@ def begin(like: Tensor, start: Perturbation | None, ball: Ball) -> Shift:
     return Shift(within(start.delta.to(like), ball))
 
 
-def check(name: str, ball: Ball, epochs: int, portion: int) -> None:
-    """Raise where a universal perturbation cannot be made so."""
-    ball.bounded(name)
-    if not isinstance(ball, Linf | L2):
-        raise ThreatError(f"{name} knows Linf and L2, not {ball}")
+def check(name: str, epochs: int, portion: int) -> None:
+    """Raise ConfigError for numbers that no fit can go by."""
     if epochs < 1 or portion < 1:
         raise ConfigError(f"{name} epochs={epochs}, portion={portion}; pass at least 1")

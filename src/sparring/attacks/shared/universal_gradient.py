@@ -11,13 +11,14 @@ falls linearly from eps to 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Gradients, Portion, Shared
 from ...errors import ConfigError
-from ...geometry import Ball, tiny
+from ...geometry import L2, Ball, Linf, tiny
 from ...goals import Verdict
 from .perturbation import Perturbation, within
 from .universal import begin, check
@@ -51,8 +52,12 @@ class GradientUniversal(Shared[Gradients, Drift, Perturbation]):
     step_size: float | None = None
     momentum: float = 0.5
 
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
+    regional: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        check(self.name, self.ball, self.epochs, self.portion)
+        super().__post_init__()
+        check(self.name, self.epochs, self.portion)
         if not (0 <= self.momentum < 1 and (self.step_size is None or self.step_size > 0)):
             given = f"step_size={self.step_size}, momentum={self.momentum}"
             raise ConfigError(f"{self.name} {given}; pass a step above 0 and a momentum in [0, 1)")
@@ -62,8 +67,8 @@ class GradientUniversal(Shared[Gradients, Drift, Perturbation]):
         return Drift(delta, torch.zeros_like(delta))
 
     def step(self, oracle: Gradients, state: Drift, portion: Portion, progress: float) -> Drift:
-        moved = (portion.x + state.delta).clamp(0, 1)
-        slope = oracle.gradient(moved, objective=fallen).grad.sum(0)
+        moved = oracle.region.nearest_(portion.x + state.delta)
+        slope = oracle.region.masked(oracle.gradient(moved, objective=fallen).grad).sum(0)
         momentum = self.momentum * state.momentum + slope
         rate = (self.ball.eps if self.step_size is None else self.step_size) * (1 - progress)
         delta = state.delta + rate * self.ball.steepest(momentum[None])[0]

@@ -34,6 +34,7 @@ class InputDiversity(Trick):
     smallest: float = 0.9
 
     short: ClassVar[str] = "DI"
+    pixel_grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1 or not 0 < self.smallest <= 1:

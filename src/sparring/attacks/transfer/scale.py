@@ -81,6 +81,7 @@ def repeated(question: Question, count: int, number: Tensor, whole: int) -> Ques
         rows=place if question.rows is None else question.rows[place],
         key=replace(question.key.reseeded(whole), ids=question.key.ids[place]),
         step=step * whole + number,
+        region=question.region.take(place),
         memory=question.memory[place],
     )
 

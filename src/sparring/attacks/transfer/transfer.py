@@ -25,8 +25,10 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
-from ...errors import ConfigError
+from ...errors import ConfigError, InputError
+from ...geometry.region import Region
 from ...goals import Climb
+from ...inputs import Images
 from ...random import Key
 from ..combine.around import Around
 from ..combine.rounds import S
@@ -35,10 +37,9 @@ from .trick import Question, Remembered, Trick, through
 
 @dataclass(frozen=True)
 class Transfer(Generic[S]):
-    """The state of the attack inside, the key of the draws, and what a trick remembers."""
+    """The state of the attack inside, and what a trick remembers."""
 
     inner: S
-    key: Key
     memory: Tensor  # (B, C, H, W); (B, 0) where none remembers
 
 
@@ -60,12 +61,12 @@ class Tricked:
         loss: Climb | None,
         rows: Tensor | None,
     ) -> Gradient:
-        ask, key, memory = partial(_plainly, oracle), self.key, self.memory
+        ask, key, memory, region = partial(_plainly, oracle), self.key, self.memory, oracle.region
         for trick in reversed(self.attack.tricks):
             ask = partial(trick, ask)
         if rows is not None:
-            key, memory = replace(key, ids=key.ids[rows]), memory[rows]
-        question = Question(variable.detach(), objective, loss, rows, key, self.step, self.attack.ball, memory)
+            key, memory, region = replace(key, ids=key.ids[rows]), memory[rows], region.take(rows)
+        question = Question(variable.detach(), objective, loss, rows, key, self.step, region, memory)
         images = question.images if render is None else render(question.images)
         answer = ask(question) if render is None else through(ask, question, render)
         if isinstance(answer, Remembered) and rows is None:
@@ -104,6 +105,14 @@ class Transferred(Around[Gradients, Transfer[S]]):
                 raise ConfigError(f"{type(trick).__name__} remembers row by row; pass it once, and before {repeated}")
             repeated = repeated or (type(trick).__name__ if trick.repeats or trick.remembers else "")
 
+    def check(self, region: Region) -> None:
+        super().check(region)
+        for trick in self.tricks:
+            if trick.pixel_grid and not isinstance(region.inputs, Images):
+                name, kind = type(trick).__name__, region.inputs.plural
+                raise InputError(f"{name} needs a grid of pixels, and these are {kind}; pass other tricks")
+            trick.check(self.ball, region.x)
+
     @property
     def state(self) -> Any:
         return Transfer[self.attack.state]  # type: ignore[name-defined]
@@ -121,13 +130,11 @@ class Transferred(Around[Gradients, Transfer[S]]):
         return "-".join([trick.short for trick in self.tricks] + [self.attack.name])
 
     def init(self, oracle: Gradients, batch: Batch) -> Transfer[S]:
-        x = batch.x
-        for trick in self.tricks:
-            trick.check(self.ball, x)
+        x = oracle.region.x
         remembering = any(trick.remembers for trick in self.tricks)
-        tricked = Tricked(self, batch.key, 0, torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
+        tricked = Tricked(self, oracle.key, 0, torch.zeros_like(x) if remembering else x.new_zeros(len(x), 0))
         inner = self.attack.init(self._through(tricked, oracle), batch)
-        return Transfer(inner, batch.key, tricked.memory)
+        return Transfer(inner, tricked.memory)
 
     def _through(self, tricked: Tricked, oracle: Gradients) -> Gradients:
         """The oracle for the attack inside; where tricks add gradients up, their sizes count too."""
@@ -136,12 +143,12 @@ class Transferred(Around[Gradients, Transfer[S]]):
         return oracle.asked_through(tricked)
 
     def step(self, oracle: Gradients, state: Transfer[S], t: int) -> Transfer[S]:
-        tricked = Tricked(self, state.key, t + 1, state.memory)
+        tricked = Tricked(self, oracle.key, t + 1, state.memory)
         inner = self.attack.step(self._through(tricked, oracle), state.inner, t)
-        return Transfer(inner, state.key, tricked.memory)
+        return Transfer(inner, tricked.memory)
 
     def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
-        tricked = Tricked(self, state.key, self.steps + 1, state.memory)
+        tricked = Tricked(self, oracle.key, self.steps + 1, state.memory)
         self.attack.finish(self._through(tricked, oracle), state.inner)
 
     def done(self, state: Transfer[S]) -> Tensor | None:

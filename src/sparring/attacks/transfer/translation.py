@@ -36,6 +36,7 @@ class TranslationInvariance(Trick):
 
     short: ClassVar[str] = "TI"
     wanders: ClassVar[bool] = False
+    pixel_grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.kernel < 1 or self.kernel % 2 == 0 or not self.deviations > 0:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...access import Gradient, Objective
 from ...geometry import Ball
+from ...geometry.region import Region
 from ...goals import Climb
 from ...random import Key
 
@@ -26,7 +27,7 @@ class Question:
     rows: Tensor | None  # (Q,) as in `Gradients.gradient`
     key: Key  # of Q ids
     step: int | Tensor  # of the key's draws; (Q,) or one for all
-    ball: Ball
+    region: Region  # of Q rows
     memory: Tensor  # (Q, ...) what the trick that remembers said last
 
 
@@ -47,6 +48,7 @@ class Trick(ABC):
     wanders: ClassVar[bool] = True  # does it ask about images beyond the ball?
     repeats: ClassVar[bool] = False  # does it ask about several copies of an image?
     remembers: ClassVar[bool] = False  # does it answer with a memory?
+    pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?
 
     def check(self, ball: Ball, images: Tensor | None = None) -> None:
         """Raise where the trick does not serve such a ball or, once they are known, such images."""

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...access import Gradient
-from ...errors import ConfigError, ThreatError
-from ...geometry import Ball, Linf
+from ...access import Gradient, check_ball
+from ...errors import ConfigError
+from ...geometry import Ball, Linf, rowwise
 from .scale import average
 from .trick import Ask, Question, Remembered, Trick
 
@@ -41,17 +41,14 @@ class VarianceTuning(Trick):
             )
 
     def check(self, ball: Ball, images: Tensor | None = None) -> None:
-        if not isinstance(ball, Linf):
-            raise ThreatError(f"VarianceTuning draws its neighbors in Linf, not in {ball}; use ScaleInvariance there")
+        check_ball("VarianceTuning", ball, (Linf,), "ScaleInvariance")
         ball.bounded("VarianceTuning")
 
     def __call__(self, ask: Ask, question: Question) -> Gradient:
-        reach = self.radius * question.ball.eps
-
         def neighbor(copy: Question, number: Tensor) -> Gradient:
             noise = copy.key.uniform("neighbors", copy.images.shape[1:], copy.step, copy.images.dtype)
-            moved = noise.mul_(2).sub_(1).mul_(reach).add_(copy.images).clamp_(0, 1)
-            return ask(replace(copy, images=moved))
+            noise.mul_(2).sub_(1).mul_(rowwise(self.radius * copy.region.eps, noise))
+            return ask(replace(copy, images=copy.region.clamp_(noise.add_(copy.images))))
 
         answer = ask(question)
         around = average(neighbor, question, self.neighbors)

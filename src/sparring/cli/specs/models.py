@@ -82,6 +82,7 @@ def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -
             binary=old.binary,
             probabilities=old.probabilities,
             name=old.name,
+            inputs=old.inputs,
             identity=old.given_identity,
         )
         target = replace_inner_target(target, shown) if isinstance(target, Granting) else shown

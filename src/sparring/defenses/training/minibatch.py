@@ -12,6 +12,7 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...engine import Engine, crafted, run
 from ...geometry import Ball
+from ...geometry.region import Region
 from ...goals import Climb, CrossEntropy, Misclassify
 from ...random import Key
 from ...targets import Target, Trainee
@@ -68,7 +69,8 @@ class Craft:
             found = run(attack, target, goal, batch.images, ids=ids, start=start, keep=Keep.WORST, engine=engine)
             return found.examples
         with target.frozen():
-            return crafted(attack, target, goal, batch.images, batch.key, start, self.engine)
+            region = Region.around(batch.images, attack.ball, target.inputs)
+            return crafted(attack, target, goal, region, batch.key, start, self.engine)
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) of the model in the mode of the attack, without slopes."""
