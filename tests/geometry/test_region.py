@@ -131,15 +131,13 @@ def test_radius_is_a_number_where_all_rows_have_the_same():
 @pytest.mark.parametrize("ball", [Linf(0.03), L2(0.5), L1(5.0), L0(7), L0(3, pixels=True)], ids=str)
 def test_moves_on_images_are_those_of_the_ball(ball):
     x = pictures((6, 3, 8, 8), torch.float32)
-    region, old = Region.around(x, ball), ball.region(x)
+    region = Region.around(x, ball)
     image, other = x.clone(), x.clone()
     for step in range(12):
         grad = draw(f"grad {step}", tuple(x.shape), torch.float32)
         image = region.ascend_(grad.clone(), image, 0.2 * ball.eps)
-        other = ball.ascend_(grad.clone(), other, 0.2 * ball.eps, old)
+        other = x + ball.project(other + 0.2 * ball.eps * ball.steepest(grad, at=other) - x, x)
     assert torch.allclose(image, other, atol=1e-5, rtol=0)
-    if isinstance(ball, Linf):
-        assert torch.equal(image, other)
     key = Key(torch.arange(6), 2)
     assert torch.allclose(region.sample(key), ball.sample(key, x), atol=1e-6, rtol=0)
 

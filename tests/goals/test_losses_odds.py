@@ -75,7 +75,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
 
     class Once(FGSM):
         def step(self, oracle, state, t):
-            seen.append(oracle.gradient(state.x).value)
+            seen.append(oracle.gradient(oracle.region.x).value)
             return super().step(oracle, state, t)
 
     expected = Misclassify(case.labels).loss_of(case.module(case.images), CrossEntropy())

@@ -22,15 +22,6 @@ Bound = Tensor | float  # of each component: one number for all of them, or a te
 Radius = Tensor | float  # one number for all rows, or (B,)
 
 
-@dataclass(frozen=True)
-class Region:
-    """The valid part of a ball around each image, made ready for many projections."""
-
-    x: Tensor
-    lower: Tensor | None = None  # Linf: the region is a box
-    upper: Tensor | None = None
-
-
 def rowwise(values: Tensor, like: Tensor) -> Tensor:
     """(B,) values shaped to broadcast over a (B, ...) tensor."""
     return values.view(-1, *[1] * (like.ndim - 1))
@@ -142,18 +133,6 @@ class Ball(ABC):
         `radius` (B,) replaces eps row by row.
         """
         return self.project_between(delta, -x, 1 - x, radius)
-
-    def region(self, x: Tensor) -> Region:
-        """What `nearest_` needs to know of the images `x`."""
-        return Region(x)
-
-    def nearest_(self, images: Tensor, region: Region) -> Tensor:
-        """The nearest images inside the region, in the memory of `images`."""
-        return images.sub_(region.x).copy_(self.project(images, region.x)).add_(region.x)
-
-    def ascend_(self, grad: Tensor, images: Tensor, rate: float, region: Region) -> Tensor:
-        """`images` moved by `rate` along the steepest direction, projected; `grad` is used up."""
-        return self.nearest_(self.steepest(grad, at=images).mul_(rate).add_(images), region)
 
     @abstractmethod
     def project_between(

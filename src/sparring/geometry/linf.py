@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
-from .ball import Ball, Bound, Radius, Region, rowwise
+from .ball import Ball, Bound, Radius, rowwise
 from .hyperplane import spread_evenly
 from .l1 import L1
 
@@ -45,15 +45,6 @@ class Linf(Ball):
         if radius is not None:
             return self.project_between(delta, -x, 1 - x, radius)
         return delta.clamp(-self.eps, self.eps).add_(x).clamp_(0, 1).sub_(x)  # the same, in one buffer
-
-    def region(self, x: Tensor) -> Region:
-        return Region(x, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
-
-    def nearest_(self, images: Tensor, region: Region) -> Tensor:
-        return images.clamp_(region.lower, region.upper)
-
-    def ascend_(self, grad: Tensor, images: Tensor, rate: float, region: Region) -> Tensor:
-        return self.nearest_(self.step_(grad, images, rate), region)
 
     def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
         """As in the base class, in the memory of `grad`."""

@@ -44,5 +44,8 @@ def call(file: Path, factory: str) -> Any:
                 offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
                 raise ConfigError(f"{file} has no function or class {factory!r} to call.{nearest(factory, offered)}")
             return made()
+    except Exception:
+        sys.modules.pop(name, None)  # workers import what is there
+        raise
     finally:
         sys.path.remove(str(resolved.parent))

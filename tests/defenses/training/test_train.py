@@ -326,10 +326,10 @@ class Turning(PGD):
 
     def step(self, oracle, state, t):
         if t == 0:
-            self.seen.append(len(state.image))
+            self.seen.append(len(state.x))
         state = super().step(oracle, state, t)
         late = sum(self.seen) > 20 * self.epochs
-        return replace(state, image=state.region.x if not late else state.image)
+        return state if late else replace(state, x=oracle.region.x)
 
 
 def turning(epochs, steps):

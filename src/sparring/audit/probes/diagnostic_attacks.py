@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients, Scores, margin_objective
-from ...geometry import Ball, Region
+from ...geometry import Ball, rowwise
 from ...goals import CrossEntropy
-from ...random import Key
 
 
 @dataclass
@@ -31,10 +31,8 @@ class GradientWalkState:
 
     image: Tensor
     first: Tensor  # margin at the image
-    last: Tensor
     zero_loss_gradient: Tensor
     zero_margin_gradient: Tensor
-    region: Region
 
 
 @dataclass(frozen=True)
@@ -45,21 +43,21 @@ class GradientWalk(Attack[Gradients, GradientWalkState]):
     log: GradientLog = field(compare=False)
     steps: int = 10
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def init(self, oracle: Gradients, batch: Batch) -> GradientWalkState:
-        answer = oracle.gradient(batch.x, loss=CrossEntropy())
-        zero_loss_gradient = answer.grad.flatten(1).abs().amax(1) == 0
-        margin = answer.verdict.margin
-        return GradientWalkState(
-            batch.x.clone(), margin, margin, zero_loss_gradient, zero_loss_gradient, self.ball.region(batch.x)
-        )
+        x = oracle.region.x
+        answer = oracle.gradient(x, loss=CrossEntropy())
+        zero = answer.grad.flatten(1).abs().amax(1) == 0
+        return GradientWalkState(x.clone(), answer.verdict.margin, zero, zero)
 
     def step(self, oracle: Gradients, state: GradientWalkState, t: int) -> GradientWalkState:
         answer = oracle.gradient(state.image, objective=margin_objective)
-        zero_margin_gradient = answer.grad.flatten(1).abs().amax(1) == 0 if t == 0 else state.zero_margin_gradient
-        image = self.ball.ascend_(answer.grad, state.image, self.ball.eps / self.steps, state.region)
-        return GradientWalkState(
-            image, state.first, answer.verdict.margin, state.zero_loss_gradient, zero_margin_gradient, state.region
-        )
+        zero = answer.grad.flatten(1).abs().amax(1) == 0 if t == 0 else state.zero_margin_gradient
+        region = oracle.region
+        image = region.ascend_(answer.grad, state.image, region.radius / self.steps)
+        return replace(state, image=image, zero_margin_gradient=zero)
 
     def finish(self, oracle: Gradients, state: GradientWalkState) -> None:
         last = oracle.score(state.image).margin
@@ -70,10 +68,9 @@ class GradientWalk(Attack[Gradients, GradientWalkState]):
 
 @dataclass(frozen=True)
 class RandomNoiseState:
-    """The images, and the key of what is drawn around them."""
+    """The best margin (B,) so far: an attack's state has one row per input."""
 
-    x: Tensor
-    key: Key
+    margin: Tensor
 
 
 @dataclass(frozen=True)
@@ -83,15 +80,17 @@ class RandomNoise(Attack[Scores, RandomNoiseState]):
     ball: Ball
     steps: int = 20
 
+    spends_radius: ClassVar[bool] = True
+    regional: ClassVar[bool] = True
+
     def init(self, oracle: Scores, batch: Batch) -> RandomNoiseState:
-        return RandomNoiseState(batch.x, batch.key)
+        return RandomNoiseState(torch.full_like(oracle.region.eps, -torch.inf))
 
     def step(self, oracle: Scores, state: RandomNoiseState, t: int) -> RandomNoiseState:
-        key = state.key.reseeded(t)
+        region, key = oracle.region, oracle.key.reseeded(t)
         if t % 2:
-            far = self.ball.eps * self.ball.steepest(key.normal("edge", state.x.shape[1:], dtype=state.x.dtype))
-            delta = self.ball.project(far, state.x)
+            edge = region.steepest(key.normal("edge", region.x.shape[1:], dtype=region.x.dtype))
+            delta = region.project(edge * rowwise(region.eps, edge))
         else:
-            delta = self.ball.sample(key, state.x)
-        oracle.score(state.x + delta)
-        return state
+            delta = region.sample(key)
+        return RandomNoiseState(torch.maximum(state.margin, oracle.score(region.x + delta).margin))
