@@ -299,3 +299,51 @@ def test_size_describes_the_pictures_of_a_defended_model_too(typed, tmp_path, ef
     refused = typed("audit", model, data, "--size", 8, "--mean", 0.5, *words)
     assert refused.exit_code == 2
     assert "--mean, --std and --classes describe a bare model" in refused.stderr
+
+
+ODD = """
+import os
+import torch
+from torch import nn
+from sparring.targets import Stage
+
+def elsewhere():
+    os.makedirs(os.path.dirname(__file__) + "/elsewhere", exist_ok=True)
+    os.chdir(os.path.dirname(__file__) + "/elsewhere")
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+
+class Counts(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :4].round().long()
+
+class Forgot(Stage):
+    def __call__(self, images, key=None):
+        images + 0
+
+class Few(Stage):
+    def __call__(self, images, key=None):
+        return images[:1]
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    (tmp_path / "odd.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "odd.py"
+
+
+def test_a_file_that_changes_the_working_directory_does_not_move_the_report(odd, user, typed, effort):
+    words = ("--threat", "linf:0.05", "--out", "here", "--junit", "here.xml", "--limit", 4, *effort)
+    result = typed("audit", f"{odd}:elsewhere", user[1], *words)
+    assert result.exit_code in (0, 1), result.stderr
+    assert (odd.parent / "here" / "report.html").exists()
+    assert errors_in(odd.parent / "here.xml") == []
+
+
+def test_answers_that_are_no_logits_and_stages_that_return_no_images_are_refused(odd, user, audited):
+    assert "the model returned torch.int64; logits are real numbers" in audited(model=f"{odd}:Counts").stderr
+    assert "Forgot returned a NoneType for" in audited("--defend", f"{odd}:Forgot").stderr
+    few = audited("--defend", f"{odd}:Few")
+    assert few.exit_code == 2
+    assert "Few returned shape (1, 1, 6, 6) for" in few.stderr

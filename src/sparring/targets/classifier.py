@@ -188,6 +188,8 @@ class Classifier(Target[Jacobians]):
                 f"the model returned a {type(outputs).__name__}; a classifier returns a tensor of logits, "
                 "an object with .logits or a mapping with 'logits'"
             )
+        if not logits.is_floating_point():
+            raise TargetError(f"the model returned {logits.dtype}; logits are real numbers, as float32")
         if self.binary:
             single = logits.reshape(count, -1)
             if single.shape[1] != 1:

@@ -110,10 +110,18 @@ def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
 def apply_with_bpda(stage: Stage, images: Tensor, key: Key) -> Tensor:
     """The stage's output, with its own gradient or that of its stand-in."""
     if stage.differentiable or not (torch.is_grad_enabled() and images.requires_grad):
-        return stage(images, key)
+        return _checked(stage, stage(images, key), images)
     with torch.no_grad():
-        exact = stage(images.detach(), key)
-    return straight_through(exact, stage.smooth(images, key))
+        exact = _checked(stage, stage(images.detach(), key), images)
+    return straight_through(exact, _checked(stage, stage.smooth(images, key), images))
+
+
+def _checked(stage: Stage, made: Any, images: Tensor) -> Tensor:
+    """What the stage returned; TargetError where it is not one image for each."""
+    if not isinstance(made, Tensor) or len(made) != len(images):
+        got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise TargetError(f"{stage.name} returned {got} for {len(images)} images; return one image for each")
+    return made
 
 
 def stage_identity(part: Stage | Screen) -> tuple[object, ...]:

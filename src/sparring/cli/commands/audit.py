@@ -126,6 +126,8 @@ def audit(
     from ..display.junit_file import junit_file
 
     title = str(plan) if plan is not None else f"{model} on {data}"
+    # A user's file may change the working directory; what is written stays where it was asked for.
+    out, junit = (None if path is None else path.absolute() for path in (out, junit))
     with junit_file(None if dry_run else junit, title, out) as junit_out:
         if fail_under is not None and not 0 <= fail_under <= 1:
             raise ConfigError(f"--fail-under {fail_under:g} is no share; write 0.40 for 40 %")
