@@ -141,8 +141,10 @@ def test_inputs_that_are_none(inputs, x, told):
 
 
 @EVERY
-def test_inputs_that_fit_are_let_in(inputs, shape):
-    inputs.check(some(shape))
+def test_inputs_that_fit_are_let_in_as_they_are(inputs, shape):
+    x = some(shape)
+    inputs.check(x)
+    assert torch.equal(x, some(shape))
 
 
 def test_ranges_that_are_none():

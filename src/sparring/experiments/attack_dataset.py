@@ -93,7 +93,7 @@ class AttackDataset:
             for index, attack in enumerate(attacks):
                 before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
                 share = len(chunk.images) / len(attacks) / len(self.data)
-                engine = Engine(self.batch_size, self.seed, progress=observer.steps("", before, share))
+                engine = Engine(self.batch_size, self.seed, progress=observer.steps(f"{attack.ball}: ", before, share))
                 self.attack_chunk(chunk, labels, goal, index, attack, totals[index], engine)
         return totals
 

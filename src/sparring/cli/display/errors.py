@@ -20,7 +20,7 @@ CODES = {
     BAD: "bad input: an option, a file or a model that cannot be used as it is",
     FAILED: "the model or other code of yours raised an error or called sys.exit()",
     FAULT: "a fault of sparring itself",
-    INTERRUPTED: "interrupted (Ctrl-C); the command says how to go on",
+    INTERRUPTED: "interrupted (Ctrl-C); audit, demo and train say how to go on",
 }
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
 
