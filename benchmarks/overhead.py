@@ -78,7 +78,7 @@ class TimedNet(nn.Module):
 
     @property
     def seconds(self) -> float:
-        """Spent inside the passes."""
+        """Passes inside the passes."""
         if self.on_gpu:
             torch.cuda.synchronize()
             return sum(began.elapsed_time(ended) for began, ended in self.marks) / 1000

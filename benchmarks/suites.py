@@ -277,8 +277,12 @@ COMPARISONS: dict[str, tuple[Comparison, ...]] = {
     "minimum": (
         *(
             _minimum(
-                net, _FEW.get(attack, images), attack, norm,
-                (*_entries(*peers, "sparring"), *_ALSO.get((attack, norm), ())), settings,
+                net,
+                _FEW.get(attack, images),
+                attack,
+                norm,
+                (*_entries(*peers, "sparring"), *_ALSO.get((attack, norm), ())),
+                settings,
             )
             for net, images in (("mnist-plain", 100), ("mnist-distilled", 50))
             for norm, attacks in _MINIMUM.items()

@@ -26,9 +26,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "mnist-plain.safetensors"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
@@ -80,9 +78,7 @@ def jitter(images: Tensor) -> Tensor:
     scale = 1 + (torch.rand(count) * 2 - 1) * 0.1
     shift = (torch.rand(count, 2) * 2 - 1) * 2 / 14
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    matrix = torch.stack(
-        [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
-    )
+    matrix = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 

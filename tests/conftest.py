@@ -17,7 +17,7 @@ import torch
 from sparring.errors import AssetError
 
 PEERS = ("foolbox", "art", "eagerpy")
-LAST = "sparring/skipped"  # where the cache keeps the node ids of the last run's skipped tests
+LAST = "sparring/skipped"  # where the cache keeps the node indices of the last run's skipped tests
 
 torch.set_num_threads(1)
 # What a script runs in the background ignores Ctrl-C, and so would every process that a test starts.
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _last(config: pytest.Config) -> list[str] | None:
-    """The node ids that were skipped and have not passed since; None where no run has been recorded."""
+    """The node indices that were skipped and have not passed since; None where no run has been recorded."""
     cache = getattr(config, "cache", None)
     last = None if cache is None else cache.get(LAST, None)
     return None if last is None else [str(nodeid) for nodeid in last]

@@ -8,11 +8,11 @@ import torch
 from sparring.random import Key
 
 DRAWS = {
-    "bits": lambda key, lane, step: key.bits(lane, (3, 5), step),
-    "uniform": lambda key, lane, step: key.uniform(lane, (3, 5), step),
-    "integers": lambda key, lane, step: key.integers(lane, (3, 5), 1000, step),
-    "signs": lambda key, lane, step: key.signs(lane, (200,), step),
-    "normal": lambda key, lane, step: key.normal(lane, (3, 5), step),
+    "bits": lambda key, stream, step: key.bits(stream, (3, 5), step),
+    "uniform": lambda key, stream, step: key.uniform(stream, (3, 5), step),
+    "integers": lambda key, stream, step: key.integers(stream, (3, 5), 1000, step),
+    "signs": lambda key, stream, step: key.signs(stream, (200,), step),
+    "normal": lambda key, stream, step: key.normal(stream, (3, 5), step),
 }
 MANY = 200_000
 GOLDEN_BITS = [[1237882649540777957, 2502630242018820153], [-4439880612354625949, 5829312980730875146]]
@@ -24,14 +24,14 @@ def draw(request):
     return request.param
 
 
-def key(*ids, seed=0):
-    return Key(torch.tensor(ids), seed)
+def key(*indices, seed=0):
+    return Key(torch.tensor(indices), seed)
 
 
 def test_a_row_draws_the_same_whatever_its_batch(draw):
-    whole = draw(key(*range(50), seed=3), "lane", 7)
+    whole = draw(key(*range(50), seed=3), "stream", 7)
     for rows in ([4], [49, 4, 0], list(range(20, 50))):
-        assert torch.equal(draw(key(*rows, seed=3), "lane", 7), whole[rows])
+        assert torch.equal(draw(key(*rows, seed=3), "stream", 7), whole[rows])
 
 
 def test_a_batch_larger_than_the_mixing_block_draws_the_same():
@@ -44,22 +44,22 @@ def test_a_longer_draw_begins_with_the_shorter_one():
 
 
 def test_another_id_lane_step_or_seed_is_another_draw(draw):
-    here = draw(key(1), "lane", 0)
+    here = draw(key(1), "stream", 0)
     others = {
-        "id": draw(key(2), "lane", 0),
-        "lane": draw(key(1), "other", 0),
-        "step": draw(key(1), "lane", 1),
-        "seed": draw(key(1, seed=1), "lane", 0),
-        "round": draw(key(1).reseeded(0), "lane", 0),
+        "id": draw(key(2), "stream", 0),
+        "stream": draw(key(1), "other", 0),
+        "step": draw(key(1), "stream", 1),
+        "seed": draw(key(1, seed=1), "stream", 0),
+        "round": draw(key(1).reseeded(0), "stream", 0),
     }
     for name, other in others.items():
         assert not torch.equal(here, other), name
 
 
 def test_steps_may_differ_row_by_row(draw):
-    mixed = draw(key(3, 3, 4), "lane", torch.tensor([0, 9, 2]))
+    mixed = draw(key(3, 3, 4), "stream", torch.tensor([0, 9, 2]))
     for row, (identity, step) in enumerate([(3, 0), (3, 9), (4, 2)]):
-        assert torch.equal(mixed[row], draw(key(identity), "lane", step)[0])
+        assert torch.equal(mixed[row], draw(key(identity), "stream", step)[0])
 
 
 def correlation(a, b):
@@ -70,11 +70,11 @@ def test_ids_steps_lanes_seeds_and_neighbours_are_uncorrelated():
     bound = 5 / math.sqrt(MANY)
     base = Key(torch.arange(1000), 0).uniform("x", (200,), dtype=torch.float64)
     rows = Key(torch.arange(1, 1001), 0).uniform("x", (200,), dtype=torch.float64)
-    assert torch.equal(rows[:-1], base[1:])  # the same ids, moved by one
+    assert torch.equal(rows[:-1], base[1:])  # the same indices, moved by one
     pairs = {
         "ids": Key(torch.arange(1000, 2000), 0).uniform("x", (200,), dtype=torch.float64),
         "step": Key(torch.arange(1000), 0).uniform("x", (200,), 1, torch.float64),
-        "lane": Key(torch.arange(1000), 0).uniform("y", (200,), dtype=torch.float64),
+        "stream": Key(torch.arange(1000), 0).uniform("y", (200,), dtype=torch.float64),
         "seed": Key(torch.arange(1000), 1).uniform("x", (200,), dtype=torch.float64),
         "neighbours": base.roll(1, 1),
         "rows": base.roll(1, 0),
@@ -164,14 +164,13 @@ def test_any_python_integer_is_a_seed():
 
 def test_no_global_generator_is_read_or_moved():
     torch.manual_seed(0)
-    before, first = torch.get_rng_state(), [draw(key(1, 2), "lane", 3) for draw in DRAWS.values()]
+    before, first = torch.get_rng_state(), [draw(key(1, 2), "stream", 3) for draw in DRAWS.values()]
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
     for draw, expected in zip(DRAWS.values(), first, strict=True):
-        assert torch.equal(draw(key(1, 2), "lane", 3), expected)
+        assert torch.equal(draw(key(1, 2), "stream", 3), expected)
 
 
 def test_the_draws_of_today_are_the_draws_of_tomorrow():
     """Recorded runs are repeated from their seeds, so these must never change."""
     assert key(0, 7).bits("golden", (2,)).tolist() == GOLDEN_BITS
-

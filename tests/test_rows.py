@@ -39,7 +39,7 @@ def test_every_tensor_is_narrowed_however_deep():
     kept = torch.tensor([False, True, False, True])
     part = take(record(), kept)
     assert part.x.tolist() == [[3, 4, 5], [9, 10, 11]]
-    assert part.inner.key.ids.tolist() == [1, 3]
+    assert part.inner.key.indices.tolist() == [1, 3]
     assert (part.inner.key.seed, part.inner.count, part.inner.maybe) == (9, 5, None)
 
 
@@ -93,7 +93,7 @@ def test_detached_and_moved():
     free = detach(held)
     assert not free.x.requires_grad
     assert not free.inner.maybe.requires_grad
-    assert to(free, torch.device("meta")).inner.key.ids.is_meta
+    assert to(free, torch.device("meta")).inner.key.indices.is_meta
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def test_rows_taken_and_joined_again_are_the_record():
     parts = [take(old, torch.tensor([row])) for row in range(4)]
     new = join(parts)
     assert torch.equal(new.x, old.x)
-    assert torch.equal(new.inner.key.ids, old.inner.key.ids)
+    assert torch.equal(new.inner.key.indices, old.inner.key.indices)
 
 
 @pytest.mark.parametrize(("records", "error", "told"), [

@@ -36,7 +36,7 @@ from sparring.attacks.gradient.orthogonal import OrthogonalPGD
 from sparring.defenses.detection import (
     LID,
     AdversarialSet,
-    Detector,
+    DetectorEstimator,
     ExtraClass,
     FeatureDetector,
     FeatureSqueezing,
@@ -64,7 +64,7 @@ FPR = 0.05
 FIT, VALIDATION, TEST = 1000, 1000, 300
 ATTACKED, EPS, STEPS = 100, 0.2, 100
 PICTURE_STEPS = 20
-DETECTORS: dict[str, Detector] = {
+DETECTORS: dict[str, DetectorEstimator] = {
     "Gong: input": InputDetector(),
     "Metzen: features": FeatureDetector(),
     "Grosse: extra class": ExtraClass(),
@@ -99,7 +99,7 @@ class Digits:
         images, labels = self.fit if part == "fit" else self.test
         first = 0 if part == "fit" else 100_000
         ids = torch.arange(len(images)) + first
-        return make_adversarial_set(attack, self.target, images, labels, ids=ids, engine=Engine(250))
+        return make_adversarial_set(attack, self.target, images, labels, indices=ids, engine=Engine(250))
 
 
 @cache
@@ -193,7 +193,7 @@ class Siege:
         fallen = torch.zeros_like(rows)
         if len(places):
             goal, engine = Misclassify(self.labels[places]), Engine(100, seed=seed)
-            fallen[places] = run(attack, target, goal, self.images[places], ids=places, engine=engine).success
+            fallen[places] = run(attack, target, goal, self.images[places], indices=places, engine=engine).success
         return fallen
 
     def all_of(self, attacks: Weighted, rows: Tensor, narrow: bool) -> dict[str, Tensor]:
@@ -201,7 +201,7 @@ class Siege:
         found: dict[str, Tensor] = {}
         for number, (name, (weight, attack)) in enumerate(attacks.items()):
             draws = {"draws": 1} if self.defended.stochastic else {}
-            found[name] = self.fell(attack, self.defended.audited(weight=weight, **draws), rows, seed=number)
+            found[name] = self.fell(attack, self.defended.adaptive_view(weight=weight, **draws), rows, seed=number)
             rows = rows & ~found[name] if narrow else rows
         return found
 
@@ -230,7 +230,7 @@ def adaptive(say: Callable[[str], None]) -> Found:
         rows[-1]["seconds"] = round(time.process_time() - began)
         kept({"unfinished": rows})
         shown = {key: round(100 * each["value"]) for key, each in rows[-1]["attacks"].items()}
-        say(f"  {name}: {shown}, union {({k: round(100 * v['value']) for k, v in rows[-1]['union'].items()})}")
+        say(f"  {name}: {shown}, union { ({k: round(100 * v['value']) for k, v in rows[-1]['union'].items()}) }")
     kept({"unfinished": []})
     learned_on = metadata.attack
     return {"fpr": FPR, "eps": EPS, "steps": STEPS, "digits": ATTACKED, "fitted_on": learned_on, "rows": rows}
@@ -241,7 +241,7 @@ def attacked(fitted: FittedDetector, target: Classifier) -> Found:
     siege = besieged(fitted, target)
     everything = torch.ones(len(siege.labels), dtype=torch.bool)
     small = torch.stack([*siege.all_of(known(EPS / 2, STEPS), everything, narrow=True).values()]).any(0)
-    naive = siege.fell(PGD(Linf(EPS), steps=STEPS), siege.defended.unaware(), everything)
+    naive = siege.fell(PGD(Linf(EPS), steps=STEPS), siege.defended.naive_view(), everything)
     found = siege.all_of(known(EPS, STEPS), everything, narrow=False)
     found["Square, 500 queries"] = siege.fell(Square(Linf(EPS), steps=500), siege.defended, everything)
     union = torch.stack([small, *found.values()]).any(0)
@@ -362,7 +362,7 @@ def known_to_all(
         pgd = PGD(ball, steps=PICTURE_STEPS)
         aware: Weighted = {"joint, weight 1": (1.0, pgd), "joint, weight 10": (10.0, pgd)}
         aware["orthogonal"] = (1.0, OrthogonalPGD(ball, steps=PICTURE_STEPS))
-        fell = {"naive": siege.fell(pgd, defended.unaware(), every)} | siege.all_of(aware, every, narrow=False)
+        fell = {"naive": siege.fell(pgd, defended.naive_view(), every)} | siege.all_of(aware, every, narrow=False)
         fell["union"] = torch.stack([value for name, value in fell.items() if name != "naive"]).any(0)
         counts = {name: counts.get(name, 0) + int(value.sum()) for name, value in fell.items()}
     return {name: vars(clopper_pearson(count, right)) for name, count in counts.items()}

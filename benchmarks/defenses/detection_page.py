@@ -20,7 +20,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def plainly(attack: str) -> str:
-    """"PGD Linf(51/255)" -> "PGD Linf(0.2)"."""
+    """ "PGD Linf(51/255)" -> "PGD Linf(0.2)"."""
     for written, meant in NAMED.items():
         attack = attack.replace(written, meant)
     return attack

@@ -18,7 +18,7 @@ from torch import Tensor
 import sparring as sp
 from benchmarks.training.measures import share
 from sparring.attacks import OrthogonalPGD
-from sparring.goals import Margin, Screened
+from sparring.goals import DetectorOutputs, Margin
 from sparring.random import Key
 from sparring.rows import take
 from sparring.targets import Classifier, Defended, Stage, Target, answered
@@ -69,7 +69,7 @@ def unharmed(target: Target[Any], setting: Setting) -> dict[str, Any]:
     with target.frozen(), torch.no_grad():
         for rows in torch.arange(len(won), device=won.device).split(setting.batch_size):
             answers = answered(target, setting.images[rows], Key(rows, FRESH))
-            if isinstance(answers, Screened):
+            if isinstance(answers, DetectorOutputs):
                 rejected[rows] = (answers.alarm > 0).float()
     return standing(won + rejected) | {"rejected": float(rejected.mean())}
 
@@ -97,10 +97,10 @@ def worth(
     record: dict[str, Any] = {"steps": steps, "looks": looks, "clean": unharmed(target, setting)}
     record["milliseconds"] = milliseconds(target, setting)
     began, found = time.perf_counter(), []
-    engine = sp.Engine(batch_size=setting.batch_size, looks=1)
+    engine = sp.Engine(batch_size=setting.batch_size, confirmation_samples=1)
     pgd = sp.attacks.PGD(setting.ball, steps=steps, step_size=SMALL * setting.ball.eps)
     if defended:
-        naive = sp.run(sp.attacks.PGD(setting.ball), target.unaware(), setting.goal, setting.images, engine=engine)
+        naive = sp.run(sp.attacks.PGD(setting.ball), target.naive_view(), setting.goal, setting.images, engine=engine)
         found.append(naive.examples)
         record["unaware"] = standing(rates(target, setting, naive.examples))
     for view, attack, goal in adaptive(target, setting, pgd, draws):
@@ -122,15 +122,15 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
         return
     some = setting.images[:16]
     goal = take(setting.goal, torch.arange(len(some), device=some.device))
-    draws = target.audited(draws, goal=goal, images=some).draws
+    draws = target.adaptive_view(draws, goal=goal, images=some).draws
     for weight in WEIGHTS if target.rejects else WEIGHTS[1:2]:
-        view = target.audited(draws, weight=weight)
+        view = target.adaptive_view(draws, weight=weight)
         yield view, pgd, setting.goal
         yield view, pgd, by_margin
     if target.rejects:
         for orthogonal in (True, False):
             yield view, OrthogonalPGD(setting.ball, steps=pgd.steps, orthogonal=orthogonal), setting.goal
     if not target.stochastic:
-        yield target.audited(), sp.attacks.auto(setting.ball), setting.goal
+        yield target.adaptive_view(), sp.attacks.auto(setting.ball), setting.goal
     if not target.stochastic and any(isinstance(part, Stage) and not part.differentiable for part in target.parts):
         yield target, sp.attacks.Square(setting.ball, steps=QUERIES), setting.goal

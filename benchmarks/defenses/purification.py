@@ -92,8 +92,8 @@ def on_photographs(names: list[str], write: Callable[[dict[str, Any]], None]) ->
         row |= {"clean": unharmed(defended, setting), "milliseconds": milliseconds(defended, setting)}
         began = time.process_time()
         attack = sp.attacks.PGD(setting.ball, steps=40, step_size=PHOTO_EPS / 10)
-        for word, view in (("unaware", defended.unaware()), ("adaptive", defended.audited(1))):
-            engine = sp.Engine(batch_size=PHOTOGRAPHS, looks=1)
+        for word, view in (("unaware", defended.naive_view()), ("adaptive", defended.adaptive_view(1))):
+            engine = sp.Engine(batch_size=PHOTOGRAPHS, confirmation_samples=1)
             examples = sp.run(attack, view, setting.goal, setting.images, engine=engine).examples
             row[word] = standing(rates(defended, setting, examples))
         write(row | {"steps": attack.steps, "draws": 1, "attack_seconds": time.process_time() - began})

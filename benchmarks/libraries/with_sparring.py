@@ -105,9 +105,7 @@ def alma(task: Task, *, norm: str, steps: int) -> Tensor:
     return _found(sp.attacks.ALMA(_ball(norm), steps=steps), task)
 
 
-def ead(
-    task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float, whole: bool = False
-) -> Tensor:
+def ead(task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float, whole: bool = False) -> Tensor:
     rule = sp.attacks.Rule(EAD_RULES[norm])
     how: dict[str, Any] = {"tolerance": 0.0, "stalled": 0.9999, "warm_start": False} if whole else {}
     attack = sp.attacks.EAD(beta=beta, rule=rule, rounds=rounds, inner=steps, rate=rate, ball=_ball(norm), **how)

@@ -68,7 +68,7 @@ def measure(nets: Nets) -> dict[str, Any]:
                 row["zero_gradients"] = flat(made.target)
             for attack, made_attack in ATTACKS.items():
                 left, found = attacked(target, made_attack, COUNT)
-                row[attack] = {"success": found.success_rate, "left": left, "median": median(found)}
+                row[attack] = {"success": found.attack_success_rate, "left": left, "median": median(found)}
             rows.append(row)
             nets.say(f"  {name}, {interface}: " + ", ".join(f"{a} {row[a]['success']:.0%}" for a in ATTACKS))
     return {"temperature": TEMPERATURE, "count": COUNT, "rows": rows}

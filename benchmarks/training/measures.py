@@ -50,5 +50,5 @@ def strongest(target: Classifier, ball: Ball, count: int = 1000) -> dict[str, An
 
 def median(found: Outcome) -> float | None:
     """The median distance of the digits that fell, those that were wrong before left out."""
-    sizes = found.size[found.success & ~found.already]
+    sizes = found.distance[found.success & ~found.already]
     return float(sizes.median()) if len(sizes) else None

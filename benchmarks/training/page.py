@@ -1,6 +1,6 @@
 """Render docs/training-results.md and its pictures from records/training, and from nothing else.
 
-    python -m benchmarks.training.page
+python -m benchmarks.training.page
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def measure(nets: Nets) -> dict[str, Any]:
         }
         for word, attack in FAR.items():
             _, found = attacked(target, attack, COUNT)
-            within = {f"{radius:g}": float((found.size > radius).float().mean()) for radius in RADII[word]}
-            row[word] = {"success": found.success_rate, "median": median(found), "accuracy_at": within}
+            within = {f"{radius:g}": float((found.distance > radius).float().mean()) for radius in RADII[word]}
+            row[word] = {"success": found.attack_success_rate, "median": median(found), "accuracy_at": within}
         rows.append(row)
         shown = {k: v.get("share", v.get("median")) for k, v in row.items() if isinstance(v, dict)}
         nets.say(f"  {name}: {shown}")

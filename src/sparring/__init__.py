@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .goals import ClassifyAs as ClassifyAs
     from .goals import Misclassify as Misclassify
     from .targets import Classifier as Classifier
-    from .targets import Granting as Granting
+    from .targets import Restricted as Restricted
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _HOMES = {
     "engine": ("Engine", "Fitted", "Outcome", "craft", "fit", "run"),
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
-    "targets": ("Classifier", "Granting"),
+    "targets": ("Classifier", "Restricted"),
 }
 _ROOMS = ("attacks", "defenses", "experiments", "goals", "rows", "targets", "testing", "transfer", "zoo", "errors")
 _HOME = {name: room for room, names in _HOMES.items() for name in names}

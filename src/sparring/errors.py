@@ -1,17 +1,17 @@
 """Every error of ours, in one tree. Each message names the thing, the value and the cure.
 
-    SparringError
-    ├── InputError      images, labels or targets that cannot be used
-    ├── ThreatError     a ball or an epsilon that makes no sense for these images
-    ├── TargetError     a model that cannot be judged or attacked as it is
-    │   └── LockedOut   a service that answers no more
-    ├── UserCodeError   code of the user's - a model, a factory, a data set - raised an error or called sys.exit()
-    ├── GoalError       a goal that the task or the attack cannot serve
-    ├── AccessError     an attack asks for more than the target grants
-    ├── BudgetError     a budget that no attack could keep
-    ├── AssetError      a package, weights file or data set that is not installed
-    ├── ConfigError     an unknown name or an option out of range
-    └── RunError        a run folder, checkpoint or record that cannot be read or written
+SparringError
+├── InputError      images, labels or targets that cannot be used
+├── ThreatError     a ball or an epsilon that makes no sense for these images
+├── TargetError     a model that cannot be judged or attacked as it is
+│   └── LockedOut   a service that answers no more
+├── UserCodeError   code of the user's - a model, a factory, a data set - raised an error or called sys.exit()
+├── GoalError       a goal that the task or the attack cannot serve
+├── AccessError     an attack asks for more than the target grants
+├── BudgetError     a budget that no attack could keep
+├── AssetError      a package, weights file or data set that is not installed
+├── ConfigError     an unknown name or an option out of range
+└── RunError        a run folder, checkpoint or record that cannot be read or written
 """
 
 from __future__ import annotations

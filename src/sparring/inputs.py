@@ -95,19 +95,19 @@ class Inputs(ABC):
         `present` (B, sites) bool: sites that count, where it is not all of them; `centre` is one of those.
         """
 
-    def random(self, key: Key, x: Tensor, step: int = 0, lane: str = "start") -> Tensor:
+    def random(self, key: Key, x: Tensor, step: int = 0, stream: str = "start") -> Tensor:
         """A random valid input like each of `x`; another for each `step`.
 
         Uniform in the range. A component whose range is infinite is x plus noise of `scale`, wider at each step.
         """
         low, high = self.range_like(x)
         if isinstance(low, float) and isinstance(high, float) and math.isfinite(high - low):
-            drawn = key.uniform(lane, x.shape[1:], step, x.dtype)
+            drawn = key.uniform(stream, x.shape[1:], step, x.dtype)
             return drawn if (low, high) == (0, 1) else drawn.mul_(high - low).add_(low)
         low, high = (torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (low, high))
-        near = x + key.normal(lane, x.shape[1:], step, x.dtype) * (self.scale * WIDER**step)
+        near = x + key.normal(stream, x.shape[1:], step, x.dtype) * (self.scale * WIDER**step)
         width = (high - low).nan_to_num(posinf=0)
-        inside = low.nan_to_num(neginf=0) + width * key.uniform(lane, x.shape[1:], step, x.dtype)
+        inside = low.nan_to_num(neginf=0) + width * key.uniform(stream, x.shape[1:], step, x.dtype)
         return torch.where((high - low).isinf(), near.clamp(low, high), inside)
 
     def _check_range(self) -> None:
@@ -167,11 +167,11 @@ class Images(Inputs):
         inside = (rows[:, :, None] & columns[:, None]).flatten(1)
         return inside if present is None else inside & present
 
-    def random(self, key: Key, x: Tensor, step: int = 0, lane: str = "start") -> Tensor:
+    def random(self, key: Key, x: Tensor, step: int = 0, stream: str = "start") -> Tensor:
         """Uniform noise, at every second step in coarse cells: fine noise is all one class to many nets."""
         if step % 2 == 0:
-            return super().random(key, x, step, lane)
-        cells = key.uniform(lane, (x.shape[1], COARSE, COARSE), step, x.dtype)
+            return super().random(key, x, step, stream)
+        cells = key.uniform(stream, (x.shape[1], COARSE, COARSE), step, x.dtype)
         cells = cells if (self.low, self.high) == (0, 1) else cells.mul_(self.high - self.low).add_(self.low)
         return torch.nn.functional.interpolate(cells, size=x.shape[2:], mode="nearest")
 

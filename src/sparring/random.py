@@ -1,8 +1,8 @@
-"""Keyed randomness: a draw depends on (seed, example id, lane, step) and on nothing else.
+"""Keyed randomness: a draw depends on (seed, example id, stream, step) and on nothing else.
 
 So a batch of N draws what N batches of one draw, on one machine or on forty, and no global generator
 is read or moved. Bits come from the splitmix64 finaliser (Steele, Lea, Flood 2014) over a counter that
-starts at a hash of the key; `lane` names the purpose of the draw inside one attack.
+starts at a hash of the key; `stream` names the purpose of the draw inside one attack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor
 
 GOLDEN = 0x1E3779B97F4A7C15  # 2^64 / golden ratio, made to fit a signed 64-bit integer
 MIX_A, MIX_B = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, signed
-
 
 
 BLOCK = 32_768  # words mixed at a time on a CPU: what stays in its cache
@@ -48,9 +47,9 @@ def _levels(dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True)
 class Key:
-    """The key of a batch's draws: `ids` (B,) int64 positions in the data set, and the run's seed."""
+    """The key of a batch's draws: `indices` (B,) int64 positions in the data set, and the run's seed."""
 
-    ids: Tensor
+    indices: Tensor
     seed: int
 
     def reseeded(self, round: int) -> Key:
@@ -60,53 +59,53 @@ class Key:
 
     def at(self, turn: int | Tensor) -> Key:
         """An independent key for each example at each turn: `turn` may be a (B,) tensor."""
-        state = _mix(self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(b"turn")))
-        return replace(self, ids=_mix(state.add_(turn)))
+        state = _mix(self.indices * GOLDEN + _word(self.seed * 0x5851F42D + crc32(b"turn")))
+        return replace(self, indices=_mix(state.add_(turn)))
 
-    def bits(self, lane: str, shape: Sequence[int], step: int | Tensor = 0, wanted: int = 64) -> Tensor:
+    def bits(self, stream: str, shape: Sequence[int], step: int | Tensor = 0, wanted: int = 64) -> Tensor:
         """(B, *shape) int64 words of which the upper `wanted` bits are random. `step` may be a (B,) tensor."""
-        start = self.ids * GOLDEN + _word(self.seed * 0x5851F42D + crc32(lane.encode()))
+        start = self.indices * GOLDEN + _word(self.seed * 0x5851F42D + crc32(stream.encode()))
         start = _mix(_mix(start).add_(step))
-        counter = torch.arange(1, math.prod(shape) + 1, device=self.ids.device) * GOLDEN
+        counter = torch.arange(1, math.prod(shape) + 1, device=self.indices.device) * GOLDEN
         words = start[:, None] + counter
         rows = max(1, BLOCK // max(1, len(counter))) if words.device.type == "cpu" else max(1, len(words))
         for first in range(0, len(words), rows):
             _mix(words[first : first + rows], wanted)
-        return words.view(len(self.ids), *shape)
+        return words.view(len(self.indices), *shape)
 
     def uniform(
-        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+        self, stream: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """(B, *shape) uniform in [0, 1)."""
         mantissa = _levels(dtype)
-        words = self.bits(lane, shape, step, mantissa).bitwise_right_shift_(64 - mantissa)
+        words = self.bits(stream, shape, step, mantissa).bitwise_right_shift_(64 - mantissa)
         words.bitwise_and_((1 << mantissa) - 1)
         wide = torch.promote_types(dtype, torch.float32)
         return words.to(wide).mul_(2.0**-mantissa).to(dtype)
 
-    def integers(self, lane: str, shape: Sequence[int], high: int | Tensor, step: int | Tensor = 0) -> Tensor:
+    def integers(self, stream: str, shape: Sequence[int], high: int | Tensor, step: int | Tensor = 0) -> Tensor:
         """(B, *shape) int64 in [0, high)."""
-        words = self.bits(lane, shape, step, 31).bitwise_right_shift_(33).bitwise_and_((1 << 31) - 1)
+        words = self.bits(stream, shape, step, 31).bitwise_right_shift_(33).bitwise_and_((1 << 31) - 1)
         return (words * high) >> 31
 
     def signs(
-        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+        self, stream: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """(B, *shape) of -1 and +1, each from one bit."""
         count = math.prod(shape)
-        octets = self.bits(lane, ((count + 63) // 64,), step).view(torch.uint8)
-        byte = torch.arange(256, device=self.ids.device)[:, None] >> torch.arange(8, device=self.ids.device)
+        octets = self.bits(stream, ((count + 63) // 64,), step).view(torch.uint8)
+        byte = torch.arange(256, device=self.indices.device)[:, None] >> torch.arange(8, device=self.indices.device)
         table = (byte & 1).to(dtype).mul_(2).sub_(1)
-        return table.index_select(0, octets.flatten().int()).view(len(self.ids), -1)[:, :count].reshape(-1, *shape)
+        return table.index_select(0, octets.flatten().int()).view(len(self.indices), -1)[:, :count].reshape(-1, *shape)
 
     def normal(
-        self, lane: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
+        self, stream: str, shape: Sequence[int], step: int | Tensor = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """(B, *shape) standard normal, by Box and Muller (1958): two values from each word."""
         count, wide = math.prod(shape), torch.promote_types(dtype, torch.float32)
-        words = self.bits(lane, ((count + 1) // 2,), step)
+        words = self.bits(stream, ((count + 1) // 2,), step)
         radius = (words >> 32).bitwise_and_(0xFFFFFFFF).to(wide).add_(0.5).mul_(2.0**-32)
         radius = radius.clamp_(max=1 - 2.0**-24).log_().mul_(-2).sqrt_()
         angle = words.bitwise_and_(0xFFFFFFFF).to(wide).mul_(2 * math.pi * 2.0**-32)
         pairs = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-        return pairs.flatten(1)[:, :count].reshape(len(self.ids), *shape).to(dtype)
+        return pairs.flatten(1)[:, :count].reshape(len(self.indices), *shape).to(dtype)

@@ -133,9 +133,7 @@ def rebuild(kind: Any, tensors: dict[str, Tensor], plain: dict[str, Any], path: 
     kind = get_origin(kind) or kind
     hints = get_type_hints(kind)
     parts = {
-        f.name: rebuild(
-            _bound(hints[f.name], arguments), tensors, plain, f"{path}.{f.name}" if path else f.name
-        )
+        f.name: rebuild(_bound(hints[f.name], arguments), tensors, plain, f"{path}.{f.name}" if path else f.name)
         for f in fields(kind)
     }
     return kind(**parts)

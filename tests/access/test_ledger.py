@@ -39,7 +39,7 @@ def test_first_keeps_the_first_winner_and_closes_the_row():
     entry(book, [0, 1], [0.1, 0.1], [-1.0, 2.0])
     entry(book, [0, 1], [0.15, 0.05], [3.0, 9.0])
     assert offsets(book) == pytest.approx([0.15, 0.1])
-    assert book.first.tolist() == [2, 1]
+    assert book.queries_to_success.tolist() == [2, 1]
     assert book.closed().tolist() == [True, True]
 
 
@@ -49,12 +49,12 @@ def test_smallest_keeps_the_nearest_winner():
         entry(book, [0, 1], [offset, 0.0], [margin, -1.0])
     assert offsets(book) == pytest.approx([0.1, 0.0])
     assert book.won.tolist() == [True, False]
-    assert book.first.tolist() == [1, -1]
+    assert book.queries_to_success.tolist() == [1, -1]
     assert not book.closed().any()
 
 
 def test_worst_keeps_the_highest_loss_and_winners_before_others():
-    book = ledger(keep=Keep.WORST)
+    book = ledger(keep=Keep.HIGHEST_LOSS)
     for offset, margin, loss in ((0.05, -1.0, 7.0), (0.06, -1.0, 8.0), (0.07, -1.0, 3.0)):
         entry(book, [0, 1], [offset, offset], [margin, margin], [loss, loss])
     assert offsets(book) == pytest.approx([0.06, 0.06])
@@ -62,12 +62,12 @@ def test_worst_keeps_the_highest_loss_and_winners_before_others():
     entry(book, [0], [0.11], [-0.5], [99.0])  # no winner any more
     entry(book, [0], [0.12], [0.1], [2.5])
     assert offsets(book) == pytest.approx([0.12, 0.06])
-    assert book.first.tolist() == [4, -1]
+    assert book.queries_to_success.tolist() == [4, -1]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
 def test_worst_tells_large_losses_apart(scale):
-    book = ledger(keep=Keep.WORST, dtype=torch.float32)
+    book = ledger(keep=Keep.HIGHEST_LOSS, dtype=torch.float32)
     for i, loss in enumerate((4000.0, 4000.5, 4000.25)):
         entry(book, [0], [0.01 * (i + 1)], [1.0], [loss * scale])
     assert offsets(book)[0] == pytest.approx(0.02)
@@ -75,27 +75,27 @@ def test_worst_tells_large_losses_apart(scale):
 
 def test_several_images_of_a_row_in_one_call():
     rows, moves = [0, 0, 0, 1, 1], [0.2, 0.1, 0.15, 0.1, 0.2]
-    expected = {Keep.FIRST: [0.1, 0.2], Keep.SMALLEST: [0.1, 0.2], Keep.WORST: [0.15, 0.2]}
+    expected = {Keep.FIRST: [0.1, 0.2], Keep.SMALLEST: [0.1, 0.2], Keep.HIGHEST_LOSS: [0.15, 0.2]}
     for keep, best in expected.items():
         book = ledger(keep=keep)
         entry(book, rows, moves, [-1.0, 1.0, 2.0, -3.0, 4.0], [9.0, 1.0, 2.0, -3.0, 4.0])
         assert offsets(book) == pytest.approx(best), keep
         assert book.forwards.tolist() == [3, 2], keep
-        assert book.first.tolist() == [2, 2], keep
+        assert book.queries_to_success.tolist() == [2, 2], keep
 
 
 def test_first_is_when_the_row_fell_not_when_its_best_was_found():
     book = ledger(keep=Keep.SMALLEST)
     entry(book, [0, 0, 0], [0.2, 0.15, 0.1], [1.0, 1.0, 1.0])
     assert offsets(book)[0] == pytest.approx(0.1)
-    assert book.first.tolist() == [1, -1]
+    assert book.queries_to_success.tolist() == [1, -1]
 
 
 @pytest.mark.parametrize("keep", Keep)
 @pytest.mark.parametrize("together", [True, False])
 def test_ties_keep_the_earliest(keep, together):
     book = ledger(keep=keep)
-    for rows, moves in ([([0, 0], [0.1, -0.1])] if together else [([0], [0.1]), ([0], [-0.1])]):
+    for rows, moves in [([0, 0], [0.1, -0.1])] if together else [([0], [0.1]), ([0], [-0.1])]:
         entry(book, rows, moves, [1.0] * len(rows))
     assert offsets(book)[0] == pytest.approx(0.1)
 
@@ -134,7 +134,7 @@ def test_a_margin_of_zero_or_nan_is_no_win(keep):
 
 
 def test_worst_passes_over_a_loss_that_is_nan():
-    book = ledger(keep=Keep.WORST)
+    book = ledger(keep=Keep.HIGHEST_LOSS)
     entry(book, [0], [0.1], [1.0], [math.nan])
     assert offsets(book)[0] == 0.0
 

@@ -56,6 +56,7 @@ def test_gradients_are_those_of_autograd(case):
     (expected,) = torch.autograd.grad(case.goal(case.module(x)).loss.sum(), x)
     assert torch.allclose(oracle.gradient(case.images).grad, expected, atol=1e-14)
     (expected,) = torch.autograd.grad((2 * case.goal(case.module(x / 2)).margin + x.sum((1, 2, 3))).sum(), x)
+
     def twice(verdict, images):
         return 2 * verdict.loss + 2 * images.sum((1, 2, 3))
 
@@ -226,7 +227,7 @@ def test_a_question_of_which_nothing_is_admitted_is_not_put_to_the_target(case):
 def test_attacks_on_such_a_model_end_within_the_smallest_budgets(case, attack, budget):
     counting = testing.Counting(NoEmptyBatches(case.module))
     outcome = sp.run(attack, sp.Classifier(counting), case.goal, case.images, budget=budget)
-    assert counting.forwards == int((outcome.spent.forwards + outcome.spent.checks).sum())
+    assert counting.forwards == int((outcome.passes.forwards + outcome.passes.checks).sum())
     assert set(outcome.reasons) <= {Reason.BUDGET, Reason.FOUND, Reason.EXHAUSTED}
 
 
@@ -258,7 +259,9 @@ def test_slopes_are_noted_row_by_row(case, repeated):
     x = case.images if rows is None else case.images[rows]
     answer = Gradients(broker).gradient(x, objective=lambda v, images: v.loss * scale, rows=rows)
     assert answer.grad.isfinite().all()
-    assert broker.ledger.sloped.tolist() == ([True, False, True, False] if repeated else [True, False, False, False])
+    assert broker.ledger.nonzero_gradient.tolist() == (
+        [True, False, True, False] if repeated else [True, False, False, False]
+    )
     assert broker.ledger.non_finite.tolist() == [False, False, True, False]
 
 
@@ -289,7 +292,7 @@ def test_a_door_that_was_not_granted_stays_shut(case):
         with pytest.raises(AccessError, match=f"asks for '{missing}' and was granted {level.__name__} only"):
             getattr(level(broker_of(case)), missing)
     with pytest.raises(AccessError, match="PGD needs Gradients, and Sequential grants Decisions only; use"):
-        sp.run(sp.attacks.PGD(sp.Linf(0.1)), sp.Granting(case.target, Decisions), case.goal, case.images)
+        sp.run(sp.attacks.PGD(sp.Linf(0.1)), sp.Restricted(case.target, Decisions), case.goal, case.images)
 
 
 @dataclass(frozen=True)
@@ -328,7 +331,7 @@ def test_answers_that_are_not_finite_are_the_reason(case):
     bad[2] = torch.nan
     clean = sp.run(Wander(), sp.Classifier(lambda x: case.module(x) + bad[: len(x)]), case.goal, case.images)
     assert clean.reasons[2] is Reason.NON_FINITE
-    assert clean.spent.forwards.tolist()[2] == 0
+    assert clean.passes.forwards.tolist()[2] == 0
 
 
 @pytest.mark.parametrize("blind", ["detached", "weights only"])

@@ -19,7 +19,7 @@ class Place:
     x: Tensor
 
 white = sp.Classifier(torch.nn.Identity())
-black = sp.Granting(white, sp.Scores)
+black = sp.Restricted(white, sp.Scores)
 goal, x = sp.Misclassify(torch.zeros(1, dtype=torch.long)), torch.zeros(1, 3, 8, 8)
 """
 ATTACK = """

@@ -45,7 +45,7 @@ def same(one, other):
 @pytest.mark.parametrize(("attack", "options"), [
     (FGSM(BALL), {}),
     (PGD(BALL, steps=20), {}),
-    (PGD(BALL, steps=20), {"keep": Keep.WORST}),
+    (PGD(BALL, steps=20), {"keep": Keep.HIGHEST_LOSS}),
     (PGD(BALL, steps=20), {"keep": Keep.SMALLEST}),
     (PGD(BALL, steps=20), {"budget": Budget(forwards=9)}),
     (PGD(BALL, steps=20), {"budget": Budget(backwards=5)}),
@@ -64,13 +64,13 @@ def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
     case = testing.small_net(12)
     now, late = both(lambda: sp.run(attack, case.target, case.goal, case.images, **options))
     same(now, late)
-    assert bool((late.spent.forwards >= now.spent.forwards).all())
-    assert not options.get("budget") or int(late.spent.forwards.max()) <= 9 or int(late.spent.backwards.max()) <= 5
+    assert bool((late.passes.forwards >= now.passes.forwards).all())
+    assert not options.get("budget") or int(late.passes.forwards.max()) <= 9 or int(late.passes.backwards.max()) <= 5
 
 
 def test_the_end_is_the_same_where_answers_are_random(both):
     case = testing.small_net(8)
-    defended = Defended(case.target, Noise(), votes=2).audited(3)
+    defended = Defended(case.target, Noise(), votes=2).adaptive_view(3)
     engine = Engine(compact=False)  # a row that has left is asked no more, and asked rows draw on
     same(*both(lambda: sp.run(PGD(BALL, steps=10), defended, case.goal, case.images, engine=engine)))
 
@@ -104,7 +104,7 @@ def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(mon
     assert not book.won.any()  # nothing is written yet
     book.settle()
     assert book.won.tolist() == [False, True]
-    assert book.first.tolist() == [-1, 2]
+    assert book.queries_to_success.tolist() == [-1, 2]
     assert book.forwards.tolist() == book.backwards.tolist() == [3, 3]
     torch.testing.assert_close(book.best[1], x[1] + 0.1)
     assert torch.equal(book.best[0], x[0])

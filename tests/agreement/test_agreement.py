@@ -156,7 +156,7 @@ def test_carlini_wagner_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
 
     def ours(**settings: float) -> Tensor:
         carlini_wagner = sp.attacks.CarliniWagner(rounds=9, inner=100, rate=0.05, **settings)
-        return sp.run(carlini_wagner, sp.Classifier(digits.net), sp.Misclassify(labels), images).size
+        return sp.run(carlini_wagner, sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
 
     as_in_the_paper = ours(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999) / theirs
     assert 0.9 < float(as_in_the_paper.median()) < 1.01
@@ -175,7 +175,7 @@ def test_deepfool_walks_as_far(foolbox: ModuleType, digits: Digits) -> None:
     deepfool = sp.attacks.DeepFool(steps=50, overshoot=0.02)
     outcome = sp.run(deepfool, sp.Classifier(digits.net), sp.Misclassify(labels), images)
     assert bool(outcome.success.all())
-    ratio = outcome.size / theirs
+    ratio = outcome.distance / theirs
     assert float(ratio.median()) == pytest.approx(1.0, abs=0.01)
     assert float(ratio.min()) > 0.8
     assert float(ratio.max()) < 1.2
@@ -185,7 +185,7 @@ def test_ddn_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
     images, labels = digits.first(40)
     attack = foolbox.attacks.DDNAttack(steps=100, init_epsilon=1.0, gamma=0.05)
     theirs = distances(images, attack.run(model(foolbox, digits.net), images, labels))
-    ours = sp.run(sp.attacks.DDN(steps=100), sp.Classifier(digits.net), sp.Misclassify(labels), images).size
+    ours = sp.run(sp.attacks.DDN(steps=100), sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
     assert 0.97 < float((ours / theirs).median()) < 1.01
     assert float((ours / theirs).max()) < 1.1
 
@@ -200,7 +200,7 @@ def test_fmn_is_as_near(foolbox: ModuleType, digits: Digits, norm: str, order: f
     fmn = sp.attacks.FMN(getattr(sp, norm)(), steps=100)
     outcome = sp.run(fmn, sp.Classifier(digits.net), sp.Misclassify(labels), images)
     assert bool(outcome.success.all())
-    assert float(outcome.size.median()) <= 1.02 * float(theirs.median())
+    assert float(outcome.distance.median()) <= 1.02 * float(theirs.median())
 
 
 def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Digits) -> None:
@@ -218,8 +218,8 @@ def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Di
         budget=sp.Budget(forwards=queries),
     )
     assert bool(outcome.success.all())
-    assert int(outcome.spent.forwards.max()) <= queries
-    assert 0.5 * theirs <= outcome.size.median() <= 1.05 * theirs
+    assert int(outcome.passes.forwards.max()) <= queries
+    assert 0.5 * theirs <= outcome.distance.median() <= 1.05 * theirs
 
 
 def test_apgd_leaves_the_same_robust_accuracy(digits: Digits) -> None:
@@ -254,8 +254,8 @@ def test_square_succeeds_as_often(digits: Digits, eps: float) -> None:
     def ours(queries: int) -> float:
         square, budget = sp.attacks.Square(sp.Linf(eps), steps=queries), sp.Budget(forwards=queries)
         outcome = sp.run(square, sp.Classifier(net), sp.Misclassify(labels), images, budget=budget)
-        assert int(outcome.spent.forwards.max()) <= queries
-        return outcome.success_rate
+        assert int(outcome.passes.forwards.max()) <= queries
+        return outcome.attack_success_rate
 
     assert 0.05 < theirs < 0.99, "the comparison says nothing where none or all fall"
     assert ours(ART_STEPS) == pytest.approx(theirs, abs=0.12)

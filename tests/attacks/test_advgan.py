@@ -11,7 +11,7 @@ from torch.optim import Adam
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Budget, Gradients, Keep, Ledger, Portion, QueryBroker
+from sparring.access import Budget, Gradients, Keep, Ledger, QueryBroker, SharedBatch
 from sparring.attacks import PGD
 from sparring.attacks.shared import Applied, opened
 from sparring.attacks.shared.advgan import AdvGAN, Player, adam
@@ -74,7 +74,7 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
     labels = case.labels.clone()
     labels[:10] = (labels[:10] + 1) % 4
     outcome = sp.run(Applied(strong.artifact), case.target, sp.Misclassify(labels), case.images)
-    assert outcome.spent.forwards.tolist() == [0] * 10 + [1] * 38
+    assert outcome.passes.forwards.tolist() == [0] * 10 + [1] * 38
     assert outcome.success[10:].any()
     moved = strong.artifact.apply(case.images[:10])
     assert not torch.equal(outcome.examples[:10], moved)  # they were left as they were
@@ -86,7 +86,7 @@ def stepped(attack, case, goal):
     ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
-    return attack.step(oracle, attack.init(case.images[:1], 0, None), Portion(case.images, key, None), 0.0)
+    return attack.step(oracle, attack.init(case.images[:1], 0, None), SharedBatch(case.images, key, None), 0.0)
 
 
 def test_pitfall_the_discriminator_ignores_labels(case):

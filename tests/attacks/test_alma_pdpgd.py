@@ -54,7 +54,7 @@ def test_pdpgd_l0_needs_no_more_components_than_the_steepest_ones():
     outcome = attacked(PDPGD(sp.L0(), steps=200), case)
     assert outcome.success.all()
     weights = case.module[1].weight.detach()
-    for image, label, size in zip(case.images, case.labels, outcome.size, strict=True):
+    for image, label, size in zip(case.images, case.labels, outcome.distance, strict=True):
         way = weights[1 - label] - weights[label]
         gain = (way.abs() * torch.where(way > 0, 1 - image.flatten(), image.flatten())).sort(descending=True).values
         logits = case.module(image[None])[0]
@@ -113,7 +113,7 @@ def test_targeted(attack):
     assert outcome.success.all()
     assert (case.module(outcome.examples).argmax(1) == goal.classes).all()
     untargeted = attacked(attack, case)
-    assert (outcome.size > 0.99 * untargeted.size).all()
+    assert (outcome.distance > 0.99 * untargeted.distance).all()
 
 
 def test_pitfall_21_dlr_of_two_classes_is_the_margin():
@@ -158,7 +158,7 @@ def test_never_farther_than_foolbox_at_equal_passes():
         for attack in ours:
             outcome = sp.run(attack, loaded.target, sp.Misclassify(labels), images)
             assert outcome.success.all(), f"{attack.name} in {norm}"
-            assert outcome.size.median() <= 1.03 * theirs.median(), f"{attack.name} in {norm}"
+            assert outcome.distance.median() <= 1.03 * theirs.median(), f"{attack.name} in {norm}"
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ def test_it_asks_from_outside_inwards_and_returns_what_lies_inside():
     heard = Listening(case.module, case.images)
     engine = sp.Engine(compact=False)
     attack = L1APGD(sp.L1(1.0), steps=20)
-    outcome = sp.run(attack, sp.Classifier(heard), case.goal, case.images, keep=Keep.WORST, engine=engine)
+    outcome = sp.run(attack, sp.Classifier(heard), case.goal, case.images, keep=Keep.HIGHEST_LOSS, engine=engine)
     asked = heard.far[1:21]  # after the look at the clean images
     assert 2.0 < max(asked[:6]) <= 3.0 + 1e-9
     assert 1.0 < max(asked[6:12]) <= 2.0 + 1e-9
     assert max(asked[12:]) <= 1.0 + 1e-9
     assert ((outcome.examples - case.images).abs().flatten(1).sum(1) <= 1.0 + 1e-6).all()
-    assert attack.wanders
+    assert attack.queries_outside_ball
 
 
 @pytest.mark.parametrize("eps", [1.0, 2.0])
@@ -57,10 +57,10 @@ def test_the_last_radius_begins_at_the_best_point_of_the_one_before(eps):
             return state
 
     watching, engine = Watching(sp.L1(eps), steps=20), sp.Engine(compact=False)
-    sp.run(watching, case.target, case.goal, case.images, keep=Keep.WORST, engine=engine)
+    sp.run(watching, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS, engine=engine)
     assert losses[12] > losses[0]
     fresh = L1APGD(sp.L1(eps), steps=1, stages=False)
-    random = sp.run(fresh, case.target, case.goal, case.images, keep=Keep.WORST)
+    random = sp.run(fresh, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     with torch.no_grad():
         before = float(case.goal(case.module(random.examples)).loss.mean())
     assert losses[12] >= before - 0.05

@@ -88,7 +88,7 @@ def test_boundary_stays_on_its_sphere_or_moves_straight_inwards():
             where = length[i]
         inward = won[i] and not inward
     assert moves > 5
-    assert float(outcome.size) == pytest.approx(float(length[torch.tensor(won)].min()), rel=1e-9)
+    assert float(outcome.distance) == pytest.approx(float(length[torch.tensor(won)].min()), rel=1e-9)
 
 
 @BOTH
@@ -98,11 +98,11 @@ def test_pitfall_27_step_sizes_are_each_rows_own(kind):
     attack = kind(steps=30)
     together = sp.run(attack, case.target, case.goal, case.images)
     for row in range(3):
-        ids = torch.tensor([row])
-        goal = take(case.goal, ids)
-        alone = sp.run(attack, case.target, goal, case.images[ids], ids=ids)
+        indices = torch.tensor([row])
+        goal = take(case.goal, indices)
+        alone = sp.run(attack, case.target, goal, case.images[indices], indices=indices)
         assert torch.equal(alone.examples[0], together.examples[row])
-    assert len(set(together.size.tolist())) == 3
+    assert len(set(together.distance.tolist())) == 3
 
 
 @BOTH
@@ -115,9 +115,9 @@ def test_pitfall_27_a_targeted_goal_starts_from_its_pool_and_a_failed_start_is_t
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
     outcome = sp.run(kind(steps=40, starts=3, pool=pool), rare, sp.ClassifyAs(target), images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START, Reason.FOUND]
-    assert int(outcome.spent.forwards[1]) == 1 + 3  # the tries, and nothing after them
+    assert int(outcome.passes.forwards[1]) == 1 + 3  # the tries, and nothing after them
     far = (pool - images).flatten(1).norm(dim=1)
-    assert (outcome.size < far)[[0, 2]].all()
+    assert (outcome.distance < far)[[0, 2]].all()
 
 
 def test_pitfall_27_waves_need_no_square_images():
@@ -129,7 +129,7 @@ def test_pitfall_27_waves_need_no_square_images():
 
     outcome = sp.run(SurFree(steps=60), sp.Classifier(bright), sp.Misclassify(torch.zeros(2).long()), images)
     assert outcome.success.all()
-    assert (outcome.size < 1.5 * 0.2 * math.sqrt(120)).all()  # the optimum is 0.2 everywhere
+    assert (outcome.distance < 1.5 * 0.2 * math.sqrt(120)).all()  # the optimum is 0.2 everywhere
 
 
 @pytest.mark.parametrize(("n", "count"), [(5, 5), (28, 14), (7, 1)])
@@ -143,9 +143,9 @@ def test_the_cosines_are_orthonormal_and_lowest_first(n, count):
 def test_the_budget_is_spent_to_the_query_and_more_of_it_comes_nearer(kind):
     case = testing.small_net(6)
     few, many = (sp.run(kind(), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)) for n in (60, 400))
-    assert few.spent.forwards.tolist() == [60] * 6
-    assert many.spent.forwards.tolist() == [400] * 6
-    assert (many.size < few.size).all()
+    assert few.passes.forwards.tolist() == [60] * 6
+    assert many.passes.forwards.tolist() == [400] * 6
+    assert (many.distance < few.distance).all()
 
 
 def test_a_row_with_nothing_left_to_gain_ends():
@@ -159,8 +159,8 @@ def test_a_row_with_nothing_left_to_gain_ends():
     outcome = sp.run(SurFree(steps=3000), sp.Classifier(outside), sp.Misclassify(torch.tensor([0])), image)
     directions = math.ceil(math.log(1e-3 / math.radians(30)) / math.log(0.98))
     least = 1 + 8 + 2 * directions  # more for what the halving of the start has left
-    assert least <= int(outcome.spent.forwards) < least + 60
-    assert 2 < float(outcome.size) < 2 * (1 + 2**-7)
+    assert least <= int(outcome.passes.forwards) < least + 60
+    assert 2 < float(outcome.distance) < 2 * (1 + 2**-7)
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_nearer_than_foolbox_at_equal_queries(kind):
     attack, budget = kind(pool=starts), sp.Budget(forwards=queries)
     outcome = sp.run(attack, case.target, case.goal, case.images, budget=budget)
     distance = (theirs - case.images).flatten(1).norm(dim=1)
-    assert float(outcome.size.median()) <= float(distance.median())
+    assert float(outcome.distance.median()) <= float(distance.median())

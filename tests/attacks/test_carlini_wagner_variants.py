@@ -66,16 +66,16 @@ def test_l0_finds_the_fewest_components_of_a_linear_model(lead):
     fewest = int((gain < lead).sum()) + 1
     outcome = run(CarliniWagnerL0(ball=sp.L0()), case)
     assert outcome.success.all()
-    assert float(outcome.size) == fewest
+    assert float(outcome.distance) == fewest
 
 
 def test_l0_counts_pixels_or_components_as_its_ball_does():
     case = testing.small_net(6)
     pixels, components = (run(CarliniWagnerL0(steps=200, ball=sp.L0(pixels=p)), case) for p in (True, False))
     moved = pixels.examples != case.images
-    assert torch.equal(moved.any(1).flatten(1).sum(1).double()[pixels.success], pixels.size[pixels.success])
-    assert (components.size <= moved.flatten(1).sum(1)).double().mean() >= 0.5  # freer to choose
-    assert (pixels.size <= (components.examples != case.images).flatten(1).sum(1)).all()
+    assert torch.equal(moved.any(1).flatten(1).sum(1).double()[pixels.success], pixels.distance[pixels.success])
+    assert (components.distance <= moved.flatten(1).sum(1)).double().mean() >= 0.5  # freer to choose
+    assert (pixels.distance <= (components.examples != case.images).flatten(1).sum(1)).all()
 
 
 def test_pitfall_05_l0_drops_the_sites_of_least_gradient_times_perturbation():
@@ -130,7 +130,7 @@ def test_linf_finds_its_c_from_below_and_from_above(c):
     case = testing.linear(2)
     outcome = run(CarliniWagnerLinf(c=c, patience=15), case)
     assert outcome.success.all()
-    assert float((outcome.size / testing.optimum(case, sp.Linf())).max()) < 1.15
+    assert float((outcome.distance / testing.optimum(case, sp.Linf())).max()) < 1.15
 
 
 @pytest.mark.parametrize("attack", [CarliniWagnerL0, CarliniWagnerLinf])
@@ -143,7 +143,7 @@ def test_pitfall_01_the_example_returned_has_the_confidence_asked_for(attack, ta
         outcome = run(attack(confidence=confidence), case, goal)
         assert outcome.success.all()
         assert (goal(case.module(outcome.examples)).margin > confidence).all()
-        sizes.append(outcome.size)
+        sizes.append(outcome.distance)
     assert (sizes[0] <= sizes[1]).all()
     assert (sizes[0] < sizes[1]).any()
 
@@ -157,7 +157,7 @@ def test_pitfall_02_black_and_white_pixels_move(attack):
     outcome = run(attack, testing.Case(case.module, images, case.labels))
     assert outcome.success.all()
     if isinstance(attack, CarliniWagnerLinf):
-        assert float(outcome.size.max()) < 0.51  # both pixels share the way
+        assert float(outcome.distance.max()) < 0.51  # both pixels share the way
 
 
 @pytest.mark.parametrize("attack", [CarliniWagnerL0(), CarliniWagnerLinf()])
@@ -165,8 +165,8 @@ def test_pitfall_04_rows_end_on_their_own(attack):
     case = testing.small_net(8)
     together = run(attack, case)
     assert together.success.all()
-    assert len(together.spent.forwards.unique()) > 1
-    assert int(together.spent.forwards.max()) < attack.steps
+    assert len(together.passes.forwards.unique()) > 1
+    assert int(together.passes.forwards.max()) < attack.steps
 
 
 @pytest.mark.parametrize(

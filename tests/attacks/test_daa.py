@@ -7,7 +7,7 @@ import torch
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Interacting, Keep
+from sparring.access import BatchCoupled, Keep
 from sparring.attacks import FGSM, PGD, Cascade, Restarts, Rivals
 from sparring.attacks.gradient.daa import DAADGF, DAABlob
 from sparring.attacks.transfer import InputDiversity, Transferred
@@ -67,17 +67,17 @@ def test_what_the_rows_do_to_one_another_adds_up_to_nothing(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_row_ends_elsewhere_in_another_batch(form):
     case, attack = testing.small_net(6), form(sp.Linf(0.02), weight=STRONG[form], **SETTINGS)
-    assert isinstance(attack, Interacting)
-    together = run(attack, case, keep=Keep.WORST).examples
-    apart = run(attack, case, keep=Keep.WORST, engine=sp.Engine(batch_size=3)).examples
+    assert isinstance(attack, BatchCoupled)
+    together = run(attack, case, keep=Keep.HIGHEST_LOSS).examples
+    apart = run(attack, case, keep=Keep.HIGHEST_LOSS, engine=sp.Engine(batch_size=3)).examples
     assert (together - apart).abs().flatten(1).amax(1).max() > 1e-3
 
 
 def test_what_is_made_of_an_attack_acts_on_rows_as_the_attack_does():
     for attack in (DAABlob(sp.Linf(0.02)), PGD(sp.Linf(0.02))):
-        acts = isinstance(attack, Interacting)
+        acts = isinstance(attack, BatchCoupled)
         made = Restarts(attack, 2), Rivals(attack, 2), Transferred(attack, InputDiversity())
-        assert [one.interacting for one in (attack, *made, Cascade(FGSM(attack.ball), *made))] == [acts] * 5
+        assert [one.batch_coupled for one in (attack, *made, Cascade(FGSM(attack.ball), *made))] == [acts] * 5
 
 
 def test_the_batch_law_is_not_asked_of_what_is_made_of_it():
@@ -90,11 +90,11 @@ def test_the_batch_law_is_not_asked_of_what_is_made_of_it():
 @pytest.mark.parametrize("form", FORMS)
 def test_alone_or_without_weight_it_is_pgd(form):
     case = testing.small_net(6)
-    plain = run(PGD(sp.Linf(0.03), steps=6), case, keep=Keep.WORST)
+    plain = run(PGD(sp.Linf(0.03), steps=6), case, keep=Keep.HIGHEST_LOSS)
     alone = form(sp.Linf(0.03), steps=6, weight=STRONG[form])
-    other = run(alone, case, keep=Keep.WORST, engine=sp.Engine(batch_size=1))
+    other = run(alone, case, keep=Keep.HIGHEST_LOSS, engine=sp.Engine(batch_size=1))
     assert torch.equal(other.examples, plain.examples)
-    assert torch.equal(run(replace(alone, weight=0.0), case, keep=Keep.WORST).examples, plain.examples)
+    assert torch.equal(run(replace(alone, weight=0.0), case, keep=Keep.HIGHEST_LOSS).examples, plain.examples)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -107,12 +107,12 @@ def test_rows_at_distance_zero_give_no_nan(form, dtype):
         images, labels = case.images[chosen].to(dtype), case.labels[chosen]
         attack = form(sp.Linf(0.03), weight=STRONG[form], **SETTINGS)
         goal, target = sp.Misclassify(labels), sp.Classifier(module)
-        examples = sp.run(attack, target, goal, images, keep=Keep.WORST).examples
+        examples = sp.run(attack, target, goal, images, keep=Keep.HIGHEST_LOSS).examples
         assert examples.isfinite().all()
         assert torch.equal(examples[0], examples[1])
         assert (examples - images).flatten(1).abs().amax(1).min() > 0.02
         if len(set(chosen)) == 1:
-            plain = sp.run(PGD(sp.Linf(0.03), **SETTINGS), target, goal, images, keep=Keep.WORST).examples
+            plain = sp.run(PGD(sp.Linf(0.03), **SETTINGS), target, goal, images, keep=Keep.HIGHEST_LOSS).examples
             assert torch.equal(examples, plain)
 
 
@@ -131,7 +131,7 @@ def test_rows_that_are_won_leave_the_kernel():
     assert seen[0] == 12
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] < 12
-    assert sum(seen) == int(outcome.spent.backwards.sum())
+    assert sum(seen) == int(outcome.passes.backwards.sum())
 
 
 @pytest.mark.parametrize("form", FORMS)

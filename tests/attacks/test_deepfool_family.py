@@ -59,7 +59,7 @@ def test_deepfool_walks_as_far_as_foolbox(ball, classes):
     theirs = ball.norm(found - case.images)
     outcome = run(DeepFool(classes=classes, ball=ball), case)
     assert outcome.success.all()
-    ratio = outcome.size / theirs
+    ratio = outcome.distance / theirs
     assert float(ratio.median()) < 1.0001
     assert float(ratio.max()) < 1.1
     assert float(ratio.min()) > 0.8
@@ -71,7 +71,7 @@ def test_pitfall_17_deepfool_in_linf_lands_strictly_across():
     single = testing.Case(case.module.float(), case.images.float(), case.labels)
     outcome = run(DeepFool(overshoot=0.0, ball=sp.Linf()), single)
     assert outcome.success.all()
-    assert (outcome.spent.forwards <= 3).all()
+    assert (outcome.passes.forwards <= 3).all()
     assert (single.goal(single.module(outcome.examples)).margin > 0).all()
 
 
@@ -84,7 +84,7 @@ def test_pitfall_17_the_slack_in_linf_is_small_beside_short_ways():
     assert float(best.max()) < 3e-4
     outcome = run(DeepFool(ball=sp.Linf()), case)
     assert outcome.success.all()
-    assert float((outcome.size / best).max()) < 1.2
+    assert float((outcome.distance / best).max()) < 1.2
 
 
 @pytest.mark.parametrize("attack", [DeepFool(ball=sp.Linf()), SuperDeepFool()], ids=["linf", "super"])
@@ -122,7 +122,7 @@ def test_targets_are_reached(attack):
     outcome = run(attack, case, goal)
     assert outcome.success.all()
     assert (case.module(outcome.examples).argmax(1) == goal.classes).all()
-    assert (outcome.size > 0.99 * run(attack, case).size).all()  # a boundary that is named is no nearer
+    assert (outcome.distance > 0.99 * run(attack, case).distance).all()  # a boundary that is named is no nearer
 
 
 def test_superdeepfool_ends_on_the_normal_of_a_curved_boundary():
@@ -130,9 +130,9 @@ def test_superdeepfool_ends_on_the_normal_of_a_curved_boundary():
     case, best = inside_the_ellipse()
     walked, turned = run(DeepFool(), case), run(SuperDeepFool(), case)
     assert turned.success.all()
-    assert float((turned.size / best).max()) < 1.002
-    assert float((turned.size / best).min()) > 0.9999
-    assert float((walked.size / best).max()) > 1.05
+    assert float((turned.distance / best).max()) < 1.002
+    assert float((turned.distance / best).min()) > 0.9999
+    assert float((walked.distance / best).max()) > 1.05
     at = turned.examples.clone().requires_grad_()
     (slope,) = torch.autograd.grad(case.goal(case.module(at)).margin.sum(), at)
     cosine = torch.cosine_similarity(slope.flatten(1), (turned.examples - case.images).flatten(1))
@@ -143,25 +143,25 @@ def test_superdeepfool_is_as_near_as_ddn_in_a_fraction_of_the_passes():
     case = testing.small_net(12)
     ours, walked, slow = run(SuperDeepFool(), case), run(DeepFool(), case), run(DDN(steps=300), case)
     assert ours.success.all()
-    assert (ours.size < walked.size).all()
-    assert float((ours.size / slow.size).median()) < 1.005
-    assert int(ours.spent.backwards.max()) < 40
+    assert (ours.distance < walked.distance).all()
+    assert float((ours.distance / slow.distance).median()) < 1.005
+    assert int(ours.passes.backwards.max()) < 40
 
 
 def test_superdeepfool_pays_for_its_classes_once():
     """The first gradient costs one backward pass a class, the others one, and the search none."""
     outcome = run(SuperDeepFool(classes=4, searches=3), testing.small_net(8))
-    gradients = outcome.spent.forwards - 3
+    gradients = outcome.passes.forwards - 3
     assert (gradients >= 3).all()
-    assert torch.equal(outcome.spent.backwards, gradients - 1 + 3)
+    assert torch.equal(outcome.passes.backwards, gradients - 1 + 3)
 
 
 def test_the_line_search_ends_at_the_boundary():
     """Four forward passes leave less than a thousandth of the 2 % (or 30 %) that the walk has overshot by."""
     case = testing.linear(2)
     best = testing.cases.optimum(case, sp.L2())
-    rough = run(SuperDeepFool(overshoot=0.3, searches=0, steps=2), case).size / best
-    fine = run(SuperDeepFool(overshoot=0.3, searches=4, steps=2), case).size / best
+    rough = run(SuperDeepFool(overshoot=0.3, searches=0, steps=2), case).distance / best
+    fine = run(SuperDeepFool(overshoot=0.3, searches=4, steps=2), case).distance / best
     assert float(rough.min()) > 1.2
     assert float(fine.max()) < 1.0005
 

@@ -114,7 +114,7 @@ def test_pitfall_04_rows_are_searched_on_their_own():
     case = testing.small_net(8)
     outcome = run(EAD(inner=60), case)
     assert outcome.success.all()
-    assert len(outcome.spent.forwards.unique()) > 1
+    assert len(outcome.passes.forwards.unique()) > 1
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -145,7 +145,7 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     assert outcome.success.all()
     ours, theirs = attack.measure(outcome.examples - images, attack.ball), attack.measure(found - images, attack.ball)
     assert float(ours.median()) <= float(theirs.median())
-    assert float(outcome.spent.forwards.double().mean()) < 300  # theirs is 500 to 1800
+    assert float(outcome.passes.forwards.double().mean()) < 300  # theirs is 500 to 1800
 
 
 @pytest.mark.parametrize(

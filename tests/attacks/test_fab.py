@@ -84,10 +84,10 @@ def test_the_final_search_closes_in_on_the_boundary():
 def test_pitfall_19_a_step_is_one_gradient_pass():
     """Peers take two forward passes a step; the untargeted form one backward pass for each rival."""
     case = testing.small_net(4)
-    spent = run(FABT(sp.L2(), steps=9), case).spent
+    spent = run(FABT(sp.L2(), steps=9), case).passes
     assert (spent.forwards == 9 + 1 + 3).all()
     assert (spent.backwards == 9).all()
-    spent = run(FAB(sp.L2(), steps=9, classes=3), case).spent
+    spent = run(FAB(sp.L2(), steps=9, classes=3), case).passes
     assert (spent.forwards == 9 + 1 + 3).all()
     assert (spent.backwards == 18).all()
     assert FAB(sp.L2()).access is sp.Jacobians
@@ -98,9 +98,9 @@ def test_pitfall_19_the_smallest_is_kept_and_success_within_eps_is_another_matte
     case = testing.small_net(8)
     free = run(FAB(sp.L2(), steps=15), case)
     assert FAB(sp.L2()).keep is Keep.SMALLEST
-    eps = float(free.size.median())
+    eps = float(free.distance.median())
     held = run(FAB(sp.L2(eps), steps=15), case)
-    assert torch.equal(held.success, free.size <= eps)
+    assert torch.equal(held.success, free.distance <= eps)
     assert set(held.reason[~held.success].tolist()) == {int(Reason.EXHAUSTED)}
 
 
@@ -119,7 +119,7 @@ def test_pitfall_19_the_projection_knows_the_valid_range(ball, least):
     """The steepest pixel is white already: the others have to go farther, and by exactly this much."""
     case = flat_case([[0.0, 0.0, 0.0, 0.0], [4.0, 3.0, 2.0, 1.0]], [0.0, -7.6], [1.0, 0.5, 0.5, 0.5])
     outcome = run(FAB(ball, steps=20), case)
-    assert float(outcome.size) == pytest.approx(least, rel=1e-3)
+    assert float(outcome.distance) == pytest.approx(least, rel=1e-3)
     assert float(outcome.examples[0, 0, 0, 0]) == 1
 
 
@@ -129,19 +129,19 @@ def test_the_rivals_are_walked_to_one_by_one():
     alone, rivals = run(FABT(sp.L2(), steps=15), case), run(fab_t(sp.L2(), steps=15, count=3), case)
     every = run(FAB(sp.L2(), steps=15), case)
     assert rivals.success.all()
-    assert (rivals.size <= alone.size * 1.01).all()
-    assert float((rivals.size / every.size).max()) < 1.05
-    assert (rivals.spent.backwards == 45).all()
+    assert (rivals.distance <= alone.distance * 1.01).all()
+    assert float((rivals.distance / every.distance).max()) < 1.05
+    assert (rivals.passes.backwards == 45).all()
 
 
 def test_pitfall_19_the_nearest_class_is_not_the_one_with_the_highest_logit():
     """The second class leads and is far; the third is behind and near. The margin's own boundary leads astray."""
     case = flat_case([[0.0, 0.0, 0.0, 0.0], [0.2, 0.2, 0.0, 0.0], [0.0, 0.0, 2.0, 2.0]], [0.0, -0.3, -2.3], [0.5] * 4)
     near, far = 0.3 / 8**0.5, 0.1 / 0.08**0.5
-    sizes = [float(run(attack, case).size) for attack in (FABT(sp.L2()), FAB(sp.L2()), fab_t(sp.L2(), steps=20))]
+    sizes = [float(run(attack, case).distance) for attack in (FABT(sp.L2()), FAB(sp.L2()), fab_t(sp.L2(), steps=20))]
     assert sizes == pytest.approx([far, near, near], rel=1e-3)
     deaf = Rivals(FABT(sp.L2()), 2, loss=RivalMargin)
-    assert float(run(deaf, case).size) == pytest.approx(far, rel=1e-3)
+    assert float(run(deaf, case).distance) == pytest.approx(far, rel=1e-3)
     assert (deaf.name, fab_t(sp.L2()).name) == ("FABT-T", "FAB-T")
 
 
@@ -178,8 +178,8 @@ def test_restarts_begin_elsewhere_and_lose_nothing():
     case = testing.small_net(6)
     attack = FABT(sp.L2(), steps=6, random_start=True)
     one, three = run(attack, case), run(Restarts(attack, 3), case)
-    assert (three.size <= one.size).all()
-    assert (three.size < one.size).any()
+    assert (three.distance <= one.distance).all()
+    assert (three.distance < one.distance).any()
 
 
 def test_a_model_without_slope_ends_without_nan():

@@ -24,7 +24,7 @@ def test_pitfall_26_a_failed_start_is_that_rows_affair():
     mixed = torch.tensor([0, 4, 0, 4, 0])
     outcome = sp.run(attack, rare, sp.ClassifyAs(mixed), case.images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START] * 2 + [Reason.FOUND]
-    assert outcome.spent.forwards[1] == len(pool) + 4  # the tries, and nothing after them
+    assert outcome.passes.forwards[1] == len(pool) + 4  # the tries, and nothing after them
     alike = torch.tensor([0, 2, 4])
     assert float((outcome.examples[alike] - plain.examples[alike]).abs().max()) < 1e-9
     assert torch.equal(outcome.examples[1], case.images[1])
@@ -54,9 +54,9 @@ def test_a_targeted_goal_starts_from_its_pool():
     many = sp.run(HopSkipJump(steps=12, pool=pool), case.target, goal, case.images)
     assert torch.equal(asked[1], pool[:1].expand(4, -1, -1, -1))
     assert torch.equal(asked[2], pool[1:].expand(4, -1, -1, -1))
-    assert (few.first == 2).all()
-    assert (few.size < (pool[1] - case.images).flatten(1).norm(dim=1)).all()
-    assert (many.size < few.size).all()
+    assert (few.queries_to_success == 2).all()
+    assert (few.distance < (pool[1] - case.images).flatten(1).norm(dim=1)).all()
+    assert (many.distance < few.distance).all()
 
 
 def test_a_pool_of_another_shape_is_told():
@@ -70,8 +70,8 @@ def test_pitfall_26_rows_that_win_already_are_at_distance_zero(ball):
     case = testing.small_net(4)
     labels = (case.labels + torch.tensor([0, 1, 0, 1])) % 4
     outcome = sp.run(HopSkipJump(ball, steps=2), case.target, sp.Misclassify(labels), case.images)
-    assert outcome.size[[1, 3]].tolist() == [0, 0]
-    assert outcome.spent.forwards[[1, 3]].tolist() == [0, 0]
+    assert outcome.distance[[1, 3]].tolist() == [0, 0]
+    assert outcome.passes.forwards[[1, 3]].tolist() == [0, 0]
     assert outcome.success.all()
     assert outcome.examples.isfinite().all()
 
@@ -95,7 +95,7 @@ def test_pitfall_26_directions_grow_as_the_root_and_probes_shrink_with_the_dista
     case, calls, outcome = questions(ball, 5)
     estimates = [(i, call) for i, call in enumerate(calls) if len(call) > 1]
     assert [len(call) for _, call in estimates] == [int(100 * math.sqrt(t)) for t in range(1, 6)]
-    assert sum(map(len, calls)) == int(outcome.spent.forwards)
+    assert sum(map(len, calls)) == int(outcome.passes.forwards)
     d = case.images[0].numel()
     for t, (_, call) in enumerate(estimates, start=1):
         edge = (call.amax(0) + call.amin(0)) / 2  # the middle of random signs
@@ -122,15 +122,15 @@ def test_the_boundary_is_met_to_the_papers_width(ball, power):
 def test_a_finite_radius_asks_for_examples_within_it():
     case = testing.small_net(6)
     free = sp.run(HopSkipJump(steps=6), case.target, case.goal, case.images)
-    eps = float(free.size.median())
+    eps = float(free.distance.median())
     bound = sp.run(HopSkipJump(sp.L2(eps), steps=6), case.target, case.goal, case.images)
-    assert torch.equal(bound.success, free.size <= eps)
-    assert (bound.size[bound.success] <= eps).all()
+    assert torch.equal(bound.success, free.distance <= eps)
+    assert (bound.distance[bound.success] <= eps).all()
 
 
 def test_more_steps_come_nearer():
     case = testing.small_net(4)
-    sizes = [sp.run(HopSkipJump(steps=n), case.target, case.goal, case.images).size for n in (1, 5, 15)]
+    sizes = [sp.run(HopSkipJump(steps=n), case.target, case.goal, case.images).distance for n in (1, 5, 15)]
     assert (sizes[1] < sizes[0]).all()
     assert (sizes[2] < sizes[1]).all()
 
@@ -146,4 +146,4 @@ def test_memory_stays_flat_whatever_the_number_of_directions():
     attack = HopSkipJump(steps=1, directions=3000)
     outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, engine=sp.Engine(batch_size=64))
     assert max(seen) <= 64
-    assert (outcome.spent.forwards > 3000).all()
+    assert (outcome.passes.forwards > 3000).all()

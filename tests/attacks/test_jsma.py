@@ -101,10 +101,10 @@ def test_a_finite_eps_caps_what_is_asked_too():
     attack = JSMA(ball=sp.L0(5), theta=0.3, gamma=1)
     testing.check_feasible(attack)
     free, held = (run(a, testing.small_net()) for a in (JSMA(theta=0.3, gamma=1), attack))
-    assert (free.size > 5).any()
+    assert (free.distance > 5).any()
     assert held.success.any()
-    assert (held.size[held.success] <= 5).all()
-    assert torch.equal(held.success, free.size <= 5)
+    assert (held.distance[held.success] <= 5).all()
+    assert torch.equal(held.success, free.distance <= 5)
 
 
 def test_pitfall_16_gamma_counts_features():
@@ -113,13 +113,13 @@ def test_pitfall_16_gamma_counts_features():
     hopeless = sp.ClassifyAs((case.labels + 2) % 4)
     outcome = run(JSMA(theta=0.001, gamma=0.1), case, hopeless)
     assert not outcome.success.any()
-    assert (outcome.spent.backwards == int(192 * 0.1 / 2)).all()
-    assert (outcome.spent.forwards == int(192 * 0.1 / 2) + 1).all()
+    assert (outcome.passes.backwards == int(192 * 0.1 / 2)).all()
+    assert (outcome.passes.forwards == int(192 * 0.1 / 2) + 1).all()
     both = run(JSMA(theta=0.001, gamma=0.1, logits=True), case, hopeless)
-    assert (both.spent.backwards == 2 * int(192 * 0.1 / 2)).all()
+    assert (both.passes.backwards == 2 * int(192 * 0.1 / 2)).all()
     capped = run(JSMA(theta=0.001, gamma=0.1, steps=3), case, hopeless)
-    assert (capped.spent.backwards == 3).all()
-    assert (capped.spent.forwards == 4).all()
+    assert (capped.passes.backwards == 3).all()
+    assert (capped.passes.forwards == 4).all()
 
 
 @pytest.mark.parametrize("theta", [1.0, 0.3, -1.0, -0.3])
@@ -148,7 +148,7 @@ def test_pitfall_16_any_number_of_classes(classes, logits):
     case = testing.linear(classes)
     for goal in (case.goal, sp.ClassifyAs((case.labels + classes // 2) % classes)):
         outcome = run(JSMA(gamma=1, logits=logits), case, goal)
-        assert outcome.success_rate >= 0.75
+        assert outcome.attack_success_rate >= 0.75
         assert (goal(case.module(outcome.examples)).margin[outcome.success] > 0).all()
 
 
@@ -175,7 +175,7 @@ def test_a_saturated_softmax_still_has_a_slope():
     single = testing.Case(case.module.float(), case.images.float(), case.labels)
     with torch.no_grad():
         assert (single.module(single.images).softmax(1).amax(1) == 1).all()
-    assert run(JSMA(gamma=1), single, sp.ClassifyAs((case.labels + 1) % 3)).success_rate >= 0.75
+    assert run(JSMA(gamma=1), single, sp.ClassifyAs((case.labels + 1) % 3)).attack_success_rate >= 0.75
 
 
 def test_a_row_without_a_pair_ends_there():
@@ -185,7 +185,7 @@ def test_a_row_without_a_pair_ends_there():
         case = testing.Case(case.module, white, case.module(white).argmax(1))
     outcome = run(JSMA(), case)
     assert not outcome.success.any()
-    assert (outcome.spent.backwards == 1).all()
+    assert (outcome.passes.backwards == 1).all()
 
 
 MEASURE = """
@@ -202,7 +202,7 @@ labels = net(images).argmax(1)
 sp.run(sp.attacks.FGSM(sp.Linf(0.0)), sp.Classifier(net), sp.Misclassify(labels), images)
 before = peak()
 outcome = sp.run(JSMA(steps=4, logits=True), sp.Classifier(net), sp.ClassifyAs((labels + 1) % 4), images)
-assert int(outcome.spent.backwards.max()) == 8, outcome.spent
+assert int(outcome.passes.backwards.max()) == 8, outcome.passes
 angle = torch.rand(1, 2000)
 sp.attacks.minimal.jsma.best_pair(angle.cos(), angle.sin())  # where nothing can be left out
 print(peak() - before)

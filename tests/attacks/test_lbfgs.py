@@ -64,7 +64,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
             return value.item(), grad.numpy().ravel()
 
         start = case.images.numpy().ravel()
-        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.size)
+        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.distance)
         ours = objective(case, goal, image, c).item()
         first = objective(case, goal, case.images, c).item()
         assert first - ours >= 0.99 * (first - theirs.fun)
@@ -83,11 +83,11 @@ def test_pitfall_06_each_row_has_its_own_line_search():
     assert any(len(stretch.unique()) > 1 for stretch in lengths)
     assert min(float(stretch.min()) for stretch in lengths) < 1
     together = sp.run(LBFGS(), case.target, case.goal, case.images)
-    assert len(together.spent.forwards.unique()) > 1
+    assert len(together.passes.forwards.unique()) > 1
     for row in range(6):
         alone = testing.Case(case.module, case.images[row : row + 1], case.labels[row : row + 1])
         one = sp.run(LBFGS(), alone.target, alone.goal, alone.images)
-        assert float(one.size) == pytest.approx(float(together.size[row]), rel=1e-3)
+        assert float(one.distance) == pytest.approx(float(together.distance[row]), rel=1e-3)
 
 
 def test_pitfall_06_no_step_raises_the_objective():
@@ -118,7 +118,7 @@ def test_every_row_falls_and_carlini_wagner_is_nearer(targeted):
     )
     assert torch.equal(ours.success, theirs.success)  # one target is out of reach in the range
     assert ours.success.sum() >= 9
-    ratio = (ours.size / theirs.size)[ours.success]
+    ratio = (ours.distance / theirs.distance)[ours.success]
     assert 0.97 < float(ratio.median()) < 1.3
 
 

@@ -78,7 +78,7 @@ def test_pitfall_01_the_example_returned_has_the_confidence_asked_for(wrap, targ
         assert outcome.success.all()
         assert (margin > confidence).all()
         assert (margin < 1.5 * confidence + 0.05).all()
-        sizes.append(outcome.size)
+        sizes.append(outcome.distance)
     assert (sizes[0] < sizes[1]).all()
     assert (sizes[1] < sizes[2]).all()
     with pytest.raises(ConfigError, match="CarliniWagner confidence=-1; pass a margin >= 0"):
@@ -91,7 +91,7 @@ def test_pitfall_02_carlini_wagner_moves_black_and_white_pixels():
     case = flat_case(weights, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), bias=torch.tensor([-1.0, 1.0]))
     outcome = run(CarliniWagner(rounds=6, inner=500, rate=0.1), case)
     assert outcome.success.all()
-    assert (outcome.size / math.sqrt(0.5)).max() < 1.05  # both pixels share the way: each moves by 0.5
+    assert (outcome.distance / math.sqrt(0.5)).max() < 1.05  # both pixels share the way: each moves by 0.5
 
 
 def test_pitfall_04_carlini_wagner_gives_up_rounds_row_by_row():
@@ -101,9 +101,9 @@ def test_pitfall_04_carlini_wagner_gives_up_rounds_row_by_row():
     together = run(attack, case)
     for row in range(len(case.images)):
         alone = run(attack, testing.Case(case.module, case.images[row : row + 1], case.labels[row : row + 1]))
-        assert int(alone.spent.forwards) == int(together.spent.forwards[row])
-        assert float(alone.size) == pytest.approx(float(together.size[row]), abs=1e-9)
-    assert len(together.spent.forwards.unique()) > 1
+        assert int(alone.passes.forwards) == int(together.passes.forwards[row])
+        assert float(alone.distance) == pytest.approx(float(together.distance[row]), abs=1e-9)
+    assert len(together.passes.forwards.unique()) > 1
 
 
 def test_pitfall_04_distances_are_to_the_true_image():
@@ -111,7 +111,7 @@ def test_pitfall_04_distances_are_to_the_true_image():
     outcome = run(CarliniWagner(rounds=3, inner=30, rate=0.05), case)
     assert outcome.success.any()
     true = (outcome.examples - case.images).flatten(1).norm(dim=1)
-    assert torch.allclose(outcome.size[outcome.success], true[outcome.success], atol=1e-12)
+    assert torch.allclose(outcome.distance[outcome.success], true[outcome.success], atol=1e-12)
 
 
 def test_pitfall_17_deepfool_lands_strictly_across():
@@ -137,9 +137,9 @@ def test_pitfall_17_deepfool_looks_at_no_more_classes_than_it_is_told():
     case = testing.small_net(3)
     outcome = sp.run(DeepFool(classes=2), sp.Classifier(counting), case.goal, case.images)
     wide = run(DeepFool(), case)
-    assert (outcome.spent.backwards <= outcome.spent.forwards).all()  # one rival
-    assert (wide.spent.backwards >= 3 * (wide.spent.forwards - 1)).all()  # all three; the last look asks no slope
-    assert counting.backwards == int(outcome.spent.backwards.sum())
+    assert (outcome.passes.backwards <= outcome.passes.forwards).all()  # one rival
+    assert (wide.passes.backwards >= 3 * (wide.passes.forwards - 1)).all()  # all three; the last look asks no slope
+    assert counting.backwards == int(outcome.passes.backwards.sum())
 
 
 def test_pitfall_24_fmn_l0_reaches_rows_that_need_many_components():
@@ -148,8 +148,8 @@ def test_pitfall_24_fmn_l0_reaches_rows_that_need_many_components():
     case = flat_case(weights, torch.full((2, 400), 0.25), bias=torch.tensor([0.0, -249.5]))
     outcome = run(FMN(sp.L0(), steps=24), case)
     assert outcome.success.all()
-    assert (outcome.size >= 200).all()  # (249.5 - 100) / 0.75
-    assert (outcome.size <= 230).all()
+    assert (outcome.distance >= 200).all()  # (249.5 - 100) / 0.75
+    assert (outcome.distance <= 230).all()
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(), sp.L1(), sp.L0()], ids=str)
@@ -180,7 +180,7 @@ def test_fmn_turns_to_the_nearest_rival_and_not_to_the_one_that_leads():
     assert not run(FMN(sp.L2(), steps=40, smooth=0.0), case).success.any()
     outcome = run(FMN(sp.L2(), steps=40), case)
     assert outcome.success.all()
-    assert float(outcome.size) == pytest.approx(0.24, abs=0.02)
+    assert float(outcome.distance) == pytest.approx(0.24, abs=0.02)
 
 
 def test_senseless_parameters_of_fmn_and_ddn():

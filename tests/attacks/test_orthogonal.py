@@ -12,7 +12,7 @@ from sparring import testing
 from sparring.attacks.gradient.orthogonal import OrthogonalPGD, across
 from sparring.engine import craft
 from sparring.errors import ConfigError, GoalError, ThreatError
-from sparring.goals import Margin, Misclassify, Screened, Undetected
+from sparring.goals import DetectorOutputs, Margin, Misclassify, Undetected
 from sparring.testing import attack_laws
 from sparring.testing.cases import Case, draw
 
@@ -35,7 +35,7 @@ class Split(Undetected):
 
 
 def parted(outputs):
-    return Screened(outputs[:, :-1], outputs[:, -1])
+    return DetectorOutputs(outputs[:, :-1], outputs[:, -1])
 
 
 class WithAlarm(nn.Module):

@@ -33,7 +33,7 @@ def run(attack, case, **options):
 
 def success(attack, digits):
     target, images, labels = digits
-    return sp.run(attack, target, sp.Misclassify(labels), images).success_rate
+    return sp.run(attack, target, sp.Misclassify(labels), images).attack_success_rate
 
 
 @pytest.mark.parametrize("ball", SPARSE, ids=str)
@@ -44,7 +44,7 @@ def test_the_laws(ball):
 @pytest.mark.parametrize("pixels", [False, True])
 def test_l0_moves_no_more_sites_than_allowed_and_uses_them_all(pixels):
     case, ball = testing.small_net(6), sp.L0(5, pixels=pixels)
-    outcome = run(PGD(ball, steps=10), case, keep=Keep.WORST)
+    outcome = run(PGD(ball, steps=10), case, keep=Keep.HIGHEST_LOSS)
     moved = (outcome.examples != case.images).any(1) if pixels else (outcome.examples != case.images).flatten(1)
     assert (moved.flatten(1).sum(1) == 5).all()
 
@@ -82,7 +82,7 @@ def test_l0_finds_the_best_components_of_a_linear_model():
     images = torch.tensor([[[[0.95, 0.5, 0.8, 0.3, 0.5, 0.5]]]], dtype=torch.float64)  # gains .25 2 2.4 1.4 .5 .25
     case = testing.Case(torch.nn.Sequential(torch.nn.Flatten(), layer), images, torch.zeros(1, dtype=torch.long))
     goal = replace(case.goal, loss=sp.goals.Margin())
-    outcome = sp.run(PGD(sp.L0(3), steps=20), case.target, goal, images, keep=Keep.WORST)
+    outcome = sp.run(PGD(sp.L0(3), steps=20), case.target, goal, images, keep=Keep.HIGHEST_LOSS)
     expected = torch.tensor([[[[0.95, 1.0, 0.0, 1.0, 0.5, 0.5]]]], dtype=torch.float64)
     assert torch.allclose(outcome.examples, expected)
 
@@ -91,7 +91,7 @@ def test_l0_breaks_a_trained_net_nearly_as_often_as_fmn(digits):
     """At equal steps, though FMN may choose its radius; the constant step of the authors falls short of both."""
     target, images, labels = digits
     found = sp.run(FMN(sp.L0(), steps=60), target, sp.Misclassify(labels), images)
-    peer = float((found.success & (found.size <= 12)).double().mean())
+    peer = float((found.success & (found.distance <= 12)).double().mean())
     ours = success(PGD(sp.L0(12), steps=60), digits)
     assert 0.2 < peer < 0.98
     assert ours >= peer - 0.08
@@ -122,7 +122,7 @@ def test_restarts_keep_the_worst_and_lose_no_row(ball):
     attack = PGD(ball, steps=3)
     one, four = run(attack, case), run(Restarts(attack, 4), case)
     assert (one.success <= four.success).all()
-    one, four = (run(a, case, keep=Keep.WORST) for a in (attack, Restarts(attack, 4)))
+    one, four = (run(a, case, keep=Keep.HIGHEST_LOSS) for a in (attack, Restarts(attack, 4)))
     losses = [case.goal(case.module(o.examples)).loss.detach() for o in (one, four)]
     alike = one.success == four.success
     assert (losses[1] >= losses[0] - 1e-12)[alike].all()
@@ -151,7 +151,7 @@ def test_a_target_is_approached_and_not_merely_the_label_left(attack):
     assert outcome.success.double().mean() > 0.4
     assert torch.equal(outcome.success, module(outcome.examples).argmax(1) == goal.classes)
     assert (after > before)[outcome.success].all()
-    worst = sp.run(attack, sp.Classifier(module), goal, case.images, keep=Keep.WORST)
+    worst = sp.run(attack, sp.Classifier(module), goal, case.images, keep=Keep.HIGHEST_LOSS)
     assert (goal(module(worst.examples)).loss > before).all()
 
 
@@ -162,7 +162,7 @@ def test_the_least_likely_class_is_the_target_of_iterative_ll(digits):
     assert chosen.dtype == torch.long
     assert torch.equal(clean.gather(1, chosen[:, None]).squeeze(1), clean.amin(1))
     outcome = sp.run(BIM(sp.Linf(0.3), steps=20), target, sp.ClassifyAs(chosen), images)
-    assert outcome.success_rate > 0.5
+    assert outcome.attack_success_rate > 0.5
     reached = target(outcome.examples).argmax(1)[outcome.success]
     assert torch.equal(reached, chosen[outcome.success])
     assert (reached != labels[outcome.success]).all()

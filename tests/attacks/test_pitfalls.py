@@ -61,7 +61,7 @@ def test_pitfall_07_gradients_are_sums_and_a_zero_leaves_its_pixel(size):
     scaled = testing.Case(nn.Sequential(case.module, Scale(1e-30)), case.images, case.labels)
     for one in (case, scaled):  # the mean over a batch would not underflow in one and vanish in the other
         goal = replace(one.goal, loss=Margin())
-        asked = sp.run(FGSM(sp.Linf(0.05)), one.target, goal, one.images, keep=Keep.WORST).examples - one.images
+        asked = sp.run(FGSM(sp.Linf(0.05)), one.target, goal, one.images, keep=Keep.HIGHEST_LOSS).examples - one.images
         expected = torch.tensor([-0.05, 0.0, 0.05], dtype=torch.float64).view(1, 1, 1, 3).expand(size, 1, 1, 3)
         assert torch.allclose(asked, expected, atol=1e-12)
 
@@ -114,8 +114,8 @@ def test_pitfall_10_pgd_returns_what_succeeded_not_its_last_iterate():
     outcome = sp.run(attack, sp.Classifier(band), goal, case.images, engine=sp.Engine(compact=False))
     assert outcome.success.all()
     assert 0.70 < float(outcome.examples) < 0.76
-    assert int(outcome.first) == 4
-    assert int(outcome.spent.forwards) > 4
+    assert int(outcome.queries_to_success) == 4
+    assert int(outcome.passes.forwards) > 4
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.1), sp.L2(0.5), sp.L1(3, share=0.05)], ids=str)
@@ -125,7 +125,7 @@ def test_pitfall_10_iterates_at_the_edge_of_the_range_use_the_whole_radius(ball)
     images = torch.tensor([[0.999, 0.999, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]])
     case = flat_case(weights, images, bias=torch.tensor([30.0, -30.0]))
     goal = replace(case.goal, loss=Margin())
-    outcome = sp.run(PGD(ball, steps=60), case.target, goal, case.images, keep=Keep.WORST)
+    outcome = sp.run(PGD(ball, steps=60), case.target, goal, case.images, keep=Keep.HIGHEST_LOSS)
     delta = outcome.examples - case.images
     if isinstance(ball, sp.Linf):
         assert torch.allclose(delta.flatten()[2:], torch.full((6,), 0.1, dtype=torch.float64))
@@ -201,7 +201,7 @@ def test_pitfall_35_results_are_detached_and_keep_shape_and_dtype(attack, dtype)
     images = case.images.to(dtype)
     kept = images.clone()
     outcome = sp.run(attack, sp.Classifier(case.module.to(dtype)), case.goal, images)
-    assert outcome.examples.dtype == outcome.size.dtype == dtype
+    assert outcome.examples.dtype == outcome.distance.dtype == dtype
     assert outcome.examples.shape == images.shape
     assert not outcome.examples.requires_grad
     assert outcome.examples.data_ptr() != images.data_ptr()
@@ -216,7 +216,7 @@ def test_pitfall_36_a_row_does_not_know_its_neighbors(attack):
         row = int(order[place])
         alone = sp.run(
             attack, case.target, take(case.goal, torch.tensor([row])), case.images[row : row + 1],
-            ids=torch.tensor([row]),
+            indices=torch.tensor([row]),
         )  # fmt: skip
         assert float((alone.examples[0] - plain.examples[row]).abs().max()) < 1e-9
 
@@ -243,9 +243,9 @@ def test_pitfall_38_a_wrong_row_is_returned_as_it_is(attack):
     outcome = sp.run(attack, case.target, sp.Misclassify(labels), case.images)
     assert outcome.reasons[1] is Reason.ALREADY
     assert torch.equal(outcome.examples[1], case.images[1])
-    assert float(outcome.size[1]) == 0
+    assert float(outcome.distance[1]) == 0
     stood = torch.tensor([0, 2, 3])
-    assert outcome.success_rate == pytest.approx(float(outcome.success[stood].double().mean()))
+    assert outcome.attack_success_rate == pytest.approx(float(outcome.success[stood].double().mean()))
 
 
 @pytest.mark.parametrize("kind", [sp.Linf, sp.L2, sp.L1])
@@ -255,7 +255,7 @@ def test_pitfall_39_float32_rounding_stays_within_1e_6_of_the_ball(kind):
     eps = {sp.Linf: 8 / 255, sp.L2: 0.5, sp.L1: 3.0}[kind]
     images = (case.images.float() * 255).round() / 255
     goal = sp.Misclassify(module(images).argmax(1))
-    outcome = sp.run(PGD(kind(eps), steps=20), sp.Classifier(module), goal, images, keep=Keep.WORST)
+    outcome = sp.run(PGD(kind(eps), steps=20), sp.Classifier(module), goal, images, keep=Keep.HIGHEST_LOSS)
     sizes = kind().norm((outcome.examples - images).double())
     assert float(sizes.max()) <= eps * (1 + 1e-6) + 1e-7
     assert float(sizes.max()) > 0.99 * eps

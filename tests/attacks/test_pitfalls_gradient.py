@@ -25,7 +25,7 @@ def asked_of(attack, case, **options):
         asked.append(x.detach().clone())
         return case.module(x)
 
-    outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.WORST, **options)
+    outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS, **options)
     confirmed = bool(outcome.success.any())
     return asked[1 : -1 if confirmed else None], outcome
 
@@ -44,7 +44,7 @@ def test_pitfall_08_three_starts_of_fgsm_are_three_attacks():
 
 
 class Blind(nn.Module):
-    """Flat where the first pixel is below 0.5, and sloped beyond."""
+    """Flat where the first pixel is below 0.5, and nonzero_gradient beyond."""
 
     def forward(self, x):
         lit = (x[:, 0, 0, 0] - 0.5).clamp_min(0)[:, None]
@@ -57,7 +57,11 @@ def test_pitfall_13_momentum_survives_a_gradient_of_zero(attack):
     images = torch.full((2, 1, 4, 4), 0.3, dtype=torch.float64)
     images[1] = 0.51
     outcome = sp.run(
-        attack(sp.Linf(0.2)), sp.Classifier(Blind()), sp.Misclassify(torch.tensor([0, 0])), images, keep=Keep.WORST
+        attack(sp.Linf(0.2)),
+        sp.Classifier(Blind()),
+        sp.Misclassify(torch.tensor([0, 0])),
+        images,
+        keep=Keep.HIGHEST_LOSS,
     )
     assert outcome.examples.isfinite().all()
     assert outcome.success.tolist() == [False, True]
@@ -99,7 +103,7 @@ def test_pitfall_20_the_first_example_and_the_best_loss_are_two_results():
     case = testing.small_net(12)
     attack = APGD(sp.Linf(0.08), steps=30)
     first, worst = (
-        sp.run(attack, case.target, case.goal, case.images, keep=keep) for keep in (Keep.FIRST, Keep.WORST)
+        sp.run(attack, case.target, case.goal, case.images, keep=keep) for keep in (Keep.FIRST, Keep.HIGHEST_LOSS)
     )
     both = first.success & ~first.already
     assert both.sum() >= 3
@@ -122,7 +126,7 @@ def test_pitfall_21_targeted_dlr_works_with_few_classes(classes):
 def test_pitfall_21_there_is_a_round_for_each_rival_and_no_more(classes):
     case = testing.linear(classes)
     attack = Rivals(PGD(sp.Linf(1e-4), steps=2), count=4)
-    spent = sp.run(attack, case.target, case.goal, case.images).spent
+    spent = sp.run(attack, case.target, case.goal, case.images).passes
     rounds = min(4, classes - 1)
     assert (spent.backwards == 2 * rounds).all()
     assert (spent.forwards == 1 + 3 * rounds).all()  # the ranking, then two slopes and a look each
@@ -149,9 +153,9 @@ def test_pitfall_23_only_survivors_go_on_and_the_tensor_returned_is_what_was_con
     fell = alone[0].success
     assert 0 < int(fell.sum()) < 12
     assert torch.equal(outcome.examples[fell], alone[0].examples[fell])
-    assert torch.equal(outcome.spent.forwards[fell], alone[0].spent.forwards[fell])
+    assert torch.equal(outcome.passes.forwards[fell], alone[0].passes.forwards[fell])
     standing = ~outcome.success
-    assert (outcome.spent.forwards[standing] == 5 + 7 + 20).all()
+    assert (outcome.passes.forwards[standing] == 5 + 7 + 20).all()
     with torch.no_grad():
         won = case.goal(case.module(outcome.examples)).margin > 0
     assert torch.equal(won, outcome.success)
@@ -200,5 +204,7 @@ def test_randomness_of_rounds_is_keyed():
     """Restarts, rivals and cascades draw anew in each round, and the same for a row alone."""
     key = Key(torch.arange(3), 0)
     assert len({key.reseeded(i).seed for i in range(20)} | {key.seed}) == 21
-    together, alone = (Key(ids, 0).reseeded(3).uniform("u", (1,)) for ids in (torch.arange(3), torch.tensor([1])))
+    together, alone = (
+        Key(indices, 0).reseeded(3).uniform("u", (1,)) for indices in (torch.arange(3), torch.tensor([1]))
+    )
     assert torch.equal(together[1], alone[0])

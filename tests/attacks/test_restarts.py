@@ -22,7 +22,7 @@ def starts_of(attack, case):
         asked.append(x.detach().clone())
         return case.module(x)
 
-    sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.WORST)
+    sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     return asked[1:-1]
 
 
@@ -42,7 +42,7 @@ def test_one_round_is_the_attack_itself():
     for attack in (ATTACK, Square(sp.Linf(0.2), steps=50), HopSkipJump(steps=2)):
         once, plain = run(Restarts(attack, 1), case), run(attack, case)
         assert torch.equal(once.examples, plain.examples)
-        assert torch.equal(once.spent.forwards, plain.spent.forwards)
+        assert torch.equal(once.passes.forwards, plain.passes.forwards)
 
 
 def test_more_rounds_never_lose_a_row_and_only_survivors_pay():
@@ -50,13 +50,13 @@ def test_more_rounds_never_lose_a_row_and_only_survivors_pay():
     attack = PGD(sp.Linf(0.035), steps=2, step_size=0.01)
     one, five = run(attack, case), run(Restarts(attack, 5), case)
     assert (one.success <= five.success).all()
-    assert torch.equal(five.spent.forwards[one.success], one.spent.forwards[one.success])
-    assert (five.spent.forwards[~five.success] == 5 * 3).all()  # two slopes and a last look each
+    assert torch.equal(five.passes.forwards[one.success], one.passes.forwards[one.success])
+    assert (five.passes.forwards[~five.success] == 5 * 3).all()  # two slopes and a last look each
 
 
 def test_the_worst_of_all_rounds_is_kept():
     case = testing.small_net(6)
-    one, five = (run(a, case, keep=Keep.WORST) for a in (ATTACK, Restarts(ATTACK, 5)))
+    one, five = (run(a, case, keep=Keep.HIGHEST_LOSS) for a in (ATTACK, Restarts(ATTACK, 5)))
     losses = [case.goal(case.module(o.examples)).loss.detach() for o in (one, five)]
     alike = one.success == five.success
     assert (losses[1] >= losses[0] - 1e-12)[alike].all()

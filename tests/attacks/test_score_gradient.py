@@ -68,11 +68,11 @@ def test_the_other_laws(attack):
 # --- the estimate
 
 
-@pytest.mark.parametrize("lane", ["normal", "signs"])
-def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(lane):
+@pytest.mark.parametrize("stream", ["normal", "signs"])
+def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(stream):
     """On a linear score (f+ - f-) / 2h = <w, u>, so g = mean <w, u> u to the rounding, row by row."""
     shape, key = (3, 4, 5), Key(torch.tensor([4, 9]), 1)
-    x, draw = points(2, shape), getattr(key, lane)
+    x, draw = points(2, shape), getattr(key, stream)
     oracle = Linear(x, sp.Linf(0.5))
     seen = slope(oracle, x, draw, 14, 1e-3, 6)
     u = draw("directions", (7, 60), 6 * 1_000_003, torch.float64)
@@ -81,14 +81,14 @@ def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(lane):
     assert torch.allclose(seen.margin, oracle.margins(x) - 1e6, atol=1e-6)  # antithetic: the noise cancels
 
 
-@pytest.mark.parametrize("lane", ["normal", "signs"])
+@pytest.mark.parametrize("stream", ["normal", "signs"])
 @pytest.mark.parametrize("ball", [sp.Linf(0.05), sp.L2(0.5)], ids=str)
-def test_the_estimate_finds_the_gradient_of_a_linear_score(ball, lane):
+def test_the_estimate_finds_the_gradient_of_a_linear_score(ball, stream):
     """E g = w; n pairs in d dimensions leave a relative error of sqrt(d / n)."""
     shape, pairs = (3, 4, 4), 4000
     x = points(2, shape)
     oracle = Linear(x, ball)
-    seen = slope(oracle, x, getattr(Key(torch.arange(2), 0), lane), 2 * pairs, 1e-3, 0)
+    seen = slope(oracle, x, getattr(Key(torch.arange(2), 0), stream), 2 * pairs, 1e-3, 0)
     error = (seen.grad - oracle.w).flatten(1).norm(dim=1) / oracle.w.norm()
     assert float(error.max()) < 1.3 * (48 / pairs) ** 0.5
 
@@ -170,18 +170,18 @@ def test_pitfall_28_probes_come_in_antithetic_pairs(attack):
 def test_pitfall_28_the_budget_is_in_queries_not_in_steps(attack, limit):
     case = testing.small_net(4)
     outcome = sp.run(attack, case.target, case.goal, case.images, budget=sp.Budget(forwards=limit))
-    assert (outcome.spent.forwards <= limit).all()
-    assert (outcome.spent.forwards[~outcome.success] == limit).all()  # and it is used up
-    assert (outcome.first[outcome.success] <= limit).all()
+    assert (outcome.passes.forwards <= limit).all()
+    assert (outcome.passes.forwards[~outcome.success] == limit).all()  # and it is used up
+    assert (outcome.queries_to_success[outcome.success] <= limit).all()
     assert outcome.examples.isfinite().all()
-    assert not outcome.spent.backwards.any()
+    assert not outcome.passes.backwards.any()
 
 
 @ALL
 def test_pitfall_28_labels_alone_are_refused(attack):
     case = testing.small_net(2)
     with pytest.raises(AccessError, match=f"{attack.name} needs Scores"):
-        sp.run(attack, testing.attack_laws.Granting(case.target, sp.Decisions), case.goal, case.images)
+        sp.run(attack, testing.attack_laws.Restricted(case.target, sp.Decisions), case.goal, case.images)
 
 
 # --- each step against a literal loop
@@ -225,7 +225,7 @@ def followed(attack, steps, literal, shape=(2, 6, 6), bend=0.3):
         def f(image):
             return float(oracle.margins(torch.from_numpy(image).view(1, *shape))) - 1e6
 
-        one = Key(key.ids[row : row + 1], key.seed)
+        one = Key(key.indices[row : row + 1], key.seed)
         for t, image in zip(range(steps), literal(f, x[row].flatten().numpy(), one, shape), strict=False):
             assert np.abs(ours[t][row].flatten().numpy() - image).max() < 1e-6, (row, t)
     return state
@@ -313,7 +313,7 @@ def test_the_scale_of_the_logits_changes_nothing(attack):
     louder = sp.Classifier(lambda images: case.module(images) * 64)
     one, other = (sp.run(attack, target, case.goal, case.images) for target in (case.target, louder))
     assert torch.equal(one.examples, other.examples)
-    assert torch.equal(one.spent.forwards, other.spent.forwards)
+    assert torch.equal(one.passes.forwards, other.passes.forwards)
 
 
 @ALL
@@ -324,11 +324,11 @@ def test_a_row_leaves_with_its_first_success(attack):
     outcome = sp.run(long, case.target, case.goal, case.images)
     assert outcome.success.float().mean() > 0.6
     samples = getattr(attack, "samples", 4)
-    last = outcome.spent.forwards - outcome.first
+    last = outcome.passes.forwards - outcome.queries_to_success
     assert (last[outcome.success] < max(samples, 20)).all()  # at most the rest of that question
-    assert (outcome.first[outcome.success] > 0).all()
+    assert (outcome.queries_to_success[outcome.success] > 0).all()
     whole = long.steps * getattr(long, "samples", 2)
-    assert outcome.first[outcome.success].float().median() < whole / 2  # seen on the way, not at the end
+    assert outcome.queries_to_success[outcome.success].float().median() < whole / 2  # seen on the way, not at the end
 
 
 @ALL
@@ -353,7 +353,7 @@ def test_images_of_odd_shapes(kind, shape):
         return torch.stack((total, 1e3 - total), dim=1)
 
     goal = sp.Misclassify(torch.ones(3, dtype=torch.long), loss=sp.goals.Margin())
-    outcome = sp.run(kind(sp.Linf(0.2), steps=60), sp.Classifier(model), goal, x, keep=sp.access.Keep.WORST)
+    outcome = sp.run(kind(sp.Linf(0.2), steps=60), sp.Classifier(model), goal, x, keep=sp.access.Keep.HIGHEST_LOSS)
     size = (outcome.examples - x).flatten(1).abs().amax(1)
     assert (outcome.examples.flatten(1).mean(1) > x.flatten(1).mean(1)).all()  # uphill
     assert (size <= 0.2 + 1e-9).all()

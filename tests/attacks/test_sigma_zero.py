@@ -42,7 +42,7 @@ def test_closed_form_one_component_is_enough():
     assert (case.labels == 0).all()
     outcome = attacked(SigmaZero(steps=60), case)
     assert outcome.success.all()
-    assert (outcome.size == 1).all()
+    assert (outcome.distance == 1).all()
     moved = (outcome.examples != case.images).flatten(1)
     assert moved[:, 5].all()
 
@@ -54,7 +54,7 @@ def test_every_class_and_goal(targeted):
     outcome = sp.run(SigmaZero(steps=80), case.target, goal, case.images)
     assert outcome.success.all()
     assert (goal(case.module(outcome.examples)).margin > 0).all()
-    assert outcome.size.max() < case.images[0].numel() / 4, "that is not sparse"
+    assert outcome.distance.max() < case.images[0].numel() / 4, "that is not sparse"
 
 
 def test_pixels_cost_no_more_than_the_components_they_hold():
@@ -63,8 +63,8 @@ def test_pixels_cost_no_more_than_the_components_they_hold():
     pixels = attacked(SigmaZero(sp.L0(pixels=True), steps=80), case)
     components = attacked(SigmaZero(sp.L0(), steps=80), case)
     assert pixels.success.all()
-    assert (pixels.size == sp.L0(pixels=True).norm(pixels.examples - case.images)).all()
-    assert pixels.size.double().mean() < sp.L0(pixels=True).norm(components.examples - case.images).mean()
+    assert (pixels.distance == sp.L0(pixels=True).norm(pixels.examples - case.images)).all()
+    assert pixels.distance.double().mean() < sp.L0(pixels=True).norm(components.examples - case.images).mean()
 
 
 def test_what_is_below_the_threshold_is_exactly_zero_and_the_threshold_follows_the_row():
@@ -90,7 +90,7 @@ def test_more_steps_find_fewer_components():
     case = testing.small_net(8)
     few, many = (attacked(SigmaZero(steps=steps), case) for steps in (10, 100))
     assert many.success.all()
-    assert many.size.mean() < few.size[few.success].mean()
+    assert many.distance.mean() < few.distance[few.success].mean()
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"rate": 0.0}, {"sigma": 0.0}, {"share": -1.0}, {"tau": 1.5}])

@@ -161,7 +161,7 @@ def test_pitfall_22_windows_and_signs_are_drawn_row_by_row(ball):
     case = testing.small_net(1)
     images = case.images.repeat(8, 1, 1, 1)
     outcome = sp.run(
-        Square(ball, steps=20), case.target, sp.Misclassify(case.labels.repeat(8)), images, keep=Keep.WORST
+        Square(ball, steps=20), case.target, sp.Misclassify(case.labels.repeat(8)), images, keep=Keep.HIGHEST_LOSS
     )
     assert len({tuple(e.flatten().tolist()) for e in outcome.examples}) == 8
 
@@ -180,7 +180,7 @@ def test_images_of_odd_shapes(ball, shape):
     outcome = sp.run(
         Square(ball, steps=70), sp.Classifier(model), sp.Misclassify(torch.ones(4, dtype=torch.long)), x
     )  # fmt: skip
-    assert (outcome.spent.forwards == 70).all()
+    assert (outcome.passes.forwards == 70).all()
     stack = torch.stack(asked[1:71])
     assert stack.isfinite().all()
     sizes = ball.norm((stack - x).flatten(0, 1))
@@ -192,9 +192,9 @@ def test_queries_are_counted_one_a_step_and_stop_at_success():
     case = testing.small_net(6)
     outcome = sp.run(Square(sp.Linf(0.3), steps=400), case.target, case.goal, case.images)
     assert outcome.success.any()
-    assert torch.equal(outcome.first[outcome.success], outcome.spent.forwards[outcome.success])
-    assert (outcome.spent.forwards[~outcome.success] == 400).all()
-    assert not outcome.spent.backwards.any()
+    assert torch.equal(outcome.queries_to_success[outcome.success], outcome.passes.forwards[outcome.success])
+    assert (outcome.passes.forwards[~outcome.success] == 400).all()
+    assert not outcome.passes.backwards.any()
 
 
 def test_more_queries_never_lose_ground():

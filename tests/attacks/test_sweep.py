@@ -42,11 +42,9 @@ def test_it_leaves_no_more_standing_than_what_it_is_made_of(digits, ball, others
 def test_it_leaves_no_more_standing_than_autoattack_for_a_fifth_of_its_passes(digits):
     target, goal, images = digits
     few = torch.arange(24)
-    theirs, ours = (
-        run(attack(sp.Linf(0.08)), target, take(goal, few), images[few]) for attack in (autoattack, auto)
-    )
+    theirs, ours = (run(attack(sp.Linf(0.08)), target, take(goal, few), images[few]) for attack in (autoattack, auto))
     assert ours.robust_accuracy <= theirs.robust_accuracy
-    passes = [float((o.spent.forwards + o.spent.backwards).sum()) for o in (ours, theirs)]
+    passes = [float((o.passes.forwards + o.passes.backwards).sum()) for o in (ours, theirs)]
     assert passes[0] <= passes[1] / 5
 
 
@@ -60,7 +58,7 @@ def test_a_row_far_from_every_boundary_is_given_up_and_one_within_reach_is_not()
     images[1] = 0.5 + 0.1005
     outcome = run(Sweep(sp.Linf(0.1), blocks=3), sp.Classifier(net), sp.Misclassify(torch.tensor([0, 0])), images)
     assert not outcome.success.any()
-    spent = (outcome.spent.forwards + outcome.spent.backwards).tolist()
+    spent = (outcome.passes.forwards + outcome.passes.backwards).tolist()
     assert spent[0] < 200
     assert spent[1] > 3 * spent[0]
 
@@ -112,7 +110,7 @@ def test_binary_models_and_hugging_face_outputs():
 def test_the_worst_is_kept_for_training():
     case = testing.small_net(6)
     attack = Sweep(sp.Linf(0.02), blocks=1, climb=5, diverse=2, queries=5)
-    outcome = run(attack, case.target, case.goal, case.images, keep=Keep.WORST)
+    outcome = run(attack, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     before, after = (case.goal(case.module(x)).loss.detach() for x in (case.images, outcome.examples))
     assert (after > before).all()
 

@@ -26,7 +26,7 @@ from sparring.errors import ConfigError, ThreatError
 from sparring.geometry.region import Region
 from sparring.goals import RivalMargin, Verdict
 from sparring.random import Key
-from sparring.targets import Granting, Surrogate
+from sparring.targets import Restricted, Surrogate
 from sparring.testing.attack_laws import attacked, with_eps
 
 BALL = sp.Linf(0.05)
@@ -35,9 +35,9 @@ DI, TI, SI, VT = InputDiversity(smallest=0.6), TranslationInvariance(5), ScaleIn
 
 
 def question(images, memory=None, step=0, seed=0, eps=0.1):
-    ids = torch.arange(len(images))
+    indices = torch.arange(len(images))
     memory = torch.zeros_like(images) if memory is None else memory
-    return Question(images, None, None, None, Key(ids, seed), step, Region.around(images, sp.Linf(eps)), memory)
+    return Question(images, None, None, None, Key(indices, seed), step, Region.around(images, sp.Linf(eps)), memory)
 
 
 def answering(slope):
@@ -103,16 +103,16 @@ def test_laws(attack, tolerance):
 )
 def test_a_trick_that_does_nothing_is_the_plain_attack(trick):
     case = testing.small_net()
-    plain, tricked = (attacked(attack, case, keep=Keep.WORST) for attack in (NI, Transferred(NI, trick)))
+    plain, tricked = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, Transferred(NI, trick)))
     assert float((plain.examples - tricked.examples).abs().max()) <= 1e-12
-    assert torch.equal(plain.spent.forwards, tricked.spent.forwards)
+    assert torch.equal(plain.passes.forwards, tricked.passes.forwards)
     assert torch.equal(plain.first, tricked.first)
 
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():
     case = testing.small_net()
-    tricked = attacked(Transferred(MI, VarianceTuning(4, radius=0.0)), case, keep=Keep.WORST)
-    plain = attacked(MI, case, keep=Keep.WORST)
+    tricked = attacked(Transferred(MI, VarianceTuning(4, radius=0.0)), case, keep=Keep.HIGHEST_LOSS)
+    plain = attacked(MI, case, keep=Keep.HIGHEST_LOSS)
     assert float((plain.examples - tricked.examples).abs().max()) <= 1e-12
 
 
@@ -151,7 +151,7 @@ def test_every_step_draws_anew():
         return case.module(x)
 
     attack = Transferred(MIFGSM(sp.Linf(1e-3), steps=3), InputDiversity(1.0, smallest=0.5))
-    sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.WORST)
+    sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     first, second, third, last = asked[1:5]
     for one, other in ((first, second), (second, third), (first, third)):
         assert bool(((one - other).abs().amax(dim=(1, 2, 3)) > 0.1).any())
@@ -227,12 +227,12 @@ def test_objective_and_steering_follow_the_rows_of_copies():
 def test_how_many_copies_are_asked_together_changes_nothing(monkeypatch):
     case = testing.small_net(5)
     attack = Transferred(NI, VarianceTuning(5), ScaleInvariance(3), DI)
-    together = attacked(attack, case, keep=Keep.WORST)
+    together = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
     monkeypatch.setattr(scale, "TOGETHER", 12)
-    apart = attacked(attack, case, keep=Keep.WORST)
+    apart = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
     assert float((together.examples - apart.examples).abs().max()) <= 1e-12
-    assert torch.equal(together.spent.forwards, apart.spent.forwards)
-    assert int(together.spent.forwards[0]) == 4 * (1 + 5) * 3 + 1
+    assert torch.equal(together.passes.forwards, apart.passes.forwards)
+    assert int(together.passes.forwards[0]) == 4 * (1 + 5) * 3 + 1
 
 
 def test_pitfall_15_neighbors_are_uniform_in_beta_eps_and_tune_the_next_gradient():
@@ -261,7 +261,7 @@ def test_variance_tuned_momentum_by_hand():
         asked.append(x.detach().clone())
         return case.module(x)
 
-    sp.run(Transferred(MI, VT), sp.Classifier(watching), case.goal, case.images, keep=Keep.WORST)
+    sp.run(Transferred(MI, VT), sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     loss = {n: lambda x, n=n: F.cross_entropy(case.module(x), case.labels.repeat_interleave(n), reduction="none")
             for n in (1, 3)}  # fmt: skip
     x, memory, variance = case.images, torch.zeros_like(case.images), torch.zeros_like(case.images)
@@ -287,7 +287,7 @@ def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, tricks):
 
     inner = kind(sp.Linf(0.08), steps=4)
     attack = Transferred(inner, *tricks) if tricks else inner
-    outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.WORST)
+    outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     last = asked[-2 if outcome.success.any() else -1]  # the engine's confirmation is the very last
     assert last.shape == case.images.shape
     assert (last - case.images).abs().amax() <= 0.08 + 1e-9
@@ -316,10 +316,10 @@ def test_the_first_trick_is_the_outermost():
 
 def test_rivals_steer_through_the_tricks():
     case, apgd = testing.small_net(6), APGD(sp.Linf(0.03), steps=4, loss=None)
-    inside = attacked(Transferred(Rivals(apgd, 2), SI), case, keep=Keep.WORST)
-    around = attacked(Rivals(Transferred(apgd, SI), 2), case, keep=Keep.WORST)
+    inside = attacked(Transferred(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
+    around = attacked(Rivals(Transferred(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
     assert torch.equal(inside.examples, around.examples)
-    alone = attacked(Transferred(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.WORST)
+    alone = attacked(Transferred(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(inside.examples, alone.examples)
 
 
@@ -327,8 +327,8 @@ def test_memory_survives_where_an_attack_steers():
     """The oracle that `with_loss` makes writes down what tricks remember, too."""
     case = testing.small_net(4)
     rivals = Rivals(APGD(BALL, steps=3, loss=None), 1)
-    tuned = attacked(Transferred(rivals, VT), case, keep=Keep.WORST)
-    plain = attacked(rivals, case, keep=Keep.WORST)
+    tuned = attacked(Transferred(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
+    plain = attacked(rivals, case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(tuned.examples, plain.examples)
 
 
@@ -350,13 +350,13 @@ def test_a_render_of_the_attack_is_honoured():
 
 def test_against_a_victim_with_the_gradients_of_another():
     case = testing.small_net(8)
-    victim = Granting(sp.Classifier(lambda x: case.module(0.97 * x)), sp.access.Scores)
+    victim = Restricted(sp.Classifier(lambda x: case.module(0.97 * x)), sp.access.Scores)
     goal = sp.Misclassify(victim(case.images).argmax(1))
     attack = Transferred(MIFGSM(sp.Linf(0.2)), TI, DI)
     outcome = sp.run(attack, Surrogate(victim, case.target), goal, case.images)
     assert outcome.success.all()
     assert torch.equal(victim(outcome.examples).argmax(1) != goal.classes, outcome.success)
-    assert int(outcome.spent.forwards.max()) <= 11
+    assert int(outcome.passes.forwards.max()) <= 11
 
 
 def test_another_radius_keeps_the_tricks():

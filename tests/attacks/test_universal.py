@@ -77,12 +77,12 @@ def test_targeted_pulls_images_to_the_class(case):
 
 def test_applied_is_judged_like_any_attack(case):
     made = sp.fit(FAST, case.target, case.goal, case.images).artifact
-    outcome = sp.run(Applied(made), sp.Granting(case.target, sp.Decisions), case.goal, case.images)
+    outcome = sp.run(Applied(made), sp.Restricted(case.target, sp.Decisions), case.goal, case.images)
     with torch.no_grad():
         fell = case.module(made.apply(case.images)).argmax(1) != case.labels
     assert torch.equal(outcome.success, fell)
     assert 0 < fell.sum() < 24
-    assert outcome.spent.forwards.tolist() == [1] * 24
+    assert outcome.passes.forwards.tolist() == [1] * 24
     assert torch.equal(outcome.examples[fell], made.apply(case.images)[fell])
 
 
@@ -140,7 +140,20 @@ def _file(path, **changes):
         {"delta": torch.zeros(8, 8)},
         {"delta": torch.zeros(3, 8, 8, dtype=torch.int32)},
     ],
-    ids=["kind", "eps", "infinite", "norm", "negative", "huge", "ball", "made", "empty", "nan", "shape", "integers"],
+    ids=[
+        "kind",
+        "eps",
+        "infinite",
+        "norm",
+        "negative",
+        "huge",
+        "ball",
+        "made",
+        "empty",
+        "nan",
+        "shape",
+        "integers",
+    ],
 )
 def test_a_hostile_file_is_refused(tmp_path, changes):
     with pytest.raises(InputError, match=r"uap.safetensors is no artifact .*; make it again"):

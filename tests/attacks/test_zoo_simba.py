@@ -123,10 +123,10 @@ def test_zoo_moves_whole_cells_of_large_images_and_probes_within_the_range():
 def test_more_queries_bring_zoo_nearer_and_it_serves_targets():
     case = testing.small_net(8)
     sizes = [
-        sp.run(ZOO(steps=999), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)).size
+        sp.run(ZOO(steps=999), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)).distance
         for n in (1000, 8000)
     ]
-    reference = sp.run(sp.attacks.CarliniWagner(inner=200), case.target, case.goal, case.images).size
+    reference = sp.run(sp.attacks.CarliniWagner(inner=200), case.target, case.goal, case.images).distance
     assert (sizes[1] <= sizes[0]).all()
     assert float((sizes[1] / reference).median()) < 1.1
     targets = sp.ClassifyAs((case.labels + 1) % 4)
@@ -207,7 +207,7 @@ def test_simba_does_not_ask_about_a_pixel_without_room():
         SimBA(steps=500, pixels=True), sp.Classifier(model), sp.Misclassify(torch.zeros(1, dtype=torch.long)), x
     )
     assert not outcome.success.any()
-    assert int(outcome.spent.forwards) == 1 + 16, "and after one idle round the row is done"
+    assert int(outcome.passes.forwards) == 1 + 16, "and after one idle round the row is done"
     assert all(int((image > 0).sum()) == 1 for image in asked[2:])
 
 

@@ -115,7 +115,7 @@ def test_no_attack_spends_more_than_was_said(attack, scale, single, images, labe
     plan = make_audit_plan(model="m", data="d", batch_size=8, smallest=("L2",), queries=60)
     entry = make_entry(attack, plan)
     forwards, backwards = count_passes(entry, images[:1])
-    spent = sp.run(attack, single, sp.Misclassify(labels), images, budget=entry.budget).spent
+    spent = sp.run(attack, single, sp.Misclassify(labels), images, budget=entry.budget).passes
     assert int(spent.forwards.max()) <= forwards
     assert int(spent.backwards.max()) <= backwards
 
@@ -153,9 +153,9 @@ def test_a_defence_costs_its_draws(target, batches, tmp_path):
 
 def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(target, batches, tmp_path):
     from sparring.defenses.randomization import InputNoise
-    from sparring.targets import Defended, Screen
+    from sparring.targets import Defended, Detector
 
-    class Loud(Screen):
+    class Loud(Detector):
         def alarm(self, images, key):
             return images.flatten(1).mean(1) - 0.5
 

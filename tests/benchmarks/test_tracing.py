@@ -108,4 +108,4 @@ def test_it_agrees_with_what_an_attack_of_ours_says_of_itself(samples: int) -> N
     outcome = sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), images)
     assert net.certain
     assert 0 < int(outcome.success.sum()) < 8
-    assert torch.equal(net.first[outcome.success], outcome.first[outcome.success] + 1)
+    assert torch.equal(net.first[outcome.success], outcome.queries_to_success[outcome.success] + 1)

@@ -30,7 +30,7 @@ def images():
 """
 
 BOX = """
-from sparring import Classifier, Granting, Scores
+from sparring import Classifier, Restricted, Scores
 from sparring.zoo import LoadedModel
 
 class Silent(nn.Module):
@@ -38,7 +38,7 @@ class Silent(nn.Module):
         raise AssertionError("asked")
 
 def box():
-    return LoadedModel("box", Granting(Classifier(Silent()), Scores), None, None, "", None)
+    return LoadedModel("box", Restricted(Classifier(Silent()), Scores), None, None, "", None)
 """
 
 
@@ -277,7 +277,7 @@ def test_the_python_way_gives_the_same(fitted, user):
     rows = split_images(images, 0.3, 0)[0]
     goal = Misclassify(target(images).argmax(1))
     attack = GradientUniversal(Linf(0.2), epochs=4, portion=8)
-    made = fit(attack, target, take(goal, rows.fitted), images[rows.fitted], ids=rows.fitted, engine=Engine(8))
+    made = fit(attack, target, take(goal, rows.fitted), images[rows.fitted], indices=rows.fitted, engine=Engine(8))
     assert torch.equal(made.artifact.delta, opened(path)[0].delta)
     outcome = run(Applied(made.artifact), target, take(goal, rows.held_out), images[rows.held_out])
     assert row_of(result.stdout, "held out")[2] == int(outcome.success.sum())

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 FOLDERS = ("<img src=x onerror=alert(1)>", "=1+1", "{{ 7 * 7 }}", "\u202egnp.exe")
-FILE = "\"><script>alert(2)<.png"
+FILE = '"><script>alert(2)<.png'
 
 
 def test_figures_are_written_on_request_and_told(audited, typed, tmp_path):

@@ -258,6 +258,7 @@ def labelling(monkeypatch: pytest.MonkeyPatch) -> None:
     from sparring.serve.app import ServedModel
 
     answer = ServedModel.answer
+
     def labels(self, images):
         return answer(self, images).argmax(1, keepdim=True).float()
 
@@ -308,7 +309,7 @@ def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(u
         assert remote.access is sp.Decisions
         outcome = sp.run(sp.attacks.SurFree(steps=500), remote, sp.Misclassify(labels), images)
         stats = client.get(f"{PLACE}/stats").json()
-    assert stats["queries"] == int((outcome.spent.forwards + outcome.spent.checks).sum()) <= 200
+    assert stats["queries"] == int((outcome.passes.forwards + outcome.passes.checks).sum()) <= 200
     assert any("locked the attacker out" in note for note in outcome.notes)
     assert outcome.success.all()
     with torch.no_grad():

@@ -61,7 +61,7 @@ def test_the_checkpoint_of_another_run_is_refused(case, tmp_path, other, after):
     elif other == "target":
         target = sp.Classifier(_nudged(case.module))
     elif other == "keep":
-        options = {"keep": sp.Keep.WORST}
+        options = {"keep": sp.Keep.HIGHEST_LOSS}
     elif other == "budget":
         options = {"budget": sp.Budget(forwards=3)}
     else:
@@ -98,7 +98,7 @@ def test_the_same_run_goes_on_and_a_finished_one_is_only_read(case, tmp_path):
     engine = interrupted(case, tmp_path, after=8)
     again = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
     assert torch.equal(again.examples, whole.examples)
-    assert torch.equal(again.spent.forwards, whole.spent.forwards)
+    assert torch.equal(again.passes.forwards, whole.passes.forwards)
     calls = []
     hook = case.module.register_forward_hook(lambda *_: calls.append(1))
     read = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
@@ -216,5 +216,5 @@ def test_a_function_needs_an_identity_to_own_a_checkpoint(tmp_path):
     with pytest.raises(RunError, match="belongs to another run"):
         sp.run(attack, sp.Classifier(second, identity="second"), goal, images, engine=engine)
     with pytest.raises(ConfigError, match="is a function"):  # also where it stands behind something
-        sp.run(sp.attacks.Square(sp.Linf(0.1), steps=2), sp.Granting(sp.Classifier(first), sp.Scores), goal, images,
+        sp.run(sp.attacks.Square(sp.Linf(0.1), steps=2), sp.Restricted(sp.Classifier(first), sp.Scores), goal, images,
                engine=engine)  # fmt: skip

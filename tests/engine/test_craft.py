@@ -64,7 +64,7 @@ def test_examples_alone_and_together_are_the_same(case):
     together = craft(attack, case.target, case.goal, case.images)
     for row in range(6):
         one = torch.tensor([row])
-        alone = craft(attack, case.target, take(case.goal, one), case.images[one], ids=one)
+        alone = craft(attack, case.target, take(case.goal, one), case.images[one], indices=one)
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_what_it_refuses(case):
     with pytest.raises(ConfigError, match=r"CarliniWagner ends nowhere: it searches for the smallest example"):
         craft(CarliniWagner(), case.target, case.goal, case.images)
     with pytest.raises(AccessError, match="needs Gradients"):
-        craft(FGSM(sp.Linf(0.1)), sp.Granting(case.target, sp.Scores), case.goal, case.images)
+        craft(FGSM(sp.Linf(0.1)), sp.Restricted(case.target, sp.Scores), case.goal, case.images)
     with pytest.raises(InputError, match="divide by 255"):
         craft(FGSM(sp.Linf(0.1)), case.target, case.goal, case.images * 255)
     with pytest.raises(ThreatError, match="larger than the whole range"):

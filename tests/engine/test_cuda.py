@@ -137,7 +137,7 @@ def honest(outcome, task, attack, close=CLOSE):
     assert 0 <= float(outcome.examples.min()) <= float(outcome.examples.max()) <= 1
     size = attack.ball.norm(outcome.examples - task.images)
     assert float(size.max()) <= attack.ball.eps + 1e-5
-    torch.testing.assert_close(outcome.size[outcome.success], size[outcome.success], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(outcome.distance[outcome.success], size[outcome.success], rtol=1e-5, atol=1e-6)
 
 
 def test_every_attack_of_the_table_is_here():
@@ -153,13 +153,13 @@ def test_an_attack_does_there_what_it_does_here(attack, there, here):
     own = here.run(attack)
 
     honest(outcome, there, attack)
-    assert int((outcome.spent.forwards + outcome.spent.checks).sum()) == there.counting.forwards
-    assert int(outcome.spent.backwards.sum()) == there.counting.backwards
+    assert int((outcome.passes.forwards + outcome.passes.checks).sum()) == there.counting.forwards
+    assert int(outcome.passes.backwards.sum()) == there.counting.backwards
     assert differing(outcome, own) <= A_FEW
     assert (outcome.reason == Reason.UNCONFIRMED).sum() <= 1
     if attack.keep is Keep.SMALLEST and attack.ball.eps == inf:
         both = outcome.success.cpu() & own.success & ~own.already
-        medians = outcome.size.cpu()[both].median(), own.size[both].median()
+        medians = outcome.distance.cpu()[both].median(), own.distance[both].median()
         one = 1 if isinstance(attack.ball, sp.L0) else 0  # a count of coordinates moves by whole ones
         assert float(medians[0]) == pytest.approx(float(medians[1]), rel=0.1, abs=one)
 
@@ -177,8 +177,8 @@ def test_batches_and_compaction_change_nothing_but_rounding(name, there):
         other = there.run(EVERY[name], engine=engine)
         assert differing(whole, other) <= 1
         both = whole.success & other.success
-        median = whole.size[both].median()
-        assert float(other.size[both].median()) == pytest.approx(float(median), rel=0.05)
+        median = whole.distance[both].median()
+        assert float(other.distance[both].median()) == pytest.approx(float(median), rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["pgd", "square", "carlini-wagner", "hopskipjump"])
@@ -194,7 +194,7 @@ def test_what_was_interrupted_goes_on(name, there, tmp_path):
     again = there.run(EVERY[name], engine=Engine(checkpoint=tmp_path))
     assert again.examples.device.type == DEVICE
     assert differing(again, whole) <= 1
-    assert torch.equal(again.spent.forwards, whole.spent.forwards) or differing(again, whole) == 1
+    assert torch.equal(again.passes.forwards, whole.passes.forwards) or differing(again, whole) == 1
 
 
 def test_images_on_the_cpu_come_back_there(there, digits):
@@ -330,19 +330,19 @@ def test_a_random_defence_is_attacked_by_expectation(name, there, here):
     rates = []
     for task in (there, here):
         defended = Defended(task.target, Noise(), Rounding(), votes=3)
-        outcome = task.run(EVERY[name], defended.audited(4), engine=Engine(looks=10))
-        assert torch.equal(outcome.success, outcome.rate > 0.5)
-        rates.append(outcome.rate.cpu())
+        outcome = task.run(EVERY[name], defended.adaptive_view(4), engine=Engine(confirmation_samples=10))
+        assert torch.equal(outcome.success, outcome.success_rate > 0.5)
+        rates.append(outcome.success_rate.cpu())
     assert int(((rates[0] - rates[1]).abs() > 0.5).sum()) <= A_FEW
-    again = there.run(EVERY[name], Defended(there.target, Noise(), Rounding(), votes=3).audited(4))
+    again = there.run(EVERY[name], Defended(there.target, Noise(), Rounding(), votes=3).adaptive_view(4))
     assert again.examples.device.type == DEVICE
 
 
 def test_draws_are_measured_there(there):
     defended = Defended(there.target, Noise())
-    view = defended.audited(goal=there.goal, images=there.images)
+    view = defended.adaptive_view(goal=there.goal, images=there.images)
     assert view.draws >= 1
-    assert there.run(PGD20, defended.unaware()).examples.device.type == DEVICE
+    assert there.run(PGD20, defended.naive_view()).examples.device.type == DEVICE
 
 
 @pytest.mark.parametrize("kind", ["keyed", "dropout"])
@@ -432,8 +432,8 @@ def test_an_audit(digits, tmp_path):
 
 @pytest.mark.parametrize("draw", ["uniform", "normal", "signs"])
 def test_keys_draw_the_same_everywhere(draw):
-    ids = torch.arange(100)
-    one = getattr(Key(ids, 7), draw)("lane", (33, 5), 3)
-    other = getattr(Key(ids.to(DEVICE), 7), draw)("lane", (33, 5), 3)
+    indices = torch.arange(100)
+    one = getattr(Key(indices, 7), draw)("stream", (33, 5), 3)
+    other = getattr(Key(indices.to(DEVICE), 7), draw)("stream", (33, 5), 3)
     assert other.device.type == DEVICE
     torch.testing.assert_close(other.cpu(), one, rtol=0, atol=0 if draw != "normal" else 1e-5)

@@ -24,7 +24,7 @@ def case():
 def same(a, b):
     assert torch.equal(a.examples, b.examples)
     assert torch.equal(a.reason, b.reason)
-    assert torch.equal(a.size, b.size)
+    assert torch.equal(a.distance, b.distance)
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -108,9 +108,9 @@ def test_a_success_that_is_not_confirmed_is_none(case):
     assert outcome.reasons == [Reason.UNCONFIRMED] * 6
     assert not outcome.success.any()
     assert torch.equal(outcome.examples, case.images)
-    assert outcome.size.isinf().all()
-    assert (outcome.first == -1).all()
-    assert (outcome.spent.checks == 2).all()
+    assert outcome.distance.isinf().all()
+    assert (outcome.queries_to_success == -1).all()
+    assert (outcome.passes.checks == 2).all()
 
 
 def half_wrong(case):
@@ -125,25 +125,25 @@ def test_rows_that_are_wrong_already_cost_nothing(case, attack):
     wrong = torch.arange(6) % 2 == 0
     assert torch.equal(outcome.already, wrong)
     assert torch.equal(outcome.examples[wrong], case.images[wrong])
-    assert not outcome.size[wrong].any()
+    assert not outcome.distance[wrong].any()
     assert outcome.success[wrong].all()
-    assert (outcome.first[wrong] == -1).all()
-    assert not outcome.spent.forwards[wrong].any()
-    assert not outcome.spent.backwards[wrong].any()
-    assert (outcome.spent.checks[wrong] == 1).all()
+    assert (outcome.queries_to_success[wrong] == -1).all()
+    assert not outcome.passes.forwards[wrong].any()
+    assert not outcome.passes.backwards[wrong].any()
+    assert (outcome.passes.checks[wrong] == 1).all()
 
 
 def test_rates_count_those_rows_apart(case):
     goal = half_wrong(case)
     nothing = sp.run(FGSM(sp.Linf(0.0)), case.target, goal, case.images)
-    assert nothing.success_rate == 0
+    assert nothing.attack_success_rate == 0
     assert nothing.robust_accuracy == pytest.approx(0.5)
     everything = sp.run(HopSkipJump(steps=1), case.target, goal, case.images)
-    assert everything.success_rate == 1
+    assert everything.attack_success_rate == 1
     assert everything.robust_accuracy == 0
     assert "success 100.0%" in str(everything)
     none_stood = sp.run(FGSM(sp.Linf(0.0)), case.target, sp.Misclassify((case.labels + 1) % 4), case.images)
-    assert math.isnan(none_stood.success_rate)
+    assert math.isnan(none_stood.attack_success_rate)
 
 
 def test_keep_worst_attacks_wrong_rows_too_and_returns_the_highest_loss(case):
@@ -157,7 +157,7 @@ def test_keep_worst_attacks_wrong_rows_too_and_returns_the_highest_loss(case):
     for row in range(6):
         asked.clear()
         one = take(goal, torch.tensor([row]))
-        outcome = sp.run(attack, sp.Classifier(watching), one, case.images[row : row + 1], keep=Keep.WORST)
+        outcome = sp.run(attack, sp.Classifier(watching), one, case.images[row : row + 1], keep=Keep.HIGHEST_LOSS)
         images = torch.cat(asked[1:])
         with torch.no_grad():
             verdicts = take(goal, torch.full((len(images),), row))(case.module(images))
@@ -165,7 +165,7 @@ def test_keep_worst_attacks_wrong_rows_too_and_returns_the_highest_loss(case):
         loss = verdicts.loss.where(verdicts.margin > 0, -torch.inf) if outcome.success else verdicts.loss
         assert float(returned.loss) == pytest.approx(float(loss.max()))
         assert not outcome.already.any()
-        assert int(outcome.spent.backwards) == 5
+        assert int(outcome.passes.backwards) == 5
         assert float(returned.loss) > float(clean.loss)
 
 
@@ -211,19 +211,21 @@ def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
     )
     assert torch.equal(one.success, eight.success)
     assert float((one.examples - eight.examples).abs().max()) < 1e-12
-    assert torch.equal(one.first, eight.first)
+    assert torch.equal(one.queries_to_success, eight.queries_to_success)
 
 
 @pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.L2(0.8), steps=40), HopSkipJump(steps=2)])
 def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
-    def part(rows, ids):
-        return sp.run(attack, case.target, take(case.goal, rows), case.images[rows], ids=ids, keep=Keep.WORST)
+    def part(rows, indices):
+        return sp.run(
+            attack, case.target, take(case.goal, rows), case.images[rows], indices=indices, keep=Keep.HIGHEST_LOSS
+        )
 
     whole = part(torch.arange(6), None)
     odd, even = torch.tensor([1, 3, 5]), torch.tensor([0, 2, 4])
     for rows in (odd, even):
         assert float((part(rows, rows).examples - whole.examples[rows]).abs().max()) < 1e-12
-    assert not torch.equal(part(odd, None).examples, part(odd, odd).examples)  # the ids did matter
+    assert not torch.equal(part(odd, None).examples, part(odd, odd).examples)  # the indices did matter
 
 
 @pytest.mark.parametrize(("ids", "got"), [
@@ -231,15 +233,15 @@ def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
     (torch.zeros(6), r"torch.float32 of shape \(6,\)"),
     ([1] * 6, "list"),
 ])  # fmt: skip
-def test_ids_are_one_position_per_image(case, ids, got):
+def test_ids_are_one_position_per_image(case, indices, got):
     with pytest.raises(InputError, match=rf"ids must be int64 of shape \(6,\), one position per image; got {got}"):
-        sp.run(FGSM(sp.Linf(0.1)), case.target, case.goal, case.images, ids=ids)
+        sp.run(FGSM(sp.Linf(0.1)), case.target, case.goal, case.images, indices=indices)
 
 
 def test_another_seed_is_another_search(case):
     attack = PGD(sp.Linf(0.05), steps=3)
     results = [
-        sp.run(attack, case.target, case.goal, case.images, keep=Keep.WORST, engine=sp.Engine(seed=seed))
+        sp.run(attack, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS, engine=sp.Engine(seed=seed))
         for seed in (0, 0, 1)
     ]
     same(results[0], results[1])
@@ -314,9 +316,9 @@ def test_a_smallest_example_that_rounding_takes_back_is_enlarged_until_it_holds(
     engine = sp.Engine(progress=lambda now: setattr(net, "strict", now.step == now.steps))
     outcome = sp.run(Boundary(ball, steps=2000), sp.Classifier(net), goal, images, engine=engine)
     assert outcome.success.all()
-    assert (outcome.spent.checks >= 3).all()  # the clean image, a confirmation that failed, one that did not
+    assert (outcome.passes.checks >= 3).all()  # the clean image, a confirmation that failed, one that did not
     assert (net(outcome.examples).argmax(1) == 1).all()
-    assert torch.allclose(outcome.size, (outcome.examples - images).flatten(1).norm(dim=1))
+    assert torch.allclose(outcome.distance, (outcome.examples - images).flatten(1).norm(dim=1))
     tight = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(Rounding()), goal, images)
     net.strict = False
     edge = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(net), goal, images, engine=engine)

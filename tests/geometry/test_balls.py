@@ -20,8 +20,8 @@ CONVEX = (Linf, L2, L1)
 ONCE = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-def draw(lane, shape, dtype=torch.float64, seed=0):
-    return Key(torch.arange(shape[0]), seed).normal(lane, shape[1:], dtype=dtype)
+def draw(stream, shape, dtype=torch.float64, seed=0):
+    return Key(torch.arange(shape[0]), seed).normal(stream, shape[1:], dtype=dtype)
 
 
 def pictures(shape, dtype=torch.float64, seed=0):
@@ -94,8 +94,10 @@ def test_projection_agrees_with_an_independent_solver(kind, order, scale):
 
 def nearest_by_bisection(kind, eps, delta, low, high):
     """Numpy, no loop of ours: bisect the one multiplier of the problem."""
-    shrunk = (lambda t: np.clip(np.sign(delta) * np.maximum(np.abs(delta) - t, 0), low, high)) if kind is L1 else (
-        lambda t: np.clip(delta / (1 + t), low, high)
+    shrunk = (
+        (lambda t: np.clip(np.sign(delta) * np.maximum(np.abs(delta) - t, 0), low, high))
+        if kind is L1
+        else (lambda t: np.clip(delta / (1 + t), low, high))
     )
     size = (lambda p: np.abs(p).sum()) if kind is L1 else (lambda p: math.sqrt((p**2).sum()))
     if size(shrunk(0.0)) <= eps:

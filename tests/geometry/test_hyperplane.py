@@ -12,8 +12,8 @@ from sparring.random import Key
 KINDS = (Linf, L2, L1)
 
 
-def draw(lane, shape, dtype=torch.float64):
-    return Key(torch.arange(shape[0]), 5).normal(lane, shape[1:], dtype=dtype)
+def draw(stream, shape, dtype=torch.float64):
+    return Key(torch.arange(shape[0]), 5).normal(stream, shape[1:], dtype=dtype)
 
 
 def task(shape=(8, 1, 3, 4), dtype=torch.float64):

@@ -13,8 +13,8 @@ INF = math.inf
 BALLS = [Linf(0.2), L2(0.7), L1(2.0), L0(3), Union((Linf(0.1), L2(0.5)))]
 
 
-def draw(lane, shape):
-    return Key(torch.arange(shape[0]), 0).normal(lane, shape[1:], dtype=torch.float64)
+def draw(stream, shape):
+    return Key(torch.arange(shape[0]), 0).normal(stream, shape[1:], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=str)

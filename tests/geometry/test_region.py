@@ -27,8 +27,8 @@ RANGES = {
 }
 
 
-def draw(lane, shape, dtype=torch.float64, seed=0):
-    return Key(torch.arange(shape[0]), seed).normal(lane, shape[1:], dtype=dtype)
+def draw(stream, shape, dtype=torch.float64, seed=0):
+    return Key(torch.arange(shape[0]), seed).normal(stream, shape[1:], dtype=dtype)
 
 
 def pictures(shape=SHAPE, dtype=torch.float64):

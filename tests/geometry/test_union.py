@@ -14,8 +14,8 @@ BALLS = (Linf(0.125), L2(0.6), L1(2.0, share=0.01))
 UNION = Union(BALLS)
 
 
-def draw(lane, shape, dtype=torch.float64):
-    return Key(torch.arange(shape[0]), 5).normal(lane, shape[1:], dtype=dtype)
+def draw(stream, shape, dtype=torch.float64):
+    return Key(torch.arange(shape[0]), 5).normal(stream, shape[1:], dtype=dtype)
 
 
 @pytest.fixture

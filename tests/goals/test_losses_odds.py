@@ -20,7 +20,7 @@ from sparring.attacks import (
     autoattack,
 )
 from sparring.defenses.randomization import InputNoise
-from sparring.goals import DLR, ClassifyAs, CrossEntropy, LogOdds, Margin, Misclassify, Screened, Undetected
+from sparring.goals import DLR, ClassifyAs, CrossEntropy, DetectorOutputs, LogOdds, Margin, Misclassify, Undetected
 from sparring.targets import Classifier, Defended
 
 LABELS = torch.tensor([2, 0, 1])
@@ -59,8 +59,7 @@ def test_a_sure_model_is_no_defence_where_the_direction_is_all_that_counts():
         APGD(linf, steps=20), L1APGD(l1, steps=20), MSD((linf, l1)), autoattack(linf, steps=10, queries=10),
     ):  # fmt: skip
         plain, sure = (
-            testing.attack_laws.run(attack, Classifier(model), goal, images)
-            for model in (net, lambda x: 1e4 * net(x))
+            testing.attack_laws.run(attack, Classifier(model), goal, images) for model in (net, lambda x: 1e4 * net(x))
         )
         assert plain.success.any(), attack.name
         assert sure.success.sum() >= plain.success.sum(), attack.name
@@ -81,7 +80,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
     expected = Misclassify(case.labels).loss_of(case.module(case.images), CrossEntropy())
     noise = Defended(case.target, InputNoise(1e-9))
     for target, attack in (
-        (noise.audited(draws=2), Once(sp.Linf(0.1))),
+        (noise.adaptive_view(draws=2), Once(sp.Linf(0.1))),
         (case.target, Transferred(Once(sp.Linf(0.1)), ScaleInvariance(1))),
     ):
         sp.run(attack, target, Misclassify(case.labels), case.images)
@@ -90,8 +89,8 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
     assert torch.allclose(seen[-1], Misclassify(case.labels).loss_of(case.module(case.images), LogOdds()).detach())
     outputs, alarm = case.module(case.images).detach(), torch.full((4,), -1e9)
     goal = Misclassify(case.labels)
-    assert torch.allclose(Undetected(goal)(Screened(outputs, alarm)).loss, expected.detach())
-    margin = Undetected(Misclassify(case.labels, Margin()))(Screened(outputs, alarm)).loss
+    assert torch.allclose(Undetected(goal)(DetectorOutputs(outputs, alarm)).loss, expected.detach())
+    margin = Undetected(Misclassify(case.labels, Margin()))(DetectorOutputs(outputs, alarm)).loss
     assert torch.equal(margin, goal.margin(outputs))
 
 
@@ -106,6 +105,6 @@ def test_the_worst_example_is_the_one_of_the_highest_loss_of_the_goal_whatever_i
             return case.module(x)
 
         attack = APGD(sp.Linf(0.02), steps=8, loss=loss)
-        outcome = sp.run(attack, Classifier(watched), goal, case.images, keep=sp.Keep.WORST)
+        outcome = sp.run(attack, Classifier(watched), goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         best = torch.stack([goal(case.module(x)).loss.detach() for x in asked[1:-1] if len(x) == 6]).amax(0)
         assert torch.allclose(goal(case.module(outcome.examples)).loss.detach(), best)

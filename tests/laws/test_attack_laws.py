@@ -137,9 +137,7 @@ ROWS = {
     "spsa linf": Row(
         SPSA(sp.Linf(0.05), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.Linf(0.05), steps=80, samples=100)
     ),
-    "spsa l2": Row(
-        SPSA(sp.L2(0.4), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.L2(0.4), steps=60, samples=100)
-    ),
+    "spsa l2": Row(SPSA(sp.L2(0.4), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.L2(0.4), steps=60, samples=100)),
     "bandits linf": Row(Bandits(sp.Linf(0.05), steps=20), 0.0, 1.2, precise=Bandits(sp.Linf(0.05), tile=1, steps=100)),
     "bandits l2": Row(Bandits(sp.L2(0.4), steps=20), 1e-9, None),  # 1.05 after 500 steps
     "zoo l2": Row(ZOO(steps=4, coordinates=24), 1e-6, precise=ZOO(steps=400, coordinates=16)),
@@ -181,7 +179,7 @@ def test_every_attack_of_the_table_is_under_the_laws():
 
 
 def test_batch_law(row):
-    if row.attack.interacting:
+    if row.attack.batch_coupled:
         assert type(row.attack) in (DAABlob, DAADGF)  # by name: nobody else may let rows act on one another
         return
     testing.check_batch_law(row.attack, tolerance=row.tolerance)
@@ -233,13 +231,13 @@ def test_every_attack_serves_the_goals_of_every_task(kind, task):
     row = KINDS[kind]
     testing.check_honest(row.attack, TASKS[task](5))
     testing.check_feasible(row.attack, TASKS[task](3))
-    if task != "verifier" and not row.attack.interacting:
+    if task != "verifier" and not row.attack.batch_coupled:
         case = TASKS[task](3)
         together = sp.run(row.attack, case.target, case.goal, case.images)
         alone = sp.run(row.attack, case.target, case.goal, case.images, engine=sp.Engine(batch_size=1))
         assert torch.equal(alone.success, together.success)
         assert (alone.examples - together.examples).abs().max() <= max(row.tolerance, 1e-12)  # a product of matrices
-        assert torch.equal(alone.spent.forwards, together.spent.forwards)
+        assert torch.equal(alone.passes.forwards, together.passes.forwards)
 
 
 STRONG = {
@@ -257,7 +255,9 @@ STRONG = {
 def test_minimum_norm_attacks_of_any_goal_end_near_each_other(task):
     """Of a detector FAB-T's plane changes from term to term; the others find an example for every row."""
     case = TASKS[task](6)
-    sizes = {name: sp.run(attack, case.target, case.goal, case.images).size for name, (attack, *_) in STRONG.items()}
+    sizes = {
+        name: sp.run(attack, case.target, case.goal, case.images).distance for name, (attack, *_) in STRONG.items()
+    }
     best = torch.stack(list(sizes.values())).amin(0)
     for name, (_, any_of, every) in STRONG.items():
         limit = every if case.goal.terms(case.module(case.images)).every else any_of

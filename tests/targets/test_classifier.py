@@ -238,7 +238,7 @@ def test_outputs_under_inference_mode(case):
 
 
 def test_granting_answers_alike_and_grants_less(case):
-    box = sp.Granting(case.target, sp.Scores)
+    box = sp.Restricted(case.target, sp.Scores)
     assert box.access is sp.Scores
     assert box.name == "Sequential"
     assert box.device == torch.device("cpu")
@@ -246,11 +246,11 @@ def test_granting_answers_alike_and_grants_less(case):
     square = sp.attacks.Square(sp.Linf(0.3), steps=50)
     assert torch.equal(attacked(box, case, square).examples, attacked(case.target, case, square).examples)
     with pytest.raises(TargetError, match="probabilities"):
-        attacked(sp.Granting(sp.Classifier(lambda x: case.module(x).softmax(1)), sp.Scores), case, square)
+        attacked(sp.Restricted(sp.Classifier(lambda x: case.module(x).softmax(1)), sp.Scores), case, square)
 
 
 def test_granting_freezes_what_it_wraps(case):
     case.module.train()
-    with sp.Granting(case.target, sp.Decisions).frozen():
+    with sp.Restricted(case.target, sp.Decisions).frozen():
         assert not case.module.training
     assert case.module.training

@@ -10,10 +10,10 @@ import sparring as sp
 from sparring.access import Keep
 from sparring.engine import Engine
 from sparring.errors import ConfigError, GoalError, TargetError
-from sparring.goals import ClimbDetector, ClimbTask, Screened, Undetected
+from sparring.goals import ClimbDetector, ClimbTask, DetectorOutputs, Undetected
 from sparring.random import Key
 from sparring.rows import take
-from sparring.targets import Defended, Keyed, Screen, Stage, apply_with_bpda
+from sparring.targets import Defended, Detector, Keyed, Stage, apply_with_bpda
 from sparring.targets.eot_budget import draws_for, moments
 from sparring.testing.cases import Counting, small_net
 
@@ -54,7 +54,7 @@ class Halved(Stage):
         return images[..., ::2, ::2]
 
 
-class Bright(Screen):
+class Bright(Detector):
     """Rejects what is brighter than `limit` on average."""
 
     def __init__(self, limit: float) -> None:
@@ -92,7 +92,7 @@ def test_parts_are_met_in_their_order() -> None:
 
 def test_a_stand_in_leaves_the_forward_pass_exact_and_gives_the_slope() -> None:
     case = small_net(4)
-    view = Defended(case.target, Rounding()).audited()
+    view = Defended(case.target, Rounding()).adaptive_view()
     x = case.images.clone().requires_grad_()
     outputs = view(x)
     rounded = ((case.images * 15).round() / 15).requires_grad_()
@@ -125,7 +125,7 @@ def test_an_expectation_is_the_mean_of_the_gradients_exactly(draws: int) -> None
             return super().step(oracle, state, t)
 
     goal = sp.Misclassify(labels, sp.goals.CrossEntropy())
-    sp.run(Once(sp.Linf(0.1)), defended.audited(draws), goal, images)
+    sp.run(Once(sp.Linf(0.1)), defended.adaptive_view(draws), goal, images)
     total = torch.zeros_like(images)
     for draw in range(draws):
         x = images.clone().requires_grad_()
@@ -137,7 +137,7 @@ def test_an_expectation_is_the_mean_of_the_gradients_exactly(draws: int) -> None
 
 def test_the_variance_of_an_expectation_falls_as_one_over_the_draws() -> None:
     defended, images, labels = noisy(0.2, count=1)
-    goal, one = sp.Misclassify(labels), defended.audited(1)
+    goal, one = sp.Misclassify(labels), defended.adaptive_view(1)
     few, many = [], []
     x = images.expand(600, -1, -1, -1).clone().requires_grad_()
     goal = take(goal, torch.zeros(600, dtype=torch.long))
@@ -152,7 +152,7 @@ def test_draws_are_chosen_by_the_variance() -> None:
     goal = sp.Misclassify(case.labels)
 
     def chosen(sigma: float) -> int:
-        return draws_for(Defended(case.target, Noise(sigma)).audited(1), goal, case.images)
+        return draws_for(Defended(case.target, Noise(sigma)).adaptive_view(1), goal, case.images)
 
     assert chosen(1e-4) == 1
     assert 1 < chosen(1.0) < chosen(4.0) <= 64
@@ -175,24 +175,24 @@ def test_moments_against_a_closed_form() -> None:
 
     images = torch.full((64, 3, 2, 2), 0.5, dtype=torch.float64)
     goal = sp.Misclassify(torch.zeros(64, dtype=torch.long), loss=sp.goals.Margin())
-    signal, noise = moments(Defended(sp.Classifier(Linear()), Scale()).audited(1), goal, images)
+    signal, noise = moments(Defended(sp.Classifier(Linear()), Scale()).adaptive_view(1), goal, images)
     assert float(signal.mean()) == pytest.approx(12, rel=0.02)  # |(1, ..., 1)|^2
     assert float(noise.mean()) == pytest.approx(12 * 0.25, rel=0.05)
 
 
 def test_success_is_judged_on_fresh_draws_of_the_defence_in_use() -> None:
     defended, images, labels = noisy(0.3, votes=3)
-    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.1), steps=10), defended.audited(2), sp.Misclassify(labels), images)
+    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.1), steps=10), defended.adaptive_view(2), sp.Misclassify(labels), images)
     wins = torch.zeros(len(images))
     for look in range(400):
         answers = defended(outcome.examples, Key(torch.arange(len(images)), 1000 + look))
         wins += (answers.argmax(1) != labels).float()
-    gap = (outcome.rate - wins / 400).abs()
+    gap = (outcome.success_rate - wins / 400).abs()
     assert float(gap.mean()) < 0.12
     assert float(gap.max()) < 0.45
-    assert torch.equal(outcome.success, outcome.rate > 0.5)
-    assert outcome.robust_accuracy == pytest.approx(1 - float(outcome.rate.mean()))
-    assert bool(((outcome.rate > 0) & (outcome.rate < 1)).any())
+    assert torch.equal(outcome.success, outcome.success_rate > 0.5)
+    assert outcome.robust_accuracy == pytest.approx(1 - float(outcome.success_rate.mean()))
+    assert bool(((outcome.success_rate > 0) & (outcome.success_rate < 1)).any())
 
 
 def test_one_lucky_answer_is_no_success() -> None:
@@ -206,29 +206,29 @@ def test_one_lucky_answer_is_no_success() -> None:
     images = torch.full((40, 1, 2, 2), 0.4, dtype=torch.float64)  # wrong where 0.2 * normal > 0.1: 31 %
     black_box = sp.run(
         sp.attacks.Square(sp.Linf(1e-6), steps=60), defended, sp.Misclassify(torch.zeros(40).long()), images,
-        engine=Engine(looks=100),
+        engine=Engine(confirmation_samples=100),
     )  # fmt: skip
     assert not bool(black_box.success.any())
-    assert float(black_box.rate.mean()) == pytest.approx(0.3085, abs=0.03)
+    assert float(black_box.success_rate.mean()) == pytest.approx(0.3085, abs=0.03)
 
 
 def test_what_comes_of_a_row_does_not_depend_on_its_batch() -> None:
     defended, images, labels = noisy(0.2)
     attack, goal = sp.attacks.PGD(sp.Linf(0.05), steps=5), sp.Misclassify(labels)
-    together = sp.run(attack, defended.audited(3), goal, images)
+    together = sp.run(attack, defended.adaptive_view(3), goal, images)
     for size in (1, 5):
-        apart = sp.run(attack, defended.audited(3), goal, images, engine=Engine(batch_size=size))
+        apart = sp.run(attack, defended.adaptive_view(3), goal, images, engine=Engine(batch_size=size))
         assert torch.equal(apart.examples, together.examples)
-        assert torch.equal(apart.rate, together.rate)
+        assert torch.equal(apart.success_rate, together.success_rate)
 
 
 def test_passes_are_what_a_counting_model_saw() -> None:
     case = small_net(5)
     counting = Counting(case.module)
-    view = Defended(sp.Classifier(counting), Noise(0.1)).audited(4)
+    view = Defended(sp.Classifier(counting), Noise(0.1)).adaptive_view(4)
     spent = sp.run(
-        sp.attacks.PGD(sp.Linf(0.05), steps=3), view, case.goal, case.images, engine=Engine(looks=6)
-    ).spent
+        sp.attacks.PGD(sp.Linf(0.05), steps=3), view, case.goal, case.images, engine=Engine(confirmation_samples=6)
+    ).passes
     assert int((spent.forwards + spent.checks).sum()) == counting.forwards
     assert int(spent.backwards.sum()) == counting.backwards == 5 * 3 * 4
 
@@ -237,14 +237,14 @@ def test_a_budget_counts_every_draw() -> None:
     defended, images, labels = noisy(count=4)
     budget = sp.Budget(forwards=10)
     spent = sp.run(
-        sp.attacks.PGD(sp.Linf(0.05), steps=9), defended.audited(4), sp.Misclassify(labels), images, budget=budget
-    ).spent
+        sp.attacks.PGD(sp.Linf(0.05), steps=9), defended.adaptive_view(4), sp.Misclassify(labels), images, budget=budget
+    ).passes
     assert int(spent.forwards.max()) == 8
 
 
 def test_resumed_it_ends_as_if_it_had_never_stopped(tmp_path) -> None:
     defended, images, labels = noisy(0.2, count=6)
-    attack, goal, view = sp.attacks.PGD(sp.Linf(0.05), steps=6), sp.Misclassify(labels), defended.audited(2)
+    attack, goal, view = sp.attacks.PGD(sp.Linf(0.05), steps=6), sp.Misclassify(labels), defended.adaptive_view(2)
     whole = sp.run(attack, view, goal, images)
 
     def interrupt(progress: object) -> None:
@@ -256,7 +256,7 @@ def test_resumed_it_ends_as_if_it_had_never_stopped(tmp_path) -> None:
         sp.run(attack, view, goal, images, engine=engine)
     again = sp.run(attack, view, goal, images, engine=replace(engine, progress=None))
     assert torch.equal(again.examples, whole.examples)
-    assert torch.equal(again.rate, whole.rate)
+    assert torch.equal(again.success_rate, whole.success_rate)
 
 
 def test_random_layers_draw_from_the_key_and_leave_the_generators_alone() -> None:
@@ -289,7 +289,7 @@ def test_a_model_of_somebodys_own_randomness_is_asked_with_seeds() -> None:
 def test_unaware_climbs_the_bare_model_and_is_judged_by_the_defended_one() -> None:
     case = small_net(6)
     hard = Defended(case.target, Rounding())
-    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.05)), hard.unaware(), case.goal, case.images)
+    outcome = sp.run(sp.attacks.PGD(sp.Linf(0.05)), hard.naive_view(), case.goal, case.images)
     with torch.no_grad():
         wrong = hard(outcome.examples).argmax(1) != case.labels
     assert torch.equal(wrong, outcome.success)
@@ -300,21 +300,21 @@ def test_what_is_detected_is_no_success() -> None:
     limit = float(case.images.flatten(1).mean(1).amax()) + 0.002
     screened = Defended(case.target, Bright(limit))
     outputs = screened(case.images)
-    assert isinstance(outputs, Screened)
+    assert isinstance(outputs, DetectorOutputs)
     assert bool((outputs.alarm < 0).all())
-    view = screened.audited()
+    view = screened.adaptive_view()
     outcome = sp.run(sp.attacks.PGD(sp.Linf(0.1)), view, case.goal, case.images)
     answers = screened(outcome.examples)
     undetected = (answers.outputs.argmax(1) != case.labels) & (answers.alarm < 0)
     assert torch.equal(undetected, outcome.success)
     assert outcome.goal == "Undetected"
     assert bool(outcome.success.any())
-    naive = sp.run(sp.attacks.PGD(sp.Linf(0.1)), screened.unaware(), case.goal, case.images)
-    assert naive.success_rate <= outcome.success_rate
+    naive = sp.run(sp.attacks.PGD(sp.Linf(0.1)), screened.naive_view(), case.goal, case.images)
+    assert naive.attack_success_rate <= outcome.attack_success_rate
 
 
 def test_either_part_of_the_joint_goal_can_be_climbed() -> None:
-    outputs = Screened(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0.5, -1.0]))
+    outputs = DetectorOutputs(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0.5, -1.0]))
     goal = Undetected(sp.Misclassify(torch.zeros(2).long()))
     assert goal.margin(outputs).tolist() == [-1.0, 1.0]
     assert goal.loss_of(outputs, ClimbDetector()).tolist() == [-0.5, 1.0]
@@ -375,7 +375,7 @@ def test_networks_of_the_stages_are_held_still_and_put_back() -> None:
             return images + 0 * inner(images)
 
     before = {name: value.clone() for name, value in inner.state_dict().items()}
-    sp.run(sp.attacks.PGD(sp.Linf(0.05), steps=2), Defended(case.target, Net()).audited(), case.goal, case.images)
+    sp.run(sp.attacks.PGD(sp.Linf(0.05), steps=2), Defended(case.target, Net()).adaptive_view(), case.goal, case.images)
     assert inner.training
     assert all(parameter.requires_grad for parameter in inner.parameters())
     assert all(torch.equal(value, before[name]) for name, value in inner.state_dict().items())
@@ -383,7 +383,9 @@ def test_networks_of_the_stages_are_held_still_and_put_back() -> None:
 
 def test_keep_surest_wants_the_highest_margin() -> None:
     case = small_net(6)
-    surest = sp.run(sp.attacks.PGD(sp.Linf(0.1), steps=9), case.target, case.goal, case.images, keep=Keep.SUREST)
+    surest = sp.run(
+        sp.attacks.PGD(sp.Linf(0.1), steps=9), case.target, case.goal, case.images, keep=Keep.HIGHEST_MARGIN
+    )
     first = sp.run(sp.attacks.PGD(sp.Linf(0.1), steps=9), case.target, case.goal, case.images)
     margins = [case.goal(case.module(one.examples)).margin for one in (surest, first)]
     assert bool((margins[0] >= margins[1] - 1e-12).all())
@@ -394,14 +396,14 @@ def test_keep_surest_wants_the_highest_margin() -> None:
     ("make", "message"),
     [
         (lambda t: Defended(t, "jpeg"), "is no part of a defence"),
-        (lambda t: Defended(sp.Granting(t, sp.Scores)), "white box"),
+        (lambda t: Defended(sp.Restricted(t, sp.Scores)), "white box"),
         (lambda t: Defended(t, Noise(0.1), votes=0), "votes=0"),
         (lambda t: Defended(t, Rounding(), votes=5), "5 times the same"),
         (lambda t: Defended(t, Noise(0.1), fuse="mean"), "fuse 'mean' is unknown"),
-        (lambda t: Defended(t, Noise(0.1)).audited(), "pass draws="),
-        (lambda t: Defended(t, Noise(0.1)).audited(0), "draws=0"),
-        (lambda t: Defended(t, Rounding()).audited(8), "8 draws are one"),
-        (lambda t: Defended(t, Bright(0.5)).audited(weight=-1), "weight=-1"),
+        (lambda t: Defended(t, Noise(0.1)).adaptive_view(), "pass draws="),
+        (lambda t: Defended(t, Noise(0.1)).adaptive_view(0), "draws=0"),
+        (lambda t: Defended(t, Rounding()).adaptive_view(8), "8 draws are one"),
+        (lambda t: Defended(t, Bright(0.5)).adaptive_view(weight=-1), "weight=-1"),
     ],
 )
 def test_bad_input_is_told_at_the_door(make, message: str) -> None:

@@ -9,7 +9,7 @@ from sparring import testing
 from sparring.access import Keep, Scores
 from sparring.attacks import FGSM, MIFGSM, PGD
 from sparring.errors import TargetError
-from sparring.targets import Granting, Surrogate
+from sparring.targets import Restricted, Surrogate
 from sparring.targets.ensemble import Ensemble
 
 
@@ -98,8 +98,8 @@ def test_each_member_is_given_its_own_size(case):
 def test_batch_law_and_honesty(case, members):
     goal = sp.Misclassify(Ensemble(members)(case.images).argmax(1))
     attack = MIFGSM(sp.Linf(0.08), steps=5)
-    whole = sp.run(attack, Ensemble(members), goal, case.images, keep=Keep.WORST)
-    alone = sp.run(attack, Ensemble(members), goal, case.images, keep=Keep.WORST, engine=sp.Engine(batch_size=1))
+    whole = sp.run(attack, Ensemble(members), goal, case.images, keep=Keep.HIGHEST_LOSS)
+    alone = sp.run(attack, Ensemble(members), goal, case.images, keep=Keep.HIGHEST_LOSS, engine=sp.Engine(batch_size=1))
     assert torch.equal(whole.success, alone.success)
     assert torch.allclose(whole.examples, alone.examples, atol=1e-12)
     assert torch.equal(goal(Ensemble(members)(whole.examples)).margin > 0, whole.success)
@@ -138,7 +138,7 @@ def test_a_checkpoint_belongs_to_these_members_and_weights(case, members, tmp_pa
 
 
 def test_as_the_attackers_own_model(case, members):
-    victim = Granting(sp.Classifier(net(seed=3)), Scores)
+    victim = Restricted(sp.Classifier(net(seed=3)), Scores)
     goal = sp.Misclassify(victim(case.images).argmax(1))
     own = Ensemble(members[1:], (0.05, 0.95))
     outcome = sp.run(MIFGSM(sp.Linf(0.5)), Surrogate(victim, own), goal, case.images)
@@ -185,4 +185,4 @@ def test_what_is_no_member(case):
     with pytest.raises(TargetError, match=r"a Sequential is no target; wrap it: Ensemble\(\[Classifier\(model\)"):
         Ensemble([case.module])
     with pytest.raises(TargetError, match="Sequential grants Scores only and cannot be climbed; leave it out"):
-        Ensemble([Granting(case.target, Scores)])
+        Ensemble([Restricted(case.target, Scores)])

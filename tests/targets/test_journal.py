@@ -12,13 +12,13 @@ from sparring.targets.journal import Journal
 
 
 class Wire:
-    """Answers the n-th image asked of it with (n, n / 3), and keeps the ids."""
+    """Answers the n-th image asked of it with (n, n / 3), and keeps the indices."""
 
     def __init__(self):
-        self.asked, self.ids = 0, []
+        self.asked, self.indices = 0, []
 
     def __call__(self, places, mark):
-        self.ids.append(mark)
+        self.indices.append(mark)
         first = self.asked
         self.asked += len(places)
         return np.array([[first + i, (first + i) / 3] for i in range(len(places))])
@@ -40,7 +40,7 @@ def session(path, wire, *questions, owner="model a"):
 def test_a_session_asks_as_if_there_were_no_journal(path):
     wire = Wire()
     assert session(path, wire, [b"a", b"b"], [b"a"], [b"a", b"a"]) == [[0, 1], [2], [3, 4]]
-    assert len(set(wire.ids)) == 3  # the same image asked again is another question
+    assert len(set(wire.indices)) == 3  # the same image asked again is another question
 
 
 def test_the_next_session_gets_the_answers_in_their_order_and_then_asks(path):
@@ -71,10 +71,10 @@ def test_what_was_asked_is_on_the_disk_before_it_is_handed_on(path):
 
 
 def test_a_question_that_failed_leaves_nothing_and_has_the_same_id_when_asked_again(path):
-    ids = []
+    indices = []
 
     def lost(places, mark):
-        ids.append(mark)
+        indices.append(mark)
         raise ConnectionError("gone")
 
     session(path, Wire(), [b"a"])
@@ -83,7 +83,7 @@ def test_a_question_that_failed_leaves_nothing_and_has_the_same_id_when_asked_ag
         journal.answer([b"a", b"b"], lost)
     journal.close()
     assert session(path, wire, [b"a", b"b"]) == [[0, 0]]
-    assert ids == wire.ids
+    assert indices == wire.indices
 
 
 def test_two_journals_ask_two_questions(path):
@@ -91,7 +91,7 @@ def test_two_journals_ask_two_questions(path):
     first, second = Wire(), Wire()
     session(path, first, [b"a"])
     session(path.with_name("other.sqlite"), second, [b"a"])
-    assert first.ids != second.ids
+    assert first.indices != second.indices
 
 
 def test_another_model_is_refused(path):

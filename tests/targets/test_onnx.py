@@ -71,7 +71,7 @@ def test_square_finds_on_the_file_what_it_finds_on_the_net(tmp_path, x):
     goal = sp.Misclassify(target(x).argmax(1))
     attack = Square(sp.Linf(0.2), steps=60)
     outcome = sp.run(attack, target, goal, x)
-    local = sp.run(attack, sp.Granting(sp.Classifier(torch_net()), sp.Scores), goal, x)
+    local = sp.run(attack, sp.Restricted(sp.Classifier(torch_net()), sp.Scores), goal, x)
     assert torch.equal(outcome.success, local.success)
     torch.testing.assert_close(outcome.examples, local.examples)
     assert bool(outcome.success.any())

@@ -56,14 +56,16 @@ def test_an_attack_finds_what_it_finds_on_the_model_and_the_server_counts_what_w
     local = sp.run(ATTACKS[name], served.target, served.goal, served.images)
     assert torch.equal(outcome.examples, local.examples)
     assert bool(outcome.success.any())
-    spent = outcome.spent.forwards + outcome.spent.checks
+    spent = outcome.passes.forwards + outcome.passes.checks
     assert served.stats()["queries"] == int(spent.sum())
     for row in range(4):  # row by row: a row alone asks what it asks in the batch
         before = served.stats()["queries"]
         rows = torch.tensor([row])
-        alone = sp.run(ATTACKS[name], target, take(served.goal, rows), served.images[rows], ids=rows)
+        alone = sp.run(ATTACKS[name], target, take(served.goal, rows), served.images[rows], indices=rows)
         assert (
-            served.stats()["queries"] - before == int(spent[row]) == int((alone.spent.forwards + alone.spent.checks)[0])
+            served.stats()["queries"] - before
+            == int(spent[row])
+            == int((alone.passes.forwards + alone.passes.checks)[0])
         )
 
 
@@ -71,9 +73,9 @@ def test_a_budget_of_queries_is_what_the_server_sees(served):
     outcome = sp.run(
         ATTACKS["hopskipjump"], Remote(served.url), served.goal, served.images, budget=sp.Budget(forwards=33)
     )
-    assert served.stats()["queries"] == int((outcome.spent.forwards + outcome.spent.checks).sum())
-    assert int(outcome.spent.forwards.max()) == 33
-    assert bool((outcome.first[outcome.success] <= 33).all())
+    assert served.stats()["queries"] == int((outcome.passes.forwards + outcome.passes.checks).sum())
+    assert int(outcome.passes.forwards.max()) == 33
+    assert bool((outcome.queries_to_success[outcome.success] <= 33).all())
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -103,7 +105,7 @@ def test_connections_that_drop_lose_no_query_and_count_none_twice(served, stub, 
     assert min(cut.values()) > 2
     assert torch.equal(outcome.examples, local.examples)
     stats = served.stats()
-    assert stats["queries"] == int((outcome.spent.forwards + outcome.spent.checks).sum())
+    assert stats["queries"] == int((outcome.passes.forwards + outcome.passes.checks).sum())
     assert stats["repeated_requests"] == cut["after"]
 
 
@@ -133,7 +135,7 @@ def process(fatal):
     engine = sp.Engine(checkpoint=folder + "/run", checkpoint_seconds=0.0)
     target = Remote(url, journal=folder + "/journal.sqlite")
     outcome = sp.run(HopSkipJump(steps=3, directions=10), target, sp.Misclassify(labels), images, engine=engine)
-    torch.save((outcome.examples, outcome.spent.forwards, outcome.spent.checks), folder + "/outcome.pt")
+    torch.save((outcome.examples, outcome.passes.forwards, outcome.passes.checks), folder + "/outcome.pt")
 
 for fatal in (30, 40, -1):
     child = os.fork()
@@ -155,8 +157,8 @@ def test_a_run_that_is_killed_and_resumed_asks_nothing_twice(served, tmp_path):
     alone = {image: count - resumed["images"].get(image, 0) for image, count in now["images"].items()}
     examples, forwards, checks = torch.load(tmp_path / "outcome.pt")
     assert torch.equal(examples, whole.examples)
-    assert torch.equal(forwards, whole.spent.forwards)
-    assert torch.equal(checks, whole.spent.checks)
+    assert torch.equal(forwards, whole.passes.forwards)
+    assert torch.equal(checks, whole.passes.checks)
     assert resumed["repeated_requests"] == 2  # one answer was lost at each kill, and was given again uncounted
     assert set(resumed["images"]) == set(alone)
     assert all(count <= alone[image] for image, count in resumed["images"].items())
@@ -168,7 +170,7 @@ def test_a_journal_changes_no_count_of_a_run_that_is_not_killed(served, tmp_path
     outcome = sp.run(ATTACKS["square"], target, served.goal, served.images)
     target.close()
     before = served.stats()
-    assert before["queries"] == int((outcome.spent.forwards + outcome.spent.checks).sum())
+    assert before["queries"] == int((outcome.passes.forwards + outcome.passes.checks).sum())
     again = Remote(served.url, journal=tmp_path / "j.sqlite")
     repeated = sp.run(ATTACKS["square"], again, served.goal, served.images)
     again.close()

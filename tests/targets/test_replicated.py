@@ -21,7 +21,7 @@ def test_a_run_on_three_devices_is_a_run_on_one(case, attack):
     three = sp.run(attack, Replicated(case.target, ["cpu"] * 3), case.goal, case.images)
     assert torch.equal(three.success, one.success)
     assert torch.allclose(three.examples, one.examples, atol=1e-12)
-    assert torch.equal(three.spent.forwards, one.spent.forwards)
+    assert torch.equal(three.passes.forwards, one.passes.forwards)
 
 
 def test_a_fit_on_three_devices_is_a_fit_on_one(case):

@@ -115,10 +115,10 @@ class TestLockOut:
         limit = 40
         target = LockOut(case.target, limit)
         outcome = sp.run(attack, target, case.goal, case.images)
-        asked = outcome.spent.forwards + outcome.spent.checks
+        asked = outcome.passes.forwards + outcome.passes.checks
         assert int(asked.sum()) == target.answered <= limit
-        assert int(free.spent.forwards.sum()) > limit
-        early = (free.first >= 0) & (free.first < 3)
+        assert int(free.passes.forwards.sum()) > limit
+        early = (free.queries_to_success >= 0) & (free.queries_to_success < 3)
         assert early.any()
         assert outcome.success[early].all()
         assert sp.Reason.LOCKED_OUT in outcome.reasons
@@ -133,7 +133,7 @@ class TestLockOut:
         target = LockOut(case.target, 20)
         engine = sp.Engine(batch_size=3)
         outcome = sp.run(Square(sp.Linf(0.01), steps=40), target, case.goal, case.images, engine=engine)
-        assert int(outcome.spent.forwards[3:].sum() + outcome.spent.checks[3:].sum()) == 0
+        assert int(outcome.passes.forwards[3:].sum() + outcome.passes.checks[3:].sum()) == 0
         assert set(outcome.reasons[3:]) == {sp.Reason.LOCKED_OUT}
 
     def test_of_a_question_in_several_parts_the_answered_ones_count(self):
@@ -148,7 +148,7 @@ class TestLockOut:
         case = testing.small_net(2)
         target = LockOut(case.target, 300)
         outcome = sp.run(HopSkipJump(steps=5), target, case.goal, case.images)
-        assert int((outcome.spent.forwards + outcome.spent.checks).sum()) == target.answered <= 300
+        assert int((outcome.passes.forwards + outcome.passes.checks).sum()) == target.answered <= 300
 
 
 class TestReencoded:
@@ -206,11 +206,11 @@ class TestSurrogate:
             asked.append(len(images))
             return case.module(images)
 
-        target = Surrogate(sp.Granting(sp.Classifier(victim), sp.Scores), other)
+        target = Surrogate(sp.Restricted(sp.Classifier(victim), sp.Scores), other)
         outcome = sp.run(PGD(sp.Linf(0.4), steps=10), target, case.goal, case.images)
         won = outcome.success
         assert (case.module(outcome.examples[won]).argmax(1) != case.labels[won]).all()
-        assert int((outcome.spent.forwards + outcome.spent.checks).sum()) == sum(asked)
+        assert int((outcome.passes.forwards + outcome.passes.checks).sum()) == sum(asked)
         assert won.any()
 
     def test_its_gradient_is_the_surrogates_and_its_verdict_the_victims(self):
@@ -236,11 +236,9 @@ class TestSurrogate:
 class TestStart:
     def test_square_begins_at_the_images_given(self):
         case = testing.small_net(4)
-        strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.WORST)
+        strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         fooled = case.goal(case.module(strong.examples)).margin > 0
-        outcome = sp.run(
-            Square(sp.Linf(0.3), steps=1), case.target, case.goal, case.images, start=strong.examples
-        )
+        outcome = sp.run(Square(sp.Linf(0.3), steps=1), case.target, case.goal, case.images, start=strong.examples)
         assert fooled.any()
         assert torch.equal(outcome.success, fooled)
 
@@ -262,12 +260,12 @@ class TestStart:
     @pytest.mark.parametrize("kind", [HopSkipJump, Boundary, SurFree])
     def test_a_decision_attack_begins_at_the_images_given_where_they_win(self, kind):
         case = testing.small_net(4)
-        strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.WORST)
+        strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         fooled = case.goal(case.module(strong.examples)).margin > 0
         attack = kind(steps=1, starts=1)
         warm = sp.run(attack, case.target, case.goal, case.images, start=strong.examples)
         assert fooled.any()
         assert warm.success[fooled].all()
-        assert (warm.first[fooled] == 1).all()
+        assert (warm.queries_to_success[fooled] == 1).all()
         away = sp.L2().norm(strong.examples - case.images)
-        assert (warm.size[fooled] <= away[fooled] + 1e-9).all()
+        assert (warm.distance[fooled] <= away[fooled] + 1e-9).all()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sparring.random import Key
-from sparring.targets import Screen, Stage
+from sparring.targets import Detector, Stage
 from sparring.testing import check_defense
 
 
@@ -28,13 +28,13 @@ class Stairs(Stage):
         return (images * 7).round() / 7
 
 
-class Loud(Screen):
+class Loud(Detector):
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         return images.flatten(1).std(1) - 0.2
 
 
 @pytest.mark.parametrize("part", [Fair(), Noisy(), Stairs(), Loud()])
-def test_a_sound_part_passes(part: Stage | Screen) -> None:
+def test_a_sound_part_passes(part: Stage | Detector) -> None:
     check_defense(part)
 
 
@@ -74,7 +74,7 @@ class Doubling(Stage):
         return images.double()
 
 
-class Mute(Screen):
+class Mute(Detector):
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         return images.detach().flatten(1).mean(1)
 
@@ -92,6 +92,6 @@ class Mute(Screen):
         (Mute(), "no gradient leads from the alarm"),
     ],
 )
-def test_a_part_that_is_not_what_it_declares_is_told(part: Stage | Screen, message: str) -> None:
+def test_a_part_that_is_not_what_it_declares_is_told(part: Stage | Detector, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_defense(part)

@@ -33,8 +33,8 @@ class OneRadius(Region):
 class Unprojected(Region):
     """Draws beyond the range."""
 
-    def sample(self, key, lane="ball"):
-        return self.masked(key.normal(lane, self.x.shape[1:], dtype=self.x.dtype))
+    def sample(self, key, stream="ball"):
+        return self.masked(key.normal(stream, self.x.shape[1:], dtype=self.x.dtype))
 
 
 @dataclass(frozen=True)

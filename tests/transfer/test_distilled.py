@@ -33,7 +33,7 @@ def counted(case, access=sp.Scores):
         asked.append(images.detach().clone())
         return case.module(images)
 
-    return sp.Granting(sp.Classifier(model, name="victim"), access), asked
+    return sp.Restricted(sp.Classifier(model, name="victim"), access), asked
 
 
 def made(victim, case, attack=QUICK, **options):
@@ -65,7 +65,7 @@ def test_it_fools_a_victim_that_was_only_asked(case):
     outcome = sp.run(Applied(found.artifact), victim, case.goal, case.images)
     noise = (case.images + 0.15 * draw("noise", tuple(case.images.shape)).sign()).clamp(0, 1)
     by_noise = (case.module(noise).argmax(1) != case.labels).double().mean()
-    assert outcome.success_rate > float(by_noise) + 0.3
+    assert outcome.attack_success_rate > float(by_noise) + 0.3
 
 
 def test_the_dynamic_one_asks_about_what_the_generator_makes(case):

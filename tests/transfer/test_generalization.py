@@ -109,7 +109,7 @@ def test_parts_of_a_data_set_add_up_to_the_whole():
     case, balls, models = cases["first"], [sp.Linf(0.01), sp.L2(0.1)], targets_of(cases)
     whole = generalization(models, balls, case.images, case.labels, attacks=quick)
     first, *rest = [
-        generalization(models, balls, case.images[rows], case.labels[rows], attacks=quick, ids=rows)
+        generalization(models, balls, case.images[rows], case.labels[rows], attacks=quick, indices=rows)
         for rows in torch.arange(12).split(5)
     ]
     total = first + rest[0] + rest[1]
@@ -182,7 +182,7 @@ def test_what_cannot_be_attacked_is_refused_before_the_first_attack():
     refused(ThreatError, "let attacks\\(ball\\) keep to its ball", attacks=lambda ball: PGD(sp.Linf(0.2)))
     refused(InputError, "one label per image", y=case.labels[:4])
     refused(InputError, "has 3 classes", y=case.labels + 3)
-    refused(AccessError, "grants Scores only", models={"one": model, "two": sp.Granting(model, sp.Scores)})
+    refused(AccessError, "grants Scores only", models={"one": model, "two": sp.Restricted(model, sp.Scores)})
     narrow = sp.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(5, 3).double()), name="narrow")
     refused(TargetError, "narrow cannot take images of shape \\(3, 4, 4\\)", models={"one": model, "two": narrow})
     assert counting.backwards == 0

@@ -38,13 +38,13 @@ def test_every_cell_is_what_an_attack_and_a_trial_by_hand_give():
     tally = transfer(models, models, PGD(BALL, steps=10), case.goal, case.images)
     right = torch.stack([model(case.images).argmax(1) == case.labels for model in models.values()]).all(0)
     assert tally.images == int(right.sum()) < len(case.images)
-    ids = right.nonzero().squeeze(1)
+    indices = right.nonzero().squeeze(1)
     for i, source in enumerate(models.values()):
         alone = sp.run(
-            PGD(BALL, steps=10), source, take(case.goal, ids), case.images[ids], keep=sp.Keep.WORST
+            PGD(BALL, steps=10), source, take(case.goal, indices), case.images[indices], keep=sp.Keep.HIGHEST_LOSS
         )
         for j, victim in enumerate(models.values()):
-            wrong = victim(alone.examples).argmax(1) != case.labels[ids]
+            wrong = victim(alone.examples).argmax(1) != case.labels[indices]
             assert int(tally.fell[i, j]) == int(wrong.sum())
     diagonal = tally.fell.diagonal()
     assert (diagonal >= tally.fell).all()  # nobody does better on a model than the attack made on it
@@ -77,7 +77,7 @@ def test_parts_of_a_data_set_add_up_to_the_whole():
     attack = MIFGSM(BALL, steps=5)
     whole = transfer(models, models, attack, case.goal, case.images)
     parts = [
-        transfer(models, models, attack, take(case.goal, rows), case.images[rows], ids=rows)
+        transfer(models, models, attack, take(case.goal, rows), case.images[rows], indices=rows)
         for rows in torch.arange(12).split(5)
     ]
     total = parts[0] + parts[1] + parts[2]
@@ -133,11 +133,11 @@ def test_no_image_left_is_an_empty_tally_and_bad_labels_an_error():
 def test_a_query_attack_that_starts_from_a_transferred_example_needs_fewer_queries():
     case, models = nets(0.12)
     own = models["net 0"]
-    victim = sp.Granting(case.target, sp.Scores)
+    victim = sp.Restricted(case.target, sp.Scores)
     attack = Square(sp.Linf(0.03), steps=200)
     cold = sp.run(attack, victim, case.goal, case.images)
     warm = transfer_then_query(PGD(sp.Linf(0.03), steps=20), own, attack, victim, case.goal, case.images)
     assert warm.success.sum() >= cold.success.sum()
-    assert warm.spent.forwards.float().mean() < 0.5 * cold.spent.forwards.float().mean()
-    assert (warm.spent.backwards == 0).all()
+    assert warm.passes.forwards.float().mean() < 0.5 * cold.passes.forwards.float().mean()
+    assert (warm.passes.backwards == 0).all()
     assert (case.module(warm.examples[warm.success]).argmax(1) != case.labels[warm.success]).all()

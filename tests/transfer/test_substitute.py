@@ -29,7 +29,7 @@ def counted(case):
         asked.append(len(images))
         return case.module(images)
 
-    return sp.Granting(sp.Classifier(model, name="victim"), sp.Decisions), asked
+    return sp.Restricted(sp.Classifier(model, name="victim"), sp.Decisions), asked
 
 
 def test_it_asks_no_more_than_its_budget_and_learns_to_answer_alike():
@@ -74,7 +74,7 @@ def test_examples_made_on_it_fool_the_victim_more_often_than_noise():
     case = testing.small_net(40)
     victim, _ = counted(case)
     found = train_substitute(victim, fresh_net(), case.images[:20], budget=320, rounds=5, epochs=30, rate=3e-3)
-    made = sp.run(PGD(sp.Linf(0.3), steps=20), found.target, case.goal, case.images, keep=sp.Keep.WORST)
+    made = sp.run(PGD(sp.Linf(0.3), steps=20), found.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
     fooled = (case.module(made.examples).argmax(1) != case.labels).double().mean()
     noise = (case.images + 0.3 * draw("noise", tuple(case.images.shape)).sign()).clamp(0, 1)
     by_noise = (case.module(noise).argmax(1) != case.labels).double().mean()

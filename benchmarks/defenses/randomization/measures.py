@@ -44,36 +44,36 @@ def measure(contest: Contest, options: Options) -> dict[str, Any]:
 def at_radius(contest: Contest, options: Options, eps: float, whole: bool) -> dict[str, Any]:
     """Every attack within `eps`; unless `whole`, without those that take many passes and say less."""
     defended, images, by_margin = contest.defended, contest.images, sp.Misclassify(contest.labels, loss=Margin())
-    engine = sp.Engine(options.batch_size, looks=contest.looks)
+    engine = sp.Engine(options.batch_size, confirmation_samples=contest.looks)
     rates: dict[int, Tensor] = {}
     rows: list[dict[str, Any]] = []
 
     def attack(word: str, view: Target[Any], times: int = 1, goal: Goal = contest.goal) -> Tensor:
         pgd = sp.attacks.PGD(sp.Linf(eps), steps=contest.steps * times)
         found = sp.run(pgd, view, goal, images, engine=engine)
-        left = accuracy(found.rate, contest.looks)
+        left = accuracy(found.success_rate, contest.looks)
         steps = contest.steps * times
         rows.append({"attack": word, "draws": view.draws, "steps": steps, "seconds": found.seconds, **left})
         print(f"  {eps:.4f} {word}: {100 * left['share']:.1f} % left, {found.seconds:.0f} s", flush=True)
-        return found.rate
+        return found.success_rate
 
     attack("PGD on the bare model", contest.bare)
-    attack("unaware", defended.unaware())
+    attack("unaware", defended.naive_view())
     if contest.other is not None:
         attack("another net", Surrogate(defended, contest.other))
     for draws in contest.draws:
-        rates[draws] = attack(eot(draws), defended.audited(draws))
-    chosen = defended.audited(goal=contest.goal, images=images).draws
+        rates[draws] = attack(eot(draws), defended.adaptive_view(draws))
+    chosen = defended.adaptive_view(goal=contest.goal, images=images).draws
     if whole and contest.costly and chosen not in rates:
-        attack(eot(chosen), defended.audited(chosen))
+        attack(eot(chosen), defended.adaptive_view(chosen))
     if contest.costly:
         most = max(contest.draws)
-        attack(f"{eot(most)}, on the margin", defended.audited(most), goal=by_margin)
+        attack(f"{eot(most)}, on the margin", defended.adaptive_view(most), goal=by_margin)
     if whole and contest.costly and contest.other_defended is not None:
-        theirs = contest.other_defended.audited(GREY_DRAWS)
+        theirs = contest.other_defended.adaptive_view(GREY_DRAWS)
         attack(f"another net, defended, {GREY_DRAWS} draws", Surrogate(defended, theirs))
     if whole and contest.costly:
-        attack(f"EOT, 1 draw, {LONGER} times the steps", defended.audited(1), LONGER)
+        attack(f"EOT, 1 draw, {LONGER} times the steps", defended.adaptive_view(1), LONGER)
     pairs = zip(contest.draws[:-1], contest.draws[1:], strict=True)
     gains = [{"from": few, "to": many, **gain(rates[few], rates[many])} for few, many in pairs]
     return {"chosen": chosen, "rows": rows, "gains": gains}

@@ -63,7 +63,9 @@ def flat(radius: str, at: dict[str, Any]) -> str:
         f"{100 * each['most']:+.1f}]"
         for each in at["gains"]
     )
-    return f"- Linf {radius}: `audited(goal=, images=)` takes {at['chosen']} draws. More draws lower it by: {gains}."
+    return (
+        f"- Linf {radius}: `adaptive_view(goal=, images=)` takes {at['chosen']} draws. More draws lower it by: {gains}."
+    )
 
 
 def peers(found: dict[str, Any]) -> str:

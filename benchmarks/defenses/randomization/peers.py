@@ -50,8 +50,8 @@ def measure(options: Options) -> dict[str, Any]:
 
         def found(draws: int) -> Tensor:
             if kept:
-                return sp.run(attack, defended.audited(draws), goal, images, engine=engine).examples
-            return sp.craft(attack, defended.audited(draws), goal, images, engine=engine)
+                return sp.run(attack, defended.adaptive_view(draws), goal, images, engine=engine).examples
+            return sp.craft(attack, defended.adaptive_view(draws), goal, images, engine=engine)
 
         return found
 

@@ -1,6 +1,6 @@
 """What the attacker may ask, and the ledger that writes down every answer."""
 
-from .attack import Attack, Batch, Interacting, check_ball
+from .attack import Attack, Batch, BatchCoupled, check_ball
 from .budget import Budget
 from .ledger import Keep, Ledger, Reason
 from .oracle import (
@@ -16,28 +16,28 @@ from .oracle import (
     margin_objective,
 )
 from .query_broker import QueryBroker, gradient_of
-from .shared import Portion, Shared
+from .shared import Shared, SharedBatch
 
 __all__ = [
     "Attack",
     "Batch",
+    "BatchCoupled",
     "Budget",
     "Decisions",
     "Decoupled",
     "Gradient",
     "Gradients",
-    "Interacting",
     "Jacobian",
     "Jacobians",
     "Keep",
     "Ledger",
     "Objective",
-    "Portion",
     "QueryBroker",
     "Reason",
     "Render",
     "Scores",
     "Shared",
+    "SharedBatch",
     "check_ball",
     "gradient_of",
     "margin_objective",

@@ -101,18 +101,18 @@ class Attack(ABC, Generic[A, S]):
         return 0.0
 
     @property
-    def wanders(self) -> bool:
+    def queries_outside_ball(self) -> bool:
         """Does it ask about images beyond its ball? The ledger keeps none of them."""
         return self.keep is Keep.SMALLEST
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         """Can it begin at given images (`Batch.start`)?"""
         return False
 
     @property
-    def interacting(self) -> bool:
-        """Do its rows act on one another? `Interacting` attacks, and those made of one."""
+    def batch_coupled(self) -> bool:
+        """Do its rows act on one another? `BatchCoupled` attacks, and those made of one."""
         return False
 
     def measure(self, delta: Tensor, ball: Ball) -> Tensor:
@@ -145,14 +145,14 @@ class Attack(ABC, Generic[A, S]):
         return None
 
 
-class Interacting(Attack[A, S]):
+class BatchCoupled(Attack[A, S]):
     """An attack whose rows act on one another: what comes of a row depends on the batch that it is in.
 
     The one exception to the batch law, and by definition; everything else holds as for every attack.
     """
 
     @property
-    def interacting(self) -> bool:
+    def batch_coupled(self) -> bool:
         return True
 
 

@@ -26,8 +26,8 @@ class Keep(Enum):
 
     FIRST = "first"  # the first that wins; the row then leaves the search
     SMALLEST = "smallest"  # the winner nearest to the original
-    WORST = "worst"  # the highest loss, winners before others
-    SUREST = "surest"  # the highest margin: of a model that answers otherwise each time, what wins most often
+    HIGHEST_LOSS = "worst"  # the highest loss, winners before others
+    HIGHEST_MARGIN = "surest"  # the highest margin: of a model that answers otherwise each time, what wins most often
 
 
 class Reason(IntEnum):
@@ -64,17 +64,17 @@ class Ledger:
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
         self.already, self.no_start, self.finished = self.won.clone(), self.won.clone(), self.won.clone()
-        self.non_finite, self.sloped, self.refused = self.won.clone(), self.won.clone(), self.won.clone()
-        self.locked = self.won.clone()
+        self.non_finite, self.nonzero_gradient, self.over_budget = self.won.clone(), self.won.clone(), self.won.clone()
+        self.locked_out = self.won.clone()
         self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
         self.checks = torch.zeros(n, dtype=torch.long, device=device)
-        self.first = torch.full_like(self.checks, -1)
+        self.queries_to_success = torch.full_like(self.checks, -1)
         self._asked, self._again, self._back = self.won.nonzero(), 0, 0  # passes of these rows, not yet in `passes`
         self.waits = waits(x)
         self._waiting = Waiting()  # answers to those rows, not yet written
         self.draws = 1  # passes that one answer takes
         self._over: tuple[Tensor, Tensor | None] | None = None  # the rows asked last, and which were over
-        self.stirred = True  # has any row been won, closed or finished since the engine last looked?
+        self.changed = True  # has any row been won, closed or finished since the engine last looked?
 
     @property
     def forwards(self) -> Tensor:
@@ -113,7 +113,7 @@ class Ledger:
 
     def spent(self) -> Tensor:
         """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
-        over = self.refused.clone()
+        over = self.over_budget.clone()
         if self.budget.forwards is not None:
             over |= self.forwards >= self.budget.forwards
         if self.budget.backwards is not None:
@@ -160,7 +160,7 @@ class Ledger:
         rows, x, verdict = rows[chosen], x[chosen], Verdict(verdict.margin[chosen], verdict.loss[chosen])
         asked = 1 if rank is None else rank[chosen] + 1
         count = self.forwards[rows] if before is None else before[chosen] + asked * self.draws
-        self.stirred = True
+        self.changed = True
         self._keep(rows, rank is not None, x, verdict, count)
 
     def slope(self, rows: Tensor, repeated: bool, peak: Tensor) -> None:
@@ -171,8 +171,8 @@ class Ledger:
             self.settle()
             self._waiting.held(rows, peak)
 
-    def _note_slopes(self, rows: Tensor, repeated: bool, sloped: Tensor, finite: Tensor) -> None:
-        self.note(self.sloped, rows, repeated, sloped)
+    def _note_slopes(self, rows: Tensor, repeated: bool, nonzero_gradient: Tensor, finite: Tensor) -> None:
+        self.note(self.nonzero_gradient, rows, repeated, nonzero_gradient)
         self.note(self.non_finite, rows, repeated, ~finite)
 
     def _write(self, x: Tensor, verdict: Verdict) -> None:
@@ -192,16 +192,18 @@ class Ledger:
         self.best[rows] = torch.where(rowwise(ahead, best), best, self.best[rows])
         self.value[rows] = torch.where(ahead, value, self.value[rows])
         count = self.passes[0][rows] + self._again - self.draws * (k - 1 - falls.int().argmax(0))
-        self.first[rows] = torch.where(fell & (self.first[rows] < 0), count, self.first[rows])
+        self.queries_to_success[rows] = torch.where(
+            fell & (self.queries_to_success[rows] < 0), count, self.queries_to_success[rows]
+        )
         self.won[rows] |= fell
         self.non_finite[rows] |= ~verdict.margin.isfinite().all(0)
-        self.stirred = True
+        self.changed = True
 
     def _candidates(self, verdict: Verdict, margin: Tensor) -> Tensor:
         """(Q,) bool: the images that may be kept."""
-        if self.keep is Keep.WORST:
+        if self.keep is Keep.HIGHEST_LOSS:
             return ~verdict.loss.isnan()
-        return ~margin.isnan() if self.keep is Keep.SUREST else margin > self.confidence
+        return ~margin.isnan() if self.keep is Keep.HIGHEST_MARGIN else margin > self.confidence
 
     def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor, over: Tensor | None) -> None:
         """Keep the first winner of each row of the mask `fallen` (Q,), no row twice; `over` (Q,) were it before."""
@@ -211,9 +213,9 @@ class Ledger:
         if not self._all_inside(x, delta):
             inside = self._inside(x, delta, rows)
             chosen, rows, x = chosen[inside], rows[inside], x[inside]
-        self.best[rows], self.won[rows], self.first[rows] = x, True, self.passes[0][rows].add_(self._again)
+        self.best[rows], self.won[rows], self.queries_to_success[rows] = x, True, self.passes[0][rows].add_(self._again)
         over = torch.zeros_like(fallen) if over is None else over
-        self.stirred, self._over = True, (asked, over.index_fill_(0, chosen, True))
+        self.changed, self._over = True, (asked, over.index_fill_(0, chosen, True))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
         """`_inside` of all, with two looks; False also where it takes a closer one."""
@@ -272,16 +274,18 @@ class Ledger:
         chosen = better.nonzero().squeeze(1)
         rows, x, value, count, won = rows[chosen], x[chosen], value[chosen], count[chosen], won[chosen]
         self.best[rows], self.value[rows] = x, value
-        self.first[rows] = torch.where(won & (self.first[rows] < 0), count, self.first[rows])
+        self.queries_to_success[rows] = torch.where(
+            won & (self.queries_to_success[rows] < 0), count, self.queries_to_success[rows]
+        )
         self.won[rows] |= won
         self._over = None
 
     def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.SMALLEST:
             return -self.measure(delta)
-        if self.keep is Keep.SUREST:
+        if self.keep is Keep.HIGHEST_MARGIN:
             return verdict.margin.to(delta.dtype)
-        return verdict.loss.to(delta.dtype) if self.keep is Keep.WORST else delta.new_zeros(len(delta))
+        return verdict.loss.to(delta.dtype) if self.keep is Keep.HIGHEST_LOSS else delta.new_zeros(len(delta))
 
 
 def _earliest(rows: Tensor, true: Tensor, count: Tensor, n: int) -> Tensor:

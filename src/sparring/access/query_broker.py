@@ -148,7 +148,7 @@ class QueryBroker:
             for start in range(0, len(images), self.batch_size):
                 part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
                 chosen = goal if len(part) == len(images) else take(goal, part)
-                theirs = None if key is None else replace(key, ids=key.ids[part])
+                theirs = None if key is None else replace(key, indices=key.indices[part])
                 yield chosen, self._put(images[start : start + self.batch_size], theirs)
 
     def gradient(
@@ -211,7 +211,7 @@ class QueryBroker:
         grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
         answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         noted = answered
-        if judged is None and loss is not None and self.ledger.keep is Keep.WORST:
+        if judged is None and loss is not None and self.ledger.keep is Keep.HIGHEST_LOSS:
             noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
         return Gradient(answered, value.detach(), grad, images.detach()), noted
 
@@ -252,8 +252,8 @@ class QueryBroker:
             admitted &= ledger.forwards[positions] + order <= budget.forwards
         if budget.backwards is not None and backwards:
             affordable = ledger.backwards[positions] + order * backwards <= budget.backwards
-            ledger.refused[positions[~affordable]] = True
-            ledger.stirred = True
+            ledger.over_budget[positions[~affordable]] = True
+            ledger.changed = True
             admitted &= affordable
         if bool(admitted.all()):
             return AdmittedQuery(count, None, rows, rank)
@@ -274,7 +274,7 @@ class QueryBroker:
         self.ledger.slope(self._positions(rows), rows is not None, peak)
         if waits:
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
-        self.flat = not bool(self.ledger.sloped[self.live].all())
+        self.flat = not bool(self.ledger.nonzero_gradient[self.live].all())
         finite = bool(peak.isfinite().all())
         return grad if finite else torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
 

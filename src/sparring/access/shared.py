@@ -22,7 +22,7 @@ Inner = Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Portion:
+class SharedBatch:
     """The images (B, C, H, W) in [0, 1] of one step, and the key of their randomness.
 
     `attacked(attack, images, rows)` runs an attack of single images on `images` (Q, C, H, W) in place of those of
@@ -97,7 +97,7 @@ class Shared(ABC, Generic[A, S, R]):
         """The state before the first step, for images such as `like` (1, C, H, W), or where `start` left off."""
 
     @abstractmethod
-    def step(self, oracle: A, state: S, portion: Portion, progress: float) -> S:
+    def step(self, oracle: A, state: S, portion: SharedBatch, progress: float) -> S:
         """One step on some of the images; `progress` in [0, 1) is the share of all steps that is done."""
 
     @abstractmethod

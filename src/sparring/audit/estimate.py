@@ -20,7 +20,7 @@ from ..engine import Engine, run
 from ..geometry import Linf
 from ..goals import Misclassify
 from ..random import Key
-from ..targets import Classifier, Defended, Screen, Target, answered
+from ..targets import Classifier, Defended, Detector, Target, answered
 from ..threats import BALLS
 from .audit import check_suites
 from .evaluation.admission import Admission
@@ -124,13 +124,15 @@ def count_passes(entry: SuiteEntry, image: Tensor, rejects: bool = False) -> tup
     if entry.budget is not None and entry.budget.forwards is not None:
         return entry.budget.forwards, 0
     goal = Misclassify(torch.zeros(1, dtype=torch.long))
-    target: Target[Any] = Defended(stand_in_model(image), AcceptAll()).audited() if rejects else stand_in_model(image)
-    spent = run(attack, target, goal, image.float()).spent
+    target: Target[Any] = (
+        Defended(stand_in_model(image), AcceptAll()).adaptive_view() if rejects else stand_in_model(image)
+    )
+    spent = run(attack, target, goal, image.float()).passes
     least = attack.steps if seeing else 0
     return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
 
 
-class AcceptAll(Screen):
+class AcceptAll(Detector):
     """A detector that lets everything pass."""
 
     def alarm(self, images: Tensor, key: Key) -> Tensor:
@@ -164,14 +166,16 @@ def time_passes(view: Target[Any], first: CleanChunk) -> tuple[float, float]:
     own = time_one_answer(view, images, first.key(torch.arange(len(images)), 0, 0))
     goal = first.goal(torch.arange(len(images)))
     clock = time.perf_counter()
-    spent = run(PGD(Linf(1e-6), steps=STEPS), view, goal, images, engine=Engine(batch_size=BATCH, looks=1)).spent
+    spent = run(
+        PGD(Linf(1e-6), steps=STEPS), view, goal, images, engine=Engine(batch_size=BATCH, confirmation_samples=1)
+    ).passes
     seconds = time.perf_counter() - clock - int(spent.checks.sum()) * forward - int(spent.forwards.sum()) * own
     return forward, max(own, seconds / max(1, int(spent.backwards.sum())))  # the clock is coarse; no less than forward
 
 
 def time_one_answer(view: Target[Any], images: Tensor, key: Key) -> float:
     """Return seconds that the view takes to answer one image, which the defence in use may have to do several times."""
-    key = replace(key, ids=key.ids.to(view.device))
+    key = replace(key, indices=key.indices.to(view.device))
     with view.frozen(), torch.no_grad():
         clock = time.perf_counter()
         answered(view, images.float().to(view.device), key)

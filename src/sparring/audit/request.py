@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..targets import Defended, Granting, Target
+from ..targets import Defended, Restricted, Target
 from ..zoo import LoadedModel
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, knows_detector
@@ -40,7 +40,7 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
     """What the report says of model, data and machine."""
     target, loaded, source = evaluated.target, request.loaded, request.source
     weights = weights_hash(target)
-    inside = target.target if isinstance(target, Granting) else target
+    inside = target.target if isinstance(target, Restricted) else target
     names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
     return Facts(
         model=loaded.name if loaded else target.name,

@@ -7,10 +7,20 @@ from .checkpoint import fingerprint
 from .craft import craft, crafted
 from .fit import Fitted, fit
 from .options import Engine, Progress
-from .outcome import Outcome, Spent
+from .outcome import Outcome, Passes
 from .run import check_access, check_images, run
 
 __all__ = [
-    "Engine", "Fitted", "Outcome", "Progress", "Spent", "check_access", "check_images", "craft",
-    "crafted", "fingerprint", "fit", "run",
+    "Engine",
+    "Fitted",
+    "Outcome",
+    "Passes",
+    "Progress",
+    "check_access",
+    "check_images",
+    "craft",
+    "crafted",
+    "fingerprint",
+    "fit",
+    "run",
 ]  # fmt: skip

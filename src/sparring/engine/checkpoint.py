@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError, RunError
 from ..storage import read, write
 from ..targets import Target, Unidentified
-from .outcome import Outcome, Spent
+from .outcome import Outcome, Passes
 
 
 def fingerprint(*parts: object) -> str:
@@ -80,13 +80,13 @@ class Checkpoint:
         if not self._batch(start).exists():
             return None
         tensors, values = self._checked(self._batch(start))
-        spent = Spent(**{f.name: tensors.pop(f.name) for f in fields(Spent)})
+        passes = Passes(**{f.name: tensors.pop(f.name) for f in fields(Passes)})
         everything: dict[str, Any] = tensors | values["outcome"]
         everything["notes"] = tuple(everything["notes"])
-        return Outcome(spent=spent, **everything)
+        return Outcome(passes=passes, **everything)
 
     def finish(self, start: int, outcome: Outcome) -> None:
-        tensors = {n: v for n, v in (vars(outcome) | vars(outcome.spent)).items() if isinstance(v, Tensor)}
+        tensors = {n: v for n, v in (vars(outcome) | vars(outcome.passes)).items() if isinstance(v, Tensor)}
         plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal, "notes": outcome.notes}
         write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
         self.forget()

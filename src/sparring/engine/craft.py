@@ -28,7 +28,7 @@ from ..random import Key
 from ..rows import take
 from ..targets import Target
 from .options import Engine
-from .run import check_access, check_ids, check_images, check_start, region_of
+from .run import check_access, check_images, check_indices, check_start, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -39,7 +39,7 @@ def craft(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: Tensor | None = None,
@@ -60,8 +60,8 @@ def craft(
     attack.check(region)
     if start is not None:
         check_start(attack, start, region)
-    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    goal = target.reading(goal)
+    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
+    goal = target.adapt_goal(goal)
     with torch.inference_mode(False), target.frozen():
         return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine)
 
@@ -119,7 +119,7 @@ class _Unjudged(QueryBroker):
             with engine.precision(x.device):
                 return target(images) if key is None else target(images, key)
 
-        empty = Ledger(region.take(slice(0)), Keep.WORST, Budget())  # there is nothing to write down
+        empty = Ledger(region.take(slice(0)), Keep.HIGHEST_LOSS, Budget())  # there is nothing to write down
         batch_size = max(len(x), engine.batch_size)
         super().__init__(answer, goal, empty, batch_size, False, key, target.stochastic, target.draws)
         self.turn, self.region = 0, region

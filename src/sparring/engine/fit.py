@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Attack, Budget, Decisions, Keep, Ledger, Portion, QueryBroker, Shared
+from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
 from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
 from ..geometry.region import Region
 from ..goals import Goal
@@ -22,7 +22,7 @@ from ..storage import read, write
 from ..targets import Target, answered
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
-from .run import check_access, check_ids, check_images, region_of, run
+from .run import check_access, check_images, check_indices, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -52,7 +52,7 @@ def fit(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: R | None = None,
@@ -65,7 +65,7 @@ def fit(
     artifact; `engine.batch_size` bounds the looks at the clean images alone, `attack.portion` every step.
 
     Args:
-        ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
         eps: (N,) a radius for each image, within which it is held as the artifact is made.
         start: an artifact of the same attack to go on from.
@@ -84,9 +84,9 @@ def fit(
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
-    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
+    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.reading(to(goal, target.device)), region, places, engine)
+        fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -105,11 +105,11 @@ class _Fitting:
         target: Target[Any],
         goal: Goal,
         region: Region,
-        ids: Tensor,
+        indices: Tensor,
         engine: Engine,
     ) -> None:
         self.attack, self.target, self.engine = attack, target, engine
-        self.goal, self.region, self.ids = goal, region, ids
+        self.goal, self.region, self.indices = goal, region, indices
         self.t, self.seconds = 0, 0.0
         self.fell, self.passes, self.fooled = 0, [0, 0], list[float]()
         self.state: Any = None
@@ -118,7 +118,7 @@ class _Fitting:
         path, mark = None, ""
         if self.engine.checkpoint is not None:
             path = Path(self.engine.checkpoint) / "fit.safetensors"
-            data = (self.goal, self.x, self.region.eps, self.region.free, self.ids, start)
+            data = (self.goal, self.x, self.region.eps, self.region.free, self.indices, start)
             mark = fingerprint(self.attack, self.engine.seed, *data, *identity_of(self.target))
         clock = time.perf_counter()
         self._leave_out_what_is_won()
@@ -179,7 +179,9 @@ class _Fitting:
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
             goal = take(self.goal, rows.to(device))
             with torch.no_grad():
-                outputs = answered(self.target, self._region(rows).x, Key(self.ids[rows].to(device), self.engine.seed))
+                outputs = answered(
+                    self.target, self._region(rows).x, Key(self.indices[rows].to(device), self.engine.seed)
+                )
                 if not standing:
                     self.target.check(outputs)
                     goal.check(outputs, self.goal)
@@ -188,7 +190,7 @@ class _Fitting:
         self.passes[0] += len(kept)
         if not bool(kept.any()):
             raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
-        self.goal, self.ids = take(self.goal, kept), self.ids[kept.cpu()]
+        self.goal, self.indices = take(self.goal, kept), self.indices[kept.cpu()]
         self.region = self.region.take(kept.to(self.x.device))
 
     def _advance(self) -> None:
@@ -197,13 +199,13 @@ class _Fitting:
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
         rows = order[place * attack.portion : (place + 1) * attack.portion]
         region, goal = self._region(rows), take(self.goal, rows.to(device))
-        key = Key(self.ids[rows].to(device), self.engine.seed).reseeded(epoch)
+        key = Key(self.indices[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(region, Keep.FIRST, Budget())
         theirs, random = key.reseeded(self.t), self.target.stochastic
         broker = QueryBroker(
             self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, self.target.draws
         )
-        portion = Portion(region.x, key, self._attacked(goal, key, region))
+        portion = SharedBatch(region.x, key, self._attacked(goal, key, region))
         self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
@@ -221,9 +223,9 @@ class _Fitting:
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
             mask = None if region.free is None else region.free[rows]
-            ids = key.ids[rows].cpu()
-            found = run(attack, self.target, take(goal, rows), images, ids=ids, mask=mask, engine=engine)
-            self._count(found.spent.forwards + found.spent.checks, found.spent.backwards)
+            indices = key.indices[rows].cpu()
+            found = run(attack, self.target, take(goal, rows), images, indices=indices, mask=mask, engine=engine)
+            self._count(found.passes.forwards + found.passes.checks, found.passes.backwards)
             return found.examples, found.success
 
         return attacked

@@ -52,10 +52,10 @@ class Engine:
     checkpoint_seconds: float = 30.0
     autocast: torch.dtype | None = None
     progress: Callable[[Progress], None] | None = None
-    looks: int = 20
+    confirmation_samples: int = 20
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("look_every", 1), ("looks", 1)):
+        for name, least in (("batch_size", 1), ("look_every", 1), ("confirmation_samples", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")

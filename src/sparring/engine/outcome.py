@@ -11,7 +11,7 @@ from ..access import Reason
 
 
 @dataclass(frozen=True)
-class Spent:
+class Passes:
     """Passes per row (N,) int64. `forwards` and `backwards` are the attack's; `checks` are the engine's own
 
     forward passes: the look at the clean image and the final confirmation. A counting model sees
@@ -29,11 +29,13 @@ class Outcome:
 
     examples: Tensor  # (N, C, H, W) in [0, 1]; the image itself where no example was found
     success: Tensor  # (N,) bool: the goal is met on the very example returned, measured again; by most answers
-    size: Tensor  # (N,) norm of example - image in the attack's norm; inf without success
-    spent: Spent
-    first: Tensor  # (N,) int64: forward passes of the attack when the row first fell; -1: it never did
+    distance: Tensor  # (N,) norm of example - image in the attack's norm; inf without success
+    passes: Passes
+    queries_to_success: Tensor  # (N,) int64: forward passes of the attack when the row first fell; -1: it never did
     reason: Tensor  # (N,) uint8: codes of Reason
-    rate: Tensor  # (N,) share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
+    success_rate: (
+        Tensor  # (N,) share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
+    )
     seconds: float
     attack: str
     goal: str
@@ -48,7 +50,7 @@ class Outcome:
         return self.reason == Reason.ALREADY
 
     @property
-    def success_rate(self) -> float:
+    def attack_success_rate(self) -> float:
         """Share of the rows that fell, among those that stood before the attack."""
         stood = ~self.already
         return float(self.success[stood].float().mean()) if bool(stood.any()) else float("nan")
@@ -57,21 +59,23 @@ class Outcome:
     def robust_accuracy(self) -> float:
         """Share of all rows on which the attacker failed, and did not have to begin.
 
-        Where answers are random it is an expectation: one minus the mean of `rate`.
+        Where answers are random it is an expectation: one minus the mean of `success_rate`.
         """
-        return 1.0 - float(self.rate.mean()) if len(self) else float("nan")
+        return 1.0 - float(self.success_rate.mean()) if len(self) else float("nan")
 
     @property
     def reasons(self) -> list[Reason]:
         return [Reason(code) for code in self.reason.tolist()]
 
     def __str__(self) -> str:
-        sizes = self.size[self.success & ~self.already]
-        median = f", median size {float(sizes.median()):.4g}" if len(sizes) else ""
+        sizes = self.distance[self.success & ~self.already]
+        median = f", median distance {float(sizes.median()):.4g}" if len(sizes) else ""
+        spent = self.passes.forwards, self.passes.backwards
+        forwards, backwards = (float(each.float().mean()) for each in spent)
         return (
             f"{self.attack}: robust accuracy {self.robust_accuracy:.1%} of {len(self)}, "
-            f"success {self.success_rate:.1%}{median}, {float(self.spent.forwards.float().mean()):.1f} forward and "
-            f"{float(self.spent.backwards.float().mean()):.1f} backward passes per row, {self.seconds:.2f} s"
+            f"success {self.attack_success_rate:.1%}{median}, "
+            f"{forwards:.1f} forward and {backwards:.1f} backward passes per row, {self.seconds:.2f} s"
             + "".join(f"; {note}" for note in self.notes)
         )
 
@@ -82,10 +86,8 @@ def joined(parts: list[Outcome], seconds: float) -> Outcome:
     def cat(name: str, of: list[object]) -> Tensor:
         return torch.cat([getattr(part, name) for part in of])
 
-    whole = [f.name for f in fields(Outcome) if f.name not in ("spent", "seconds", "attack", "goal", "notes")]
-    spent = Spent(**{f.name: cat(f.name, [part.spent for part in parts]) for f in fields(Spent)})
+    whole = [f.name for f in fields(Outcome) if f.name not in ("passes", "seconds", "attack", "goal", "notes")]
+    passes = Passes(**{f.name: cat(f.name, [part.passes for part in parts]) for f in fields(Passes)})
     tensors = {name: cat(name, list(parts)) for name in whole}
     notes = tuple(sorted({note for part in parts for note in part.notes}))
-    return Outcome(
-        spent=spent, seconds=seconds, attack=parts[0].attack, goal=parts[0].goal, notes=notes, **tensors
-    )
+    return Outcome(passes=passes, seconds=seconds, attack=parts[0].attack, goal=parts[0].goal, notes=notes, **tensors)

@@ -33,7 +33,7 @@ class Job:
     target: Target[Any]
     goal: Goal
     region: Region
-    ids: Tensor
+    indices: Tensor
     begin: Tensor | None
     keep: Keep
     budget: Budget
@@ -46,7 +46,7 @@ def run(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: Tensor | None = None,
@@ -60,10 +60,10 @@ def run(
         attack: what to do; it must not need more access than the target grants.
         target: what is attacked. It is left exactly as it was.
         goal: what counts as won.
-        ids: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
+        indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
         eps: (N,) a radius for each image, in place of that of the attack's ball.
-        start: images like `x` to begin at, for attacks that can (`Attack.warm`: Square, the decision attacks, PGD).
+        start: images like `x` to begin at, for attacks with `accepts_start`: Square, the decision attacks, PGD.
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
@@ -83,8 +83,8 @@ def run(
     if start is not None:
         check_start(attack, start, region)
     started = time.perf_counter()
-    places = torch.arange(len(x)) if ids is None else check_ids(ids, len(x))
-    kept, aim = keep or attack.keep, target.reading(to(goal, target.device))
+    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
+    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
     job = Job(attack, target, aim, region, places, start, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
@@ -131,7 +131,7 @@ def region_of(
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
     """Raise where the images to begin at do not fit, or the attack has no use for them."""
     x = region.x
-    if not attack.warm:
+    if not attack.accepts_start:
         raise ConfigError(f"{attack.name} begins by itself; give start= to Square, HopSkipJump or PGD")
     if not isinstance(start, Tensor) or start.shape != x.shape or start.dtype != x.dtype:
         got = f"{start.dtype} {tuple(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
@@ -153,19 +153,23 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 
 
-def check_ids(ids: Tensor, count: int) -> Tensor:
+def check_indices(indices: Tensor, count: int) -> Tensor:
     """InputError where the positions are not one integer per image."""
-    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.shape != (count,):
-        got = f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+    if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.shape != (count,):
+        got = (
+            f"{indices.dtype} of shape {tuple(indices.shape)}"
+            if isinstance(indices, Tensor)
+            else type(indices).__name__
+        )
         raise InputError(f"ids must be int64 of shape ({count},), one position per image; got {got}")
-    return ids.cpu()
+    return indices.cpu()
 
 
 def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
         region = job.region
-        data = (job.goal, region.x, region.eps, region.free, job.ids, job.begin)
+        data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin)
         mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
@@ -193,9 +197,9 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     saved = checkpoint.under_way(start) if checkpoint else None
     rows = torch.arange(start, min(start + (saved[0] if saved else size), len(x)))
     device = target.device
-    region, ids = job.region.take(rows.to(x.device)).to(device), job.ids[rows].to(device)
+    region, indices = job.region.take(rows.to(x.device)).to(device), job.indices[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, take(job.goal, rows.to(device)), region, ids, job.keep, job.budget, engine)
+    search = Search(attack, target, take(job.goal, rows.to(device)), region, indices, job.keep, job.budget, engine)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])

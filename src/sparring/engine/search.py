@@ -19,14 +19,14 @@ from ..random import Key
 from ..rows import flatten, rebuild, take
 from ..targets import Target, answered
 from .options import Engine
-from .outcome import Outcome, Spent
+from .outcome import Outcome, Passes
 
 LOOK, CONFIRM = 1 << 40, 1 << 41  # where the engine's own draws begin; an attack's are numbered from 0
 NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
 
 
 class Search:
-    """The attack on the rows of `region`, already on the target's device, with data set positions `ids`."""
+    """The attack on the rows of `region`, already on the target's device, with data set positions `indices`."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class Search:
         target: Target[Any],
         goal: Goal,
         region: Region,
-        ids: Tensor,
+        indices: Tensor,
         keep: Keep,
         budget: Budget,
         engine: Engine,
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
-        self.x, self.region, self.key, self.seconds, self.t = region.x, region, Key(ids, engine.seed), 0.0, 0
+        self.x, self.region, self.key, self.seconds, self.t = region.x, region, Key(indices, engine.seed), 0.0, 0
         self.random = target.stochastic
         if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
-            keep = Keep.SUREST
+            keep = Keep.HIGHEST_MARGIN
         self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
         skip_won = engine.compact and not self.ledger.waits
         self.broker = QueryBroker(
@@ -65,9 +65,9 @@ class Search:
         if not self.random:
             margin = self._ask(x, rows, None, whole)
             return margin, (margin > bar).float()
-        key = replace(self.key, ids=self.key.ids[rows])
+        key = replace(self.key, indices=self.key.indices[rows])
         drawn = []
-        for look in range(self.engine.looks):
+        for look in range(self.engine.confirmation_samples):
             drawn.append(self._ask(x, rows, key.reseeded(first + look), whole if look == 0 else None))
         margins = torch.stack(drawn)
         return margins.median(0).values, (margins > bar).float().mean(0)
@@ -77,11 +77,11 @@ class Search:
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
-        goal, margins, target = take(self.goal, rows), [], self.target.deployed
+        goal, margins, target = take(self.goal, rows), [], self.target.confirming_target
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
-                theirs = None if key is None else replace(key, ids=key.ids[part])
+                theirs = None if key is None else replace(key, indices=key.indices[part])
                 outputs = answered(target, x[part], theirs)
                 if whole is not None and start == 0:
                     target.check(outputs)
@@ -107,7 +107,7 @@ class Search:
             ledger = self.ledger
             ledger.settle()
             ledger.notes.add(str(error))
-            ledger.locked |= ~(ledger.already | ledger.finished | ledger.spent() | ledger.won)
+            ledger.locked_out |= ~(ledger.already | ledger.finished | ledger.spent() | ledger.won)
             self.locked = True
             self.broker.narrow(torch.zeros_like(self.broker.live, dtype=torch.bool))
 
@@ -122,7 +122,7 @@ class Search:
     def _begin(self, start: Tensor | None, whole: Goal | None) -> None:
         ledger, everything = self.ledger, torch.arange(len(self.x), device=self.x.device)
         margin, share = self._looked(self.x, everything, LOOK, whole)
-        if ledger.keep is not Keep.WORST:
+        if ledger.keep is not Keep.HIGHEST_LOSS:
             ledger.already |= share > 0.5
             self.rate = torch.where(ledger.already, share, self.rate)
         ledger.non_finite |= ~margin.isfinite()
@@ -145,15 +145,15 @@ class Search:
         done = self.attack.done(self.state)
         if done is not None:  # noted at once, so that how often the engine looks changes no result
             self.ledger.finish(self.broker.live, done)
-        self.ledger.stirred |= done is not None or self.attack.stuck(self.state) is not None
+        self.ledger.changed |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.steps:
             self._drop()
 
     def _drop(self) -> None:
-        if not (self.ledger.stirred or self.limited or self.ledger.waits):
+        if not (self.ledger.changed or self.limited or self.ledger.waits):
             return
         self.ledger.settle()
-        self.ledger.stirred = False
+        self.ledger.changed = False
         live = self.broker.live
         stuck = self.attack.stuck(self.state)
         if stuck is not None:
@@ -171,9 +171,9 @@ class Search:
             with self._while_answered():
                 self.attack.finish(self.attack.access(self.broker), self.state)
         ledger.settle()
-        any_kept = ledger.keep in (Keep.WORST, Keep.SUREST)
+        any_kept = ledger.keep in (Keep.HIGHEST_LOSS, Keep.HIGHEST_MARGIN)
         kept = ledger.won | (ledger.value > -torch.inf) if any_kept else ledger.won
-        found = (kept & ~ledger.already if ledger.keep is Keep.SUREST else ledger.won).nonzero().squeeze(1)
+        found = (kept & ~ledger.already if ledger.keep is Keep.HIGHEST_MARGIN else ledger.won).nonzero().squeeze(1)
         won = ledger.won.clone()
         if len(found) and not self.locked:
             with self._while_answered():
@@ -187,15 +187,15 @@ class Search:
         examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
         success = won | ledger.already
         size = torch.where(success, self.region.norm(examples - self.x), torch.inf)
-        first = torch.where(won, ledger.first, -1)
+        first = torch.where(won, ledger.queries_to_success, -1)
         return Outcome(
             examples=examples,
             success=success,
-            size=size,
-            spent=Spent(ledger.forwards, ledger.backwards, ledger.checks),
-            first=first,
+            distance=size,
+            passes=Passes(ledger.forwards, ledger.backwards, ledger.checks),
+            queries_to_success=first,
             reason=self._reasons(won, lost),
-            rate=self.rate,
+            success_rate=self.rate,
             seconds=self.seconds,
             attack=self.attack.name,
             goal=type(self.goal).__name__,
@@ -226,13 +226,13 @@ class Search:
     def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:
         ledger = self.ledger
         reason = torch.full_like(ledger.forwards, int(Reason.EXHAUSTED), dtype=torch.uint8)
-        flat = (ledger.backwards > 0) & ~ledger.sloped
+        flat = (ledger.backwards > 0) & ~ledger.nonzero_gradient
         for rows, code in (
             (ledger.spent(), Reason.BUDGET),
             (flat, Reason.NO_GRADIENT),
             (ledger.no_start, Reason.NO_START),
             (ledger.non_finite, Reason.NON_FINITE),
-            (ledger.locked & ~ledger.won, Reason.LOCKED_OUT),
+            (ledger.locked_out & ~ledger.won, Reason.LOCKED_OUT),
             (lost, Reason.UNCONFIRMED),
             (won, Reason.FOUND),
             (ledger.already, Reason.ALREADY),
@@ -260,6 +260,6 @@ class Search:
 
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:
     """The outcome with its tensors moved."""
-    spent = Spent(*(getattr(outcome.spent, n).to(device) for n in ("forwards", "backwards", "checks")))
+    passes = Passes(*(getattr(outcome.passes, n).to(device) for n in ("forwards", "backwards", "checks")))
     tensors: dict[str, Any] = {n: v.to(device) for n, v in vars(outcome).items() if isinstance(v, Tensor)}
-    return replace(outcome, spent=spent, **tensors)
+    return replace(outcome, passes=passes, **tensors)

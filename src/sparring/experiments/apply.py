@@ -84,9 +84,9 @@ class ApplyArtifact:
         wanted = target_class(self.made, clean.outputs.shape[1])
         if wanted is not None:
             goals[f"class {wanted}"] = ClassifyAs(torch.full_like(clean.predicted, wanted))
-        ids, engine = torch.arange(chunk.first, chunk.first + len(names)), Engine(self.batch_size)
+        indices, engine = torch.arange(chunk.first, chunk.first + len(names)), Engine(self.batch_size)
         for word, goal in goals.items():
-            outcome = run(Applied(self.artifact), loaded.target, goal, chunk.images, ids=ids, engine=engine)
+            outcome = run(Applied(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine)
             stood = ~outcome.already
             counts.attacked[word] += int(stood.sum())
             counts.fell[word, FLOAT_IMAGES] += int((outcome.success & stood).sum())

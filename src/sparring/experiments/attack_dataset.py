@@ -132,19 +132,26 @@ class AttackDataset:
         engine: Engine,
     ) -> None:
         """Run one attack on one chunk, add to its totals, and write its examples."""
-        ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
-        start = self.start(attack, goal, chunk.images, ids, engine)
+        indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
+        start = self.start(attack, goal, chunk.images, indices, engine)
         outcome = run(
-            attack, self.loaded.target, goal, chunk.images, ids=ids, start=start, budget=self.budget, engine=engine
+            attack,
+            self.loaded.target,
+            goal,
+            chunk.images,
+            indices=indices,
+            start=start,
+            budget=self.budget,
+            engine=engine,
         )
         found = outcome.success & ~outcome.already
         totals.images += len(outcome)
         totals.already += int(outcome.already.sum())
-        totals.sizes += outcome.size[found].tolist()
-        totals.queries += outcome.first[found].tolist()
+        totals.sizes += outcome.distance[found].tolist()
+        totals.queries += outcome.queries_to_success[found].tolist()
         totals.notes |= set(outcome.notes)
-        totals.forwards += int(outcome.spent.forwards.sum())
-        totals.backwards += int(outcome.spent.backwards.sum())
+        totals.forwards += int(outcome.passes.forwards.sum())
+        totals.backwards += int(outcome.passes.backwards.sum())
         totals.seconds += outcome.seconds
         totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
         if bool(found.any()):
@@ -154,13 +161,17 @@ class AttackDataset:
         if self.out is not None:
             self.save(chunk, labels, f"{index}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
 
-    def start(self, attack: Attack[Any, Any], goal: Goal, images: Tensor, ids: Tensor, engine: Engine) -> Tensor | None:
+    def start(
+        self, attack: Attack[Any, Any], goal: Goal, images: Tensor, indices: Tensor, engine: Engine
+    ) -> Tensor | None:
         """Return images (B, C, H, W) to begin at, where PGD on the attacker's own model ends; None without one."""
         if self.start_model is None:
             return None
         if not math.isfinite(attack.ball.eps):
             raise ThreatError("--start-on needs a radius for the attack on that model; add --threat linf:8/255")
-        found = run(PGD(attack.ball), self.start_model, goal, images, ids=ids, keep=Keep.WORST, engine=engine)
+        found = run(
+            PGD(attack.ball), self.start_model, goal, images, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine
+        )
         return found.examples
 
     def save(self, chunk: Chunk, labels: Tensor, stem: str, examples: Tensor, found: Tensor) -> None:

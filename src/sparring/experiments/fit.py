@@ -122,9 +122,15 @@ class FitArtifact:
         with report_write_errors(self.paths.artifact):
             self.paths.artifact.parent.mkdir(parents=True, exist_ok=True)
         engine = Engine(self.batch_size, self.seed, checkpoint=self.checkpoint, progress=progress)
-        ids, target = inputs.split.fitted, self.loaded.target
+        indices, target = inputs.split.fitted, self.loaded.target
         return fit(
-            self.attack, target, take(inputs.goal, ids), inputs.images[ids], ids=ids, start=inputs.start, engine=engine
+            self.attack,
+            target,
+            take(inputs.goal, indices),
+            inputs.images[indices],
+            indices=indices,
+            start=inputs.start,
+            engine=engine,
         )
 
     def measure(self, artifact: Artifact, inputs: FitInputs) -> dict[str, Outcome]:
@@ -132,8 +138,15 @@ class FitArtifact:
         parts = {"fitted on": inputs.split.fitted, "held out": inputs.split.held_out}
         engine, target = Engine(self.batch_size, self.seed), self.loaded.target
         return {
-            name: run(Applied(artifact), target, take(inputs.goal, ids), inputs.images[ids], ids=ids, engine=engine)
-            for name, ids in parts.items()
+            name: run(
+                Applied(artifact),
+                target,
+                take(inputs.goal, indices),
+                inputs.images[indices],
+                indices=indices,
+                engine=engine,
+            )
+            for name, indices in parts.items()
         }
 
     def read_start(self, path: Path) -> tuple[Artifact, dict[str, Any]]:

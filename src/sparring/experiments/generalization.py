@@ -140,9 +140,9 @@ class GeneralizationMatrix:
         parts: list[Generalization] = []
         for chunk in self.models.data.chunks(BATCHES_TOGETHER * self.engine.batch_size):
             assert chunk.labels is not None
-            ids = torch.arange(chunk.first, chunk.first + len(chunk.images))
+            indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
             engine = Engine(self.engine.batch_size, self.engine.seed, progress=observer.steps(f"{name}: "))
-            parts.append(generalization(target, balls, chunk.images, chunk.labels, ids=ids, engine=engine))
+            parts.append(generalization(target, balls, chunk.images, chunk.labels, indices=indices, engine=engine))
         row = parts[0]
         for part in parts[1:]:
             row = row + part

@@ -50,9 +50,9 @@ class TransferMatrix:
         totals: list[TransferCounts | None] = [None] * len(attacks)
         for chunk in self.data.chunks(self.batch_size):
             engine = Engine(self.batch_size, self.seed, progress=observer.steps(f"images from {chunk.first} on: "))
-            goal, ids = self.goal(chunk), torch.arange(chunk.first, chunk.first + len(chunk.images))
+            goal, indices = self.goal(chunk), torch.arange(chunk.first, chunk.first + len(chunk.images))
             for index, attack in enumerate(attacks):
-                part = self.count(attack, goal, chunk.images, ids, engine)
+                part = self.count(attack, goal, chunk.images, indices, engine)
                 before = totals[index]
                 totals[index] = part if before is None else before + part
         return [total for total in totals if total is not None]
@@ -65,14 +65,14 @@ class TransferMatrix:
         return Misclassify(labels) if self.targeted is None else ClassifyAs(torch.full_like(labels, self.targeted))
 
     def count(
-        self, attack: Attack[Gradients, Any], goal: Goal, images: Tensor, ids: Tensor, engine: Engine
+        self, attack: Attack[Gradients, Any], goal: Goal, images: Tensor, indices: Tensor, engine: Engine
     ) -> TransferCounts:
         """Return count the images of one chunk that fall, with the ensemble's row below where it is asked for."""
         models: dict[str, Any] = self.models
-        whole = transfer(models, models, attack, goal, images, ids=ids, engine=engine)
+        whole = transfer(models, models, attack, goal, images, indices=indices, engine=engine)
         if not self.ensemble:
             return whole
-        return whole.below(leave_one_out(models, Ensemble, attack, goal, images, ids=ids, engine=engine))
+        return whole.below(leave_one_out(models, Ensemble, attack, goal, images, indices=indices, engine=engine))
 
     def write(self, attack: Attack[Gradients, Any], counts: TransferCounts, out: Path) -> Path:
         """Write the counts as JSON and as a picture into the folder `out`; return the picture's path."""

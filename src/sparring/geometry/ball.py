@@ -135,9 +135,7 @@ class Ball(ABC):
         return self.project_between(delta, -x, 1 - x, radius)
 
     @abstractmethod
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         """As `project`, for any box lower <= 0 <= upper of perturbations; either bound may be infinite.
 
         A component whose bounds are both 0 stays where it is, and the result is that of the others alone.
@@ -148,8 +146,14 @@ class Ball(ABC):
         return None
 
     def nearest_within_(
-        self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
-        limit: Tensor, memory: Tensor,
+        self,
+        images: Tensor,
+        x: Tensor,
+        low: Bound,
+        high: Bound,
+        bounds: Callable[[], tuple[Bound, Bound]],
+        limit: Tensor,
+        memory: Tensor,
     ) -> Tensor:
         """The inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`; `images` is used up.
 
@@ -186,21 +190,21 @@ class Ball(ABC):
 
     @abstractmethod
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
         """A perturbation of x, uniform in the ball of this radius of the components that are `free`; no range cuts it.
 
         `fresh()` is a random valid input, from which L0 takes the new values of its sites.
         """
 
-    def direction(self, key: Key, x: Tensor, free: Tensor | None, lane: str) -> Tensor:
+    def direction(self, key: Key, x: Tensor, free: Tensor | None, stream: str) -> Tensor:
         """A random perturbation of norm 1: normal components, scaled."""
-        noise = key.normal(lane, x.shape[1:], dtype=x.dtype)
+        noise = key.normal(stream, x.shape[1:], dtype=x.dtype)
         noise = noise if free is None else noise.where(free, 0)
         return noise.div_(rowwise(self.norm(noise).clamp_min(tiny(x)), x))
 
     @abstractmethod
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
         """A perturbation drawn uniformly from the ball, then projected onto the valid range."""
 
     def __str__(self) -> str:

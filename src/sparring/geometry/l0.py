@@ -72,9 +72,7 @@ class L0(Ball):
         closed = self.sum_per_site(rise).sort(dim=1, descending=True).values.cumsum(1)
         return 1 + (closed < gain[:, None]).sum(1).to(gain.dtype)
 
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         """Exact: keep, clipped, the sites whose loss would move the point farthest."""
         inside = delta.clamp(lower, upper)  # type: ignore[arg-type]
         gain = self.sum_per_site(delta.square() - (delta - inside).square())
@@ -83,21 +81,21 @@ class L0(Ball):
         return inside * self.spread(rank < limit[:, None], delta)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
         """As many sites as the radius, chosen at random among the free ones, each with a new random valid value."""
         value, shape = fresh(), list(x.shape)
         if self.pixels and self.channel_axis is not None:
             del shape[self.channel_axis]
-        score = key.uniform(f"{lane} site", shape[1:], dtype=x.dtype).flatten(1)
+        score = key.uniform(f"{stream} site", shape[1:], dtype=x.dtype).flatten(1)
         if free is not None:
             score = score.masked_fill(self.sum_per_site(free.to(x.dtype)) == 0, 2)
         limit = radii(self.eps, radius, x).clamp(max=score.shape[1]).long()
         kept = self.spread(score.argsort(dim=1).argsort(dim=1) < limit[:, None], x)
         return (value - x) * (kept if free is None else kept & free)
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        return self.draw(key, x, self.eps, None, lambda: key.uniform(lane, x.shape[1:], dtype=x.dtype), lane)
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+        return self.draw(key, x, self.eps, None, lambda: key.uniform(stream, x.shape[1:], dtype=x.dtype), stream)
 
     def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
         kept = self.sum_per_site(delta.square()) >= 2 * weight[:, None]

@@ -55,9 +55,7 @@ class L1(Ball):
         step = grad.sign() * chosen
         return step / rowwise(chosen.flatten(1).sum(1).clamp_min(1), grad)
 
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         """Exact (Croce & Hein 2021, proposition 2.1): sign(delta) * clip(|delta| - t, 0, bound).
 
         t >= 0 solves a decreasing piecewise linear equation: Newton's step, or the middle of the bracket
@@ -71,11 +69,11 @@ class L1(Ball):
         over = torch.minimum(size, bound).sum(1) > limit
         for _ in range(SWEEPS if bool(over.any()) else 0):
             kept = (size - shift[:, None]).clamp_min_(0)
-            sloped = ((kept > 0) & (kept < bound)).sum(1)
+            nonzero_gradient = ((kept > 0) & (kept < bound)).sum(1)
             excess = torch.minimum(kept, bound).sum(1) - limit
             low, high = torch.where(excess > 0, shift, low), torch.where(excess <= 0, shift, high)
-            newton = shift + excess / sloped.clamp_min(1)
-            inside = (newton > low) & (newton < high) & (sloped > 0)
+            newton = shift + excess / nonzero_gradient.clamp_min(1)
+            inside = (newton > low) & (newton < high) & (nonzero_gradient > 0)
             moved = torch.where(over, torch.where(inside, newton, (low + high) / 2), shift)
             settled = (excess.abs() <= 4 * torch.finfo(delta.dtype).eps * limit) | ~over
             moved = torch.where(settled, shift, moved)
@@ -87,18 +85,18 @@ class L1(Ball):
         return result * rowwise(shrink, delta)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
         n = x[0].numel()
-        waits = -torch.log1p(-key.uniform(lane, (n + 1,), dtype=x.dtype))
+        waits = -torch.log1p(-key.uniform(stream, (n + 1,), dtype=x.dtype))
         if free is not None:
             waits[:, :n] = waits[:, :n].where(free.flatten(1), 0)
         radius = rowwise(radius, x) if isinstance(radius, Tensor) else radius
         size = (waits[:, :n] / waits.sum(1, keepdim=True)).view_as(x) * radius
-        return size * key.signs(f"{lane} sign", x.shape[1:], dtype=x.dtype)
+        return size * key.signs(f"{stream} sign", x.shape[1:], dtype=x.dtype)
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+        return self.project(self.draw(key, x, self.eps, None, lambda: x, stream), x)
 
     def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
         return steepest_first(slope, gain, lower, upper)

@@ -64,9 +64,7 @@ class L2(Ball):
     ) -> Tensor:
         return unit(grad)
 
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits (`scaled_to_fit`)."""
         limit = radii(self.eps, radius, delta)
         inside = torch.clamp(delta, lower, upper)  # type: ignore[arg-type]
@@ -80,8 +78,14 @@ class L2(Ball):
         return inside.index_copy_(0, rows, near)
 
     def nearest_within_(
-        self, images: Tensor, x: Tensor, low: Bound, high: Bound, bounds: Callable[[], tuple[Bound, Bound]],
-        limit: Tensor, memory: Tensor,
+        self,
+        images: Tensor,
+        x: Tensor,
+        low: Bound,
+        high: Bound,
+        bounds: Callable[[], tuple[Bound, Bound]],
+        limit: Tensor,
+        memory: Tensor,
     ) -> Tensor:
         """As in the base class, in the memory of `images`: an allocation costs as much as a pass."""
         torch.clamp(images, low, high, out=memory)  # type: ignore[arg-type]
@@ -107,10 +111,10 @@ class L2(Ball):
         return super().step_(grad, images, rate)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
-        direction = key.normal(lane, x.shape[1:], dtype=x.dtype)
-        share = key.uniform(f"{lane} radius", (1,), dtype=x.dtype).view(-1)
+        direction = key.normal(stream, x.shape[1:], dtype=x.dtype)
+        share = key.uniform(f"{stream} radius", (1,), dtype=x.dtype).view(-1)
         if free is None:
             length = share ** (1 / x[0].numel())
         else:
@@ -118,8 +122,8 @@ class L2(Ball):
             length = share ** (1 / free.flatten(1).sum(1).clamp_min(1)).to(x.dtype)
         return unit(direction).mul_(rowwise(length * radius, x))
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+        return self.project(self.draw(key, x, self.eps, None, lambda: x, stream), x)
 
     def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
         return delta * rowwise(share, delta)

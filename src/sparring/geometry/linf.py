@@ -53,9 +53,7 @@ class Linf(Ball):
             return torch.addcmul(images, sign, rowwise(rate, sign), out=sign)
         return torch.add(images, sign, alpha=rate, out=sign)
 
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         limit = self.eps if radius is None else rowwise(radius.to(delta.dtype), delta)
         return delta.clamp(-limit, limit).clamp_(lower, upper)  # type: ignore[arg-type]
 
@@ -64,19 +62,19 @@ class Linf(Ball):
         return (x - edge).clamp_(min=low), (x + edge).clamp_(max=high)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
         radius = rowwise(radius, x) if isinstance(radius, Tensor) else radius
-        drawn = key.uniform(lane, x.shape[1:], dtype=x.dtype).mul_(2).sub_(1).mul_(radius)
+        drawn = key.uniform(stream, x.shape[1:], dtype=x.dtype).mul_(2).sub_(1).mul_(radius)
         return drawn if free is None else drawn.where(free, 0)
 
-    def direction(self, key: Key, x: Tensor, free: Tensor | None, lane: str) -> Tensor:
+    def direction(self, key: Key, x: Tensor, free: Tensor | None, stream: str) -> Tensor:
         """A random perturbation of norm 1: components uniform in a cube, scaled."""
-        noise = self.draw(key, x, 1.0, free, lambda: x, lane)
+        noise = self.draw(key, x, 1.0, free, lambda: x, stream)
         return noise.div_(rowwise(self.norm(noise).clamp_min(torch.finfo(x.dtype).tiny), x))
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
-        return self.project(self.draw(key, x, self.eps, None, lambda: x, lane), x)
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+        return self.project(self.draw(key, x, self.eps, None, lambda: x, stream), x)
 
     def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
         limit = rowwise(share * self.norm(delta), delta)

@@ -50,7 +50,12 @@ class Region:
 
     @classmethod
     def around(
-        cls, x: Tensor, ball: Ball, inputs: Inputs | None = None, *, mask: Tensor | None = None,
+        cls,
+        x: Tensor,
+        ball: Ball,
+        inputs: Inputs | None = None,
+        *,
+        mask: Tensor | None = None,
         eps: Tensor | None = None,
     ) -> Region:
         """The region of `ball` around `x`, for one kind of inputs (images in [0, 1] by default).
@@ -120,8 +125,7 @@ class Region:
 
     @cached_property
     def box(self) -> tuple[Tensor, Tensor] | None:
-        """The lowest and highest inputs of the whole region, ball and mask included, if it is a box (Linf); else None.
-        """
+        """The lowest and highest inputs of the region, ball and mask included, where it is a box (Linf); else None."""
         return self.ball.joint_box(self.x, *self.range, self.radius)
 
     @cached_property
@@ -274,7 +278,7 @@ class Region:
 
     # draws
 
-    def sample(self, key: Key, lane: str = "ball") -> Tensor:
+    def sample(self, key: Key, stream: str = "ball") -> Tensor:
         """A perturbation (B, ...) drawn uniformly from the ball of the free components, then projected onto the range.
 
         Raises ThreatError where a radius is infinite.
@@ -285,13 +289,13 @@ class Region:
             raise ThreatError(f"nothing can be drawn from a ball without a radius; pass {name}(eps), or eps= per row")
 
         def fresh() -> Tensor:
-            return self.inputs.random(key, self.x, lane=lane)
+            return self.inputs.random(key, self.x, stream=stream)
 
-        return self.project(self.ball.draw(key, self.x, radius, self.free, fresh, lane))
+        return self.project(self.ball.draw(key, self.x, radius, self.free, fresh, stream))
 
-    def direction(self, key: Key, lane: str = "direction") -> Tensor:
+    def direction(self, key: Key, stream: str = "direction") -> Tensor:
         """A random perturbation (B, ...) of norm 1 in the free components, cut by no range."""
-        return self.ball.direction(key, self.x, self.free, lane)
+        return self.ball.direction(key, self.x, self.free, stream)
 
 
 def _mask_like(mask: Tensor, x: Tensor) -> Tensor:

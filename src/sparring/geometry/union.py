@@ -64,9 +64,7 @@ class Union(Ball):
         gains = torch.stack([(step * grad).flatten(1).sum(1) for step in steps])
         return picked(steps, gains.argmax(0))
 
-    def project_between(
-        self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None
-    ) -> Tensor:
+    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
         """The nearest of the projections onto each ball; `radius` is a share, as the norm."""
         near = [
             ball.project_between(delta, lower, upper, None if radius is None else radius * ball.eps)
@@ -76,16 +74,16 @@ class Union(Ball):
         return picked(near, away.argmin(0))
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], lane: str
+        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
     ) -> Tensor:
         """A draw from one of the balls, each as likely as the others; `radius` is a share, as the norm."""
-        which = key.integers(f"{lane} which", (1,), len(self.balls)).squeeze(1)
-        return picked([ball.draw(key, x, radius * ball.eps, free, fresh, lane) for ball in self.balls], which)
+        which = key.integers(f"{stream} which", (1,), len(self.balls)).squeeze(1)
+        return picked([ball.draw(key, x, radius * ball.eps, free, fresh, stream) for ball in self.balls], which)
 
-    def sample(self, key: Key, x: Tensor, lane: str = "ball") -> Tensor:
+    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
         """A draw from one of the balls, each as likely as the others."""
-        which = key.integers(f"{lane} which", (1,), len(self.balls)).squeeze(1)
-        return picked([ball.sample(key, x, lane) for ball in self.balls], which)
+        which = key.integers(f"{stream} which", (1,), len(self.balls)).squeeze(1)
+        return picked([ball.sample(key, x, stream) for ball in self.balls], which)
 
     def __str__(self) -> str:
         return " or ".join(str(ball) for ball in self.balls)

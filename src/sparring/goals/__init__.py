@@ -16,11 +16,31 @@ from .climbs import (
     SmoothMargin,
 )
 from .goal import Goal, Verdict
-from .screened import ClimbDetector, ClimbTask, Screened, Undetected
 from .terms import Terms, mean_terms
+from .undetected import ClimbDetector, ClimbTask, DetectorOutputs, Undetected
 
 __all__ = [
-    "DLR", "ClassifyAs", "Climb", "ClimbDetector", "ClimbTask", "CrossEntropy", "Divergence", "Goal", "LogOdds",
-    "LogitClimb", "Margin", "Misclassify", "RandomDirection", "RivalDLR", "RivalMargin", "Screened", "SmoothDLR",
-    "SmoothMargin", "Terms", "Undetected", "Verdict", "least_likely", "mean_terms",
+    "DLR",
+    "ClassifyAs",
+    "Climb",
+    "ClimbDetector",
+    "ClimbTask",
+    "CrossEntropy",
+    "DetectorOutputs",
+    "Divergence",
+    "Goal",
+    "LogOdds",
+    "LogitClimb",
+    "Margin",
+    "Misclassify",
+    "RandomDirection",
+    "RivalDLR",
+    "RivalMargin",
+    "SmoothDLR",
+    "SmoothMargin",
+    "Terms",
+    "Undetected",
+    "Verdict",
+    "least_likely",
+    "mean_terms",
 ]  # fmt: skip

@@ -41,5 +41,3 @@ def log_odds_and_gradient(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tens
     log_p = others.log_softmax(1)
     loss = lead - log_p.amax(1)
     return lead, loss, log_p.exp_().scatter_(1, index, -1.0)
-
-

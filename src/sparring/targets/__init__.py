@@ -1,7 +1,7 @@
 """What is attacked."""
 
 from .classifier import Classifier
-from .defended import Audited, Defended
+from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
 from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
@@ -9,21 +9,21 @@ from .onnx import Onnx
 from .random_layers import Keyed
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .replicated import Replicated
-from .stage import Screen, Stage, apply_with_bpda, straight_through
+from .stage import Detector, Stage, apply_with_bpda, straight_through
 from .surrogate import Surrogate
-from .target import Granting, Target, Unidentified, answered
+from .target import Restricted, Target, Unidentified, answered
 from .trainee import Trainee
 
 __all__ = [
     "JPEG",
-    "Audited",
+    "AdaptiveView",
     "Bytes",
     "Classifier",
     "Codec",
     "Defended",
+    "Detector",
     "Ensemble",
     "Fields",
-    "Granting",
     "InputCodec",
     "Keyed",
     "LockOut",
@@ -34,7 +34,7 @@ __all__ = [
     "RemoteLabels",
     "Replicated",
     "Resize",
-    "Screen",
+    "Restricted",
     "Stage",
     "Surrogate",
     "Target",

@@ -165,7 +165,7 @@ class Classifier(Target[Jacobians]):
 
     @contextmanager
     def _drawn(self, key: Key) -> Iterator[None]:
-        devices = [key.ids.device] if key.ids.is_cuda else []
+        devices = [key.indices.device] if key.indices.is_cuda else []
         with drawing(self._keyed, key), torch.random.fork_rng(devices, enabled=self._random):
             if self._random:
                 seed = int(key.bits("torch", (1,))[0, 0] >> 1)

@@ -2,8 +2,8 @@
 
     defended = Defended(target, ResizePad(...), JPEG(75), votes=5)
     defended(images)          what is in use; it grants scores, and no gradient
-    defended.unaware()        an attacker who knows the model and no defence: answers of one, gradients of the other
-    defended.audited(...)     an attacker who knows all of it: expectation over the draws, BPDA, a joint loss
+    defended.naive_view()        an attacker who knows the model and no defence: answers of one, gradients of the other
+    defended.adaptive_view(...)     an attacker who knows all of it: expectation over the draws, BPDA, a joint loss
 
 What a defence is worth is what it withstands in the last view.
 """
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from ..access import Jacobians, Scores
 from ..errors import ConfigError, TargetError
-from ..goals import Goal, Screened, Undetected
+from ..goals import DetectorOutputs, Goal, Undetected
 from ..inputs import Inputs
 from ..random import Key
 from ..rows import to
 from .classifier import Classifier
 from .eot_budget import draws_for
-from .stage import Screen, Stage, apply_with_bpda, networks
+from .stage import Detector, Stage, apply_with_bpda, networks
 from .surrogate import Surrogate
 from .target import Target, answered
 
@@ -43,18 +43,18 @@ class Defended(Target[Scores]):
         votes: passes that one answer is made of, each with fresh draws.
         fuse: how: "probabilities" (log of their mean), "logits" (their mean) or "majority" (log of the share of votes).
 
-    Outputs are logits (B, K), or `Screened(logits, alarm)` where there is a screen; the alarm is the loudest of
+    Outputs are logits (B, K), or `DetectorOutputs(logits, alarm)` where there is a screen; the alarm is the loudest of
     all screens, averaged over the votes. Goals are then met by what is undetected too (`reading`).
 
     Raises: TargetError, ConfigError.
     """
 
     def __init__(
-        self, target: Target[Any], *parts: Stage | Screen, votes: int = 1, fuse: str = "probabilities"
+        self, target: Target[Any], *parts: Stage | Detector, votes: int = 1, fuse: str = "probabilities"
     ) -> None:
         for part in parts:
-            if not isinstance(part, Stage | Screen):
-                raise TargetError(f"{part!r} is no part of a defence; pass a Stage or a Screen")
+            if not isinstance(part, Stage | Detector):
+                raise TargetError(f"{part!r} is no part of a defence; pass a Stage or a Detector")
         if not isinstance(target, Target) or not issubclass(target.access, Jacobians):
             raise TargetError(f"a defence is built around a white box, which its audit must see; got {target!r}")
         if not isinstance(votes, int) or votes < 1:
@@ -88,9 +88,9 @@ class Defended(Target[Scores]):
 
     @property
     def rejects(self) -> bool:
-        return any(isinstance(part, Screen) for part in self.parts)
+        return any(isinstance(part, Detector) for part in self.parts)
 
-    def reading(self, goal: Goal) -> Goal:
+    def adapt_goal(self, goal: Goal) -> Goal:
         return Undetected(goal) if self.rejects and not isinstance(goal, Undetected) else goal
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
@@ -108,25 +108,25 @@ class Defended(Target[Scores]):
         alarms = []
         for number, part in enumerate(self.parts):
             theirs = key.reseeded(number)
-            if isinstance(part, Screen):
+            if isinstance(part, Detector):
                 alarms.append(part.alarm(images, theirs))
             else:
                 images = apply_with_bpda(part, images, theirs)
         outputs = answered(self.target, images, key)
-        return Screened(outputs, torch.stack(alarms).amax(0)) if alarms else outputs
+        return DetectorOutputs(outputs, torch.stack(alarms).amax(0)) if alarms else outputs
 
-    def unaware(self) -> Surrogate:
+    def naive_view(self) -> Surrogate:
         """The view of an attacker who knows the model inside and nothing of what surrounds it."""
         return Surrogate(self, undefended(self.target))
 
-    def audited(
+    def adaptive_view(
         self,
         draws: int | None = None,
         *,
         goal: Goal | None = None,
         images: Tensor | None = None,
         weight: float = 1.0,
-    ) -> Audited:
+    ) -> AdaptiveView:
         """The view of an attacker who knows everything but the draws.
 
         Args:
@@ -141,15 +141,15 @@ class Defended(Target[Scores]):
             if self.stochastic:
                 if goal is None or images is None:
                     raise ConfigError(f"{self.name} is random: pass draws=, or goal= and images= to measure how many")
-                view = Audited(self, 1, weight)
-                draws = draws_for(view, view.reading(to(goal, self.device)), images.to(self.device))
-        return Audited(self, draws, weight)
+                view = AdaptiveView(self, 1, weight)
+                draws = draws_for(view, view.adapt_goal(to(goal, self.device)), images.to(self.device))
+        return AdaptiveView(self, draws, weight)
 
     def check(self, outputs: Any) -> None:
         """What can be told of fused outputs: of logits all, of logarithms of probabilities their number and kind."""
-        logits = outputs.outputs if isinstance(outputs, Screened) else outputs
+        logits = outputs.outputs if isinstance(outputs, DetectorOutputs) else outputs
         self.target.check(logits)
-        if isinstance(outputs, Screened) and not bool(outputs.alarm.isfinite().all()):
+        if isinstance(outputs, DetectorOutputs) and not bool(outputs.alarm.isfinite().all()):
             raise TargetError(f"a detector of {self.name} gives no finite alarm for the first images; fit it again")
 
     def identity(self) -> tuple[object, ...]:
@@ -165,7 +165,7 @@ class Defended(Target[Scores]):
             yield
 
 
-class Audited(Target[Jacobians]):
+class AdaptiveView(Target[Jacobians]):
     """A defence as its adaptive attacker sees it: each question is an expectation over `draws` passes.
 
     Judged in the search on the same passes; confirmed by the defence in use, with its votes.
@@ -206,11 +206,11 @@ class Audited(Target[Jacobians]):
         return self._draws
 
     @property
-    def deployed(self) -> Target[Any]:
+    def confirming_target(self) -> Target[Any]:
         return self.defended
 
-    def reading(self, goal: Goal) -> Goal:
-        read = self.defended.reading(goal)
+    def adapt_goal(self, goal: Goal) -> Goal:
+        read = self.defended.adapt_goal(goal)
         return replace(read, weight=self.weight) if isinstance(read, Undetected) else read
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
@@ -233,9 +233,9 @@ def fuse_votes(answers: list[Any], how: str) -> Any:
     """Several answers as one."""
     if len(answers) == 1:
         return answers[0]
-    if isinstance(answers[0], Screened):
+    if isinstance(answers[0], DetectorOutputs):
         alarm = torch.stack([one.alarm for one in answers]).mean(0)
-        return Screened(fuse_votes([one.outputs for one in answers], how), alarm)
+        return DetectorOutputs(fuse_votes([one.outputs for one in answers], how), alarm)
     logits = torch.stack(answers)
     if how == "logits":
         return logits.mean(0)

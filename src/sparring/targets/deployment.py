@@ -13,12 +13,12 @@ from ..access import Decisions, Scores
 from ..errors import ConfigError, LockedOut
 from ..random import Key
 from .encoding import Codec
-from .target import Granting, Target, answered
+from .target import Restricted, Target, answered
 
 T = TypeVar("T", bound=Decisions)
 
 
-class TruncatedScores(Granting[Scores]):
+class TruncatedScores(Restricted[Scores]):
     """Probabilities as a service publishes them: of the leading classes only, or to so many decimals.
 
     Args:
@@ -59,7 +59,7 @@ class TruncatedScores(Granting[Scores]):
         return ("published", self.top, self.decimals, *super().identity())
 
 
-class RateLimited(Granting[T]):
+class RateLimited(Restricted[T]):
     """A target that answers so many images a second; whoever asks faster waits.
 
     Args:
@@ -89,7 +89,7 @@ class RateLimited(Granting[T]):
         return super().__call__(images, key)
 
 
-class LockOut(Granting[T]):
+class LockOut(Restricted[T]):
     """A target that answers `limit` images in all, and then nobody any more (`LockedOut`).
 
     A question that asks for more than are left is not answered, and not counted. A run ends there with what it has
@@ -110,7 +110,7 @@ class LockOut(Granting[T]):
         return super().__call__(images, key)
 
 
-class InputCodec(Granting[Scores]):
+class InputCodec(Restricted[Scores]):
     """A target that sees images only after they went through `codecs`, in their order: a file, a thumbnail.
 
     What wins is what wins after the encoding. No gradient passes a codec.

@@ -16,7 +16,7 @@ from ..errors import ConfigError, InputError, TargetError
 from ..random import Key
 from .classifier import Classifier
 from .optional_imports import require
-from .target import Granting
+from .target import Restricted
 
 KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
@@ -66,7 +66,7 @@ class Session:
         return scores
 
 
-class Onnx(Granting[Scores]):
+class Onnx(Restricted[Scores]):
     """Scores of the model in an ONNX file, for images (B, C, H, W) in [0, 1]; the extra `onnx` brings onnxruntime.
 
     Args:

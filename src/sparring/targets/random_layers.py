@@ -25,7 +25,7 @@ class Keyed(nn.Module):
         super().__init__()
         self.key: Key | None = None
         self.silent = False  # to pass on what it is given
-        self.lane = ""  # its place in the network, so that no two layers draw the same
+        self.stream = ""  # its place in the network, so that no two layers draw the same
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs if self.silent else self.noisy(inputs)
@@ -38,13 +38,13 @@ class Keyed(nn.Module):
         """Standard normal, of the shape and dtype of `like` (B, ...)."""
         if self.key is None:
             return torch.randn_like(like)
-        return self.key.normal(self.lane, like.shape[1:], dtype=like.dtype)
+        return self.key.normal(self.stream, like.shape[1:], dtype=like.dtype)
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform in [0, 1), of the shape and dtype of `like` (B, ...)."""
         if self.key is None:
             return torch.rand_like(like)
-        return self.key.uniform(self.lane, like.shape[1:], dtype=like.dtype)
+        return self.key.uniform(self.stream, like.shape[1:], dtype=like.dtype)
 
 
 def keyed_layers(model: object) -> list[Keyed]:
@@ -54,7 +54,7 @@ def keyed_layers(model: object) -> list[Keyed]:
     found = []
     for name, module in model.named_modules():
         if isinstance(module, Keyed):
-            module.lane = name
+            module.stream = name
             found.append(module)
     return found
 

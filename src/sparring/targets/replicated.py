@@ -69,7 +69,7 @@ class Replicated(Target[Jacobians]):
         answers = []
         for twin, place in zip(self.copies, places, strict=False):
             rows = place.to(images.device)
-            theirs = None if key is None else replace(key, ids=key.ids[rows].to(twin.device))
+            theirs = None if key is None else replace(key, indices=key.indices[rows].to(twin.device))
             answers.append(answered(twin, images[rows].to(twin.device), theirs))
         return join([to(answer, self._first) for answer in answers])
 

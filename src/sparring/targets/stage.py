@@ -56,7 +56,7 @@ class Stage(ABC):
         return stage_identity(self)
 
 
-class Screen(ABC):
+class Detector(ABC):
     """A detector at its place in a defence: it lets images pass unchanged, or rejects them."""
 
     @property
@@ -124,13 +124,13 @@ def _checked(stage: Stage, made: Any, images: Tensor) -> Tensor:
     return made
 
 
-def stage_identity(part: Stage | Screen) -> tuple[object, ...]:
+def stage_identity(part: Stage | Detector) -> tuple[object, ...]:
     """The kind of a part, its plain parameters and tensors by name, and the weights of its networks."""
     weights = [word for module in part.modules for pair in sorted(module.state_dict().items()) for word in pair]
     own = [(name, value) for name, value in sorted(vars(part).items()) if isinstance(value, KEPT)]
     return (type(part).__name__, *(word for pair in own for word in pair), *weights)
 
 
-def networks(parts: Iterable[Stage | Screen]) -> list[nn.Module]:
+def networks(parts: Iterable[Stage | Detector]) -> list[nn.Module]:
     """All networks of the parts."""
     return [module for part in parts for module in part.modules]

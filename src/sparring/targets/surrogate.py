@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..access import Decoupled, Jacobians, Scores
 from ..errors import TargetError
-from ..goals import Goal, Screened
+from ..goals import DetectorOutputs, Goal
 from ..inputs import Inputs
 from ..random import Key
 from .target import Target, answered
@@ -25,7 +25,7 @@ class Surrogate(Target[Jacobians]):
         own: the attacker's model, of the same classes, which is climbed.
 
     What is not asked of the victim (a whole attack on `own`, tried on the victim at the end) needs no surrogate:
-    `run(attack, own, goal, x, keep=Keep.WORST)`, then `run(..., start=examples)`.
+    `run(attack, own, goal, x, keep=Keep.HIGHEST_LOSS)`, then `run(..., start=examples)`.
     """
 
     def __init__(self, victim: Target[Scores], own: Target[Jacobians]) -> None:
@@ -56,11 +56,11 @@ class Surrogate(Target[Jacobians]):
         return max(self.victim.draws, self.own.draws)
 
     @property
-    def deployed(self) -> Target[Any]:
-        return self.victim.deployed
+    def confirming_target(self) -> Target[Any]:
+        return self.victim.confirming_target
 
-    def reading(self, goal: Goal) -> Goal:
-        return self.victim.reading(goal)
+    def adapt_goal(self, goal: Goal) -> Goal:
+        return self.victim.adapt_goal(goal)
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         if not (torch.is_grad_enabled() and images.requires_grad):
@@ -68,10 +68,10 @@ class Surrogate(Target[Jacobians]):
         with torch.no_grad():
             judged = answered(self.victim, images.detach(), key)
         climbed, theirs = answered(self.own, images, key), judged
-        if isinstance(judged, Screened):
+        if isinstance(judged, DetectorOutputs):
             theirs = judged.outputs
-            climbed = Screened(climbed, torch.zeros_like(judged.alarm))
-        shape = (climbed.outputs if isinstance(climbed, Screened) else climbed).shape
+            climbed = DetectorOutputs(climbed, torch.zeros_like(judged.alarm))
+        shape = (climbed.outputs if isinstance(climbed, DetectorOutputs) else climbed).shape
         if theirs.shape != shape:
             raise TargetError(
                 f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(shape)}; a "

@@ -59,11 +59,11 @@ class Target(ABC, Generic[G]):
         return 1
 
     @property
-    def deployed(self) -> Target[Any]:
+    def confirming_target(self) -> Target[Any]:
         """What is in use and confirms an example; this target may be a view of it that attacks are given."""
         return self
 
-    def reading(self, goal: Goal) -> Goal:
+    def adapt_goal(self, goal: Goal) -> Goal:
         """The goal as it is judged on this target's outputs: undetected too, where the target may reject."""
         return goal
 
@@ -100,7 +100,7 @@ def answered(target: Target[Any], images: Tensor, key: Key | None) -> Any:
     return target(images, key) if target.stochastic else target(images)
 
 
-class Granting(Target[T]):
+class Restricted(Target[T]):
     """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
 
     def __init__(self, target: Target[Any], access: type[T]) -> None:
@@ -130,8 +130,8 @@ class Granting(Target[T]):
     def draws(self) -> int:
         return self.target.draws
 
-    def reading(self, goal: Goal) -> Goal:
-        return self.target.reading(goal)
+    def adapt_goal(self, goal: Goal) -> Goal:
+        return self.target.adapt_goal(goal)
 
     def __call__(self, images: Tensor, key: Key | None = None) -> Any:
         return answered(self.target, images, key)

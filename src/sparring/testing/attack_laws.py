@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scores
 from ..engine import Engine, Outcome, Progress, run
 from ..errors import AccessError, UserCodeError
-from ..targets import Classifier, Granting
+from ..targets import Classifier, Restricted
 from .cases import Case, Counting, linear, optimum, saturated, small_net
 
 LEVELS: tuple[type[Decisions], ...] = (Decisions, Scores, Gradients, Jacobians)
@@ -42,7 +42,7 @@ def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, toler
         require(torch.equal(other.success, together.success), f"{where}: another success mask")
         require(gap <= tolerance, f"{where}: examples differ by {gap:g}")
         if compact:
-            require(torch.equal(other.spent.forwards, together.spent.forwards), f"{where}: other passes")
+            require(torch.equal(other.passes.forwards, together.passes.forwards), f"{where}: other passes")
 
 
 def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
@@ -62,7 +62,7 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
     one = case.row(0)
     outcome = run(attack, Classifier(watching), one.goal, one.images)
     everything = torch.cat([*asked, outcome.examples])
-    held = outcome.examples if attack.wanders else everything
+    held = outcome.examples if attack.queries_outside_ball else everything
     require(everything.amin() >= -TOLERANCE, f"{attack.name} left the valid range below: {everything.amin():g}")
     require(everything.amax() <= 1 + TOLERANCE, f"{attack.name} left the valid range above: {everything.amax():g}")
     size = attack.ball.norm(held - one.images)
@@ -77,7 +77,7 @@ def check_honest(attack: Attack[Any, Any], case: Case | None = None) -> None:
         won = case.goal(case.target(outcome.examples)).margin > 0
     require(torch.equal(won, outcome.success), f"{attack.name} claims {outcome.success.sum()}, measured {won.sum()}")
     size = attack.ball.norm(outcome.examples - case.images)
-    gap = (size - outcome.size)[outcome.success].abs()
+    gap = (size - outcome.distance)[outcome.success].abs()
     require(not len(gap) or gap.max() < 1e-9, f"{attack.name} claims sizes off by {gap.max() if len(gap) else 0:g}")
 
 
@@ -88,7 +88,7 @@ def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: i
         for row in range(len(case.images)):
             counting = Counting(case.module)
             one = replace(case.row(row), module=counting)
-            spent = attacked(attack, one, budget=budget).spent
+            spent = attacked(attack, one, budget=budget).passes
             forwards, backwards, checks = int(spent.forwards), int(spent.backwards), int(spent.checks)
             require(
                 forwards + checks == counting.forwards,
@@ -110,7 +110,7 @@ def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
     for level in LEVELS[: LEVELS.index(attack.access)]:
         counting = Counting(case.module)
         try:
-            run(attack, Granting(Classifier(counting), level), case.goal, case.images)
+            run(attack, Restricted(Classifier(counting), level), case.goal, case.images)
         except AccessError:
             require(counting.forwards == 0, f"{attack.name} asked before it was refused")
         else:
@@ -138,7 +138,7 @@ def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
         where = f"{attack.name} interrupted after step {stop}"
         require(torch.equal(again.examples, whole.examples), f"{where} ends with other examples")
         for name in ("forwards", "backwards", "checks"):
-            same = torch.equal(getattr(again.spent, name), getattr(whole.spent, name))
+            same = torch.equal(getattr(again.passes, name), getattr(whole.passes, name))
             require(same, f"{where} ends with another count of {name}")
         require(torch.equal(again.reason, whole.reason), f"{where} ends with other reasons")
 
@@ -209,9 +209,9 @@ def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes:
     if attack.keep is Keep.SMALLEST:
         outcome = attacked(attack, case)
         require(outcome.success.all(), f"{attack.name} failed on {int((~outcome.success).sum())} linear rows")
-        worst = float((outcome.size / best).max())
+        worst = float((outcome.distance / best).max())
         require(worst <= ratio, f"{attack.name} ends at {worst:.4f} times the optimum; {ratio} is asked")
-        require(float((outcome.size / best).min()) > 0.999, f"{attack.name} is below the optimum: wrong distances")
+        require(float((outcome.distance / best).min()) > 0.999, f"{attack.name} is below the optimum: wrong distances")
         return
     for row in range(len(best)):
         one = case.row(row)
@@ -234,7 +234,7 @@ def check_attack(
     """Laws 1 to 8; the batch law not for attacks whose rows act on one another by definition.
 
     `tolerance` is the batch law's; `ratio` None leaves the closed form out (no linear optimum)."""
-    if not attack.interacting:
+    if not attack.batch_coupled:
         check_batch_law(attack, case, tolerance=tolerance)
     check_feasible(attack, case)
     check_honest(attack, case)

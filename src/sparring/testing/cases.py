@@ -16,9 +16,9 @@ from ..rows import take
 from ..targets import Classifier
 
 
-def draw(lane: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
+def draw(stream: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
     """A standard normal tensor that is the same on every machine."""
-    return Key(torch.zeros(1, dtype=torch.long), 7).normal(lane, shape, dtype=dtype)[0]
+    return Key(torch.zeros(1, dtype=torch.long), 7).normal(stream, shape, dtype=dtype)[0]
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Case:
         return take(self, torch.tensor([index]))
 
 
-def filled(module: nn.Module, lane: str) -> nn.Module:
+def filled(module: nn.Module, stream: str) -> nn.Module:
     """Fill the weights from keys, scaled by their fan-in."""
     for i, parameter in enumerate(module.parameters()):
         fan = parameter[0].numel() if parameter.ndim > 1 else 1
         with torch.no_grad():
-            parameter.copy_(draw(f"{lane} {i}", tuple(parameter.shape)) / fan**0.5)
+            parameter.copy_(draw(f"{stream} {i}", tuple(parameter.shape)) / fan**0.5)
     return module
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
-from ..targets import Screen, Stage, apply_with_bpda
+from ..targets import Detector, Stage, apply_with_bpda
 from .attack_laws import require
 from .cases import draw
 
@@ -17,7 +17,7 @@ STEP = 1e-6
 
 
 def check_defense(
-    part: Stage | Screen, images: Tensor | None = None, *, tolerance: float = 1e-9, slope: float = 1e-4
+    part: Stage | Detector, images: Tensor | None = None, *, tolerance: float = 1e-9, slope: float = 1e-4
 ) -> None:
     """The laws of a stage or a screen on `images` (N, C, H, W) float64 in [0, 1]; AssertionError with what was seen.
 
@@ -55,7 +55,7 @@ def _check_answers(
         whole = ask(images, key)
         again, other = ask(images, key), ask(images, key.reseeded(1))
         rows = torch.tensor([len(images) - 1, 0])
-        part = ask(images[rows], replace(key, ids=key.ids[rows]))
+        part = ask(images[rows], replace(key, indices=key.indices[rows]))
         single = ask(images.float(), key)
     require(torch.equal(torch.get_rng_state(), generator), f"{name}: the global random state has moved")
     require(torch.equal(images, before), f"{name}: the images have changed")

@@ -185,5 +185,3 @@ def _lengths(values: Tensor) -> Tensor:
 def _apart(a: Tensor, b: Tensor) -> float:
     """The largest difference; none between equal infinities."""
     return float(torch.where(a == b, 0, (a - b).abs()).max()) if a.numel() else 0.0
-
-

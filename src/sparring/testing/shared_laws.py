@@ -15,7 +15,7 @@ from ..attacks.shared import Applied, Artifact
 from ..engine import Engine, Fitted, Progress, fit, run
 from ..errors import AccessError
 from ..goals import Misclassify
-from ..targets import Classifier, Granting
+from ..targets import Classifier, Restricted
 from .attack_laws import LEVELS, TOLERANCE, require, undisturbed, with_eps
 from .cases import Case, Counting, linear, optimum, small_net
 
@@ -73,7 +73,7 @@ def check_shared_access(attack: Attack, case: Case | None = None) -> None:
     for level in LEVELS[: LEVELS.index(attack.access)]:
         counting = Counting(case.module)
         try:
-            fit(attack, Granting(Classifier(counting), level), case.goal, case.images)
+            fit(attack, Restricted(Classifier(counting), level), case.goal, case.images)
         except AccessError:
             require(counting.forwards == 0, f"{attack.name} asked before it was refused")
         else:
@@ -139,7 +139,7 @@ def check_shared_closed_form(attack: Attack, *, ratio: float = 1.02) -> None:
     best = optimum(case, attack.ball)
     for eps, expected in ((float(best.max()) * ratio, 1.0), (float(best.min()) / 1.02, 0.0)):
         made = fitted(with_eps(attack, eps), case).artifact
-        share = run(Applied(made), case.target, case.goal, case.images).success_rate
+        share = run(Applied(made), case.target, case.goal, case.images).attack_success_rate
         require(share == expected, f"{attack.name} at eps {eps:g}: {share:.0%} of the linear rows fall")
 
 

@@ -38,13 +38,13 @@ def check_masks_and_radii(attack: Attack[Any, Any], case: Case | None = None, *,
 
     together = attacked(attack, case, mask=mask, eps=eps, engine=Engine(batch_size=2))
     _require_held(attack, together.examples, Region.around(case.images, attack.ball, case.inputs, mask=mask, eps=eps))
-    if attack.interacting:
+    if attack.batch_coupled:
         return
     alone = attacked(attack, replace(case, module=_Watched(watching)), mask=mask, eps=eps, engine=Engine(batch_size=1))
     gap = float((together.examples - alone.examples).abs().max())
     require(torch.equal(together.success, alone.success), f"{attack.name} under a mask: another success mask")
     require(gap <= tolerance, f"{attack.name} under a mask: examples differ by {gap:g}")
-    require(torch.equal(together.spent.forwards, alone.spent.forwards), f"{attack.name} under a mask: other passes")
+    require(torch.equal(together.passes.forwards, alone.passes.forwards), f"{attack.name} under a mask: other passes")
     _require_mask_kept(attack, asked, case.images, mask)
 
 
@@ -65,7 +65,7 @@ def _radii(attack: Attack[Any, Any], case: Case) -> Tensor:
     factors = torch.tensor(FACTORS, dtype=case.images.dtype).repeat(len(case.images))[: len(case.images)]
     base = torch.full_like(factors, attack.ball.eps)
     if math.isinf(attack.ball.eps):
-        base = attacked(attack, case).size.nan_to_num(posinf=1.0).clamp_min(1e-3)
+        base = attacked(attack, case).distance.nan_to_num(posinf=1.0).clamp_min(1e-3)
     return (base * factors).ceil() if attack.ball.p == 0 else base * factors
 
 
@@ -92,7 +92,7 @@ def check_radii(attack: Attack[Any, Any], case: Case | None = None, *, tolerance
     eps = _radii(attack, case)
     together = attacked(attack, case, eps=eps)
     for row in range(len(case.images)):
-        one = attacked(with_eps(attack, float(eps[row])), case.row(row), ids=torch.tensor([row]))
+        one = attacked(with_eps(attack, float(eps[row])), case.row(row), indices=torch.tensor([row]))
         gap = float((one.examples[0] - together.examples[row]).abs().max())
         require(bool(one.success) == bool(together.success[row]), f"{attack.name}, eps {eps[row]:g}: another success")
         require(gap <= tolerance, f"{attack.name}, eps {eps[row]:g} per row: examples differ by {gap:g}")
@@ -172,7 +172,7 @@ def check_masked_strength(attack: Attack[Any, Any], *, ratio: float = 1.02, clas
     best = torch.where(dual > 0, lead / dual, torch.inf).amin(1)
     outcome = attacked(attack, case, mask=mask)
     require(bool(outcome.success.all()), f"{attack.name} under a mask failed on {int((~outcome.success).sum())} rows")
-    worst = float((outcome.size / best).max())
+    worst = float((outcome.distance / best).max())
     require(worst <= ratio, f"{attack.name} under a mask ends at {worst:.4f} times the optimum; {ratio} is asked")
 
 

@@ -127,7 +127,7 @@ def generalization(
     y: Tensor,
     *,
     attacks: Within | None = None,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Generalization:
     """Attack each model within each ball, smaller radii first, and count what stands.
@@ -138,7 +138,7 @@ def generalization(
         x: images (N, C, H, W) in [0, 1].
         y: their classes (N,) int64.
         attacks: what to run within a ball; `strong` by default.
-        ids: (N,) the images' positions in their data set; 0 to N - 1 by default.
+        indices: (N,) the images' positions in their data set; 0 to N - 1 by default.
         engine: how to run.
 
     An answer that is not finite on the clean image is a wrong one. Every example was measured again, as `run` does.
@@ -157,9 +157,9 @@ def generalization(
         for attack in chosen:
             check_access(attack, target)
     right = [margins(target, goal, x) <= 0 for target in targets.values()]  # NaN is no answer
-    ids = torch.arange(len(x)) if ids is None else ids
+    indices = torch.arange(len(x)) if indices is None else indices
     rows = [
-        _row(name, target, chosen, goal, x, ids, known, engine)
+        _row(name, target, chosen, goal, x, indices, known, engine)
         for (name, target), known in zip(targets.items(), right, strict=True)
     ]
     whole = rows[0]
@@ -191,7 +191,7 @@ def _row(
     attacks: list[Attack[Any, Any]],
     goal: Goal,
     x: Tensor,
-    ids: Tensor,
+    indices: Tensor,
     correct: Tensor,
     engine: Engine | None,
 ) -> Generalization:
@@ -204,13 +204,15 @@ def _row(
         if not len(rows):
             continue
         images = x[rows.to(x.device)]
-        found = run(attacks[column], target, take(goal, rows), images, ids=ids[rows.to(ids.device)], engine=engine)
+        found = run(
+            attacks[column], target, take(goal, rows), images, indices=indices[rows.to(indices.device)], engine=engine
+        )
         won = found.success
         delta, lost = found.examples[won] - images[won], rows[won.cpu()]
         fell[column, lost] = True
         for place, ball in enumerate(balls):
             fell[place, lost] |= (ball.norm(delta) <= ball.eps).cpu()
-        spent[0, column], spent[1, column] = found.spent.forwards.sum(), found.spent.backwards.sum()
+        spent[0, column], spent[1, column] = found.passes.forwards.sum(), found.passes.backwards.sum()
         notes |= set(found.notes)
     return Generalization(
         models=(name,),

@@ -48,19 +48,19 @@ def transfer(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
     """Attack `x` (N, C, H, W) on each source, and try the examples on each victim.
 
     Images on which any of the models meets the goal already take no part, so that all figures are of the same images.
-    The attack goes on after its own model has fallen (`Keep.WORST`): the highest loss transfers, not the first success.
+    The attack goes on after its own model has fallen (`Keep.HIGHEST_LOSS`): what transfers is the highest loss.
     No victim is asked during the attack.
     """
-    goal, x, ids = _standing({**sources, **victims}, goal, x, ids)
+    goal, x, indices = _standing({**sources, **victims}, goal, x, indices)
     fell = torch.zeros(len(sources), len(victims), dtype=torch.long)
     for i, source in enumerate(sources.values() if len(x) else ()):
-        found = run(attack, source, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
+        found = run(attack, source, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
         for j, victim in enumerate(victims.values()):
             fell[i, j] = int((margins(victim, goal, found.examples) > 0).sum())
     return TransferCounts(tuple(sources), tuple(victims), fell, len(x))
@@ -73,27 +73,27 @@ def leave_one_out(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
     """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
     if len(models) < 3:
         raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
-    goal, x, ids = _standing(models, goal, x, ids)
+    goal, x, indices = _standing(models, goal, x, indices)
     fell = torch.zeros(1, len(models), dtype=torch.long)
     for j, name in enumerate(models if len(x) else ()):
         others = together([model for other, model in models.items() if other != name])
-        found = run(attack, others, goal, x, ids=ids, keep=Keep.WORST, engine=engine)
+        found = run(attack, others, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
         fell[0, j] = int((margins(models[name], goal, found.examples) > 0).sum())
     return TransferCounts(("the others together",), tuple(models), fell, len(x))
 
 
-def _standing(models: Models, goal: Goal, x: Tensor, ids: Tensor | None) -> tuple[Goal, Tensor, Tensor | None]:
+def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> tuple[Goal, Tensor, Tensor | None]:
     """Return the rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
         standing &= ~(margins(model, goal, x) > 0)
-    return take(goal, standing), x[standing], None if ids is None else ids[standing]
+    return take(goal, standing), x[standing], None if indices is None else indices[standing]
 
 
 def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:

@@ -20,7 +20,7 @@ def transfer_then_query(
     goal: Goal,
     x: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
 ) -> Outcome:
@@ -28,5 +28,5 @@ def transfer_then_query(
 
     The outcome and the budget speak of the victim: what the attacker does at home costs no query.
     """
-    start = run(first, own, goal, x, ids=ids, keep=Keep.WORST, engine=engine).examples
-    return run(second, victim, goal, x, ids=ids, start=start, budget=budget, engine=engine)
+    start = run(first, own, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine).examples
+    return run(second, victim, goal, x, indices=indices, start=start, budget=budget, engine=engine)

@@ -60,7 +60,7 @@ def count_classes(loaded: LoadedModel, spec: str) -> int | None:
     promised: int | None = getattr(loaded.target, "classes", None)
     if promised is not None or loaded.class_names is not None or not spec.startswith("folder:"):
         return promised
-    target, data = loaded.target.deployed, load_data(spec.replace("folder:", "flat:", 1), input=loaded.input)
+    target, data = loaded.target.confirming_target, load_data(spec.replace("folder:", "flat:", 1), input=loaded.input)
     images = next(iter(data.chunks(1))).images
     with target.frozen(), torch.no_grad():
         outputs = target(images.to(target.device))

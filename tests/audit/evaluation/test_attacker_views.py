@@ -12,7 +12,7 @@ from sparring.audit.evaluation.attacker_views import ADAPTIVE, NAIVE, attacker_v
 from sparring.audit.records.database import Records
 from sparring.defenses.purification import BitDepth
 from sparring.errors import ConfigError, RunError, ThreatError
-from sparring.targets import Defended, Granting, Screen, Stage
+from sparring.targets import Defended, Detector, Restricted, Stage
 
 
 class Coarse(Stage):
@@ -37,7 +37,7 @@ class Noise(Stage):
         return images + 0.15 * key.normal("noise", images.shape[1:], dtype=images.dtype)
 
 
-class Bright(Screen):
+class Bright(Detector):
     """Rejects images brighter than 0.53 on average."""
 
     def alarm(self, images, key):
@@ -52,7 +52,7 @@ def told(report):
 def test_views_of_targets(target, images, labels):
     goal = sp.Misclassify(labels)
     assert attacker_views(target, goal, images) == [("", target)]
-    black = Granting(target, sp.Scores)
+    black = Restricted(target, sp.Scores)
     assert attacker_views(black, goal, images) == [("", black)]
     found = dict(attacker_views(Defended(target, Noise()), goal, images))
     assert list(found) == [NAIVE, ADAPTIVE]
@@ -78,7 +78,7 @@ def test_both_numbers_stand_side_by_side_and_the_union_counts(quick, target, tmp
 def test_naive_numbers_at_a_larger_radius_owe_nothing_to_the_adaptive_attacks(quick, target, tmp_path):
     defended, threats = Defended(target, Coarse()), [sp.Linf(0.05), sp.Linf(0.1)]
     both = quick(target=defended, threats=threats).threats[0].epsilons
-    alone = quick(target=defended.unaware(), threats=threats, out=tmp_path / "alone").threats[0].epsilons
+    alone = quick(target=defended.naive_view(), threats=threats, out=tmp_path / "alone").threats[0].epsilons
     assert [part.views[0].robust_accuracy for part in both] == [part.robust_accuracy for part in alone]
 
 
@@ -129,7 +129,7 @@ def test_whoever_is_rejected_has_not_won_and_a_clean_image_that_is_rejected_is_l
         assert entry.after.label != entry.label
 
 
-class Watched(Screen):
+class Watched(Detector):
     """Rejects an image that has moved by 0.01 or more from grey in any of the directions `watched`."""
 
     def __init__(self, watched):
@@ -196,10 +196,10 @@ def test_more_attacks_past_a_detector_never_raise_the_number(norm, quick, single
 
 def test_a_weight_is_a_view_and_leaves_the_draws():
     defended = Defended(sp.Classifier(nn.Flatten(), classes=4), Bright(), Noise())
-    view = with_alarm_weight(defended.audited(7), 0.3)
+    view = with_alarm_weight(defended.adaptive_view(7), 0.3)
     assert (view.weight, view.draws) == (0.3, 7)
-    assert with_alarm_weight(defended.unaware(), 0.3).name == defended.unaware().name
-    plain = Defended(sp.Classifier(nn.Flatten(), classes=4), Coarse()).audited()
+    assert with_alarm_weight(defended.naive_view(), 0.3).name == defended.naive_view().name
+    plain = Defended(sp.Classifier(nn.Flatten(), classes=4), Coarse()).adaptive_view()
     assert with_alarm_weight(plain, 3.0) is plain
 
 
@@ -224,7 +224,7 @@ def test_draws_without_gradients_of_something_random(parts, options, said, quick
     assert not (tmp_path / "run").exists()
 
 
-class Above(Screen):
+class Above(Detector):
     """A stranger's detector, told from others by a number, a tensor and nothing else."""
 
     def __init__(self, bar, weight=1.0):
@@ -289,4 +289,4 @@ def test_a_surrogate_must_be_another_model(quick, target):
     with pytest.raises(ConfigError, match="is the audited model itself"):
         quick(target=Defended(target, Coarse()), surrogate=target)
     with pytest.raises(ConfigError, match="gives no gradients"):
-        quick(surrogate=Granting(target, sp.Scores))
+        quick(surrogate=Restricted(target, sp.Scores))

@@ -13,7 +13,7 @@ from sparring.audit.findings import KINDS, page
 from sparring.audit.findings.kinds import LISTED
 from sparring.defenses.purification import BitDepth
 from sparring.errors import AssetError, ConfigError, LockedOut
-from sparring.targets import Defended, Granting, Screen
+from sparring.targets import Defended, Detector, Restricted
 from sparring.zoo import InputSpec, load_data, load_model
 
 ROOT = Path(__file__).parents[3]
@@ -82,7 +82,7 @@ class NormedByBatch(nn.Module):
         return self.net(0.5 + 0.3 * self.norm(x.double()))
 
 
-class Anxious(Screen):
+class Anxious(Detector):
     """Rejects images that are brighter on average than it bears."""
 
     def __init__(self, bears):
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_picture_is_told(quick, tmp_path):
 
 
 def test_a_service_that_locks_out_is_told(quick):
-    class Closing(Granting):
+    class Closing(Restricted):
         closed = False
 
         def __call__(self, images, key=None):

@@ -29,7 +29,7 @@ def test_the_curve_is_read_off_the_smallest_examples(quick, single, images, labe
         for attack in (sp.attacks.FMN(sp.L2()), sp.attacks.FABT(sp.L2()))
     ]
     right = ~outcomes[0].already
-    sizes = torch.stack([outcome.size for outcome in outcomes]).amin(0)[right].sort().values
+    sizes = torch.stack([outcome.distance for outcome in outcomes]).amin(0)[right].sort().values
     assert threat.smallest.attacked == threat.smallest.found == len(sizes)
     assert threat.smallest.quartiles[1] == pytest.approx(float(sizes[(len(sizes) + 1) // 2 - 1]), rel=1e-4)
     assert [point.eps for point in threat.curve[1:]] == pytest.approx(sizes.unique().tolist(), rel=1e-4)

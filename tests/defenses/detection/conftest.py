@@ -11,7 +11,7 @@ from sparring.attacks import PGD
 from sparring.defenses.detection import (
     LID,
     AdversarialSet,
-    Detector,
+    DetectorEstimator,
     ExtraClass,
     FeatureDetector,
     FeatureSqueezing,
@@ -81,7 +81,7 @@ def task() -> Task:
     return Task(net, target, clean, labels, validation, made, tested)
 
 
-DETECTORS: dict[str, Detector] = {
+DETECTORS: dict[str, DetectorEstimator] = {
     "input": InputDetector(width=4, schedule=SHORT),
     "feature": FeatureDetector(width=4, schedule=SHORT),
     "feature of rank 2": FeatureDetector(layer="5", width=4, schedule=SHORT),

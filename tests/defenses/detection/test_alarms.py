@@ -67,7 +67,7 @@ def test_the_alarm_is_the_score_over_the_threshold_in_units_of_the_clean_spread(
 
 def test_an_image_scores_alone_what_it_scores_among_others(one, task):
     together = one.score(task.validation[:20])
-    alone = torch.cat([one.score(task.validation[row : row + 1], ids=torch.tensor([row])) for row in range(20)])
+    alone = torch.cat([one.score(task.validation[row : row + 1], indices=torch.tensor([row])) for row in range(20)])
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(one.score(task.validation[:20], batch_size=7), together, rtol=1e-9, atol=1e-9)
 

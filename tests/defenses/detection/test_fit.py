@@ -38,7 +38,11 @@ def test_a_detector_can_be_made_without_a_word_and_does_nothing_by_itself(kind):
 
 def test_the_table_has_every_detector():
     public = {value for name in detection.__all__ if isinstance(value := getattr(detection, name), type)}
-    every = {kind for kind in public if issubclass(kind, detection.Detector) and kind is not detection.Detector}
+    every = {
+        kind
+        for kind in public
+        if issubclass(kind, detection.DetectorEstimator) and kind is not detection.DetectorEstimator
+    }
     assert set(table.values()) == every
     assert all(name == name.lower() and " " not in name for name in table)
 
@@ -135,9 +139,7 @@ BAD = {
     "clean images: pass a tensor of images": {"clean": [1, 2]},
     "clean images: images must be a float tensor": {"clean": torch.zeros(3, 8, 8)},
     "clean images: pixels reach from 0 to 2": {"clean": torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 8, 8)},
-    "clean images: image 1 holds NaN": {
-        "clean": torch.zeros(3, 1, 8, 8).index_fill(0, torch.tensor(1), float("nan"))
-    },
+    "clean images: image 1 holds NaN": {"clean": torch.zeros(3, 1, 8, 8).index_fill(0, torch.tensor(1), float("nan"))},
     "clean images: there are no images": {"clean": torch.zeros(0, 1, 8, 8)},
     r"adversarial images: images of shape \(1, 9, 9\), where \(1, 8, 8\)": {"adversarial": torch.zeros(3, 1, 9, 9)},
     "adversarial images: image 0 holds NaN": {"adversarial": torch.full((3, 1, 8, 8), float("nan"))},

@@ -8,14 +8,14 @@ from sparring import testing
 from sparring.attacks import PGD, Square
 from sparring.attacks.gradient.orthogonal import OrthogonalPGD
 from sparring.errors import AccessError
-from sparring.goals import Screened
+from sparring.goals import DetectorOutputs
 from sparring.targets import Defended
 
 
 def test_what_is_deployed_rejects_above_the_threshold(one, task):
     defended = Defended(task.target, one)
     outputs = defended(task.validation[:30])
-    assert isinstance(outputs, Screened)
+    assert isinstance(outputs, DetectorOutputs)
     if not one.stochastic:
         assert torch.equal(outputs.alarm > 0, one.score(task.validation[:30]) > one.threshold.value)
     with torch.no_grad():
@@ -27,8 +27,8 @@ def test_what_is_deployed_rejects_above_the_threshold(one, task):
 def test_a_success_is_misclassified_and_undetected(one, task):
     images, labels = task.tested.originals[:20], torch.arange(90)[:20] % 3
     defended = Defended(task.target, one)
-    view = defended.audited(draws=1)
-    attack, engine = OrthogonalPGD(sp.Linf(0.3), steps=10), sp.Engine(looks=3)
+    view = defended.adaptive_view(draws=1)
+    attack, engine = OrthogonalPGD(sp.Linf(0.3), steps=10), sp.Engine(confirmation_samples=3)
     found = sp.run(attack, view, sp.Misclassify(labels), images, engine=engine)
     rows = found.success & ~found.already
     if not one.stochastic:
@@ -42,8 +42,8 @@ def test_a_success_is_misclassified_and_undetected(one, task):
 def test_who_knows_of_the_detector_gets_past_it_more_often(name, task, fitted):
     images, goal = task.tested.originals, sp.Misclassify(torch.arange(90) % 3)
     defended, ball = Defended(task.target, fitted[name]), sp.Linf(0.2)
-    unaware = sp.run(PGD(ball, steps=20), defended.unaware(), goal, images).success
-    joint = sp.run(PGD(ball, steps=20), defended.audited(), goal, images).success
+    unaware = sp.run(PGD(ball, steps=20), defended.naive_view(), goal, images).success
+    joint = sp.run(PGD(ball, steps=20), defended.adaptive_view(), goal, images).success
     assert int(joint.sum()) > int(unaware.sum())
 
 
@@ -56,10 +56,16 @@ def test_queries_serve_too(task, fitted):
 
 
 def test_the_model_and_the_detector_are_as_before(one, task):
-    view = Defended(task.target, one).audited(draws=1)
+    view = Defended(task.target, one).adaptive_view(draws=1)
     before = [part.clone() for module in one.modules for part in module.state_dict().values()]
     images = task.tested.originals[:4]
-    sp.run(PGD(sp.Linf(0.1), steps=2), view, sp.Misclassify(torch.arange(4) % 3), images, engine=sp.Engine(looks=2))
+    sp.run(
+        PGD(sp.Linf(0.1), steps=2),
+        view,
+        sp.Misclassify(torch.arange(4) % 3),
+        images,
+        engine=sp.Engine(confirmation_samples=2),
+    )
     after = [part for module in one.modules for part in module.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(parameter.requires_grad for parameter in task.net.parameters())

@@ -11,9 +11,9 @@ from sparring.random import Key
 KEY = Key(torch.arange(3), 0)
 
 
-def bytes_of(lane, shape):
+def bytes_of(stream, shape):
     """Images whose pixels are bytes: ART cuts what is between two of them, where we round."""
-    return Key(torch.arange(shape[0]), 4).integers(lane, shape[1:], 256).float() / 255
+    return Key(torch.arange(shape[0]), 4).integers(stream, shape[1:], 256).float() / 255
 
 
 @pytest.mark.parametrize("bits", [1, 3, 5])

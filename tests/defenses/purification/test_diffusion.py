@@ -30,8 +30,8 @@ def key(count, seed=0):
     return Key(torch.arange(count), seed)
 
 
-def drawn(lane, shape):
-    return Key(torch.arange(shape[0]), 6).uniform(lane, shape[1:], dtype=torch.float64)
+def drawn(stream, shape):
+    return Key(torch.arange(shape[0]), 6).uniform(stream, shape[1:], dtype=torch.float64)
 
 
 def by_hand(x, noise, times, eta, fresh):
@@ -106,9 +106,7 @@ def test_learned_variances_are_not_read():
             return torch.cat((Optimal()(x, t), torch.full_like(x, torch.nan)), 1)
 
     images = drawn("x", (2, 3, 4, 4))
-    assert torch.equal(
-        Diffusion(Both(), BETAS, 0.1)(images, key(2)), Diffusion(Optimal(), BETAS, 0.1)(images, key(2))
-    )
+    assert torch.equal(Diffusion(Both(), BETAS, 0.1)(images, key(2)), Diffusion(Optimal(), BETAS, 0.1)(images, key(2)))
 
 
 def test_bad_input():

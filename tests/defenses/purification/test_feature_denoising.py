@@ -16,8 +16,8 @@ from sparring.random import Key
 KINDS = ("gaussian", "dot", "mean", "median")
 
 
-def drawn(lane, shape):
-    return Key(torch.arange(shape[0]), 6).normal(lane, shape[1:], dtype=torch.float64)
+def drawn(stream, shape):
+    return Key(torch.arange(shape[0]), 6).normal(stream, shape[1:], dtype=torch.float64)
 
 
 def block(kind, channels=4):

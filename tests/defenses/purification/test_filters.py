@@ -24,8 +24,8 @@ from sparring.random import Key
 KEY = Key(torch.arange(2), 0)
 
 
-def drawn(lane, shape):
-    return Key(torch.arange(shape[0]), 2).uniform(lane, shape[1:], dtype=torch.float64)
+def drawn(stream, shape):
+    return Key(torch.arange(shape[0]), 2).uniform(stream, shape[1:], dtype=torch.float64)
 
 
 def pictures(count, channels, height, width):

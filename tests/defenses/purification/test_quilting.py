@@ -11,8 +11,8 @@ from sparring.errors import ConfigError, InputError
 from sparring.random import Key
 
 
-def drawn(lane, shape):
-    return Key(torch.arange(shape[0]), 6).uniform(lane, shape[1:], dtype=torch.float64)
+def drawn(stream, shape):
+    return Key(torch.arange(shape[0]), 6).uniform(stream, shape[1:], dtype=torch.float64)
 
 
 def key(count, seed=0):

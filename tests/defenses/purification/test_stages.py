@@ -29,8 +29,8 @@ from sparring.random import Key
 from sparring.targets.stage import Stage, apply_with_bpda
 
 
-def drawn(lane, shape, dtype=torch.float64):
-    return Key(torch.arange(shape[0]), 7).uniform(lane, shape[1:], dtype=dtype)
+def drawn(stream, shape, dtype=torch.float64):
+    return Key(torch.arange(shape[0]), 7).uniform(stream, shape[1:], dtype=dtype)
 
 
 def key(count, seed=3, first=0):

@@ -12,8 +12,8 @@ from sparring.random import Key
 KEY = Key(torch.arange(3), 5)
 
 
-def drawn(lane, shape):
-    return Key(torch.arange(shape[0]), 1).uniform(lane, shape[1:], dtype=torch.float64)
+def drawn(stream, shape):
+    return Key(torch.arange(shape[0]), 1).uniform(stream, shape[1:], dtype=torch.float64)
 
 
 def test_divergence_is_minus_the_adjoint_of_the_gradient():

@@ -150,7 +150,7 @@ def test_a_pruned_net_is_attacked_through_its_expectation() -> None:
         labels = net(case.images).argmax(1)
     defended = Defended(sp.Classifier(pruned(net)))
     goal, attack = sp.Misclassify(labels), sp.attacks.PGD(sp.Linf(0.3), steps=10)
-    outcome = sp.run(attack, defended.audited(4), goal, case.images)
+    outcome = sp.run(attack, defended.adaptive_view(4), goal, case.images)
     clean = 1 - float(torch.stack([
         (defended(case.images, key_of(8, seed)).argmax(1) != labels).double() for seed in range(20)
     ]).mean())  # fmt: skip

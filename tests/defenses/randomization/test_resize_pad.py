@@ -154,7 +154,7 @@ def test_the_expected_gradient_is_that_over_all_places() -> None:
         score = (x * weights).flatten(1).sum(1)
         return torch.stack((-score, score), 1)
 
-    view = Defended(sp.Classifier(once), ResizePad(1.0, 1.0, 10 / 6)).audited(1)
+    view = Defended(sp.Classifier(once), ResizePad(1.0, 1.0, 10 / 6)).adaptive_view(1)
     images = pictures(1, (1, 6, 6), torch.float64).expand(4000, -1, -1, -1).clone().requires_grad_()
     (slopes,) = torch.autograd.grad(view(images, key_of(4000))[:, 1].sum(), images)
     spread = slopes.std(0) / 4000**0.5
@@ -175,7 +175,7 @@ def test_an_attack_goes_through_the_stage_to_fresh_draws() -> None:
     labels = (torch.stack(rates).mean(0) > 0.5).long()
     attack, goal = sp.attacks.PGD(sp.Linf(0.2), steps=10), sp.Misclassify(labels)
     clean = float(torch.where(labels == 1, torch.stack(rates).mean(0), 1 - torch.stack(rates).mean(0)).mean())
-    adaptive = sp.run(attack, defended.audited(8), goal, images)
+    adaptive = sp.run(attack, defended.adaptive_view(8), goal, images)
     assert adaptive.robust_accuracy < clean - 0.2
     answers = torch.stack([defended(adaptive.examples, key_of(20, 100 + seed)).argmax(1) for seed in range(60)])
     assert float((answers == labels).double().mean()) == pytest.approx(adaptive.robust_accuracy, abs=0.06)

@@ -164,7 +164,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
     import foolbox
     from foolbox.models import ExpectationOverTransformationWrapper
 
-    case, draws, ids = small_net(5), 4, torch.arange(5)
+    case, draws, indices = small_net(5), 4, torch.arange(5)
     victim = sp.Classifier(self_ensembled(case.module))
 
     class Linear(sp.goals.LogitClimb):
@@ -179,7 +179,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
             self.asked = 0
 
         def forward(self, x: Tensor) -> Tensor:
-            key = Key(ids, 0).at(torch.zeros(5, dtype=torch.long)).reseeded(self.asked)
+            key = Key(indices, 0).at(torch.zeros(5, dtype=torch.long)).reseeded(self.asked)
             self.asked += 1
             return victim(x, key)
 
@@ -199,7 +199,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
             seen.append(oracle.gradient(case.images, loss=Linear()).grad)
             return super().step(oracle, state, t)
 
-    sp.run(Once(sp.Linf(0.1)), Defended(victim).audited(draws), case.goal, case.images)
+    sp.run(Once(sp.Linf(0.1)), Defended(victim).adaptive_view(draws), case.goal, case.images)
     assert torch.allclose(seen[0], theirs.raw, atol=1e-14, rtol=1e-12)
 
 

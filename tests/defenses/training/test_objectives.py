@@ -48,16 +48,16 @@ LINF = PGD(sp.Linf(0.1), steps=3)
 L2 = PGD(sp.L2(0.6), steps=3)
 
 
-def drawn(lane, shape, dtype=torch.float64):
-    return Key(torch.arange(shape[0]), 4).normal(lane, shape[1:], dtype=dtype)
+def drawn(stream, shape, dtype=torch.float64):
+    return Key(torch.arange(shape[0]), 4).normal(stream, shape[1:], dtype=dtype)
 
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1])
 
 
-def answers(lane, size):
+def answers(stream, size):
     """Logits (7, 5) of some size, of which two rows are far apart or equal."""
-    logits = size * drawn(lane, (COUNT, CLASSES))
+    logits = size * drawn(stream, (COUNT, CLASSES))
     logits[0] = size * torch.tensor([1.0, -1.0, 0.0, 0.0, -1.0])
     logits[1] = 0.0
     return logits.view(COUNT, CLASSES, 1, 1)
@@ -114,7 +114,7 @@ FORMULAS = {
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
 def test_the_loss_is_its_formula(name, size):
     objective, formula = FORMULAS[name]
-    clean, first, second = (answers(lane, size) for lane in ("clean", "first", "second"))
+    clean, first, second = (answers(stream, size) for stream in ("clean", "first", "second"))
     expected = formula(*(read(images).numpy() for images in (clean, first, second)), LABELS.numpy())
     found = objective.losses(read, minibatch(clean), (first, second))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
@@ -124,7 +124,7 @@ def test_the_loss_is_its_formula(name, size):
 def test_losses_and_slopes_are_finite_in_float32(name):
     objective, _ = FORMULAS[name]
     for size in (1.0, 1e2, 1e4):
-        images = [answers(lane, size).float().requires_grad_() for lane in ("clean", "first", "second")]
+        images = [answers(stream, size).float().requires_grad_() for stream in ("clean", "first", "second")]
         losses = objective.losses(read, minibatch(images[0]), tuple(images[1:]))
         slopes = torch.autograd.grad(losses.sum(), images, allow_unused=True)
         assert bool(losses.isfinite().all())
@@ -142,7 +142,7 @@ def test_mart_climbs_on_where_a_probability_rounds_to_one():
 
 
 def test_trades_and_mart_slope_through_both_answers():
-    both = [answers(lane, 1.0)[2:].requires_grad_() for lane in ("clean", "first")]  # rows without equal logits
+    both = [answers(stream, 1.0)[2:].requires_grad_() for stream in ("clean", "first")]  # rows without equal logits
     for objective in (TRADES(2.0), MART(2.0)):
 
         def losses(clean, attacked, objective=objective):
@@ -574,8 +574,8 @@ def test_adversaries_that_do_not_fit(objective, attacks, said):
 
 
 def test_what_holds_a_model_is_written_the_same_in_every_process():
-    granting = sp.Granting(teacher(4), sp.Scores)
+    granting = sp.Restricted(teacher(4), sp.Scores)
     written = repr((Distillation(teacher()), Adversary((LINF,), sources=(teacher(3), granting))))
     assert "Classifier('teacher 9')" in written
-    assert "Granting('teacher 4')" in written
+    assert "Restricted('teacher 4')" in written
     assert " at 0x" not in written

@@ -33,16 +33,16 @@ class Around(Attack[A, S]):
         return self.attack.ball
 
     @property
-    def wanders(self) -> bool:
-        return self.attack.wanders
+    def queries_outside_ball(self) -> bool:
+        return self.attack.queries_outside_ball
 
     @property
-    def warm(self) -> bool:
-        return self.attack.warm
+    def accepts_start(self) -> bool:
+        return self.attack.accepts_start
 
     @property
-    def interacting(self) -> bool:
-        return self.attack.interacting
+    def batch_coupled(self) -> bool:
+        return self.attack.batch_coupled
 
     def measure(self, delta: Tensor, ball: Ball) -> Tensor:
         return self.attack.measure(delta, ball)

@@ -66,16 +66,16 @@ class Rounds(Attack[A, Round[S]]):
         return self.parts[0].ball
 
     @property
-    def wanders(self) -> bool:
-        return any(part.wanders for part in self.parts)
+    def queries_outside_ball(self) -> bool:
+        return any(part.queries_outside_ball for part in self.parts)
 
     @property
-    def warm(self) -> bool:
-        return self.parts[0].warm
+    def accepts_start(self) -> bool:
+        return self.parts[0].accepts_start
 
     @property
-    def interacting(self) -> bool:
-        return any(part.interacting for part in self.parts)
+    def batch_coupled(self) -> bool:
+        return any(part.batch_coupled for part in self.parts)
 
     def measure(self, delta: Tensor, ball: Ball) -> Tensor:
         return self.parts[0].measure(delta, ball)

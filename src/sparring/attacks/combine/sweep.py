@@ -114,7 +114,7 @@ class Sweep(Attack[Gradients, Front]):
             clean=clean,
             rivals=oracle.rivals(x, RIVALS),
             early=none,
-            draws=oracle.key.ids.new_zeros(len(x), self.queries, DRAWS),
+            draws=oracle.key.indices.new_zeros(len(x), self.queries, DRAWS),
             hopeless=torch.zeros_like(clean, dtype=torch.bool),
         )
 

@@ -39,7 +39,7 @@ class FromWinner(Attack[A, F]):
         return Keep.SMALLEST
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         return True
 
     def stuck(self, state: F) -> Tensor:
@@ -52,7 +52,7 @@ class FromWinner(Attack[A, F]):
         order, then `starts` random ones; a row asks until it wins. Under a mask they keep what may not move.
         """
         region, key, pool = oracle.region, oracle.key, self.pool
-        winner, missing = region.x.clone(), torch.ones_like(key.ids, dtype=torch.bool)
+        winner, missing = region.x.clone(), torch.ones_like(key.indices, dtype=torch.bool)
         pooled = 0 if pool is None else len(pool)
         if pool is not None and pool.shape[1:] != region.x.shape[1:]:
             raise InputError(

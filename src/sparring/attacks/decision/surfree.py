@@ -96,7 +96,7 @@ class SurFree(FromWinner[Decisions, Arc]):
         winner = draw_near(oracle, winner, stuck)
         zero = torch.zeros_like(oracle.region.eps)
         widest = zero + math.radians(self.angle)
-        phase = torch.zeros_like(oracle.key.ids)
+        phase = torch.zeros_like(oracle.key.indices)
         return Arc(winner, stuck, torch.zeros_like(winner), zero, zero, widest, phase)
 
     def done(self, state: Arc) -> Tensor:

@@ -77,8 +77,8 @@ class APGD(Attack[Gradients, Ascent]):
             best_value=low,
             value=-low,  # the first value is no rise
             step=2 * region.eps,
-            rises=torch.zeros_like(oracle.key.ids),
-            reduced=torch.ones_like(oracle.key.ids, dtype=torch.bool),
+            rises=torch.zeros_like(oracle.key.indices),
+            reduced=torch.ones_like(oracle.key.indices, dtype=torch.bool),
             best_then=low,
         )
 

@@ -73,7 +73,7 @@ class L1APGD(Attack[Gradients, Sparse]):
             raise ConfigError(f"L1APGD steps={self.steps}, loss={self.loss!r}; pass steps >= 1 and a Climb or None")
 
     @property
-    def wanders(self) -> bool:
+    def queries_outside_ball(self) -> bool:
         return self.stages
 
     def _stage(self, t: int) -> tuple[float, int, int]:

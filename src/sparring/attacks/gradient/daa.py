@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...access import Gradients, Interacting
+from ...access import BatchCoupled, Gradients
 from ...errors import ConfigError
 from ...goals import Climb, CrossEntropy
 from .pgd import PGD, PGDState
 
 
 @dataclass(frozen=True)
-class DAA(PGD, Interacting[Gradients, PGDState]):
+class DAA(PGD, BatchCoupled[Gradients, PGDState]):
     """What both forms share: PGD with the gradient of the batch's energy, in which the size of gradients counts."""
 
     weight: float = 0.0

@@ -69,7 +69,7 @@ class MSD(Attack[Gradients, Chosen]):
         return tuple(2.5 * ball.eps / max(1, self.steps) for ball in self.balls)
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         return True
 
     def init(self, oracle: Gradients, batch: Batch) -> Chosen:

@@ -67,7 +67,7 @@ class OrthogonalPGD(Attack[Gradients, PGDState]):
         return 2.5 * region.radius / self.steps if self.step_size is None else self.step_size
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         return True
 
     def init(self, oracle: Gradients, batch: Batch) -> PGDState:
@@ -94,7 +94,7 @@ def aimed(oracle: Gradients, images: Tensor, aim: Climb) -> Gradient:
     except GoalError as error:
         raise GoalError(
             "OrthogonalPGD is an attack on a classifier with a detector, and this goal knows of none; attack "
-            "Defended(target, detector).audited(), or use PGD"
+            "Defended(target, detector).adaptive_view(), or use PGD"
         ) from error
 
 

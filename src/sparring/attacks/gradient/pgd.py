@@ -75,7 +75,7 @@ class PGD(Attack[Gradients, PGDState]):
         return region.radius / self.steps * (LAST_L1 + (FIRST_L1 - LAST_L1) * rest)
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         return True
 
     def init(self, oracle: Gradients, batch: Batch) -> PGDState:

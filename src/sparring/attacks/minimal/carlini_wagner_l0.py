@@ -90,7 +90,7 @@ class CarliniWagnerL0(Attack[Gradients, Elimination]):
 
     def init(self, oracle: Gradients, batch: Batch) -> Elimination:
         region, x = oracle.region, oracle.region.x
-        still, none = torch.zeros_like(x), torch.zeros_like(oracle.key.ids)
+        still, none = torch.zeros_like(x), torch.zeros_like(oracle.key.indices)
         free = region.ball.sum_per_site(region.masked(torch.ones_like(x))) > 0
         gain, c = torch.zeros_like(free, dtype=x.dtype), torch.full_like(region.eps, torch.nan)
         return Elimination(x, region.ball.spread(free, x), still, still, none, c, x, gain, none, free.sum(1))

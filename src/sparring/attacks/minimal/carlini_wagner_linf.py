@@ -91,7 +91,7 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
         return Keep.SMALLEST
 
     def init(self, oracle: Gradients, batch: Batch) -> Squeeze:
-        region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.ids)
+        region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.indices)
         still, zero, scale = torch.zeros_like(x), torch.zeros_like(region.eps), region.inputs.scale
         answer = oracle.gradient(x, objective=margin_objective)
         slope = region.masked(answer.grad).abs().flatten(1)
@@ -123,9 +123,7 @@ class CarliniWagnerLinf(Attack[Gradients, Squeeze]):
         crossed = (across | state.crossed) & ~better
         vain = (idle >= self.patience) & best.isfinite()
         c = torch.where(vain, state.c * torch.where(crossed, 1 / GROWTH, GROWTH), state.c)
-        return Squeeze(
-            image, mean, square, taken, c, scale, best, idle * ~vain, crossed & ~vain, state.fails + vain
-        )
+        return Squeeze(image, mean, square, taken, c, scale, best, idle * ~vain, crossed & ~vain, state.fails + vain)
 
     def done(self, state: Squeeze) -> Tensor:
         return (1 - self.factor) * SLOWER**state.fails < self.tolerance

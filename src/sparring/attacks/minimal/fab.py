@@ -204,7 +204,6 @@ class FABT(AdaptiveBoundary[Gradients]):
         return Plane(answer.value, answer.grad, answer.verdict.margin)
 
 
-
 def _along(slope: Tensor, delta: Tensor) -> Tensor:
     """(B,) how much a linear function of this slope grows."""
     return (slope * delta).flatten(1).sum(1)

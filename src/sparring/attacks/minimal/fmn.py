@@ -103,9 +103,7 @@ class FMN(Attack[Gradients, Chase]):
         moved = state.delta + unit(grad) * rowwise(stride, grad)
         return replace(state, delta=region.project(moved, radius), radius=radius)
 
-    def _radius(
-        self, region: Region, state: Chase, across: Tensor, reach: Tensor, gamma: float, late: bool
-    ) -> Tensor:
+    def _radius(self, region: Region, state: Chase, across: Tensor, reach: Tensor, gamma: float, late: bool) -> Tensor:
         smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
         if region.ball.p == 0:
             smaller = torch.minimum(smaller.floor(), state.radius - 1).clamp_min(1)

@@ -96,7 +96,7 @@ class JSMA(Attack[Gradients, Marks]):
             raise ConfigError(f"JSMA steps={self.steps}; pass at least 1")
 
     def init(self, oracle: Gradients, batch: Batch) -> Marks:
-        return Marks(oracle.region.x, torch.zeros_like(oracle.key.ids, dtype=torch.bool))
+        return Marks(oracle.region.x, torch.zeros_like(oracle.key.indices, dtype=torch.bool))
 
     def step(self, oracle: Gradients, state: Marks, t: int) -> Marks:
         region, image = oracle.region, state.image

@@ -127,7 +127,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
 
     def init(self, oracle: Gradients, batch: Batch) -> QuasiNewton:
         region, x = oracle.region, oracle.region.x
-        zero, none = torch.zeros_like(region.eps), torch.zeros_like(oracle.key.ids)
+        zero, none = torch.zeros_like(region.eps), torch.zeros_like(oracle.key.indices)
         answer = oracle.gradient(x, loss=self.loss)
         start = Point(x, answer.value, region.masked(answer.grad))
         weight = self._linear_weight(oracle, start) if self.c is None else zero + 1 / self.c

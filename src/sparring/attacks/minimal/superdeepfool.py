@@ -86,7 +86,7 @@ class SuperDeepFool(Attack[Jacobians, Turns]):
 
     def init(self, oracle: Jacobians, batch: Batch) -> Turns:
         x, none = oracle.region.x, torch.full_like(oracle.region.eps, torch.inf)
-        count = torch.zeros_like(oracle.key.ids)
+        count = torch.zeros_like(oracle.key.indices)
         return Turns(x, x, none, torch.stack((none, none), dim=1), count, torch.ones_like(none), count == 0)
 
     def step(self, oracle: Jacobians, state: Turns, t: int) -> Turns:

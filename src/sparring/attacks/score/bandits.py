@@ -74,7 +74,7 @@ class Bandits(Attack[Scores, Belief]):
         check(self.name, **numbers)
 
     @property
-    def wanders(self) -> bool:
+    def queries_outside_ball(self) -> bool:
         return True  # probes leave the ball: at its edge they would not move along the prior
 
     def check(self, region: Region) -> None:

@@ -85,7 +85,7 @@ class SimBA(Attack[Scores, Tour]):
             raise InputError(f"SimBA's cosines are of pixels, and these are {region.inputs.plural}; pass pixels=True")
 
     def init(self, oracle: Scores, batch: Batch) -> Tour:
-        x, none = oracle.region.x, torch.zeros_like(oracle.key.ids)
+        x, none = oracle.region.x, torch.zeros_like(oracle.key.indices)
         order = self._order(oracle.key, oracle.region)[:, : self.steps].clone()
         still, margin = torch.zeros_like(x), oracle.score(x).margin
         count = oracle.region.dimension.long() if self.pixels else torch.full_like(none, x[0].numel())

@@ -65,7 +65,7 @@ class Square(Attack[Scores, Board]):
             raise ConfigError(f"Square {numbers}; pass a share in (0, 1] and steps and horizon >= 1")
 
     @property
-    def warm(self) -> bool:
+    def accepts_start(self) -> bool:
         return True
 
     def init(self, oracle: Scores, batch: Batch) -> Board:

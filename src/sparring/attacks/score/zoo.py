@@ -174,9 +174,7 @@ class ZOO(Attack[Scores, Search]):
         losing: Tensor,
     ) -> Search:
         size = region.x[0].numel() / state.delta[0].numel()
-        flat, mean, square, count = (
-            part.flatten(1) for part in (state.delta, state.mean, state.square, state.count)
-        )
+        flat, mean, square, count = (part.flatten(1) for part in (state.delta, state.mean, state.square, state.count))
         old = flat.gather(1, picked)
         grad = 2 * size * old - state.c[:, None] * slope
         m = mean.gather(1, picked).lerp(grad, 1 - BETA1)

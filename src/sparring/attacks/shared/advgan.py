@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Gradients, Portion, Shared
+from ...access import Gradients, Shared, SharedBatch
 from ...errors import ConfigError, InputError
 from ...geometry import L2, Ball, Linf, rowwise, tiny
 from ...geometry.region import Region
@@ -99,7 +99,7 @@ class AdvGAN(Shared[Gradients, Game, Generated]):
             weights = start.weights.to(like)
         return Game(Player.fresh(weights), Player.fresh(opponent.drawn(seed, like)), channels, 0)
 
-    def step(self, oracle: Gradients, state: Game, portion: Portion, progress: float) -> Game:
+    def step(self, oracle: Gradients, state: Game, portion: SharedBatch, progress: float) -> Game:
         plan, opponent = self._plans(state.channels)
         x, rate = portion.x, self.rate * (1 - progress)
         with torch.enable_grad():

@@ -122,8 +122,8 @@ class Plan:
             if parameter.ndim == 1:
                 parts.append(torch.full((len(parameter),), float(name.endswith("weight"))))
                 continue
-            lane = f"{self.net.__name__} {name}"
-            parts.append((2 * key.uniform(lane, (parameter.numel(),))[0] - 1) / parameter[0].numel() ** 0.5)
+            stream = f"{self.net.__name__} {name}"
+            parts.append((2 * key.uniform(stream, (parameter.numel(),))[0] - 1) / parameter[0].numel() ** 0.5)
         return torch.cat(parts).to(like)
 
 

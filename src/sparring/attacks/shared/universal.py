@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Jacobians, Portion, Shared
+from ...access import Jacobians, Shared, SharedBatch
 from ...errors import ConfigError
 from ...geometry import L2, Ball, Linf
 from ..minimal import DeepFool
@@ -65,7 +65,7 @@ class Universal(Shared[Jacobians, Shift, Perturbation]):
     def init(self, like: Tensor, seed: int, start: Perturbation | None) -> Shift:
         return begin(like, start, self.ball)
 
-    def step(self, oracle: Jacobians, state: Shift, portion: Portion, progress: float) -> Shift:
+    def step(self, oracle: Jacobians, state: Shift, portion: SharedBatch, progress: float) -> Shift:
         moved = oracle.region.nearest_(portion.x + state.delta)
         standing = (oracle.score(moved).margin <= 0).nonzero().squeeze(1)
         if len(standing) == 0:

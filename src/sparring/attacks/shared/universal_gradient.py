@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Gradients, Portion, Shared
+from ...access import Gradients, Shared, SharedBatch
 from ...errors import ConfigError
 from ...geometry import L2, Ball, Linf, tiny
 from ...goals import Verdict
@@ -66,7 +66,7 @@ class GradientUniversal(Shared[Gradients, Drift, Perturbation]):
         delta = begin(like, start, self.ball).delta
         return Drift(delta, torch.zeros_like(delta))
 
-    def step(self, oracle: Gradients, state: Drift, portion: Portion, progress: float) -> Drift:
+    def step(self, oracle: Gradients, state: Drift, portion: SharedBatch, progress: float) -> Drift:
         moved = oracle.region.nearest_(portion.x + state.delta)
         slope = oracle.region.masked(oracle.gradient(moved, objective=fallen).grad).sum(0)
         momentum = self.momentum * state.momentum + slope

@@ -79,7 +79,7 @@ def repeated(question: Question, count: int, number: Tensor, whole: int) -> Ques
         objective=None if question.objective is None else _each(question.objective, count),
         loss=take(question.loss, place),
         rows=place if question.rows is None else question.rows[place],
-        key=replace(question.key.reseeded(whole), ids=question.key.ids[place]),
+        key=replace(question.key.reseeded(whole), indices=question.key.indices[place]),
         step=step * whole + number,
         region=question.region.take(place),
         memory=question.memory[place],

@@ -9,7 +9,7 @@ The first trick is the outermost. The field's names, with MI, NI and the plain i
     VNI-SI-TI-DI Transferred(NIFGSM(ball), TranslationInvariance(), VarianceTuning(), ScaleInvariance(),
                              InputDiversity())
 
-On a model of one's own run it to its end, `run(..., keep=Keep.WORST)`: iterates where they are asked about as they
+On a model of one's own run it to its end, `run(..., keep=Keep.HIGHEST_LOSS)`: iterates are asked about as they
 are, the last one always, and of those the worst for that model comes back. Against a victim behind `Surrogate` it
 stops at the first example. Whatever a trick asks about counts as an example where it lies in the ball. Each trick's
 paper is in its file; momentum and ensembles (`targets.Ensemble`) are of Dong et al. 2018, arXiv:1710.06081.
@@ -65,7 +65,7 @@ class Tricked:
         for trick in reversed(self.attack.tricks):
             ask = partial(trick, ask)
         if rows is not None:
-            key, memory, region = replace(key, ids=key.ids[rows]), memory[rows], region.take(rows)
+            key, memory, region = replace(key, indices=key.indices[rows]), memory[rows], region.take(rows)
         question = Question(variable.detach(), objective, loss, rows, key, self.step, region, memory)
         images = question.images if render is None else render(question.images)
         answer = ask(question) if render is None else through(ask, question, render)
@@ -118,8 +118,8 @@ class Transferred(Around[Gradients, Transfer[S]]):
         return Transfer[self.attack.state]  # type: ignore[name-defined]
 
     @property
-    def wanders(self) -> bool:
-        return self.attack.wanders or any(trick.wanders for trick in self.tricks)
+    def queries_outside_ball(self) -> bool:
+        return self.attack.queries_outside_ball or any(trick.queries_outside_ball for trick in self.tricks)
 
     @property
     def steps(self) -> int:

@@ -35,7 +35,7 @@ class TranslationInvariance(Trick):
     deviations: float = 3.0
 
     short: ClassVar[str] = "TI"
-    wanders: ClassVar[bool] = False
+    queries_outside_ball: ClassVar[bool] = False
     pixel_grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ class Question:
     objective: Objective | None
     loss: Climb | None
     rows: Tensor | None  # (Q,) as in `Gradients.gradient`
-    key: Key  # of Q ids
+    key: Key  # of Q indices
     step: int | Tensor  # of the key's draws; (Q,) or one for all
     region: Region  # of Q rows
     memory: Tensor  # (Q, ...) what the trick that remembers said last
@@ -45,7 +45,7 @@ class Trick(ABC):
     """Asks another question than it was asked, or changes the answer."""
 
     short: ClassVar[str]  # as in the field's names of attacks
-    wanders: ClassVar[bool] = True  # does it ask about images beyond the ball?
+    queries_outside_ball: ClassVar[bool] = True  # does it ask about images beyond the ball?
     repeats: ClassVar[bool] = False  # does it ask about several copies of an image?
     remembers: ClassVar[bool] = False  # does it answer with a memory?
     pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...access import Decisions, Gradients
 from ...errors import ConfigError
 from ...goals import Goal
-from ...targets import Audited, Classifier, Defended, Granting, Target
+from ...targets import AdaptiveView, Classifier, Defended, Restricted, Target
 from ..plan import ACCESS, AuditPlan
 from .weights import innermost_target, weights_hash
 
@@ -42,7 +42,7 @@ class EvaluatedTarget:
     @property
     def defended(self) -> bool:
         """Is there a defence around the model, or randomness in it?"""
-        inside = self.target.target if isinstance(self.target, Granting) else self.target
+        inside = self.target.target if isinstance(self.target, Restricted) else self.target
         return isinstance(inside, Defended) or inside.stochastic
 
 
@@ -58,7 +58,7 @@ def attacker_views(
     if not isinstance(target, Defended):
         refuse_draws(target, draws)
         return [("", target)]
-    return [(NAIVE, target.unaware()), (ADAPTIVE, target.audited(draws, goal=goal, images=images))]
+    return [(NAIVE, target.naive_view()), (ADAPTIVE, target.adaptive_view(draws, goal=goal, images=images))]
 
 
 def refuse_draws(target: Target[Any], draws: int | None) -> None:
@@ -71,12 +71,16 @@ def refuse_draws(target: Target[Any], draws: int | None) -> None:
 
 def knows_detector(view: Target[Any]) -> bool:
     """Does the attacker with this view know of a detector?"""
-    return isinstance(view, Audited) and view.defended.rejects
+    return isinstance(view, AdaptiveView) and view.defended.rejects
 
 
 def with_alarm_weight(view: Target[Any], weight: float) -> Target[Any]:
     """Return the view with another weight of the alarm in its joint loss; unchanged where it knows no detector."""
-    return Audited(view.defended, view.draws, weight) if isinstance(view, Audited) and knows_detector(view) else view
+    return (
+        AdaptiveView(view.defended, view.draws, weight)
+        if isinstance(view, AdaptiveView) and knows_detector(view)
+        else view
+    )
 
 
 def evaluated_target(
@@ -97,7 +101,7 @@ def restricted(target: Target[Any], plan: AuditPlan) -> Target[Any]:
     if plan.access is None:
         return target
     wanted: type[Decisions] = ACCESS[plan.access]
-    return target if issubclass(wanted, target.access) else Granting(target, wanted)
+    return target if issubclass(wanted, target.access) else Restricted(target, wanted)
 
 
 def check_surrogate(surrogate: Target[Any], target: Target[Any]) -> None:

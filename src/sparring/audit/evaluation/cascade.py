@@ -143,7 +143,11 @@ class ChunkEvaluation:
         clean, plan, attack = self.clean, self.plan, scheduled.entry.attack
         lower = None if plan.precision == "float32" else getattr(torch, plan.precision)
         engine = Engine(
-            plan.batch_size, scheduled.seed, autocast=lower, progress=self.observer.step, looks=CONFIRMATION_SAMPLES
+            plan.batch_size,
+            scheduled.seed,
+            autocast=lower,
+            progress=self.observer.step,
+            confirmation_samples=CONFIRMATION_SAMPLES,
         )
         draw_offset = DRAW_OFFSET + len(self.evaluated.views) * MAX_ATTACKS * (which + 1) + scheduled.attack_index
         slot = AttackSlot(norm, attack.ball.eps, scheduled.view, scheduled.attack_index, scheduled.seed, draw_offset)
@@ -156,7 +160,7 @@ class ChunkEvaluation:
                 scheduled.target,
                 clean.goal(rows),
                 clean.images[rows],
-                ids=clean.first + rows,
+                indices=clean.first + rows,
                 keep=Keep.FIRST if math.isfinite(attack.ball.eps) else None,
                 budget=scheduled.entry.budget,
                 engine=engine,

@@ -11,13 +11,13 @@ from torch import nn
 
 from ...access import Jacobians
 from ...errors import ConfigError
-from ...targets import Classifier, Granting, Target
+from ...targets import Classifier, Restricted, Target
 from ..plan import AuditPlan
 from .attacker_views import EvaluatedTarget
 from .weights import innermost_target
 
 
-class CompiledClassifier(Granting[Jacobians]):
+class CompiledClassifier(Restricted[Jacobians]):
     """A classifier whose module is compiled, for any number of images; the eager one judges."""
 
     def __init__(self, eager: Classifier) -> None:
@@ -27,7 +27,7 @@ class CompiledClassifier(Granting[Jacobians]):
         self.eager = eager
 
     @property
-    def deployed(self) -> Target[Any]:
+    def confirming_target(self) -> Target[Any]:
         return self.eager
 
     def identity(self) -> tuple[object, ...]:

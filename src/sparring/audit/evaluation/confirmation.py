@@ -83,7 +83,7 @@ def confirm(
     batch_size: int,
 ) -> AttackResult:
     """Measure every claimed success of `outcome` once more; `rows` (A,) are positions in the chunk."""
-    claims = outcome.rate.float() > 0
+    claims = outcome.success_rate.float() > 0
     images = outcome.examples[claims].float()
     examples, rate = measure_examples(target, clean, rows[claims], images, entry.attack.ball, slot, batch_size)
     holds = rate > 0
@@ -99,12 +99,12 @@ def confirm(
         access=entry.access.__name__,
         rows=rows,
         fell=fell,
-        claimed=torch.where(kept, outcome.rate.float(), 0.0),
+        claimed=torch.where(kept, outcome.success_rate.float(), 0.0),
         rate=whole,
-        forwards=outcome.spent.forwards,
-        backwards=outcome.spent.backwards,
-        checks=outcome.spent.checks,
-        first=outcome.first.where(fell, -1),
+        forwards=outcome.passes.forwards,
+        backwards=outcome.passes.backwards,
+        checks=outcome.passes.checks,
+        first=outcome.queries_to_success.where(fell, -1),
         reason=reason,
         seconds=outcome.seconds,
         kept=kept,

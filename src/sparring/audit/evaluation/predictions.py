@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import out_of_memory
 from ...geometry import Ball
-from ...goals import Goal, Misclassify, Screened
+from ...goals import DetectorOutputs, Goal, Misclassify
 from ...random import Key
 from ...targets import JPEG, Target, answered
 
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
     @property
     def answer(self) -> Any:
         """The outputs as the target's goals read them."""
-        return self.outputs if self.alarm is None else Screened(self.outputs, self.alarm)
+        return self.outputs if self.alarm is None else DetectorOutputs(self.outputs, self.alarm)
 
     @property
     def rejected(self) -> Tensor:
@@ -61,13 +61,15 @@ def predict(target: Target[Any], images: Tensor, batch_size: int, key: Key | Non
 
     `key` (one id per image) is what a target with randomness draws from.
     """
-    target, start, parts = target.deployed, 0, []
+    target, start, parts = target.confirming_target, 0, []
     with target.frozen(), torch.no_grad():
         while start < len(images):
             rows = slice(start, min(start + batch_size, len(images)))
             try:
                 parts.append(
-                    _predict_batch(target, images[rows], None if key is None else replace(key, ids=key.ids[rows]))
+                    _predict_batch(
+                        target, images[rows], None if key is None else replace(key, indices=key.indices[rows])
+                    )
                 )
             except RuntimeError as error:
                 if batch_size == 1 or not out_of_memory(error):
@@ -87,16 +89,16 @@ def predict(target: Target[Any], images: Tensor, batch_size: int, key: Key | Non
 
 def _predict_batch(target: Target[Any], images: Tensor, key: Key | None) -> tuple[Tensor, Tensor | None]:
     if key is not None:
-        key = replace(key, ids=key.ids.to(target.device))
+        key = replace(key, indices=key.indices.to(target.device))
     answer = answered(target, images.float().to(target.device), key)
-    if isinstance(answer, Screened):
+    if isinstance(answer, DetectorOutputs):
         return answer.outputs.float().cpu(), answer.alarm.float().cpu()
     return answer.float().cpu(), None
 
 
 def goal_met(target: Target[Any], seen: Prediction, goal: Goal) -> Tensor:
     """(B,) bool: the goal is met, by the rule that the attacks were measured with."""
-    return (target.deployed.reading(goal)(seen.answer).margin > 0) & seen.finite
+    return (target.confirming_target.adapt_goal(goal)(seen.answer).margin > 0) & seen.finite
 
 
 def misclassified(seen: Prediction, labels: Tensor) -> Tensor:
@@ -106,10 +108,10 @@ def misclassified(seen: Prediction, labels: Tensor) -> Tensor:
 
 def predict_repeatedly(target: Target[Any], images: Tensor, batch_size: int, key: Key) -> list[Prediction]:
     """Predict each image CONFIRMATION_SAMPLES times, or once where the target is deterministic; `key` must be fresh."""
-    if not target.deployed.stochastic:
+    if not target.confirming_target.stochastic:
         return [predict(target, images, batch_size)]
     again = images.repeat(CONFIRMATION_SAMPLES, *[1] * (images.ndim - 1))
-    drawn = replace(key, ids=torch.cat([key.at(which).ids for which in range(CONFIRMATION_SAMPLES)]))
+    drawn = replace(key, indices=torch.cat([key.at(which).indices for which in range(CONFIRMATION_SAMPLES)]))
     whole = predict(target, again, batch_size, drawn)
     return [Prediction(*parts) for parts in zip(*(split_samples(field, len(images)) for field in whole), strict=True)]
 

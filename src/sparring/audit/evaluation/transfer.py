@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...access import Keep, Reason
-from ...engine import Engine, Outcome, Spent, run
+from ...engine import Engine, Outcome, Passes, run
 from ...errors import ConfigError
 from ..suites.suite_entry import SuiteEntry
 from .attacker_views import EvaluatedTarget
@@ -28,7 +28,9 @@ def run_transfer(
         raise ConfigError(f"{entry.name} needs a surrogate; pass surrogate=")
     clock, goal = time.perf_counter(), clean.goal(rows)
     images, attack = clean.images[rows], entry.attack
-    made = run(attack, evaluated.surrogate, goal, images, ids=clean.first + rows, keep=Keep.WORST, engine=engine)
+    made = run(
+        attack, evaluated.surrogate, goal, images, indices=clean.first + rows, keep=Keep.HIGHEST_LOSS, engine=engine
+    )
     key = clean.key(rows, slot.seed, slot.draw_offset).reseeded(3)
     seen = predict_repeatedly(evaluated.target, made.examples, engine.batch_size, key)
     rate = aggregate(evaluated.target, seen, goal, clean.labels[rows]).rate
@@ -36,11 +38,11 @@ def run_transfer(
     return Outcome(
         examples=made.examples,
         success=success,
-        size=torch.where(success, attack.ball.norm(made.examples - images), torch.inf),
-        spent=Spent(one * len(seen), torch.zeros_like(rows), torch.zeros_like(rows)),
-        first=torch.where(success, one, -1),
+        distance=torch.where(success, attack.ball.norm(made.examples - images), torch.inf),
+        passes=Passes(one * len(seen), torch.zeros_like(rows), torch.zeros_like(rows)),
+        queries_to_success=torch.where(success, one, -1),
         reason=torch.where(success, int(Reason.FOUND), int(Reason.EXHAUSTED)).to(torch.uint8),
-        rate=rate,
+        success_rate=rate,
         seconds=time.perf_counter() - clock,
         attack=entry.name,
         goal=made.goal,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...engine import fingerprint
-from ...targets import Defended, Granting, Target
+from ...targets import Defended, Restricted, Target
 
 
 def tensor_bytes(tensor: Tensor) -> Any:
@@ -23,7 +23,7 @@ def image_hash(image: Tensor) -> str:
 
 def innermost_target(target: Target[Any]) -> Target[Any]:
     """Return the target without what narrows it or stands before it."""
-    while isinstance(target, Granting | Defended):
+    while isinstance(target, Restricted | Defended):
         target = target.target
     return target
 
@@ -36,7 +36,7 @@ def weights_hash(target: Target[Any]) -> str | None:
     model = getattr(innermost_target(target), "model", None)
     if not isinstance(model, nn.Module):
         return None
-    while isinstance(target, Granting):
+    while isinstance(target, Restricted):
         target = target.target
     if isinstance(target, Defended):
         return fingerprint(*target.identity())

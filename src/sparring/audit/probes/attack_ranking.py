@@ -43,7 +43,7 @@ def rank_attacks(sample: ProbeSample) -> dict[str, Any] | None:
     if own is not None:
         engine = Engine(batch_size=sample.plan.batch_size, seed=sample.plan.seed)
         transferred, goal = MIFGSM(ball, steps=TRANSFER_STEPS), sample.clean.goal()
-        made = run(transferred, own, goal, sample.images, ids=sample.ids, keep=Keep.WORST, engine=engine)
+        made = run(transferred, own, goal, sample.images, indices=sample.indices, keep=Keep.HIGHEST_LOSS, engine=engine)
         found["transfer"] = int((sample.margins(made.examples) > pgd + slack).sum())
         found["surrogate_fell"] = int(made.success.sum())
     return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...targets import Defended, Granting, Target
+from ...targets import Defended, Restricted, Target
 from ...targets.stage import networks
 from ..evaluation.predictions import DRAW_OFFSET, predict
 from ..evaluation.weights import innermost_target
@@ -49,7 +49,7 @@ def largest_difference(a: Tensor, b: Tensor) -> Tensor:
 
 def batch_norm_in_use(target: Target[Any], images: Tensor) -> list[str]:
     """Return the names of the batch-norm layers that use the statistics of the batch when the model is attacked."""
-    inside = target.target if isinstance(target, Granting) else target
+    inside = target.target if isinstance(target, Restricted) else target
     model = getattr(innermost_target(inside), "model", None)
     modules = [model] if isinstance(model, nn.Module) else []
     modules += networks(inside.parts) if isinstance(inside, Defended) else []

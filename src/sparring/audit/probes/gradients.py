@@ -17,7 +17,7 @@ def check_gradients(sample: ProbeSample) -> dict[str, Any]:
     steps along the gradient bring the margin no higher; `non_finite`, a gradient is NaN or infinite.
     """
     log = GradientLog()
-    outcome = sample.attack(GradientWalk(sample.ball, log), Keep.WORST)
+    outcome = sample.attack(GradientWalk(sample.ball, log), Keep.HIGHEST_LOSS)
     zero_loss, flat, gain = (log.joined(name) for name in ("zero_loss_gradient", "zero_margin_gradient", "gain"))
     broken = outcome.reason == int(Reason.NON_FINITE)
     return {

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
-from ...targets import Audited, Target
+from ...targets import AdaptiveView, Target
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
 from ..evaluation.batches import DataSource, limit_chunks
@@ -36,7 +36,7 @@ class ProbeSample:
     images: Tensor
     labels: Tensor
     clean: CleanChunk  # of these images; its goal is the attacker's
-    ids: Tensor
+    indices: Tensor
     ball: Ball
     observer: AuditObserver
 
@@ -47,22 +47,22 @@ class ProbeSample:
     def view(self) -> Target[Any]:
         """The target of whoever knows most; of a random one, with fewer draws than in the audit."""
         known = self.evaluated.strongest
-        if isinstance(known, Audited) and known.draws > DRAWS:
-            return Audited(known.defended, DRAWS, known.weight)
+        if isinstance(known, AdaptiveView) and known.draws > DRAWS:
+            return AdaptiveView(known.defended, DRAWS, known.weight)
         return known
 
-    def attack(self, attack: Attack[Any, Any], keep: Keep = Keep.SUREST, rows: Tensor | None = None) -> Outcome:
+    def attack(self, attack: Attack[Any, Any], keep: Keep = Keep.HIGHEST_MARGIN, rows: Tensor | None = None) -> Outcome:
         """Return the attack on the sample, or on some rows of it; by default its highest margins come back."""
         chosen = torch.arange(len(self)) if rows is None else rows
         engine = Engine(self.plan.batch_size, self.plan.seed, progress=self.observer.step)
         goal, images = self.clean.goal(chosen), self.images[chosen]
-        return run(attack, self.view, goal, images, ids=self.ids[chosen], keep=keep, engine=engine)
+        return run(attack, self.view, goal, images, indices=self.indices[chosen], keep=keep, engine=engine)
 
     def margins(self, images: Tensor) -> Tensor:
         """(N,) the attacker's lead, above 0 where he has won; the median of several answers where they are random."""
         target = self.evaluated.target
         key = self.clean.key(torch.arange(len(images)), self.plan.seed, DRAW_OFFSET - 1)
-        goal = target.deployed.reading(self.clean.goal())
+        goal = target.confirming_target.adapt_goal(self.clean.goal())
         seen = predict_repeatedly(target, images, self.plan.batch_size, key)
         return torch.stack([goal(one.answer).margin for one in seen]).median(0).values
 
@@ -90,13 +90,13 @@ def gather_sample(
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(part, name)[here] for part, here in zip(parts, rows, strict=True)])[:wanted]
 
-    ids = torch.cat([part.first + here for part, here in zip(parts, rows, strict=True)])[:wanted]
+    indices = torch.cat([part.first + here for part, here in zip(parts, rows, strict=True)])[:wanted]
     tensors = {name: joined(name) for name in ("images", "labels", "predicted", "confidence", "correct", "claimed")}
     rest = {name: joined(name) for name in ("rate", "rejected")}
     aims = None if parts[0].aims is None else joined("aims")
-    names = [str(number) for number in ids.tolist()]
+    names = [str(number) for number in indices.tolist()]
     clean = CleanChunk(first=0, names=names, from_data=parts[0].from_data, aims=aims, **tensors, **rest)
-    return ProbeSample(evaluated, plan, clean.images, clean.labels, clean, ids, probe_ball(plan), observer)
+    return ProbeSample(evaluated, plan, clean.images, clean.labels, clean, indices, probe_ball(plan), observer)
 
 
 def smaller(limit: int | None, most: int) -> int:

@@ -12,7 +12,7 @@ from ...errors import ConfigError, TargetError, nearest
 
 if TYPE_CHECKING:
     from ...access import Decisions
-    from ...targets import Screen, Stage
+    from ...targets import Detector, Stage
     from ...zoo import Data, LoadedModel
 
 EXAMPLE = "write NAME, NAME:VALUE or NAME:PARAMETER=VALUE,..., as jpeg:quality=75"
@@ -41,7 +41,7 @@ def _plain(hint: Any) -> bool:
     return all(option in (*PLAIN, type(None)) for option in options)
 
 
-def parse_defense_part(spec: str) -> list[Stage | Screen]:
+def parse_defense_part(spec: str) -> list[Stage | Detector]:
     """Return the part that `spec` describes, or all that a user's factory returns."""
     if ".py:" in spec:
         return _of_file(spec)
@@ -91,17 +91,17 @@ def _value(spec: str, text: str, hint: Any) -> Any:
     raise ConfigError(f"--defend {spec!r}: {text!r} is no {' or '.join(kind.__name__ for kind in kinds)}; {EXAMPLE}")
 
 
-def _of_file(spec: str) -> list[Stage | Screen]:
+def _of_file(spec: str) -> list[Stage | Detector]:
     """What FACTORY() of a user's own file returns: a stage, a screen, or a list of them."""
-    from ...targets import Screen, Stage
+    from ...targets import Detector, Stage
     from ...zoo import python_file
 
     file, _, factory = spec.rpartition(":")
     made = python_file.call(Path(file), factory)
     parts = list(made) if isinstance(made, Sequence) else [made]
     for part in parts:
-        if not isinstance(part, Stage | Screen):
-            raise TargetError(f"{spec} returned {type(part).__name__}; return a sparring.targets.Stage or Screen")
+        if not isinstance(part, Stage | Detector):
+            raise TargetError(f"{spec} returned {type(part).__name__}; return a sparring.targets.Stage or Detector")
     return parts
 
 
@@ -119,7 +119,7 @@ def add_defense(loaded: LoadedModel, specs: Sequence[str], votes: int) -> Loaded
 def adaptive_view(loaded: LoadedModel, data: Data, access: type[Decisions], draws: int | None) -> LoadedModel:
     """A defended model as an attack of that access sees it who knows the defence; the data say how many draws."""
     from ...access import Gradients
-    from ...goals import Misclassify, Screened
+    from ...goals import DetectorOutputs, Misclassify
     from ...targets import Defended
 
     target = loaded.target
@@ -129,6 +129,6 @@ def adaptive_view(loaded: LoadedModel, data: Data, access: type[Decisions], draw
         return loaded
     images = next(iter(data.chunks(16))).images.to(target.device)
     answers = target(images)
-    seen = (answers.outputs if isinstance(answers, Screened) else answers).argmax(1)
-    view = target.audited(draws, goal=Misclassify(seen), images=images)
+    seen = (answers.outputs if isinstance(answers, DetectorOutputs) else answers).argmax(1)
+    view = target.adaptive_view(draws, goal=Misclassify(seen), images=images)
     return replace(loaded, name=f"{loaded.name} ({view.draws} draws)" if view.draws > 1 else loaded.name, target=view)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import AccessError, ConfigError
 
 if TYPE_CHECKING:
-    from ...targets import Classifier, Granting
+    from ...targets import Classifier, Restricted
     from ...zoo import Data, InputSpec, LoadedModel
 
 
@@ -56,13 +56,13 @@ def load_with_overrides(model: str, overrides: InputOverrides, device: str) -> L
 
 def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -> LoadedModel:
     """Return the model with what the options say of it; only a user's own model may be described."""
-    from ...targets import Classifier, Granting
+    from ...targets import Classifier, Restricted
 
     if overrides.empty:
         return loaded
     target = loaded.target
-    old = target.target if isinstance(target, Granting) else target
-    if not (".py:" in spec or isinstance(target, Granting)):
+    old = target.target if isinstance(target, Restricted) else target
+    if not (".py:" in spec or isinstance(target, Restricted)):
         raise ConfigError(
             f"--mean, --std, --size, --channels and --classes describe FILE.py, onnx: and http: models; {spec} "
             "brings its own"
@@ -85,11 +85,11 @@ def apply_overrides(loaded: LoadedModel, spec: str, overrides: InputOverrides) -
             inputs=old.inputs,
             identity=old.given_identity,
         )
-        target = replace_inner_target(target, shown) if isinstance(target, Granting) else shown
+        target = replace_inner_target(target, shown) if isinstance(target, Restricted) else shown
     return replace(loaded, target=target, input=parse_input_spec(loaded.input, overrides))
 
 
-def replace_inner_target(target: Granting[Any], shown: Classifier) -> Granting[Any]:
+def replace_inner_target(target: Restricted[Any], shown: Classifier) -> Restricted[Any]:
     """Return the same target, with `shown` inside."""
     changed = copy(target)
     changed.target = shown

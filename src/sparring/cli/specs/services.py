@@ -32,7 +32,7 @@ class ServiceOptions:
 
     def guarded(self, target: Target[Any]) -> Target[Any]:
         from ...access import Decisions, Scores
-        from ...targets import Granting, InputCodec, LockOut, RateLimited, TruncatedScores
+        from ...targets import InputCodec, LockOut, RateLimited, Restricted, TruncatedScores
 
         if self.access not in (None, *ACCESS):
             raise ConfigError(f"--access {self.access} is unknown ({', '.join(ACCESS)}).{nearest(self.access, ACCESS)}")
@@ -46,7 +46,7 @@ class ServiceOptions:
         wanted = {None: target.access, "scores": Scores, "decisions": Decisions}[self.access]
         if not issubclass(target.access, wanted):
             raise AccessError(f"--access {self.access} is more than {target.name} gives ({target.access.__name__})")
-        target = target if wanted is target.access else Granting(target, wanted)
+        target = target if wanted is target.access else Restricted(target, wanted)
         target = target if self.rate is None else RateLimited(target, self.rate)
         return target if self.lock_out is None else LockOut(target, self.lock_out)
 

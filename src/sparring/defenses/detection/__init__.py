@@ -1,7 +1,7 @@
 """What tells adversarial images from others: one protocol for all, thresholds at a stated rate, and honest figures."""
 
 from .adversarial_set import AdversarialSet, make_adversarial_set, noise
-from .detector import Detector
+from .detector import DetectorEstimator
 from .evaluation import DetectorEvaluation, evaluate_detector
 from .extra_class import ExtraClass
 from .feature_detector import FeatureDetector
@@ -22,7 +22,7 @@ from .threshold import Threshold, threshold
 __all__ = [
     "LID",
     "AdversarialSet",
-    "Detector",
+    "DetectorEstimator",
     "DetectorEvaluation",
     "DetectorGeneralization",
     "ExtraClass",

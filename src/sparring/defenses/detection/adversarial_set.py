@@ -54,7 +54,7 @@ def make_adversarial_set(
     images: Tensor,
     labels: Tensor,
     *,
-    ids: Tensor | None = None,
+    indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> AdversarialSet:
     """Attack the images (N, C, H, W), whose classes are `labels` (N,), and keep every example.
@@ -64,8 +64,8 @@ def make_adversarial_set(
     """
     goal = Misclassify(labels)
     check_images(images, goal)
-    keep = attack.keep if attack.keep is Keep.SMALLEST else Keep.WORST
-    found = run(attack, target, goal, images, ids=ids, keep=keep, engine=engine)
+    keep = attack.keep if attack.keep is Keep.SMALLEST else Keep.HIGHEST_LOSS
+    found = run(attack, target, goal, images, indices=indices, keep=keep, engine=engine)
     with target.frozen():
         right = batched(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
     fooling = right.to(images.device) & found.success

@@ -3,7 +3,7 @@
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
 fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
 fitted.score(images)                                          # (N,) higher: more adversarial
-Defended(target, fitted)                                      # a fitted detector is a Screen
+Defended(target, fitted)                                      # a fitted detector is a Detector
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DetectorTrainingData:
         return order.to(self.clean.device)
 
 
-class Detector(ABC):
+class DetectorEstimator(ABC):
     """A way to tell adversarial images from others: a frozen record of parameters."""
 
     needs_adversarial: ClassVar[bool] = False

@@ -25,7 +25,7 @@ from ...targets import Classifier, Target
 from ..purification.learning import Schedule
 from .activations import inner_module, last_linear
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
 
@@ -58,7 +58,7 @@ class FittedExtraClass(FittedDetector):
 
 
 @dataclass(frozen=True)
-class ExtraClass(Detector):
+class ExtraClass(DetectorEstimator):
     """The target's classes and one for adversarial images.
 
     Args:

@@ -20,7 +20,7 @@ from ..purification.checks import check_whole
 from ..purification.learning import Schedule
 from .activations import activations, chosen, leaves, whole
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .input_detector import train_binary_detector
 from .learning import seeded
@@ -38,7 +38,7 @@ class FittedFeature(FittedDetector):
 
 
 @dataclass(frozen=True)
-class FeatureDetector(Detector):
+class FeatureDetector(DetectorEstimator):
     """A network that sees what the model makes of the image.
 
     Args:

@@ -19,7 +19,7 @@ from ...random import Key
 from ...targets import Stage, apply_with_bpda
 from ..purification.bit_depth import BitDepth
 from ..purification.median import Median
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 
 
@@ -56,7 +56,7 @@ class FittedSqueezing(FittedDetector):
 
 
 @dataclass(frozen=True)
-class FeatureSqueezing(Detector):
+class FeatureSqueezing(DetectorEstimator):
     """How far apart the model's answers on an image and on squeezed versions of it are.
 
     Args:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ...targets import Screen, Target
+from ...targets import Detector, Target
 from .batched import BATCH, batched
 from .checks import check_detector_images
 from .image_hashes import count_known
 from .threshold import Threshold, threshold
 
 if TYPE_CHECKING:
-    from .detector import Detector
+    from .detector import DetectorEstimator
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class FitMetadata:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FittedDetector(Screen):
+class FittedDetector(Detector):
     """A fitted detector. Frozen: `calibrated` returns another."""
 
-    detector: Detector
+    detector: DetectorEstimator
     target: Target[Any] | None
     metadata: FitMetadata
     threshold: Threshold | None = None
@@ -61,16 +61,16 @@ class FittedDetector(Screen):
         model = getattr(self.target, "model", None)
         return (*own, model) if isinstance(model, nn.Module) else own
 
-    def score(self, x: Tensor, *, ids: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
-        """(N,) of images x (N, C, H, W): higher is more adversarial. `ids` (N,) and `seed` key what draws."""
+    def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
+        """(N,) of images x (N, C, H, W): higher is more adversarial. `indices` (N,) and `seed` key what draws."""
         images = check_detector_images("images to score", x, self.metadata.shape).to(self.device)
-        key = Key((torch.arange(len(x)) if ids is None else ids).to(self.device), seed)
+        key = Key((torch.arange(len(x)) if indices is None else indices).to(self.device), seed)
 
-        def measured(part: Tensor, ids: Tensor) -> Tensor:
-            return self.measure(part, replace(key, ids=ids))
+        def measured(part: Tensor, indices: Tensor) -> Tensor:
+            return self.measure(part, replace(key, indices=indices))
 
         with torch.inference_mode(False), frozen_target(self.target):
-            return batched(measured, images, key.ids, size=batch_size)
+            return batched(measured, images, key.indices, size=batch_size)
 
     @property
     def device(self) -> torch.device:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...targets import Target
 from .adversarial_set import AdversarialSet
-from .detector import Detector
+from .detector import DetectorEstimator
 from .evaluation import DetectorEvaluation, evaluate_detector
 from .fitted import FittedDetector
 
@@ -43,7 +43,7 @@ class DetectorGeneralization:
 
 
 def detector_generalization(
-    detectors: Mapping[str, Detector],
+    detectors: Mapping[str, DetectorEstimator],
     fits: Sequence[AdversarialSet],
     tests: Sequence[AdversarialSet],
     validation: Tensor,

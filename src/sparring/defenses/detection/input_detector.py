@@ -18,7 +18,7 @@ from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_whole
 from ..purification.learning import Schedule
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
 from .nets import ConvDetectorNet
@@ -34,7 +34,7 @@ class FittedInput(FittedDetector):
 
 
 @dataclass(frozen=True)
-class InputDetector(Detector):
+class InputDetector(DetectorEstimator):
     """A network that sees the image alone; it needs adversarial examples and no target.
 
     Args:

@@ -26,7 +26,7 @@ from ...targets import Target
 from ..purification.checks import check_number, check_whole
 from .activations import Change, entering, last_linear
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import logistic
 
@@ -82,7 +82,7 @@ class FittedDensity(FittedDetector):
 
 
 @dataclass(frozen=True)
-class KernelDensity(Detector):
+class KernelDensity(DetectorEstimator):
     """How dense clean images of the same class lie around an image, and how sure the model is of it.
 
     Args:
@@ -120,8 +120,8 @@ class KernelDensity(Detector):
         densities = Densities(layer, points[kept], classes[kept], width, self.passes, self.dropout)
 
         def features(images: Tensor) -> Tensor:
-            ids = torch.arange(len(images), device=images.device)
-            return batched(lambda x, ids: densities.features(target, x, Key(ids, data.seed)), images, ids)
+            indices = torch.arange(len(images), device=images.device)
+            return batched(lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices)
 
         harmless = data.beside_noise(clean[rest])
         weight, bias = logistic(features(harmless), features(data.examples), self.strength)

@@ -23,7 +23,7 @@ from ...targets import Target
 from ..purification.checks import check_number, check_whole
 from .activations import activations, chosen, flat, pooled
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import logistic
 
@@ -43,7 +43,7 @@ class FittedLID(FittedDetector):
 
 
 @dataclass(frozen=True)
-class LID(Detector):
+class LID(DetectorEstimator):
     """How many dimensions the neighbourhood of an image has, layer by layer.
 
     Args:

@@ -27,7 +27,7 @@ from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
 from ..purification.learning import Schedule
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded
 from .nets import Autoencoder
@@ -51,7 +51,7 @@ class FittedMagNet(FittedDetector):
 
 
 @dataclass(frozen=True)
-class MagNet(Detector):
+class MagNet(DetectorEstimator):
     """How badly an autoencoder of clean images restores an image, and how differently the model then answers.
 
     Args:

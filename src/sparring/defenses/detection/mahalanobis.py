@@ -26,7 +26,7 @@ from ...targets import Target
 from ..purification.checks import check_number
 from .activations import activations, chosen, pooled
 from .batched import batched
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import logistic
 
@@ -81,7 +81,7 @@ class FittedMahalanobis(FittedDetector):
 
 
 @dataclass(frozen=True)
-class Mahalanobis(Detector):
+class Mahalanobis(DetectorEstimator):
     """How far the layers' activations are from those of any class.
 
     Args:

@@ -15,7 +15,7 @@ from ...random import Key
 from ...storage import read, write
 from ...targets import Target
 from ..purification.learning import Schedule
-from .detector import Detector
+from .detector import DetectorEstimator
 from .fitted import FitMetadata, FittedDetector
 from .table import table
 from .threshold import Threshold
@@ -48,7 +48,7 @@ def save_detector(fitted: FittedDetector, path: Path) -> Path:
 
 
 def load_detector(
-    path: Path | str, *, target: Target[Any] | None = None, detector: Detector | None = None
+    path: Path | str, *, target: Target[Any] | None = None, detector: DetectorEstimator | None = None
 ) -> FittedDetector:
     """Return the fitted detector of a file.
 
@@ -95,7 +95,7 @@ def _built(
     name: str,
     how: Any,
     tensors: dict[str, Tensor],
-    detector: Detector,
+    detector: DetectorEstimator,
     shape: tuple[int, ...],
     target: Target[Any] | None,
 ) -> Any:
@@ -122,7 +122,9 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, PlainValue) else {"given": type(value).__name__}
 
 
-def _detector(kind: type[Detector], parameters: dict[str, Any], given: Detector | None) -> Detector:
+def _detector(
+    kind: type[DetectorEstimator], parameters: dict[str, Any], given: DetectorEstimator | None
+) -> DetectorEstimator:
     if given is not None:
         if type(given) is not kind:
             raise ConfigError(f"the file holds a {kind.__name__}, not a {type(given).__name__}")

@@ -23,7 +23,7 @@ from ...errors import ConfigError, InputError
 from ...random import Key
 from ..purification.checks import check_whole
 from .activations import activations, chosen, pooled
-from .detector import Detector, DetectorTrainingData
+from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 
 
@@ -42,7 +42,7 @@ class FittedSubspace(FittedDetector):
 
 
 @dataclass(frozen=True)
-class Subspace(Detector):
+class Subspace(DetectorEstimator):
     """How much of the activations clean images do not explain.
 
     Args:

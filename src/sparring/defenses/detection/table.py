@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .detector import Detector
+from .detector import DetectorEstimator
 from .extra_class import ExtraClass
 from .feature_detector import FeatureDetector
 from .feature_squeezing import FeatureSqueezing
@@ -13,7 +13,7 @@ from .magnet import MagNet
 from .mahalanobis import Mahalanobis
 from .subspace import Subspace
 
-table: dict[str, type[Detector]] = {
+table: dict[str, type[DetectorEstimator]] = {
     "input": InputDetector,
     "feature": FeatureDetector,
     "extra-class": ExtraClass,

@@ -1,6 +1,6 @@
 """A denoising autoencoder (Vincent et al. 2008, ICML; as a defence Gu & Rigazio 2014, arXiv:1412.5068).
 
-    min  E |A(clip(x + noise n)) - x|^2 per pixel,     n standard normal
+min  E |A(clip(x + noise n)) - x|^2 per pixel,     n standard normal
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fewer levels per channel (Xu, Evans & Qi 2017, arXiv:1704.01155, section 3.1; Guo et al. 2017, arXiv:1711.00117).
 
-    x -> round(x (2^bits - 1)) / (2^bits - 1)
+x -> round(x (2^bits - 1)) / (2^bits - 1)
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def attack_images(
     for number, attack in enumerate(attacks):
         for rows in (dealt == number).nonzero().squeeze(1).split(schedule.batch_size):  # type: ignore[no-untyped-call]
             moved[rows] = craft(
-                attack, target, Misclassify(labels[rows]), images[rows], ids=rows.cpu(), engine=engine
+                attack, target, Misclassify(labels[rows]), images[rows], indices=rows.cpu(), engine=engine
             )
     return moved
 

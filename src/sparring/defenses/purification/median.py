@@ -1,6 +1,6 @@
 """Median smoothing (Xu, Evans & Qi 2017, arXiv:1704.01155, section 3.2).
 
-    x_i -> the median of the size x size pixels around i, channel by channel, edges mirrored
+x_i -> the median of the size x size pixels around i, channel by channel, edges mirrored
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Noise on the image, drawn anew at each question.
 
-    x -> x + sigma z,   z standard normal, or uniform with standard deviation 1
+x -> x + sigma z,   z standard normal, or uniform with standard deviation 1
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ class LossModule(nn.Module):
         self.net = classifier.model
         self._classifier, self._objective, self._processes = classifier, objective, processes
 
-    def forward(self, images: Tensor, labels: Tensor, ids: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
+    def forward(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
         """`rows` is the size of the whole minibatch: processes average their gradients, whatever their parts."""
-        batch = Minibatch(images, labels, Key(ids, seed))
+        batch = Minibatch(images, labels, Key(indices, seed))
         losses = self._objective.losses(self._classifier, batch, examples)
         return losses.sum() * (self._processes / rows)
 

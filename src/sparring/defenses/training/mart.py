@@ -53,5 +53,5 @@ def boosted(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_of_the_rest(logits: Tensor, chosen: Tensor) -> Tensor:
-    """(B,) log(1 - p_k) of the one class `chosen` (B, K) in each row, finite and sloped where p_k rounds to 1."""
+    """(B,) log(1 - p_k) of the one class `chosen` (B, K) in each row, finite and with a slope where p_k rounds to 1."""
     return logits.masked_fill(chosen, -math.inf).logsumexp(1) - logits.logsumexp(1)

@@ -65,8 +65,10 @@ class Craft:
         goal = Misclassify(batch.labels, loss or CrossEntropy())
         if self.worst:
             engine = replace(self.engine, seed=batch.key.seed, batch_size=max(len(batch), self.engine.batch_size))
-            ids = batch.key.ids.cpu()
-            found = run(attack, target, goal, batch.images, ids=ids, start=start, keep=Keep.WORST, engine=engine)
+            indices = batch.key.indices.cpu()
+            found = run(
+                attack, target, goal, batch.images, indices=indices, start=start, keep=Keep.HIGHEST_LOSS, engine=engine
+            )
             return found.examples
         with target.frozen():
             region = Region.around(batch.images, attack.ball, target.inputs)

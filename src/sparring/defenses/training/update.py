@@ -121,7 +121,7 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         for example in examples:
             example.grad = None
-        loss: Tensor = self.step(batch.images, batch.labels, batch.key.ids, batch.key.seed, count, *examples)
+        loss: Tensor = self.step(batch.images, batch.labels, batch.key.indices, batch.key.seed, count, *examples)
         self.processes.fabric.backward(loss)
         return loss.detach()
 

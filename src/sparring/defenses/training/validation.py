@@ -98,8 +98,8 @@ class Validator:
                 standing = (~single.success).nonzero().squeeze(1)
                 counts[1] = len(standing)
             if len(standing):
-                ids = rows[standing.cpu()]
-                found = run(attack, target, take(goal, standing), images[standing], ids=ids, engine=engine)
+                indices = rows[standing.cpu()]
+                found = run(attack, target, take(goal, standing), images[standing], indices=indices, engine=engine)
                 standing = standing[~found.success]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)

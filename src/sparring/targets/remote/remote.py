@@ -19,7 +19,7 @@ from ...errors import ConfigError, TargetError
 from ...random import Key
 from ..classifier import Classifier
 from ..journal import Journal
-from ..target import Granting
+from ..target import Restricted
 from .answers import labels, numbers, parsed
 from .http_client import HttpClient, bare_url
 from .protocols import KINDS, Card, OpenInference, Protocol, fits
@@ -113,7 +113,7 @@ class Asking(TypedDict, total=False):
     headers: Mapping[str, str] | None
 
 
-class _Remote(Granting[T]):
+class _Remote(Restricted[T]):
     """What a remote model of scores and one of labels share."""
 
     target: Classifier

@@ -16,7 +16,7 @@ from .terms import Terms
 
 
 @dataclass(frozen=True)
-class Screened:
+class DetectorOutputs:
     """What a model with detectors says of B inputs."""
 
     outputs: Any  # as without detectors
@@ -63,16 +63,16 @@ class Undetected(Goal):
     def __len__(self) -> int:
         return len(self.goal)
 
-    def terms(self, outputs: Screened) -> Terms:
+    def terms(self, outputs: DetectorOutputs) -> Terms:
         terms, silence = self.goal.terms(outputs.outputs), -outputs.alarm[:, None]
         if terms.every:
             return Terms(torch.cat((terms.values, silence), dim=1), every=True)
         return Terms(torch.minimum(terms.values, silence), count=terms.count)
 
-    def margin(self, outputs: Screened) -> Tensor:
+    def margin(self, outputs: DetectorOutputs) -> Tensor:
         return torch.minimum(self.goal.margin(outputs.outputs), -outputs.alarm)
 
-    def loss_of(self, outputs: Screened, climb: Climb | None = None) -> Tensor:
+    def loss_of(self, outputs: DetectorOutputs, climb: Climb | None = None) -> Tensor:
         if isinstance(climb, ClimbDetector):
             return -outputs.alarm
         if isinstance(climb, ClimbTask):
@@ -80,5 +80,5 @@ class Undetected(Goal):
         loss = self.goal.loss_of(outputs.outputs, self.loss.in_sum() if climb is None else climb)
         return loss - self.weight * F.softplus(self.sharpness * outputs.alarm) / self.sharpness
 
-    def check(self, outputs: Screened, all_rows: Self) -> None:
+    def check(self, outputs: DetectorOutputs, all_rows: Self) -> None:
         self.goal.check(outputs.outputs, all_rows.goal)
