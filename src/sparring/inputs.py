@@ -44,7 +44,7 @@ class Inputs(ABC):
         def scale(self) -> float:
             """The size of a large value: what absolute step sizes are relative to. 1 for images in [0, 1]."""
 
-    def check(self, x: Tensor) -> None:
+    def check(self, x: object) -> None:
         """Raise InputError where `x` is no float batch (B, ...) of such inputs within the range."""
         if not isinstance(x, Tensor) or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -144,7 +144,7 @@ class Images(Inputs):
         """The width of the range."""
         return self.high - self.low
 
-    def check(self, x: Tensor) -> None:
+    def check(self, x: object) -> None:
         """Raise InputError where `x` is no float batch (B, C, H, W) within the range; the message names a cure."""
         place = f"[{_told(self.low)}, {_told(self.high)}]"
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():

@@ -11,20 +11,21 @@ the library itself never does.
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor
 
 FloatBatch = Float[Tensor, "batch *shape"]  # inputs, perturbations, gradients: a value for each component
 BoolBatch = Bool[Tensor, "batch *shape"]  # masks: of each component
 AnyBatch = Shaped[Tensor, "batch *shape"]  # of any dtype
+FloatRows = Float[Tensor, "rows *shape"]  # what is asked of a batch: some rows, each any number of times
 FloatStack = Float[Tensor, "batch many *shape"]  # several inputs, or several gradients, for each row
-BroadcastFloat = Float[Tensor, "*#shape"]  # bounds: broadcast over a batch
+BroadcastFloat = Float[Tensor, "#batch *#shape"]  # bounds: like a batch, with axes of length 1 that broadcast
 
 FloatPerRow = Float[Tensor, "batch"]  # norms, radii, losses, margins
 BoolPerRow = Bool[Tensor, "batch"]
 PerRow = Shaped[Tensor, "batch"]  # of any dtype
-IntPerRow = Int[Tensor, "batch"]  # classes, indices in the data set, places
-IntRows = Int[Tensor, "rows"]  # indices of rows, with repetition where one has several images
+IntPerRow = Integer[Tensor, "batch"]  # classes, indices in the data set, places
+IntRows = Integer[Tensor, "rows"]  # indices of rows, with repetition where one has several images
 RowSelection = IntRows | BoolPerRow | slice  # rows to keep: their indices, a mask, a slice
 
 FloatSites = Float[Tensor, "batch sites"]  # a value for each site: component, pixel or point

@@ -119,6 +119,7 @@ def test_a_loss_on_logits_is_refused_by_a_goal_without_logits():
     torch.zeros(4), torch.zeros(4, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.long), torch.tensor(1),
     torch.zeros(4, dtype=torch.complex64), [0, 1, 2, 3],
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_labels_of_another_kind(labels):
     with pytest.raises(InputError, match="labels must be a 1-D integer tensor, one class per image; got "):
         sp.Misclassify(labels)

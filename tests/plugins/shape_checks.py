@@ -20,7 +20,7 @@ CHECKED_PACKAGES = tuple(
 )
 CHECKS_PER_TEST = 2000  # arguments and result of a call are one check each
 
-# An int is a float, as in mypy; beartype knows Self only inside classes that it decorates itself, which the hook does not.
+# An int is a float, as for mypy. Self stays unchecked: beartype knows it only in classes that it decorates itself.
 CONF = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({Self: object}))
 
 _checks_left: int | None = CHECKS_PER_TEST  # None: no limit

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
-from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatSites, PerRow, RowSelection, Sites
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatRows, FloatSites, PerRow, RowSelection, Sites
 
 Bound = FloatBatch | float  # of each component: one number for all of them, or a tensor like the inputs
 Radius = FloatPerRow | float  # one number for all rows, or one for each
@@ -33,7 +33,7 @@ def tiny(x: FloatBatch) -> float:
     return torch.finfo(x.dtype).tiny
 
 
-def taken(bound: Bound, rows: RowSelection) -> Bound:
+def taken(bound: Bound, rows: RowSelection) -> FloatRows | float:
     """Return the bound of these rows; a number stays as it is, since it belongs to every row."""
     return bound[rows] if isinstance(bound, Tensor) else bound
 

@@ -162,7 +162,7 @@ class Region:
         """Return the values (B, ...), with 0 where a component may not move."""
         return values if self.free is None else torch.where(self.free, values, 0)
 
-    def masked_many(self, values: FloatBatch) -> FloatStack:
+    def masked_many(self, values: FloatStack) -> FloatStack:
         """Return several values per row (B, n, ...), with 0 where a component may not move."""
         return values if self.free is None else torch.where(self.free[:, None], values, 0)
 
@@ -211,12 +211,12 @@ class Region:
         """Return what `clamp` does, in the memory of `x`."""
         return torch.clamp_(x, *self.range)  # type: ignore[arg-type]
 
-    def clamp_many(self, x: FloatBatch) -> FloatStack:
+    def clamp_many(self, x: FloatStack) -> FloatStack:
         """Return what `clamp` does for several inputs per row (B, n, ...), without n copies of the region."""
         low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
         return torch.clamp(x, low, high)  # type: ignore[arg-type]
 
-    def clamp_many_(self, x: FloatBatch) -> FloatStack:
+    def clamp_many_(self, x: FloatStack) -> FloatStack:
         """Return what `clamp_many` does, in the memory of `x`."""
         low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
         return torch.clamp_(x, low, high)  # type: ignore[arg-type]
@@ -227,7 +227,7 @@ class Region:
             radius = self.eps
         return self.ball.project_between(delta, *self.bounds, radius)
 
-    def nearest_many_(self, x: FloatBatch) -> FloatStack:
+    def nearest_many_(self, x: FloatStack) -> FloatStack:
         """Return the nearest inputs of the region to several per row (B, n, ...); `x` is overwritten."""
         if self.box is not None:
             return torch.clamp_(x, self.box[0][:, None], self.box[1][:, None])

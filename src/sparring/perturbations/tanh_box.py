@@ -6,13 +6,14 @@ x = low + (high - low) (tanh(w) + 1) / 2, so that every real w is a valid input:
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ..shapes import BroadcastFloat, FloatBatch
+from ..shapes import FloatBatch
 
 SHRINK = 0.999999  # before atanh, so that black and white pixels have a finite w and can move
 
-Bound = BroadcastFloat | float  # a number, or a tensor that broadcasts over the inputs
+Bound = Float[Tensor, "..."] | float  # a number, or a tensor that broadcasts over the inputs
 
 
 def to_tanh(x: FloatBatch, low: Bound = 0.0, high: Bound = 1.0) -> FloatBatch:
