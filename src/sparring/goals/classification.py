@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow, IntPerRow, Logits
+from ..tasks import Classification, Task
 from . import logits
 from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds
 from .goal import Goal, Verdict
@@ -29,6 +30,7 @@ class ClassGoal(Goal):
     classes: IntPerRow
     loss: Climb = field(default_factory=LogOdds)
 
+    task: ClassVar[type[Task] | None] = Classification
     every: ClassVar[bool]  # whether the class is approached
     word: ClassVar[str]  # what messages call the classes
 
