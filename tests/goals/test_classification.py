@@ -94,8 +94,12 @@ def test_another_loss_changes_the_climb_and_not_the_judge():
     assert torch.equal(plain.margin, other.margin)
     assert torch.equal(other.loss, plain.margin)
     assert not torch.equal(other.loss, plain.loss)
+
+
+@pytest.mark.wrong_types
+def test_a_loss_that_is_none_is_refused():
     with pytest.raises(GoalError, match=r"Misclassify climbs a loss of sparring\.goals, not 'dlr'; pass LogOdds\(\)"):
-        sp.Misclassify(labels, "dlr")
+        sp.Misclassify(torch.arange(4), "dlr")
 
 
 def test_a_loss_on_logits_is_refused_by_a_goal_without_logits():

@@ -137,7 +137,7 @@ class AdvGAN(Shared[Gradients, Game, Generated]):
     def _bound(self, x: Tensor) -> float:
         if self.bound is not None:
             return self.bound
-        length = self.ball.euclidean_length(torch.tensor(self.ball.eps), torch.tensor(float(x[0].numel())))
+        length = self.ball.euclidean_length(torch.tensor([self.ball.eps]), torch.tensor([float(x[0].numel())]))
         return float(length) / (2 if math.isinf(self.ball.p) else 1)
 
 
