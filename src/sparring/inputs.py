@@ -227,9 +227,45 @@ class PointClouds(Inputs):
         return (rank < count[:, None]) & there
 
 
+class Components(Inputs):
+    """Real numbers (B, ...) of any shape, of which each component is a site."""
+
+    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
+        """Return a run of consecutive components that begins at the centre and wraps around at the end."""
+        n = x[0].numel()
+        place = torch.arange(n, device=x.device)
+        inside = (place - centre[:, None]) % n < max(round(share * n), 1)
+        return inside if present is None else inside & present
+
+
 @dataclass(frozen=True)
-class Unbounded(Inputs):
-    """Real numbers (B, ...) of any shape without a range: a flow, a curve, a code. Each component is a site.
+class Bounded(Components):
+    """Real numbers (B, ...) of any shape within a range: an angle and a shift, a curve. Each component is a site.
+
+    Args:
+        low, high: the range, one number or one for each component of the last axis.
+
+    Raises:
+        ConfigError: a bound is infinite, or low is not below high.
+    """
+
+    low: Bounds = -1.0
+    high: Bounds = 1.0
+
+    def __post_init__(self) -> None:
+        self._check_range()
+        if not all(math.isfinite(end) for bound in (self.low, self.high) for end in _ends(bound)):
+            raise ConfigError(f"Bounded low={self.low}, high={self.high}; pass finite numbers, or use Unbounded()")
+
+    @property
+    def scale(self) -> float:
+        """The width of the widest component."""
+        return max(high - low for low, high in zip(*_paired(self.low, self.high), strict=True))
+
+
+@dataclass(frozen=True)
+class Unbounded(Components):
+    """(B, ...) real numbers of any shape: a flow, a curve, a code. Each component is a site.
 
     Args:
         scale: the size of a large value, which step sizes are relative to.
@@ -254,12 +290,16 @@ class Unbounded(Inputs):
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ConfigError(f"Unbounded scale={self.scale}; pass a finite number above 0")
 
-    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
-        """Return a run of consecutive components that begins at the centre and wraps around at the end."""
-        n = x[0].numel()
-        place = torch.arange(n, device=x.device)
-        inside = (place - centre[:, None]) % n < max(round(share * n), 1)
-        return inside if present is None else inside & present
+
+def _ends(bound: Bounds) -> tuple[float, ...]:
+    """Return the bound of each component, one where it is that of all."""
+    return bound if isinstance(bound, tuple) else (bound,)
+
+
+def _paired(low: Bounds, high: Bounds) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return low and high of each component, as many of one as of the other."""
+    lows, highs = _ends(low), _ends(high)
+    return (lows * len(highs), highs) if len(lows) == 1 else (lows, highs * len(lows) if len(highs) == 1 else highs)
 
 
 def _told(bound: Bounds) -> str:

@@ -90,7 +90,9 @@ def stepped(attack, case, goal):
     ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
-    return attack.step(oracle, attack.init(case.images[:1], 0, None), SharedBatch(case.images, key, no_inner_attack), 0.0)
+    return attack.step(
+        oracle, attack.init(case.images[:1], 0, None), SharedBatch(case.images, key, no_inner_attack), 0.0
+    )
 
 
 def test_pitfall_the_discriminator_ignores_labels(case):
