@@ -39,6 +39,7 @@ def same(a, b):
     (lambda x: x[:0], "there are no images: x has 0 rows"),
     (lambda x: x[:5], "the goal speaks of 6 images and there are 5; one label per image"),
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_images_that_cannot_be_used(case, change, words):
     counting = testing.Counting(case.module)
     with pytest.raises(InputError, match=words):
@@ -52,6 +53,7 @@ def test_images_that_cannot_be_used(case, change, words):
     ({"seed": 1.5}, r"engine seed=1\.5; pass an int"),
     ({"autocast": torch.float32}, r"engine autocast=torch\.float32; pass torch\.bfloat16"),
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_engines_that_make_no_sense(options, words):
     with pytest.raises(ConfigError, match=words):
         sp.Engine(**options)
