@@ -265,7 +265,7 @@ class Bounded(Components):
 
 @dataclass(frozen=True)
 class Unbounded(Components):
-    """(B, ...) real numbers of any shape: a flow, a curve, a code. Each component is a site.
+    """Real numbers (B, ...) of any shape without a range: a flow, a curve, a code. Each component is a site.
 
     Args:
         scale: the size of a large value, which step sizes are relative to.

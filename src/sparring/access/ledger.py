@@ -17,6 +17,7 @@ from torch import Tensor
 from ..geometry import rowwise
 from ..geometry.region import TOLERANCE, Region
 from ..goals import Verdict
+from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, IntPerRow
 from .budget import Budget
 from .waiting import Waiting, waits
 
@@ -77,13 +78,13 @@ class Ledger:
         self.changed = True  # has any row been won, closed or finished since the engine last looked?
 
     @property
-    def forwards(self) -> Tensor:
+    def forwards(self) -> IntPerRow:
         """(N,) int64: images asked about."""
         self.settle()
         return self.passes[0]
 
     @property
-    def backwards(self) -> Tensor:
+    def backwards(self) -> IntPerRow:
         """(N,) int64: gradients taken."""
         self.settle()
         return self.passes[1]
@@ -111,7 +112,7 @@ class Ledger:
             getattr(self, name).copy_(value)
         self._over = None
 
-    def spent(self) -> Tensor:
+    def spent(self) -> BoolPerRow:
         """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
         over = self.over_budget.clone()
         if self.budget.forwards is not None:
@@ -120,13 +121,13 @@ class Ledger:
             over |= self.backwards >= self.budget.backwards
         return over
 
-    def closed(self) -> Tensor:
+    def closed(self) -> BoolPerRow:
         """(N,) bool: rows that need no more answers."""
         self.settle()
         done = self.already | self.no_start | self.finished | self.spent()
         return done | self.won if self.keep is Keep.FIRST else done
 
-    def record(self, rows: Tensor, rank: Tensor | None, x: Tensor, verdict: Verdict, backwards: int) -> None:
+    def record(self, rows: IntPerRow, rank: IntPerRow | None, x: FloatBatch, verdict: Verdict, backwards: int) -> None:
         """Write the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
 
         `rank` (Q,) counts the images of a row within this call; None says that no row comes twice. An answer of several
@@ -163,7 +164,7 @@ class Ledger:
         self.changed = True
         self._keep(rows, rank is not None, x, verdict, count)
 
-    def slope(self, rows: Tensor, repeated: bool, peak: Tensor) -> None:
+    def slope(self, rows: IntPerRow, repeated: bool, peak: FloatPerRow) -> None:
         """Write down of `rows` (Q,) how large (Q,) the gradient is at most, and that it is not finite."""
         if not self.waits or repeated:
             self._note_slopes(rows, repeated, peak > 0, peak.isfinite())

@@ -21,6 +21,7 @@ from ..access import Jacobians
 from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
+from ..shapes import FloatBatch, Logits
 from ..tasks import Classification, Task
 from .target import Target, answered
 
@@ -93,7 +94,7 @@ class Ensemble(Target[Jacobians]):
     def stochastic(self) -> bool:
         return any(member.stochastic for member in self.members)
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
         parts = tuple(self._asked(*pair, images, key) for pair in zip(self.members, self.sizes, strict=True))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
@@ -106,7 +107,7 @@ class Ensemble(Target[Jacobians]):
         return torch.stack(shares).logsumexp(0)
 
     def _asked(
-        self, member: Target[Jacobians], size: tuple[int, int] | None, images: Tensor, key: Key | None
+        self, member: Target[Jacobians], size: tuple[int, int] | None, images: FloatBatch, key: Key | None
     ) -> Tensor:
         if size is not None and tuple(size) != tuple(images.shape[2:]):
             images = interpolate(images, tuple(size), mode="bilinear", antialias=True)
