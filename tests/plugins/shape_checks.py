@@ -27,11 +27,17 @@ _checks_left: int | None = CHECKS_PER_TEST  # None: no limit
 
 
 def typechecker(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with its arguments and result checked, as the import hook asks for; each check is counted."""
-    checked = beartype(function, conf=CONF)
+    """Return the function with its arguments and result checked, as the import hook asks for; each check is counted.
+
+    The checks are made when the first one is due: most functions are never called in one run of few tests.
+    """
+    checked: Callable[..., Any] | None = None
 
     def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal checked
         global _checks_left
+        if checked is None:
+            checked = beartype(function, conf=CONF)
         if _checks_left is not None:
             _checks_left -= 1
             if _checks_left <= 0:
