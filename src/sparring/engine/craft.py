@@ -26,9 +26,9 @@ from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
 from ..random import Key
 from ..rows import take
-from ..targets import Target, answered
+from ..targets import Target, answered, check_context, check_task
 from .options import Engine
-from .run import check_access, check_context, check_images, check_indices, check_start, check_task, region_of
+from .run import check_access, check_images, check_indices, check_start, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -56,9 +56,9 @@ def craft(
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
     if start is not None:

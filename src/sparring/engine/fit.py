@@ -19,10 +19,10 @@ from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
 from ..storage import read, write
-from ..targets import Target, answered
+from ..targets import Target, answered, check_context, check_task
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
-from .run import check_access, check_context, check_images, check_indices, check_task, region_of, run
+from .run import check_access, check_images, check_indices, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -78,11 +78,14 @@ def fit(
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
-    check_images(x, goal)
-    if not isinstance(target.inputs, Images):
-        raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
+    if target.inputs != Images():
+        raise InputError(
+            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {target.inputs}; for one variable "
+            "on many images pass run() an OverScenes target"
+        )
     region = region_of(attack, target, x, mask, eps)
     if not attack.regional and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")

@@ -20,6 +20,7 @@ class VerificationGoal(Goal):
     """A goal about the cosine of an embedding (B, D) with templates, which is accepted from `threshold` on."""
 
     task: ClassVar[type[Task] | None] = Verification
+    template_axes: ClassVar[int]
     threshold: float
 
     @abstractmethod
@@ -36,6 +37,11 @@ class VerificationGoal(Goal):
 
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise where the templates have other dimensions than the embeddings, or a threshold is no cosine."""
+        axes = "(B, D)" if self.template_axes == 2 else "(B, N, D)"
+        templates = all_rows.templates
+        if templates.ndim != self.template_axes or not templates.is_floating_point() or templates.shape[1] == 0:
+            got = f"{templates.dtype} {tuple(templates.shape)}"
+            raise GoalError(f"the templates of {type(self).__name__} are real numbers {axes}; got {got}")
         theirs, own = outputs.shape[-1], self.templates.shape[-1]
         if theirs != own:
             raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
@@ -58,6 +64,8 @@ class Dodge(VerificationGoal):
     template: Tensor
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+
+    template_axes: ClassVar[int] = 2
 
     @property
     def templates(self) -> Tensor:
@@ -83,6 +91,8 @@ class Impersonate(VerificationGoal):
     gallery: Tensor
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+
+    template_axes: ClassVar[int] = 3
 
     @property
     def templates(self) -> Tensor:
