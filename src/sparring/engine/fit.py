@@ -83,8 +83,8 @@ def fit(
     check_context(target, context, len(x))
     if target.inputs != Images():
         raise InputError(
-            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {target.inputs}; for one variable "
-            "on many images pass run() an OverScenes target"
+            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {target.inputs}; for one "
+            "variable on many images pass run() an OverScenes target"
         )
     region = region_of(attack, target, x, mask, eps)
     if not attack.regional and (mask is not None or eps is not None):
