@@ -125,7 +125,7 @@ def test_images_that_are_won_already_leave_a_fit_with_their_context() -> None:
     assert made.images == 5
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     pass
 
 
@@ -273,5 +273,5 @@ def test_what_is_no_goal_is_told(ask: Any, goal: Any) -> None:
 def test_a_fit_is_of_images_and_of_no_flow() -> None:
     """Its artifacts are images in [0, 1], and so a flow was cut off at 0."""
     target = sp.Pipeline(CASE.target, sp.transforms.FlowField())
-    with pytest.raises(InputError, match="pass run.. an OverScenes target"):
+    with pytest.raises(InputError, match=r"pass run\(\) an OverScenes target"):
         ask_fit(target, CASE.goal, torch.zeros(8, 2, 8, 8).double(), context=Scene(images=CASE.images))
