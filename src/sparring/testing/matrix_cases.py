@@ -53,11 +53,11 @@ class Setting:
 
 
 class ImageBody(nn.Module):
-    """Images (B, 3, 8, 8)."""
+    """Images (B, 3, 8, 8), of which every pixel counts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 16), nn.Tanh())
+        self.net = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(96, 16), nn.Tanh())
 
     def forward(self, x: Tensor, context: Any = None) -> Tensor:
         features: Tensor = self.net(GAIN * (x - 0.5))
