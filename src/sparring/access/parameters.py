@@ -67,7 +67,7 @@ def check_parameters(record: Any) -> None:
     Raises:
         ConfigError: for the first value that is out of bounds, with its name and what is accepted.
     """
-    for name, (bounds, kind, optional) in declared_bounds(type(record)).items():
+    for name, (bounds, kind, optional) in declared_bounds(record.__class__).items():
         value = getattr(record, name)
         for entry in value if isinstance(value, tuple) else (value,):
             if not bounds.accepts(entry, kind) and not (value is None and optional):
