@@ -10,7 +10,7 @@ from sparring import testing
 from sparring.access import BatchCoupled, Keep
 from sparring.attacks import FGSM, PGD, Cascade, Restarts, Rivals
 from sparring.attacks.gradient.daa import DAADGF, DAABlob
-from sparring.attacks.transfer import InputDiversity, Transferred
+from sparring.attacks.transfer import InputDiversity, TransferAttack
 from sparring.errors import ConfigError, ThreatError
 from sparring.random import Key
 
@@ -76,7 +76,7 @@ def test_the_same_row_ends_elsewhere_in_another_batch(form):
 def test_what_is_made_of_an_attack_acts_on_rows_as_the_attack_does():
     for attack in (DAABlob(sp.Linf(0.02)), PGD(sp.Linf(0.02))):
         acts = isinstance(attack, BatchCoupled)
-        made = Restarts(attack, 2), Rivals(attack, 2), Transferred(attack, InputDiversity())
+        made = Restarts(attack, 2), Rivals(attack, 2), TransferAttack(attack, InputDiversity())
         assert [one.batch_coupled for one in (attack, *made, Cascade(FGSM(attack.ball), *made))] == [acts] * 5
 
 

@@ -79,7 +79,7 @@ def test_pitfall_09_kurakins_step_count_is_in_levels_of_255():
     assert [kurakin_steps(eps / 255) for eps in (1, 2, 4, 8, 16, 32)] == [1, 2, 5, 10, 20, 36]
     attack = BIM(sp.Linf(8 / 255), steps=kurakin_steps(8 / 255))
     region = Region.around(torch.full((1, 1, 2, 2), 0.5), attack.ball)
-    assert attack.rate(region) * attack.steps == pytest.approx(8 / 255)
+    assert attack.step_size_at(0, region) * attack.steps == pytest.approx(8 / 255)
     assert not attack.random_start
 
 

@@ -161,8 +161,8 @@ def guarded():
 
 @pytest.fixture
 def brief(monkeypatch):
-    """`auto` with a fifth of its rounds."""
-    monkeypatch.setattr("sparring.audit.suites.fixed_radius.auto", lambda ball: Sweep(ball, blocks=1))
+    """`Auto` with a fifth of its rounds."""
+    monkeypatch.setattr("sparring.audit.suites.fixed_radius.Auto", lambda ball: Sweep(ball, blocks=1))
 
 
 @pytest.mark.usefixtures("brief")
