@@ -14,8 +14,8 @@ from sparring import testing
 from sparring.access import Budget, Gradients, Keep, Ledger, QueryBroker, SharedBatch
 from sparring.attacks import PGD
 from sparring.attacks.shared import ArtifactAttack, load_artifact
-from sparring.attacks.shared.advgan import AdvGAN, adam
-from sparring.attacks.shared.generator import Discriminator, Generator, NetworkSpec, PerturbationGenerator
+from sparring.attacks.shared.advgan import AdvGAN, NetworkState, adam
+from sparring.attacks.shared.generator import Discriminator, Generator, NetworkSpec, PerturbationGenerator, bound
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.geometry.region import Region
 from sparring.random import Key

@@ -108,7 +108,7 @@ def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
     plain, changed = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, TransferAttack(NI, technique)))
     assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
     assert torch.equal(plain.passes.forwards, changed.passes.forwards)
-    assert torch.equal(plain.first, changed.first)
+    assert torch.equal(plain.queries_to_success, changed.queries_to_success)
 
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():

@@ -15,6 +15,7 @@ from sparring.attacks import (
     MSD,
     NIFGSM,
     PGD,
+    AutoAttack,
     ScaleInvariance,
     TransferAttack,
 )
