@@ -82,7 +82,7 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
 
 
 def stepped(attack, case, goal):
-    """The game after one step on all images."""
+    """The state after one step on all images."""
     ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
@@ -102,7 +102,12 @@ def test_each_part_of_the_loss_moves_the_generator(case):
     plain = replace(SMALL, alpha=0.0, beta=0.0)
     weights = [
         stepped(attack, case, case.goal).generator.mean
-        for attack in (plain, replace(plain, alpha=0.1), replace(plain, beta=0.1, bound=0.0), replace(plain, beta=0.1))
+        for attack in (
+            plain,
+            replace(plain, alpha=0.1),
+            replace(plain, beta=0.1, hinge_bound=0.0),
+            replace(plain, beta=0.1),
+        )
     ]
     assert not torch.allclose(weights[0], weights[1], rtol=1e-3)
     assert not torch.allclose(weights[0], weights[2], rtol=1e-3)
@@ -112,7 +117,7 @@ def test_each_part_of_the_loss_moves_the_generator(case):
 def test_the_hinge_keeps_moves_small(case):
     goal, images = case.goal, case.images
     free = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=0.0), case.target, goal, images).artifact
-    held = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=5.0, bound=0.5), case.target, goal, images).artifact
+    held = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=5.0, hinge_bound=0.5), case.target, goal, images).artifact
     sizes = [float((made.apply(images) - images).flatten(1).norm(dim=1).mean()) for made in (free, held)]
     assert sizes[0] > 1.2
     assert sizes[1] < 0.75
@@ -179,7 +184,9 @@ def test_adam_is_torchs():
 
 def test_going_on_from_an_artifact(case, strong):
     goal = take(case.goal, torch.arange(32))
-    more = sp.fit(replace(STRONG, epochs=2, rate=1e-9), case.target, goal, case.images[:32], start=strong.artifact)
+    more = sp.fit(
+        replace(STRONG, epochs=2, learning_rate=1e-9), case.target, goal, case.images[:32], start=strong.artifact
+    )
     assert torch.allclose(more.artifact.weights, strong.artifact.weights, atol=1e-6)
     assert more.fooled[0] > strong.fooled[0] + 0.3
     with pytest.raises(InputError, match="a generator of width 4 cannot go on with width=2"):
@@ -228,8 +235,8 @@ def test_bad_input():
         AdvGAN(sp.Linf())
     with pytest.raises(ThreatError, match="AdvGAN knows Linf and L2, not L1"):
         AdvGAN(sp.L1(1.0))
-    for wrong in ({"rate": 0.0}, {"alpha": -1.0}, {"beta": -1.0}, {"bound": -1.0}, {"width": 0}, {"width": 1000}):
-        with pytest.raises(ConfigError, match="pass a rate above 0, weights of at least 0, a width of 1 to 256"):
-            AdvGAN(sp.Linf(0.1), **wrong)
-    with pytest.raises(ConfigError, match="epochs=0"):
-        AdvGAN(sp.Linf(0.1), epochs=0)
+    for name, value in {
+        "epochs": 0, "learning_rate": 0.0, "alpha": -1.0, "beta": -1.0, "hinge_bound": -1.0, "width": 1000
+    }.items():  # fmt: skip
+        with pytest.raises(ConfigError, match=f"AdvGAN {name}={value}; pass a"):
+            AdvGAN(sp.Linf(0.1), **{name: value})

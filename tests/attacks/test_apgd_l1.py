@@ -53,7 +53,7 @@ def test_the_last_radius_begins_at_the_best_point_of_the_one_before(eps):
     class Watching(L1APGD):
         def step(self, oracle, state, t):
             state = super().step(oracle, state, t)
-            losses.append(float(state.best_value.mean()))
+            losses.append(float(state.best_loss.mean()))
             return state
 
     watching, engine = Watching(sp.L1(eps), steps=20), sp.Engine(compact=False)

@@ -147,7 +147,7 @@ def test_it_is_the_algorithm(orthogonal):
     torch.testing.assert_close(made, at, rtol=0, atol=1e-9)
 
 
-def test_what_is_left_orthogonalize_is_orthogonal():
+def test_orthogonalize_is_orthogonal():
     a, b = draw("a", (5, 3, 4, 4)), draw("b", (5, 3, 4, 4))
     left = orthogonalize(a, b)
     assert float((left * b).flatten(1).sum(1).abs().max()) < 1e-12
@@ -203,9 +203,11 @@ def test_a_goal_without_a_detector_is_refused_in_words():
     assert [parameter.requires_grad for parameter in case.module.parameters()] == before
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"step_size": 0.0}, {"lead": -1.0}, {"step_size": float("nan")}])
+@pytest.mark.parametrize(
+    "changes", [{"steps": 0}, {"step_size": 0.0}, {"misclassified_margin": -1.0}, {"step_size": float("nan")}]
+)
 def test_bad_parameters(changes):
-    with pytest.raises(ConfigError, match=r"OrthogonalPGD steps=.*pass steps and a step size above 0"):
+    with pytest.raises(ConfigError, match=rf"OrthogonalPGD {next(iter(changes))}=.*; pass a"):
         replace(OrthogonalPGD(sp.Linf(0.1)), **changes)
 
 
