@@ -14,7 +14,7 @@ from torch import nn
 import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
-from sparring.attacks import ArtifactAttack, Auto, Cascade, Restarts, Rivals, shared_table, table
+from sparring.attacks import ArtifactAttack, Cascade, Restarts, Rivals, shared_table, table
 from sparring.defenses.training import TRADES, Adversary, Devices, Madry, Optimizer, TrainingConfig, Validation, train
 from sparring.engine import Engine, craft, fit
 from sparring.random import Key
@@ -59,6 +59,8 @@ ATTACKS = {
     "alma": {"ball": sp.L2(), "steps": 60},
     "pdpgd": {"ball": sp.L2(), "steps": 60},
     "sigma-zero": {"steps": 60},
+    "auto": {"ball": sp.L2(1.0)},
+    "autoattack": {"ball": LINF, "n_iter": 5, "n_queries": 20},
     "sweep": {"ball": LINF, "blocks": 1, "odi_steps": 2, "gradient_steps": 5, "n_queries": 10},
     "square": {"ball": LINF, "steps": 100},
     "nes": {"ball": LINF, "steps": 10, "samples": 20},
@@ -74,7 +76,6 @@ COMBINED = {
     "restarts": Restarts(table["pgd"](LINF, steps=5), 2),
     "rivals": Rivals(table["apgd"](LINF, steps=5, loss=None)),
     "cascade": Cascade(table["fgsm"](sp.Linf(0.05)), table["apgd"](sp.Linf(0.05), steps=5)),
-    "auto": Auto(sp.L2(1.0)),
     "pgd l2": table["pgd"](sp.L2(1.0), steps=10),
     "pgd l1": table["pgd"](sp.L1(10), steps=10),
     "pgd l0": table["pgd"](sp.L0(20), steps=10),

@@ -62,8 +62,8 @@ from sparring.goals import RivalMargin
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
-    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM, Rivals, SigmaZero,
-    SimBA, Square,
+    APGD, Auto, AutoAttack, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM,
+    Rivals, SigmaZero, SimBA, Square,
 )  # fmt: skip
 SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
 
@@ -118,6 +118,7 @@ ROWS = {
     "pdpgd l0": Row(PDPGD(sp.L0(), steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero l0": Row(SigmaZero(steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero pixels": Row(SigmaZero(sp.L0(pixels=True), steps=20), tolerance=1e-9, ratio=None),
+    "auto linf": Row(Auto(sp.Linf(0.1)), ratio=None),  # Sweep in Linf, which has the closed form
     "sweep linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
     "sweep l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
     "sweep l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
@@ -278,7 +279,7 @@ MORE = {
 }
 ATTACKS = {name: row.attack for name, row in ROWS.items()} | MORE
 COUPLED = ("daa",)  # whose rows act on one another
-TOGETHER = ("cascade", "autoattack", "msd", "sweep")  # several balls, or attacks inside that have their own
+TOGETHER = ("cascade", "autoattack", "msd", "auto", "sweep")  # several balls, or attacks inside that have their own
 GRID = {"surfree l2", "bandits linf", "bandits l2", "simba dct l2", "di"}  # that need a grid of pixels
 
 
