@@ -14,8 +14,10 @@ from sparring import testing
 from sparring.access import Budget, Gradients, Keep, Ledger, QueryBroker, SharedBatch
 from sparring.attacks import PGD
 from sparring.attacks.shared import ArtifactAttack, load_artifact
-from sparring.attacks.shared.advgan import AdvGAN, NetworkState, adam
-from sparring.attacks.shared.generator import Discriminator, Generator, NetworkSpec, PerturbationGenerator, bound
+from sparring.attacks.shared.adam import NetworkState, adam
+from sparring.attacks.shared.advgan import AdvGAN
+from sparring.attacks.shared.generator import PerturbationGenerator, bound
+from sparring.attacks.shared.networks import Discriminator, Generator, NetworkSpec
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.geometry.region import Region
 from sparring.random import Key

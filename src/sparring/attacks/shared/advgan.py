@@ -24,22 +24,10 @@ from ...errors import InputError
 from ...geometry import L2, Ball, Linf, rowwise
 from ...geometry.region import Region
 from ...goals import Verdict
-from .generator import Discriminator, Generator, NetworkSpec, PerturbationGenerator, bound, check_size, perturb
+from .adam import NetworkState, adam
+from .generator import PerturbationGenerator, bound, check_size, perturb
+from .networks import Discriminator, Generator, NetworkSpec
 from .soft_success import soft_success
-
-
-@dataclass(frozen=True)
-class NetworkState:
-    """The weights of a network under training and Adam's moments, each (P,)."""
-
-    weights: Tensor
-    mean: Tensor  # first moment
-    square: Tensor  # second moment
-
-    @staticmethod
-    def initial(weights: Tensor) -> NetworkState:
-        """Return the state before the first update."""
-        return NetworkState(weights, torch.zeros_like(weights), torch.zeros_like(weights))
 
 
 @dataclass(frozen=True)
@@ -142,14 +130,3 @@ class AdvGAN(Shared[Gradients, AdvGANState, PerturbationGenerator]):
 def success_objective(verdict: Verdict, images: Tensor) -> Tensor:
     """Return `soft_success` (B,), which is 1 - L_adv, as an objective of gradient queries."""
     return soft_success(verdict)
-
-
-def adam(state: NetworkState, grad: Tensor, learning_rate: float, updates: int) -> NetworkState:
-    """Take one descent step of Adam after `updates` others (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1).
-
-    Its constants are the paper's.
-    """
-    mean = state.mean.lerp(grad, 0.1)
-    square = state.square.lerp(grad.square(), 0.001)
-    step = mean / (1 - 0.9 ** (updates + 1)) / ((square / (1 - 0.999 ** (updates + 1))).sqrt() + 1e-8)
-    return NetworkState(state.weights - learning_rate * step, mean, square)

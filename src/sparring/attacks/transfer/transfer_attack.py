@@ -17,22 +17,20 @@ its file; momentum and ensembles (`targets.Ensemble`) are of Dong et al. 2018, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradient, Gradients, Objective, Render
+from ...access import Attack, Batch, Gradients
 from ...errors import ConfigError, InputError
 from ...geometry.region import Region
-from ...goals import Climb
 from ...inputs import Images
-from ...random import Key
 from ..combine.attack_wrapper import AttackWrapper
 from ..combine.sequential import S
-from .technique import GradientQuery, GradientWithMemory, TransferTechnique, gradient_through
+from .technique import TransferTechnique
+from .technique_chain import TechniqueChain
 
 
 @dataclass(frozen=True)
@@ -41,41 +39,6 @@ class TransferAttackState(Generic[S]):
 
     inner: S
     memory: Tensor  # (B, C, H, W); (B, 0) where no technique has a memory
-
-
-@dataclass
-class TechniqueChain:
-    """Answers the gradient queries of one step of the inner attack through all techniques (a `GradientTransform`)."""
-
-    techniques: tuple[TransferTechnique, ...]
-    key: Key
-    step: int
-    memory: Tensor  # replaced by the one for the next step
-
-    def __call__(
-        self,
-        oracle: Gradients,
-        variable: Tensor,
-        render: Render | None,
-        objective: Objective | None,
-        loss: Climb | None,
-        rows: Tensor | None,
-    ) -> Gradient:
-        gradient, key, memory, region = partial(_ask_oracle, oracle), self.key, self.memory, oracle.region
-        for technique in reversed(self.techniques):
-            gradient = partial(technique, gradient)
-        if rows is not None:
-            key, memory, region = replace(key, indices=key.indices[rows]), memory[rows], region.take(rows)
-        query = GradientQuery(variable.detach(), objective, loss, rows, key, self.step, region, memory)
-        images = query.images if render is None else render(query.images)
-        answer = gradient(query) if render is None else gradient_through(gradient, query, render)
-        if isinstance(answer, GradientWithMemory) and rows is None:
-            self.memory = answer.memory
-        return replace(answer, images=images)
-
-
-def _ask_oracle(oracle: Gradients, query: GradientQuery) -> Gradient:
-    return oracle.gradient(query.images, objective=query.objective, loss=query.loss, rows=query.rows)
 
 
 @dataclass(frozen=True, init=False)
