@@ -61,8 +61,8 @@ class Rivals(Around[Gradients, Duel[S]]):
         return Duel[self.attack.state]  # type: ignore[name-defined]
 
     @property
-    def steps(self) -> int:
-        return self._rounds.steps
+    def total_steps(self) -> int:
+        return self._rounds.total_steps
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class Rivals(Around[Gradients, Duel[S]]):
         return oracle.with_loss(self.loss(rivals[:, number]))
 
     def step(self, oracle: Gradients, state: Duel[S], t: int) -> Duel[S]:
-        number = t // self.attack.steps
+        number = t // self.attack.total_steps
         if number >= state.rivals.shape[1]:
             self.finish(oracle, state)
             return replace(state, over=True)

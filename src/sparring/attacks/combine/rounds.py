@@ -81,12 +81,12 @@ class Rounds(Attack[A, Round[S]]):
         return self.parts[0].measure(delta, ball)
 
     @property
-    def steps(self) -> int:
-        return sum(part.steps for part in self.parts)
+    def total_steps(self) -> int:
+        return sum(part.total_steps for part in self.parts)
 
     def _place(self, t: int) -> tuple[int, int]:
         """The round of step t, and the number of the step within it."""
-        ends = list(accumulate(part.steps for part in self.parts))
+        ends = list(accumulate(part.total_steps for part in self.parts))
         number = bisect_right(ends, t)
         return number, t - (ends[number - 1] if number else 0)
 

@@ -122,8 +122,8 @@ class Transferred(Around[Gradients, Transfer[S]]):
         return self.attack.queries_outside_ball or any(trick.queries_outside_ball for trick in self.tricks)
 
     @property
-    def steps(self) -> int:
-        return self.attack.steps
+    def total_steps(self) -> int:
+        return self.attack.total_steps
 
     @property
     def name(self) -> str:
