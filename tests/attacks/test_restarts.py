@@ -72,5 +72,5 @@ def test_a_row_without_a_start_in_any_round_says_so():
 
 def test_restarts_take_over_what_the_attack_is():
     attack = Restarts(HopSkipJump(sp.Linf(), steps=7), 3)
-    assert (attack.access, attack.keep, attack.ball, attack.steps) == (sp.Decisions, Keep.SMALLEST, sp.Linf(), 21)
+    assert (attack.access, attack.keep, attack.ball, attack.total_steps) == (sp.Decisions, Keep.SMALLEST, sp.Linf(), 21)
     assert attack.name == "HopSkipJump x 3"

@@ -85,7 +85,7 @@ def test_queries_go_on_where_gradients_end():
 def test_few_classes_and_targeted_goals(make, classes, targeted):
     case = testing.linear(classes)
     goal = sp.ClassifyAs((case.labels + 1) % classes) if targeted else case.goal
-    attack = make(sp.Linf(0.25)) if make is Auto else make(sp.Linf(0.25), n_iter=10, n_queries=20)
+    attack = make(sp.Linf(0.25)) if make is Auto else make(sp.Linf(0.25), steps=10, n_queries=20)
     outcome = run(attack, case.target, goal, case.images)
     assert outcome.success.all()
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_binary_models_and_hugging_face_outputs():
             return {"logits": logits[:, 1:] - logits[:, :1]}
 
     target = sp.Classifier(Single(), binary=True)
-    for attack in (Auto(sp.Linf(0.25)), AutoAttack(sp.Linf(0.25), n_iter=10, n_queries=20)):
+    for attack in (Auto(sp.Linf(0.25)), AutoAttack(sp.Linf(0.25), steps=10, n_queries=20)):
         outcome = run(attack, target, case.goal, case.images)
         assert outcome.success.all()
 

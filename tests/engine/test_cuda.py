@@ -61,7 +61,7 @@ ATTACKS = {
     "pdpgd": {"ball": sp.L2(), "steps": 60},
     "sigma-zero": {"steps": 60},
     "auto": {"ball": sp.L2(1.0)},
-    "autoattack": {"ball": LINF, "n_iter": 5, "n_queries": 20},
+    "autoattack": {"ball": LINF, "steps": 5, "n_queries": 20},
     "sweep": {"ball": LINF, "blocks": 1, "odi_steps": 2, "gradient_steps": 5, "n_queries": 10},
     "square": {"ball": LINF, "steps": 100},
     "nes": {"ball": LINF, "steps": 10, "samples": 20},

@@ -56,7 +56,7 @@ def test_a_sure_model_is_no_defence_where_the_direction_is_all_that_counts():
     linf, l1 = sp.Linf(0.1), sp.L1(8.0)
     for attack in (
         DDN(steps=40), JSMA(gamma=0.5), FGSM(linf), BIM(linf), PGD(linf), PGD(sp.L2(1.0)), MIFGSM(linf), NIFGSM(linf),
-        APGD(linf, steps=20), L1APGD(l1, steps=20), MSD((linf, l1)), AutoAttack(linf, n_iter=10, n_queries=10),
+        APGD(linf, steps=20), L1APGD(l1, steps=20), MSD((linf, l1)), AutoAttack(linf, steps=10, n_queries=10),
     ):  # fmt: skip
         plain, sure = (
             testing.attack_laws.run(attack, Classifier(model), goal, images) for model in (net, lambda x: 1e4 * net(x))

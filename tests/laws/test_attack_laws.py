@@ -103,7 +103,7 @@ ROWS = {
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),
     "daa-dgf linf": Row(DAADGF(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAADGF(sp.Linf(0.1), steps=10)),
     "pgd l0": Row(PGD(sp.L0(6), steps=6), tolerance=1e-9, ratio=None),  # no closed form over the box
-    "autoattack linf": Row(AutoAttack(sp.Linf(0.03), n_iter=2, n_queries=5), tolerance=1e-9, ratio=None),
+    "autoattack linf": Row(AutoAttack(sp.Linf(0.03), steps=2, n_queries=5), tolerance=1e-9, ratio=None),
     "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
     # FMN turns on the boundary itself, where rounding decides which side a row is on
     "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-6, precise=FMN(sp.Linf(), steps=300)),
@@ -226,7 +226,7 @@ TASKS = {
 KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
     "auto l2": Row(Auto(sp.L2(2.0)), tolerance=1e-9),
     "auto l1": Row(Auto(sp.L1(12.0)), tolerance=1e-9),
-    "autoattack l1": Row(AutoAttack(sp.L1(12.0), n_iter=4, n_queries=5), tolerance=1e-9),
+    "autoattack l1": Row(AutoAttack(sp.L1(12.0), steps=4, n_queries=5), tolerance=1e-9),
 }
 
 

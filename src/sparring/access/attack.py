@@ -66,7 +66,7 @@ class Attack(ABC, Generic[A, S]):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
 
-    if TYPE_CHECKING:  # fields or properties of every attack
+    if TYPE_CHECKING:  # fields or properties
 
         @property
         def ball(self) -> Ball:
@@ -74,7 +74,7 @@ class Attack(ABC, Generic[A, S]):
 
         @property
         def steps(self) -> int:
-            """How often `step` is called at most."""
+            """The number of steps, of the attacks that have but one such number."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -94,6 +94,11 @@ class Attack(ABC, Generic[A, S]):
     def state(self) -> Any:
         """The type of the state, from which a checkpoint is read back."""
         return self._state
+
+    @property
+    def total_steps(self) -> int:
+        """How often `step` is called at most: `steps`, unless the attack counts otherwise."""
+        return self.steps
 
     @property
     def keep(self) -> Keep:

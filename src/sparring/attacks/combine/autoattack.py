@@ -32,12 +32,12 @@ class AutoAttack(SequentialAttack[Jacobians, Any]):
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
-        n_iter: gradient steps of each APGD and FAB-T run (100 in the authors' code).
+        steps: gradient steps of each APGD and FAB-T run (100 in the authors' code).
         n_queries: queries of Square (5,000 in the authors' code).
     """
 
     ball: Ball
-    n_iter: PositiveInt = 100
+    steps: PositiveInt = 100
     n_queries: PositiveInt = 5000
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
@@ -49,9 +49,9 @@ class AutoAttack(SequentialAttack[Jacobians, Any]):
         """The stages, in the order in which they run."""
         apgd: type[APGD] | type[L1APGD] = L1APGD if self.ball.p == 1 else APGD
         return (
-            apgd(self.ball, steps=self.n_iter),
-            Rivals(apgd(self.ball, steps=self.n_iter), TARGET_CLASSES),
-            Rivals(FABT(self.ball, steps=self.n_iter, steered=True), TARGET_CLASSES, RivalMargin),
+            apgd(self.ball, steps=self.steps),
+            Rivals(apgd(self.ball, steps=self.steps), TARGET_CLASSES),
+            Rivals(FABT(self.ball, steps=self.steps, steered=True), TARGET_CLASSES, RivalMargin),
             Square(self.ball, steps=self.n_queries, horizon=10_000),
         )
 

@@ -56,8 +56,8 @@ class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
         return RivalsState[self.attack.state]  # type: ignore[name-defined]
 
     @property
-    def steps(self) -> int:
-        return self._repeats.steps
+    def total_steps(self) -> int:
+        return self._repeats.total_steps
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
         return oracle.with_loss(self.loss(rivals[:, index]))
 
     def step(self, oracle: Gradients, state: RivalsState[S], t: int) -> RivalsState[S]:
-        index = t // self.attack.steps
+        index = t // self.attack.total_steps
         if index >= state.rivals.shape[1]:
             self.finish(oracle, state)
             return replace(state, finished=True)

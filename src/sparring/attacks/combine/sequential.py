@@ -77,12 +77,12 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
         return self.parts[0].measure(delta, ball)
 
     @property
-    def steps(self) -> int:
-        return sum(part.steps for part in self.parts)
+    def total_steps(self) -> int:
+        return sum(part.total_steps for part in self.parts)
 
     def _part_at(self, t: int) -> tuple[int, int]:
         """The index of the part that step t belongs to, and the number of the step within it."""
-        ends = list(accumulate(part.steps for part in self.parts))
+        ends = list(accumulate(part.total_steps for part in self.parts))
         index = bisect_right(ends, t)
         return index, t - (ends[index - 1] if index else 0)
 

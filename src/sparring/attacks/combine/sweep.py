@@ -80,7 +80,7 @@ class Sweep(Attack[Gradients, SweepState]):
         return SweepSchedule(self.odi_steps, self.gradient_steps, self.n_queries)
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         return self.blocks * self.schedule.block_length
 
     def init(self, oracle: Gradients, batch: Batch) -> SweepState:

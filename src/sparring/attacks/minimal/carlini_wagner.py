@@ -85,7 +85,7 @@ class CarliniWagner(Attack[Gradients, Descent]):
         return Keep.SMALLEST
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         return self.rounds * self.inner
 
     def init(self, oracle: Gradients, batch: Batch) -> Descent:

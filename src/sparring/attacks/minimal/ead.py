@@ -102,7 +102,7 @@ class EAD(Attack[Gradients, Shrinkage]):
         return Keep.SMALLEST
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         return self.rounds * self.inner
 
     def measure(self, delta: Tensor, ball: Ball) -> Tensor:

@@ -122,7 +122,7 @@ class LBFGS(Attack[Gradients, QuasiNewton]):
         return Keep.SMALLEST
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         return self.rounds * self.inner
 
     def init(self, oracle: Gradients, batch: Batch) -> QuasiNewton:

@@ -92,8 +92,8 @@ class TransferAttack(AttackWrapper[Gradients, TransferAttackState[S]]):
         return self.attack.queries_outside_ball or any(one.queries_outside_ball for one in self.techniques)
 
     @property
-    def steps(self) -> int:
-        return self.attack.steps
+    def total_steps(self) -> int:
+        return self.attack.total_steps
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ class TransferAttack(AttackWrapper[Gradients, TransferAttackState[S]]):
         return TransferAttackState(inner, chain.memory)
 
     def finish(self, oracle: Gradients, state: TransferAttackState[S]) -> None:
-        chain = TechniqueChain(self.techniques, oracle.key, self.steps + 1, state.memory)
+        chain = TechniqueChain(self.techniques, oracle.key, self.total_steps + 1, state.memory)
         self.attack.finish(self._through(chain, oracle), state.inner)
 
     def done(self, state: TransferAttackState[S]) -> Tensor | None:
