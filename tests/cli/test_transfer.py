@@ -51,7 +51,7 @@ def test_the_table_the_record_and_the_picture_agree(typed, user, models, tmp_pat
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_chunks_change_nothing_and_tricks_and_targets_are_heard(typed, user, models, tmp_path):
+def test_chunks_change_nothing_and_techniques_and_targets_are_heard(typed, user, models, tmp_path):
     def counts(*words):
         out = tmp_path / f"out {len(list(tmp_path.glob('out *')))}"
         result = typed("transfer", *models[:2], user[1], "--threat", "linf:0.1", "--steps", 5, "--out", out, *words)

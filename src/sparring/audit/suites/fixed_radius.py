@@ -1,7 +1,7 @@
 """The suites within a radius, cheapest attack first.
 
     quick      a first look: FGSM, PGD with restarts, Square
-    standard   FGSM, a few steps of PGD, `attacks.Auto` (queries among its rounds), Square
+    standard   FGSM, a few steps of PGD, `attacks.Auto` (gradients and queries in turn), Square
     thorough   as standard, with AutoAttack's stages, FMN and HopSkipJump, and more of everything
 
 Suites `standard` and `thorough` also attack the detector, when there is one: with several weights of the joint loss,
