@@ -39,7 +39,7 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(8), 0)))
     path, fell = [state.search.c.clone()], []
-    for t in range(attack.steps):
+    for t in range(attack.total_steps):
         before, hit = state.search.round, state.search.hit
         state = attack.step(oracle, state, t)
         moved = state.search.round > before
