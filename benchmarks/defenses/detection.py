@@ -70,7 +70,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
     "Grosse: extra class": ExtraClass(),
     "Ma: LID": LID(),
     "Lee: Mahalanobis": Mahalanobis(),
-    "Feinman: KD + BU": KernelDensity(passes=10),
+    "Feinman: KD + BU": KernelDensity(n_samples=10),
     "Xu: feature squeezing": FeatureSqueezing(),
     "Meng: MagNet": MagNet(),
     "subspace": Subspace(),

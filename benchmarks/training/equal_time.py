@@ -25,11 +25,11 @@ SLOW, FAST = (PGD(BALL, steps=7, step_size=0.1),), (FastFGSM(BALL),)
 METHODS: dict[str, tuple[Objective, Any]] = {
     "Madry": (Madry(), SLOW),
     "TRADES": (TRADES(beta=6.0), SLOW),
-    "MART": (MART(weight=5.0), SLOW),
+    "MART": (MART(lambda_=5.0), SLOW),
     "Fast": (Madry(), FAST),
     "Fast, rollback": (Madry(), FAST),
-    "Fast, GradAlign": (GradAlign(Madry(), weight=0.2), FAST),
-    "Free": (Free(replays=8), FAST),
+    "Fast, GradAlign": (GradAlign(Madry(), lambda_=0.2), FAST),
+    "Free": (Free(m=8), FAST),
 }
 BATCH, PILOT = 128, 24
 
@@ -40,7 +40,7 @@ def seconds_per_update(objective: Objective, attacks: Any) -> float:
     marks: list[float] = []
     train(
         Classifier(MnistNet(), classes=10), (images[:count], labels[:count]), objective, Adversary(attacks),
-        config=RECIPE.model_copy(update={"epochs": 1}), validation=Validation(held_out=1, steps=1),
+        config=RECIPE.model_copy(update={"epochs": 1}), validation=Validation(val_size=1, steps=1),
         progress=lambda at: marks.append(process_time()),
     )  # fmt: skip
     return (marks[-1] - marks[3]) / (len(marks) - 4)
@@ -48,7 +48,7 @@ def seconds_per_update(objective: Objective, attacks: Any) -> float:
 
 def job(name: str, objective: Objective, attacks: Any, cost: float) -> Job:
     epochs = max(1, round(SECONDS / (cost * 59_000 / BATCH)))
-    adversary = Adversary(attacks, strength=ramp(epochs / 3))
+    adversary = Adversary(attacks, eps_schedule=ramp(epochs / 3))
     recipe = RECIPE.model_copy(update={"epochs": epochs})
     watch = Validation(collapse="rollback" if "rollback" in name else "stop")
     return Job(f"time-{name.lower().replace(', ', '-')}", objective, adversary, recipe, watch)

@@ -19,7 +19,7 @@ WATCH = Validation(collapse="ignore")  # overfitting to the single step is what 
 def measure(nets: Nets) -> dict[str, Any]:
     jobs = {
         "plain": Job("plain-10", config=LONG),
-        "FGSM-trained": Job("fgsm", Goodfellow(c=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, WATCH, weights="last"),
+        "FGSM-trained": Job("fgsm", Goodfellow(alpha=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, WATCH, weights="last"),
     }
     rows = []
     for name, job in jobs.items():

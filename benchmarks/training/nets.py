@@ -28,7 +28,7 @@ from sparring.storage import read
 from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
-ADAM = Optimizer(name="adam", rate=2e-3, weight_decay=0.0)
+ADAM = Optimizer(name="adam", lr=2e-3, weight_decay=0.0)
 RECIPE = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
 
 

@@ -32,7 +32,7 @@ def words(ball: Ball) -> str:
 
 def single(ball: Ball) -> Job:
     name = f"{type(ball).__name__.lower()}-{ball.eps:g}"
-    adversary = Adversary((PGD(ball, steps=STEPS),), strength=ramp(3))
+    adversary = Adversary((PGD(ball, steps=STEPS),), eps_schedule=ramp(3))
     return Job(f"threat-{name}", Madry(), adversary, SHORT, images=IMAGES)
 
 
@@ -40,9 +40,9 @@ def together() -> tuple[Job, ...]:
     attacks = tuple(PGD(ball, steps=STEPS) for ball in TOGETHER)
     msd = MSD(TOGETHER, steps=2 * STEPS)
     return (
-        Job("threat-avg", Average(), Adversary(attacks, strength=ramp(3)), SHORT, images=IMAGES),
-        Job("threat-max", Maximum(), Adversary(attacks, strength=ramp(3)), SHORT, images=IMAGES),
-        Job("threat-msd", Madry(), Adversary((msd,), strength=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-avg", Average(), Adversary(attacks, eps_schedule=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-max", Maximum(), Adversary(attacks, eps_schedule=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-msd", Madry(), Adversary((msd,), eps_schedule=ramp(3)), SHORT, images=IMAGES),
     )
 
 

@@ -23,7 +23,7 @@ from sparring.zoo.mnist_net import MnistNet
 
 DRAWS, VOTES, NOISE = (1, 5, 20, 50), 10, 0.2
 ON_A_CORE = 20, 8, ("4/255",)  # draws, photographs and radii, of a net for photographs
-LEARN = TrainingConfig(epochs=3, optimizer=Optimizer(name="adam", rate=2e-3, weight_decay=0.0))
+LEARN = TrainingConfig(epochs=3, optimizer=Optimizer(name="adam", lr=2e-3, weight_decay=0.0))
 Make = Callable[[Classifier], Defended]
 
 

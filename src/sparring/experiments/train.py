@@ -118,7 +118,7 @@ class TrainFromPlan:
                 inputs.images,
                 inputs.objective,
                 inputs.adversary,
-                config=plan.recipe,
+                config=plan.training,
                 validation=inputs.validation,
                 validation_attacks=inputs.validation_attacks,
                 devices=devices,
@@ -147,14 +147,14 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
     def load(spec: str) -> Target[Any]:
         return load_model(spec, device=own_device(devices)).target
 
-    objective, adversary = plan.made_objective(load), plan.made_adversary(load)
-    validation, chosen = plan.made_watch()
+    objective, adversary = plan.make_objective(load), plan.make_adversary(load)
+    validation, chosen = plan.make_validation()
     attacks = choose_validation_attacks(adversary.attacks, validation.steps) if chosen is None else chosen
     loaded = load_model(plan.model)
     classifier = classifier_of(loaded)
     check_parts(classifier, objective, adversary)
     if plan.weights == "fresh":
-        reset_weights(trainable_module(classifier), plan.recipe.seed, plan.model)
+        reset_weights(trainable_module(classifier), plan.training.seed, plan.model)
     data = load_data(
         plan.data.train,
         input=loaded.input,
@@ -162,12 +162,12 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
         classes=count_classes(loaded, plan.data.train),
         limit=plan.data.limit,
     )
-    images, labels = load_training_data(data, plan.recipe.workers, progress)
+    images, labels = load_training_data(data, plan.training.workers, progress)
     try:
         check_labels(labels, classes_of(classifier, images))
     except InputError as error:
         raise InputError(f"{data.name}: {error}") from error
-    check_run(classifier, images, objective, adversary, plan.recipe, validation, devices)
+    check_run(classifier, images, objective, adversary, plan.training, validation, devices)
     for attack in attacks:
         attack.ball.check(images.at(torch.arange(1))[0])
     return TrainingInputs(loaded, classifier, objective, adversary, validation, attacks, data, images)

@@ -18,8 +18,8 @@ def test_the_gradient_of_every_alarm(one, task):
     key = Key(torch.arange(4), 5)
     if one.name == "FeatureSqueezing":  # bit depth is flat: its stand-in is tried below
         one = replace(one, detector=replace(one.detector, squeezers=one.squeezers[1:]))
-    if one.name == "Mahalanobis" and one.noise:  # its noise is a constant to the climber: tried below
-        one = replace(one, noise=0.0)
+    if one.name == "Mahalanobis" and one.magnitude:  # its noise is constant for the gradient: tried below
+        one = replace(one, magnitude=0.0)
     x = images.clone().requires_grad_()
     (grad,) = torch.autograd.grad(one.alarm(x, key).sum(), x)
     assert bool(grad.isfinite().all())

@@ -132,7 +132,7 @@ def test_the_likeliest_bandwidth_is_the_best_of_its_grid():
 def test_bayesian_uncertainty_is_its_formula(task):
     """mean p.p - (mean p).(mean p) over the masks, which come from the key."""
     hidden = entered(task.target, task.clean, "7")[1].detach()
-    densities = Densities("7", hidden, task.labels, 1.0, passes=4, dropout=0.5)
+    densities = Densities("7", hidden, task.labels, 1.0, n_samples=4, dropout=0.5)
     key, images = Key(torch.arange(5) + 3, 9), task.validation[:5]
     ours = densities.features(task.target, images, key)[:, 1].detach()
     inside = entered(task.target, images, "7")[1].detach()
@@ -192,7 +192,7 @@ def test_residual_is_that_of_principal_components():
 def test_the_scale_of_a_subspace_is_that_of_images_it_was_found_without():
     """Few images: what they leave outside a subspace that they span themselves says nothing of others."""
     known, fresh = draw("known", (20, 30)), draw("fresh", (500, 30))
-    unseen = Subspace(folds=10)._unseen(known, torch.arange(20) % 10).mean()
+    unseen = Subspace(n_splits=10)._unseen(known, torch.arange(20) % 10).mean()
     own, others = (float(residual(each, *span(known, 0.9)).mean()) for each in (known, fresh))
     assert own < others - 0.2
     assert float(unseen) == pytest.approx(others, abs=0.1)
@@ -246,7 +246,7 @@ def test_errors_without_temperatures_ask_the_model_nothing(task, fitted):
 def test_a_density_alone_is_not_random(fitted):
     f = fitted["kernel-density"]
     assert f.stochastic
-    assert not replace(f, passes=0).stochastic
+    assert not replace(f, n_samples=0).stochastic
 
 
 def test_logsumexp_of_no_own_point_is_minus_infinity():

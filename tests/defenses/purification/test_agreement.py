@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparring.defenses.purification import JPEG, BitDepth, Median, TotalVariation
+from sparring.defenses.purification import BitDepth, JPEGCompression, Median, TotalVariation
 from sparring.defenses.purification.total_variation import flattest, objective
 from sparring.random import Key
 
@@ -44,7 +44,7 @@ def test_jpeg(channels, quality):
     levels = (smooth * 255).round()
     images = torch.from_numpy((levels.numpy().astype(np.float64) + 1e-3) / 255).clamp(0, 1)  # above the cut
     theirs, _ = JpegCompression(clip_values=(0, 1), quality=quality, channels_first=True)(images.numpy())
-    assert np.allclose(JPEG(quality)(images, KEY).numpy(), theirs, rtol=0, atol=1e-6)
+    assert np.allclose(JPEGCompression(quality)(images, KEY).numpy(), theirs, rtol=0, atol=1e-6)
 
 
 def test_total_variation_is_nearer_to_the_minimum():

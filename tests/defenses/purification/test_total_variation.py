@@ -72,7 +72,7 @@ def test_an_image_without_any_kept_pixel_is_no_error():
 
 
 def test_without_drops_it_is_not_random():
-    images, stage = drawn("x", (3, 1, 5, 5)), TotalVariation(drop=0.0, steps=30)
+    images, stage = drawn("x", (3, 1, 5, 5)), TotalVariation(drop_prob=0.0, steps=30)
     assert not stage.stochastic
     assert torch.equal(stage(images, KEY), flattest(images, torch.ones_like(images), 0.03, 30))
 

@@ -123,7 +123,7 @@ def test_it_stands_behind_each_relu_of_a_copy() -> None:
     ]  # fmt: skip
     assert copy[1] is copy[3]
     assert [type(module).__name__ for module in copy[4]] == ["ReLU6", "ActivationPruning"]
-    assert copy[1][1].share == 0.5
+    assert copy[1][1].fraction == 0.5
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(sp.Classifier(copy).disable_noise()(x), net(x))
@@ -160,9 +160,9 @@ def test_a_pruned_net_is_attacked_through_its_expectation() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ActivationPruning(0), "share=0; pass a number above 0"),
-        (lambda: ActivationPruning(float("nan")), "share=nan"),
-        (lambda: ActivationPruning("all"), "share='all'"),
+        (lambda: ActivationPruning(0), "fraction=0; pass a number above 0"),
+        (lambda: ActivationPruning(float("nan")), "fraction=nan"),
+        (lambda: ActivationPruning("all"), "fraction='all'"),
         (lambda: pruned(nn.Tanh()), "Tanh has no ReLU or ReLU6 module"),
         (lambda: pruned(pruned(nn.ReLU())), "has ActivationPrunings already"),
         (lambda: pruned("resnet"), "not into a str"),

@@ -127,7 +127,7 @@ def test_what_a_row_draws_does_not_depend_on_its_batch(interpolation: str) -> No
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("stage", [ResizePad(0.6, 1.4, 1.5), ResizePad(1.5, 1.8, 2.0)])
 def test_autograd_goes_through(stage: ResizePad, interpolation: str) -> None:
-    stage = ResizePad(stage.low, stage.high, stage.size, interpolation)
+    stage = ResizePad(stage.min_scale, stage.max_scale, stage.output_scale, interpolation)
     images = pictures(3, (1, 6, 5), torch.float64).requires_grad_()
     assert stage.differentiable
     assert torch.autograd.gradcheck(lambda x: apply_with_bpda(stage, x, key_of(3)), (images,))
@@ -185,12 +185,12 @@ def test_an_attack_goes_through_the_stage_to_fresh_draws() -> None:
     ("make", "message"),
     [
         (lambda: ResizePad(310, 331, 331), "not pixels"),
-        (lambda: ResizePad(1.2, 1.1, 1.3), "0 < low <= high <= size"),
-        (lambda: ResizePad(1.1, 1.3, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad(0.0, 1.1, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad(1.0, float("inf"), float("inf")), "0 < low <= high <= size"),
-        (lambda: ResizePad(float("nan"), 1.1, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad("1", 1.1, 1.2), "low='1'.*pass numbers"),
+        (lambda: ResizePad(1.2, 1.1, 1.3), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(1.1, 1.3, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(0.0, 1.1, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(1.0, float("inf"), float("inf")), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(float("nan"), 1.1, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad("1", 1.1, 1.2), "min_scale='1'.*pass numbers"),
         (lambda: ResizePad(interpolation="bicubic"), "interpolation='bicubic'; pass one of nearest, bilinear"),
     ],
 )

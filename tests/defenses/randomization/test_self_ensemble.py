@@ -114,8 +114,8 @@ def test_autograd_goes_through() -> None:
         assert torch.autograd.gradcheck(lambda x: target(x, key_of(1)), (case.images.requires_grad_(),), fast_mode=True)
 
 
-SMALL = TrainingConfig(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", rate=0.01, weight_decay=0.0))
-LOOK = Validation(held_out=10, steps=2, batch_size=10)
+SMALL = TrainingConfig(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", lr=0.01, weight_decay=0.0))
+LOOK = Validation(val_size=10, steps=2, batch_size=10)
 PGD2 = Adversary((sp.attacks.PGD(sp.Linf(0.05), steps=2),))
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ...errors import TargetError
 from ...random import Key
 from ...targets import Classifier, Target
-from ..purification.learning import Schedule
+from ..purification.learning import FitConfig
 from .activations import inner_module, last_linear
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
@@ -62,10 +62,10 @@ class ExtraClass(DetectorEstimator):
     """The target's classes and one for adversarial images.
 
     Args:
-        schedule: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
+        config: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
     """
 
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=3))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=3))
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedExtraClass
@@ -83,7 +83,7 @@ class ExtraClass(DetectorEstimator):
         def loss(x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(twin(x), y, reduction="none")
 
-        return {"net": train_network(net, loss, self.schedule, data.seed, images, labels), "classes": classes}
+        return {"net": train_network(net, loss, self.config, data.seed, images, labels), "classes": classes}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         """Return the target's network with one output more in the linear layer that is called last."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_whole
-from ..purification.learning import Schedule
+from ..purification.learning import FitConfig
 from .activations import activations, chosen, leaves, whole
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
@@ -45,12 +45,12 @@ class FeatureDetector(DetectorEstimator):
         layer: the name of a layer with an output of rank 2 or 4; None: the middle one of those that are read by default
             (`activations.leaves`).
         width: channels of its first convolution.
-        schedule: of its training; its seed is that of `fit`.
+        config: of its training; its seed is that of `fit`.
     """
 
     layer: str | None = None
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10))
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedFeature
@@ -65,7 +65,7 @@ class FeatureDetector(DetectorEstimator):
         )
         with seeded(data.seed):
             net = self.judge(harmless).to(harmless)
-        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.schedule, data.seed)}
+        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.config, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
         """Return the layer that is read."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_whole
-from ..purification.learning import Schedule
+from ..purification.learning import FitConfig
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
@@ -39,11 +39,11 @@ class InputDetector(DetectorEstimator):
 
     Args:
         width: channels of the first convolution; the others have twice as many.
-        schedule: of its training; its seed is that of `fit`.
+        config: of its training; its seed is that of `fit`.
     """
 
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10))
 
     needs_adversarial: ClassVar[bool] = True
     needs_target: ClassVar[bool] = False
@@ -55,14 +55,14 @@ class InputDetector(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), None).to(data.clean)
-        return {"net": train_binary_detector(net, data.harmless, data.examples, self.schedule, data.seed)}
+        return {"net": train_binary_detector(net, data.harmless, data.examples, self.config, data.seed)}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         return ConvDetectorNet(shape[0], self.width)
 
 
 def train_binary_detector(
-    net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: Schedule, seed: int
+    net: nn.Module, harmless: Tensor, adversarial: Tensor, config: FitConfig, seed: int
 ) -> nn.Module:
     """Return the network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
 
@@ -75,4 +75,4 @@ def train_binary_detector(
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="none", pos_weight=heavier)
 
-    return train_network(net, loss, schedule, seed, both, labels)
+    return train_network(net, loss, config, seed, both, labels)

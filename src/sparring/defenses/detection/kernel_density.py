@@ -41,7 +41,7 @@ class Densities:
     points: Tensor
     classes: Tensor
     bandwidth: float
-    passes: int
+    n_samples: int
     dropout: float
 
     def features(self, target: Target[Any], images: Tensor, key: Key) -> Tensor:
@@ -49,16 +49,16 @@ class Densities:
         logits, hidden = entered(target, images, self.layer)
         own = logits.argmax(1)[:, None] == self.classes
         density = log_density(hidden, self.points, own, self.bandwidth)
-        if not self.passes:
+        if not self.n_samples:
             return torch.stack((density, torch.zeros_like(density)), 1)
         square, mean = torch.zeros_like(density), torch.zeros_like(logits)
-        for turn in range(self.passes):
+        for turn in range(self.n_samples):
             kept = key.reseeded(turn).uniform("dropout", hidden.shape[1:], dtype=hidden.dtype) >= self.dropout
             mask = kept / (1 - self.dropout)
             with entering(target, self.layer, _times(mask)):
                 probabilities = target(images).softmax(1)
             square, mean = square + probabilities.square().sum(1), mean + probabilities
-        return torch.stack((density, square / self.passes - (mean / self.passes).square().sum(1)), 1)
+        return torch.stack((density, square / self.n_samples - (mean / self.n_samples).square().sum(1)), 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,17 +67,17 @@ class FittedDensity(FittedDetector):
     points: Tensor
     classes: Tensor
     bandwidth: float
-    passes: int
+    n_samples: int
     dropout: float
     weight: Tensor  # (2,)
     bias: Tensor  # ()
 
     @property
     def stochastic(self) -> bool:
-        return self.passes > 0
+        return self.n_samples > 0
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.passes, self.dropout)
+        densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.n_samples, self.dropout)
         return densities.features(self.victim, images, key) @ self.weight + self.bias
 
 
@@ -87,15 +87,15 @@ class KernelDensity(DetectorEstimator):
 
     Args:
         bandwidth: of the Gaussian kernels, in units of the last hidden layer; None: the likeliest.
-        passes: T; 50 in the paper. 0: the density alone.
+        n_samples: T, dropout masks; 50 in the paper. 0: the density alone.
         dropout: share of the last hidden layer's units that a mask takes out.
-        strength: C of the logistic regression.
+        C: inverse regularization of the logistic regression, as scikit-learn has it.
     """
 
     bandwidth: float | None = None
-    passes: int = 50
+    n_samples: int = 50
     dropout: float = 0.5
-    strength: float = 1.0
+    C: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedDensity
@@ -103,8 +103,8 @@ class KernelDensity(DetectorEstimator):
     def check(self) -> None:
         if self.bandwidth is not None:
             check_number(self, "bandwidth", self.bandwidth, 0, above=True)
-        check_whole(self, "passes", self.passes, 0)
-        check_number(self, "strength", self.strength, 0, above=True)
+        check_whole(self, "n_samples", self.n_samples, 0)
+        check_number(self, "C", self.C, 0, above=True)
         if not 0 < self.dropout < 1:
             raise ConfigError(f"KernelDensity dropout={self.dropout}; pass a share between 0 and 1")
 
@@ -117,14 +117,14 @@ class KernelDensity(DetectorEstimator):
         order = order[classes[order].argsort(stable=True)]
         kept, rest = order[::2], order[1::2]  # half of each class
         width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
-        densities = Densities(layer, points[kept], classes[kept], width, self.passes, self.dropout)
+        densities = Densities(layer, points[kept], classes[kept], width, self.n_samples, self.dropout)
 
         def features(images: Tensor) -> Tensor:
             indices = torch.arange(len(images), device=images.device)
             return batched(lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices)
 
         harmless = data.beside_noise(clean[rest])
-        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
+        weight, bias = logistic(features(harmless), features(data.examples), self.C)
         return {**vars(densities), "weight": weight, "bias": bias}
 
 

@@ -48,50 +48,52 @@ class LID(DetectorEstimator):
 
     Args:
         k: neighbours; 20 of a minibatch of 100 in the paper for digits.
-        minibatch: clean images among which they are sought.
-        minibatches: how many of them the estimate is averaged over.
+        minibatch_size: clean images among which they are sought.
+        n_minibatches: how many of them the estimate is averaged over.
         layers: names; None: all that are read by default (`activations.leaves`).
         pool: take the mean over places of a layer of rank 4, as large images need it; the paper takes every unit.
-        strength: C of the logistic regression.
+        C: inverse regularization of the logistic regression, as scikit-learn has it.
     """
 
     k: int = 20
-    minibatch: int = 100
-    minibatches: int = 1
+    minibatch_size: int = 100
+    n_minibatches: int = 1
     layers: tuple[str, ...] | None = None
     pool: bool = False
-    strength: float = 1.0
+    C: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedLID
 
     def check(self) -> None:
         check_whole(self, "k", self.k, 2)
-        check_whole(self, "minibatch", self.minibatch, 2)
-        check_whole(self, "minibatches", self.minibatches, 1)
-        check_number(self, "strength", self.strength, 0, above=True)
-        if self.k > self.minibatch:
-            raise ConfigError(f"LID k={self.k} is larger than its reference of minibatch={self.minibatch} images")
+        check_whole(self, "minibatch_size", self.minibatch_size, 2)
+        check_whole(self, "n_minibatches", self.n_minibatches, 1)
+        check_number(self, "C", self.C, 0, above=True)
+        if self.k > self.minibatch_size:
+            raise ConfigError(
+                f"LID k={self.k} is larger than its reference of minibatch_size={self.minibatch_size} images"
+            )
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, clean, taken = data.victim, data.clean, self.minibatch * self.minibatches
+        target, clean, taken = data.victim, data.clean, self.minibatch_size * self.n_minibatches
         if len(clean) < taken + 2:
             raise InputError(
                 f"LID keeps {taken} clean images as neighbours and learns from others, and there are {len(clean)}; "
-                f"pass {2 * taken} or so, or a smaller minibatch"
+                f"pass {2 * taken} or so, or a smaller minibatch_size"
             )
         order = data.shuffled()
         names = chosen(target, self.layers, clean)
         read = pooled if self.pool else flat
         with torch.no_grad():
             _, found = activations(target, clean[order[:taken]], names, read)
-        reference = tuple(each.view(self.minibatches, self.minibatch, -1) for each in found)
+        reference = tuple(each.view(self.n_minibatches, self.minibatch_size, -1) for each in found)
 
         def features(images: Tensor) -> Tensor:
             return batched(lambda x: dimensions(target, x, names, reference, self.k, self.pool), images)
 
         harmless = data.beside_noise(clean[order[taken:]])
-        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
+        weight, bias = logistic(features(harmless), features(data.examples), self.C)
         return {
             "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
         }  # fmt: skip

@@ -25,7 +25,7 @@ from ...targets import Target
 from ..purification.autoencoder import fit_denoiser
 from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
-from ..purification.learning import Schedule
+from ..purification.learning import FitConfig
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
@@ -56,36 +56,36 @@ class MagNet(DetectorEstimator):
 
     Args:
         temperatures: of the softmaxes that are compared; 10 and 40 in the paper, () for the errors alone.
-        noise: standard deviation of the Gaussian noise that the autoencoder learns to take away; 0.1 in the paper.
+        sigma: standard deviation of the Gaussian noise that the autoencoder learns to take away; 0.1 in the paper.
         width: channels of the autoencoder's first convolution.
-        schedule: of its training; its seed is that of `fit`.
-        held_out: share of the clean images on which the errors are scaled.
+        config: of its training; its seed is that of `fit`.
+        val_fraction: share of the clean images on which the errors are scaled.
     """
 
     temperatures: tuple[float, ...] = (10.0, 40.0)
-    noise: float = 0.1
+    sigma: float = 0.1
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10, rate=3e-3))
-    held_out: float = 0.2
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10, lr=3e-3))
+    val_fraction: float = 0.2
 
     fitted: ClassVar[type[FittedDetector]] = FittedMagNet
 
     def check(self) -> None:
         for temperature in self.temperatures:
             check_number(self, "temperature", temperature, 0, above=True)
-        check_number(self, "noise", self.noise, 0, 1, above=True)
-        check_number(self, "held_out", self.held_out, 0, 1, above=True)
+        check_number(self, "sigma", self.sigma, 0, 1, above=True)
+        check_number(self, "val_fraction", self.val_fraction, 0, 1, above=True)
         check_whole(self, "width", self.width, 1)
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         clean, order = data.clean, data.shuffled()
-        kept = max(2, round(self.held_out * len(clean)))
+        kept = max(2, round(self.val_fraction * len(clean)))
         if kept >= len(clean):
             raise InputError(f"MagNet holds out {kept} of {len(clean)} clean images, which leaves none; pass more")
         with seeded(data.seed):
             net = self.network("net", tuple(clean.shape[1:]), None).to(clean)
-        schedule = replace(self.schedule, seed=data.seed)
-        fit_denoiser(Denoiser(net), clean[order[kept:]], noise=self.noise, schedule=schedule)
+        config = replace(self.config, seed=data.seed)
+        fit_denoiser(Denoiser(net), clean[order[kept:]], sigma=self.sigma, config=config)
         net.requires_grad_(False)
         found = batched(lambda x: errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)

@@ -1,15 +1,15 @@
 """Mahalanobis distance to the nearest class (Lee et al. 2018, arXiv:1807.03888, eq. 2, section 2.2, algorithm 1).
 
     d_l(x)   = min_c ( h_l(x) - mu_{l,c} )' Sigma_l^{-1} ( h_l(x) - mu_{l,c} )
-    x_l      = x - noise * sign( grad_x d_l(x) )                      which draws clean images in more than others
+    x_l      = x - magnitude * sign( grad_x d_l(x) )                      which draws clean images in more than others
     score(x) = w . ( d_l(x_l) )_l + b,  a logistic regression on clean and adversarial images
 
 h_l is the mean over places of layer l, Sigma_l one covariance for all classes. The sign has no slope: to whoever climbs
-the score the noise is a constant (BPDA), its forward pass exact.
+the score the step is a constant (BPDA), its forward pass exact.
 
 Departures: all layers that are read by default, not one per block; directions of Sigma_l below 1e-6 of its largest
-variance are left out, as a pseudo-inverse does; noise is a parameter, where the authors choose it, as well as the
-weights, on examples of the attack that is tested.
+variance are left out, as a pseudo-inverse does; the magnitude is a parameter, where the authors choose it, as well as
+the weights, on examples of the attack that is tested.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Gaussians:
     means: tuple[Tensor, ...]
     whiteners: tuple[Tensor, ...]
 
-    def distances(self, target: Target[Any], images: Tensor, noise: float) -> Tensor:
+    def distances(self, target: Target[Any], images: Tensor, magnitude: float) -> Tensor:
         """(B, layers) squared distances to the nearest class."""
-        if noise == 0:
+        if magnitude == 0:
             _, found = activations(target, images, self.layers, pooled)
             return torch.stack([self._distance(place, each) for place, each in enumerate(found)], 1)
         columns = []
         for place, layer in enumerate(self.layers):
-            moved = images - noise * self._uphill(target, images, place)
+            moved = images - magnitude * self._uphill(target, images, place)
             _, (features,) = activations(target, moved, (layer,), pooled)
             columns.append(self._distance(place, features))
         return torch.stack(columns, 1)
@@ -73,11 +73,11 @@ class FittedMahalanobis(FittedDetector):
     whiteners: tuple[Tensor, ...]
     weight: Tensor  # (layers,)
     bias: Tensor  # ()
-    noise: float
+    magnitude: float
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
         gaussians = Gaussians(self.layers, self.means, self.whiteners)
-        return gaussians.distances(self.victim, images, self.noise) @ self.weight + self.bias
+        return gaussians.distances(self.victim, images, self.magnitude) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -85,33 +85,33 @@ class Mahalanobis(DetectorEstimator):
     """How far the layers' activations are from those of any class.
 
     Args:
-        noise: of the input; the authors try 0, 0.0005, 0.001, 0.0014, 0.002, 0.005 and 0.01. Above 0 a score costs a
-            pass backward per layer.
+        magnitude: of the input noise, in pixel units; the authors try 0, 0.0005, 0.001, 0.0014, 0.002, 0.005 and 0.01.
+            Above 0 a score costs a backward pass per layer.
         layers: names; None: all that are read by default (`activations.leaves`).
-        strength: C of the logistic regression.
+        C: inverse regularization of the logistic regression, as scikit-learn has it.
     """
 
-    noise: float = 0.0
+    magnitude: float = 0.0
     layers: tuple[str, ...] | None = None
-    strength: float = 1.0
+    C: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedMahalanobis
 
     def check(self) -> None:
-        check_number(self, "strength", self.strength, 0, above=True)
-        if not 0 <= self.noise < 1:
-            raise ConfigError(f"Mahalanobis noise={self.noise}; pass a number from 0 to below 1, as 0.001")
+        check_number(self, "C", self.C, 0, above=True)
+        if not 0 <= self.magnitude < 1:
+            raise ConfigError(f"Mahalanobis magnitude={self.magnitude}; pass a number from 0 to below 1, as 0.001")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target = data.victim
         gaussians = estimated(target, data.clean, data.classes(), chosen(target, self.layers, data.clean))
 
         def features(images: Tensor) -> Tensor:
-            return batched(lambda x: gaussians.distances(target, x, self.noise), images)
+            return batched(lambda x: gaussians.distances(target, x, self.magnitude), images)
 
-        weight, bias = logistic(features(data.harmless), features(data.examples), self.strength)
-        return {**vars(gaussians), "weight": weight, "bias": bias, "noise": self.noise}
+        weight, bias = logistic(features(data.harmless), features(data.examples), self.C)
+        return {**vars(gaussians), "weight": weight, "bias": bias, "magnitude": self.magnitude}
 
 
 def estimated(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple[str, ...]) -> Gaussians:

@@ -14,7 +14,7 @@ from ...errors import ConfigError, InputError, TargetError
 from ...random import Key
 from ...storage import read, write
 from ...targets import Target
-from ..purification.learning import Schedule
+from ..purification.learning import FitConfig
 from .detector import DetectorEstimator
 from .fitted import FitMetadata, FittedDetector
 from .table import table
@@ -115,8 +115,8 @@ def _built(
 
 def _plain(value: Any) -> Any:
     """Return a parameter as a file holds it."""
-    if isinstance(value, Schedule):
-        return {"schedule": vars(value)}
+    if isinstance(value, FitConfig):
+        return {"fit_config": vars(value)}
     if isinstance(value, tuple) and all(isinstance(part, PlainValue) for part in value):
         return list(value)
     return value if isinstance(value, PlainValue) else {"given": type(value).__name__}
@@ -133,7 +133,7 @@ def _detector(
     for name, value in parameters.items():
         if isinstance(value, dict) and "given" in value:
             raise ConfigError(f"{kind.__name__} {name} is in no file: pass detector={kind.__name__}({name}=...)")
-        made[name] = Schedule(**value["schedule"]) if isinstance(value, dict) else value
+        made[name] = FitConfig(**value["fit_config"]) if isinstance(value, dict) else value
         made[name] = tuple(value) if isinstance(value, list) else made[name]
     detector = kind(**made)
     detector.check()

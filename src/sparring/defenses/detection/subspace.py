@@ -46,38 +46,40 @@ class Subspace(DetectorEstimator):
     """How much of the activations clean images do not explain.
 
     Args:
-        variance: share of the clean variance that the directions of a layer hold.
-        folds: of the cross-validation.
+        explained_variance: share of the clean variance that the directions of a layer hold.
+        n_splits: parts of the cross-validation.
         layers: names; None: all that are read by default (`activations.leaves`).
     """
 
-    variance: float = 0.9
-    folds: int = 5
+    explained_variance: float = 0.9
+    n_splits: int = 5
     layers: tuple[str, ...] | None = None
 
     fitted: ClassVar[type[FittedDetector]] = FittedSubspace
 
     def check(self) -> None:
-        check_whole(self, "folds", self.folds, 2)
-        if not 0 < self.variance < 1:
-            raise ConfigError(f"Subspace variance={self.variance}; pass a share between 0 and 1")
+        check_whole(self, "n_splits", self.n_splits, 2)
+        if not 0 < self.explained_variance < 1:
+            raise ConfigError(f"Subspace explained_variance={self.explained_variance}; pass a share between 0 and 1")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target, clean = data.victim, data.clean
-        if len(clean) < 2 * self.folds:
-            raise InputError(f"Subspace needs {2 * self.folds} clean images for {self.folds} folds; got {len(clean)}")
+        if len(clean) < 2 * self.n_splits:
+            raise InputError(
+                f"Subspace needs {2 * self.n_splits} clean images for {self.n_splits} folds; got {len(clean)}"
+            )
         layers = chosen(target, self.layers, clean)
         with torch.no_grad():
             parts = [activations(target, part, layers, pooled)[1] for part in torch.split(clean, 50)]
         features = [torch.cat(column) for column in zip(*parts, strict=True)]
-        fold = torch.arange(len(clean), device=clean.device) % self.folds
+        fold = torch.arange(len(clean), device=clean.device) % self.n_splits
         found = torch.stack([self._unseen(each, fold) for each in features], 1)
         scale = found.std(0, correction=0)
         informative = (scale > 0) & found.isfinite().all(0)
         if not bool(informative.any()):
             raise InputError("no layer tells one clean image from another; name other layers")
         kept = informative.nonzero().flatten().tolist()
-        spans = [span(features[place], self.variance) for place in kept]
+        spans = [span(features[place], self.explained_variance) for place in kept]
         return {
             "layers": tuple(layers[place] for place in kept),
             "centers": tuple(center for center, _ in spans),
@@ -89,9 +91,9 @@ class Subspace(DetectorEstimator):
     def _unseen(self, features: Tensor, fold: Tensor) -> Tensor:
         """(N,) the residual of each image outside a subspace that was found without it."""
         found = features.new_empty(len(features))
-        for number in range(self.folds):
+        for number in range(self.n_splits):
             left_out = fold == number
-            found[left_out] = residual(features[left_out], *span(features[~left_out], self.variance))
+            found[left_out] = residual(features[left_out], *span(features[~left_out], self.explained_variance))
         return found
 
 

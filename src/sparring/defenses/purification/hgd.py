@@ -24,7 +24,7 @@ from ...random import Key
 from ...targets import Classifier
 from .checks import check_pictures, moved_to
 from .denoiser import Denoiser
-from .learning import LearningReport, Schedule, learn
+from .learning import EpochProgress, FitConfig, learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ def fit_hgd(
     attacks: Sequence[Attack[Any, Any]],
     *,
     features: Callable[[Tensor], Tensor] | None = None,
-    schedule: Schedule | None = None,
-    progress: LearningReport | None = None,
+    config: FitConfig | None = None,
+    progress: EpochProgress | None = None,
 ) -> tuple[float, ...]:
     """Train the stage's network in place, guided by the target, which is left as it was.
 
@@ -52,7 +52,7 @@ def fit_hgd(
         attacks: on the target, each of which gets its share of the images; several with different eps, as the paper
             has FGSM and iterated FGSM with eps 1 to 16 of 255. Half of each minibatch is left clean.
         features: f_l, from images to a tensor with one row per image; None: the target's logits.
-        schedule: how; its seed is that of the attacks too.
+        config: how; its seed is that of the attacks too.
         progress: called after every epoch with its number, their number and the mean loss.
 
     Returns:
@@ -60,13 +60,13 @@ def fit_hgd(
 
     Raises: InputError, ConfigError, RunError.
     """
-    schedule = schedule or Schedule()
+    config = config or FitConfig()
     check_pictures("HGD", images)
     if labels.shape != (len(images),):
         raise InputError(f"HGD takes one label per image; got {tuple(labels.shape)} for {len(images)} images")
     if not attacks:
         raise ConfigError("HGD learns from adversarial images; pass at least one attack")
-    adversarial = attack_images(target, images, labels, attacks, schedule)
+    adversarial = attack_images(target, images, labels, attacks, config)
     clean, moved = moved_to(stage.module, images), moved_to(stage.module, adversarial)
     guide: Callable[[Tensor], Tensor] = features or target
 
@@ -78,19 +78,19 @@ def fit_hgd(
         return (guide(stage.bare(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
 
     with target.frozen():
-        return learn((stage.module,), len(images), loss, schedule, progress)
+        return learn((stage.module,), len(images), loss, config, progress)
 
 
 def attack_images(
-    target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], schedule: Schedule
+    target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], config: FitConfig
 ) -> Tensor:
     """Return every image under one of the attacks, which are dealt out by the seed."""
-    key = Key(torch.arange(len(images), device=images.device), schedule.seed)
+    key = Key(torch.arange(len(images), device=images.device), config.seed)
     dealt = key.integers("attack", (), len(attacks))
     moved = images.clone()
-    engine = Engine(seed=schedule.seed)
+    engine = Engine(seed=config.seed)
     for number, attack in enumerate(attacks):
-        for rows in (dealt == number).nonzero().squeeze(1).split(schedule.batch_size):  # type: ignore[no-untyped-call]
+        for rows in (dealt == number).nonzero().squeeze(1).split(config.batch_size):  # type: ignore[no-untyped-call]
             moved[rows] = craft(
                 attack, target, Misclassify(labels[rows]), images[rows], indices=rows.cpu(), engine=engine
             )

@@ -113,19 +113,19 @@ class Quilting(Stage):
         return (cut_left | ~left[:, None, None]) & (cut_above | ~above[:, None, None])
 
 
-def clean_patches(images: Tensor, size: int = 5, count: int = 1_000_000, seed: int = 0) -> Tensor:
-    """(count, C, size, size) patches of clean `images` (N, C, H, W), at places drawn from the seed.
+def clean_patches(images: Tensor, patch_size: int = 5, n_patches: int = 1_000_000, seed: int = 0) -> Tensor:
+    """Cut patches (n_patches, C, patch_size, patch_size) out of clean `images` (N, C, H, W), at places by the seed.
 
     Guo et al. have 1,000,000 of 5 x 5.
 
     Raises: InputError, ConfigError.
     """
     check_pictures("a data base of patches", images)
-    if min(size, count) < 1 or size > min(images.shape[2:]):
-        message = f"{count} patches of {size} x {size} from images {tuple(images.shape[2:])}"
-        raise ConfigError(f"{message}; pass a count of at least 1 and a size that fits the images")
+    if min(patch_size, n_patches) < 1 or patch_size > min(images.shape[2:]):
+        message = f"{n_patches} patches of {patch_size} x {patch_size} from images {tuple(images.shape[2:])}"
+        raise ConfigError(f"{message}; pass n_patches of at least 1 and a patch_size that fits the images")
     key = Key(torch.zeros(1, dtype=torch.int64, device=images.device), seed)
-    highest = (len(images), images.shape[2] - size + 1, images.shape[3] - size + 1)
-    which, row, column = (key.integers(f"patches {axis}", (count,), high)[0] for axis, high in enumerate(highest))
-    views = images.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, rows, columns, size, size), no copy
+    highest = (len(images), images.shape[2] - patch_size + 1, images.shape[3] - patch_size + 1)
+    which, row, column = (key.integers(f"patches {axis}", (n_patches,), high)[0] for axis, high in enumerate(highest))
+    views = images.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (N, C, rows, columns, size, size), no copy
     return views[which, :, row, column]

@@ -1,6 +1,6 @@
 """Resizing and padding at random (Xie et al. 2017, arXiv:1711.01991, section 3).
 
-    x -> pad_0( resize(x, r), top, left ),   r uniform in [low, high),  top and left uniform in [0, size - r]
+    x -> pad_0( resize(x, r), top, left ),   top and left uniform in [0, output size - r]
 
 Each image has a size and a place of its own. All of it is linear in the pixels, so that autograd goes through it as it
 is; with "nearest", as in the authors' code, each output pixel reads one input pixel, and its slope goes there.
@@ -33,12 +33,12 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizePad(Stage):
-    """Images (B, C, H, W), each resized to a random size and laid at a random place in zeros (B, C, size H, size W).
+    """Resize each image (B, C, H, W) to a random size, and pad it with zeros to (B, C, output_scale H, output_scale W).
 
     Args:
-        low, high: the resized height is low H, or more by whole pixels and less than high H, each with the same
-            probability; the width likewise, with the same draw. Shares of the image's: 310 and 331 of 299 in the paper.
-        size: share of the image's height and width that the output has: 331 of 299 in the paper.
+        min_scale, max_scale: the resized height is a whole number of pixels, uniform from min_scale H to below
+            max_scale H; the width likewise, with the same draw. Shares of the image's: 310 and 331 of 299 in the paper.
+        output_scale: share of the image's height and width that the output has: 331 of 299 in the paper.
         interpolation: "nearest" or "bilinear", as `torch.nn.functional.interpolate` has them.
 
     The model must take images of the new size, and be right on them: measure its clean accuracy behind the stage.
@@ -48,19 +48,25 @@ class ResizePad(Stage):
     Raises: ConfigError.
     """
 
-    low: float = 310 / 299
-    high: float = 331 / 299
-    size: float = 331 / 299
+    min_scale: float = 310 / 299
+    max_scale: float = 331 / 299
+    output_scale: float = 331 / 299
     interpolation: str = "nearest"
 
     def __post_init__(self) -> None:
-        shares = self.low, self.high, self.size
-        message = f"ResizePad low={self.low!r}, high={self.high!r}, size={self.size!r}; pass"
+        shares = self.min_scale, self.max_scale, self.output_scale
+        given = f"min_scale={self.min_scale!r}, max_scale={self.max_scale!r}, output_scale={self.output_scale!r}"
+        message = f"ResizePad {given}; pass"
         if any(isinstance(share, bool) or not isinstance(share, int | float) for share in shares):
             raise ConfigError(f"{message} numbers: shares of the image's height and width")
-        if not all(math.isfinite(share) for share in shares) or not 0 < self.low <= self.high <= self.size:
-            raise ConfigError(f"{message} 0 < low <= high <= size, as shares of the image's height and width")
-        if self.size > MOST:
+        if (
+            not all(math.isfinite(share) for share in shares)
+            or not 0 < self.min_scale <= self.max_scale <= self.output_scale
+        ):
+            raise ConfigError(
+                f"{message} 0 < min_scale <= max_scale <= output_scale, as shares of the image's height and width"
+            )
+        if self.output_scale > MOST:
             raise ConfigError(f"{message} shares of the image's height and width, not pixels: 331 / 299, or 1.107")
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(
@@ -78,7 +84,7 @@ class ResizePad(Stage):
     def output(self, images: Tensor) -> tuple[int, int]:
         """Height and width of what comes out."""
         high, wide = images.shape[2:]
-        return pixels(self.size, high), pixels(self.size, wide)
+        return pixels(self.output_scale, high), pixels(self.output_scale, wide)
 
     def drawn(self, images: Tensor, key: Key) -> tuple[Span, Span]:
         """For each image where its rows of pixels go, and where its columns."""
@@ -87,9 +93,9 @@ class ResizePad(Stage):
         return self._span(size, top, high), self._span(size, left, wide)
 
     def _span(self, size: Tensor, place: Tensor, length: int) -> Span:
-        least, most = pixels(self.low, length), pixels(self.high, length)
+        least, most = pixels(self.min_scale, length), pixels(self.max_scale, length)
         resized = least + (size * max(1, most - least)).floor()
-        return Span((place * (pixels(self.size, length) - resized + 1)).floor(), resized)
+        return Span((place * (pixels(self.output_scale, length) - resized + 1)).floor(), resized)
 
 
 def pixels(share: float, length: int) -> int:

@@ -12,11 +12,14 @@ from pathlib import Path
 from ...errors import AssetError, RunError
 from .validation import Epoch
 
-CURVES = ("loss", "clean", "single_step", "robust", "eps", "rate")
+CURVES = ("loss", "clean", "single_step", "robust", "eps", "lr")
 
 
-class Log:
-    """Written after each epoch; a training that goes on from a checkpoint drops the lines that came after it."""
+class TrainingLog:
+    """Write log.csv and TensorBoard curves after each epoch; a resumed training drops later lines.
+
+    Raises: AssetError without tensorboard, RunError where the disk does not take the file.
+    """
 
     def __init__(self, folder: Path, done: int) -> None:
         try:
@@ -27,6 +30,7 @@ class Log:
         self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, epochs: Sequence[Epoch]) -> None:
+        """Write all epochs so far; the last one is added to the curves."""
         text = io.StringIO()
         table = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
         table.writeheader()
@@ -44,4 +48,5 @@ class Log:
         self.curves.flush()
 
     def close(self) -> None:
+        """Close the TensorBoard writer."""
         self.curves.close()

@@ -76,14 +76,14 @@ class AdversaryTable(PlanTable):
     """The adversary's way, beside its attacks; the fields of `Adversary`."""
 
     batch_norm: Literal["eval", "train"] = "eval"
-    keep: Literal["last", "worst"] = "last"
-    strength: tuple[tuple[float, float], ...] = ()
-    steps: tuple[tuple[float, int], ...] = ()
+    keep: Literal["last", "highest_loss"] = "last"
+    eps_schedule: tuple[tuple[float, float], ...] = ()
+    steps_schedule: tuple[tuple[float, int], ...] = ()
     sources: tuple[str, ...] = ()
 
 
 class ValidationTable(Watched):
-    """The watch, and the attacks that it measures with; by default one of its own choice per ball."""
+    """The validation, and the attacks that it measures with; by default one of its own choice per ball."""
 
     attack: Attacks = ()
 
@@ -101,32 +101,32 @@ class TrainingPlan(PlanTable):
     objective: NamedTable
     attack: Attacks = ()
     adversary: AdversaryTable = Bounds(default_factory=AdversaryTable)
-    recipe: TrainingConfig = Bounds(default_factory=TrainingConfig)
-    watch: ValidationTable = Bounds(default_factory=ValidationTable)
+    training: TrainingConfig = Bounds(default_factory=TrainingConfig)
+    validation: ValidationTable = Bounds(default_factory=ValidationTable)
     devices: Devices = Bounds(default_factory=Devices)
 
-    def made_objective(self, load: Load) -> Objective:
+    def make_objective(self, load: Load) -> Objective:
         """Return the objective, with the models that it names."""
-        return made_objective(self.objective, load, "objective")
+        return make_objective(self.objective, load, "objective")
 
-    def made_adversary(self, load: Load) -> Adversary:
+    def make_adversary(self, load: Load) -> Adversary:
         """Return the adversary, with the models that it names."""
         against = self.adversary
         return Adversary(
-            made_attacks(self.attack, "attack"),
+            make_attacks(self.attack, "attack"),
             batch_norm=against.batch_norm,
             keep=against.keep,
-            strength=against.strength,
-            steps=against.steps,
+            eps_schedule=against.eps_schedule,
+            steps_schedule=against.steps_schedule,
             sources=tuple(load(source) for source in against.sources),
         )
 
-    def made_watch(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
-        """Return the watch, and the attacks that were asked for."""
-        chosen = made_attacks(self.watch.attack, "watch.attack")
+    def make_validation(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
+        """Return the validation, and the attacks that the plan names; None where it names none."""
+        chosen = make_attacks(self.validation.attack, "validation.attack")
         for attack in chosen:
             attack.ball.bounded(attack.name)
-        return Watched(**self.watch.model_dump(exclude={"attack"})), chosen or None
+        return Watched(**self.validation.model_dump(exclude={"attack"})), chosen or None
 
 
 def read_training_plan(path: Path) -> TrainingPlan:
@@ -157,9 +157,13 @@ def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
     except ValidationError as error:
         raise ConfigError(problem(error)) from error
     if not names_models(plan.objective, "objective"):
-        plan.made_objective(_unasked)
-    plan.made_watch()
-    Adversary(made_attacks(plan.attack, "attack"), strength=plan.adversary.strength, steps=plan.adversary.steps)
+        plan.make_objective(_unasked)
+    plan.make_validation()
+    Adversary(
+        make_attacks(plan.attack, "attack"),
+        eps_schedule=plan.adversary.eps_schedule,
+        steps_schedule=plan.adversary.steps_schedule,
+    )
     return plan
 
 
@@ -212,13 +216,13 @@ def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[A
     return known[name]
 
 
-def made_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
+def make_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
     """Return the attacks of a list of tables."""
     places = [place] if len(named) == 1 else [f"{place}.{which}" for which in range(len(named))]
-    return tuple(made_attack(one, where) for one, where in zip(named, places, strict=True))
+    return tuple(make_plan_attack(one, where) for one, where in zip(named, places, strict=True))
 
 
-def made_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
+def make_plan_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
     """Return the attack with its radius."""
     kind = kind_called(named.name, place, attacks)
     options = check_options(named, kind, place) | balls(named, kind, place)
@@ -273,14 +277,14 @@ def _unasked(spec: str) -> Target[Any]:
     raise AssertionError(spec)
 
 
-def made_objective(named: NamedTable, load: Load, place: str) -> Objective:
+def make_objective(named: NamedTable, load: Load, place: str) -> Objective:
     """Return the objective, with the models and objectives inside it."""
     kind = kind_called(named.name, place, objectives)
     options = check_options(named, kind, place)
     hints = get_type_hints(kind)
     for key, value in options.items():
         if contains_type(hints[key], Objective):
-            options[key] = made_objective(value, load, f"{place}.{key}")
+            options[key] = make_objective(value, load, f"{place}.{key}")
         elif contains_type(hints[key], Target):
             options[key] = load(value) if isinstance(value, str) else tuple(load(spec) for spec in value)
     try:
