@@ -102,7 +102,7 @@ def quilted(bench: Bench) -> Defended:
 
 def self_ensemble(bench: Bench) -> Defended:
     torch.manual_seed(0)
-    net = randomization.self_ensembled(MnistNet())
+    net = randomization.add_noise_layers(MnistNet())
     return Defended(bench.trained(net, Plain(), Adversary(), 4), votes=10)
 
 
@@ -111,7 +111,7 @@ def detected(make: Callable[[], Any]) -> Made:
         learn, validate = slice(0, 3000), slice(3000, 5000)
         found = detection.make_adversarial_set(PGD7, bench.target, bench.images[learn], bench.labels[learn])
         fitted = make().fit(bench.images[learn], found, target=bench.target, labels=bench.labels[learn])
-        return Defended(bench.target, fitted.calibrated(bench.images[validate], fpr=0.05))
+        return Defended(bench.target, fitted.calibrate(bench.images[validate], fpr=0.05))
 
     return made
 

@@ -24,7 +24,7 @@ from sparring.defenses.training import (
     Validation,
     train,
 )
-from sparring.storage import read
+from sparring.storage import read_tensors
 from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
@@ -92,19 +92,19 @@ class Nets:
             done = train(target, data, job.objective, job.adversary, **options)
             (folder / "seconds").write_text(f"{process_time() - began:.1f}")
             self.say(f"  {done}")
-        tensors, _ = read(weights, "delete the folder to train again")
+        tensors, _ = read_tensors(weights, "delete the folder to train again")
         target.model.load_state_dict(tensors)
         return Made(target, self.log(folder), float((folder / "seconds").read_text()), checksum(weights))
 
     def log(self, folder: Path) -> tuple[Epoch, ...]:
-        _, values = read(folder / "checkpoint.safetensors", "delete the folder to train again")
+        _, values = read_tensors(folder / "checkpoint.safetensors", "delete the folder to train again")
         return tuple(Epoch(**row) for row in values["log"])
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of the tensors in the file, whatever its header says."""
     digest = hashlib.sha256()
-    for name, value in sorted(read(path, "")[0].items()):
+    for name, value in sorted(read_tensors(path, "")[0].items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
 

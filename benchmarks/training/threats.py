@@ -14,7 +14,7 @@ from sparring import L1, L2, Engine, Linf
 from sparring.attacks import MSD, PGD, auto
 from sparring.defenses.training import Adversary, Average, Madry, Maximum
 from sparring.geometry import Ball
-from sparring.transfer import generalization
+from sparring.transfer import measure_generalization
 
 BALLS: tuple[Ball, ...] = (
     Linf(0.1), Linf(0.2), Linf(0.3), L2(0.5), L2(1.0), L2(2.0), L1(2.5), L1(5.0), L1(10.0),
@@ -53,7 +53,7 @@ def measure(nets: Nets) -> dict[str, Any]:
     made = {name: nets(job) for name, job in jobs.items()}
     images, labels = digits("mnist")
     targets = {name: one.target for name, one in made.items()}
-    found = generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=auto, engine=Engine(250))
+    found = measure_generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=auto, engine=Engine(250))
     rows = [
         {
             "net": name,

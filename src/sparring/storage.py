@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import RunError
 
 
-def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write the file whole or not at all; RunError where the disk does not take it."""
     partial = path.with_suffix(".partial")
     try:
@@ -31,7 +31,7 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
         raise RunError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
 
-def read(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `write` wrote; RunError, which names the cure, where it is nothing of the kind."""
     try:
         with safe_open(str(path), framework="pt") as file:

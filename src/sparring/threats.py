@@ -40,21 +40,21 @@ class Threat(BaseModel):
         return [BALLS[self.norm](radius.eps) for radius in self.radii]
 
 
-def parse(spec: str) -> Threat:
+def parse_threat(spec: str) -> Threat:
     """The threat that `spec` describes; ThreatError naming what is wrong in it."""
     word, colon, rest = spec.partition(":")
-    norm = norm_called(word, spec)
+    norm = parse_norm(word, spec)
     if not colon or not rest.strip():
         raise ThreatError(f"threat {spec!r} has no epsilon; {EXAMPLE}")
-    return threat(norm, [radius(part.strip(), norm, spec) for part in rest.split(",")])
+    return make_threat(norm, [parse_radius(part.strip(), norm, spec) for part in rest.split(",")])
 
 
-def parse_all(specs: Iterable[str]) -> list[Threat]:
+def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
     """All threats, one per norm: what is said of a norm in several places is put together."""
-    return merged(parse(spec) for spec in specs)
+    return merge_threats(parse_threat(spec) for spec in specs)
 
 
-def of_balls(balls: Iterable[Ball]) -> list[Threat]:
+def threats_of_balls(balls: Iterable[Ball]) -> list[Threat]:
     """Balls as threats: several balls of one norm are its list of radii."""
     threats = []
     for ball in balls:
@@ -64,23 +64,23 @@ def of_balls(balls: Iterable[Ball]) -> list[Threat]:
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
         text = str(ball).partition("(")[2].rstrip(")") or "inf"
-        threats.append(threat(norm, [checked(ball.eps, text, norm, str(ball))]))
-    return merged(threats)
+        threats.append(make_threat(norm, [check_radius(ball.eps, text, norm, str(ball))]))
+    return merge_threats(threats)
 
 
-def merged(threats: Iterable[Threat]) -> list[Threat]:
+def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
     together: dict[Norm, list[Radius]] = {}
     for one in threats:
         together.setdefault(one.norm, []).extend(one.radii)
-    return [threat(norm, radii) for norm, radii in together.items()]
+    return [make_threat(norm, radii) for norm, radii in together.items()]
 
 
-def threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
+def make_threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
     rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
     return Threat(norm=norm, radii=tuple(rising.values()))
 
 
-def norm_called(word: str, spec: str) -> Norm:
+def parse_norm(word: str, spec: str) -> Norm:
     """The norm that a word means."""
     known = WORDS.get(word.strip().lower())
     if known is None:
@@ -90,7 +90,7 @@ def norm_called(word: str, spec: str) -> Norm:
     return known
 
 
-def radius(text: str, norm: Norm, spec: str) -> Radius:
+def parse_radius(text: str, norm: Norm, spec: str) -> Radius:
     """A number or a fraction of two numbers."""
     parts = text.split("/")
     if len(parts) > 2 or not all(NUMBER.fullmatch(part.strip()) for part in parts):
@@ -99,10 +99,10 @@ def radius(text: str, norm: Norm, spec: str) -> Radius:
     if len(numbers) == 2 and numbers[1] == 0:
         raise ThreatError(f"threat {spec!r}: {text!r} divides by zero")
     value = float(numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1])
-    return checked(value, text, norm, spec)
+    return check_radius(value, text, norm, spec)
 
 
-def checked(eps: float, text: str, norm: Norm, spec: str) -> Radius:
+def check_radius(eps: float, text: str, norm: Norm, spec: str) -> Radius:
     """The radius, if it can be one for images in [0, 1]."""
     if not math.isfinite(eps) or eps <= 0:
         raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")

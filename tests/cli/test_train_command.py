@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sparring.storage import read
+from sparring.storage import read_tensors
 from sparring.zoo import load_data, load_model
 
 COMMAND = Path(sys.executable).with_name("sparring")
@@ -209,7 +209,7 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     )
     name = f"trained:{out}@{tmp_path}/models.py:Net"
     assert f"sparring audit {name} DATA --threat linf:0.05" in done.stdout
-    _, values = read(out / "best.safetensors", "")
+    _, values = read_tensors(out / "best.safetensors", "")
     assert values["plan"]["training"]["seed"] == 0
     assert values["epoch"]["epoch"] == int(best["epoch"])
 
@@ -232,7 +232,7 @@ def test_killed_and_gone_on_with_is_as_if_never_killed(run, planned, tmp_path):
     out = tmp_path / "runs" / "killed"
     killed = in_a_process(planned(), out, stop="kill:53")
     assert killed.returncode == -signal.SIGKILL
-    _, values = read(out / "checkpoint.safetensors", "")
+    _, values = read_tensors(out / "checkpoint.safetensors", "")
     assert values["t"] == 40  # in the middle of the second epoch
     again = run(out="killed", words=["--resume"])
     assert again.exit_code == 0, again.stderr
@@ -280,7 +280,7 @@ def test_two_processes_train_as_one_and_go_on(run, planned, tmp_path):
 
     out = tmp_path / "runs" / "killed"
     assert in_a_process(plan, out, stop="kill:53").returncode == -signal.SIGKILL
-    assert read(out / "checkpoint.safetensors", "")[1]["t"] == 40
+    assert read_tensors(out / "checkpoint.safetensors", "")[1]["t"] == 40
     again = in_a_process(plan, out, "--resume")
     assert again.returncode == 0, again.stderr
     assert_same_outcome(tmp_path / "runs" / "both", out)

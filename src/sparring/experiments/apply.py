@@ -78,7 +78,7 @@ class ApplyArtifact:
         """Count how many images of a chunk fall as they are, and how many when they are read from their files."""
         clean = predict(loaded.target, chunk.images, self.batch_size)
         form = InputSpec(*chunk.images.shape[1:])
-        written = torch.stack([files.read(self.out / name, form) for name in names])
+        written = torch.stack([files.read_picture(self.out / name, form) for name in names])
         rounded = predict(loaded.target, written, self.batch_size)
         goals: dict[str, Goal] = {"another class": Misclassify(clean.predicted)}
         wanted = target_class(self.made, clean.outputs.shape[1])

@@ -122,7 +122,7 @@ class ImagePanel:
     loud: bool = False
 
 
-def moved_images(
+def before_and_after(
     before: Tensor, after: Tensor, caption_pairs: tuple[Sequence[str], Sequence[str]], title: str, delta: Tensor | None
 ) -> bytes:
     """Return a PNG: images (N, C, H, W) above what became of them, each with what is said of it.
@@ -132,7 +132,7 @@ def moved_images(
     """
     first = [ImagePanel(image, words) for image, words in zip(before, caption_pairs[0], strict=True)]
     last = [
-        ImagePanel(image, words, loud=label(words) != label(old))
+        ImagePanel(image, words, loud=caption_label(words) != caption_label(old))
         for image, words, old in zip(after, caption_pairs[1], caption_pairs[0], strict=True)
     ]
     if delta is not None:
@@ -145,7 +145,7 @@ def moved_images(
     return _grid([first, between, last], title)
 
 
-def label(words: str) -> str:
+def caption_label(words: str) -> str:
     """What is said without how sure it is: all but the last word."""
     return words.rpartition(", ")[0]
 

@@ -21,7 +21,7 @@ from ..engine import Engine
 from ..errors import AccessError, InputError
 from ..geometry import Ball
 from ..goals import Misclassify
-from ..transfer import Generalization, attacks_within, generalization, margins
+from ..transfer import Generalization, attacks_within, goal_margins, measure_generalization
 from .figures import ColumnBlock, accuracy_map
 from .model_set import ModelSet
 from .observer import ExperimentObserver
@@ -108,7 +108,7 @@ class GeneralizationMatrix:
             for column in self.columns.threats:
                 column.ball.check(chunk.images)
             for target in self.models.targets.values():
-                margins(target, Misclassify(chunk.labels), chunk.images, self.engine.batch_size)
+                goal_margins(target, Misclassify(chunk.labels), chunk.images, self.engine.batch_size)
 
     def run(self, observer: ExperimentObserver | None = None) -> Generalization:
         """Attack all models and write each down; return the whole matrix."""
@@ -128,7 +128,7 @@ class GeneralizationMatrix:
         """Attack one model, write it down below those before it, and return its row and its seconds."""
         started = time.perf_counter()
         row = self.attack_model(name, observer)
-        self.whole = row if self.whole is None else self.whole.below(row)
+        self.whole = row if self.whole is None else self.whole.append_rows(row)
         self.record["models"].append(self.entry(row, time.perf_counter() - started))
         self.record["notes"] = list(self.whole.notes)
         self.write(".json", json.dumps(self.record, indent=1).encode() + b"\n")
@@ -142,7 +142,9 @@ class GeneralizationMatrix:
             assert chunk.labels is not None
             indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
             engine = Engine(self.engine.batch_size, self.engine.seed, progress=observer.steps(f"{name}: "))
-            parts.append(generalization(target, balls, chunk.images, chunk.labels, indices=indices, engine=engine))
+            parts.append(
+                measure_generalization(target, balls, chunk.images, chunk.labels, indices=indices, engine=engine)
+            )
         row = parts[0]
         for part in parts[1:]:
             row = row + part

@@ -25,7 +25,7 @@ from ..defenses.training.validation import choose_validation_attacks
 from ..errors import ConfigError, InputError, RunError, TargetError
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
-from ..zoo.loaders.trained import PLAN, parted
+from ..zoo.loaders.trained import PLAN, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from .output import refuse_used_folder, report_write_errors
 from .training_data import load_training_data
@@ -206,6 +206,6 @@ def factory_of(model: str) -> str:
     """What `trained:` must be told where the model is a user's file."""
     scheme, _, rest = model.partition(":")
     if scheme == TRAINED:
-        factory = parted(rest)[1]
+        factory = split_trained_spec(rest)[1]
         return "" if factory is None else f"@{factory}"
     return f"@{model}" if ".py:" in model else ""

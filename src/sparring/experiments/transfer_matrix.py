@@ -16,7 +16,7 @@ from ..audit.records.example_files import write_atomically
 from ..engine import Engine
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..targets import Ensemble, Target
-from ..transfer import TransferCounts, leave_one_out, transfer
+from ..transfer import TransferCounts, leave_one_out, transfer_matrix
 from ..zoo import Chunk, Data
 from .figures import heatmap
 from .observer import ExperimentObserver
@@ -69,10 +69,10 @@ class TransferMatrix:
     ) -> TransferCounts:
         """Return count the images of one chunk that fall, with the ensemble's row below where it is asked for."""
         models: dict[str, Any] = self.models
-        whole = transfer(models, models, attack, goal, images, indices=indices, engine=engine)
+        whole = transfer_matrix(models, models, attack, goal, images, indices=indices, engine=engine)
         if not self.ensemble:
             return whole
-        return whole.below(leave_one_out(models, Ensemble, attack, goal, images, indices=indices, engine=engine))
+        return whole.append_rows(leave_one_out(models, Ensemble, attack, goal, images, indices=indices, engine=engine))
 
     def write(self, attack: Attack[Gradients, Any], counts: TransferCounts, out: Path) -> Path:
         """Write the counts as JSON and as a picture into the folder `out`; return the picture's path."""

@@ -23,7 +23,7 @@ from ..access import Scores
 from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
 from ..targets.optional_imports import require
-from .log import Answers, QueryLog
+from .log import AnswerCache, QueryLog
 from .tensors import InferRequest, encode_answer, read_request
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class InferenceService:
     def __init__(self, served: ServedModel, body_limit: int) -> None:
         from starlette.responses import JSONResponse, Response
 
-        self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), Answers()
+        self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), AnswerCache()
         self.lock = asyncio.Lock()
         self.json, self.response = JSONResponse, Response
 

@@ -12,7 +12,7 @@ from torch import Tensor
 MOST_IMAGES, MOST_ANSWERS, MOST_BYTES = 1_000_000, 4096, 1 << 26
 
 
-def image_hash(image: Tensor) -> str:
+def image_sha256(image: Tensor) -> str:
     """SHA-256 of the image's float32 values in their order."""
     return hashlib.sha256(image.detach().cpu().float().contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
 
@@ -27,7 +27,7 @@ class QueryLog:
     def count(self, images: Tensor) -> None:
         self.requests += 1
         self.queries += len(images)
-        for digest in map(image_hash, images):
+        for digest in map(image_sha256, images):
             if digest in self.images or len(self.images) < MOST_IMAGES:
                 self.images[digest] += 1
             else:
@@ -39,7 +39,7 @@ class QueryLog:
         return totals | {"images": dict(self.images), "unlisted": self.unlisted}
 
 
-class Answers:
+class AnswerCache:
     """The latest answers by (id, body): a client that lost one gets it again, to the byte."""
 
     def __init__(self) -> None:

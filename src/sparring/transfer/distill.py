@@ -28,7 +28,9 @@ def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
     return torch.cat(answers).to(images.device)
 
 
-def imitate(net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, rate: float, size: int, key: Key) -> float:
+def train_student(
+    net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, rate: float, size: int, key: Key
+) -> float:
     """Train `net` on the answers, labels (N,) or shares (N, K); the share of the images on which it then agrees."""
     training = net.training
     net.train()

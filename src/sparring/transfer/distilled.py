@@ -27,11 +27,11 @@ from ..errors import BudgetError, ConfigError, InputError
 from ..goals import Goal
 from ..random import Key
 from ..targets import Classifier, Target
-from .distill import batch_slices, imitate, query_labels, query_probabilities
+from .distill import batch_slices, query_labels, query_probabilities, train_student
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistilledAdvGAN:
     """What came of it."""
 
     artifact: Generated
@@ -41,7 +41,7 @@ class Distilled:
     fooled: tuple[float, ...]  # by epoch: share of the images that fell on the student
 
 
-def distilled_advgan(
+def distill_advgan(
     victim: Target[Decisions],
     net: nn.Module,
     attack: AdvGAN,
@@ -56,7 +56,7 @@ def distilled_advgan(
     batch_size: int = 128,
     engine: Engine | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Distilled:
+) -> DistilledAdvGAN:
     """Make a generator for `victim`, which answers and gives no gradients.
 
     Both ways train as long: the static one trains the student and then the generator for all rounds in one go.
@@ -96,7 +96,7 @@ def distilled_advgan(
     artifact, fooled = None, list[float]()
     for number in range(rounds):
         key = Key(torch.tensor([number]), engine.seed)
-        agreement = imitate(net, images, answers, epochs, rate, batch_size, key)
+        agreement = train_student(net, images, answers, epochs, rate, batch_size, key)
         fitted = fit(attack, student, goal, own, start=artifact, engine=engine)
         artifact, fooled = fitted.artifact, fooled + list(fitted.fooled)
         if progress is not None:
@@ -107,4 +107,4 @@ def distilled_advgan(
             fresh = torch.cat([artifact.apply(own[chosen[part]]) for part in batch_slices(len(chosen), batch_size)])
             images, answers = torch.cat((images, fresh)), torch.cat((answers, ask(victim, fresh, batch_size)))
     assert artifact is not None
-    return Distilled(artifact, student, len(images), agreement, tuple(fooled))
+    return DistilledAdvGAN(artifact, student, len(images), agreement, tuple(fooled))

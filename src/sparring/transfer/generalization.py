@@ -26,9 +26,9 @@ from ..geometry import L0, L2, Ball, Linf
 from ..goals import Goal, Misclassify, RivalMargin
 from ..rows import take
 from ..targets import Target
-from .matrix import Models, margins
+from .matrix import Models, goal_margins
 
-Within = Callable[[Ball], Attack[Any, Any]]
+AttackForBall = Callable[[Ball], Attack[Any, Any]]
 RESTARTS_L0, RIVALS, ALMA_STEPS, JUMPS = 2, 9, 300, 30
 
 
@@ -89,7 +89,7 @@ class Generalization:
             notes=_together(self.notes, other.notes),
         )
 
-    def below(self, other: Generalization) -> Generalization:
+    def append_rows(self, other: Generalization) -> Generalization:
         """These models, and under them those of another on the same images."""
         if (self.balls, self.attacks, self.images) != (other.balls, other.attacks, other.images):
             raise ConfigError("rows go below one another only for the same balls, attacks and images")
@@ -105,7 +105,7 @@ class Generalization:
         )
 
 
-def strong(ball: Ball) -> Attack[Any, Any]:
+def strong_attack(ball: Ball) -> Attack[Any, Any]:
     """`auto`, and after it what finds examples where slopes mislead, as on nets trained in another norm.
 
     In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `auto`
@@ -120,13 +120,13 @@ def strong(ball: Ball) -> Attack[Any, Any]:
     return Cascade(auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
 
 
-def generalization(
+def measure_generalization(
     targets: Models,
     balls: Sequence[Ball],
     x: Tensor,
     y: Tensor,
     *,
-    attacks: Within | None = None,
+    attacks: AttackForBall | None = None,
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Generalization:
@@ -149,14 +149,14 @@ def generalization(
     goal, columns = Misclassify(y), tuple(balls)
     if not targets:
         raise ConfigError("there are no models; pass one or more, by name")
-    chosen = attacks_within(columns, attacks or strong)
+    chosen = attacks_within(columns, attacks or strong_attack)
     check_images(x, goal)
     for ball in columns:
         ball.check(x)
     for target in targets.values():
         for attack in chosen:
             check_access(attack, target)
-    right = [margins(target, goal, x) <= 0 for target in targets.values()]  # NaN is no answer
+    right = [goal_margins(target, goal, x) <= 0 for target in targets.values()]  # NaN is no answer
     indices = torch.arange(len(x)) if indices is None else indices
     rows = [
         _row(name, target, chosen, goal, x, indices, known, engine)
@@ -164,11 +164,11 @@ def generalization(
     ]
     whole = rows[0]
     for row in rows[1:]:
-        whole = whole.below(row)
+        whole = whole.append_rows(row)
     return whole
 
 
-def attacks_within(balls: Sequence[Ball], attacks: Within = strong) -> list[Attack[Any, Any]]:
+def attacks_within(balls: Sequence[Ball], attacks: AttackForBall = strong_attack) -> list[Attack[Any, Any]]:
     """Return the attack of each ball; raises where the balls are none, or cannot be columns."""
     if not balls:
         raise ThreatError("there are no threats; pass one or more, as Linf(0.3)")

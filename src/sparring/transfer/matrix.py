@@ -34,14 +34,14 @@ class TransferCounts:
             raise ConfigError(f"a tally of {self.rows} on {self.columns} does not add to one of other models")
         return TransferCounts(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
 
-    def below(self, other: TransferCounts) -> TransferCounts:
+    def append_rows(self, other: TransferCounts) -> TransferCounts:
         """Return the rows of this tally, and under them those of another on the same images."""
         if self.columns != other.columns or self.images != other.images:
             raise ConfigError("tallies go below one another only for the same models and images")
         return TransferCounts(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
 
 
-def transfer(
+def transfer_matrix(
     sources: Models,
     victims: Models,
     attack: Attack[Gradients, Any],
@@ -62,7 +62,7 @@ def transfer(
     for i, source in enumerate(sources.values() if len(x) else ()):
         found = run(attack, source, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
         for j, victim in enumerate(victims.values()):
-            fell[i, j] = int((margins(victim, goal, found.examples) > 0).sum())
+            fell[i, j] = int((goal_margins(victim, goal, found.examples) > 0).sum())
     return TransferCounts(tuple(sources), tuple(victims), fell, len(x))
 
 
@@ -84,7 +84,7 @@ def leave_one_out(
     for j, name in enumerate(models if len(x) else ()):
         others = together([model for other, model in models.items() if other != name])
         found = run(attack, others, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
-        fell[0, j] = int((margins(models[name], goal, found.examples) > 0).sum())
+        fell[0, j] = int((goal_margins(models[name], goal, found.examples) > 0).sum())
     return TransferCounts(("the others together",), tuple(models), fell, len(x))
 
 
@@ -92,11 +92,11 @@ def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> 
     """Return the rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
-        standing &= ~(margins(model, goal, x) > 0)
+        standing &= ~(goal_margins(model, goal, x) > 0)
     return take(goal, standing), x[standing], None if indices is None else indices[standing]
 
 
-def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
+def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
     """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
     parts = []
     with model.frozen(), torch.no_grad():

@@ -22,7 +22,7 @@ from ..access import Decisions
 from ..errors import BudgetError, ConfigError, InputError
 from ..random import Key
 from ..targets import Classifier, Target
-from .distill import batch_slices, imitate, query_labels
+from .distill import batch_slices, query_labels, train_student
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def train_substitute(
     labels, known = query_labels(victim, images, batch_size), len(images)
     agreement = 0.0
     for number in range(rounds):
-        agreement = imitate(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
+        agreement = train_student(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
         if progress is not None:
             progress(number + 1, known, agreement)
         if number + 1 == rounds or known >= budget:

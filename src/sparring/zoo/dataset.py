@@ -15,7 +15,7 @@ OWN_PREDICTION = "no labels: the model's own prediction on the clean picture sta
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataRequest:
     """What a model wants of a data set (None: not known), and how many pictures to take at most."""
 
     input: InputSpec | None
@@ -88,11 +88,11 @@ class Data:
             shape = shape or row.image.shape
             self._same_shape(row, shape)
             if waiting and (len(waiting) >= batch_size or (waiting[0].label is None) != (row.label is None)):
-                yield stacked(waiting, first)
+                yield stack_rows(waiting, first)
                 first, waiting = first + len(waiting), []
             waiting.append(row)
         if waiting:
-            yield stacked(waiting, first)
+            yield stack_rows(waiting, first)
         elif first == 0:
             shown = "; ".join(f"{skip.name}: {skip.reason}" for skip in self.skipped[:3])
             raise InputError(f"{self.name}: none of {self.candidates} pictures can be used ({shown})")
@@ -106,7 +106,7 @@ class Data:
             )
 
 
-def stacked(rows: list[Row], first: int) -> Chunk:
+def stack_rows(rows: list[Row], first: int) -> Chunk:
     """The rows as one chunk."""
     labels = [row.label for row in rows if row.label is not None]
     return Chunk(

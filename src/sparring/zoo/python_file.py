@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ConfigError, nearest, user_code
 
 
-def split(spec: str) -> tuple[Path, str] | None:
+def split_factory(spec: str) -> tuple[Path, str] | None:
     """FILE.py and FACTORY; None when `spec` is of another kind."""
     file, colon, factory = spec.rpartition(":")
     if colon and file.endswith(".py"):
@@ -21,7 +21,7 @@ def split(spec: str) -> tuple[Path, str] | None:
     return None
 
 
-def call(file: Path, factory: str) -> Any:
+def call_factory(file: Path, factory: str) -> Any:
     """Import the file and return what its FACTORY() returns.
 
     Raises: ConfigError where there is no such file or name, UserCodeError where the user's code raises or exits.

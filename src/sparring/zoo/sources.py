@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..errors import ConfigError, nearest
 from . import catalog, python_file
-from .dataset import Data, Wanted
+from .dataset import Data, DataRequest
 from .folder import flat_folder, labelled_folder
 from .loaded import InputSpec, LoadedModel
 from .npz import npz_file
 from .user_data import user_data
 from .zoo_data import zoo_data
 
-FILES: dict[str, Callable[[Path, Wanted], Data]] = {
+FILES: dict[str, Callable[[Path, DataRequest], Data]] = {
     "folder": labelled_folder,
     "flat": flat_folder,
     "npz": npz_file,
@@ -40,8 +40,8 @@ def load_data(
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be at least 1, not {limit}")
-    wanted = Wanted(input, class_names, classes, limit)
-    if user := python_file.split(spec):
+    wanted = DataRequest(input, class_names, classes, limit)
+    if user := python_file.split_factory(spec):
         return user_data(*user, wanted)
     scheme, _, rest = spec.partition(":")
     if rest and scheme == "zoo":

@@ -101,7 +101,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
 def fitted(task):
     """Every detector, fitted and given a threshold."""
     return {
-        name: detector.fit(task.clean, task.made, target=task.target, labels=task.labels).calibrated(task.validation)
+        name: detector.fit(task.clean, task.made, target=task.target, labels=task.labels).calibrate(task.validation)
         for name, detector in DETECTORS.items()
     }
 

@@ -84,7 +84,7 @@ def test_noisy_images_are_taken_for_clean(task):
     """Shown noise as clean, the distances tell it from attacks; not shown, they reject most of it."""
     noisy = task.made.noisy(1)
     without, shown = (
-        Mahalanobis().fit(task.clean, task.made, target=task.target, noisy=each).calibrated(task.validation)
+        Mahalanobis().fit(task.clean, task.made, target=task.target, noisy=each).calibrate(task.validation)
         for each in (None, noisy)
     )
     asked = task.tested.noisy(2)
@@ -226,14 +226,14 @@ def test_as_many_images_as_classes_have_no_covariance(task):
 
 def test_without_a_threshold_there_is_no_alarm(task):
     f = FeatureSqueezing().fit(task.clean, target=task.target)
-    with pytest.raises(ConfigError, match="FeatureSqueezing has no threshold yet: call calibrated"):
+    with pytest.raises(ConfigError, match="FeatureSqueezing has no threshold yet: call calibrate"):
         f.alarm(task.validation, None)
 
 
 def test_images_that_it_learned_from_set_no_threshold(one, task):
     mixed = torch.cat((task.validation, task.clean[:7]))
     with pytest.raises(InputError, match=f"7 of 127 validation images were used to fit {one.name}"):
-        one.calibrated(mixed)
+        one.calibrate(mixed)
 
 
 def test_scores_are_of_images_like_those_that_were_learned_from(one):
@@ -245,7 +245,7 @@ def test_scores_are_of_images_like_those_that_were_learned_from(one):
 
 def test_a_fit_in_inference_mode(task):
     with torch.inference_mode():
-        f = InputDetector(width=2, config=SHORT).fit(task.clean, task.made).calibrated(task.validation)
+        f = InputDetector(width=2, config=SHORT).fit(task.clean, task.made).calibrate(task.validation)
         g = Mahalanobis(magnitude=0.01, layers=("6",)).fit(task.clean, task.made, target=task.target)
         assert bool(g.score(task.validation[:3]).isfinite().all())
     assert f.score(task.validation[:3]).shape == (3,)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sparring.defenses.purification import BitDepth, JPEGCompression, Median, TotalVariation
-from sparring.defenses.purification.total_variation import flattest, objective
+from sparring.defenses.purification.total_variation import minimize_total_variation, total_variation_objective
 from sparring.random import Key
 
 KEY = Key(torch.arange(3), 0)
@@ -58,7 +58,7 @@ def test_total_variation_is_nearer_to_the_minimum():
     keep = torch.ones_like(images)
     theirs, _ = TotalVarMin(prob=1.0, norm=2, lamb=0.03, max_iter=200)(images.permute(0, 2, 3, 1).numpy())
     other = torch.from_numpy(theirs).double().permute(0, 3, 1, 2)
-    ours = flattest(images, keep, 0.03, TotalVariation().steps)
-    reached = [objective(z, images, keep, 0.03) for z in (ours, other, images)]
+    ours = minimize_total_variation(images, keep, 0.03, TotalVariation().steps)
+    reached = [total_variation_objective(z, images, keep, 0.03) for z in (ours, other, images)]
     assert bool((reached[0] < reached[1]).all())
     assert bool((reached[0] < reached[2]).all())

@@ -18,7 +18,7 @@ from sparring.defenses.purification.jpeg_codec import (
     quantization_table,
 )
 from sparring.defenses.purification.padding import mirror_pad
-from sparring.defenses.purification.wavelet import put_together, soft, taken_apart
+from sparring.defenses.purification.wavelet import haar_transform, inverse_haar_transform, soft_threshold
 from sparring.random import Key
 
 KEY = Key(torch.arange(2), 0)
@@ -141,32 +141,32 @@ def test_non_local_means_of_a_strip_of_two_grays():
 
 def test_the_wavelet_transform_is_orthonormal_and_its_own_inverse():
     images = drawn("x", (2, 3, 8, 6))
-    mean, bands = taken_apart(images)
+    mean, bands = haar_transform(images)
     assert torch.allclose(mean.square().sum() + bands.square().sum(), images.square().sum())
-    assert torch.allclose(put_together(mean, bands), images)
-    flat_mean, flat_bands = taken_apart(torch.full((1, 1, 4, 4), 0.3))
+    assert torch.allclose(inverse_haar_transform(mean, bands), images)
+    flat_mean, flat_bands = haar_transform(torch.full((1, 1, 4, 4), 0.3))
     assert torch.allclose(flat_mean, torch.full((1, 1, 2, 2), 0.6))
     assert float(flat_bands.abs().amax()) < 1e-7
 
 
 def test_soft_thresholds():
     values = torch.tensor([-2.0, -0.4, 0.0, 0.3, 1.5])
-    assert torch.allclose(soft(values, torch.tensor(0.5)), torch.tensor([-1.5, 0.0, 0.0, 0.0, 1.0]))
+    assert torch.allclose(soft_threshold(values, torch.tensor(0.5)), torch.tensor([-1.5, 0.0, 0.0, 0.0, 1.0]))
 
 
 def test_the_universal_threshold_on_one_coefficient():
     bands = torch.zeros(1, 1, 3, 4, 4, dtype=torch.float64)
     bands[0, 0, 1, 2, 1] = 0.5
-    images = put_together(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands)
+    images = inverse_haar_transform(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands)
     left = Wavelet("VisuShrink", 0.1, 1)(images, KEY)
     threshold = 0.1 * math.sqrt(2 * math.log(64))
-    wanted = put_together(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands * (1 - threshold / 0.5))
+    wanted = inverse_haar_transform(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands * (1 - threshold / 0.5))
     assert torch.allclose(left, wanted)
 
 
 def test_bayes_takes_each_band_for_itself_and_measures_the_noise():
     images = pictures(1, 1, 16, 16) * 0.6 + 0.2 + 0.02 * Key(torch.arange(1), 0).normal("n", (1, 16, 16))
-    mean, bands = taken_apart(images)
+    mean, bands = haar_transform(images)
     sigma = float(bands[0, 0, 2].abs().flatten().median()) / 0.6744897501960817
     kept = bands.clone()
     for band in range(3):
@@ -174,7 +174,7 @@ def test_bayes_takes_each_band_for_itself_and_measures_the_noise():
         signal = max(float(c.square().mean()) - sigma**2, 1e-300) ** 0.5
         kept[0, 0, band] = c.sign() * (c.abs() - sigma**2 / signal).clamp_min(0)
     left = Wavelet("BayesShrink", None, 1)(images, KEY)
-    assert torch.allclose(left, put_together(mean, kept).clamp(0, 1))
+    assert torch.allclose(left, inverse_haar_transform(mean, kept).clamp(0, 1))
     assert not torch.allclose(left, images, atol=1e-3)
 
 

@@ -37,7 +37,7 @@ from sparring.defenses.training.validation import choose_validation_attacks, has
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
 from sparring.geometry import Union
 from sparring.random import Key
-from sparring.storage import read
+from sparring.storage import read_tensors
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))
@@ -173,7 +173,7 @@ def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
     assert_same(weights(other), weights(whole))
     assert [replace(e, seconds=0.0) for e in found.log] == [replace(e, seconds=0.0) for e in expected.log]
     for name in ("best.safetensors", "last.safetensors"):
-        assert_same(*(read(tmp_path / run / name, "")[0] for run in ("whole", "part")))
+        assert_same(*(read_tensors(tmp_path / run / name, "")[0] for run in ("whole", "part")))
 
 
 def test_what_is_written(tmp_path):
@@ -181,7 +181,7 @@ def test_what_is_written(tmp_path):
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["robust"]) for row in rows] == [epoch.robust for epoch in found.log]
-    tensors, values = read(tmp_path / "best.safetensors", "")
+    tensors, values = read_tensors(tmp_path / "best.safetensors", "")
     assert_same(tensors, found.weights)
     assert values["plan"] == "mine"
     assert values["epoch"]["epoch"] == found.best.epoch

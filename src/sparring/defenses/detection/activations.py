@@ -17,17 +17,17 @@ Reduce = Callable[[Tensor], Tensor]
 Change = Callable[[Tensor], Tensor]
 
 
-def flat(activation: Tensor) -> Tensor:
+def flatten_units(activation: Tensor) -> Tensor:
     """(B, F): every unit. A tensor of its own, which a layer that works in place does not reach."""
     return activation.flatten(1).clone()
 
 
-def pooled(activation: Tensor) -> Tensor:
+def spatial_mean(activation: Tensor) -> Tensor:
     """(B, channels): the mean over all places of (B, channels, H, W)."""
     return activation.mean((2, 3)) if activation.ndim == 4 else activation.clone()
 
 
-def whole(activation: Tensor) -> Tensor:
+def unreduced(activation: Tensor) -> Tensor:
     """Return the activation as it is."""
     return activation.clone()
 
@@ -40,7 +40,7 @@ def inner_module(target: Target[Any]) -> nn.Module:
     return model
 
 
-def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
+def default_layers(target: Target[Any], image: Tensor) -> tuple[str, ...]:
     """The layers that are read by default: all modules without parts whose output has rank 2 or 4, logits included.
 
     In the order of their last call, and without those that only hand on (Flatten, Identity, Dropout).
@@ -63,23 +63,25 @@ def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
     return tuple(called)
 
 
-def chosen(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
+def select_layers(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
     """Return the names to read: `layers`, looked at, or the default ones.
 
     Raises:
         ConfigError: a name that the model does not have, or a layer that cannot be read.
     """
     if layers is None:
-        return leaves(target, image)
+        return default_layers(target, image)
     if isinstance(layers, str) or not layers:
-        raise ConfigError(f"layers={layers!r}; pass one or more names, as ('{next(iter(leaves(target, image)))}',)")
+        raise ConfigError(
+            f"layers={layers!r}; pass one or more names, as ('{next(iter(default_layers(target, image)))}',)"
+        )
     known = [name for name, _ in inner_module(target).named_modules() if name]
     for name in layers:
         if name not in known:
             hint = nearest(name, known)
             raise ConfigError(f"{target.name} has no layer {name!r}.{hint} Its layers: {', '.join(known)}")
     with torch.no_grad(), target.frozen():
-        activations(target, image[:1], tuple(layers), whole)
+        activations(target, image[:1], tuple(layers), unreduced)
     return tuple(layers)
 
 
@@ -123,7 +125,7 @@ def last_linear(target: Target[Any], image: Tensor) -> str:
 
 
 @contextmanager
-def entering(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
+def modified_layer_input(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
     """What goes into the layer is `change` of it."""
     module = inner_module(target).get_submodule(layer)
     hook = module.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))

@@ -28,7 +28,7 @@ class AdversarialSet:
     originals: Tensor  # (N, C, H, W)
     examples: Tensor  # (N, C, H, W)
     fooling: Tensor  # (N,) bool: the model is right on the original and wrong on the example
-    right: Tensor  # (N,) bool: the model is right on the original
+    correct: Tensor  # (N,) bool: the model is right on the original
     ball: Ball
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class AdversarialSet:
     def noisy(self, seed: int = 0) -> Tensor:
         """Random noise on each fooled original, of the norm of its perturbation (`noise`)."""
         originals = self.fooled_originals
-        return noise(originals, self.ball, self.ball.norm(self.fooling_examples - originals), seed)
+        return add_sign_noise(originals, self.ball, self.ball.norm(self.fooling_examples - originals), seed)
 
 
 def make_adversarial_set(
@@ -67,13 +67,13 @@ def make_adversarial_set(
     keep = attack.keep if attack.keep is Keep.SMALLEST else Keep.HIGHEST_LOSS
     found = run(attack, target, goal, images, indices=indices, keep=keep, engine=engine)
     with target.frozen():
-        right = batched(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
-    fooling = right.to(images.device) & found.success
+        correct = batched(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
+    fooling = correct.to(images.device) & found.success
     name = f"{attack.name} {attack.ball}"
-    return AdversarialSet(name, images.detach(), found.examples, fooling, right.to(images.device), attack.ball)
+    return AdversarialSet(name, images.detach(), found.examples, fooling, correct.to(images.device), attack.ball)
 
 
-def noise(images: Tensor, ball: Ball, sizes: Tensor, seed: int = 0) -> Tensor:
+def add_sign_noise(images: Tensor, ball: Ball, sizes: Tensor, seed: int = 0) -> Tensor:
     """Return the images (N, C, H, W) with random signs added, cut at [0, 1], of norm `sizes` (N,) after the cut.
 
     Where even the largest noise does not reach the size, it is what comes nearest.

@@ -1,7 +1,7 @@
 """One protocol for all detectors: fit, score, calibrate, screen.
 
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
-fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
+fitted = fitted.calibrate(validation, fpr=0.05)              # a threshold, from clean images it has not seen
 fitted.score(images)                                          # (N,) higher: more adversarial
 Defended(target, fitted)                                      # a fitted detector is a Detector
 """

@@ -63,7 +63,7 @@ def evaluate_detector(
         InputError: images of another shape.
     """
     limit = fitted.limit
-    originals = crafted.originals[crafted.right]
+    originals = crafted.originals[crafted.correct]
     fresh = originals if clean is None else clean
     if not len(fresh):
         raise InputError(f"the model is right on none of the {len(crafted)} images of {crafted.attack}")

@@ -48,13 +48,13 @@ class FittedExtraClass(FittedDetector):
     classes: int  # without the extra one
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        logits = around(self.victim, self.net)(images)
+        logits = with_network(self.victim, self.net)(images)
         return logits[:, self.classes] - logits[:, : self.classes].amax(1)
 
     @property
     def classifier(self) -> Classifier:
         """The classifier that learned together with the detector: what `Defended` is to protect."""
-        return around(self.victim, FirstClasses(self.net, self.classes))
+        return with_network(self.victim, FirstClasses(self.net, self.classes))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ExtraClass(DetectorEstimator):
         target, labels = data.victim, data.classes()
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), target)
-        twin, classes = around(target, net), target(data.clean[:1]).shape[1]
+        twin, classes = with_network(target, net), target(data.clean[:1]).shape[1]
         if data.noisy is not None:
             labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), data.noisy)))
         images = torch.cat((data.harmless, data.examples))
@@ -94,11 +94,11 @@ class ExtraClass(DetectorEstimator):
         net = deepcopy(inner_module(target)).requires_grad_(True)
         old = net.get_submodule(last)
         assert isinstance(old, nn.Linear)
-        net.set_submodule(last, widened(old))
+        net.set_submodule(last, add_output(old))
         return net
 
 
-def widened(old: nn.Linear) -> nn.Linear:
+def add_output(old: nn.Linear) -> nn.Linear:
     """Return the layer with one output more."""
     new = nn.Linear(old.in_features, old.out_features + 1).to(old.weight)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def widened(old: nn.Linear) -> nn.Linear:
     return new
 
 
-def around(target: Target[Any], net: nn.Module) -> Classifier:
+def with_network(target: Target[Any], net: nn.Module) -> Classifier:
     """Return the target with another net inside."""
     assert isinstance(target, Classifier)
     twin = copy(target)

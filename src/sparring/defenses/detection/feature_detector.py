@@ -18,7 +18,7 @@ from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_whole
 from ..purification.learning import FitConfig
-from .activations import activations, chosen, leaves, whole
+from .activations import activations, default_layers, select_layers, unreduced
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
@@ -64,15 +64,16 @@ class FeatureDetector(DetectorEstimator):
             batched(lambda x: activation_at(data.victim, x, layer), images) for images in (data.harmless, data.examples)
         )
         with seeded(data.seed):
-            net = self.judge(harmless).to(harmless)
+            net = self.make_net(harmless).to(harmless)
         return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.config, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
         """Return the layer that is read."""
-        known = leaves(target, images)
-        return known[len(known) // 2] if self.layer is None else chosen(target, (self.layer,), images)[0]
+        known = default_layers(target, images)
+        return known[len(known) // 2] if self.layer is None else select_layers(target, (self.layer,), images)[0]
 
-    def judge(self, features: Tensor) -> nn.Module:
+    def make_net(self, features: Tensor) -> nn.Module:
+        """Return a blank network for activations of that shape."""
         if features.ndim == 4:
             return ConvDetectorNet(features.shape[1], self.width)
         return VectorDetectorNet(features.shape[1], 4 * self.width)
@@ -81,9 +82,9 @@ class FeatureDetector(DetectorEstimator):
         assert target is not None
         image = torch.zeros(1, *shape, device=target.device)
         with torch.no_grad(), target.frozen():
-            return self.judge(activation_at(target, image, self.named(target, image)))
+            return self.make_net(activation_at(target, image, self.named(target, image)))
 
 
 def activation_at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
     """Return the layer's output, as it is."""
-    return activations(target, images, (layer,), whole)[1][0]
+    return activations(target, images, (layer,), unreduced)[1][0]

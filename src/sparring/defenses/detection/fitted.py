@@ -17,7 +17,7 @@ from ...targets import Detector, Target
 from .batched import BATCH, batched
 from .checks import check_detector_images
 from .image_hashes import count_known
-from .threshold import Threshold, threshold
+from .threshold import Threshold, conformal_threshold
 
 if TYPE_CHECKING:
     from .detector import DetectorEstimator
@@ -34,7 +34,7 @@ class FitMetadata:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDetector(Detector):
-    """A fitted detector. Frozen: `calibrated` returns another."""
+    """A fitted detector. Frozen: `calibrate` returns another."""
 
     detector: DetectorEstimator
     target: Target[Any] | None
@@ -80,7 +80,7 @@ class FittedDetector(Detector):
         weights = (weight for module in self.modules for weight in module.parameters())
         return next((weight.device for weight in weights), torch.device("cpu"))
 
-    def calibrated(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
+    def calibrate(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
         """The same detector with a threshold, which a share `fpr` of fresh clean images exceeds at most (`threshold`).
 
         Raises:
@@ -92,18 +92,18 @@ class FittedDetector(Detector):
                 f"{repeated} of {len(clean_validation)} validation images were used to fit {self.name}, whose scores "
                 "of them say nothing of others; pass clean images that it has not seen"
             )
-        return replace(self, threshold=threshold(self.score(clean_validation, seed=seed), fpr))
+        return replace(self, threshold=conformal_threshold(self.score(clean_validation, seed=seed), fpr))
 
     @property
     def limit(self) -> Threshold:
         """The threshold; ConfigError where there is none yet."""
         if self.threshold is None:
-            raise ConfigError(f"{self.name} has no threshold yet: call calibrated(clean_validation, fpr=0.05)")
+            raise ConfigError(f"{self.name} has no threshold yet: call calibrate(clean_validation, fpr=0.05)")
         return self.threshold
 
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         limit = self.limit
-        return (self.measure(images, key) - limit.value) / limit.spread
+        return (self.measure(images, key) - limit.value) / limit.std
 
     def identity(self) -> tuple[object, ...]:
         names = [f.name for f in fields(self) if f.name not in ("detector", "target", "metadata")]

@@ -24,11 +24,11 @@ from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number, check_whole
-from .activations import Change, entering, last_linear
+from .activations import Change, last_linear, modified_layer_input
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
-from .logistic import logistic
+from .logistic import fit_logistic
 
 MULTIPLES = torch.logspace(-0.7, 0.7, 10)
 
@@ -46,7 +46,7 @@ class Densities:
 
     def features(self, target: Target[Any], images: Tensor, key: Key) -> Tensor:
         """(B, 2): log density and uncertainty."""
-        logits, hidden = entered(target, images, self.layer)
+        logits, hidden = logits_and_hidden(target, images, self.layer)
         own = logits.argmax(1)[:, None] == self.classes
         density = log_density(hidden, self.points, own, self.bandwidth)
         if not self.n_samples:
@@ -55,7 +55,7 @@ class Densities:
         for turn in range(self.n_samples):
             kept = key.reseeded(turn).uniform("dropout", hidden.shape[1:], dtype=hidden.dtype) >= self.dropout
             mask = kept / (1 - self.dropout)
-            with entering(target, self.layer, _times(mask)):
+            with modified_layer_input(target, self.layer, _times(mask)):
                 probabilities = target(images).softmax(1)
             square, mean = square + probabilities.square().sum(1), mean + probabilities
         return torch.stack((density, square / self.n_samples - (mean / self.n_samples).square().sum(1)), 1)
@@ -111,12 +111,12 @@ class KernelDensity(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target, clean = data.victim, data.clean
         layer, classes = last_linear(target, clean), data.classes()
-        points = batched(lambda x: entered(target, x, layer)[1], clean)
+        points = batched(lambda x: logits_and_hidden(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
         order = data.shuffled()
         order = order[classes[order].argsort(stable=True)]
         kept, rest = order[::2], order[1::2]  # half of each class
-        width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
+        width = self.bandwidth or most_likely_bandwidth(points[kept], classes[kept], points[rest], classes[rest])
         densities = Densities(layer, points[kept], classes[kept], width, self.n_samples, self.dropout)
 
         def features(images: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class KernelDensity(DetectorEstimator):
             return batched(lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices)
 
         harmless = data.beside_noise(clean[rest])
-        weight, bias = logistic(features(harmless), features(data.examples), self.C)
+        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
         return {**vars(densities), "weight": weight, "bias": bias}
 
 
@@ -133,7 +133,7 @@ def _times(mask: Tensor) -> Change:
     return lambda x: x * mask.view_as(x)
 
 
-def entered(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+def logits_and_hidden(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """Return the logits, and what goes into the layer (B, F)."""
     seen: list[Tensor] = []
 
@@ -141,7 +141,7 @@ def entered(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Te
         seen.append(x.flatten(1))
         return x
 
-    with entering(target, layer, look):
+    with modified_layer_input(target, layer, look):
         logits: Tensor = target(images)
     return logits, seen[-1]
 
@@ -154,7 +154,7 @@ def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Ten
     return exponents.logsumexp(1) - own.sum(1).log() - normal
 
 
-def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
+def most_likely_bandwidth(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
     """Return the bandwidth under which the others are likeliest, given the points of their classes."""
     own = their_classes[:, None] == classes
     apart = torch.cdist(others, points).masked_fill(~own, torch.inf).amin(1)

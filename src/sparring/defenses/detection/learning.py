@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..purification.learning import FitConfig, learn
+from ..purification.learning import FitConfig, minimize_loss
 
 
 @contextmanager
@@ -24,5 +24,7 @@ def train_network(
     net: nn.Module, loss: Callable[..., Tensor], config: FitConfig, seed: int, *tensors: Tensor
 ) -> nn.Module:
     """Return the net with weights that make the mean of loss(*rows of tensors) (B,) small; in eval mode, held still."""
-    learn((net,), len(tensors[0]), lambda rows: loss(*(t[rows] for t in tensors)).mean(), replace(config, seed=seed))
+    minimize_loss(
+        (net,), len(tensors[0]), lambda rows: loss(*(t[rows] for t in tensors)).mean(), replace(config, seed=seed)
+    )
     return net.requires_grad_(False)

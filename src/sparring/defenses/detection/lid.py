@@ -21,11 +21,11 @@ from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number, check_whole
-from .activations import activations, chosen, flat, pooled
+from .activations import activations, flatten_units, select_layers, spatial_mean
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
-from .logistic import logistic
+from .logistic import fit_logistic
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,7 +38,7 @@ class FittedLID(FittedDetector):
     pool: bool
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
+        found = layer_dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
         return found @ self.weight + self.bias
 
 
@@ -83,23 +83,23 @@ class LID(DetectorEstimator):
                 f"pass {2 * taken} or so, or a smaller minibatch_size"
             )
         order = data.shuffled()
-        names = chosen(target, self.layers, clean)
-        read = pooled if self.pool else flat
+        names = select_layers(target, self.layers, clean)
+        read = spatial_mean if self.pool else flatten_units
         with torch.no_grad():
             _, found = activations(target, clean[order[:taken]], names, read)
         reference = tuple(each.view(self.n_minibatches, self.minibatch_size, -1) for each in found)
 
         def features(images: Tensor) -> Tensor:
-            return batched(lambda x: dimensions(target, x, names, reference, self.k, self.pool), images)
+            return batched(lambda x: layer_dimensions(target, x, names, reference, self.k, self.pool), images)
 
         harmless = data.beside_noise(clean[order[taken:]])
-        weight, bias = logistic(features(harmless), features(data.examples), self.C)
+        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
         return {
             "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
         }  # fmt: skip
 
 
-def dimensions(
+def layer_dimensions(
     target: Target[Any],
     images: Tensor,
     layers: tuple[str, ...],
@@ -108,12 +108,12 @@ def dimensions(
     pool: bool,
 ) -> Tensor:
     """(B, layers) the LID of each image among the reference, averaged over its minibatches."""
-    _, found = activations(target, images, layers, pooled if pool else flat)
-    columns = [dimension(distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
+    _, found = activations(target, images, layers, spatial_mean if pool else flatten_units)
+    columns = [intrinsic_dimension(reference_distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
     return torch.stack(columns, 1)
 
 
-def distances(points: Tensor, reference: Tensor) -> Tensor:
+def reference_distances(points: Tensor, reference: Tensor) -> Tensor:
     """(B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
 
     |a|^2 - 2 ab + |b|^2 is taken around the mean of the reference, so that little is lost to rounding.
@@ -125,7 +125,7 @@ def distances(points: Tensor, reference: Tensor) -> Tensor:
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt().view(len(points), *reference.shape[:2])
 
 
-def dimension(apart: Tensor, k: int) -> Tensor:
+def intrinsic_dimension(apart: Tensor, k: int) -> Tensor:
     """(...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
     nearest = apart.topk(k, largest=False).values.clamp_min(torch.finfo(apart.dtype).tiny)
     return -1 / (nearest / nearest[..., -1:]).log().mean(-1).clamp_max(-torch.finfo(apart.dtype).eps)

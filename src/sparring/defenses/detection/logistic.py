@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import AssetError, InputError
 
 
-def logistic(harmless: Tensor, adversarial: Tensor, C: float = 1.0) -> tuple[Tensor, Tensor]:
+def fit_logistic(harmless: Tensor, adversarial: Tensor, C: float = 1.0) -> tuple[Tensor, Tensor]:
     """weight (F,) and bias () of the log-odds of being adversarial, from features (N, F) and (M, F).
 
     The features are standardised for the regression, whose penalty is |w|^2 / (2 C) and whose two sides weigh

@@ -41,7 +41,7 @@ class FittedMagNet(FittedDetector):
     temperatures: tuple[float, ...]
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = errors(self.victim, self.net, self.temperatures, images)
+        found = reconstruction_errors(self.victim, self.net, self.temperatures, images)
         return ((found - self.center) / self.scale).amax(1)
 
     @property
@@ -87,7 +87,7 @@ class MagNet(DetectorEstimator):
         config = replace(self.config, seed=data.seed)
         fit_denoiser(Denoiser(net), clean[order[kept:]], sigma=self.sigma, config=config)
         net.requires_grad_(False)
-        found = batched(lambda x: errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
+        found = batched(lambda x: reconstruction_errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
         return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}
 
@@ -95,9 +95,11 @@ class MagNet(DetectorEstimator):
         return Autoencoder(shape[0], self.width)
 
 
-def errors(target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor) -> Tensor:
+def reconstruction_errors(
+    target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor
+) -> Tensor:
     """(B, 2 + temperatures) the errors of each image."""
-    restored = Denoiser(net).bare(images)
+    restored = Denoiser(net).unclipped(images)
     off = (images - restored).flatten(1)
     columns = [off.abs().mean(1), off.square().mean(1)]
     if temperatures:

@@ -24,11 +24,11 @@ from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number
-from .activations import activations, chosen, pooled
+from .activations import activations, select_layers, spatial_mean
 from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
-from .logistic import logistic
+from .logistic import fit_logistic
 
 RIDGE = 1e-6
 
@@ -44,12 +44,12 @@ class Gaussians:
     def distances(self, target: Target[Any], images: Tensor, magnitude: float) -> Tensor:
         """(B, layers) squared distances to the nearest class."""
         if magnitude == 0:
-            _, found = activations(target, images, self.layers, pooled)
+            _, found = activations(target, images, self.layers, spatial_mean)
             return torch.stack([self._distance(place, each) for place, each in enumerate(found)], 1)
         columns = []
         for place, layer in enumerate(self.layers):
             moved = images - magnitude * self._uphill(target, images, place)
-            _, (features,) = activations(target, moved, (layer,), pooled)
+            _, (features,) = activations(target, moved, (layer,), spatial_mean)
             columns.append(self._distance(place, features))
         return torch.stack(columns, 1)
 
@@ -61,7 +61,7 @@ class Gaussians:
     def _uphill(self, target: Target[Any], images: Tensor, place: int) -> Tensor:
         with torch.enable_grad():
             x = images.detach().requires_grad_()
-            _, (features,) = activations(target, x, (self.layers[place],), pooled)
+            _, (features,) = activations(target, x, (self.layers[place],), spatial_mean)
             (grad,) = torch.autograd.grad(self._distance(place, features).sum(), x)
         return grad.sign()
 
@@ -105,16 +105,16 @@ class Mahalanobis(DetectorEstimator):
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target = data.victim
-        gaussians = estimated(target, data.clean, data.classes(), chosen(target, self.layers, data.clean))
+        gaussians = fit_gaussians(target, data.clean, data.classes(), select_layers(target, self.layers, data.clean))
 
         def features(images: Tensor) -> Tensor:
             return batched(lambda x: gaussians.distances(target, x, self.magnitude), images)
 
-        weight, bias = logistic(features(data.harmless), features(data.examples), self.C)
+        weight, bias = fit_logistic(features(data.harmless), features(data.examples), self.C)
         return {**vars(gaussians), "weight": weight, "bias": bias, "magnitude": self.magnitude}
 
 
-def estimated(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple[str, ...]) -> Gaussians:
+def fit_gaussians(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple[str, ...]) -> Gaussians:
     """Class means and whitened tied covariances of the layers, from clean images and their classes (N,)."""
     present, place = torch.unique(classes, return_inverse=True)
     if len(clean) <= len(present):
@@ -122,7 +122,7 @@ def estimated(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple
             f"{len(clean)} clean images of {len(present)} classes have no spread around their means; pass more of each"
         )
     with torch.no_grad():
-        parts = [activations(target, part, layers, pooled)[1] for part in torch.split(clean, 250)]
+        parts = [activations(target, part, layers, spatial_mean)[1] for part in torch.split(clean, 250)]
     means, whiteners = [], []
     for features in (torch.cat(column).double() for column in zip(*parts, strict=True)):
         sums = features.new_zeros(len(present), features.shape[1]).index_add_(0, place, features)

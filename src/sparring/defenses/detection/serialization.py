@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...engine import fingerprint
 from ...errors import ConfigError, InputError, TargetError
 from ...random import Key
-from ...storage import read, write
+from ...storage import read_tensors, write_tensors
 from ...targets import Target
 from ..purification.learning import FitConfig
 from .detector import DetectorEstimator
@@ -43,7 +43,7 @@ def save_detector(fitted: FittedDetector, path: Path) -> Path:
         "target": fingerprint(*fitted.target.identity()) if fitted.target is not None else None,
         "fields": values,
     }
-    write(path, tensors, about)
+    write_tensors(path, tensors, about)
     return path
 
 
@@ -62,7 +62,7 @@ def load_detector(
         TargetError: where the target is missing or another.
         ConfigError: where the detector must be given.
     """
-    tensors, values = read(Path(path), "pass a file that FittedDetector.save wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that FittedDetector.save wrote")
     try:
         kind, marked = table[values["detector"]], values["target"]
         shape = tuple(int(size) for size in values["shape"])

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ..purification.checks import check_whole
-from .activations import activations, chosen, pooled
+from .activations import activations, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 
@@ -36,8 +36,8 @@ class FittedSubspace(FittedDetector):
     scale: Tensor  # (layers,)
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        _, found = activations(self.victim, images, self.layers, pooled)
-        columns = [residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
+        _, found = activations(self.victim, images, self.layers, spatial_mean)
+        columns = [log_residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
         return ((torch.stack(columns, 1) - self.usual) / self.scale).mean(1)
 
 
@@ -68,9 +68,9 @@ class Subspace(DetectorEstimator):
             raise InputError(
                 f"Subspace needs {2 * self.n_splits} clean images for {self.n_splits} folds; got {len(clean)}"
             )
-        layers = chosen(target, self.layers, clean)
+        layers = select_layers(target, self.layers, clean)
         with torch.no_grad():
-            parts = [activations(target, part, layers, pooled)[1] for part in torch.split(clean, 50)]
+            parts = [activations(target, part, layers, spatial_mean)[1] for part in torch.split(clean, 50)]
         features = [torch.cat(column) for column in zip(*parts, strict=True)]
         fold = torch.arange(len(clean), device=clean.device) % self.n_splits
         found = torch.stack([self._unseen(each, fold) for each in features], 1)
@@ -79,7 +79,7 @@ class Subspace(DetectorEstimator):
         if not bool(informative.any()):
             raise InputError("no layer tells one clean image from another; name other layers")
         kept = informative.nonzero().flatten().tolist()
-        spans = [span(features[place], self.explained_variance) for place in kept]
+        spans = [principal_directions(features[place], self.explained_variance) for place in kept]
         return {
             "layers": tuple(layers[place] for place in kept),
             "centers": tuple(center for center, _ in spans),
@@ -93,11 +93,13 @@ class Subspace(DetectorEstimator):
         found = features.new_empty(len(features))
         for number in range(self.n_splits):
             left_out = fold == number
-            found[left_out] = residual(features[left_out], *span(features[~left_out], self.explained_variance))
+            found[left_out] = log_residual(
+                features[left_out], *principal_directions(features[~left_out], self.explained_variance)
+            )
         return found
 
 
-def span(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+def principal_directions(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
     """The center (F,) of features (N, F), and orthonormal directions (F, r) that hold that share of their variance.
 
     At least one direction, and at most half as many as there are features.
@@ -109,7 +111,7 @@ def span(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
     return center, directions[: max(1, min(rank, len(features) // 2))].T.to(features)
 
 
-def residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
+def log_residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
     """(B,) log of the length of what is left outside the directions."""
     apart = features - center
     left = apart - (apart @ directions) @ directions.T

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_number, check_pictures, check_whole, moved_to
+from .checks import cast_to_weights, check_clean_images, check_number, check_whole
 from .denoiser import Denoiser
-from .learning import FitConfig, learn
+from .learning import FitConfig, minimize_loss
 
 
 class DenoisingAutoencoder(nn.Module):
@@ -72,13 +72,13 @@ def fit_denoiser(
 
     Raises: InputError, ConfigError, RunError.
     """
-    check_pictures("a denoiser", images)
+    check_clean_images("a denoiser", images)
     check_number(stage, "sigma", sigma, 0, above=True)
-    clean = moved_to(stage.module, images)
+    clean = cast_to_weights(stage.module, images)
 
     def loss(rows: Tensor) -> Tensor:
         x = clean[rows]
         noisy = (x + sigma * torch.randn_like(x)).clamp(0, 1)
-        return F.mse_loss(stage.bare(noisy), x)
+        return F.mse_loss(stage.unclipped(noisy), x)
 
-    return learn((stage.module,), len(images), loss, config or FitConfig(), progress)
+    return minimize_loss((stage.module,), len(images), loss, config or FitConfig(), progress)

@@ -34,7 +34,7 @@ def check_module(stage: object, module: object) -> None:
         raise TargetError(f"{type(stage).__name__} is built around a torch.nn.Module, not a {type(module).__name__}")
 
 
-def check_pictures(what: str, images: object, channels: int | None = None) -> None:
+def check_clean_images(what: str, images: object, channels: int | None = None) -> None:
     """Raise InputError where images to learn from are no float tensor (N >= 1, C, H, W) in [0, 1]."""
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         got = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
@@ -47,7 +47,7 @@ def check_pictures(what: str, images: object, channels: int | None = None) -> No
         raise InputError(f"{what} takes {channels} channels, and these images have {images.shape[1]}")
 
 
-def moved_to(module: nn.Module, images: Tensor) -> Tensor:
+def cast_to_weights(module: nn.Module, images: Tensor) -> Tensor:
     """Return the images in the dtype of the module's weights, as a network takes them."""
     weight = next((weight for weight in module.parameters() if weight.is_floating_point()), None)
     return images if weight is None else images.to(weight.dtype)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...targets.stage import Stage
-from .checks import check_module, check_number, check_whole, moved_to
+from .checks import cast_to_weights, check_module, check_number, check_whole
 
 SLOPES = ("identity", "tangent")
 
@@ -75,7 +75,7 @@ class DefenseGAN(Stage):
 
     def code(self, images: Tensor, key: Key) -> Tensor:
         """(B, latent_dim) z*."""
-        x = moved_to(self.generator, images.detach())
+        x = cast_to_weights(self.generator, images.detach())
         starts = self.init_std * key.normal("start", (self.restarts, self.latent_dim), dtype=x.dtype)
         z, speed = starts.flatten(0, 1), torch.zeros_like(starts.flatten(0, 1))
         wanted = x.repeat_interleave(self.restarts, 0)

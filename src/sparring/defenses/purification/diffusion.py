@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import ConfigError, TargetError
 from ...random import Key
 from ...targets.stage import Stage
-from .checks import check_module, check_number, check_whole, moved_to
+from .checks import cast_to_weights, check_module, check_number, check_whole
 
 
 def linear_betas(n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
@@ -87,7 +87,7 @@ class Diffusion(Stage):
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         kept = torch.cumprod(1 - self.betas.double(), 0).tolist()
-        x, times, shape = 2 * moved_to(self.denoiser, images) - 1, self.times(), images.shape[1:]
+        x, times, shape = 2 * cast_to_weights(self.denoiser, images) - 1, self.times(), images.shape[1:]
         start = kept[times[0]]
         x = start**0.5 * x + (1 - start) ** 0.5 * key.normal("forward", shape, dtype=x.dtype)
         for step, t in enumerate(times):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .checks import check_number, check_pictures, check_whole, moved_to
-from .learning import EpochProgress, FitConfig, learn
+from .checks import cast_to_weights, check_clean_images, check_number, check_whole
+from .learning import EpochProgress, FitConfig, minimize_loss
 
 
 class VAEGenerator(nn.Module):
@@ -90,10 +90,10 @@ def fit_generator(
     """
     config = config or FitConfig()
     check_number(generator, "sigma", sigma, 0, above=True)
-    check_pictures("a generator", images, generator.channels)
+    check_clean_images("a generator", images, generator.channels)
     if tuple(images.shape[2:]) != tuple(generator.size):
         raise InputError(f"the generator makes {generator.size}, and the images are {tuple(images.shape[2:])}")
-    x_all = moved_to(generator, images)
+    x_all = cast_to_weights(generator, images)
     with torch.random.fork_rng([x_all.device] if x_all.is_cuda else []):
         torch.manual_seed(config.seed)
         encoder = _Encoder(generator).to(x_all)
@@ -107,4 +107,4 @@ def fit_generator(
         total: Tensor = (misfit + divergence).mean()
         return total
 
-    return learn((generator, encoder), len(images), loss, config, progress)
+    return minimize_loss((generator, encoder), len(images), loss, config, progress)

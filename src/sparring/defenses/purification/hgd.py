@@ -22,9 +22,9 @@ from ...errors import ConfigError, InputError
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Classifier
-from .checks import check_pictures, moved_to
+from .checks import cast_to_weights, check_clean_images
 from .denoiser import Denoiser
-from .learning import EpochProgress, FitConfig, learn
+from .learning import EpochProgress, FitConfig, minimize_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +61,13 @@ def fit_hgd(
     Raises: InputError, ConfigError, RunError.
     """
     config = config or FitConfig()
-    check_pictures("HGD", images)
+    check_clean_images("HGD", images)
     if labels.shape != (len(images),):
         raise InputError(f"HGD takes one label per image; got {tuple(labels.shape)} for {len(images)} images")
     if not attacks:
         raise ConfigError("HGD learns from adversarial images; pass at least one attack")
     adversarial = attack_images(target, images, labels, attacks, config)
-    clean, moved = moved_to(stage.module, images), moved_to(stage.module, adversarial)
+    clean, moved = cast_to_weights(stage.module, images), cast_to_weights(stage.module, adversarial)
     guide: Callable[[Tensor], Tensor] = features or target
 
     def loss(rows: Tensor) -> Tensor:
@@ -75,10 +75,10 @@ def fit_hgd(
         untouched = torch.rand(len(rows), 1, 1, 1, device=x.device) < 0.5
         with torch.no_grad():
             wanted = guide(x)
-        return (guide(stage.bare(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
+        return (guide(stage.unclipped(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
 
     with target.frozen():
-        return learn((stage.module,), len(images), loss, config, progress)
+        return minimize_loss((stage.module,), len(images), loss, config, progress)
 
 
 def attack_images(

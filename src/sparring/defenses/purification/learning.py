@@ -39,7 +39,7 @@ class FitConfig:
         check_whole(self, "seed", self.seed, 0)
 
 
-def learn(
+def minimize_loss(
     modules: Sequence[nn.Module],
     count: int,
     loss: Callable[[Tensor], Tensor],

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets.stage import Stage
-from .checks import check_pictures, check_whole
+from .checks import check_clean_images, check_whole
 from .min_cut import min_cut
 from .padding import mirror_pad
 
@@ -42,7 +42,7 @@ class Quilting(Stage):
     neighbors: int = 10
 
     def __post_init__(self) -> None:
-        check_pictures("Quilting", self.patches)
+        check_clean_images("Quilting", self.patches)
         if self.patches.shape[2] != self.patches.shape[3]:
             raise InputError(f"Quilting takes square patches, not {tuple(self.patches.shape[2:])}")
         check_whole(self, "overlap", self.overlap, 1, self.size - 1)
@@ -120,7 +120,7 @@ def clean_patches(images: Tensor, patch_size: int = 5, n_patches: int = 1_000_00
 
     Raises: InputError, ConfigError.
     """
-    check_pictures("a data base of patches", images)
+    check_clean_images("a data base of patches", images)
     if min(patch_size, n_patches) < 1 or patch_size > min(images.shape[2:]):
         message = f"{n_patches} patches of {patch_size} x {patch_size} from images {tuple(images.shape[2:])}"
         raise ConfigError(f"{message}; pass n_patches of at least 1 and a patch_size that fits the images")

@@ -64,41 +64,41 @@ class TotalVariation(Stage):
         return False
 
     def smooth(self, images: Tensor, key: Key) -> Tensor:
-        return flattest(images, torch.ones_like(images), self.lambda_, SMOOTH)
+        return minimize_total_variation(images, torch.ones_like(images), self.lambda_, SMOOTH)
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         kept = key.uniform("kept", images.shape[1:], dtype=images.dtype) >= self.drop_prob
-        return flattest(images, kept.to(images), self.lambda_, self.steps).clamp(0, 1)
+        return minimize_total_variation(images, kept.to(images), self.lambda_, self.steps).clamp(0, 1)
 
 
-def flattest(images: Tensor, keep: Tensor, lambda_: float, steps: int) -> Tensor:
+def minimize_total_variation(images: Tensor, keep: Tensor, lambda_: float, steps: int) -> Tensor:
     """Return the minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
     z = ahead = _filled(images, keep)
     p = images.new_zeros((2, *images.shape))
     pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
     tiny = torch.finfo(images.dtype).tiny
     for _ in range(steps):
-        p = p + gradient(ahead) / (8 * STEP)
+        p = p + forward_differences(ahead) / (8 * STEP)
         length = p.square().sum(0).clamp_min(tiny).sqrt()
         p = p / (length / lambda_).clamp_min(1)
-        moved = (z + STEP * dual_divergence(p) + pull) * scale
+        moved = (z + STEP * divergence(p) + pull) * scale
         z, ahead = moved, 2 * moved - z
     return z
 
 
-def objective(z: Tensor, images: Tensor, keep: Tensor, lambda_: float) -> Tensor:
+def total_variation_objective(z: Tensor, images: Tensor, keep: Tensor, lambda_: float) -> Tensor:
     """(B,) what is minimised, all channels together."""
     data = (keep * (z - images)).square().flatten(1).sum(1) / 2
-    return data + lambda_ * gradient(z).square().sum(0).sqrt().flatten(1).sum(1)
+    return data + lambda_ * forward_differences(z).square().sum(0).sqrt().flatten(1).sum(1)
 
 
-def gradient(z: Tensor) -> Tensor:
+def forward_differences(z: Tensor) -> Tensor:
     """(2, B, C, H, W) differences to the next row and to the next column; 0 at the last."""
     down, right = F.pad(z.diff(dim=2), (0, 0, 0, 1)), F.pad(z.diff(dim=3), (0, 1))
     return torch.stack((down, right))
 
 
-def dual_divergence(p: Tensor) -> Tensor:
+def divergence(p: Tensor) -> Tensor:
     """(B, C, H, W) minus the adjoint of `gradient`."""
     down, right = p[0, :, :, :-1], p[1, :, :, :, :-1]
     return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))

@@ -57,11 +57,11 @@ class Wavelet(Stage):
         wide = mirror_pad(images, 0, over)[:, :, : height + -height % unit, : width + -width % unit]
         mean, bands = wide, []
         for _ in range(self.wavelet_levels):
-            mean, band = taken_apart(mean)
+            mean, band = haar_transform(mean)
             bands.append(band)
         sigma = self._sigma(bands[0])
         for band in reversed(bands):
-            mean = put_together(mean, soft(band, self._threshold(band, sigma, height * width)))
+            mean = inverse_haar_transform(mean, soft_threshold(band, self._threshold(band, sigma, height * width)))
         return mean[:, :, :height, :width].clamp(0, 1)
 
     def _sigma(self, finest: Tensor) -> Tensor:
@@ -77,14 +77,14 @@ class Wavelet(Stage):
         return sigma**2 / signal.sqrt()
 
 
-def taken_apart(images: Tensor) -> tuple[Tensor, Tensor]:
+def haar_transform(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return one level of W: the mean (B, C, H / 2, W / 2), and rows, columns and diagonals (B, C, 3, H / 2, W / 2)."""
     a, b = images[:, :, ::2, ::2], images[:, :, ::2, 1::2]
     c, d = images[:, :, 1::2, ::2], images[:, :, 1::2, 1::2]
     return (a + b + c + d) / 2, torch.stack((a + b - c - d, a - b + c - d, a - b - c + d), 2) / 2
 
 
-def put_together(mean: Tensor, bands: Tensor) -> Tensor:
+def inverse_haar_transform(mean: Tensor, bands: Tensor) -> Tensor:
     """Return the inverse of `taken_apart`."""
     rows, columns, diagonals = bands.unbind(2)
     a, b = mean + rows + columns + diagonals, mean + rows - columns - diagonals
@@ -93,6 +93,6 @@ def put_together(mean: Tensor, bands: Tensor) -> Tensor:
     return torch.stack((upper, lower), 3).flatten(2, 3) / 2
 
 
-def soft(values: Tensor, threshold: Tensor) -> Tensor:
+def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
     """Return every value nearer to 0 by the threshold, and 0 within it."""
     return values - torch.clamp(values, -threshold, threshold)

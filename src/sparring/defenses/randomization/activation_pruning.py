@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from .inserted import Inserted, inserted
+from .layer_insertion import InsertedLayer, insert_layers
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 
 
-class ActivationPruning(Inserted):
+class ActivationPruning(InsertedLayer):
     """Activations (B, ...), each image's pruned and scaled for itself.
 
     The draws are the paper's own, r from one distribution over all activations of the layer, by inversion of its sums
@@ -63,7 +63,7 @@ class ActivationPruning(Inserted):
         return f"fraction={self.fraction:g}"
 
 
-def pruned(network: nn.Module, fraction: float = 1.0) -> nn.Module:
+def add_activation_pruning(network: nn.Module, fraction: float = 1.0) -> nn.Module:
     """Return a copy of `network` with pruning behind each of its ReLU and ReLU6 modules.
 
     Args:
@@ -76,4 +76,4 @@ def pruned(network: nn.Module, fraction: float = 1.0) -> nn.Module:
     def wrap(activation: nn.Module, number: int) -> nn.Sequential:
         return nn.Sequential(activation, ActivationPruning(fraction))
 
-    return inserted(network, ACTIVATIONS, ActivationPruning, wrap)
+    return insert_layers(network, ACTIVATIONS, ActivationPruning, wrap)

@@ -24,7 +24,7 @@ INTERPOLATIONS = ("nearest", "bilinear")
 MOST = 16.0  # of an image's size; whoever asks for more has passed pixels
 
 
-class Span(NamedTuple):
+class AxisPlacement(NamedTuple):
     """Where the resized images lie on one axis of the output: (B,) whole numbers."""
 
     start: Tensor
@@ -78,32 +78,34 @@ class ResizePad(Stage):
         return True
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        down, across = self.drawn(images, key)
-        return laid(images, down, across, self.output(images), self.interpolation)
+        down, across = self.draw_placements(images, key)
+        return resize_and_place(images, down, across, self.output_size(images), self.interpolation)
 
-    def output(self, images: Tensor) -> tuple[int, int]:
+    def output_size(self, images: Tensor) -> tuple[int, int]:
         """Height and width of what comes out."""
         high, wide = images.shape[2:]
-        return pixels(self.output_scale, high), pixels(self.output_scale, wide)
+        return scaled_length(self.output_scale, high), scaled_length(self.output_scale, wide)
 
-    def drawn(self, images: Tensor, key: Key) -> tuple[Span, Span]:
+    def draw_placements(self, images: Tensor, key: Key) -> tuple[AxisPlacement, AxisPlacement]:
         """For each image where its rows of pixels go, and where its columns."""
         size, top, left = key.uniform("resize-pad", (3,)).unbind(1)
         high, wide = images.shape[2:]
         return self._span(size, top, high), self._span(size, left, wide)
 
-    def _span(self, size: Tensor, place: Tensor, length: int) -> Span:
-        least, most = pixels(self.min_scale, length), pixels(self.max_scale, length)
+    def _span(self, size: Tensor, place: Tensor, length: int) -> AxisPlacement:
+        least, most = scaled_length(self.min_scale, length), scaled_length(self.max_scale, length)
         resized = least + (size * max(1, most - least)).floor()
-        return Span((place * (pixels(self.output_scale, length) - resized + 1)).floor(), resized)
+        return AxisPlacement((place * (scaled_length(self.output_scale, length) - resized + 1)).floor(), resized)
 
 
-def pixels(share: float, length: int) -> int:
+def scaled_length(share: float, length: int) -> int:
     """Return a share of so many pixels, in whole ones."""
     return max(1, round(share * length))
 
 
-def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interpolation: str) -> Tensor:
+def resize_and_place(
+    images: Tensor, down: AxisPlacement, across: AxisPlacement, size: tuple[int, int], interpolation: str
+) -> Tensor:
     """Return the images (B, C, H, W) resized, each to its own height and width, in zeros (B, C, *size)."""
     y, inside_y = _read(down, images.shape[2], size[0], interpolation, images.dtype)
     x, inside_x = _read(across, images.shape[3], size[1], interpolation, images.dtype)
@@ -113,7 +115,7 @@ def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interp
     return resized * (inside_y[:, :, None] & inside_x[:, None])[:, None]
 
 
-def _read(span: Span, length: int, size: int, interpolation: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _read(span: AxisPlacement, length: int, size: int, interpolation: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(B, size) where each output pixel reads, in grid_sample's units, and whether it reads.
 
     The nearest pixel is looked for in float32, as torch does for images in float32, whatever these are in.

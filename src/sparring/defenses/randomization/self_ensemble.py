@@ -16,12 +16,12 @@ import math
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from .inserted import Inserted, inserted
+from .layer_insertion import InsertedLayer, insert_layers
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-class NoiseLayer(Inserted):
+class NoiseLayer(InsertedLayer):
     """x (B, ...) -> x + sigma z, in training and in use.
 
     Args:
@@ -44,7 +44,7 @@ class NoiseLayer(Inserted):
         return f"sigma={self.sigma:g}"
 
 
-def self_ensembled(network: nn.Module, sigma_init: float = 0.2, sigma_inner: float = 0.1) -> nn.Module:
+def add_noise_layers(network: nn.Module, sigma_init: float = 0.2, sigma_inner: float = 0.1) -> nn.Module:
     """Return a copy of `network` with noise before each of its convolutions, to be trained.
 
     Args:
@@ -58,4 +58,4 @@ def self_ensembled(network: nn.Module, sigma_init: float = 0.2, sigma_inner: flo
     def wrap(convolution: nn.Module, number: int) -> nn.Sequential:
         return nn.Sequential(NoiseLayer(sigma_inner if number else sigma_init), convolution)
 
-    return inserted(network, CONVOLUTIONS, NoiseLayer, wrap)
+    return insert_layers(network, CONVOLUTIONS, NoiseLayer, wrap)

@@ -22,7 +22,7 @@ from ...attacks import table as attacks
 from ...errors import ConfigError, SparringError, ThreatError, nearest
 from ...geometry import Ball
 from ...targets import Target
-from ...threats import parse
+from ...threats import parse_threat
 from .adversary import Adversary
 from .config import Count, TrainingConfig, describe_error
 from .config import Validation as Watched
@@ -254,7 +254,7 @@ def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
 def ball(threat: str, place: str) -> Ball:
     """Return the one ball of a threat."""
     try:
-        found = parse(threat).balls()
+        found = parse_threat(threat).balls()
     except ThreatError as error:
         raise ThreatError(f"{place}.{error}") from error
     if len(found) != 1:

@@ -18,7 +18,7 @@ from ...access import Attack
 from ...engine import fingerprint
 from ...errors import RunError
 from ...random import Key
-from ...storage import read, write
+from ...storage import read_tensors, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
@@ -277,7 +277,7 @@ class _Training:
 
     def _keep(self, name: str, weights: dict[str, Tensor], epoch: Epoch) -> None:
         if self.out is not None and self.processes.is_first:
-            write(self.out / name, weights, {**self.values, "epoch": epoch.row()})
+            write_tensors(self.out / name, weights, {**self.values, "epoch": epoch.row()})
 
     def _finished(self) -> Trained:
         last = snapshot(trainable_module(self.target))
@@ -307,13 +307,13 @@ class _Training:
             "best": self.best,
             "log": [epoch.row() for epoch in self.log],
         }
-        write(self.out / CHECKPOINT, tensors, values)
+        write_tensors(self.out / CHECKPOINT, tensors, values)
 
     def _load(self) -> None:
         path = None if self.out is None else self.out / CHECKPOINT
         if path is None or not path.exists():
             raise RunError(f"there is nothing to go on from in {self.out}: no {CHECKPOINT}; leave out resume")
-        tensors, values = read(path, "begin again in another folder")
+        tensors, values = read_tensors(path, "begin again in another folder")
         if values.get("mark") != self.mark:
             raise RunError(
                 f"{path} belongs to another training (other plan, images or seed); go on with the plan it was "

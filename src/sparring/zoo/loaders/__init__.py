@@ -42,7 +42,7 @@ def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
     if is_address(spec):
         return remote_model(spec)
     scheme, _, name = spec.partition(":")
-    if scheme != SCHEME and (user := python_file.split(spec)):
+    if scheme != SCHEME and (user := python_file.split_factory(spec)):
         return user_model(*user, device)
     if name and scheme in LOADERS:
         return LOADERS[scheme](name, device)

@@ -13,7 +13,7 @@ from ...errors import ConfigError, TargetError
 from ...targets import Classifier
 from ..loaded import InputSpec, LoadedModel
 from ..pictures import FILTERS
-from .optional import needed
+from .optional import import_optional
 
 CONVNEXT_SQUASHES = 384  # from this size on ConvNeXT's processor does not crop
 FAILURES = (OSError, ValueError, RuntimeError, KeyError)
@@ -23,7 +23,7 @@ def hugging_face_model(name: str, device: str) -> LoadedModel:
     """`AutoModelForImageClassification.from_pretrained(NAME)` as a target."""
     if name.count("/") != 1:
         raise ConfigError(f"hf:{name}: name a repository as hf:ORG/NAME")
-    transformers = needed("transformers", "hf", "transformers")
+    transformers = import_optional("transformers", "hf", "transformers")
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         net = transformers.AutoModelForImageClassification.from_pretrained(

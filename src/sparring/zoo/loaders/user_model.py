@@ -17,7 +17,7 @@ WEIGHTS = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safete
 def user_model(file: Path, factory: str, device: str) -> LoadedModel:
     """What FACTORY() returned; a bare module is moved to `device` and takes images in [0, 1]."""
     name = f"{file}:{factory}"
-    made = python_file.call(file, factory)
+    made = python_file.call_factory(file, factory)
     if isinstance(made, LoadedModel):
         return made
     if isinstance(made, nn.Module):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from ...errors import ConfigError, nearest
 from ...targets import Classifier
 from .. import assets, catalog, imagenet_classes
-from ..efficientnet_lite import SIZES, EfficientNetLite, renamed
+from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..pinned import ASSETS
@@ -42,9 +42,9 @@ def digits_net(name: str, device: str) -> LoadedModel:
 def efficientnet_lite(name: str, device: str) -> LoadedModel:
     """EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
     asset = ASSETS[name]
-    weights = assets.locate(name) / asset.files[0]
+    weights = assets.locate_asset(name) / asset.files[0]
     net = EfficientNetLite(SIZES[name])
-    net.load_state_dict(renamed(torch.load(weights, map_location="cpu", weights_only=True)))
+    net.load_state_dict(rename_keys(torch.load(weights, map_location="cpu", weights_only=True)))
     pixels = SIZES[name].pixels
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
     target = Classifier(net.eval().to(device), mean=(MEAN,) * 3, std=(STD,) * 3, classes=1000, name=name)
