@@ -11,10 +11,10 @@ import torch
 from sparring import Linf, Misclassify, run
 from sparring.attacks import PGD
 from sparring.defenses.training.plan import read_training_plan
+from sparring.hashing import file_sha256
 from sparring.storage import read_tensors
 from sparring.zoo import InputSpec, catalog, load_data, load_model
 from sparring.zoo.efficientnet_lite import SIZES, EfficientNetLite, SameConv, rename_keys
-from sparring.zoo.loaders.zoo_models import checksum
 
 Asset = Callable[[str], Path]
 PLANS = Path(__file__).parents[2] / "plans"
@@ -27,7 +27,7 @@ def test_digit_nets_are_small_and_say_which_plan_made_them(name: str, limit: int
     _, said = read_tensors(weights, "")
     assert said["plan"] == read_training_plan(PLANS / f"{name}.toml").model_dump(mode="json")
     model = load_model(f"zoo:{name}")
-    assert (model.input, model.sha256) == (InputSpec(1, 28, 28), checksum(weights))
+    assert (model.input, model.sha256) == (InputSpec(1, 28, 28), file_sha256(weights))
     assert model.target(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..attacks import Applied, Artifact
 from ..audit.evaluation.predictions import predict
-from ..audit.records.example_files import write_atomically
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import InputError
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..storage import write_atomically
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files
 from .artifacts import artifact_picture, prediction_captions, target_class

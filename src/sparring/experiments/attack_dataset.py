@@ -15,12 +15,13 @@ from torch import Tensor
 from ..access import Attack, Budget, Keep, Reason
 from ..attacks import PGD
 from ..audit.evaluation.predictions import predict, round_to_uint8
-from ..audit.records.example_files import write_atomically, write_examples
+from ..audit.records.example_files import write_examples
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..rows import take
+from ..storage import write_atomically
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
 from .figures import query_curves

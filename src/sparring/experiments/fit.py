@@ -14,12 +14,12 @@ from torch import Tensor
 from ..access import Shared
 from ..attacks import Applied, Artifact, opened
 from ..audit.evaluation.predictions import predict
-from ..audit.records.example_files import write_atomically
 from ..engine import Engine, Fitted, Outcome, Progress, check_access, fit, run
 from ..errors import ConfigError, InputError, RunError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take
+from ..storage import write_atomically
 from ..zoo import Data, LoadedModel
 from .artifacts import SUFFIX, artifact_picture, fooling_rate, prediction_captions
 from .output import report_write_errors

@@ -14,13 +14,13 @@ import torch
 from ..access import Gradients
 from ..audit.evaluation.batches import fitting_batch_size
 from ..audit.evaluation.weights import weights_hash
-from ..audit.records.example_files import write_atomically
 from ..audit.records.facts import device_name, now, versions
 from ..audit.records.statistics import share
 from ..engine import Engine
 from ..errors import AccessError, InputError
 from ..geometry import Ball
 from ..goals import Misclassify
+from ..storage import write_atomically
 from ..transfer import Generalization, attacks_within, goal_margins, measure_generalization
 from .figures import ColumnBlock, accuracy_map
 from .model_set import ModelSet

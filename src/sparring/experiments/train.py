@@ -15,7 +15,6 @@ from torch import nn
 
 from .. import __version__
 from ..access import Attack
-from ..audit.records.example_files import write_atomically
 from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
@@ -23,6 +22,7 @@ from ..defenses.training.plan import TrainingPlan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
 from ..errors import ConfigError, InputError, RunError, TargetError
+from ..storage import write_atomically
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
 from ..zoo.loaders.trained import PLAN, split_trained_spec

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..access import Scores
+from ..batching import map_batches
 from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
 from ..targets.optional_imports import require
@@ -71,10 +71,8 @@ class ServedModel:
 
     def answer(self, images: Tensor) -> Tensor:
         """(B, classes) scores or (B, 1) labels, float32; TargetError where the target cannot take the images."""
-        with torch.no_grad():
-            places = range(0, len(images), PASS)
-            parts = [self.target(images[i : i + PASS].to(self.target.device)) for i in places]
-        outputs = torch.cat(parts).float().cpu()
+        outputs = map_batches(lambda part: self.target(part.to(self.target.device)), images, batch_size=PASS)
+        outputs = outputs.float().cpu()
         return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
 
 

@@ -6,15 +6,11 @@ import hashlib
 from collections import Counter, OrderedDict
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..hashing import image_sha256
+
 MOST_IMAGES, MOST_ANSWERS, MOST_BYTES = 1_000_000, 4096, 1 << 26
-
-
-def image_sha256(image: Tensor) -> str:
-    """SHA-256 of the image's float32 values in their order."""
-    return hashlib.sha256(image.detach().cpu().float().contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 class QueryLog:

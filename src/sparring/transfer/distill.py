@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..batching import map_batches
 from ..random import Key
 from ..targets import Classifier, Target
 
@@ -23,9 +24,9 @@ def query_probabilities(victim: Target[Any], images: Tensor, batch_size: int) ->
 
 
 def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
-    with victim.frozen(), torch.no_grad():
-        answers = [victim(images[part].to(victim.device)) for part in batch_slices(len(images), batch_size)]
-    return torch.cat(answers).to(images.device)
+    with victim.frozen():
+        answers = map_batches(lambda part: victim(part.to(victim.device)), images, batch_size=batch_size)
+    return answers.to(images.device)
 
 
 def train_student(

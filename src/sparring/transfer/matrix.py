@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Gradients, Keep
+from ..batching import map_batches
 from ..engine import Engine, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
@@ -98,16 +99,16 @@ def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> 
 
 def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
     """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
-    parts = []
-    with model.frozen(), torch.no_grad():
-        whole = to(goal, model.device)
-        for start in range(0, len(x), batch_size):
-            rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
-            outputs, part = model(x[start : start + batch_size].to(model.device)), take(whole, rows)
-            if start == 0:
-                model.check(outputs)
-                part.check(outputs, whole)
-            parts.append(part.margin(outputs).cpu())
-    if not parts:
+    if not len(x):
         raise GoalError("there are no images to try")
-    return torch.cat(parts)
+    whole = to(goal, model.device)
+
+    def margin(images: Tensor, rows: Tensor) -> Tensor:
+        outputs, part = model(images.to(model.device)), take(whole, rows.to(model.device))
+        if int(rows[0]) == 0:
+            model.check(outputs)
+            part.check(outputs, whole)
+        return part.margin(outputs).cpu()
+
+    with model.frozen():
+        return map_batches(margin, x, torch.arange(len(x)), batch_size=batch_size)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import AssetError, ConfigError, nearest
+from ..hashing import file_sha256
 from .archives import unpack_archive
 from .pinned import ASSETS, Asset
 
@@ -60,8 +61,7 @@ def files_digest(folder: Path, files: Iterable[str]) -> str | None:
     total = hashlib.sha256()
     for name in sorted(files):
         try:
-            with (folder / name).open("rb") as file:
-                total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            total.update(f"{name}\0{file_sha256(folder / name)}\n".encode())
         except OSError:
             return None
     return total.hexdigest()
@@ -90,8 +90,7 @@ def _fetch(asset: Asset) -> Path:
         with tempfile.TemporaryDirectory(dir=home, prefix=PARTIAL) as made:
             work = Path(made)
             archive = _download(asset, work)
-            with archive.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_sha256(archive)
             if found != asset.sha256:
                 raise AssetError(f"{archive.name}: checksum {found} is not the pinned {asset.sha256}; nothing was kept")
             unpack_archive(archive, asset.folder, asset.files, work / "files")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...batching import iterate_batches
 from ...errors import ConfigError, TargetError, nearest
 from ...targets import Classifier, Target
 
@@ -108,6 +109,14 @@ def activations(
     if missing:
         raise ConfigError(f"{target.name} does not call its layer {missing[0]!r}; name another")
     return logits, [read[name] for name in layers]
+
+
+def layer_features(
+    target: Target[Any], images: Tensor, layers: tuple[str, ...], reduce: Reduce, batch_size: int
+) -> list[Tensor]:
+    """Return what `reduce` makes of each layer's output for all images (N, C, H, W), without gradients."""
+    parts = iterate_batches(lambda x: activations(target, x, layers, reduce)[1], images, batch_size=batch_size)
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
 def last_linear(target: Target[Any], image: Tensor) -> str:

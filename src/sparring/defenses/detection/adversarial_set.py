@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Keep
+from ...batching import map_batches
 from ...engine import Engine, check_images, run
 from ...errors import ThreatError
 from ...geometry import L0, Ball, rowwise
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Target
-from .batched import batched
 
 HALVINGS = 30
 
@@ -67,7 +67,7 @@ def make_adversarial_set(
     keep = attack.keep if attack.keep is Keep.SMALLEST else Keep.HIGHEST_LOSS
     found = run(attack, target, goal, images, indices=indices, keep=keep, engine=engine)
     with target.frozen():
-        correct = batched(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
+        correct = map_batches(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
     fooling = correct.to(images.device) & found.success
     name = f"{attack.name} {attack.ball}"
     return AdversarialSet(name, images.detach(), found.examples, fooling, correct.to(images.device), attack.ball)

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...targets import Target
 from .adversarial_set import AdversarialSet
-from .batched import batched
 from .checks import check_detector_images, check_detector_labels, check_logits
 from .fitted import FitMetadata, FittedDetector, frozen_target
 from .image_hashes import hash_images
@@ -60,7 +60,7 @@ class DetectorTrainingData:
         """(N,) the class of each clean image."""
         if self.labels is not None:
             return self.labels
-        return batched(lambda images: self.victim(images).argmax(1), self.clean)
+        return map_batches(lambda images: self.victim(images).argmax(1), self.clean)
 
     def shuffled(self) -> Tensor:
         """(N,) the clean images' positions in a random order."""

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...batching import map_batches
 from ...errors import TargetError
 from ...random import Key
 from ...targets import Classifier, Target
 from ..purification.learning import FitConfig
 from .activations import inner_module, last_linear
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
@@ -76,7 +76,7 @@ class ExtraClass(DetectorEstimator):
             net = self.network("net", tuple(data.clean.shape[1:]), target)
         twin, classes = with_network(target, net), target(data.clean[:1]).shape[1]
         if data.noisy is not None:
-            labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), data.noisy)))
+            labels = torch.cat((labels, map_batches(lambda x: target(x).argmax(1), data.noisy)))
         images = torch.cat((data.harmless, data.examples))
         labels = torch.cat((labels, labels.new_full((len(data.examples),), classes)))
 

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_whole
 from ..purification.learning import FitConfig
 from .activations import activations, default_layers, select_layers, unreduced
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .input_detector import train_binary_detector
@@ -61,7 +61,8 @@ class FeatureDetector(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         layer = self.named(data.victim, data.clean)
         harmless, examples = (
-            batched(lambda x: activation_at(data.victim, x, layer), images) for images in (data.harmless, data.examples)
+            map_batches(lambda x: activation_at(data.victim, x, layer), images)
+            for images in (data.harmless, data.examples)
         )
         with seeded(data.seed):
             net = self.make_net(harmless).to(harmless)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from ...batching import BATCH_SIZE, map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Detector, Target
-from .batched import BATCH, batched
 from .checks import check_detector_images
 from .image_hashes import count_known
 from .threshold import Threshold, conformal_threshold
@@ -61,7 +61,7 @@ class FittedDetector(Detector):
         model = getattr(self.target, "model", None)
         return (*own, model) if isinstance(model, nn.Module) else own
 
-    def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
+    def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH_SIZE) -> Tensor:
         """(N,) of images x (N, C, H, W): higher is more adversarial. `indices` (N,) and `seed` key what draws."""
         images = check_detector_images("images to score", x, self.metadata.shape).to(self.device)
         key = Key((torch.arange(len(x)) if indices is None else indices).to(self.device), seed)
@@ -70,7 +70,7 @@ class FittedDetector(Detector):
             return self.measure(part, replace(key, indices=indices))
 
         with torch.inference_mode(False), frozen_target(self.target):
-            return batched(measured, images, key.indices, size=batch_size)
+            return map_batches(measured, images, key.indices, batch_size=batch_size)
 
     @property
     def device(self) -> torch.device:

@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number, check_whole
 from .activations import Change, last_linear, modified_layer_input
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import fit_logistic
@@ -111,7 +111,7 @@ class KernelDensity(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target, clean = data.victim, data.clean
         layer, classes = last_linear(target, clean), data.classes()
-        points = batched(lambda x: logits_and_hidden(target, x, layer)[1], clean)
+        points = map_batches(lambda x: logits_and_hidden(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
         order = data.shuffled()
         order = order[classes[order].argsort(stable=True)]
@@ -121,7 +121,9 @@ class KernelDensity(DetectorEstimator):
 
         def features(images: Tensor) -> Tensor:
             indices = torch.arange(len(images), device=images.device)
-            return batched(lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices)
+            return map_batches(
+                lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices
+            )
 
         harmless = data.beside_noise(clean[rest])
         weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)

@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number, check_whole
 from .activations import activations, flatten_units, select_layers, spatial_mean
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import fit_logistic
@@ -90,7 +90,7 @@ class LID(DetectorEstimator):
         reference = tuple(each.view(self.n_minibatches, self.minibatch_size, -1) for each in found)
 
         def features(images: Tensor) -> Tensor:
-            return batched(lambda x: layer_dimensions(target, x, names, reference, self.k, self.pool), images)
+            return map_batches(lambda x: layer_dimensions(target, x, names, reference, self.k, self.pool), images)
 
         harmless = data.beside_noise(clean[order[taken:]])
         weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)

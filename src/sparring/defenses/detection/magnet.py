@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...errors import InputError
 from ...random import Key
 from ...targets import Target
@@ -26,7 +27,6 @@ from ..purification.autoencoder import fit_denoiser
 from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
 from ..purification.learning import FitConfig
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded
@@ -87,7 +87,9 @@ class MagNet(DetectorEstimator):
         config = replace(self.config, seed=data.seed)
         fit_denoiser(Denoiser(net), clean[order[kept:]], sigma=self.sigma, config=config)
         net.requires_grad_(False)
-        found = batched(lambda x: reconstruction_errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
+        found = map_batches(
+            lambda x: reconstruction_errors(data.victim, net, self.temperatures, x), clean[order[:kept]]
+        )
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
         return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}
 

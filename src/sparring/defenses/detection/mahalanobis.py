@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ..purification.checks import check_number
-from .activations import activations, select_layers, spatial_mean
-from .batched import batched
+from .activations import activations, layer_features, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .logistic import fit_logistic
@@ -108,7 +108,7 @@ class Mahalanobis(DetectorEstimator):
         gaussians = fit_gaussians(target, data.clean, data.classes(), select_layers(target, self.layers, data.clean))
 
         def features(images: Tensor) -> Tensor:
-            return batched(lambda x: gaussians.distances(target, x, self.magnitude), images)
+            return map_batches(lambda x: gaussians.distances(target, x, self.magnitude), images)
 
         weight, bias = fit_logistic(features(data.harmless), features(data.examples), self.C)
         return {**vars(gaussians), "weight": weight, "bias": bias, "magnitude": self.magnitude}
@@ -121,15 +121,14 @@ def fit_gaussians(target: Target[Any], clean: Tensor, classes: Tensor, layers: t
         raise InputError(
             f"{len(clean)} clean images of {len(present)} classes have no spread around their means; pass more of each"
         )
-    with torch.no_grad():
-        parts = [activations(target, part, layers, spatial_mean)[1] for part in torch.split(clean, 250)]
+    found = layer_features(target, clean, layers, spatial_mean, batch_size=250)
     means, whiteners = [], []
-    for features in (torch.cat(column).double() for column in zip(*parts, strict=True)):
+    for features in (each.double() for each in found):
         sums = features.new_zeros(len(present), features.shape[1]).index_add_(0, place, features)
         mean = sums / place.bincount(minlength=len(present))[:, None]
         apart = features - mean[place]
         variances, directions = torch.linalg.eigh(apart.T @ apart / len(features))
         kept = variances > RIDGE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
-        means.append(mean.to(parts[0][0].dtype))
-        whiteners.append((directions[:, kept] / variances[kept].sqrt()).to(parts[0][0].dtype))
+        means.append(mean.to(found[0].dtype))
+        whiteners.append((directions[:, kept] / variances[kept].sqrt()).to(found[0].dtype))
     return Gaussians(layers, tuple(means), tuple(whiteners))

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ..purification.checks import check_whole
-from .activations import activations, select_layers, spatial_mean
+from .activations import activations, layer_features, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 
@@ -69,9 +69,7 @@ class Subspace(DetectorEstimator):
                 f"Subspace needs {2 * self.n_splits} clean images for {self.n_splits} folds; got {len(clean)}"
             )
         layers = select_layers(target, self.layers, clean)
-        with torch.no_grad():
-            parts = [activations(target, part, layers, spatial_mean)[1] for part in torch.split(clean, 50)]
-        features = [torch.cat(column) for column in zip(*parts, strict=True)]
+        features = layer_features(target, clean, layers, spatial_mean, batch_size=50)
         fold = torch.arange(len(clean), device=clean.device) % self.n_splits
         found = torch.stack([self._unseen(each, fold) for each in features], 1)
         scale = found.std(0, correction=0)

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...errors import AssetError, ConfigError
+from ...errors import ConfigError
+from ...targets.optional_imports import require
 from .config import ConfigSection
 
 if TYPE_CHECKING:
@@ -36,20 +37,17 @@ def launch(devices: Devices, precision: str) -> Processes:
 
     Raises: AssetError without lightning-fabric, ConfigError where the devices are not there.
     """
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise AssetError(f"training needs lightning-fabric ({error}); pip install 'sparring[train]'") from error
+    fabric_package = require("lightning_fabric", "training", "train")
     many = devices.count * devices.nodes > 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fabric = Fabric(
+            fabric = fabric_package.Fabric(
                 accelerator=devices.accelerator,
                 devices=devices.count,
                 num_nodes=devices.nodes,
                 strategy="ddp" if many else "auto",
-                precision=precision,  # type: ignore[arg-type]
+                precision=precision,
             )
             fabric.launch()
     except (RuntimeError, ValueError) as error:

@@ -6,7 +6,6 @@ Models stay words here: whoever makes the objective passes a function that turns
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
@@ -21,6 +20,7 @@ from ...access import Attack
 from ...attacks import table as attacks
 from ...errors import ConfigError, SparringError, ThreatError, nearest
 from ...geometry import Ball
+from ...storage import read_toml
 from ...targets import Target
 from ...threats import parse_threat
 from .adversary import Adversary
@@ -134,15 +134,7 @@ def read_training_plan(path: Path) -> TrainingPlan:
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; name a training plan, which is a TOML file") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name a training plan, a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    table = read_toml(path, "a training plan")
     try:
         return make_training_plan(table)
     except (ConfigError, ThreatError) as error:

@@ -18,7 +18,7 @@ from ...access import Attack
 from ...engine import fingerprint
 from ...errors import RunError
 from ...random import Key
-from ...storage import read_tensors, write_tensors
+from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
@@ -313,12 +313,11 @@ class _Training:
         path = None if self.out is None else self.out / CHECKPOINT
         if path is None or not path.exists():
             raise RunError(f"there is nothing to go on from in {self.out}: no {CHECKPOINT}; leave out resume")
-        tensors, values = read_tensors(path, "begin again in another folder")
-        if values.get("mark") != self.mark:
-            raise RunError(
-                f"{path} belongs to another training (other plan, images or seed); go on with the plan it was "
-                "begun with, or begin again in another folder"
-            )
+        stranger = (
+            "belongs to another training (other plan, images or seed); go on with the plan it was begun with, or begin "
+            "again in another folder"
+        )
+        tensors, values = read_checkpoint(path, self.mark, "begin again in another folder", stranger)
         restore_state(self.update, tensors, values)
         self.best_weights = with_prefix(tensors, "best")
         if self.processes.is_first:

@@ -6,7 +6,6 @@ file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTO
 
 from __future__ import annotations
 
-import hashlib
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ...errors import ConfigError, RunError, TargetError
+from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
 from ..loaded import LoadedModel
@@ -42,9 +42,7 @@ def trained_model(name: str, device: str) -> LoadedModel:
     fill_weights(target.model, weights, spec)
     shown = copy(target)
     shown._name = weights.parent.resolve().name
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return replace(loaded, name=f"{SCHEME}:{name}", target=shown, source=str(weights), sha256=sha256)
+    return replace(loaded, name=f"{SCHEME}:{name}", target=shown, source=str(weights), sha256=file_sha256(weights))
 
 
 def split_trained_spec(name: str) -> tuple[Path, str | None]:

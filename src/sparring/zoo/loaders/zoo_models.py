@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import torch
 from safetensors.torch import load_file
 
 from ...errors import ConfigError, nearest
+from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import assets, catalog, imagenet_classes
 from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
@@ -36,7 +34,7 @@ def digits_net(name: str, device: str) -> LoadedModel:
     net.load_state_dict(load_file(weights))
     target = Classifier(net.eval().to(device), classes=10, name=name)
     names = tuple("0123456789")
-    return LoadedModel(f"zoo:{name}", target, InputSpec(1, 28, 28), names, str(weights), checksum(weights))
+    return LoadedModel(f"zoo:{name}", target, InputSpec(1, 28, 28), names, str(weights), file_sha256(weights))
 
 
 def efficientnet_lite(name: str, device: str) -> LoadedModel:
@@ -54,11 +52,5 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
         input=InputSpec(3, pixels, pixels, crop_fraction=CROP_FRACTION, interpolation="bicubic"),
         class_names=imagenet_classes.class_names(),
         source=f"{asset.package} {asset.version} from {asset.registry}",
-        sha256=checksum(weights),
+        sha256=file_sha256(weights),
     )
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of the file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
