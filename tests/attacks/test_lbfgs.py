@@ -64,7 +64,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
             return value.item(), grad.numpy().ravel()
 
         start = case.images.numpy().ravel()
-        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.distance)
+        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.size)
         ours = objective(case, goal, image, c).item()
         first = objective(case, goal, case.images, c).item()
         assert first - ours >= 0.99 * (first - theirs.fun)

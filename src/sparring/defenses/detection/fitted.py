@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ...batching import BATCH_SIZE, map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ...targets import Detector, Target
+from ...targets import Target
+from ...transforms import Detector
 from .checks import check_detector_images
 from .image_hashes import count_known
 from .threshold import Threshold, conformal_threshold

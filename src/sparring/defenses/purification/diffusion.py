@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import ConfigError, TargetError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import cast_to_weights, check_module, check_number, check_whole
 
 
@@ -41,7 +41,7 @@ class Diffusion(Stage):
     Args:
         denoiser: from (x_t (B, C, H, W), t (B,) int64 in 0..T-1) to the noise in x_t, (B, C, H, W) or (B, 2 C, H, W),
             of which the second half (learned variances) is not read.
-        betas: (T,) the noise config that the denoiser was trained with.
+        betas: (T,) the noise schedule that the denoiser was trained with.
         t_star: t* as a share of T; Nie et al. take 0.1 on CIFAR-10 and 0.15 on ImageNet in Linf.
         steps: of the way back; None: every time up to t*.
         eta: 1 for DDPM, 0 for DDIM.
