@@ -21,7 +21,7 @@ EXAMPLE = "write NORM:EPS, as linf:4/255, l2:0.5 or linf:2/255,4/255,8/255"
 
 
 class Radius(BaseModel):
-    """An epsilon with the words it was given in."""
+    """An epsilon, and the text it was given in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -36,12 +36,12 @@ class Threat(BaseModel):
     radii: Annotated[tuple[Radius, ...], Field(min_length=1)]
 
     def balls(self) -> list[Ball]:
-        """One ball per radius."""
+        """Return one ball per radius."""
         return [BALLS[self.norm](radius.eps) for radius in self.radii]
 
 
 def parse_threat(spec: str) -> Threat:
-    """The threat that `spec` describes; ThreatError naming what is wrong in it."""
+    """Return the threat that `spec` describes, as "linf:4/255"; ThreatError naming what is wrong in it."""
     word, colon, rest = spec.partition(":")
     norm = parse_norm(word, spec)
     if not colon or not rest.strip():
@@ -50,12 +50,12 @@ def parse_threat(spec: str) -> Threat:
 
 
 def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
-    """All threats, one per norm: what is said of a norm in several places is put together."""
+    """Return the threats of several specs, one per norm: the radii of a norm are put together."""
     return merge_threats(parse_threat(spec) for spec in specs)
 
 
 def threats_of_balls(balls: Iterable[Ball]) -> list[Threat]:
-    """Balls as threats: several balls of one norm are its list of radii."""
+    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object."""
     threats = []
     for ball in balls:
         if not isinstance(ball, Ball):
@@ -69,6 +69,7 @@ def threats_of_balls(balls: Iterable[Ball]) -> list[Threat]:
 
 
 def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
+    """Return one threat per norm, with the radii of all."""
     together: dict[Norm, list[Radius]] = {}
     for one in threats:
         together.setdefault(one.norm, []).extend(one.radii)
@@ -76,12 +77,13 @@ def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
 
 
 def make_threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
+    """Return a threat with its radii sorted, each once."""
     rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
     return Threat(norm=norm, radii=tuple(rising.values()))
 
 
 def parse_norm(word: str, spec: str) -> Norm:
-    """The norm that a word means."""
+    """Return the norm that a word means; ThreatError where it means none."""
     known = WORDS.get(word.strip().lower())
     if known is None:
         raise ThreatError(
@@ -91,7 +93,7 @@ def parse_norm(word: str, spec: str) -> Norm:
 
 
 def parse_radius(text: str, norm: Norm, spec: str) -> Radius:
-    """A number or a fraction of two numbers."""
+    """Return the radius of a number or a fraction of two numbers; ThreatError where it is neither."""
     parts = text.split("/")
     if len(parts) > 2 or not all(NUMBER.fullmatch(part.strip()) for part in parts):
         raise ThreatError(f"threat {spec!r}: {text!r} is no number or fraction; {EXAMPLE}")
@@ -103,7 +105,7 @@ def parse_radius(text: str, norm: Norm, spec: str) -> Radius:
 
 
 def check_radius(eps: float, text: str, norm: Norm, spec: str) -> Radius:
-    """The radius, if it can be one for images in [0, 1]."""
+    """Return the radius; ThreatError where it cannot be one for images in [0, 1]."""
     if not math.isfinite(eps) or eps <= 0:
         raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")
     if norm == "Linf" and eps > 1:

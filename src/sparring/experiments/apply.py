@@ -29,7 +29,7 @@ FLOAT_IMAGES, PNG_FILES = "float images", "PNG files, 8 bits"
 
 @dataclass
 class AppliedCounts:
-    """How many images fell, by goal and by what was measured: the float images, or the files read again."""
+    """Counts of images that fell, by goal and by what was measured: the float images, or the files read again."""
 
     attacked: Counter[str] = field(default_factory=Counter)  # by goal: images on which it was not met before
     fell: Counter[tuple[str, str]] = field(default_factory=Counter)  # by goal, and FLOAT_IMAGES or PNG_FILES
@@ -55,7 +55,7 @@ class ApplyArtifact:
     batch_size: int
 
     def run(self) -> AppliedCounts:
-        """Apply, write and count. RunError where the disk does not take the files."""
+        """Apply the artifact, write the pictures and count what falls; RunError where the disk does not take them."""
         counts, taken, sheet = AppliedCounts(), {CONTACT_SHEET}, ContactSheet(self.loaded, self.data, self.batch_size)
         for chunk in self.data.chunks(self.batch_size):
             moved = self.artifact.apply(chunk.images)
@@ -95,7 +95,7 @@ class ApplyArtifact:
 
 
 class ContactSheet:
-    """The first images, with captions of what the model predicts for them before and after."""
+    """A sheet of the first images, captioned with the model's predictions before and after."""
 
     def __init__(self, loaded: LoadedModel | None, data: Data, batch_size: int) -> None:
         self.loaded, self.batch_size = loaded, batch_size

@@ -48,18 +48,18 @@ class AttackTotals:
 
     @property
     def fell(self) -> int:
-        """Images that fell to the attack."""
+        """Return how many images fell to the attack."""
         return len(self.sizes)
 
     @property
     def attacked(self) -> int:
-        """Images on which the goal was not met before the attack."""
+        """Return on how many images the goal was not met before the attack."""
         return self.images - self.already
 
 
 @dataclass
 class AttackDataset:
-    """Attacks on one model and data set.
+    """Run attacks on one model and data set.
 
     Args:
         loaded: the model, with its name and class names.

@@ -28,7 +28,7 @@ GAP, LINE, HEAD_LINE, LETTER, HEAD_LETTER = 10, 18, 22, 9.5, 10.5  # dots: betwe
 
 
 def heatmap(counts: TransferCounts, title: str) -> bytes:
-    """A PNG: one cell for each model made on (rows) and tried on (columns), shaded and labelled by its success."""
+    """Return a PNG: a cell for each model made on (rows) and tried on (columns), shaded and labelled by its success."""
     shares = counts.fell.double() / max(counts.images, 1)
     rows, columns = shares.shape
     figure, axes = _blank(4.0 + 1.25 * columns, 2.2 + 0.6 * rows)
@@ -44,7 +44,7 @@ def heatmap(counts: TransferCounts, title: str) -> bytes:
 
 @dataclass(frozen=True)
 class ColumnBlock:
-    """Columns that stand together: the word above them, one below each, and in each cell (R, C) a share and its ends.
+    """Columns that stand together: a title above them, a name below each, and in each cell (R, C) a share and its ends.
 
     `low` and `high` bound the share: its 95 % interval.
     """
@@ -57,7 +57,7 @@ class ColumnBlock:
 
 
 def accuracy_map(names: Sequence[str], blocks: Sequence[ColumnBlock], title: str) -> dict[str, bytes]:
-    """A PNG and a PDF: one row for each model, blocks of columns side by side, each cell with its 95 % interval."""
+    """Return a PNG and a PDF: a row for each model, and blocks of columns with accuracies and their 95 % intervals."""
     widths = [len(block.columns) for block in blocks]
     below = max(column.count("\n") for block in blocks for column in block.columns)
     figure = _figure(2.9 + 0.62 * sum(widths) + 0.12 * len(blocks), 1.5 + 0.16 * below + 0.5 * len(names))
@@ -115,7 +115,7 @@ def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title:
 
 @dataclass(frozen=True)
 class ImagePanel:
-    """An image (C, H, W) in [0, 1], and the words above it; `loud` where they say that it fools the model."""
+    """An image (C, H, W) in [0, 1], and the words above it; `loud` where it fools the model."""
 
     image: Tensor
     words: str
@@ -146,7 +146,7 @@ def before_and_after(
 
 
 def caption_label(words: str) -> str:
-    """What is said without how sure it is: all but the last word."""
+    """Return a caption without its last word, which says how sure the model is."""
     return words.rpartition(", ")[0]
 
 

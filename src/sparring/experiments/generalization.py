@@ -34,7 +34,7 @@ LISTED = 4  # threats of a union that are named
 
 @dataclass(frozen=True)
 class ThreatColumn:
-    """A threat, and how it was written."""
+    """A threat of one radius, and how it was written."""
 
     norm: str
     text: str
@@ -57,12 +57,12 @@ class ThreatColumns:
         return [(norm, tuple(column.text for column in group)) for norm, group in groups]
 
     def union_names(self) -> tuple[str, ...]:
-        """Return name each union; one threat a line."""
+        """Return the name of each union; one threat a line."""
         return ("all", *map(union_name, self.unions[1:]))
 
 
 def union_name(union: tuple[ThreatColumn, ...]) -> str:
-    """Return name the threats of a union, one a line."""
+    """Return the names of the threats of a union, one a line."""
     more = [f"and {len(union) - LISTED} more"] if len(union) > LISTED else []
     return "\n".join([*map(str, union[:LISTED]), *more])
 
@@ -193,7 +193,7 @@ class GeneralizationMatrix:
         }
 
     def unions(self, whole: Generalization) -> torch.Tensor:
-        """Return count the images (U, M) that stand in each union."""
+        """Return (U, M) how many images stand in each union."""
         return torch.stack([whole.union(column.ball for column in union) for union in self.columns.unions])
 
     def path(self, suffix: str) -> Path:

@@ -38,7 +38,7 @@ OVERFITTED = "catastrophic overfitting"
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Everything that a plan names, loaded: what is trained, on what, against whom."""
+    """Everything that a plan names, loaded."""
 
     loaded: LoadedModel
     classifier: Classifier
@@ -52,7 +52,7 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class TrainFromPlan:
-    """One training into a folder, in the first of its processes or in another.
+    """Run one training from a plan into a folder, in the first of its processes or in another.
 
     Args:
         path: the TOML file of the plan. out: a folder for weights, checkpoint and log.
@@ -107,7 +107,7 @@ class TrainFromPlan:
         resume: bool,
         progress: Callable[[TrainingProgress], None] | None = None,
     ) -> Trained:
-        """Train; RunError where another process of the training is gone."""
+        """Train as the plan says; RunError where another process of the training is gone."""
         with suppress(ImportError):
             import lightning_fabric  # noqa: F401  its import sets the level
 
@@ -189,7 +189,7 @@ def own_device(devices: Devices) -> str:
 
 
 def reset_weights(module: nn.Module, seed: int, name: str) -> None:
-    """Fresh weights in every layer, drawn from the seed; ConfigError for a layer that cannot do so itself."""
+    """Draw fresh weights in every layer from the seed; ConfigError for a layer that cannot do so itself."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for place, layer in module.named_modules():
@@ -203,7 +203,7 @@ def reset_weights(module: nn.Module, seed: int, name: str) -> None:
 
 
 def factory_of(model: str) -> str:
-    """What `trained:` must be told where the model is a user's file."""
+    """Return what a `trained:` spec needs after its folder where the model is a user's file; else ''."""
     scheme, _, rest = model.partition(":")
     if scheme == TRAINED:
         factory = split_trained_spec(rest)[1]

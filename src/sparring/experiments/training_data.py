@@ -58,7 +58,7 @@ def read_into_memory(data: Data, progress: ReadProgress) -> InMemoryData:
 
 @dataclass(frozen=True)
 class ReadableImages:
-    """The readable pictures of a data set: `len` and `[i] -> (image, label)`."""
+    """The readable pictures of a data set, with `len` and `[i] -> (image, label)`."""
 
     name: str
     at: Callable[[int], Row | Skipped]
@@ -77,7 +77,7 @@ class ReadableImages:
 
 @dataclass(frozen=True)
 class ImageChecks:
-    """A data set whose items are what there is to know of each picture, apart from the picture."""
+    """A data set whose items are what was read of each picture, without its pixels."""
 
     at: Callable[[int], Row | Skipped]
     count: int
@@ -126,4 +126,5 @@ def check_readable(data: Data, workers: int, progress: ReadProgress) -> Readable
 
 
 def keep_item(item: Any) -> Any:
+    """Return the item as it is: the collate function of a loader without batches."""
     return item

@@ -25,7 +25,7 @@ from .output import report_write_errors
 
 @dataclass
 class TransferMatrix:
-    """Examples made on each model and tried on all of them.
+    """Make examples on each model, and try them on all of them.
 
     Args:
         models: targets by name, for images of one size.
@@ -67,7 +67,7 @@ class TransferMatrix:
     def count(
         self, attack: Attack[Gradients, Any], goal: Goal, images: Tensor, indices: Tensor, engine: Engine
     ) -> TransferCounts:
-        """Return count the images of one chunk that fall, with the ensemble's row below where it is asked for."""
+        """Return the counts of one chunk, with the ensemble's row below where it is asked for."""
         models: dict[str, Any] = self.models
         whole = transfer_matrix(models, models, attack, goal, images, indices=indices, engine=engine)
         if not self.ensemble:
@@ -95,5 +95,5 @@ class TransferMatrix:
 
 
 def matrix_title(attack: Attack[Gradients, Any], counts: TransferCounts) -> str:
-    """Return name the attack, and the images that took part."""
+    """Return a title: the attack, and the images that took part."""
     return f"{attack.name} {attack.ball}, {counts.images} images that no model errs on before"

@@ -34,7 +34,7 @@ RESTARTS_L0, RIVALS, ALMA_STEPS, JUMPS = 2, 9, 300, 30
 
 @dataclass(frozen=True)
 class Generalization:
-    """What became of N images on M models (rows) within T balls (columns); all tensors on the CPU."""
+    """Robustness of M models (rows) on N images within T balls (columns); all tensors are on the CPU."""
 
     models: tuple[str, ...]
     balls: tuple[Ball, ...]
@@ -47,20 +47,21 @@ class Generalization:
 
     @property
     def images(self) -> int:
+        """Return the number of images."""
         return self.correct.shape[1]
 
     @property
     def clean(self) -> Tensor:
-        """(M,) how many images each model is right on."""
+        """Return (M,) how many images each model is right on."""
         return self.correct.sum(1)
 
     @property
     def robust(self) -> Tensor:
-        """(M, T) how many of them stand in each ball."""
+        """Return (M, T) how many images each model still is right on in each ball."""
         return (~self.fell).sum(2)
 
     def union(self, balls: Iterable[Ball] | None = None) -> Tensor:
-        """(M,) how many images stand in all of these balls at once; in all there are by default.
+        """Return (M,) how many images each model is right on in all of these balls at once; in all balls by default.
 
         Raises:
             ThreatError: a ball that was not attacked.
@@ -77,7 +78,7 @@ class Generalization:
         return [self.balls.index(ball) for ball in wanted]
 
     def __add__(self, other: Generalization) -> Generalization:
-        """That of two parts of a data set."""
+        """Return the matrix of two parts of a data set together."""
         if (self.models, self.balls, self.attacks) != (other.models, other.balls, other.attacks):
             raise ConfigError("parts of a data set add up only for the same models, balls and attacks")
         return replace(
@@ -90,7 +91,7 @@ class Generalization:
         )
 
     def append_rows(self, other: Generalization) -> Generalization:
-        """These models, and under them those of another on the same images."""
+        """Return the rows of this matrix, and under them those of another on the same images."""
         if (self.balls, self.attacks, self.images) != (other.balls, other.attacks, other.images):
             raise ConfigError("rows go below one another only for the same balls, attacks and images")
         return Generalization(
@@ -106,7 +107,7 @@ class Generalization:
 
 
 def strong_attack(ball: Ball) -> Attack[Any, Any]:
-    """`auto`, and after it what finds examples where slopes mislead, as on nets trained in another norm.
+    """Return `auto(ball)`, followed by attacks that do without gradients that mislead, as nets of another norm have.
 
     In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `auto`
     does not know, PGD from two starts and sigma-zero.

@@ -30,13 +30,13 @@ class TransferCounts:
     images: int  # on which no model had met the goal before
 
     def __add__(self, other: TransferCounts) -> TransferCounts:
-        """Return the tally of two parts of a data set."""
+        """Return the counts of two parts of a data set together."""
         if (self.rows, self.columns) != (other.rows, other.columns):
             raise ConfigError(f"a tally of {self.rows} on {self.columns} does not add to one of other models")
         return TransferCounts(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
 
     def append_rows(self, other: TransferCounts) -> TransferCounts:
-        """Return the rows of this tally, and under them those of another on the same images."""
+        """Return the rows of these counts, and under them those of others on the same images."""
         if self.columns != other.columns or self.images != other.images:
             raise ConfigError("tallies go below one another only for the same models and images")
         return TransferCounts(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
@@ -52,11 +52,22 @@ def transfer_matrix(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
-    """Attack `x` (N, C, H, W) on each source, and try the examples on each victim.
+    """Attack images on each source, and try the examples on each victim (Papernot et al. 2016, arXiv:1605.07277).
 
     Images on which any of the models meets the goal already take no part, so that all figures are of the same images.
     The attack goes on after its own model has fallen (`Keep.HIGHEST_LOSS`): what transfers is the highest loss.
     No victim is asked during the attack.
+
+    Args:
+        sources: the models that examples are made on, by name; they grant gradients.
+        victims: the models that the examples are tried on, by name.
+        attack: what makes the examples.
+        goal: one row per image.
+        x: images (N, C, H, W) in [0, 1].
+        indices: (N,) the images' positions in their data set; 0 to N - 1 by default.
+        engine: how to run.
+
+    Raises: what `run` raises.
     """
     goal, x, indices = _standing({**sources, **victims}, goal, x, indices)
     fell = torch.zeros(len(sources), len(victims), dtype=torch.long)
@@ -77,7 +88,12 @@ def leave_one_out(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
-    """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
+    """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`).
+
+    The other arguments are those of `transfer_matrix`.
+
+    Raises: ConfigError for fewer than three models.
+    """
     if len(models) < 3:
         raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
     goal, x, indices = _standing(models, goal, x, indices)
@@ -98,7 +114,7 @@ def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> 
 
 
 def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
-    """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
+    """Return the goal's margins (N,) on this model, on the CPU: above 0 where it is met; GoalError without images."""
     if not len(x):
         raise GoalError("there are no images to try")
     whole = to(goal, model.device)

@@ -19,7 +19,7 @@ VALUES_LIMIT = 300_000_000
 
 
 def array_layout(name: str, shape: Sequence[int], spec: InputSpec | None) -> str:
-    """NHW, NCHW or NHWC for that shape; InputError where it is unclear or does not fit the model."""
+    """Return "NHW", "NCHW" or "NHWC" for that shape; InputError where it is unclear or does not fit the model."""
     if 0 in shape or prod(shape[1:]) > VALUES_LIMIT:
         raise InputError(f"{name}: images of shape {tuple(shape)} are empty or too large; give (N, C, H, W)")
     if len(shape) == 3:
@@ -51,7 +51,7 @@ def _fitting(name: str, shape: Sequence[int], readings: dict[str, tuple[int, int
 
 
 def array_image(name: str, pixels: NDArray[Any], order: str) -> torch.Tensor:
-    """One picture -> (C, H, W) float in [0, 1]; `order` is the layout of the whole array."""
+    """Return one picture as (C, H, W) float in [0, 1]; `order` is the layout of the whole array."""
     if pixels.dtype == np.uint8:
         scaled = pixels.astype(np.float32) / np.float32(255)
     elif np.issubdtype(pixels.dtype, np.floating):
@@ -72,7 +72,7 @@ def array_image(name: str, pixels: NDArray[Any], order: str) -> torch.Tensor:
 
 
 def array_labels(name: str, labels: NDArray[Any], count: int, classes: int | None) -> NDArray[np.int64]:
-    """The labels, whole numbers 0 .. classes-1, one per image."""
+    """Return the labels as int64; InputError unless they are whole numbers 0 .. classes - 1, one per image."""
     if labels.shape != (count,):
         cure = "one number per image is needed"
         raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; {cure}")
@@ -88,7 +88,7 @@ def array_labels(name: str, labels: NDArray[Any], count: int, classes: int | Non
 def array_rows(
     name: str, images: Iterable[NDArray[Any]], labels: NDArray[np.int64] | None, order: str
 ) -> Iterator[Row]:
-    """One row per picture."""
+    """Yield one row per picture."""
     for place, pixels in enumerate(images):
         label = None if labels is None else int(labels[place])
         yield Row(array_image(f"{name}: image {place}", pixels, order), label, str(place))

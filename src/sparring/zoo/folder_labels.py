@@ -21,7 +21,7 @@ SORTED = "labels: the sorted order"
 def label_folders(
     root: Path, folders: list[str], class_names: tuple[str, ...] | None, classes: int | None
 ) -> tuple[dict[str, int], str]:
-    """Folder name -> class, and the rule in words; InputError naming what fits no rule."""
+    """Return the class of each sub-folder, and the rule in words; InputError naming what fits no rule."""
     classes = classes or (len(class_names) if class_names else None)
     rules: dict[str, Mapping[str, int]] = {
         "class numbers": class_numbers(folders, classes),
@@ -45,25 +45,25 @@ def label_folders(
 
 
 def normalized_name(name: str) -> str:
-    """Names compare without case, and `_` and `-` are spaces."""
+    """Return the name as names are compared: without case, and with spaces for `_` and `-`."""
     return " ".join(re.sub(r"[_\-\s]+", " ", name.casefold()).split())
 
 
 def class_numbers(folders: Iterable[str], classes: int | None) -> dict[str, int]:
-    """Names that are numbers of a class."""
+    """Return the folders whose names are numbers of a class, with that number."""
     written = {name: int(name) for name in folders if re.fullmatch(r"[0-9]{1,9}", name)}
     return {name: number for name, number in written.items() if classes is None or number < classes}
 
 
 def wordnet_classes(classes: int | None) -> dict[str, int]:
-    """WordNet ids of ImageNet's classes, for a model that has as many."""
+    """Return the WordNet ids of ImageNet's classes, for a model that has as many."""
     if classes != IMAGENET:
         return {}
     return {name: place for place, name in enumerate(imagenet_classes.wordnet_ids())}
 
 
 def named_classes(class_names: tuple[str, ...] | None, classes: int | None) -> dict[str, int]:
-    """Class names, and for ImageNet's classes their synonyms; a word that means two classes is left out."""
+    """Return class names, and synonyms for ImageNet, with their class; words that mean two classes are left out."""
     if class_names is None and classes == IMAGENET:
         class_names = imagenet_classes.class_names()
     listed = [(name,) for name in class_names or ()]
@@ -73,7 +73,7 @@ def named_classes(class_names: tuple[str, ...] | None, classes: int | None) -> d
 
 
 def unambiguous_names(names: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """Word -> class, for the words that mean one class only."""
+    """Return the class of each word that means one class only."""
     meanings: defaultdict[str, set[int]] = defaultdict(set)
     for place, words in enumerate(names):
         for word in words:

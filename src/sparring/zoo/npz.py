@@ -22,7 +22,7 @@ BROKEN = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.
 
 
 def npz_file(path: Path, wanted: DataRequest) -> Data:
-    """`npz:FILE`."""
+    """Return the data of `npz:FILE`; InputError where it cannot be read."""
     name = f"npz:{path}"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -41,7 +41,7 @@ def npz_file(path: Path, wanted: DataRequest) -> Data:
 
 
 def read_shape_and_labels(name: str, archive: zipfile.ZipFile) -> tuple[tuple[int, ...], NDArray[Any] | None]:
-    """The shape of the images, and the labels where there are any."""
+    """Return the shape of the images, and the labels where there are any."""
     held = [member.removesuffix(".npy") for member in archive.namelist()]
     if "images" not in held:
         has = ", ".join(held) or "nothing"
@@ -55,7 +55,7 @@ def read_shape_and_labels(name: str, archive: zipfile.ZipFile) -> tuple[tuple[in
 
 
 def stream_images(path: Path, count: int) -> Iterator[NDArray[Any]]:
-    """The first `count` images, one at a time."""
+    """Yield the first `count` images, one at a time."""
     name = f"npz:{path}"
     try:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as member:
@@ -71,7 +71,7 @@ def stream_images(path: Path, count: int) -> Iterator[NDArray[Any]]:
 
 
 def read_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array that `member` starts with."""
+    """Return shape and type of the array that `member` starts with."""
     version = npy.read_magic(member)
     if version not in READERS:
         raise InputError(f"{name}: 'images' is an array file of version {version}; write it with numpy.savez")

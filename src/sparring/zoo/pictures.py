@@ -33,11 +33,11 @@ FILTERS = {
 
 
 class Unreadable(Exception):
-    """The picture cannot be read; the message says why."""
+    """Raised where a picture cannot be read; the message says why."""
 
 
 def read_picture(path: Path, spec: InputSpec | None) -> Tensor:
-    """The picture (C, H, W) float in [0, 1]: fitted to `spec`, or RGB as it is."""
+    """Read a picture as (C, H, W) float in [0, 1], fitted to `spec`, or RGB as it is; Unreadable where it cannot be."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -54,7 +54,7 @@ def read_picture(path: Path, spec: InputSpec | None) -> Tensor:
 
 
 def upright_8_bit(image: Image.Image) -> Image.Image:
-    """The picture upright, 8 bits per channel, mode L or RGB."""
+    """Return the picture upright, with 8 bits per channel, in mode L or RGB."""
     turned: Image.Image = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I") or turned.mode == "F":
         return Image.fromarray((np.asarray(turned, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
@@ -65,7 +65,7 @@ def upright_8_bit(image: Image.Image) -> Image.Image:
 
 
 def fit_picture(image: Image.Image, spec: InputSpec | None) -> Image.Image:
-    """The picture with the channels and the size of `spec`; without one, RGB and as large as it is."""
+    """Return the picture with the channels and size of `spec`; without one, as RGB in its own size."""
     if spec is None:
         return image.convert("RGB")
     if spec.channels not in (1, 3):
@@ -85,14 +85,14 @@ def fit_picture(image: Image.Image, spec: InputSpec | None) -> Image.Image:
 
 
 def resampling_filter(name: str) -> Image.Resampling:
-    """Pillow's filter of that name."""
+    """Return Pillow's filter of that name; ConfigError where there is none."""
     if name not in FILTERS:
         raise ConfigError(f"interpolation {name!r} is unknown; use {', '.join(FILTERS)}.{nearest(name, FILTERS)}")
     return FILTERS[name]
 
 
 def picture_tensor(image: Image.Image) -> Tensor:
-    """(C, H, W) float in [0, 1]."""
+    """Return the picture as (C, H, W) float in [0, 1]."""
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
     return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)).float() / 255
 

@@ -20,7 +20,7 @@ GIVEN = "labels: those the factory returned"
 
 
 def user_data(file: Path, factory: str, wanted: DataRequest) -> Data:
-    """What FACTORY() returned, as Data."""
+    """Return what FACTORY() of a user's file returns, as Data; InputError where it is no data set."""
     name = f"{file}:{factory}"
     made = python_file.call_factory(file, factory)
     if isinstance(made, Data):

@@ -24,7 +24,7 @@ IMAGENET = 1000
 
 
 def zoo_data(name: str, wanted: DataRequest) -> Data:
-    """The zoo's data set of that name."""
+    """Return the zoo's data set of that name."""
     if name not in catalog.DATA:
         known = ", ".join(catalog.DATA)
         raise ConfigError(f"the zoo has no data set {name!r} (it has {known}).{nearest(name, catalog.DATA)}")
@@ -37,7 +37,7 @@ def zoo_data(name: str, wanted: DataRequest) -> Data:
 
 
 def photos_data(wanted: DataRequest, classes: int | None) -> Data:
-    """Eleven photographs; labels only where the picture plainly shows one of ImageNet's classes."""
+    """Return eleven photographs, with labels only where one of ImageNet's classes is plainly shown."""
     known = PHOTO_LABELS if classes == IMAGENET else {}
     files = [(file, known.get(file)) for file in PHOTOS][: wanted.limit]
     labelled = sum(label is not None for _, label in files)
@@ -47,7 +47,7 @@ def photos_data(wanted: DataRequest, classes: int | None) -> Data:
 
 
 def imagenet_20_data(wanted: DataRequest, classes: int | None) -> Data:
-    """Twenty of ImageNet's pictures; the label is in the file's name."""
+    """Return twenty of ImageNet's pictures; the label is in the file's name."""
     if classes not in (None, IMAGENET):
         cure = "use zoo:photos or folder:DIR"
         raise InputError(f"zoo:imagenet-20 is labelled with 1,000 classes, and the model has {classes}; {cure}")
@@ -72,7 +72,7 @@ def _pictures(
 
 
 def digits_data(name: str, wanted: DataRequest, classes: int | None) -> Data:
-    """Handwritten digits, the ten classes in turn where the source has them sorted."""
+    """Return handwritten digits, with the ten classes in turn where the source has them sorted."""
     if classes not in (None, len(DIGIT_NAMES)):
         raise InputError(f"zoo:{name} has ten classes, and the model has {classes}; use zoo:photos or folder:DIR")
     pixels, labels = read_digits(name)
@@ -87,7 +87,7 @@ def digits_data(name: str, wanted: DataRequest, classes: int | None) -> Data:
 
 
 def read_digits(name: str) -> Digits:
-    """Images (N, 28, 28) uint8 and labels (N,) of one of the zoo's sets of digits."""
+    """Read images (N, 28, 28) uint8 and labels (N,) of one of the zoo's sets of digits."""
     if name in ("mnist", "mnist-train"):
         folder = assets.locate_asset("mnist")
         part = "t10k" if name == "mnist" else "train"
@@ -101,7 +101,7 @@ def read_digits(name: str) -> Digits:
 
 
 def interleave_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions that visit the classes one after the other: every beginning is balanced."""
+    """Return positions that visit the classes one after the other, so that every beginning is balanced."""
     rank = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         here = labels == label

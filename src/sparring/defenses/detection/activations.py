@@ -19,17 +19,17 @@ Change = Callable[[Tensor], Tensor]
 
 
 def flatten_units(activation: Tensor) -> Tensor:
-    """(B, F): every unit. A tensor of its own, which a layer that works in place does not reach."""
+    """Return every unit as (B, F), in a tensor of its own, which layers that work in place do not reach."""
     return activation.flatten(1).clone()
 
 
 def spatial_mean(activation: Tensor) -> Tensor:
-    """(B, channels): the mean over all places of (B, channels, H, W)."""
+    """Return (B, channels): the mean over H and W of (B, channels, H, W)."""
     return activation.mean((2, 3)) if activation.ndim == 4 else activation.clone()
 
 
 def unreduced(activation: Tensor) -> Tensor:
-    """Return the activation as it is."""
+    """Return a copy of the activation."""
     return activation.clone()
 
 
@@ -42,7 +42,7 @@ def inner_module(target: Target[Any]) -> nn.Module:
 
 
 def default_layers(target: Target[Any], image: Tensor) -> tuple[str, ...]:
-    """The layers that are read by default: all modules without parts whose output has rank 2 or 4, logits included.
+    """Return the layers that are read by default: all leaf modules whose output has rank 2 or 4, logits included.
 
     In the order of their last call, and without those that only hand on (Flatten, Identity, Dropout).
     """
@@ -65,7 +65,7 @@ def default_layers(target: Target[Any], image: Tensor) -> tuple[str, ...]:
 
 
 def select_layers(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
-    """Return the names to read: `layers`, looked at, or the default ones.
+    """Return the names of the layers to read: `layers`, checked, or the default ones where it is None.
 
     Raises:
         ConfigError: a name that the model does not have, or a layer that cannot be read.
@@ -89,7 +89,7 @@ def select_layers(target: Target[Any], layers: Sequence[str] | None, image: Tens
 def activations(
     target: Target[Any], images: Tensor, layers: tuple[str, ...], reduce: Reduce
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the logits, and what `reduce` makes of each layer's output: of its last call, where it is called again."""
+    """Return the logits, and what `reduce` makes of the output of each layer's last call."""
     model, read = inner_module(target), dict[str, Tensor]()
 
     def reading(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -120,7 +120,7 @@ def layer_features(
 
 
 def last_linear(target: Target[Any], image: Tensor) -> str:
-    """The linear layer that is called last: its input is the last hidden layer; TargetError where there is none."""
+    """Return the linear layer that is called last: its input is the last hidden layer. TargetError where none is."""
     model, called = inner_module(target), list[str]()
     with ExitStack() as hooks, torch.no_grad(), target.frozen():
         for name, module in model.named_modules():
@@ -135,7 +135,7 @@ def last_linear(target: Target[Any], image: Tensor) -> str:
 
 @contextmanager
 def modified_layer_input(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
-    """What goes into the layer is `change` of it."""
+    """Replace what goes into the layer by `change` of it, within this context."""
     module = inner_module(target).get_submodule(layer)
     hook = module.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))
     try:

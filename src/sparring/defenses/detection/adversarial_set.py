@@ -22,7 +22,7 @@ HALVINGS = 30
 
 @dataclass(frozen=True)
 class AdversarialSet:
-    """What an attack made of N images, on a model without a detector."""
+    """The examples that an attack made of N images, on a model without a detector."""
 
     attack: str  # with its ball: "PGD Linf(0.1)"
     originals: Tensor  # (N, C, H, W)
@@ -36,14 +36,16 @@ class AdversarialSet:
 
     @property
     def fooling_examples(self) -> Tensor:
+        """Return the examples (M, C, H, W) that fool the model."""
         return self.examples[self.fooling]
 
     @property
     def fooled_originals(self) -> Tensor:
+        """Return the originals (M, C, H, W) of the examples that fool the model."""
         return self.originals[self.fooling]
 
     def noisy(self, seed: int = 0) -> Tensor:
-        """Random noise on each fooled original, of the norm of its perturbation (`noise`)."""
+        """Return each fooled original with random noise of the norm of its perturbation (`add_sign_noise`)."""
         originals = self.fooled_originals
         return add_sign_noise(originals, self.ball, self.ball.norm(self.fooling_examples - originals), seed)
 

@@ -31,7 +31,7 @@ from .learning import seeded, train_network
 
 
 class FirstClasses(nn.Module):
-    """The first `classes` logits of a net."""
+    """A network that returns the first `classes` logits of another."""
 
     def __init__(self, net: nn.Module, classes: int) -> None:
         super().__init__()
@@ -44,6 +44,8 @@ class FirstClasses(nn.Module):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedExtraClass(FittedDetector):
+    """An `ExtraClass` that has learned: the network of K + 1 classes."""
+
     net: nn.Module
     classes: int  # without the extra one
 
@@ -53,13 +55,13 @@ class FittedExtraClass(FittedDetector):
 
     @property
     def classifier(self) -> Classifier:
-        """The classifier that learned together with the detector: what `Defended` is to protect."""
+        """Return the classifier that learned together with the detector: the one that `Defended` is to protect."""
         return with_network(self.victim, FirstClasses(self.net, self.classes))
 
 
 @dataclass(frozen=True)
 class ExtraClass(DetectorEstimator):
-    """The target's classes and one for adversarial images.
+    """Train a classifier that has one class more, for adversarial images.
 
     Args:
         config: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
@@ -99,7 +101,7 @@ class ExtraClass(DetectorEstimator):
 
 
 def add_output(old: nn.Linear) -> nn.Linear:
-    """Return the layer with one output more."""
+    """Return a copy of the linear layer with one output more."""
     new = nn.Linear(old.in_features, old.out_features + 1).to(old.weight)
     with torch.no_grad():
         new.weight[:-1] = old.weight
@@ -108,7 +110,7 @@ def add_output(old: nn.Linear) -> nn.Linear:
 
 
 def with_network(target: Target[Any], net: nn.Module) -> Classifier:
-    """Return the target with another net inside."""
+    """Return a copy of the target around another network."""
     assert isinstance(target, Classifier)
     twin = copy(target)
     twin.model, twin.classes = net, None

@@ -29,6 +29,8 @@ from .nets import ConvDetectorNet, VectorDetectorNet
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedFeature(FittedDetector):
+    """A `FeatureDetector` that has learned."""
+
     layer: str
     net: nn.Module
 
@@ -39,7 +41,7 @@ class FittedFeature(FittedDetector):
 
 @dataclass(frozen=True)
 class FeatureDetector(DetectorEstimator):
-    """A network that sees what the model makes of the image.
+    """Train a binary network on one hidden layer's activations of the model.
 
     Args:
         layer: the name of a layer with an output of rank 2 or 4; None: the middle one of those that are read by default
@@ -69,7 +71,7 @@ class FeatureDetector(DetectorEstimator):
         return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.config, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
-        """Return the layer that is read."""
+        """Return the name of the layer that is read."""
         known = default_layers(target, images)
         return known[len(known) // 2] if self.layer is None else select_layers(target, (self.layer,), images)[0]
 
@@ -87,5 +89,5 @@ class FeatureDetector(DetectorEstimator):
 
 
 def activation_at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
-    """Return the layer's output, as it is."""
+    """Return the layer's output (B, ...), unreduced."""
     return activations(target, images, (layer,), unreduced)[1][0]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitMetadata:
-    """What a fitted detector has seen."""
+    """The record of what a fitted detector has seen."""
 
     seen: Tensor  # (N,) marks of its clean images
     attacks: tuple[str, ...]  # that its adversarial images are of; "unknown" where a tensor was given
@@ -35,7 +35,7 @@ class FitMetadata:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDetector(Detector):
-    """A fitted detector. Frozen: `calibrate` returns another."""
+    """A fitted detector. It is frozen: `calibrate` returns another, with a threshold."""
 
     detector: DetectorEstimator
     target: Target[Any] | None
@@ -44,15 +44,16 @@ class FittedDetector(Detector):
 
     @abstractmethod
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        """(B,) the score, differentiable in the images (B, C, H, W)."""
+        """Return the score (B,), differentiable in the images (B, C, H, W); higher is more adversarial."""
 
     @property
     def name(self) -> str:
+        """Return the name of the detector."""
         return type(self.detector).__name__
 
     @property
     def victim(self) -> Target[Any]:
-        """The target of a detector that reads one."""
+        """Return the target; only detectors that read one ask for it."""
         assert self.target is not None
         return self.target
 
@@ -63,7 +64,16 @@ class FittedDetector(Detector):
         return (*own, model) if isinstance(model, nn.Module) else own
 
     def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH_SIZE) -> Tensor:
-        """(N,) of images x (N, C, H, W): higher is more adversarial. `indices` (N,) and `seed` key what draws."""
+        """Return the scores (N,) of images x (N, C, H, W); higher is more adversarial.
+
+        Args:
+            x: images in [0, 1], of the shape seen in `fit`.
+            indices: (N,) positions that key random draws; 0 to N - 1 by default.
+            seed: of random draws.
+            batch_size: images per pass.
+
+        Raises: InputError.
+        """
         images = check_detector_images("images to score", x, self.metadata.shape).to(self.device)
         key = Key((torch.arange(len(x)) if indices is None else indices).to(self.device), seed)
 
@@ -75,14 +85,14 @@ class FittedDetector(Detector):
 
     @property
     def device(self) -> torch.device:
-        """Where it works: the target's device, or that of its own network."""
+        """Return the device where it works: the target's, or that of its own network."""
         if self.target is not None:
             return self.target.device
         weights = (weight for module in self.modules for weight in module.parameters())
         return next((weight.device for weight in weights), torch.device("cpu"))
 
     def calibrate(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
-        """The same detector with a threshold, which a share `fpr` of fresh clean images exceeds at most (`threshold`).
+        """Return the same detector with a threshold that a share `fpr` of fresh clean images exceeds at most.
 
         Raises:
             InputError: images that it has learned from, or too few of them for that rate.
@@ -97,7 +107,7 @@ class FittedDetector(Detector):
 
     @property
     def limit(self) -> Threshold:
-        """The threshold; ConfigError where there is none yet."""
+        """Return the threshold; ConfigError where there is none yet."""
         if self.threshold is None:
             raise ConfigError(f"{self.name} has no threshold yet: call calibrate(clean_validation, fpr=0.05)")
         return self.threshold
@@ -118,7 +128,7 @@ class FittedDetector(Detector):
         return (name, *value) if isinstance(value, tuple) else (name, value)
 
     def save(self, path: Path | str) -> Path:
-        """Write one safetensors file: tensors and plain values, not the target. `opened` reads it.
+        """Write one safetensors file: tensors and plain values, not the target. `load_detector` reads it.
 
         Raises:
             RunError: where the disk does not take it.
@@ -129,5 +139,5 @@ class FittedDetector(Detector):
 
 
 def frozen_target(target: Target[Any] | None) -> AbstractContextManager[None]:
-    """Return the target held still, where there is one."""
+    """Freeze the target within this context, where there is one."""
     return nullcontext() if target is None else target.frozen()

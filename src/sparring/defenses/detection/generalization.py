@@ -18,7 +18,7 @@ from .fitted import FittedDetector
 
 @dataclass(frozen=True)
 class GeneralizationRow:
-    """One fitted detector, tested on every attack."""
+    """The row of one fitted detector, tested on every attack."""
 
     detector: str  # the caller's name for it
     fitted_on: str | None  # None: it needs no adversarial examples
@@ -28,7 +28,7 @@ class GeneralizationRow:
 
 @dataclass(frozen=True)
 class DetectorGeneralization:
-    """The matrix: one row per detector and attack that it was fitted on."""
+    """A matrix of evaluations: one row per detector and attack that it was fitted on, one column per attack."""
 
     attacks: tuple[str, ...]  # the columns
     rows: tuple[GeneralizationRow, ...]

@@ -26,6 +26,8 @@ from .nets import ConvDetectorNet
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedInput(FittedDetector):
+    """An `InputDetector` that has learned."""
+
     net: nn.Module
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
@@ -35,7 +37,7 @@ class FittedInput(FittedDetector):
 
 @dataclass(frozen=True)
 class InputDetector(DetectorEstimator):
-    """A network that sees the image alone; it needs adversarial examples and no target.
+    """Train a binary network on images alone; it needs adversarial examples and no target.
 
     Args:
         width: channels of the first convolution; the others have twice as many.
@@ -64,7 +66,7 @@ class InputDetector(DetectorEstimator):
 def train_binary_detector(
     net: nn.Module, harmless: Tensor, adversarial: Tensor, config: FitConfig, seed: int
 ) -> nn.Module:
-    """Return the network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
+    """Train the network: low logits for harmless tensors (N, ...), high ones for adversarial (M, ...); return it.
 
     Both sides weigh the same, whatever their numbers.
     """

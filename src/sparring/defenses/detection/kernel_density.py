@@ -35,7 +35,7 @@ MULTIPLES = torch.logspace(-0.7, 0.7, 10)
 
 @dataclass(frozen=True)
 class Densities:
-    """The clean activations (N, F) of the last hidden layer, their classes (N,), and how they are smeared."""
+    """The clean activations (N, F) of the last hidden layer, their classes (N,), and the kernels around them."""
 
     layer: str
     points: Tensor
@@ -45,7 +45,7 @@ class Densities:
     dropout: float
 
     def features(self, target: Target[Any], images: Tensor, key: Key) -> Tensor:
-        """(B, 2): log density and uncertainty."""
+        """Return (B, 2): log density and uncertainty of each image."""
         logits, hidden = logits_and_hidden(target, images, self.layer)
         own = logits.argmax(1)[:, None] == self.classes
         density = log_density(hidden, self.points, own, self.bandwidth)
@@ -63,6 +63,8 @@ class Densities:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDensity(FittedDetector):
+    """A `KernelDensity` that has learned."""
+
     layer: str
     points: Tensor
     classes: Tensor
@@ -83,7 +85,7 @@ class FittedDensity(FittedDetector):
 
 @dataclass(frozen=True)
 class KernelDensity(DetectorEstimator):
-    """How dense clean images of the same class lie around an image, and how sure the model is of it.
+    """Score an image by the density of clean images of its class around it, and by how sure the model is of it.
 
     Args:
         bandwidth: of the Gaussian kernels, in units of the last hidden layer; None: the likeliest.
@@ -136,7 +138,7 @@ def _times(mask: Tensor) -> Change:
 
 
 def logits_and_hidden(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """Return the logits, and what goes into the layer (B, F)."""
+    """Return the logits (B, K), and what goes into the layer (B, F)."""
     seen: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ def logits_and_hidden(target: Target[Any], images: Tensor, layer: str) -> tuple[
 
 
 def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Tensor:
-    """(B,) of x (B, F) under the mean of Gaussians around those of the points (N, F) that the mask own (B, N) names."""
+    """Return (B,) the log density of x (B, F) under Gaussians around the points (N, F) that `own` (B, N) names."""
     apart = torch.cdist(x, points, compute_mode="donot_use_mm_for_euclid_dist").square()
     exponents = (-apart / (2 * bandwidth**2)).masked_fill(~own, -torch.inf)
     normal = 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
@@ -157,7 +159,7 @@ def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Ten
 
 
 def most_likely_bandwidth(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
-    """Return the bandwidth under which the others are likeliest, given the points of their classes."""
+    """Return the bandwidth under which the others have the highest likelihood, given the points of their classes."""
     own = their_classes[:, None] == classes
     apart = torch.cdist(others, points).masked_fill(~own, torch.inf).amin(1)
     near = float(apart[apart.isfinite()].mean())

@@ -14,7 +14,7 @@ from ..purification.learning import FitConfig, minimize_loss
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's own generator set for initial weights, and put back afterwards."""
+    """Seed torch's own generator within this context, for initial weights, and put it back afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -23,7 +23,7 @@ def seeded(seed: int) -> Iterator[None]:
 def train_network(
     net: nn.Module, loss: Callable[..., Tensor], config: FitConfig, seed: int, *tensors: Tensor
 ) -> nn.Module:
-    """Return the net with weights that make the mean of loss(*rows of tensors) (B,) small; in eval mode, held still."""
+    """Train the net to minimize the mean of loss(*rows of tensors) (B,); return it in eval mode, without gradients."""
     minimize_loss(
         (net,), len(tensors[0]), lambda rows: loss(*(t[rows] for t in tensors)).mean(), replace(config, seed=seed)
     )

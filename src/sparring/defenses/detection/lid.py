@@ -30,6 +30,8 @@ from .logistic import fit_logistic
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedLID(FittedDetector):
+    """A `LID` that has learned."""
+
     layers: tuple[str, ...]
     reference: tuple[Tensor, ...]  # per layer (minibatches, images, units)
     weight: Tensor  # (layers,)
@@ -44,7 +46,7 @@ class FittedLID(FittedDetector):
 
 @dataclass(frozen=True)
 class LID(DetectorEstimator):
-    """How many dimensions the neighbourhood of an image has, layer by layer.
+    """Score an image by the local intrinsic dimensionality of its neighborhood in each layer.
 
     Args:
         k: neighbours; 20 of a minibatch of 100 in the paper for digits.
@@ -107,14 +109,14 @@ def layer_dimensions(
     k: int,
     pool: bool,
 ) -> Tensor:
-    """(B, layers) the LID of each image among the reference, averaged over its minibatches."""
+    """Return (B, layers) the LID of each image among the reference, averaged over its minibatches."""
     _, found = activations(target, images, layers, spatial_mean if pool else flatten_units)
     columns = [intrinsic_dimension(reference_distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
     return torch.stack(columns, 1)
 
 
 def reference_distances(points: Tensor, reference: Tensor) -> Tensor:
-    """(B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
+    """Return (B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
 
     |a|^2 - 2 ab + |b|^2 is taken around the mean of the reference, so that little is lost to rounding.
     """
@@ -126,6 +128,6 @@ def reference_distances(points: Tensor, reference: Tensor) -> Tensor:
 
 
 def intrinsic_dimension(apart: Tensor, k: int) -> Tensor:
-    """(...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
+    """Return (...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
     nearest = apart.topk(k, largest=False).values.clamp_min(torch.finfo(apart.dtype).tiny)
     return -1 / (nearest / nearest[..., -1:]).log().mean(-1).clamp_max(-torch.finfo(apart.dtype).eps)

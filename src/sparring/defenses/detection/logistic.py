@@ -10,7 +10,7 @@ from ...targets.optional_imports import require
 
 
 def fit_logistic(harmless: Tensor, adversarial: Tensor, C: float = 1.0) -> tuple[Tensor, Tensor]:
-    """weight (F,) and bias () of the log-odds of being adversarial, from features (N, F) and (M, F).
+    """Return weight (F,) and bias () of the log-odds of being adversarial, from features (N, F) and (M, F).
 
     The features are standardised for the regression, whose penalty is |w|^2 / (2 C) and whose two sides weigh
     the same; weight and bias are for the features as they are.

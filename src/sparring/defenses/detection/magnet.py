@@ -35,6 +35,8 @@ from .nets import Autoencoder
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedMagNet(FittedDetector):
+    """A `MagNet` that has learned."""
+
     net: nn.Module
     center: Tensor  # (errors,)
     scale: Tensor
@@ -46,13 +48,13 @@ class FittedMagNet(FittedDetector):
 
     @property
     def reformer(self) -> Denoiser:
-        """The autoencoder as a stage."""
+        """Return the autoencoder as a stage, to be put behind the detector."""
         return Denoiser(self.net)
 
 
 @dataclass(frozen=True)
 class MagNet(DetectorEstimator):
-    """How badly an autoencoder of clean images restores an image, and how differently the model then answers.
+    """Score an image by how badly an autoencoder restores it, and by how much the model's answer changes.
 
     Args:
         temperatures: of the softmaxes that are compared; 10 and 40 in the paper, () for the errors alone.
@@ -100,7 +102,7 @@ class MagNet(DetectorEstimator):
 def reconstruction_errors(
     target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor
 ) -> Tensor:
-    """(B, 2 + temperatures) the errors of each image."""
+    """Return (B, 2 + temperatures) the errors of each image."""
     restored = Denoiser(net).unclipped(images)
     off = (images - restored).flatten(1)
     columns = [off.abs().mean(1), off.square().mean(1)]
@@ -111,7 +113,7 @@ def reconstruction_errors(
 
 
 def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
+    """Return (B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
     p, q = a.log_softmax(1), b.log_softmax(1)
     middle = torch.logaddexp(p, q) - math.log(2)
     return 0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1)

@@ -35,14 +35,14 @@ RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Per layer the class means (classes, units), and what whitens them (units, rank)."""
+    """The class means (classes, units) of each layer, and what whitens them (units, rank)."""
 
     layers: tuple[str, ...]
     means: tuple[Tensor, ...]
     whiteners: tuple[Tensor, ...]
 
     def distances(self, target: Target[Any], images: Tensor, magnitude: float) -> Tensor:
-        """(B, layers) squared distances to the nearest class."""
+        """Return (B, layers) squared distances to the nearest class."""
         if magnitude == 0:
             _, found = activations(target, images, self.layers, spatial_mean)
             return torch.stack([self._distance(place, each) for place, each in enumerate(found)], 1)
@@ -68,6 +68,8 @@ class Gaussians:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedMahalanobis(FittedDetector):
+    """A `Mahalanobis` that has learned."""
+
     layers: tuple[str, ...]
     means: tuple[Tensor, ...]
     whiteners: tuple[Tensor, ...]
@@ -82,7 +84,7 @@ class FittedMahalanobis(FittedDetector):
 
 @dataclass(frozen=True)
 class Mahalanobis(DetectorEstimator):
-    """How far the layers' activations are from those of any class.
+    """Score an image by the distance of the layers' activations from those of the nearest class.
 
     Args:
         magnitude: of the input noise, in pixel units; the authors try 0, 0.0005, 0.001, 0.0014, 0.002, 0.005 and 0.01.
@@ -115,7 +117,7 @@ class Mahalanobis(DetectorEstimator):
 
 
 def fit_gaussians(target: Target[Any], clean: Tensor, classes: Tensor, layers: tuple[str, ...]) -> Gaussians:
-    """Class means and whitened tied covariances of the layers, from clean images and their classes (N,)."""
+    """Return class means and whitened tied covariances of the layers, from clean images and their classes (N,)."""
     present, place = torch.unique(classes, return_inverse=True)
     if len(clean) <= len(present):
         raise InputError(

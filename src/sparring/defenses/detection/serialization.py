@@ -25,7 +25,7 @@ PlainValue = bool | int | float | str | None
 
 
 def save_detector(fitted: FittedDetector, path: Path) -> Path:
-    """Write the file; `FittedDetector.save`."""
+    """Write the detector to a file and return its path; see `FittedDetector.save`."""
     tensors: dict[str, Tensor] = {"seen": fitted.metadata.seen}
     values: dict[str, Any] = {}
     for f in fields(fitted):
@@ -50,7 +50,7 @@ def save_detector(fitted: FittedDetector, path: Path) -> Path:
 def load_detector(
     path: Path | str, *, target: Target[Any] | None = None, detector: DetectorEstimator | None = None
 ) -> FittedDetector:
-    """Return the fitted detector of a file.
+    """Read a fitted detector from a file.
 
     Args:
         path: what `FittedDetector.save` wrote.

@@ -29,6 +29,8 @@ from .fitted import FittedDetector
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedSubspace(FittedDetector):
+    """A `Subspace` that has learned."""
+
     layers: tuple[str, ...]
     centers: tuple[Tensor, ...]  # per layer (units,)
     directions: tuple[Tensor, ...]  # per layer (units, rank)
@@ -43,7 +45,7 @@ class FittedSubspace(FittedDetector):
 
 @dataclass(frozen=True)
 class Subspace(DetectorEstimator):
-    """How much of the activations clean images do not explain.
+    """Score an image by the part of its activations that lies outside the subspace of clean images.
 
     Args:
         explained_variance: share of the clean variance that the directions of a layer hold.
@@ -98,7 +100,7 @@ class Subspace(DetectorEstimator):
 
 
 def principal_directions(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-    """The center (F,) of features (N, F), and orthonormal directions (F, r) that hold that share of their variance.
+    """Return the center (F,) of features (N, F), and orthonormal directions (F, r) with that share of the variance.
 
     At least one direction, and at most half as many as there are features.
     """
@@ -110,7 +112,7 @@ def principal_directions(features: Tensor, variance: float) -> tuple[Tensor, Ten
 
 
 def log_residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
-    """(B,) log of the length of what is left outside the directions."""
+    """Return (B,) the log of the norm of what lies outside the directions."""
     apart = features - center
     left = apart - (apart @ directions) @ directions.T
     return 0.5 * left.square().sum(1).clamp_min(torch.finfo(left.dtype).tiny).log()

@@ -12,7 +12,7 @@ from ...errors import ConfigError, InputError
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score, and how it was found."""
+    """A score above which images are rejected, and how it was found."""
 
     value: float  # rejected is what scores above it
     std: float  # the standard deviation of the clean scores: the unit of alarms

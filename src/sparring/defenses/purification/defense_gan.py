@@ -27,7 +27,7 @@ SLOPES = ("identity", "tangent")
 
 @dataclass(frozen=True, eq=False)
 class DefenseGAN(Stage):
-    """Images (B, C, H, W), each replaced by the nearest that a generator makes; stochastic by its starts.
+    """Replace each image (B, C, H, W) by the nearest one that a generator makes; stochastic by its starts.
 
     Args:
         generator: from z (N, latent_dim) to images (N, C, H, W) in [0, 1].
@@ -74,7 +74,7 @@ class DefenseGAN(Stage):
             return self._made(self.code(images, key), images)
 
     def code(self, images: Tensor, key: Key) -> Tensor:
-        """(B, latent_dim) z*."""
+        """Return z* (B, latent_dim), the code of the nearest image that the generator makes."""
         x = cast_to_weights(self.generator, images.detach())
         starts = self.init_std * key.normal("start", (self.restarts, self.latent_dim), dtype=x.dtype)
         z, speed = starts.flatten(0, 1), torch.zeros_like(starts.flatten(0, 1))

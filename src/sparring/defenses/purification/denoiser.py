@@ -14,7 +14,7 @@ from .checks import cast_to_weights, check_module
 
 @dataclass(frozen=True, eq=False)
 class Denoiser(Stage):
-    """Images (B, C, H, W) through a network of the same shape, clipped to [0, 1]; autograd goes through it.
+    """Pass images (B, C, H, W) through a network that keeps their shape, clipped to [0, 1]; autograd goes through it.
 
     Args:
         module: in [0, 1], in eval mode where it has batch norm or dropout.
@@ -37,7 +37,7 @@ class Denoiser(Stage):
         return self.unclipped(images).clamp(0, 1)
 
     def unclipped(self, images: Tensor) -> Tensor:
-        """What comes out, not yet clipped."""
+        """Return the restored images, not clipped to [0, 1]."""
         answer: Tensor = self.module(cast_to_weights(self.module, images)).to(images.dtype)
         if answer.shape != images.shape:
             raise TargetError(

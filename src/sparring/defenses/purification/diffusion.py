@@ -36,7 +36,7 @@ def linear_betas(n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float 
 
 @dataclass(frozen=True, eq=False)
 class Diffusion(Stage):
-    """Images (B, C, H, W), noised and denoised by a diffusion model; stochastic and differentiable.
+    """Noise and denoise images (B, C, H, W) by a diffusion model; stochastic and differentiable.
 
     Args:
         denoiser: from (x_t (B, C, H, W), t (B,) int64 in 0..T-1) to the noise in x_t, (B, C, H, W) or (B, 2 C, H, W),
@@ -66,7 +66,7 @@ class Diffusion(Stage):
 
     @property
     def deepest(self) -> int:
-        """The number of times up to t*."""
+        """Return the number of times up to t*."""
         return max(1, round(self.t_star * len(self.betas)))
 
     @property

@@ -84,7 +84,7 @@ def fit_hgd(
 def attack_images(
     target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], config: FitConfig
 ) -> Tensor:
-    """Return every image under one of the attacks, which are dealt out by the seed."""
+    """Return every image attacked by one of the attacks, which the seed assigns."""
     key = Key(torch.arange(len(images), device=images.device), config.seed)
     dealt = key.integers("attack", (), len(attacks))
     moved = images.clone()
@@ -98,7 +98,7 @@ def attack_images(
 
 
 class UNet(nn.Module):
-    """Images (B, C, H, W) -> what is to be added to them, of the same shape; nothing before it has learned.
+    """A U-Net: images (B, C, H, W) -> what is to be added to them, of the same shape; 0 before it has learned.
 
     Each of `depth` levels halves the sides and doubles the filters, up to 4 times the first; on the way back, what is
     interpolated meets what was there on the way down. Blocks of two 3 x 3 convolutions with batch norm and ReLU, then a

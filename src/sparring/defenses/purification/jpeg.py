@@ -25,7 +25,7 @@ HALVED = 2  # Pillow's word for 4:2:0
 
 @dataclass(frozen=True)
 class JPEGCompression(Stage):
-    """Images (B, 1 or 3, H, W) in [0, 1] through 8-bit JPEG, color with chroma halved (4:2:0).
+    """Compress images (B, 1 or 3, H, W) in [0, 1] by 8-bit JPEG, color with chroma halved (4:2:0).
 
     Args:
         quality: libjpeg's, 1 to 100; 75 in Guo et al.

@@ -51,7 +51,7 @@ def quantization_table(base: tuple[int, ...], quality: int) -> tuple[int, ...]:
 
 
 def cubic_rounding(values: Tensor) -> Tensor:
-    """round(x) + (x - round(x))^3: rounding with a slope (Shin & Song 2017)."""
+    """Return round(x) + (x - round(x))^3: rounding with a slope (Shin & Song 2017)."""
     whole = values.round()
     return whole + (values - whole) ** 3
 
@@ -63,7 +63,7 @@ def mean_rounding(values: Tensor) -> Tensor:
 
 
 def no_rounding(values: Tensor) -> Tensor:
-    """No rounding: slope 1 everywhere."""
+    """Return the values as they are: slope 1 everywhere."""
     return values
 
 

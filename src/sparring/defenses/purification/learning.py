@@ -16,7 +16,7 @@ EpochProgress = Callable[[int, int, float], None]  # epoch, epochs, mean loss
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a network learns.
+    """Say how a network of a defence is fitted.
 
     Args:
         epochs: over the images.
@@ -46,7 +46,11 @@ def minimize_loss(
     config: FitConfig,
     progress: EpochProgress | None = None,
 ) -> tuple[float, ...]:
-    """Minimise the mean of `loss(rows)` over the rows 0 to count - 1, which come in an order drawn for each epoch.
+    """Minimize the mean of `loss(rows)` over the rows 0 to count - 1, in an order drawn for each epoch.
+
+    Returns: the mean loss of each epoch.
+
+    Raises: ConfigError where nothing can be trained, RunError where the loss is no number.
 
     The modules are in train mode meanwhile and in eval mode afterwards. `loss` draws from the generators of torch,
     which are seeded here and put back.

@@ -17,7 +17,7 @@ from .padding import windows
 
 @dataclass(frozen=True)
 class Median(Stage):
-    """Images (B, C, H, W) median filtered; differentiable: the slope is that of the pixel chosen.
+    """Filter images (B, C, H, W) by a median; differentiable: the slope is that of the pixel chosen.
 
     Args:
         kernel_size: width of the window; 2 in Xu et al. on digits and photographs. An even window takes the upper of

@@ -25,7 +25,7 @@ from .padding import mirror_pad
 
 @dataclass(frozen=True)
 class NonLocalMeans(Stage):
-    """Images (B, C, H, W), each pixel the mean of those in its neighbourhood that look like it; differentiable.
+    """Replace each pixel by the mean of those around it with similar patches; images (B, C, H, W), differentiable.
 
     Args:
         search_window: width of the search window, odd; 11 in Xu et al.

@@ -27,7 +27,7 @@ SEARCHED = 1 << 24  # distances in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class Quilting(Stage):
-    """Images (B, C, H, W) made of clean patches; stochastic, and the identity stands in for its slope.
+    """Put images (B, C, H, W) together from clean patches; stochastic, and the identity stands in for its slope.
 
     Args:
         patches: (M, C, size, size) the data base, of the device of the images; see `clean_patches`.
@@ -52,6 +52,7 @@ class Quilting(Stage):
 
     @property
     def size(self) -> int:
+        """Return the width of a patch."""
         return self.patches.shape[2]
 
     @property

@@ -33,7 +33,7 @@ AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 
 @dataclass(frozen=True)
 class TotalVariation(Stage):
-    """Images (B, C, H, W) with half of their pixels dropped and put in again by the flattest image that fits.
+    """Drop pixels of images (B, C, H, W) at random, and restore them by the image of least total variation that fits.
 
     Stochastic. Autograd would go through the solver, but the slope of one draw knows half of the pixels only: `SMOOTH`
     steps on the same problem with all of them kept stand in, which break more with fewer draws.
@@ -72,7 +72,7 @@ class TotalVariation(Stage):
 
 
 def minimize_total_variation(images: Tensor, keep: Tensor, lambda_: float, steps: int) -> Tensor:
-    """Return the minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
+    """Return the minimizer z (B, C, H, W), after `steps`; `keep` is 1 where a pixel counts and 0 where it does not."""
     z = ahead = _filled(images, keep)
     p = images.new_zeros((2, *images.shape))
     pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
@@ -87,19 +87,19 @@ def minimize_total_variation(images: Tensor, keep: Tensor, lambda_: float, steps
 
 
 def total_variation_objective(z: Tensor, images: Tensor, keep: Tensor, lambda_: float) -> Tensor:
-    """(B,) what is minimised, all channels together."""
+    """Return the objective (B,), all channels together."""
     data = (keep * (z - images)).square().flatten(1).sum(1) / 2
     return data + lambda_ * forward_differences(z).square().sum(0).sqrt().flatten(1).sum(1)
 
 
 def forward_differences(z: Tensor) -> Tensor:
-    """(2, B, C, H, W) differences to the next row and to the next column; 0 at the last."""
+    """Return (2, B, C, H, W) differences to the next row and to the next column; 0 at the last."""
     down, right = F.pad(z.diff(dim=2), (0, 0, 0, 1)), F.pad(z.diff(dim=3), (0, 1))
     return torch.stack((down, right))
 
 
 def divergence(p: Tensor) -> Tensor:
-    """(B, C, H, W) minus the adjoint of `gradient`."""
+    """Return (B, C, H, W) minus the adjoint of `forward_differences`."""
     down, right = p[0, :, :, :-1], p[1, :, :, :, :-1]
     return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))
 

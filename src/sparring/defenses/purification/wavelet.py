@@ -29,7 +29,7 @@ NORMAL = 0.6744897501960817  # the median of |c| where c is standard normal
 
 @dataclass(frozen=True)
 class Wavelet(Stage):
-    """Images (B, C, H, W) without their small wavelet coefficients; differentiable.
+    """Shrink the small wavelet coefficients of images (B, C, H, W); differentiable.
 
     Args:
         method: "BayesShrink" or "VisuShrink", as scikit-image calls them.
@@ -85,7 +85,7 @@ def haar_transform(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse_haar_transform(mean: Tensor, bands: Tensor) -> Tensor:
-    """Return the inverse of `taken_apart`."""
+    """Return the images that `haar_transform` takes apart."""
     rows, columns, diagonals = bands.unbind(2)
     a, b = mean + rows + columns + diagonals, mean + rows - columns - diagonals
     c, d = mean - rows + columns - diagonals, mean - rows - columns + diagonals
@@ -94,5 +94,5 @@ def inverse_haar_transform(mean: Tensor, bands: Tensor) -> Tensor:
 
 
 def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
-    """Return every value nearer to 0 by the threshold, and 0 within it."""
+    """Return every value moved towards 0 by the threshold, and 0 within it."""
     return values - torch.clamp(values, -threshold, threshold)

@@ -11,7 +11,7 @@ from ...storage import read_tensors, write_tensors
 
 
 def save_weights(module: nn.Module, path: Path | str) -> Path:
-    """Write parameters and buffers; RunError where the disk does not take them."""
+    """Write parameters and buffers to a file, and return its path; RunError where the disk does not take it."""
     path = Path(path)
     write_tensors(path, dict(module.state_dict()), {"module": type(module).__name__})
     return path

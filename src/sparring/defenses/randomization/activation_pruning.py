@@ -20,7 +20,7 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 
 
 class ActivationPruning(InsertedLayer):
-    """Activations (B, ...), each image's pruned and scaled for itself.
+    """Prune the activations (B, ...) of each image at random, and scale those that are kept.
 
     The draws are the paper's own, r from one distribution over all activations of the layer, by inversion of its sums
     in float64. The factors 1 / (1 - (1 - p)^r) are held constant in the backward pass: then the expectation of the
@@ -42,6 +42,7 @@ class ActivationPruning(InsertedLayer):
         self.fraction = float(fraction)
 
     def noisy(self, inputs: Tensor) -> Tensor:
+        """Return the inputs (B, ...) pruned and scaled."""
         with torch.no_grad():
             factors = self._factors(inputs.detach().flatten(1).abs())
         return inputs * factors.to(inputs.dtype).view_as(inputs)

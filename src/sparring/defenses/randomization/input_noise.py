@@ -19,7 +19,7 @@ KINDS = ("normal", "uniform")
 
 @dataclass(frozen=True)
 class InputNoise(Stage):
-    """Images (B, C, H, W) with noise on each pixel of each channel.
+    """Add noise to each pixel of each channel of images (B, C, H, W).
 
     Args:
         sigma: the noise's standard deviation, in units of [0, 1], of either kind: "uniform" reaches to sqrt(3) sigma.

@@ -16,7 +16,7 @@ Wrap = Callable[[nn.Module, int], nn.Sequential]
 
 
 class InsertedLayer(Keyed):
-    """A random layer that may be used several times in one pass, as one ReLU often is, and draws anew each time."""
+    """A random layer that may be called several times in one pass, as one ReLU often is, and draws anew each time."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = super().forward(inputs)

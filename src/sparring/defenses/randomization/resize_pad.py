@@ -25,7 +25,7 @@ MOST = 16.0  # of an image's size; whoever asks for more has passed pixels
 
 
 class AxisPlacement(NamedTuple):
-    """Where the resized images lie on one axis of the output: (B,) whole numbers."""
+    """Where the resized images lie on one axis of the output: start and length (B,), whole numbers."""
 
     start: Tensor
     length: Tensor
@@ -82,12 +82,12 @@ class ResizePad(Stage):
         return resize_and_place(images, down, across, self.output_size(images), self.interpolation)
 
     def output_size(self, images: Tensor) -> tuple[int, int]:
-        """Height and width of what comes out."""
+        """Return the height and width of the output."""
         high, wide = images.shape[2:]
         return scaled_length(self.output_scale, high), scaled_length(self.output_scale, wide)
 
     def draw_placements(self, images: Tensor, key: Key) -> tuple[AxisPlacement, AxisPlacement]:
-        """For each image where its rows of pixels go, and where its columns."""
+        """Return, for each image, where its rows of pixels go, and where its columns go."""
         size, top, left = key.uniform("resize-pad", (3,)).unbind(1)
         high, wide = images.shape[2:]
         return self._span(size, top, high), self._span(size, left, wide)
@@ -99,7 +99,7 @@ class ResizePad(Stage):
 
 
 def scaled_length(share: float, length: int) -> int:
-    """Return a share of so many pixels, in whole ones."""
+    """Return `share` of `length` pixels, rounded, at least 1."""
     return max(1, round(share * length))
 
 

@@ -22,7 +22,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class NoiseLayer(InsertedLayer):
-    """x (B, ...) -> x + sigma z, in training and in use.
+    """Add Gaussian noise, x (B, ...) -> x + sigma z, in training and in use.
 
     Args:
         sigma: standard deviation, in units of what the layer is given.
@@ -38,6 +38,7 @@ class NoiseLayer(InsertedLayer):
         self.sigma = float(sigma)
 
     def noisy(self, inputs: Tensor) -> Tensor:
+        """Return the inputs (B, ...) with noise."""
         return inputs + self.sigma * self.normal(inputs)
 
     def extra_repr(self) -> str:

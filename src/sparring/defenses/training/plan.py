@@ -35,30 +35,31 @@ PLAIN = (bool, int, float, str, NoneType)
 
 
 class PlanTable(BaseModel):
-    """A table of the plan's own; what does not fit is told by `make_training_plan`."""
+    """A table of a training plan; `make_training_plan` reports what does not fit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NamedTable(PlanTable):
-    """Something by its name; the other keys are its fields."""
+    """A table that names something; its other keys are the fields of that thing."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
 
     @property
     def options(self) -> dict[str, Any]:
+        """Return the other keys with their values."""
         return dict(self.model_extra or {})
 
 
 class NamedAttack(NamedTable):
-    """An attack, and the radius that it keeps to; several for attacks on several balls at once."""
+    """A table for an attack and its threat; several threats for attacks on several balls at once."""
 
     threat: str | tuple[str, ...] | None = None
 
 
 def as_list(value: object) -> object:
-    """Return one table where a list of them may be."""
+    """Return a list of one table where a table may stand for a list."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -66,14 +67,14 @@ Attacks = Annotated[tuple[NamedAttack, ...], BeforeValidator(as_list)]
 
 
 class DataTable(PlanTable):
-    """The training images."""
+    """The table [data]: the training images."""
 
     train: str
     limit: Count | None = None
 
 
 class AdversaryTable(PlanTable):
-    """The adversary's way, beside its attacks; the fields of `Adversary`."""
+    """The table [adversary]: the fields of `Adversary` beside its attacks."""
 
     batch_norm: Literal["eval", "train"] = "eval"
     keep: Literal["last", "highest_loss"] = "last"
@@ -83,13 +84,13 @@ class AdversaryTable(PlanTable):
 
 
 class ValidationTable(Watched):
-    """The validation, and the attacks that it measures with; by default one of its own choice per ball."""
+    """The table [validation], with the attacks that it measures with; by default one per ball."""
 
     attack: Attacks = ()
 
 
 class TrainingPlan(PlanTable):
-    """All that decides what comes of a training.
+    """A training as its plan describes it: everything that decides its result.
 
     `weights`: "fresh" resets every layer under the seed, "given" goes on from the model's own. `attack` is what the
     model trains against; `adversary` says how.
@@ -130,7 +131,7 @@ class TrainingPlan(PlanTable):
 
 
 def read_training_plan(path: Path) -> TrainingPlan:
-    """Return the plan in a TOML file.
+    """Read the plan of a training from a TOML file.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
@@ -142,7 +143,7 @@ def read_training_plan(path: Path) -> TrainingPlan:
 
 
 def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
-    """Return the plan, if everything in it is known and of its type."""
+    """Return the plan of a table; ConfigError where something in it is unknown or not of its type."""
     refuse_unknown(TrainingPlan, table, "")
     try:
         plan = TrainingPlan.model_validate(table)
@@ -160,7 +161,7 @@ def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
 
 
 def problem(error: ValidationError) -> str:
-    """Return the first thing wrong, in a line."""
+    """Describe the first error in one line."""
     first = error.errors()[0]
     if first["type"] == "missing":
         return f"the plan has no {'.'.join(str(part) for part in first['loc'])}; it needs one"
@@ -180,12 +181,13 @@ def refuse_unknown(kind: type[BaseModel], table: Mapping[str, Any], place: str) 
 
 
 def unknown(place: str, key: str, known: Iterable[str]) -> str:
-    """What is said of a key that is not known."""
+    """Describe a key that is not known."""
     names = list(known)
     return f"{place} has no {key!r} (it has {', '.join(names)}).{nearest(key, names)}"
 
 
 def is_table(part: object) -> bool:
+    """Tell whether a type is a table of the plan."""
     return isinstance(part, type) and issubclass(part, BaseModel)
 
 
@@ -201,7 +203,7 @@ def type_parts(hint: Any) -> list[Any]:
 
 
 def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[Any]:
-    """Return the class of that name; ConfigError with the nearest."""
+    """Return the class of that name; ConfigError with the nearest name where there is none."""
     if name not in known:
         listed = ", ".join(known)
         raise ConfigError(f"{place}.name={name!r} is unknown (there are {listed}).{nearest(name, known)}")
@@ -226,7 +228,7 @@ def make_plan_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
 
 
 def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
-    """Return the attack's ball, or its balls, from the words of its threat."""
+    """Return the `ball` or `balls` of an attack, from its threat or threats."""
     known = {field.name: field for field in fields(kind)}
     if "balls" in known:
         if not isinstance(named.threat, tuple) or not named.threat:
@@ -244,7 +246,7 @@ def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
 
 
 def ball(threat: str, place: str) -> Ball:
-    """Return the one ball of a threat."""
+    """Return the ball of a threat with one radius."""
     try:
         found = parse_threat(threat).balls()
     except ThreatError as error:
@@ -255,7 +257,7 @@ def ball(threat: str, place: str) -> Ball:
 
 
 def names_models(named: NamedTable, place: str) -> bool:
-    """Does making the objective take a model? Its options are checked on the way."""
+    """Tell whether making the objective takes a model; its options are checked on the way."""
     kind = kind_called(named.name, place, objectives)
     hints = get_type_hints(kind)
     options = check_options(named, kind, place)
@@ -287,7 +289,7 @@ def make_objective(named: NamedTable, load: Load, place: str) -> Objective:
 
 
 def check_options(named: NamedTable, kind: type[Any], place: str) -> dict[str, Any]:
-    """Return the options of the right types; models are still words, and objectives inside an objective tables."""
+    """Return the options in their types; models are still names, and objectives inside an objective still tables."""
     hints, known = get_type_hints(kind), writable(kind)
     checked = {}
     for key, value in named.options.items():
@@ -308,7 +310,7 @@ def writable(kind: type[Any]) -> dict[str, Field[Any]]:
 
 
 def check_option(hint: Any, value: Any, place: str) -> Any:
-    """Return a value of that type, from what TOML makes of it."""
+    """Return a value of TOML in the type that `hint` says; ConfigError where it does not fit."""
     if contains_type(hint, Objective):
         try:
             inner = NamedTable.model_validate(value)
@@ -332,15 +334,17 @@ def check_type(hint: Any, value: Any, place: str, cure: str = "") -> Any:
 
 
 def is_writable(hint: Any) -> bool:
-    """Can the field be written in a plan?"""
+    """Tell whether a plan can give a field of that type."""
     return any(contains_type(hint, kind) for kind in (Objective, Target)) or all(
         part in (*PLAIN, tuple) or (isinstance(part, type) and issubclass(part, Enum)) for part in type_parts(hint)
     )
 
 
 def contains_type(hint: Any, kind: type[Any]) -> bool:
+    """Tell whether `hint` is made of `kind` or of a class derived from it."""
     return any(isinstance(part, type) and issubclass(part, kind) for part in type_parts(hint))
 
 
 def is_required(field: Field[Any]) -> bool:
+    """Tell whether a field has no default."""
     return field.default is MISSING and field.default_factory is MISSING

@@ -9,7 +9,7 @@ from ...errors import AssetError
 
 
 def import_optional(module: str, scheme: str, install: str) -> ModuleType:
-    """The module; AssetError that says what to install when it is missing or broken."""
+    """Import a module; AssetError that says what to install where it is missing or broken."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -20,7 +20,7 @@ DEFAULTS = ("cifar10", "Linf")
 
 
 def robustbench_model(name: str, device: str) -> LoadedModel:
-    """`robustbench.utils.load_model(NAME, dataset, threat_model)`; CIFAR-10 and Linf by default."""
+    """Return `robustbench.utils.load_model(NAME, dataset, threat_model)` as a target; CIFAR-10 and Linf by default."""
     given = name.split("/")
     if len(given) > 3:
         raise ConfigError(f"robustbench:{name} has {len(given)} parts; use robustbench:NAME/DATASET/THREAT")

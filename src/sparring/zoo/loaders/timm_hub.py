@@ -13,7 +13,7 @@ IMAGENET = 1000
 
 
 def timm_model(name: str, device: str) -> LoadedModel:
-    """`timm.create_model(NAME, pretrained=True)` as a target."""
+    """Return `timm.create_model(NAME, pretrained=True)` as a target."""
     timm, timm_data = import_optional("timm", "timm", "timm"), import_optional("timm.data", "timm", "timm")
     if ":" not in name and not timm.is_model(name):
         raise ConfigError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")

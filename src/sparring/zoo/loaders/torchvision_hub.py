@@ -9,7 +9,7 @@ from .optional import import_optional
 
 
 def torchvision_model(name: str, device: str) -> LoadedModel:
-    """`torchvision.models.get_model(NAME, weights=DEFAULT)` as a target."""
+    """Return `torchvision.models.get_model(NAME, weights=DEFAULT)` as a target."""
     models = import_optional("torchvision.models", "torchvision", "torchvision")
     known = models.list_models(module=models)
     if name not in known:

@@ -25,7 +25,7 @@ ELSEWHERE = ("http", "https", "onnx")  # no modules
 
 
 def trained_model(name: str, device: str) -> LoadedModel:
-    """The model of that folder, under the folder's name."""
+    """Return the model of a training's folder, under the folder's name."""
     from . import load_model
 
     where, factory = split_trained_spec(name)
@@ -46,7 +46,7 @@ def trained_model(name: str, device: str) -> LoadedModel:
 
 
 def split_trained_spec(name: str) -> tuple[Path, str | None]:
-    """Folder or weights file, and FILE.py:FACTORY where it is given."""
+    """Return the folder or weights file, and FILE.py:FACTORY where it is given."""
     where, _, factory = name.rpartition("@")
     if where and python_file.split_factory(factory) is not None:
         return Path(where).expanduser(), factory
@@ -54,7 +54,7 @@ def split_trained_spec(name: str) -> tuple[Path, str | None]:
 
 
 def architecture(folder: Path) -> str:
-    """The MODEL that gives the network: of a training that went on from another, the other's."""
+    """Return the MODEL that gives the network; a training that went on from another has the other's."""
     first, seen = folder, {folder.resolve()}
     while True:
         spec = planned_model(folder)
@@ -75,6 +75,7 @@ def architecture(folder: Path) -> str:
 
 
 def refusal_message(folder: Path, first: Path, spec: str) -> str:
+    """Say that the Python file of a plan is not run, and what to write to run it."""
     return (
         f"{folder / PLAN} names {spec}, and a Python file is not run because a folder says so; if you trust the file, "
         f"write {SCHEME}:{first}@{spec}"
@@ -82,7 +83,7 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 
 def planned_model(folder: Path) -> str:
-    """The MODEL of the folder's plan."""
+    """Return the MODEL that the folder's plan names."""
     from ...defenses.training.plan import read_training_plan
 
     path = folder / PLAN
@@ -107,6 +108,7 @@ def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:
 
 
 def read_trained_weights(weights: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file; RunError where it is none."""
     try:
         with safe_open(str(weights), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

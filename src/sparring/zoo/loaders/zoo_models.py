@@ -20,7 +20,7 @@ MEAN, STD = 127 / 255, 128 / 255
 
 
 def zoo_model(name: str, device: str) -> LoadedModel:
-    """The zoo's model of that name."""
+    """Return the zoo's model of that name."""
     if name not in catalog.MODELS:
         known = ", ".join(catalog.MODELS)
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
@@ -28,7 +28,7 @@ def zoo_model(name: str, device: str) -> LoadedModel:
 
 
 def digits_net(name: str, device: str) -> LoadedModel:
-    """A net for digits whose weights are in the package; the plan that made them is in the file."""
+    """Return a net for digits whose weights are in the package; the plan that made them is in the file."""
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     net = MnistNet(*DIGIT_NETS[name])
     net.load_state_dict(load_file(weights))
@@ -38,7 +38,7 @@ def digits_net(name: str, device: str) -> LoadedModel:
 
 
 def efficientnet_lite(name: str, device: str) -> LoadedModel:
-    """EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
+    """Return an EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
     asset = ASSETS[name]
     weights = assets.locate_asset(name) / asset.files[0]
     net = EfficientNetLite(SIZES[name])
