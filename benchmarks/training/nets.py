@@ -29,7 +29,7 @@ from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
 ADAM = Optimizer(name="adam", lr=2e-3, weight_decay=0.0)
-RECIPE = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
+CONFIG = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Job:
     name: str
     objective: Objective = field(default_factory=Plain)
     adversary: Adversary = field(default_factory=Adversary)
-    config: TrainingConfig = RECIPE
-    watch: Validation = field(default_factory=Validation)
+    config: TrainingConfig = CONFIG
+    validation: Validation = field(default_factory=Validation)
     images: int = 60_000
     width: int = 16
-    weights: str = "best"  # or "last": those of the last epoch, whatever the watch says
+    weights: str = "best"  # or "last": those of the last epoch, whatever the validation says
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Nets:
             images, labels = digits("mnist-train")
             data = (images[: job.images], labels[: job.images])
             began = process_time()
-            options: dict[str, Any] = {"config": job.config, "validation": job.watch, "out": folder}
+            options: dict[str, Any] = {"config": job.config, "validation": job.validation, "out": folder}
             options["resume"] = (folder / "checkpoint.safetensors").exists()
             done = train(target, data, job.objective, job.adversary, **options)
             (folder / "seconds").write_text(f"{process_time() - began:.1f}")

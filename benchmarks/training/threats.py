@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.training.measures import share
-from benchmarks.training.nets import RECIPE, Job, Nets, digits, ramp
+from benchmarks.training.nets import CONFIG, Job, Nets, digits, ramp
 from sparring import L1, L2, Engine, Linf
 from sparring.attacks import MSD, PGD, auto
 from sparring.defenses.training import Adversary, Average, Madry, Maximum
@@ -23,7 +23,7 @@ TOGETHER = (Linf(0.3), L2(2.0), L1(10.0))  # the radii of Tramer & Boneh 2019 an
 PUBLISHED = {"AVG": 34.9, "MAX": 42.1, "MSD": 58.4}  # union accuracy, Maini et al. 2019
 STEPS, COUNT = 10, 100
 IMAGES = 20_000
-SHORT = RECIPE.model_copy(update={"epochs": 8})
+SHORT = CONFIG.model_copy(update={"epochs": 8})
 
 
 def words(ball: Ball) -> str:

@@ -1,4 +1,4 @@
-"""`linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`: the words for a threat."""
+"""Threats as texts: `linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The observer of an experiment: what it is told of progress."""
+"""The observer of an experiment, which is called with its progress."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ..zoo import Data, Row, Skipped
 ROWS = 64  # held as floats at a time
 CURE = "training needs a label for every image: use folder:DIR with a folder per class, or npz:FILE with labels"
 ReadResult = Row | Skipped | SparringError
-ReadProgress = Callable[[int, int], None]  # images looked at, of how many
+ReadProgress = Callable[[int, int], None]  # images read, of how many
 
 
 def load_training_data(data: Data, workers: int, progress: ReadProgress) -> tuple[IndexedData, Tensor]:

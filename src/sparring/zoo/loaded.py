@@ -1,4 +1,4 @@
-"""What a loader hands back: a target, and how its pictures must look."""
+"""What a loader returns: a target, and how its pictures must look."""
 
 from __future__ import annotations
 

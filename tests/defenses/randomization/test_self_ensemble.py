@@ -140,10 +140,10 @@ def test_a_network_learns_with_its_noise() -> None:
 
 @pytest.mark.parametrize("averaging", [None, Averaging(decay=0.5)])
 def test_adversarial_training_attacks_it_with_its_noise(averaging: Averaging | None) -> None:
-    recipe = SMALL.model_copy(update={"averaging": averaging, "epochs": 1})
-    net = learn(Madry(), PGD2, recipe)
-    assert same(net, learn(Madry(), PGD2, recipe))
-    assert not same(net, learn(config=recipe))
+    config = SMALL.model_copy(update={"averaging": averaging, "epochs": 1})
+    net = learn(Madry(), PGD2, config)
+    assert same(net, learn(Madry(), PGD2, config))
+    assert not same(net, learn(config=config))
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> None:
@@ -151,10 +151,10 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> Non
         if progress.update == 9:
             raise KeyboardInterrupt
 
-    recipe = SMALL.model_copy(update={"checkpoint_seconds": 0.0})
+    config = SMALL.model_copy(update={"checkpoint_seconds": 0.0})
     with pytest.raises(KeyboardInterrupt):
-        learn(config=recipe, out=tmp_path, progress=stop)
-    assert same(learn(config=recipe, out=tmp_path, resume=True), learn(config=recipe))
+        learn(config=config, out=tmp_path, progress=stop)
+    assert same(learn(config=config, out=tmp_path, resume=True), learn(config=config))
 
 
 @pytest.mark.filterwarnings("ignore")  # the peer's own

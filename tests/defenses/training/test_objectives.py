@@ -521,8 +521,8 @@ def test_one_epoch_of_each(name, batch_norm):
     images, labels = pictures(64, torch.float32), torch.arange(64) % 3
     adversary = Adversary(attacks, batch_norm, eps_schedule=((0, 0.5), (1, 1.0)), sources=sources_of(objective))
     config = TrainingConfig(epochs=1, batch_size=20, optimizer=Optimizer(lr=0.05))
-    watch = Validation(val_size=12, steps=2)
-    done = train(sp.Classifier(module), (images, labels), objective, adversary, config=config, validation=watch)
+    validation = Validation(val_size=12, steps=2)
+    done = train(sp.Classifier(module), (images, labels), objective, adversary, config=config, validation=validation)
     assert math.isfinite(done.last.loss)
     assert done.last.updates == 3
     assert all(bool(value.isfinite().all()) for value in done.last_weights.values())

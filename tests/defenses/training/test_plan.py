@@ -95,8 +95,8 @@ def test_words_become_objects():
         ((0, 5), (5, 10)),
     )
     assert [source.name for source in adversary.sources] == ["zoo:one", "zoo:two"]
-    watch, chosen = plan.make_validation()
-    assert (watch, chosen) == (Validation(val_size=10), (APGD(sp.Linf(0.1), steps=20),))
+    validation, chosen = plan.make_validation()
+    assert (validation, chosen) == (Validation(val_size=10), (APGD(sp.Linf(0.1), steps=20),))
     assert (plan.training.optimizer.lr, plan.training.averaging.decay, plan.devices.count) == (1e-3, 0.9, 2)
 
 

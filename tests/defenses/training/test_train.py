@@ -1,4 +1,4 @@
-"""`train`: the loop against one written by hand, its checkpoints, its watch, and what it leaves alone."""
+"""`train`: the loop against one written by hand, its checkpoints, its validation, and what it leaves alone."""
 
 import csv
 import math
@@ -148,7 +148,7 @@ def stop_after(updates):
     return progress
 
 
-RECIPES = {
+CONFIGS = {
     "sgd": SMALL,
     "adam, ema": SMALL.model_copy(update={"optimizer": Optimizer(name="adam", lr=0.01), "averaging": Averaging()}),
     "swa, awp": SMALL.model_copy(
@@ -158,10 +158,10 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("after", [23, 44])  # in the middle of the second epoch, and of the third
 def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
-    config = RECIPES[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
+    config = CONFIGS[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
     whole, part = net(norm=True, dropout=0.3), net(norm=True, dropout=0.3)
     expected = trained(whole, config=config, out=tmp_path / "whole")
     with pytest.raises(Stop):
@@ -338,15 +338,15 @@ def turning(epochs, steps):
 
 @pytest.mark.parametrize("collapse", ["stop", "rollback", "ignore"])
 def test_catastrophic_overfitting(collapse):
-    """The watch sees its attack win all of a sudden while a single step (of a tiny radius) does not."""
-    watch = LOOK.model_copy(update={"collapse": collapse})
+    """The validation sees its attack win all of a sudden while a single step (of a tiny radius) does not."""
+    validation = LOOK.model_copy(update={"collapse": collapse})
     quick = Optimizer(name="adam", lr=0.02, schedule="constant")
     longer = SMALL.model_copy(update={"epochs": 4, "optimizer": quick})
     module = net()
     trained(module, Plain(), Adversary(), longer.model_copy(update={"epochs": 10}))
     attack = turning(2, 6)
     tiny = PGD(sp.Linf(1e-3), steps=1)
-    found = trained(module, Plain(), Adversary(), longer, validation=watch, validation_attacks=(tiny, attack))
+    found = trained(module, Plain(), Adversary(), longer, validation=validation, validation_attacks=(tiny, attack))
     assert found.log[0].robust > 0.5
     assert found.log[-1].robust < 0.2 < found.log[-1].single_step
     if collapse == "stop":
@@ -657,12 +657,12 @@ def test_eps_schedule_scales_unions():
     (PGD(sp.L1(2.0)), L1APGD),
     (PGD(sp.L0(3)), SigmaZero),
 ])  # fmt: skip
-def test_the_watch_attacks_in_another_way(attack, other):
-    (watcher,) = choose_validation_attacks((attack,), 5)
-    assert type(watcher) is other
-    assert watcher.ball == attack.ball
+def test_validation_uses_another_attack(attack, other):
+    (attack_of_validation,) = choose_validation_attacks((attack,), 5)
+    assert type(attack_of_validation) is other
+    assert attack_of_validation.ball == attack.ball
 
 
-def test_the_watch_has_an_attack_for_every_ball():
+def test_validation_has_an_attack_for_every_ball():
     assert len(choose_validation_attacks((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
     assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)

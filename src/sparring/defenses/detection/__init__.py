@@ -1,4 +1,4 @@
-"""What tells adversarial images from others: one protocol for all, thresholds at a stated rate, and honest figures."""
+"""Detectors of adversarial images: one protocol, thresholds at a stated false positive rate, and their evaluation."""
 
 from .adversarial_set import AdversarialSet, add_sign_noise, make_adversarial_set
 from .detector import DetectorEstimator

@@ -1,4 +1,4 @@
-"""What is looked at before a detector learns or scores: images, labels and models that fit together."""
+"""Checks of images, labels and models, before a detector learns or scores."""
 
 from __future__ import annotations
 

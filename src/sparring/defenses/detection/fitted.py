@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class FitMetadata:
     """The record of what a fitted detector has seen."""
 
-    seen: Tensor  # (N,) marks of its clean images
+    seen: Tensor  # (N,) hashes of its clean images
     attacks: tuple[str, ...]  # that its adversarial images are of; "unknown" where a tensor was given
     shape: tuple[int, ...]  # (C, H, W)
 
@@ -118,10 +118,10 @@ class FittedDetector(Detector):
 
     def identity(self) -> tuple[object, ...]:
         names = [f.name for f in fields(self) if f.name not in ("detector", "target", "metadata")]
-        own = [word for name in names for word in self._told(name)]
+        own = [word for name in names for word in self._identity_of_field(name)]
         return (repr(self.detector), *own, *(self.target.identity() if self.target is not None else ()))
 
-    def _told(self, name: str) -> tuple[object, ...]:
+    def _identity_of_field(self, name: str) -> tuple[object, ...]:
         value = getattr(self, name)
         if isinstance(value, nn.Module):
             return tuple(part for pair in sorted(value.state_dict().items()) for part in pair)

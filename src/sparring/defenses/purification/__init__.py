@@ -1,4 +1,4 @@
-"""What images pass through before a model sees them, and what learns to take an attack out of them."""
+"""Stages that clean images before a model sees them, some of them learned."""
 
 from .autoencoder import DenoisingAutoencoder, fit_denoiser
 from .bit_depth import BitDepth

@@ -1,4 +1,4 @@
-"""What is looked at before a stage is made, works on images or learns from them."""
+"""Checks of parameters, networks and images, before a stage is made or learns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defences that draw: each answer is another, and what they are worth is judged over the draws."""
+"""Random defences: stages and layers that draw anew at each question."""
 
 from .activation_pruning import ActivationPruning, add_activation_pruning
 from .input_noise import InputNoise

@@ -1,4 +1,4 @@
-"""One minibatch, and what an objective may ask for while it makes its adversarial examples."""
+"""One minibatch, and the attacks that an objective may run on it."""
 
 from __future__ import annotations
 

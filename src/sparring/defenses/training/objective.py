@@ -1,4 +1,4 @@
-"""What training minimises: examples first, made against the model as it stands, then a loss for each row."""
+"""Objectives of training: examples made against the model as it stands, and a loss for each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training written down: tensors and plain values, so that nothing in a checkpoint is executed."""
+"""The state of a training as tensors and plain values, so that nothing in a checkpoint is executed."""
 
 from __future__ import annotations
 
