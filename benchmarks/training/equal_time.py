@@ -1,8 +1,8 @@
 """Madry, TRADES, MART, Fast, Fast with GradAlign, and Free, each for about the same seconds of the processor.
 
 What an update of each costs is measured first, on the machine and in the minute in which it will train; the epochs
-follow from it. eps 0.3 on MNIST. Where the validation sees catastrophic overfitting, a training stops there; "rollback" goes
-back to its best weights and on with PGD of five steps, which takes longer.
+follow from it. eps 0.3 on MNIST. Where the validation sees catastrophic overfitting, a training stops there; "rollback"
+goes back to its best weights and on with PGD of five steps, which takes longer.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ def equal_time(found: dict[str, Any]) -> str:
         f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, "
         "the validation not counted\n\n"
         + table(head, rows)
-        + "\nThe seconds count the validation. A training that the validation stops has used less, and one that goes on with "
-        "PGD more.\n"
+        + "\nThe seconds count the validation. A training that the validation stops has used less, and one that goes "
+        "on with PGD more.\n"
     )
 
 
