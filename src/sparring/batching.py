@@ -10,13 +10,13 @@ from torch import Tensor
 
 from .errors import out_of_memory
 
-Answer = TypeVar("Answer")
+BatchResult = TypeVar("BatchResult")
 BATCH_SIZE = 250
 
 
 def iterate_batches(
-    function: Callable[..., Answer], *rows: Tensor, batch_size: int = BATCH_SIZE, halve: bool = True
-) -> Iterator[Answer]:
+    function: Callable[..., BatchResult], *rows: Tensor, batch_size: int = BATCH_SIZE, halve: bool = True
+) -> Iterator[BatchResult]:
     """Yield function(*batch) for consecutive batches of tensors that all have N rows.
 
     Args:

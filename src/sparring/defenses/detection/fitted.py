@@ -1,4 +1,4 @@
-"""A detector that has learned: it scores, it is given a threshold, and then it screens."""
+"""A fitted detector: it scores images, is given a threshold, and then rejects."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 The network is trained with its noise, which is on in use too:
 
-    net = self_ensembled(Net())
+    net = add_noise_layers(Net())
     train(Classifier(net), digits, Plain())
     defended = Defended(Classifier(net), votes=10)
 """
