@@ -23,7 +23,7 @@ from ...batching import map_batches
 from ...errors import TargetError
 from ...random import Key
 from ...targets import Classifier, Target
-from ..purification.learning import FitConfig
+from ..fitting import FitConfig
 from .activations import inner_module, last_linear
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector

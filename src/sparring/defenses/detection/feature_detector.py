@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ...batching import map_batches
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_whole
-from ..purification.learning import FitConfig
+from ..fitting import FitConfig
+from ..parameters import check_whole
 from .activations import activations, default_layers, select_layers, unreduced
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_whole
-from ..purification.learning import FitConfig
+from ..fitting import FitConfig
+from ..parameters import check_whole
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network

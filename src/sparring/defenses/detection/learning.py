@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..purification.learning import FitConfig, minimize_loss
+from ..fitting import FitConfig, minimize_loss
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_number, check_whole
+from ..parameters import check_number, check_whole
 from .activations import activations, flatten_units, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector

@@ -23,10 +23,10 @@ from ...batching import map_batches
 from ...errors import InputError
 from ...random import Key
 from ...targets import Target
+from ..fitting import FitConfig
+from ..parameters import check_number, check_whole
 from ..purification.autoencoder import fit_denoiser
-from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
-from ..purification.learning import FitConfig
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded

@@ -24,7 +24,7 @@ from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_number
+from ..parameters import check_number
 from .activations import activations, layer_features, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector

@@ -14,7 +14,7 @@ from ...errors import ConfigError, InputError, TargetError
 from ...random import Key
 from ...storage import read_tensors, write_tensors
 from ...targets import Target
-from ..purification.learning import FitConfig
+from ..fitting import FitConfig
 from .detector import DetectorEstimator
 from .fitted import FitMetadata, FittedDetector
 from .table import table

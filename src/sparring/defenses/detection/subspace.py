@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ..purification.checks import check_whole
+from ..parameters import check_whole
 from .activations import activations, layer_features, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector

@@ -1,5 +1,6 @@
 """Stages that clean images before a model sees them, some of them learned."""
 
+from ..fitting import FitConfig
 from .autoencoder import DenoisingAutoencoder, fit_denoiser
 from .bit_depth import BitDepth
 from .defense_gan import DefenseGAN
@@ -9,7 +10,6 @@ from .feature_denoising import FeatureDenoising
 from .generator import VAEGenerator, fit_generator
 from .hgd import HGD, UNet, fit_hgd
 from .jpeg import JPEGCompression
-from .learning import FitConfig
 from .median import Median
 from .non_local_means import NonLocalMeans
 from .quilting import Quilting, clean_patches

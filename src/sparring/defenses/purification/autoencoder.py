@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import cast_to_weights, check_clean_images, check_number, check_whole
+from ..fitting import FitConfig, minimize_loss
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_clean_images
 from .denoiser import Denoiser
-from .learning import FitConfig, minimize_loss
 
 
 class DenoisingAutoencoder(nn.Module):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...transforms import Stage
-from .checks import cast_to_weights, check_module, check_number, check_whole
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_module
 
 SLOPES = ("identity", "tangent")
 

@@ -26,7 +26,8 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import ConfigError, TargetError
 from ...random import Key
 from ...transforms import Stage
-from .checks import cast_to_weights, check_module, check_number, check_whole
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_module
 
 
 def linear_betas(n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
-from .checks import check_whole
+from ..parameters import check_whole
 from .padding import mirror_pad, windows
 
 KINDS = ("gaussian", "dot", "mean", "median")

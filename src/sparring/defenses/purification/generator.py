@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .checks import cast_to_weights, check_clean_images, check_number, check_whole
-from .learning import EpochProgress, FitConfig, minimize_loss
+from ..fitting import EpochProgress, FitConfig, minimize_loss
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_clean_images
 
 
 class VAEGenerator(nn.Module):

@@ -22,9 +22,9 @@ from ...errors import ConfigError, InputError
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Classifier
+from ..fitting import EpochProgress, FitConfig, minimize_loss
 from .checks import cast_to_weights, check_clean_images
 from .denoiser import Denoiser
-from .learning import EpochProgress, FitConfig, minimize_loss
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_whole
+from ..parameters import check_whole
 from .jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding
 
 ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_whole
+from ..parameters import check_whole
 from .padding import windows
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_clean_images, check_whole
+from ..parameters import check_whole
+from .checks import check_clean_images
 from .min_cut import min_cut
 from .padding import mirror_pad
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_number, check_whole
+from ..parameters import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2
 SMOOTH = 10  # steps of the stand-in; more of them break no more

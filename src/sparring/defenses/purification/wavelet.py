@@ -20,7 +20,7 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_number, check_whole
+from ..parameters import check_number, check_whole
 from .padding import mirror_pad
 
 METHODS = ("BayesShrink", "VisuShrink")

@@ -8,12 +8,10 @@ The expectation is a. It needs no training.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ..parameters import check_number
 from .layer_insertion import InsertedLayer, insert_layers
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
@@ -34,11 +32,7 @@ class ActivationPruning(InsertedLayer):
 
     def __init__(self, fraction: float = 1.0) -> None:
         super().__init__()
-        number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
-        if not number or not 0 < fraction < math.inf:
-            raise ConfigError(
-                f"ActivationPruning fraction={fraction!r}; pass a number above 0 (1: a draw per activation)"
-            )
+        check_number(self, "fraction", fraction, 0, above=True)
         self.fraction = float(fraction)
 
     def noisy(self, inputs: Tensor) -> Tensor:

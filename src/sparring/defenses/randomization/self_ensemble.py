@@ -11,11 +11,9 @@ The network is trained with its noise, which is on in use too:
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ..parameters import check_number
 from .layer_insertion import InsertedLayer, insert_layers
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -32,9 +30,7 @@ class NoiseLayer(InsertedLayer):
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-        if not number or not 0 <= sigma < math.inf:
-            raise ConfigError(f"NoiseLayer sigma={sigma!r}; pass a number >= 0")
+        check_number(self, "sigma", sigma, 0)
         self.sigma = float(sigma)
 
     def noisy(self, inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loop in which the networks of this room learn: Adam on a mean over minibatches."""
+"""Fit the networks of defences: Adam on a mean over minibatches."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError, RunError
-from .checks import check_number, check_whole
+from ..errors import ConfigError, RunError
+from .parameters import check_number, check_whole
 
 EpochProgress = Callable[[int, int, float], None]  # epoch, epochs, mean loss
 
