@@ -100,7 +100,7 @@ def test_labels_default_to_what_the_target_says(name, task, fitted):
 
 @pytest.mark.parametrize("kind", learners())
 def test_those_that_learn_from_adversarial_examples_say_so(kind, task):
-    with pytest.raises(InputError, match=f"{kind.__name__} learns from adversarial examples: pass some, as crafted"):
+    with pytest.raises(InputError, match=f"{kind.__name__} learns from adversarial examples: pass some, as make_adv"):
         kind().fit(task.clean, target=task.target)
 
 
