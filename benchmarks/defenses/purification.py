@@ -42,7 +42,7 @@ ON_DIGITS: dict[str, Callable[[], Stage]] = {
     "median 3": lambda: pure.Median(3),
     "wavelet": lambda: pure.Wavelet(),
     "total variation": lambda: pure.TotalVariation(),
-    "quilting": lambda: pure.Quilting(pure.clean_patches(digits("mnist-train")[0][:TRAINING], count=10_000)),
+    "quilting": lambda: pure.Quilting(pure.clean_patches(digits("mnist-train")[0][:TRAINING], n_patches=10_000)),
 }
 LIMITS = {"total variation": (50, 4, 60, 20), "quilting": (50, 2, 60, 20)}  # digits, draws, steps, looks: slow ones
 ON_PHOTOGRAPHS: dict[str, Callable[[], Stage]] = {
@@ -50,7 +50,7 @@ ON_PHOTOGRAPHS: dict[str, Callable[[], Stage]] = {
     "bit depth 3": lambda: pure.BitDepth(3),
     "median 3": lambda: pure.Median(3),
     "total variation": lambda: pure.TotalVariation(),
-    "quilting": lambda: pure.Quilting(pure.clean_patches(scenes(), count=5000)),
+    "quilting": lambda: pure.Quilting(pure.clean_patches(scenes(), n_patches=5000)),
 }
 
 
