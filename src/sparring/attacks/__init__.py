@@ -45,6 +45,7 @@ from .shared import (
     Artifact,
     ArtifactAttack,
     GradientUniversal,
+    Patch,
     Perturbation,
     PerturbationGenerator,
     Universal,
@@ -106,7 +107,7 @@ __all__ = [
     "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack", "Auto",
     "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade",
     "DAABlob", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD",
-    "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA",
-    "Square", "SuperDeepFool", "SurFree", "Sweep", "TransferAttack", "TranslationInvariance", "Universal",
+    "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "Rule", "ScaleInvariance", "SigmaZero",
+    "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "TransferAttack", "TranslationInvariance", "Universal",
     "VarianceTuning", "kurakin_steps", "load_artifact", "shared_table", "table",
 ]  # fmt: skip

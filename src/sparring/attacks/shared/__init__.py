@@ -5,11 +5,12 @@ from .artifact import Artifact
 from .artifact_attack import ArtifactAttack
 from .generator import PerturbationGenerator
 from .load import load_artifact
+from .patch import Patch
 from .perturbation import Perturbation
 from .universal import Universal
 from .universal_gradient import GradientUniversal
 
 __all__ = [
-    "AdvGAN", "Artifact", "ArtifactAttack", "GradientUniversal", "Perturbation", "PerturbationGenerator", "Universal",
-    "load_artifact",
+    "AdvGAN", "Artifact", "ArtifactAttack", "GradientUniversal", "Patch", "Perturbation", "PerturbationGenerator",
+    "Universal", "load_artifact",
 ]  # fmt: skip

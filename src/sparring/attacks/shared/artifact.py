@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...geometry import Ball
+from ...random import Key
 from ...storage import write_tensors
 
 
@@ -32,9 +33,17 @@ class Artifact(ABC):
     def shape(self) -> tuple[int | None, ...]:
         """(C, H, W) of the images it applies to; None where any size will do."""
 
+    @property
+    def stochastic(self) -> bool:
+        """Does the same image come out differently each time, as under a patch whose place is drawn?"""
+        return False
+
     @abstractmethod
-    def perturb(self, x: Tensor) -> Tensor:
-        """Perturb the images x (B, C, H, W) in [0, 1] within the ball and the valid range, unchecked."""
+    def perturb(self, x: Tensor, key: Key, context: Any) -> Tensor:
+        """Perturb the images x (B, C, H, W) in [0, 1] within the ball and the valid range, unchecked.
+
+        All draws are from `key`; `context` is what lies beside the images, or None.
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -52,14 +61,19 @@ class Artifact(ABC):
         Raises ValueError, KeyError or TypeError where they do not fit.
         """
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
         """Perturb the images x (N, C, H, W) in [0, 1]; the result is detached, on the device of `x`.
+
+        Args:
+            key: what an artifact with draws draws from, one index per image; None: the same draws at each call.
+            context: a row-wise record of what lies beside the images: the boxes that a patch is put into.
 
         Raises InputError for images that it does not apply to.
         """
         self.check(x)
+        key = Key(torch.arange(len(x), device=x.device), 0) if key is None else key
         with torch.no_grad():
-            return self.perturb(x)
+            return self.perturb(x, key, context)
 
     def check(self, x: Tensor) -> None:
         """Raise InputError for images that the artifact does not apply to."""

@@ -41,7 +41,7 @@ class ArtifactAttack(Attack[Decisions, ArtifactAttackState]):
 
     def init(self, oracle: Decisions, batch: Batch) -> ArtifactAttackState:
         region = oracle.region
-        x = self.artifact.apply(region.x)
+        x = self.artifact.apply(region.x, oracle.key)
         plain = region.free is None and region.radius == self.ball.eps
         return ArtifactAttackState(x if plain else region.nearest_(x.clone()))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...geometry import Ball
+from ...random import Key
 from .artifact import Artifact
 from .networks import Generator, NetworkSpec
 
@@ -55,7 +56,7 @@ class PerturbationGenerator(Artifact):
         super().check(x)
         check_size(x)
 
-    def perturb(self, x: Tensor) -> Tensor:
+    def perturb(self, x: Tensor, key: Key, context: Any) -> Tensor:
         return perturb(self.spec, self.weights.to(x), x, self.ball)
 
     def tensors(self) -> dict[str, Tensor]:

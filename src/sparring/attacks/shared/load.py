@@ -11,9 +11,10 @@ from ...geometry import L2, Ball, Linf
 from ...storage import read_tensors
 from .artifact import Artifact
 from .generator import PerturbationGenerator
+from .patch import Patch
 from .perturbation import Perturbation
 
-KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (Perturbation, PerturbationGenerator)}
+KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (Patch, Perturbation, PerturbationGenerator)}
 BALLS: dict[str, type[Ball]] = {"Linf": Linf, "L2": L2}
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...geometry import Ball
+from ...random import Key
 from .artifact import Artifact
 
 
@@ -39,7 +40,7 @@ class Perturbation(Artifact):
     def shape(self) -> tuple[int | None, ...]:
         return tuple(self.delta.shape)
 
-    def perturb(self, x: Tensor) -> Tensor:
+    def perturb(self, x: Tensor, key: Key, context: Any) -> Tensor:
         return (x + self.delta.to(x)).clamp(0, 1)
 
     def tensors(self) -> dict[str, Tensor]:
