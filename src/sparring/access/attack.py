@@ -15,6 +15,7 @@ from ..inputs import Images
 from ..random import Key
 from .ledger import Keep
 from .oracle import Decisions
+from .parameters import check_parameters
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -45,7 +46,11 @@ class Attack(ABC, Generic[A, S]):
     _state: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Raise ThreatError for a ball that the attack does not know, or one without the radius that it needs."""
+        """Check the parameters that the fields' types bound (ConfigError), and the ball.
+
+        Raises ThreatError for a ball that the attack does not know, or one without the radius that it needs.
+        """
+        check_parameters(self)
         check_ball(self.name, self.ball, self.norms, self.elsewhere)
         if self.spends_radius:
             self.ball.bounded(self.name)

@@ -13,6 +13,7 @@ from ..geometry import Ball
 from ..random import Key
 from .attack import Attack, check_ball
 from .oracle import Decisions
+from .parameters import check_parameters
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -48,7 +49,11 @@ class Shared(ABC, Generic[A, S, R]):
     _makes: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Raise ThreatError for a ball that the attack does not know, or one without a radius."""
+        """Check the parameters that the fields' types bound (ConfigError), and the ball.
+
+        Raises ThreatError for a ball that the attack does not know, or one without a radius.
+        """
+        check_parameters(self)
         check_ball(self.name, self.ball, self.norms, self.elsewhere)
         self.ball.bounded(self.name)
 
