@@ -9,7 +9,7 @@ from sparring import attacks
 from sparring.access import Attack, Shared
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PLAIN = ("table", "shared_table", "opened", "Rule", "kurakin_steps")
+PLAIN = ("table", "shared_table", "opened", "DecisionRule", "kurakin_steps")
 COMBINATORS = {"Restarts", "Rivals", "Cascade", "Transferred", "Applied"}
 
 

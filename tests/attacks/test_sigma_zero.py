@@ -68,7 +68,7 @@ def test_pixels_cost_no_more_than_the_components_they_hold():
 
 
 def test_what_is_below_the_threshold_is_exactly_zero_and_the_threshold_follows_the_row():
-    case, attack = testing.small_net(6), SigmaZero(steps=30, share=0.05)
+    case, attack = testing.small_net(6), SigmaZero(steps=30, tau_factor=0.05)
     ledger = sp.access.Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(6), 0)))

@@ -34,8 +34,8 @@ from .minimal import (
     CarliniWagner,
     CarliniWagnerL0,
     CarliniWagnerLinf,
+    DecisionRule,
     DeepFool,
-    Rule,
     SigmaZero,
     SuperDeepFool,
 )
@@ -93,9 +93,9 @@ shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
     "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits",
-    "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
-    "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD", "Perturbation", "Restarts",
-    "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep",
-    "Transferred", "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps",
-    "opened", "shared_table", "table",
+    "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DecisionRule",
+    "DeepFool", "FastFGSM", "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD",
+    "Perturbation", "Restarts", "Rivals", "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree",
+    "Sweep", "Transferred", "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack",
+    "kurakin_steps", "opened", "shared_table", "table",
 ]  # fmt: skip

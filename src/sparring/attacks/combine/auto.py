@@ -32,7 +32,7 @@ def auto(ball: Ball) -> Attack[Gradients, Any]:
     if math.isinf(ball.p):
         return sweep
     if ball.p == 1:
-        walk = Rivals(FABT(ball, steered=True), 5, RivalMargin)
+        walk = Rivals(FABT(ball, linearize_loss=True), 5, RivalMargin)
         return Cascade(L1APGD(ball), ALMA(ball, steps=OUTSIDE), walk, replace(sweep, blocks=2))
-    walk = Rivals(FABT(ball, steered=True), NEAREST, RivalMargin)
+    walk = Rivals(FABT(ball, linearize_loss=True), NEAREST, RivalMargin)
     return Cascade(ALMA(ball, steps=OUTSIDE), DDN(ball=ball, steps=OUTSIDE), walk, replace(sweep, blocks=1))

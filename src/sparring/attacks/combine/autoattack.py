@@ -30,6 +30,6 @@ def autoattack(ball: Ball, *, steps: int = 100, queries: int = 5000) -> Attack[J
     return Cascade(
         ascent(ball, steps=steps),
         Rivals(ascent(ball, steps=steps), RIVALS),
-        Rivals(FABT(ball, steps=steps, steered=True), RIVALS, RivalMargin),
-        Square(ball, steps=queries, horizon=10_000),
+        Rivals(FABT(ball, steps=steps, linearize_loss=True), RIVALS, RivalMargin),
+        Square(ball, n_queries=queries, schedule_queries=10_000),
     )

@@ -29,7 +29,7 @@ from ...access import Attack, Batch, Gradient, Gradients, margin_objective
 from ...errors import ConfigError
 from ...geometry import L1, L2, Ball, Linf, rowwise
 from ...goals import RandomDirection, RivalMargin
-from ..score.windows import DRAWS, proposal
+from ..score.square_proposal import DRAWS, propose
 
 BLOCK = "ttbasp"
 TOP = {"t": 2.0, "a": 1.0, "p": 0.25}  # the first step of a climb, over eps
@@ -164,7 +164,7 @@ class Sweep(Attack[Gradients, Front]):
             if self._kind(number) == "b":
                 state = replace(state, image=state.best, here=state.margin)
         share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.queries)
-        trial = region.x + proposal(region, state.image - region.x, state.draws[:, place], share)
+        trial = region.x + propose(region, state.image - region.x, state.draws[:, place], share)
         margin = oracle.score(trial).margin
         better = margin > state.here
         image = torch.where(rowwise(better, trial), trial, state.image)

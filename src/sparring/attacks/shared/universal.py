@@ -71,7 +71,7 @@ class Universal(Shared[Jacobians, Shift, Perturbation]):
         if len(standing) == 0:
             return state
         start = moved[standing]
-        way = DeepFool(self.steps, self.classes, self.overshoot)
+        way = DeepFool(steps=self.steps, candidates=self.classes, overshoot=self.overshoot)
         reached, won = portion.attacked(way, start, standing)
         ways = (reached - start)[won]
         if len(ways) == 0:

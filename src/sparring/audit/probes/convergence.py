@@ -62,4 +62,5 @@ def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
         inner = with_more_steps(attack.attack)
         return None if inner is None else replace(attack, attack=inner)
     known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
-    return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]
+    counted = "steps" in known and attack.total_steps == attack.steps
+    return replace(attack, steps=TIMES * attack.steps) if counted else None  # type: ignore[type-var]
