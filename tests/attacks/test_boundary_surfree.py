@@ -171,10 +171,10 @@ def test_a_row_with_nothing_left_to_gain_ends():
     [
         (lambda: SurFree(sp.Linf()), ThreatError, "SurFree knows L2, not Linf; use HopSkipJump"),
         (lambda: Boundary(sp.L1()), ThreatError, "Boundary knows L2, not L1; use HopSkipJump"),
-        (lambda: SurFree(freq_dims=0.0), ConfigError, r"SurFree share=0.0, .*pass a share in \(0, 1\]"),
-        (lambda: SurFree(search_iter=0), ConfigError, "refinements=0, starts=100; pass numbers of at least 1"),
-        (lambda: Boundary(step_adaptation=1.0), ConfigError, "growth=1.0; pass step sizes in .* and a growth above 1"),
-        (lambda: Boundary(steps=0), ConfigError, "Boundary steps=0, starts=100; pass numbers of at least 1"),
+        (lambda: SurFree(freq_dims=0.0), ConfigError, "SurFree freq_dims=0.0; pass a finite number > 0 and <= 1"),
+        (lambda: SurFree(search_iter=0), ConfigError, "SurFree search_iter=0; pass an integer >= 1"),
+        (lambda: Boundary(step_adaptation=1.0), ConfigError, "Boundary step_adaptation=1.0; pass a finite number > 1"),
+        (lambda: Boundary(steps=0), ConfigError, "Boundary steps=0; pass an integer >= 1"),
     ],
 )
 def test_senseless_parameters_are_told(make, error, message):

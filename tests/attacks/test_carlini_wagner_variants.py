@@ -104,7 +104,7 @@ def test_pitfall_05_l0_starts_warm_from_the_last_image_across():
         oracle, _, state = started(attack, case)
         for t in range(40):
             before, state = state, attack.step(oracle, state, t)
-            dropped = (state.tried == 0) & (state.count > 0)
+            dropped = (state.steps == 0) & (state.count > 0)
             wanted = torch.where(state.allowed, state.best, case.images) if warm else case.images
             assert torch.equal(state.image[dropped], wanted[dropped])
             assert (state.count[dropped] <= before.count[dropped].where(before.count[dropped] > 0, 48)).all()
@@ -176,16 +176,16 @@ def test_pitfall_04_rows_end_on_their_own(attack):
         (
             lambda: CarliniWagnerL0(drop_fraction=1.0),
             ConfigError,
-            r"share=1.0; pass steps and patience >= 1, and a share in",
+            "drop_fraction=1.0; pass a finite number > 0 and < 1",
         ),
-        (
-            lambda: CarliniWagnerL0(const_factor=0.5),
-            ConfigError,
-            "growth=0.5, confidence=0.0; pass rate > 0, growth >= 1",
-        ),
+        (lambda: CarliniWagnerL0(const_factor=0.5), ConfigError, "const_factor=0.5; pass a finite number >= 1"),
         (lambda: CarliniWagnerLinf(ball=sp.L1()), ThreatError, "CarliniWagnerLinf knows Linf, not L1"),
-        (lambda: CarliniWagnerLinf(decrease_factor=1.0), ConfigError, r"factor=1.0; pass steps and patience >= 1"),
-        (lambda: CarliniWagnerLinf(initial_const=0.0), ConfigError, "c=0.0, tolerance=0.005; pass rate and c > 0"),
+        (
+            lambda: CarliniWagnerLinf(decrease_factor=1.0),
+            ConfigError,
+            "decrease_factor=1.0; pass a finite",
+        ),
+        (lambda: CarliniWagnerLinf(initial_const=0.0), ConfigError, "initial_const=0.0; pass a finite number > 0"),
     ],
 )
 def test_bad_input(make, error, message):

@@ -173,6 +173,8 @@ def test_bad_input_is_refused():
         DeepFool(ball=sp.L1())
     with pytest.raises(ThreatError, match="SuperDeepFool knows L2, not Linf; use DeepFool or FMN there"):
         SuperDeepFool(ball=sp.Linf())
-    for wrong in ({"steps": 0}, {"walks": 0}, {"turns": 0}, {"classes": 1}, {"searches": -1}, {"overshoot": -0.1}):
-        with pytest.raises(ConfigError, match=r"SuperDeepFool steps=.*; pass at least 1, 1, 1, 2, 0 and 0"):
+    for wrong in ({"steps": 0}, {"df_steps": 0}, {"projection_steps": 0}, {"candidates": 1}, {"search_iter": -1},
+                  {"overshoot": -0.1}):  # fmt: skip
+        (name,) = wrong
+        with pytest.raises(ConfigError, match=rf"SuperDeepFool {name}=.*; pass "):
             SuperDeepFool(**wrong)

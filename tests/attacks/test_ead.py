@@ -97,12 +97,12 @@ def test_pitfall_25_the_rate_falls_as_a_square_root():
     attack = EAD(beta=0.0, learning_rate=0.01, initial_const=1e-3, steps=10, abort_early=2.0)
     oracle, state = started(attack, case)
     for k in range(9):
-        grad = oracle.gradient(state.ahead, objective=lambda verdict, images: verdict.margin).grad
-        whole = 2 * (state.ahead - case.images) - 1e-3 * grad
+        grad = oracle.gradient(state.extrapolated, objective=lambda verdict, images: verdict.margin).grad
+        whole = 2 * (state.extrapolated - case.images) - 1e-3 * grad
         after = attack.step(oracle, state, k)
         rate = 0.01 * (1 - k / 10) ** 0.5
-        assert torch.allclose(after.image, state.ahead - rate * whole, atol=1e-12)
-        assert torch.allclose(after.ahead, after.image + k / (k + 3) * (after.image - state.image), atol=1e-12)
+        assert torch.allclose(after.image, state.extrapolated - rate * whole, atol=1e-12)
+        assert torch.allclose(after.extrapolated, after.image + k / (k + 3) * (after.image - state.image), atol=1e-12)
         state = after
 
 
@@ -161,9 +161,13 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     ("make", "error", "message"),
     [
         (lambda: EAD(ball=sp.Linf()), ThreatError, "EAD knows L1 and L2, not Linf"),
-        (lambda: EAD(decision_rule="EN"), ConfigError, "EAD rule='EN'; pass DecisionRule.EN or DecisionRule.L1"),
-        (lambda: EAD(steps=0), ConfigError, "EAD rounds=9, inner=0; pass numbers >= 1"),
-        (lambda: EAD(beta=-1.0), ConfigError, "EAD beta=-1.0, rate=0.01, confidence=0.0, c=None; pass rate and c > 0"),
+        (
+            lambda: EAD(decision_rule="EN"),
+            ConfigError,
+            "EAD decision_rule='EN'; pass DecisionRule.EN",
+        ),
+        (lambda: EAD(steps=0), ConfigError, "EAD steps=0; pass an integer >= 1"),
+        (lambda: EAD(beta=-1.0), ConfigError, "EAD beta=-1.0; pass a finite number >= 0"),
     ],
 )
 def test_bad_input(make, error, message):

@@ -131,8 +131,8 @@ def test_closed_form():
     ("make", "error", "message"),
     [
         (lambda: LBFGS(ball=sp.Linf()), ThreatError, "LBFGS knows L2, not Linf"),
-        (lambda: LBFGS(history_size=0), ConfigError, "LBFGS rounds=20, inner=100, memory=0; pass numbers >= 1"),
-        (lambda: LBFGS(initial_const=0.0), ConfigError, "LBFGS c=0.0, precision=0.001, tolerance=0.01; pass c > 0"),
+        (lambda: LBFGS(history_size=0), ConfigError, "LBFGS history_size=0; pass an integer >= 1"),
+        (lambda: LBFGS(initial_const=0.0), ConfigError, "LBFGS initial_const=0.0; pass a finite number > 0"),
     ],
 )
 def test_bad_input(make, error, message):

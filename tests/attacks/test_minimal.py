@@ -40,13 +40,13 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     ledger = sp.access.Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(8), 0)))
-    path, fell = [state.search.c.clone()], []
-    for t in range(attack.steps):
-        before, hit = state.search.round, state.search.hit
+    path, fell = [state.search.const.clone()], []
+    for t in range(attack.total_steps):
+        before, hit = state.search.round, state.search.found
         state = attack.step(oracle, state, t)
         moved = state.search.round > before
         if moved[0]:
-            path.append(state.search.c.clone())
+            path.append(state.search.const.clone())
             fell.append(bool(hit[0]) or bool(ledger.won[0]))
     c = [float(p[0]) for p in path]
     first = next(i for i in range(len(c) - 1) if c[i + 1] < c[i])
@@ -62,8 +62,8 @@ def test_pitfall_01_the_last_of_ten_rounds_tries_the_upper_bound():
     count = torch.tensor([0])
     search = ConstantSearch(2 * row, row, 8 * row, torch.tensor([8]), count, never, row * torch.inf)
     ten, nine = (CarliniWagner(binary_search_steps=rounds, steps=1, tolerance=0) for rounds in (10, 9))
-    assert float(ten._searched(search, never, row)[0].c) == 8
-    assert float(nine._searched(replace(search, round=torch.tensor([7])), never, row)[0].c) == 5
+    assert float(ten._searched(search, never, row)[0].const) == 8
+    assert float(nine._searched(replace(search, round=torch.tensor([7])), never, row)[0].const) == 5
 
 
 @pytest.mark.parametrize("wrap", [lambda attack: attack, lambda attack: Restarts(attack, 2)])
@@ -186,9 +186,9 @@ def test_fmn_turns_to_the_nearest_rival_and_not_to_the_one_that_leads():
 
 
 def test_senseless_parameters_of_fmn_and_ddn():
-    with pytest.raises(ConfigError, match=r"FMN steps=100, gamma=0\.05, smooth=-1; pass steps >= 1, 0 < gamma < 1"):
+    with pytest.raises(ConfigError, match="FMN temperature=-1; pass a finite number >= 0"):
         FMN(sp.L2(), temperature=-1)
-    with pytest.raises(ConfigError, match=r"DDN steps=300, gamma=1\.5, radius=1\.0: out of range"):
+    with pytest.raises(ConfigError, match=r"DDN gamma=1\.5; pass a finite number > 0 and < 1"):
         DDN(gamma=1.5)
     with pytest.raises(ThreatError, match="DDN knows L2, not Linf; use FMN there"):
         DDN(ball=sp.Linf())

@@ -18,8 +18,8 @@ from sparring.rows import take
 
 ALL = [
     FGSM(sp.Linf(0.2)), BIM(sp.Linf(0.2)), PGD(sp.Linf(0.2), steps=10), PGD(sp.L2(2.0), steps=10),
-    PGD(sp.L1(20, share=0.05), steps=10), CarliniWagner(binary_search_steps=4, steps=30, learning_rate=0.05), DeepFool(),
-    Square(sp.Linf(0.25), n_queries=150), Square(sp.L2(3.0), n_queries=150), HopSkipJump(steps=2),
+    PGD(sp.L1(20, share=0.05), steps=10), CarliniWagner(binary_search_steps=4, steps=30, learning_rate=0.05),
+    DeepFool(), Square(sp.Linf(0.25), n_queries=150), Square(sp.L2(3.0), n_queries=150), HopSkipJump(steps=2),
     HopSkipJump(sp.Linf(), steps=2),
 ]  # fmt: skip
 

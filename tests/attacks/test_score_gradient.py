@@ -160,7 +160,7 @@ def test_pitfall_28_probes_come_in_antithetic_pairs(attack):
     state = attack.init(oracle, Batch(x, key))
     assert not oracle.asked  # the clean image is the engine's to look at
     attack.step(oracle, state, 0)
-    (images, rows), samples = oracle.asked[0], 2 if isinstance(attack, Bandits) else attack.samples
+    (images, rows), samples = oracle.asked[0], 2 if isinstance(attack, Bandits) else attack.n_samples
     assert torch.equal(rows, torch.arange(3).repeat_interleave(samples))
     way = images.view(3, samples, -1) - x.flatten(1)[:, None]
     ahead, behind = way[:, : samples // 2], way[:, samples // 2 :]
@@ -255,8 +255,8 @@ def test_nes_is_the_authors_loop(ball):
 
     state = followed(NES(ball, steps=60, n_samples=8, step_size=0.03), 60, literal)
     assert drops
-    assert (state.rate < 0.03).any()
-    assert (state.rate >= 0.03 / 200).all()
+    assert (state.step_size < 0.03).any()
+    assert (state.step_size >= 0.03 / 200).all()
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.06), sp.L2(0.4)], ids=str)
@@ -327,11 +327,11 @@ def test_a_row_leaves_with_its_first_success(attack):
     long = type(attack)(ball, steps=attack.steps * 5)
     outcome = sp.run(long, case.target, case.goal, case.images)
     assert outcome.success.float().mean() > 0.6
-    samples = getattr(attack, "samples", 4)
+    samples = getattr(attack, "n_samples", 4)
     last = outcome.passes.forwards - outcome.queries_to_success
     assert (last[outcome.success] < max(samples, 20)).all()  # at most the rest of that question
     assert (outcome.queries_to_success[outcome.success] > 0).all()
-    whole = long.steps * getattr(long, "samples", 2)
+    whole = long.steps * getattr(long, "n_samples", 2)
     assert outcome.queries_to_success[outcome.success].float().median() < whole / 2  # seen on the way, not at the end
 
 
@@ -375,13 +375,13 @@ def test_bandits_tiles_share_one_value_and_their_number_is_rounded_up():
     (lambda: NES(sp.L1(3)), ThreatError, "NES knows Linf and L2, not L1"),
     (lambda: SPSA(sp.L0(3)), ThreatError, "SPSA knows Linf and L2, not L0"),
     (lambda: Bandits(sp.Linf()), ThreatError, "Bandits needs a radius"),
-    (lambda: NES(sp.L2(1), n_samples=5), ConfigError, "NES samples=5; pass an even number"),
-    (lambda: SPSA(sp.L2(1), n_samples=0), ConfigError, "SPSA samples=0; pass a number above 0"),
-    (lambda: NES(sp.L2(1), sigma=-1), ConfigError, "NES probe=-1; pass a number above 0"),
-    (lambda: SPSA(sp.L2(1), learning_rate=float("nan")), ConfigError, "SPSA step_size=nan; pass a number above 0"),
-    (lambda: Bandits(sp.L2(1), tile_size=0), ConfigError, "Bandits tile=0; pass a number above 0"),
-    (lambda: Bandits(sp.L2(1), online_lr=0), ConfigError, "Bandits rate=0; pass a number above 0"),
-    (lambda: NES(sp.L2(1), steps=0), ConfigError, "NES steps=0; pass a number above 0"),
+    (lambda: NES(sp.L2(1), n_samples=5), ConfigError, "NES n_samples=5; pass an even number"),
+    (lambda: SPSA(sp.L2(1), n_samples=0), ConfigError, "SPSA n_samples=0; pass an integer >= 2"),
+    (lambda: NES(sp.L2(1), sigma=-1), ConfigError, "NES sigma=-1; pass a finite number > 0"),
+    (lambda: SPSA(sp.L2(1), learning_rate=float("nan")), ConfigError, "SPSA learning_rate=nan; pass a finite"),
+    (lambda: Bandits(sp.L2(1), tile_size=0), ConfigError, "Bandits tile_size=0; pass an integer >= 1"),
+    (lambda: Bandits(sp.L2(1), online_lr=0), ConfigError, "Bandits online_lr=0; pass a finite number > 0"),
+    (lambda: NES(sp.L2(1), steps=0), ConfigError, "NES steps=0; pass an integer >= 1"),
 ])  # fmt: skip
 def test_bad_parameters_are_told_with_the_cure(build, error, message):
     with pytest.raises(error, match=message):

@@ -93,9 +93,12 @@ def test_more_steps_find_fewer_components():
     assert many.distance.mean() < few.distance[few.success].mean()
 
 
-@pytest.mark.parametrize("setting", [{"steps": 0}, {"rate": 0.0}, {"sigma": 0.0}, {"share": -1.0}, {"tau": 1.5}])
+@pytest.mark.parametrize(
+    "setting", [{"steps": 0}, {"learning_rate": 0.0}, {"sigma": 0.0}, {"tau_factor": -1.0}, {"tau": 1.5}]
+)
 def test_senseless_parameters(setting):
-    with pytest.raises(ConfigError, match=r"SigmaZero steps=.*; pass numbers above 0, and tau in \[0, 1\]"):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=rf"SigmaZero {name}=.*; pass "):
         SigmaZero(**setting)
 
 

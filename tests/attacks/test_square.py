@@ -107,7 +107,7 @@ def test_every_proposal_is_that_of_a_literal_loop(ball, literal, shape):
     for t in range(1, 130):
         before, asked[:] = state, []
         state = attack.step(oracle, state, t)
-        share = attack.share / 2 ** sum(t / 200 * 10_000 > mark for mark in MARKS)
+        share = attack.p_init / 2 ** sum(t / 200 * 10_000 > mark for mark in MARKS)
         side = round(math.sqrt(share * shape[1] * shape[2]))
         if isinstance(ball, sp.L2):
             side = max(side, 3) + (max(side, 3) + 1) % 2
@@ -132,7 +132,7 @@ def test_pitfall_22_the_window_shrinks_with_the_share_of_the_budget_spent():
                                (0.7, 8), (0.9, 9)):  # fmt: skip
             t = math.floor(mark * steps)
             if t / steps * 10_000 > 10 or halvings == 0:
-                assert attack._share(t) == 0.8 / 2**halvings, (steps, mark)
+                assert attack._p(t) == 0.8 / 2**halvings, (steps, mark)
 
 
 def test_pitfall_22_the_start_in_linf_is_vertical_stripes():

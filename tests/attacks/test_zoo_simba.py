@@ -68,7 +68,7 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
         base, probes = oracle.asked
         step = (probes.view(2, 5, 18) - base.view(2, 1, 18)).numpy()
         gains = (oracle.function(probes).view(2, 5) - oracle.function(base)[:, None]).numpy()
-        c = (before.c if t else state.c / 1.5).numpy()
+        c = (before.const if t else state.const / 1.5).numpy()
         for row in range(2):
             for number in range(5):
                 (place,) = np.flatnonzero(np.abs(step[row, number]) > 1e-12)
@@ -78,7 +78,7 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
                 square[row, place] = 0.999 * square[row, place] + 0.001 * grad**2
                 moved[row, place] += 1
                 n = moved[row, place]
-                root = math.sqrt(square[row, place] / (1 - 0.999**n)) + float(state.floor[row])
+                root = math.sqrt(square[row, place] / (1 - 0.999**n)) + float(state.epsilon[row])
                 delta[row, place] -= 0.01 * mean[row, place] / (1 - 0.9**n) / root
         assert np.array_equal(state.count.flatten(1).numpy(), moved)
         assert np.abs(state.delta.flatten(1).numpy() - delta).max() < 1e-9, t
@@ -97,7 +97,7 @@ def test_zoo_asks_one_query_a_coordinate_and_one_where_it_is_across():
     assert [len(asked) for asked in won.asked] == [2]
     shrunk = after.delta.norm() / state.delta.norm()
     assert 0.9 < float(shrunk) < 1
-    assert torch.equal(after.mean, state.mean)
+    assert torch.equal(after.adam.mean, state.adam.mean)
 
 
 def test_zoo_moves_whole_cells_of_large_images_and_probes_within_the_range():
@@ -149,9 +149,9 @@ def test_simba_asks_along_one_direction_of_the_basis_at_a_time(pixels):
     given, attack = batch((2, 6, 4), 1), SimBA(steps=200, step_size=0.01, pixels=pixels)
     oracle = Listening(lambda images: (images.flatten(1) * torch.linspace(-1, 1, 48)).sum(1), given)
     state, order = attack.init(oracle, given), []
-    while int(state.place) < 48:
-        if not state.check:
-            order.append(int(state.order[0, int(state.place)]))
+    while int(state.tried) < 48:
+        if not state.confirming:
+            order.append(int(state.order[0, int(state.tried)]))
         state = attack.step(oracle, state, len(order))
     assert sorted(order) == list(range(48))
     assert float(state.delta.norm()) <= 0.01 * math.sqrt(48) + 1e-9
@@ -176,11 +176,11 @@ def test_simba_takes_the_right_side_of_every_direction_of_a_linear_net():
     oracle = Listening(lambda images: (images * slope).flatten(1).sum(1), given)
     attack = SimBA(steps=100, step_size=0.01, pixels=True)
     state = attack.init(oracle, given)
-    while int(state.place) < 48:
+    while int(state.tried) < 48:
         state = attack.step(oracle, state, 0)
     best = 0.01 * slope.abs().sum()
-    assert torch.allclose(state.guess, (0.01 * slope.sign()).expand_as(state.guess))
-    assert torch.allclose(state.hope - oracle.function(given.x), best)
+    assert torch.allclose(state.candidate, (0.01 * slope.sign()).expand_as(state.candidate))
+    assert torch.allclose(state.predicted - oracle.function(given.x), best)
     assert len(oracle.asked) < 1.3 * 48, "the paper asks 1.5 a direction"
 
 
@@ -220,13 +220,13 @@ def test_bad_parameters_are_named():
         with pytest.raises(ThreatError, match=message):
             wrong()
     for wrong, message in (
-        (lambda: ZOO(nb_parallel=0), "ZOO steps=3000, coordinates=0, side=32; pass numbers >= 1"),
-        (lambda: ZOO(variable_h=0.7), "ZOO probe=0.7, rate=None, confidence=0.0; pass 0 < probe"),
-        (lambda: ZOO(learning_rate=-1.0), "rate=-1.0"),
+        (lambda: ZOO(nb_parallel=0), "ZOO nb_parallel=0; pass an integer >= 1"),
+        (lambda: ZOO(variable_h=0.7), "ZOO variable_h=0.7; pass a finite number > 0 and < 0.5"),
+        (lambda: ZOO(learning_rate=-1.0), "ZOO learning_rate=-1.0"),
         (lambda: ZOO(confidence=math.nan), "confidence=nan"),
-        (lambda: SimBA(steps=0), "SimBA steps=0, step_size=0.2; pass steps >= 1"),
+        (lambda: SimBA(steps=0), "SimBA steps=0; pass an integer >= 1"),
         (lambda: SimBA(step_size=math.nan), "step_size=nan"),
-        (lambda: SimBA(freq_dims=0.0), "SimBA block=0.0, stride=0.03125; pass shares"),
+        (lambda: SimBA(freq_dims=0.0), "SimBA freq_dims=0.0; pass a finite number > 0 and <= 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             wrong()

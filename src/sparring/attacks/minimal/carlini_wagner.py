@@ -87,15 +87,18 @@ class CarliniWagner(MinimumNormAttack[Gradients, CarliniWagnerState]):
         render, objective = partial(from_tanh, low=low, high=high), search.objective_around(x, self.confidence)
         answer = oracle.gradient(state.w, render=render, objective=objective)
         update, adam = state.adam.step(answer.grad, self.learning_rate, search.steps + 1)
-        found = answer.verdict.margin > self.confidence
-        search, over = search.after_step(found, answer.value, self.steps, self.abort_early)
-        if self.binary_search_steps >= REPEAT:
-            last = over & (search.round + 1 == self.binary_search_steps)
-            search = replace(search, const=torch.where(last, search.high, search.const))
+        search, over = self._searched(search, answer.verdict.margin > self.confidence, answer.value)
         w = state.w - update
         if not self.warm_start:
             w = torch.where(rowwise(over, w), to_tanh(x, low, high), w)
         return CarliniWagnerState(w, adam.reset_(over), search)
+
+    def _searched(self, search: ConstantSearch, found: Tensor, objective: Tensor) -> tuple[ConstantSearch, Tensor]:
+        search, over = search.after_step(found, objective, self.steps, self.abort_early)
+        if self.binary_search_steps >= REPEAT:
+            last = over & (search.round + 1 == self.binary_search_steps)
+            search = replace(search, const=torch.where(last, search.high, search.const))
+        return search, over
 
     def done(self, state: CarliniWagnerState) -> Tensor:
         return state.search.is_over(self.binary_search_steps, self.tolerance)

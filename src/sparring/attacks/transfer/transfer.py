@@ -148,7 +148,7 @@ class Transferred(Around[Gradients, Transfer[S]]):
         return Transfer(inner, tricked.memory)
 
     def finish(self, oracle: Gradients, state: Transfer[S]) -> None:
-        tricked = Tricked(self, oracle.key, self.steps + 1, state.memory)
+        tricked = Tricked(self, oracle.key, self.total_steps + 1, state.memory)
         self.attack.finish(self._through(tricked, oracle), state.inner)
 
     def done(self, state: Transfer[S]) -> Tensor | None:
