@@ -108,8 +108,8 @@ def alma(task: Task, *, norm: str, steps: int) -> Tensor:
 
 
 def ead(task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float, whole: bool = False) -> Tensor:
-    rule = sp.attacks.Rule(EAD_RULES[norm])
-    how: dict[str, Any] = {"tolerance": 0.0, "stalled": 0.9999, "warm_start": False} if whole else {}
+    rule = sp.attacks.DecisionRule(EAD_RULES[norm])
+    how: dict[str, Any] = {"tolerance": 0.0, "abort_early": 0.9999, "warm_start": False} if whole else {}
     attack = sp.attacks.EAD(
         beta=beta,
         decision_rule=rule,

@@ -116,7 +116,7 @@ def test_pitfall_27_a_targeted_goal_starts_from_its_pool_and_a_failed_start_is_t
     rows = (case.labels != label).nonzero().squeeze(1)[:3]
     images, target = case.images[rows], torch.tensor([label, 4, label])  # the fifth class is never given
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
-    outcome = sp.run(kind(steps=40, starts=3, pool=pool), rare, sp.ClassifyAs(target), images)
+    outcome = sp.run(kind(steps=40, init_size=3, pool=pool), rare, sp.ClassifyAs(target), images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START, Reason.FOUND]
     assert int(outcome.passes.forwards[1]) == 1 + 3  # the tries, and nothing after them
     far = (pool - images).flatten(1).norm(dim=1)

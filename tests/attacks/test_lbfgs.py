@@ -55,7 +55,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
         case = testing.Case(whole.module, whole.images[row : row + 1], whole.labels[row : row + 1])
         goal = sp.ClassifyAs((case.labels + 1) % 4) if targeted else case.goal
         attack = LBFGS(initial_const=c, binary_search_steps=1, steps=500, precision=0)
-        image = minimised(attack, case, goal, 200).point.image
+        image = minimised(attack, case, goal, 200).current.image
 
         def asked(flat, case=case, goal=goal):
             images = torch.from_numpy(flat.reshape(case.images.shape)).requires_grad_()
@@ -64,7 +64,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
             return value.item(), grad.numpy().ravel()
 
         start = case.images.numpy().ravel()
-        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.distance)
+        theirs = minimize(asked, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.size)
         ours = objective(case, goal, image, c).item()
         first = objective(case, goal, case.images, c).item()
         assert first - ours >= 0.99 * (first - theirs.fun)
@@ -79,9 +79,9 @@ def test_pitfall_06_each_row_has_its_own_line_search():
     """Rows of one batch take other step lengths and other numbers of trials, and end where they end alone."""
     case = saturated(6)
     attack = LBFGS(initial_const=0.01, binary_search_steps=1, steps=500, precision=1e-6)
-    lengths = [minimised(attack, case, case.goal, t).stretch for t in range(1, 12)]
-    assert any(len(stretch.unique()) > 1 for stretch in lengths)
-    assert min(float(stretch.min()) for stretch in lengths) < 1
+    lengths = [minimised(attack, case, case.goal, t).step_size for t in range(1, 12)]
+    assert any(len(length.unique()) > 1 for length in lengths)
+    assert min(float(length.min()) for length in lengths) < 1
     together = sp.run(LBFGS(), case.target, case.goal, case.images)
     assert len(together.passes.forwards.unique()) > 1
     for row in range(6):
@@ -93,7 +93,7 @@ def test_pitfall_06_each_row_has_its_own_line_search():
 def test_pitfall_06_no_step_raises_the_objective():
     case = saturated(6)
     attack = LBFGS(initial_const=0.02, binary_search_steps=1, steps=500, precision=0)
-    values = [objective(case, case.goal, minimised(attack, case, case.goal, t).point.image, 0.02) for t in range(15)]
+    values = [objective(case, case.goal, minimised(attack, case, case.goal, t).current.image, 0.02) for t in range(15)]
     assert (torch.stack(values).diff(dim=0) <= 1e-12).all()
     assert (values[-1] < values[0] - 0.01).all()
 
@@ -102,10 +102,10 @@ def test_the_search_lands_between_two_values_of_c():
     whole, attack = testing.small_net(3), LBFGS(binary_search_steps=30, tolerance=0.1)
     for row in range(3):
         case = testing.Case(whole.module, whole.images[row : row + 1], whole.labels[row : row + 1])
-        bracket = minimised(attack, case, case.goal, 1000).bracket
-        assert 0 < float(bracket.low) < float(bracket.weight) < float(bracket.high)
-        assert 1.1 < float(bracket.high / bracket.low) < 1.1**2.1  # one bisection before the end
-        assert int(bracket.round) < 29
+        search = minimised(attack, case, case.goal, 1000).search
+        assert 0 < float(search.low) < float(search.weight) < float(search.high)
+        assert 1.1 < float(search.high / search.low) < 1.1**2.1  # one bisection before the end
+        assert int(search.round) < 29
 
 
 @pytest.mark.parametrize("targeted", [False, True])

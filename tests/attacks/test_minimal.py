@@ -83,7 +83,7 @@ def test_pitfall_01_the_example_returned_has_the_confidence_asked_for(wrap, targ
         sizes.append(outcome.distance)
     assert (sizes[0] < sizes[1]).all()
     assert (sizes[1] < sizes[2]).all()
-    with pytest.raises(ConfigError, match="CarliniWagner confidence=-1; pass a margin >= 0"):
+    with pytest.raises(ConfigError, match="CarliniWagner confidence=-1; pass a finite number >= 0"):
         CarliniWagner(confidence=-1)
 
 

@@ -134,7 +134,7 @@ def process(fatal):
     HttpClient.ask = last
     engine = sp.Engine(checkpoint=folder + "/run", checkpoint_seconds=0.0)
     target = Remote(url, journal=folder + "/journal.sqlite")
-    outcome = sp.run(HopSkipJump(steps=3, directions=10), target, sp.Misclassify(labels), images, engine=engine)
+    outcome = sp.run(HopSkipJump(steps=3, init_num_evals=10), target, sp.Misclassify(labels), images, engine=engine)
     torch.save((outcome.examples, outcome.passes.forwards, outcome.passes.checks), folder + "/outcome.pt")
 
 for fatal in (30, 40, -1):

@@ -262,7 +262,7 @@ class TestStart:
         case = testing.small_net(4)
         strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         fooled = case.goal(case.module(strong.examples)).margin > 0
-        attack = kind(steps=1, starts=1)
+        attack = kind(steps=1, init_size=1)
         warm = sp.run(attack, case.target, case.goal, case.images, start=strong.examples)
         assert fooled.any()
         assert warm.success[fooled].all()
