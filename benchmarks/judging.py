@@ -74,7 +74,7 @@ def judge(
 ) -> Verdict:
     """The shares and the median of what was weighed."""
     rows = weigh(net, clean, labels, returned, norm, eps, wanted)
-    distance = torch.where(rows.fallen, rows.distance, torch.inf)[rows.right]
+    distance = torch.where(rows.fallen, rows.size, torch.inf)[rows.right]
     return Verdict(
         clean_accuracy=rows.right.double().mean().item(),
         robust_accuracy=(rows.right & ~rows.fallen).double().mean().item(),

@@ -21,7 +21,8 @@ from sparring.attacks import OrthogonalPGD
 from sparring.goals import DetectorOutputs, Margin
 from sparring.random import Key
 from sparring.rows import take
-from sparring.targets import Classifier, Defended, Stage, Target, answered
+from sparring.targets import Classifier, Defended, Target, answered
+from sparring.transforms import Stage
 
 STEPS, SMALL = 100, 0.05  # of eps
 LOOKS, WEIGHTS, TIMED, QUERIES = 50, (0.3, 1.0, 3.0), 5, 2000

@@ -26,7 +26,8 @@ from benchmarks.provenance import ROOT, provenance
 from benchmarks.training.nets import digits
 from sparring.defenses import purification as pure
 from sparring.random import Key
-from sparring.targets import Classifier, Defended, Stage
+from sparring.targets import Classifier, Defended
+from sparring.transforms import Stage
 from sparring.zoo import load_data, load_model
 
 RECORD = ROOT / "records" / "defenses" / "purification.json"

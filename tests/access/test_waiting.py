@@ -10,7 +10,8 @@ from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopS
 from sparring.engine import Engine
 from sparring.geometry.region import Region
 from sparring.goals import Verdict
-from sparring.targets import Defended, Stage
+from sparring.targets import Defended
+from sparring.transforms import Stage
 
 BALL = sp.Linf(0.05)
 
@@ -37,7 +38,7 @@ def both(monkeypatch):
 
 
 def same(one, other):
-    for name in ("examples", "success", "size", "first", "reason"):
+    for name in ("examples", "success", "distance", "queries_to_success", "reason"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-12)
 
 

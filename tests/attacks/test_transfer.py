@@ -106,7 +106,7 @@ def test_a_trick_that_does_nothing_is_the_plain_attack(trick):
     plain, tricked = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, Transferred(NI, trick)))
     assert float((plain.examples - tricked.examples).abs().max()) <= 1e-12
     assert torch.equal(plain.passes.forwards, tricked.passes.forwards)
-    assert torch.equal(plain.first, tricked.first)
+    assert torch.equal(plain.queries_to_success, tricked.queries_to_success)
 
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():

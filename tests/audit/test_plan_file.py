@@ -135,7 +135,8 @@ def test_an_estimate_asks_little_and_writes_nothing(single, batches, tmp_path):
 
 
 def test_a_defence_costs_its_draws(target, batches, tmp_path):
-    from sparring.targets import Defended, Stage
+    from sparring.targets import Defended
+    from sparring.transforms import Stage
 
     class Noise(Stage):
         @property
@@ -153,7 +154,8 @@ def test_a_defence_costs_its_draws(target, batches, tmp_path):
 
 def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(target, batches, tmp_path):
     from sparring.defenses.randomization import InputNoise
-    from sparring.targets import Defended, Detector
+    from sparring.targets import Defended
+    from sparring.transforms import Detector
 
     class Loud(Detector):
         def alarm(self, images, key):

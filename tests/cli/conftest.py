@@ -68,7 +68,7 @@ def typed() -> Typed:
 
 
 @pytest.fixture
-def adaptive_view(typed: Typed, user: tuple[str, str], tmp_path: Path) -> Typed:
+def audited(typed: Typed, user: tuple[str, str], tmp_path: Path) -> Typed:
     """`audited(...)`: an audit of the user's files with little effort."""
 
     def run(*words: object, model: str = user[0], data: str = user[1], threat: str = "linf:0.05") -> Result:

@@ -69,7 +69,7 @@ class Stage:
     pass
 
 def stage():
-    from sparring.targets import Stage
+    from sparring.transforms import Stage
 
     class Broken(Stage):
         def __call__(self, images, key=None):
@@ -244,7 +244,7 @@ def test_children_of_the_tests_take_ctrl_c_also_where_the_tests_run_in_the_backg
 
 WORKERS = """
 import multiprocessing
-from sparring.targets import Stage
+from sparring.transforms import Stage
 
 class Late(Stage):
     def __init__(self, error):
@@ -305,7 +305,7 @@ ODD = """
 import os
 import torch
 from torch import nn
-from sparring.targets import Stage
+from sparring.transforms import Stage
 
 def elsewhere():
     os.makedirs(os.path.dirname(__file__) + "/elsewhere", exist_ok=True)

@@ -6,9 +6,9 @@ from torch import nn
 
 from sparring.defenses import purification as clean
 from sparring.defenses import randomization as draws
-from sparring.targets import Stage
 from sparring.testing import check_defense
 from sparring.testing.cases import draw
+from sparring.transforms import Stage
 
 IMAGES = (0.5 + 0.2 * draw("defense", (4, 3, 12, 12))).clamp(0.02, 0.98)
 

@@ -41,7 +41,7 @@ def interrupted(case, folder, *, attack=ATTACK, after=4, **options):
 
 @pytest.mark.parametrize("after", [2, 8])  # in the first batch, in the second
 @pytest.mark.parametrize(
-    "other", ["attack", "ball", "goal", "loss", "images", "seed", "ids", "target", "keep", "budget"]
+    "other", ["attack", "ball", "goal", "loss", "images", "seed", "indices", "target", "keep", "budget"]
 )
 def test_the_checkpoint_of_another_run_is_refused(case, tmp_path, other, after):
     engine = interrupted(case, tmp_path, after=after)
@@ -56,8 +56,8 @@ def test_the_checkpoint_of_another_run_is_refused(case, tmp_path, other, after):
         goal = replace(goal, loss=Margin())
     elif other == "images":
         images = images.flip(3)
-    elif other == "ids":
-        options = {"ids": torch.arange(1, len(images) + 1)}
+    elif other == "indices":
+        options = {"indices": torch.arange(1, len(images) + 1)}
     elif other == "target":
         target = sp.Classifier(_nudged(case.module))
     elif other == "keep":

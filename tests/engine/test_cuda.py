@@ -18,7 +18,8 @@ from sparring.attacks import Applied, Cascade, Restarts, Rivals, auto, shared_ta
 from sparring.defenses.training import TRADES, Adversary, Devices, Madry, Optimizer, TrainingConfig, Validation, train
 from sparring.engine import Engine, craft, fit
 from sparring.random import Key
-from sparring.targets import Defended, Ensemble, Keyed, Stage, Surrogate
+from sparring.targets import Defended, Ensemble, Keyed, Surrogate
+from sparring.transforms import Stage
 from sparring.zoo import load_data, load_model
 
 DEVICE = "cuda"

@@ -228,7 +228,12 @@ def test_closed_form(row):
     testing.check_closed_form(row.precise or row.attack, ratio=row.ratio, classes=row.classes)
 
 
-TASKS = {"verifier": testing.verifier, "gallery": testing.gallery, "detector": testing.detector}
+TASKS = {
+    "verifier": testing.verifier,
+    "gallery": testing.gallery,
+    "detector": testing.detector,
+    "segmenter": testing.segmenter,
+}
 KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
     "auto l2": Row(auto(sp.L2(2.0)), tolerance=1e-9),
     "auto l1": Row(auto(sp.L1(12.0)), tolerance=1e-9),
@@ -252,27 +257,28 @@ def test_every_attack_serves_the_goals_of_every_task(kind, task):
         assert torch.equal(alone.passes.forwards, together.passes.forwards)
 
 
-STRONG = {
-    "fmn": (FMN(sp.L2(), steps=100), 1.2, 1.05),
-    "pdpgd": (PDPGD(sp.L2(), steps=100), 1.2, 1.05),
-    "ddn": (DDN(steps=100), 1.3, 1.6),
-    "superdeepfool": (SuperDeepFool(), 1.6, 1.05),
-    "alma": (ALMA(sp.L2(), steps=200), 1.8, float("inf")),
-    "l-bfgs": (LBFGS(binary_search_steps=10, steps=20), 3.0, 1.6),
-    "fab-t": (Rivals(FABT(sp.L2(), steps=20, linearize_loss=True), 3, RivalMargin), 1.3, None),
+STRONG = {  # how far above the best, where one term suffices, every one is needed, or a share of many
+    "fmn": (FMN(sp.L2(), steps=100), 1.2, 1.05, 1.6),
+    "pdpgd": (PDPGD(sp.L2(), steps=100), 1.2, 1.05, 2.6),
+    "ddn": (DDN(steps=100), 1.3, 1.6, 1.6),
+    "superdeepfool": (SuperDeepFool(), 1.6, 1.05, 1.5),
+    "alma": (ALMA(sp.L2(), steps=200), 1.8, float("inf"), 3.0),
+    "l-bfgs": (LBFGS(binary_search_steps=10, steps=20), 3.0, 1.6, 1.6),
+    "fab-t": (Rivals(FABT(sp.L2(), steps=20, linearize_loss=True), 3, RivalMargin), 1.3, None, None),
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_minimum_norm_attacks_of_any_goal_end_near_each_other(task):
-    """Of a detector FAB-T's plane changes from term to term; the others find an example for every row."""
+    """Of a detector and of many pixels FAB-T's plane changes from term to term; the others find each row's example."""
     case = TASKS[task](6)
     sizes = {
         name: sp.run(attack, case.target, case.goal, case.images).distance for name, (attack, *_) in STRONG.items()
     }
     best = torch.stack(list(sizes.values())).amin(0)
-    for name, (_, any_of, every) in STRONG.items():
+    for name, (_, any_of, every, share) in STRONG.items():
         limit = every if case.goal.terms(case.module(case.images)).every else any_of
+        limit = share if task == "segmenter" else limit
         if limit is not None:
             assert float((sizes[name] / best).max()) < limit, name
 

@@ -13,9 +13,10 @@ from sparring.errors import ConfigError, GoalError, TargetError
 from sparring.goals import ClimbDetector, ClimbTask, DetectorOutputs, Undetected
 from sparring.random import Key
 from sparring.rows import take
-from sparring.targets import Defended, Detector, Keyed, Stage, apply_with_bpda
+from sparring.targets import Defended, Keyed
 from sparring.targets.eot_budget import draws_for, moments
 from sparring.testing.cases import Counting, small_net
+from sparring.transforms import Detector, Stage, apply_with_bpda
 
 
 class Noise(Stage):
@@ -395,7 +396,7 @@ def test_keep_surest_wants_the_highest_margin() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda t: Defended(t, "jpeg"), "is no part of a defence"),
+        (lambda t: Defended(t, "jpeg"), "is no part of a pipeline"),
         (lambda t: Defended(sp.Restricted(t, sp.Scores)), "white box"),
         (lambda t: Defended(t, Noise(0.1), votes=0), "votes=0"),
         (lambda t: Defended(t, Rounding(), votes=5), "5 times the same"),

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from sparring.random import Key
-from sparring.targets import Detector, Stage
 from sparring.testing import check_defense
+from sparring.transforms import Detector, Stage
 
 
 class Fair(Stage):

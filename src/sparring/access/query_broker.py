@@ -76,8 +76,9 @@ class QueryBroker:
         key: Key | None = None,
         stochastic: bool = False,
         draws: int = 1,
+        context: Any = None,
     ) -> None:
-        self.target, self.goal, self.ledger = target, goal, ledger
+        self.target, self.goal, self.ledger, self.context = target, goal, ledger, context
         self.batch_size, self.skip_won, self.stochastic, self.draws = batch_size, skip_won, stochastic, draws
         ledger.draws = draws
         self.live, self.region = torch.arange(len(ledger.x), device=ledger.x.device), ledger.region
@@ -86,7 +87,7 @@ class QueryBroker:
 
     def narrow(self, kept: Tensor) -> None:
         """Go on with the rows `kept` only: a mask (B,), or places among the rows in play."""
-        self.live, self.goal = self.live[kept], take(self.goal, kept)
+        self.live, self.goal, self.context = self.live[kept], take(self.goal, kept), take(self.context, kept)
         self.region, self.key = self.region.take(kept), take(self.key, kept)
 
     def open(self) -> Tensor:
@@ -138,18 +139,25 @@ class QueryBroker:
         theirs = key if asked.rows is None else take(key, asked.rows)
         return theirs.at(turn if asked.rank is None else turn + asked.rank * self.draws)
 
-    def _put(self, images: Tensor, key: Key | None) -> Any:
+    def _put(self, images: Tensor, key: Key | None, context: Any) -> Any:
+        if context is not None:
+            return self.target(images, key, context)
         return self.target(images) if key is None else self.target(images, key)
+
+    def _beside(self, asked: AdmittedQuery) -> Any:
+        """What lies beside the images that were admitted."""
+        return self.context if asked.rows is None else take(self.context, asked.rows)
 
     def _answers(self, asked: AdmittedQuery, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
         """The outputs for what was admitted, with the goal that judges them, without slopes."""
-        goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
+        goal, context = self.goal if asked.rows is None else take(self.goal, asked.rows), self._beside(asked)
         with torch.no_grad():
             for start in range(0, len(images), self.batch_size):
                 part = torch.arange(start, min(start + self.batch_size, len(images)), device=images.device)
-                chosen = goal if len(part) == len(images) else take(goal, part)
+                whole = len(part) == len(images)
+                chosen, beside = (goal, context) if whole else (take(goal, part), take(context, part))
                 theirs = None if key is None else replace(key, indices=key.indices[part])
-                yield chosen, self._put(images[start : start + self.batch_size], theirs)
+                yield chosen, self._put(images[start : start + self.batch_size], theirs, beside)
 
     def gradient(
         self,
@@ -198,7 +206,7 @@ class QueryBroker:
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
-            judged, outputs = _parted(self._put(asked.of(images), key))
+            judged, outputs = _parted(self._put(asked.of(images), key, self._beside(asked)))
             known = None if objective is not None else goal.verdict_and_gradient(outputs, loss)
             if known is not None:
                 verdict, value = known[0], asked.filled(known[0].loss, 0.0)
@@ -224,7 +232,8 @@ class QueryBroker:
         goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         images = asked.of(x.detach()).requires_grad_()
         with torch.enable_grad():
-            drawn = [_parted(self._put(images, key)) for key in self._keys(asked)]
+            context = self._beside(asked)
+            drawn = [_parted(self._put(images, key, context)) for key in self._keys(asked)]
             margins, _ = mean_terms([goal.terms(outputs) for _, outputs in drawn]).nearest(k)
         count = margins.shape[1]
         slopes = [gradient_of(margins[:, j], images, again=j + 1 < count) for j in range(count)]

@@ -20,8 +20,9 @@ from ..engine import Engine, run
 from ..geometry import Linf
 from ..goals import Misclassify
 from ..random import Key
-from ..targets import Classifier, Defended, Detector, Target, answered
+from ..targets import Classifier, Defended, Target, answered
 from ..threats import BALLS
+from ..transforms import Detector
 from .audit import check_suites
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted

@@ -26,9 +26,9 @@ from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
 from ..random import Key
 from ..rows import take
-from ..targets import Target
+from ..targets import Target, answered
 from .options import Engine
-from .run import check_access, check_images, check_indices, check_start, region_of
+from .run import check_access, check_context, check_images, check_indices, check_start, check_task, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -43,18 +43,21 @@ def craft(
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: Tensor | None = None,
+    context: Any = None,
     engine: Engine | None = None,
 ) -> Tensor:
     """The images (N, C, H, W) that `attack` ends at, with no look at the clean images and no confirmation.
 
     It costs the attack's own steps and nothing else: PGD-7 is seven forward and seven backward passes. No row leaves
     early, whether it has fallen or not, and nothing is said about success: for that there is `run`. The images must be
-    on the target's device. `mask`, `eps` and `start` are as in `run`.
+    on the target's device. `mask`, `eps`, `start` and `context` are as in `run`.
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_task(target, goal)
+    check_context(target, context, len(x))
     check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
@@ -63,7 +66,7 @@ def craft(
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     goal = target.adapt_goal(goal)
     with torch.inference_mode(False), target.frozen():
-        return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine)
+        return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine, context)
 
 
 def crafted(
@@ -74,11 +77,12 @@ def crafted(
     key: Key,
     start: Tensor | None = None,
     engine: Engine | None = None,
+    context: Any = None,
 ) -> Tensor:
     """`craft` unchecked, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
-    broker = _Unjudged(target, goal, region, engine or Engine(), key)
+    broker = _Unjudged(target, goal, region, engine or Engine(), key, context)
     oracle = attack.access(broker)
     state = attack.init(oracle, Batch(region.x, key, start))
     for t in range(attack.total_steps):
@@ -112,16 +116,17 @@ class _Unjudged(QueryBroker):
         region: Region,
         engine: Engine,
         key: Key,
+        context: Any,
     ) -> None:
         x = region.x
 
-        def answer(images: Tensor, key: Key | None = None) -> Any:
+        def answer(images: Tensor, key: Key | None = None, context: Any = None) -> Any:
             with engine.precision(x.device):
-                return target(images) if key is None else target(images, key)
+                return answered(target, images, key, context)
 
         empty = Ledger(region.take(slice(0)), Keep.HIGHEST_LOSS, Budget())  # there is nothing to write down
         batch_size = max(len(x), engine.batch_size)
-        super().__init__(answer, goal, empty, batch_size, False, key, target.stochastic, target.draws)
+        super().__init__(answer, goal, empty, batch_size, False, key, target.stochastic, target.draws, context)
         self.turn, self.region = 0, region
         self.live = torch.arange(len(x), device=x.device)
         self.last, self.closed = x, False
@@ -138,7 +143,7 @@ class _Unjudged(QueryBroker):
             return super().gradient(variable, render, objective, loss, rows)
         images = variable.detach().requires_grad_()
         with torch.enable_grad():
-            outputs = self.target(images)
+            outputs = self._put(images, None, self.context)
             if isinstance(outputs, Decoupled):
                 return super().gradient(variable, render, objective, loss, rows)
             value, slope = self.goal.loss_and_gradient(outputs, loss) or (self.goal.loss_of(outputs, loss), None)

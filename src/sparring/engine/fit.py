@@ -22,7 +22,7 @@ from ..storage import read, write
 from ..targets import Target, answered
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
-from .run import check_access, check_images, check_indices, region_of, run
+from .run import check_access, check_context, check_images, check_indices, check_task, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -56,6 +56,7 @@ def fit(
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: R | None = None,
+    context: Any = None,
     engine: Engine | None = None,
 ) -> Fitted[R]:
     """Make what `attack` makes on the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
@@ -69,6 +70,7 @@ def fit(
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
         eps: (N,) a radius for each image, within which it is held as the artifact is made.
         start: an artifact of the same attack to go on from.
+        context: what lies beside the images, as in `run`.
 
     Raises:
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
@@ -76,6 +78,8 @@ def fit(
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_task(target, goal)
+    check_context(target, context, len(x))
     check_images(x, goal)
     if not isinstance(target.inputs, Images):
         raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
@@ -86,7 +90,7 @@ def fit(
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine)
+        fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine, context)
         try:
             return fitting.made(start)
         except RuntimeError as error:
@@ -107,8 +111,9 @@ class _Fitting:
         region: Region,
         indices: Tensor,
         engine: Engine,
+        context: Any,
     ) -> None:
-        self.attack, self.target, self.engine = attack, target, engine
+        self.attack, self.target, self.engine, self.context = attack, target, engine, context
         self.goal, self.region, self.indices = goal, region, indices
         self.t, self.seconds = 0, 0.0
         self.fell, self.passes, self.fooled = 0, [0, 0], list[float]()
@@ -118,7 +123,7 @@ class _Fitting:
         path, mark = None, ""
         if self.engine.checkpoint is not None:
             path = Path(self.engine.checkpoint) / "fit.safetensors"
-            data = (self.goal, self.x, self.region.eps, self.region.free, self.indices, start)
+            data = (self.goal, self.x, self.region.eps, self.region.free, self.indices, start, self.context)
             mark = fingerprint(self.attack, self.engine.seed, *data, *identity_of(self.target))
         clock = time.perf_counter()
         self._leave_out_what_is_won()
@@ -168,9 +173,13 @@ class _Fitting:
     def _region(self, rows: Tensor) -> Region:
         return self.region.take(rows.to(self.x.device)).to(self.target.device)
 
-    def _answer(self, images: Tensor, key: Key | None = None) -> Any:
+    def _beside(self, rows: Tensor) -> Any:
+        """What lies beside the images of these rows, on the target's device."""
+        return to(take(self.context, rows), self.target.device)
+
+    def _answer(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         with self.engine.precision(self.target.device):
-            return self.target(images) if key is None else self.target(images, key)
+            return answered(self.target, images, key, context)
 
     def _leave_out_what_is_won(self) -> None:
         standing: list[Tensor] = []
@@ -179,9 +188,8 @@ class _Fitting:
             rows = torch.arange(first, min(first + self.engine.batch_size, len(self.x)))
             goal = take(self.goal, rows.to(device))
             with torch.no_grad():
-                outputs = answered(
-                    self.target, self._region(rows).x, Key(self.indices[rows].to(device), self.engine.seed)
-                )
+                key = Key(self.indices[rows].to(device), self.engine.seed)
+                outputs = answered(self.target, self._region(rows).x, key, self._beside(rows))
                 if not standing:
                     self.target.check(outputs)
                     goal.check(outputs, self.goal)
@@ -191,7 +199,7 @@ class _Fitting:
         if not bool(kept.any()):
             raise InputError("the goal is met on every image before the attack: there is nothing to make it on")
         self.goal, self.indices = take(self.goal, kept), self.indices[kept.cpu()]
-        self.region = self.region.take(kept.to(self.x.device))
+        self.region, self.context = self.region.take(kept.to(self.x.device)), take(self.context, kept.cpu())
 
     def _advance(self) -> None:
         attack, device = self.attack, self.target.device
@@ -202,10 +210,9 @@ class _Fitting:
         key = Key(self.indices[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(region, Keep.FIRST, Budget())
         theirs, random = key.reseeded(self.t), self.target.stochastic
-        broker = QueryBroker(
-            self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, self.target.draws
-        )
-        portion = SharedBatch(region.x, key, self._attacked(goal, key, region))
+        beside, draws = self._beside(rows), self.target.draws
+        broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, draws, beside)
+        portion = SharedBatch(region.x, key, self._attacked(goal, key, region, beside))
         self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
@@ -216,7 +223,7 @@ class _Fitting:
             self.fell = 0
 
     def _attacked(
-        self, goal: Goal, key: Key, region: Region
+        self, goal: Goal, key: Key, region: Region, context: Any
     ) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
         """How an attack of single images is run on some of the portion."""
 
@@ -224,7 +231,8 @@ class _Fitting:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
             mask = None if region.free is None else region.free[rows]
             indices = key.indices[rows].cpu()
-            found = run(attack, self.target, take(goal, rows), images, indices=indices, mask=mask, engine=engine)
+            aim, beside = take(goal, rows), take(context, rows)
+            found = run(attack, self.target, aim, images, indices=indices, mask=mask, context=beside, engine=engine)
             self._count(found.passes.forwards + found.passes.checks, found.passes.backwards)
             return found.examples, found.success
 

@@ -15,7 +15,7 @@ from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatErro
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
-from ..rows import take, to
+from ..rows import flatten, take, to
 from ..targets import Target
 from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
@@ -35,6 +35,7 @@ class Job:
     region: Region
     indices: Tensor
     begin: Tensor | None
+    context: Any
     keep: Keep
     budget: Budget
     engine: Engine
@@ -50,6 +51,7 @@ def run(
     mask: Tensor | None = None,
     eps: Tensor | None = None,
     start: Tensor | None = None,
+    context: Any = None,
     keep: Keep | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
@@ -64,6 +66,8 @@ def run(
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
         eps: (N,) a radius for each image, in place of that of the attack's ball.
         start: images like `x` to begin at, for attacks with `accepts_start`: Square, the decision attacks, PGD.
+        context: what lies beside the images, a frozen dataclass whose tensors have one row per image (boxes, landmarks,
+            which points are present), for targets that have a use for it (`Target.takes_context`).
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
@@ -77,6 +81,8 @@ def run(
     """
     engine, budget = engine or Engine(), budget or Budget()
     check_access(attack, target)
+    check_task(target, goal)
+    check_context(target, context, len(x))
     check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
@@ -85,7 +91,7 @@ def run(
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
-    job = Job(attack, target, aim, region, places, start, kept, budget, engine)
+    job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
@@ -98,6 +104,35 @@ def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Targe
             f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
             "use an attack that needs less (Square: Scores, HopSkipJump: Decisions)"
         )
+
+
+def check_task(target: Target[Any], goal: Goal) -> None:
+    """Raise GoalError where the goal judges outputs of another task than the target's."""
+    if target.task is not None and goal.task is not None and not isinstance(target.task, goal.task):
+        raise GoalError(
+            f"{type(goal).__name__} is a goal of {goal.task.name}, and {target.name} gives the outputs of "
+            f"{target.task.name}; pass a goal of that, or the task that it has: Model(module, {goal.task.__name__}())"
+        )
+
+
+def check_context(target: Target[Any], context: Any, count: int) -> None:
+    """Raise InputError where the context is no row-wise record with `count` rows, or the target has no use for it."""
+    if context is None:
+        return
+    if not target.takes_context:
+        raise InputError(
+            f"{target.name} takes no context; leave context= out, or pass Model(..., takes_context=True) around what "
+            "is called with it"
+        )
+    try:
+        tensors = flatten(context)[0]
+    except TypeError as error:
+        raise InputError(f"a context is a row-wise record: {error}") from error
+    if not tensors:
+        raise InputError(f"a context holds tensors with one row per input; {context!r:.80} holds none")
+    for name, tensor in tensors.items():
+        if len(tensor) != count:
+            raise InputError(f"context {name} has {len(tensor)} rows, and there are {count} inputs; pass one for each")
 
 
 def region_of(
@@ -169,7 +204,7 @@ def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
         region = job.region
-        data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin)
+        data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin, job.context)
         mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
     parts: list[Outcome] = []
@@ -199,7 +234,8 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     device = target.device
     region, indices = job.region.take(rows.to(x.device)).to(device), job.indices[rows].to(device)
     begin = None if job.begin is None else job.begin[rows.to(job.begin.device)].to(device)
-    search = Search(attack, target, take(job.goal, rows.to(device)), region, indices, job.keep, job.budget, engine)
+    goal, beside = take(job.goal, rows.to(device)), to(take(job.context, rows), device)
+    search = Search(attack, target, goal, region, indices, job.keep, job.budget, engine, beside)
     clock = time.perf_counter()
     if saved:
         search.load(saved[1], saved[2])

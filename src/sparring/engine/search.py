@@ -38,8 +38,10 @@ class Search:
         keep: Keep,
         budget: Budget,
         engine: Engine,
+        context: Any = None,
     ) -> None:
         self.attack, self.target, self.goal, self.engine = attack, target, goal, engine
+        self.context = context
         self.x, self.region, self.key, self.seconds, self.t = region.x, region, Key(indices, engine.seed), 0.0, 0
         self.random = target.stochastic
         if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
@@ -47,7 +49,7 @@ class Search:
         self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
         skip_won = engine.compact and not self.ledger.waits
         self.broker = QueryBroker(
-            self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws
+            self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws, context
         )
         self.rate = torch.zeros(len(self.x), device=self.x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
@@ -55,9 +57,9 @@ class Search:
         self.state: Any = None
         self.locked = False  # has the target locked us out?
 
-    def _answer(self, images: Tensor, key: Key | None = None) -> Any:
+    def _answer(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         with self.engine.precision(self.x.device):
-            return self.target(images) if key is None else self.target(images, key)
+            return answered(self.target, images, key, context)
 
     def _looked(self, x: Tensor, rows: Tensor, first: int, whole: Goal | None = None) -> tuple[Tensor, Tensor]:
         """The margins (Q,) of the engine's own look, and the share of fresh answers that meet the goal."""
@@ -78,11 +80,12 @@ class Search:
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
         goal, margins, target = take(self.goal, rows), [], self.target.confirming_target
+        context = take(self.context, rows)
         for start in range(0, len(x), self.engine.batch_size):
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
                 theirs = None if key is None else replace(key, indices=key.indices[part])
-                outputs = answered(target, x[part], theirs)
+                outputs = answered(target, x[part], theirs, take(context, part))
                 if whole is not None and start == 0:
                     target.check(outputs)
                     goal.check(outputs, whole)

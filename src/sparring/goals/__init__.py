@@ -15,9 +15,13 @@ from .climbs import (
     SmoothDLR,
     SmoothMargin,
 )
+from .detection import Vanish
 from .goal import Goal, Verdict
+from .segmentation import MisclassifyPixels
+from .share import ShareGoal
 from .terms import Terms, mean_terms
 from .undetected import ClimbDetector, ClimbTask, DetectorOutputs, Undetected
+from .verification import Dodge, Impersonate, VerificationGoal
 
 __all__ = [
     "DLR",
@@ -28,19 +32,25 @@ __all__ = [
     "CrossEntropy",
     "DetectorOutputs",
     "Divergence",
+    "Dodge",
     "Goal",
+    "Impersonate",
     "LogOdds",
     "LogitClimb",
     "Margin",
     "Misclassify",
+    "MisclassifyPixels",
     "RandomDirection",
     "RivalDLR",
     "RivalMargin",
+    "ShareGoal",
     "SmoothDLR",
     "SmoothMargin",
     "Terms",
     "Undetected",
+    "Vanish",
     "Verdict",
+    "VerificationGoal",
     "least_likely",
     "mean_terms",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import GoalError, InputError
+from ..tasks import Classification, Task
 from . import logits
 from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds
 from .goal import Goal, Verdict
@@ -23,6 +24,7 @@ class ClassGoal(Goal):
     classes: Tensor  # (B,) int64
     loss: Climb = field(default_factory=LogOdds)
 
+    task: ClassVar[type[Task] | None] = Classification
     every: ClassVar[bool]  # is the class approached?
     word: ClassVar[str]  # what messages call the classes
 

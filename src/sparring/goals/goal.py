@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from ..tasks import Task
 from .climbs import Climb, LogOdds
 from .terms import Terms
 
@@ -38,10 +39,12 @@ class Goal(ABC):
 
     `loss` is what attacks climb that name no loss of their own: the log-odds, which have the direction of the
     cross-entropy and do not vanish where the model is sure. Where gradients are added up, over random answers or
-    copies of an image, it is `loss.in_sum()`: the cross-entropy itself.
+    copies of an image, it is `loss.in_sum()`: the cross-entropy itself. `task` names the task whose outputs the goal
+    judges: targets of another are refused.
     """
 
     loss: Climb = LogOdds()
+    task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: a target's task is not asked for
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:

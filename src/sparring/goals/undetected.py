@@ -59,6 +59,7 @@ class Undetected(Goal):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", self.goal.loss)
+        object.__setattr__(self, "task", self.goal.task)
 
     def __len__(self) -> int:
         return len(self.goal)

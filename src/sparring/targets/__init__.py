@@ -5,13 +5,13 @@ from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
 from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
+from .model import Model
 from .onnx import Onnx
 from .random_layers import Keyed
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .replicated import Replicated
-from .stage import Detector, Stage, apply_with_bpda, straight_through
 from .surrogate import Surrogate
-from .target import Restricted, Target, Unidentified, answered
+from .target import Restricted, Target, Unidentified, WrappedTarget, answered
 from .trainee import Trainee
 
 __all__ = [
@@ -21,12 +21,12 @@ __all__ = [
     "Classifier",
     "Codec",
     "Defended",
-    "Detector",
     "Ensemble",
     "Fields",
     "InputCodec",
     "Keyed",
     "LockOut",
+    "Model",
     "Onnx",
     "OpenInference",
     "RateLimited",
@@ -35,13 +35,11 @@ __all__ = [
     "Replicated",
     "Resize",
     "Restricted",
-    "Stage",
     "Surrogate",
     "Target",
     "Trainee",
     "TruncatedScores",
     "Unidentified",
+    "WrappedTarget",
     "answered",
-    "apply_with_bpda",
-    "straight_through",
 ]  # fmt: skip

@@ -36,9 +36,9 @@ class TruncatedScores(Restricted[Scores]):
             raise ConfigError(f"top={top}, decimals={decimals}; pass top >= 1 and decimals from 1 to 7")
         self.top, self.decimals = top, decimals
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
         with torch.no_grad():
-            self._logits = answered(self.target, images, key)
+            self._logits = answered(self.target, images, key, context)
             shown = self._logits.softmax(1)
         least = torch.finfo(shown.dtype).tiny
         if self.decimals is not None:
@@ -81,12 +81,12 @@ class RateLimited(Restricted[T]):
         self.per_second, self.clock, self.sleep = per_second, clock, sleep
         self._free = -float("inf")  # when the next image may be asked
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         wait = self._free - self.clock()
         if wait > 0:
             self.sleep(wait)
         self._free = max(self._free, self.clock()) + len(images) / self.per_second
-        return super().__call__(images, key)
+        return super().__call__(images, key, context)
 
 
 class LockOut(Restricted[T]):
@@ -102,12 +102,12 @@ class LockOut(Restricted[T]):
             raise ConfigError(f"limit={limit}; pass a number of images >= 1")
         self.limit, self.answered, self.locked = limit, 0, False
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         if self.locked or self.answered + len(images) > self.limit:
             self.locked = True
             raise LockedOut(f"{self.name} locked the attacker out after {self.answered} of {self.limit} images")
         self.answered += len(images)
-        return super().__call__(images, key)
+        return super().__call__(images, key, context)
 
 
 class InputCodec(Restricted[Scores]):
@@ -120,11 +120,11 @@ class InputCodec(Restricted[Scores]):
         super().__init__(target, Scores if issubclass(target.access, Scores) else target.access)  # type: ignore[arg-type]
         self.codecs = codecs
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
             for codec in self.codecs:
                 images = codec(images)
-            return super().__call__(images, key)
+            return super().__call__(images, key, context)
 
     def identity(self) -> tuple[object, ...]:
         return ("reencoded", *map(repr, self.codecs), *super().identity())

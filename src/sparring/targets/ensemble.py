@@ -21,6 +21,7 @@ from ..access import Jacobians
 from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
+from ..tasks import Classification, Task
 from .target import Target, answered
 
 FUSED = ("logits", "probabilities")
@@ -85,10 +86,14 @@ class Ensemble(Target[Jacobians]):
         return self.members[0].inputs
 
     @property
+    def task(self) -> Task | None:
+        return Classification()
+
+    @property
     def stochastic(self) -> bool:
         return any(member.stochastic for member in self.members)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
         parts = tuple(self._asked(*pair, images, key) for pair in zip(self.members, self.sizes, strict=True))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:

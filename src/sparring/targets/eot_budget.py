@@ -25,29 +25,33 @@ from .target import Target, answered
 COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
 
 
-def draws_for(target: Target[Any], goal: Goal, images: Tensor, cosine: float = COSINE) -> int:
+def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = None, cosine: float = COSINE) -> int:
     """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
 
     Measured with 24 draws on the first 16 of the `images` (N, C, H, W), where a random step has left the image: at the
     image itself many gradients vanish. `goal` has one row per image.
     """
     rows = torch.arange(min(ROWS, len(images)), device=images.device)
-    signal, noise = moments(target, take(goal, rows), images[rows])
+    signal, noise = moments(target, take(goal, rows), images[rows], take(context, rows))
     needed = (noise / signal.clamp_min(torch.finfo(signal.dtype).tiny)) * cosine**2 / (1 - cosine**2)
     median = float(needed.median())
     return min(MOST, max(1, math.ceil(median))) if math.isfinite(median) else MOST
 
 
-def moments(target: Target[Any], goal: Goal, images: Tensor, probes: int = PROBES) -> tuple[Tensor, Tensor]:
+def moments(
+    target: Target[Any], goal: Goal, images: Tensor, context: Any = None, probes: int = PROBES
+) -> tuple[Tensor, Tensor]:
     """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
     key = Key(torch.arange(len(images), device=images.device), 0)
-    moved = (images + 0.01 * key.signs("probe", images.shape[1:], dtype=images.dtype)).clamp(0, 1)
+    step = 0.01 * target.inputs.scale * key.signs("probe", images.shape[1:], dtype=images.dtype)
+    low, high = (torch.as_tensor(bound, device=images.device) for bound in target.inputs.range_like(images))
+    moved = (images + step).clamp(low, high)
     total, squares = torch.zeros_like(images), images.new_zeros(len(images))
     with torch.inference_mode(False), target.frozen():
         for probe in range(probes):
             x = moved.detach().requires_grad_()
             with torch.enable_grad():
-                outputs = answered(target, x, replace(key, seed=1).reseeded(probe))
+                outputs = answered(target, x, replace(key, seed=1).reseeded(probe), context)
                 loss = goal.loss_of(outputs, goal.loss.in_sum())
             grad = gradient_of(loss, x)
             total += grad

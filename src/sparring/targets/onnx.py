@@ -108,8 +108,9 @@ class Onnx(Restricted[Scores]):
         """How many classes the model is said to have."""
         return self.target.classes
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
-        return self.target(images).to(images.dtype)
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+        scores: Tensor = self.target(images)
+        return scores.to(images.dtype)
 
 
 def _layout(shape: tuple[int, ...]) -> str:

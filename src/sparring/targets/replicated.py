@@ -15,7 +15,8 @@ from ..access import Jacobians
 from ..errors import ConfigError, TargetError
 from ..inputs import Inputs
 from ..random import Key
-from ..rows import join, to
+from ..rows import join, take, to
+from ..tasks import Task
 from .classifier import Classifier
 from .target import Target, answered
 
@@ -61,16 +62,25 @@ class Replicated(Target[Jacobians]):
         return self.copies[0].inputs
 
     @property
+    def task(self) -> Task | None:
+        return self.copies[0].task
+
+    @property
+    def takes_context(self) -> bool:
+        return self.copies[0].takes_context
+
+    @property
     def stochastic(self) -> bool:
         return self.copies[0].stochastic
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         places = [place for place in torch.arange(len(images)).tensor_split(len(self.copies)) if len(place)]
         answers = []
         for twin, place in zip(self.copies, places, strict=False):
             rows = place.to(images.device)
             theirs = None if key is None else replace(key, indices=key.indices[rows].to(twin.device))
-            answers.append(answered(twin, images[rows].to(twin.device), theirs))
+            beside = None if context is None else to(take(context, rows), twin.device)
+            answers.append(answered(twin, images[rows].to(twin.device), theirs, beside))
         return join([to(answer, self._first) for answer in answers])
 
     def identity(self) -> tuple[object, ...]:

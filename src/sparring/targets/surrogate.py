@@ -14,6 +14,7 @@ from ..errors import TargetError
 from ..goals import DetectorOutputs, Goal
 from ..inputs import Inputs
 from ..random import Key
+from ..tasks import Task
 from .target import Target, answered
 
 
@@ -48,6 +49,14 @@ class Surrogate(Target[Jacobians]):
         return self.victim.inputs
 
     @property
+    def task(self) -> Task | None:
+        return self.victim.task
+
+    @property
+    def takes_context(self) -> bool:
+        return self.victim.takes_context
+
+    @property
     def stochastic(self) -> bool:
         return self.victim.stochastic or self.own.stochastic
 
@@ -62,19 +71,19 @@ class Surrogate(Target[Jacobians]):
     def adapt_goal(self, goal: Goal) -> Goal:
         return self.victim.adapt_goal(goal)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         if not (torch.is_grad_enabled() and images.requires_grad):
-            return answered(self.victim, images, key)
+            return answered(self.victim, images, key, context)
         with torch.no_grad():
-            judged = answered(self.victim, images.detach(), key)
-        climbed, theirs = answered(self.own, images, key), judged
+            judged = answered(self.victim, images.detach(), key, context)
+        climbed, theirs = answered(self.own, images, key, context if self.own.takes_context else None), judged
         if isinstance(judged, DetectorOutputs):
             theirs = judged.outputs
             climbed = DetectorOutputs(climbed, torch.zeros_like(judged.alarm))
-        shape = (climbed.outputs if isinstance(climbed, DetectorOutputs) else climbed).shape
-        if theirs.shape != shape:
+        own = climbed.outputs if isinstance(climbed, DetectorOutputs) else climbed
+        if isinstance(theirs, Tensor) and isinstance(own, Tensor) and theirs.shape != own.shape:
             raise TargetError(
-                f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(shape)}; a "
+                f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(own.shape)}; a "
                 "surrogate has the victim's classes"
             )
         return Decoupled(judged, climbed)

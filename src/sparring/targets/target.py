@@ -15,6 +15,7 @@ from ..access import Decisions
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..tasks import Task
 
 G = TypeVar("G", bound=Decisions, covariant=True)
 
@@ -49,6 +50,16 @@ class Target(ABC, Generic[G]):
         return Images()
 
     @property
+    def task(self) -> Task | None:
+        """What its outputs are. None: it does not say, so that goals are not checked, and no audit can be made."""
+        return None
+
+    @property
+    def takes_context(self) -> bool:
+        """Has it a use for what lies beside the inputs (`run(..., context=)`)?"""
+        return False
+
+    @property
     def stochastic(self) -> bool:
         """Does it answer otherwise each time? Then it is asked with a key, from which all its draws are."""
         return False
@@ -68,11 +79,12 @@ class Target(ABC, Generic[G]):
         return goal
 
     @abstractmethod
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
-        """Outputs, as the target's goals read them, for `inputs` of its kind: images (B, C, H, W) in [0, 1] by default.
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+        """Return the outputs of its task for `inputs` of its kind: images (B, C, H, W) in [0, 1] by default.
 
-        A stochastic target draws from `key`, which has one id per image and is fresh at each question; without one it
-        draws as it would in use.
+        A stochastic target draws from `key`, which has one index per image and is fresh at each question; without one
+        it draws as it would in use. A target that takes a `context` is given a row-wise record of what lies beside the
+        inputs: boxes, landmarks, which points are present.
         """
 
     def identity(self) -> tuple[object, ...]:
@@ -95,20 +107,23 @@ class Target(ABC, Generic[G]):
 T = TypeVar("T", bound=Decisions)
 
 
-def answered(target: Target[Any], images: Tensor, key: Key | None) -> Any:
-    """The target's outputs; `key` is for those that draw."""
-    return target(images, key) if target.stochastic else target(images)
+def answered(target: Target[Any], images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    """Ask the target, with the key if it draws and with the context if there is one."""
+    drawn = key if target.stochastic else None
+    if context is not None:
+        return target(images, drawn, context)
+    return target(images) if drawn is None else target(images, drawn)
 
 
-class Restricted(Target[T]):
-    """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
+class WrappedTarget(Target[T]):
+    """A target around another: whatever it does not change is that of the `target` inside."""
 
-    def __init__(self, target: Target[Any], access: type[T]) -> None:
-        self.target, self._access = target, access
+    def __init__(self, target: Target[Any]) -> None:
+        self.target = target
 
     @property
     def access(self) -> type[T]:
-        return self._access
+        return self.target.access
 
     @property
     def name(self) -> str:
@@ -123,6 +138,14 @@ class Restricted(Target[T]):
         return self.target.inputs
 
     @property
+    def task(self) -> Task | None:
+        return self.target.task
+
+    @property
+    def takes_context(self) -> bool:
+        return self.target.takes_context
+
+    @property
     def stochastic(self) -> bool:
         return self.target.stochastic
 
@@ -133,16 +156,31 @@ class Restricted(Target[T]):
     def adapt_goal(self, goal: Goal) -> Goal:
         return self.target.adapt_goal(goal)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Any:
-        return answered(self.target, images, key)
-
-    def identity(self) -> tuple[object, ...]:
-        return (self._access.__name__, *self.target.identity())
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+        return answered(self.target, images, key, context)
 
     def check(self, outputs: Any) -> None:
         self.target.check(outputs)
+
+    def identity(self) -> tuple[object, ...]:
+        return self.target.identity()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         with self.target.frozen():
             yield
+
+
+class Restricted(WrappedTarget[T]):
+    """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
+
+    def __init__(self, target: Target[Any], access: type[T]) -> None:
+        super().__init__(target)
+        self._access = access
+
+    @property
+    def access(self) -> type[T]:
+        return self._access
+
+    def identity(self) -> tuple[object, ...]:
+        return (self._access.__name__, *self.target.identity())

@@ -14,14 +14,12 @@ from .attack_laws import (
 from .cases import (
     Case,
     Counting,
-    Dodge,
-    Impersonate,
-    Vanish,
     detector,
     gallery,
     linear,
     optimum,
     saturated,
+    segmenter,
     small_net,
     verifier,
 )
@@ -41,9 +39,9 @@ from .threat_laws import (
 )
 
 __all__ = [
-    "Case", "Counting", "Dodge", "Impersonate", "Vanish", "check_access", "check_attack", "check_batch_law",
+    "Case", "Counting", "check_access", "check_attack", "check_batch_law",
     "check_budget", "check_closed_form", "check_defense", "check_feasible", "check_geometry", "check_goal",
     "check_honest", "check_inputs", "check_masked_radius", "check_masked_strength", "check_masks_and_radii",
     "check_radii", "check_region", "check_resume", "check_shared", "check_shared_closed_form", "check_victim", "clouds",
-    "detector", "gallery", "linear", "optimum", "saturated", "small_net", "vectors", "verifier",
+    "detector", "gallery", "linear", "optimum", "saturated", "segmenter", "small_net", "vectors", "verifier",
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
         return logits
 
     one = case.row(0)
-    outcome = run(attack, Classifier(watching), one.goal, one.images)
+    outcome = run(attack, one.target_around(watching), one.goal, one.images)
     everything = torch.cat([*asked, outcome.examples])
     held = outcome.examples if attack.queries_outside_ball else everything
     require(everything.amin() >= -TOLERANCE, f"{attack.name} left the valid range below: {everything.amin():g}")
@@ -110,7 +110,7 @@ def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
     for level in LEVELS[: LEVELS.index(attack.access)]:
         counting = Counting(case.module)
         try:
-            run(attack, Restricted(Classifier(counting), level), case.goal, case.images)
+            run(attack, Restricted(case.target_around(counting), level), case.goal, case.images)
         except AccessError:
             require(counting.forwards == 0, f"{attack.name} asked before it was refused")
         else:

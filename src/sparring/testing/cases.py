@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 
 from ..geometry import L1, L2, Ball, Linf
-from ..goals import Climb, Goal, LogOdds, Misclassify, Terms
+from ..goals import Dodge, Goal, Impersonate, Misclassify, MisclassifyPixels, Vanish
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..rows import take
-from ..targets import Classifier
+from ..targets import Classifier, Model
+from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
 
 
 def draw(stream: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
@@ -30,10 +32,17 @@ class Case:
     labels: Tensor  # (N,)
     wanted: Goal | None = None
     inputs: Inputs = Images()  # noqa: RUF009
+    task: Task = Classification()  # noqa: RUF009
 
     @property
-    def target(self) -> Classifier:
-        return Classifier(self.module, inputs=self.inputs)
+    def target(self) -> Model:
+        return self.target_around(self.module)
+
+    def target_around(self, model: Callable[..., Any]) -> Model:
+        """Return the case's target with `model`, a module or a function, in the place of its own."""
+        if isinstance(self.task, Classification):
+            return Classifier(model, inputs=self.inputs)
+        return Model(model, self.task, inputs=self.inputs)
 
     @property
     def goal(self) -> Goal:
@@ -73,51 +82,6 @@ def saturated(count: int = 12) -> Case:
         return Case(case.module, images, case.module(images).argmax(1))
 
 
-@dataclass(frozen=True)
-class Dodge(Goal):
-    """An embedding (B, D) is no longer taken for the person of `template` (B, D): their cosine is below `threshold`."""
-
-    template: Tensor
-    threshold: float
-    loss: Climb = field(default_factory=LogOdds)
-
-    def __len__(self) -> int:
-        return len(self.template)
-
-    def terms(self, outputs: Tensor) -> Terms:
-        return Terms((self.threshold - cosine_similarity(outputs, self.template, dim=1))[:, None])
-
-
-@dataclass(frozen=True)
-class Impersonate(Goal):
-    """An embedding (B, D) is taken for some person of the gallery (B, N, D): one cosine is above `threshold`."""
-
-    gallery: Tensor
-    threshold: float
-    loss: Climb = field(default_factory=LogOdds)
-
-    def __len__(self) -> int:
-        return len(self.gallery)
-
-    def terms(self, outputs: Tensor) -> Terms:
-        return Terms(cosine_similarity(outputs[:, None], self.gallery, dim=2) - self.threshold)
-
-
-@dataclass(frozen=True)
-class Vanish(Goal):
-    """No anchor near the object still finds it: all scores (B, N) where `near` (B, N) bool are below `threshold`."""
-
-    near: Tensor
-    threshold: float = 0.0
-    loss: Climb = field(default_factory=LogOdds)
-
-    def __len__(self) -> int:
-        return len(self.near)
-
-    def terms(self, outputs: Tensor) -> Terms:
-        return Terms((self.threshold - outputs).masked_fill(~self.near, torch.inf), every=True)
-
-
 def embedder(count: int) -> tuple[nn.Module, Tensor]:
     """A net like that of `small_net` from images to embeddings (B, 8), of mean 0 and deviation 1 on its images."""
     last = nn.Linear(16, 8)
@@ -137,7 +101,7 @@ def verifier(count: int = 12) -> Case:
     module, images = embedder(count)
     with torch.no_grad():
         template = module(images + 0.03 * draw("photograph", tuple(images.shape)))
-    return Case(module, images, torch.arange(count), Dodge(template, 0.8))
+    return Case(module, images, torch.arange(count), Dodge(template, 0.8), task=Verification())
 
 
 def gallery(count: int = 12) -> Case:
@@ -146,15 +110,51 @@ def gallery(count: int = 12) -> Case:
     with torch.no_grad():
         cosines = torch.corrcoef(module(images))
         others = module(images)[cosines.argsort(dim=1)[:, :3]]
-    return Case(module, images, torch.arange(count), Impersonate(others, 0.5))
+    return Case(module, images, torch.arange(count), Impersonate(others, 0.5), task=Verification())
+
+
+class AnchorNet(nn.Module):
+    """A detector of 16 anchors, one for each 2x2 pixels of 3x8x8 images, with two classes each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Tanh(), nn.Conv2d(6, 6, 3, padding=1))
+
+    def forward(self, images: Tensor) -> Detections:
+        """Return boxes (B, 16, 4), logits (B, 16, 2) and that all anchors are present."""
+        found = self.head(images).flatten(2).transpose(1, 2)
+        place = torch.arange(16)
+        middle = 2.0 * torch.stack((place % 4, place // 4), 1).to(found) + 1
+        corner, size = middle + 0.5 * found[..., :2].tanh(), 2 + found[..., 2:4].tanh()
+        boxes = torch.cat((corner - size / 2, corner + size / 2), dim=2)
+        return Detections(boxes, found[..., 4:], torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device))
 
 
 def detector(count: int = 12) -> Case:
-    """The outputs are scores of eight anchors, of which two or three find an object, which shall vanish."""
-    module, images = embedder(count)
+    """In each image two or three anchors find the object of a box, which shall vanish."""
+    net = AnchorNet().double()
+    module = filled(net, "anchors").eval()
+    images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
     with torch.no_grad():
-        rank = module(images).argsort(dim=1, descending=True).argsort(dim=1)
-    return Case(module, images, torch.arange(count), Vanish(rank < 2 + torch.arange(count)[:, None] % 2))
+        found = module(images)
+        best = found.logits.amax(2)
+        row, surest = torch.arange(count), best.argmax(1)
+        last = net.head[2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias[4:] += 0.1 - float(best[row, surest].min())  # every image has an anchor above 0
+        boxes = found.boxes[row, surest]
+    return Case(module, images, torch.arange(count), Vanish(boxes), task=Detection())
+
+
+def segmenter(count: int = 12) -> Case:
+    """A net of three classes for each pixel, labelled by itself; a third of each image's pixels shall be wrong."""
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 3, 3, padding=1))
+    module = filled(net.double(), "segmenter").eval()
+    images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
+    with torch.no_grad():
+        labels = module(images).argmax(1)
+    return Case(module, images, torch.arange(count), MisclassifyPixels(labels, 1 / 3), task=Segmentation())
 
 
 def linear(classes: int, count: int = 8) -> Case:

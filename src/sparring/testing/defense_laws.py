@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
-from ..targets import Detector, Stage, apply_with_bpda
+from ..transforms import Detector, Stage, apply_with_bpda
 from .attack_laws import require
 from .cases import draw
 

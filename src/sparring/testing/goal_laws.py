@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..geometry import rowwise
 from ..goals import Goal
-from ..rows import take
+from ..rows import flatten, rebuild, take
 from .attack_laws import require
 
 
-def check_goal(goal: Goal, outputs: Tensor, won: Tensor) -> None:
+def check_goal(goal: Goal, outputs: Any, won: Tensor) -> None:
     """`won` (B,) bool is what the task itself says of `outputs`, computed without the goal.
 
     The margin is positive exactly there, and any, or every, of the terms; rows are judged alone, by indices and masks;
@@ -35,17 +37,25 @@ def check_goal(goal: Goal, outputs: Tensor, won: Tensor) -> None:
     _check_ascent(goal, outputs)
 
 
-def _check_ascent(goal: Any, outputs: Tensor) -> None:
-    variable = outputs.double().clone().requires_grad_()
-    climbed = goal(variable).loss
-    (grad,) = torch.autograd.grad(climbed.sum(), variable)
-    loss = climbed.detach()
-    require(grad.isfinite().all(), "the loss has a gradient that is not finite")
-    known = goal.verdict_and_gradient(variable.detach())
+def _check_ascent(goal: Any, outputs: Any) -> None:
+    tensors, plain = flatten(outputs)
+    real = {name: one.double() for name, one in tensors.items() if one.is_floating_point()}
+
+    def loss_at(values: Mapping[str, Tensor]) -> Tensor:
+        loss: Tensor = goal(rebuild(type(outputs), {**tensors, **values}, plain)).loss
+        return loss
+
+    variables = {name: one.clone().requires_grad_() for name, one in real.items()}
+    climbed = loss_at(variables)
+    found = torch.autograd.grad(climbed.sum(), list(variables.values()), allow_unused=True, materialize_grads=True)
+    grads, loss = dict(zip(variables, found, strict=True)), climbed.detach()
+    require(all(bool(grad.isfinite().all()) for grad in found), "the loss has a gradient that is not finite")
+    known = goal.verdict_and_gradient(real[""]) if isinstance(outputs, Tensor) else None
     if known is not None:
-        gap = max(float((known[0].loss - loss).abs().max()), float((known[1] - grad).abs().max()))
+        gap = max(float((known[0].loss - loss).abs().max()), float((known[1] - grads[""]).abs().max()))
         require(gap < 1e-9, f"the loss and its gradient in closed form are off by {gap:g}")
     with torch.no_grad():
-        length = grad.flatten(1).norm(dim=1).clamp_min(1e-300).view(-1, *[1] * (grad.ndim - 1))
-        raised = goal(variable + 1e-6 * grad / length).loss
+        squares = torch.stack([grad.flatten(1).square().sum(1) for grad in found]).sum(0)
+        step = 1e-6 / squares.sqrt().clamp_min(1e-300)
+        raised = loss_at({name: one + rowwise(step, one) * grads[name] for name, one in real.items()})
     require((raised >= loss - 1e-12).all(), "the loss falls along its own gradient")

@@ -14,7 +14,6 @@ from ..engine import Engine, Outcome
 from ..errors import InputError
 from ..geometry.region import Region
 from ..inputs import Inputs, PointClouds, Unbounded
-from ..targets import Classifier
 from .attack_laws import attacked, require, with_eps
 from .cases import Case, draw, filled, linear, small_net
 
@@ -144,7 +143,7 @@ def check_inputs(attack: Attack[Any, Any], case: Case) -> Outcome | None:
         return logits
 
     try:
-        outcome = attacked(attack, case, mask=mask, target=Classifier(watching, inputs=case.inputs))
+        outcome = attacked(attack, case, mask=mask, target=case.target_around(watching))
     except InputError as error:
         require(not asked, f"{attack.name} asked before it was refused: {error}")
         return None

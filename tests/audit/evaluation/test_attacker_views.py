@@ -12,7 +12,8 @@ from sparring.audit.evaluation.attacker_views import ADAPTIVE, NAIVE, attacker_v
 from sparring.audit.records.database import Records
 from sparring.defenses.purification import BitDepth
 from sparring.errors import ConfigError, RunError, ThreatError
-from sparring.targets import Defended, Detector, Restricted, Stage
+from sparring.targets import Defended, Restricted
+from sparring.transforms import Detector, Stage
 
 
 class Coarse(Stage):

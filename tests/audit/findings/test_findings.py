@@ -13,7 +13,8 @@ from sparring.audit.findings import KINDS, page
 from sparring.audit.findings.kinds import LISTED
 from sparring.defenses.purification import BitDepth
 from sparring.errors import AssetError, ConfigError, LockedOut
-from sparring.targets import Defended, Detector, Restricted
+from sparring.targets import Defended, Restricted
+from sparring.transforms import Detector
 from sparring.zoo import InputSpec, load_data, load_model
 
 ROOT = Path(__file__).parents[3]

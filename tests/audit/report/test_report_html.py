@@ -62,7 +62,7 @@ def test_attacks_show_the_models_numbers(page: Any, report: Report) -> None:
     parts = [part for threat in report.threats for radius in threat.epsilons for part in radius.attacks]
     for row, part in zip(rows, parts, strict=True):
         assert row[:4] == [part.attack, part.access, grouped(part.asked), grouped(part.fell)]
-        assert row[4:6] == [plain(percent(part.attack_success_rate)), plain(percent(part.robust_accuracy_after))]
+        assert row[4:6] == [plain(percent(part.success_rate)), plain(percent(part.robust_accuracy_after))]
         assert row[6:8] == (["0.0123", f"{part.fell - 1} of {part.fell}"] if part.fell else ["–", "–"])
         assert row[8:11] == ["7", "3", "12.3 s"]
         assert row[11] == f"{part.asked - part.fell} outlasted it"

@@ -24,7 +24,7 @@ from sparring.defenses.purification import (
 )
 from sparring.errors import ConfigError, InputError, RunError, TargetError
 from sparring.random import Key
-from sparring.targets.stage import apply_with_bpda
+from sparring.transforms import apply_with_bpda
 
 QUICK = Schedule(epochs=3, batch_size=16, rate=3e-3)
 

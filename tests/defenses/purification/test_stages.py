@@ -26,7 +26,7 @@ from sparring.defenses.purification import (
     table,
 )
 from sparring.random import Key
-from sparring.targets.stage import Stage, apply_with_bpda
+from sparring.transforms import Stage, apply_with_bpda
 
 
 def drawn(stream, shape, dtype=torch.float64):

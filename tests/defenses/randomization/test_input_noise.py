@@ -10,8 +10,8 @@ from torch import Tensor
 from sparring.defenses.randomization import InputNoise, table
 from sparring.errors import ConfigError
 from sparring.random import Key
-from sparring.targets import apply_with_bpda
 from sparring.testing import check_defense
+from sparring.transforms import apply_with_bpda
 
 
 def grey(count: int, shape: tuple[int, ...] = (3, 8, 8), dtype: torch.dtype = torch.float64) -> Tensor:

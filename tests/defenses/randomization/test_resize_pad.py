@@ -13,8 +13,9 @@ from sparring.defenses.randomization import ResizePad, table
 from sparring.defenses.randomization.resize_pad import Span, laid
 from sparring.errors import ConfigError
 from sparring.random import Key
-from sparring.targets import Defended, apply_with_bpda
+from sparring.targets import Defended
 from sparring.testing import check_defense
+from sparring.transforms import apply_with_bpda
 
 SHAPES = [
     ((310 / 299, 331 / 299, 331 / 299), (3, 32, 32)),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...targets import Defended, Restricted, Target
-from ...targets.stage import networks
+from ...transforms import networks
 from ..evaluation.predictions import DRAW_OFFSET, predict
 from ..evaluation.weights import innermost_target
 from .sample import ProbeSample

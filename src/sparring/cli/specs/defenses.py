@@ -12,7 +12,7 @@ from ...errors import ConfigError, TargetError, nearest
 
 if TYPE_CHECKING:
     from ...access import Decisions
-    from ...targets import Detector, Stage
+    from ...transforms import Detector, Stage
     from ...zoo import Data, LoadedModel
 
 EXAMPLE = "write NAME, NAME:VALUE or NAME:PARAMETER=VALUE,..., as jpeg:quality=75"
@@ -93,7 +93,7 @@ def _value(spec: str, text: str, hint: Any) -> Any:
 
 def _of_file(spec: str) -> list[Stage | Detector]:
     """What FACTORY() of a user's own file returns: a stage, a screen, or a list of them."""
-    from ...targets import Detector, Stage
+    from ...transforms import Detector, Stage
     from ...zoo import python_file
 
     file, _, factory = spec.rpartition(":")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...random import Key
-from ...targets import Stage, apply_with_bpda
+from ...transforms import Stage, apply_with_bpda
 from ..purification.bit_depth import BitDepth
 from ..purification.median import Median
 from .detector import DetectorEstimator, DetectorTrainingData

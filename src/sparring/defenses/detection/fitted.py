@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ...targets import Detector, Target
+from ...targets import Target
+from ...transforms import Detector
 from .batched import BATCH, batched
 from .checks import check_detector_images
 from .image_hashes import count_known

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...errors import TargetError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_module, check_number, check_whole, moved_to
 
 SLOPES = ("identity", "tangent")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import TargetError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_module, moved_to
 
 

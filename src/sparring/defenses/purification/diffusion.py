@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import ConfigError, TargetError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_module, check_number, check_whole, moved_to
 
 

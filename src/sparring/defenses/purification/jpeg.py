@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_whole
 from .jpeg_codec import coded, cubic, halfway, straight
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_whole
 from .padding import windows
 

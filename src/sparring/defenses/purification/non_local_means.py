@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import ConfigError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_number, check_whole
 from .padding import mirror_pad
 

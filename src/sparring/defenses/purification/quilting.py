@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_pictures, check_whole
 from .min_cut import min_cut
 from .padding import mirror_pad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .bit_depth import BitDepth
 from .defense_gan import DefenseGAN
 from .denoiser import Denoiser

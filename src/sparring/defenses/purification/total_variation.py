@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .checks import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2

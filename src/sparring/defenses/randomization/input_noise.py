@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 
 KINDS = ("normal", "uniform")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...random import Key
-from ...targets.stage import Stage
+from ...transforms import Stage
 
 INTERPOLATIONS = ("nearest", "bilinear")
 MOST = 16.0  # of an image's size; whoever asks for more has passed pixels

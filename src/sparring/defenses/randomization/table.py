@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ...targets.stage import Stage
+from ...transforms import Stage
 from .activation_pruning import pruned
 from .input_noise import InputNoise
 from .resize_pad import ResizePad

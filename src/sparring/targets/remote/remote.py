@@ -151,8 +151,9 @@ class _Remote(Restricted[T]):
         )
         super().__init__(shown, access)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
-        return self.target(images).to(images.dtype)
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+        scores: Tensor = self.target(images)
+        return scores.to(images.dtype)
 
     @property
     def classes(self) -> int | None:
@@ -240,7 +241,7 @@ class RemoteLabels(_Remote[Decisions]):
         asking["classes"] = asking.get("classes") or len(self.class_names or ()) or None
         super().__init__(url, Decisions, partial(labels, names=self.class_names), **asking)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
         """(B, K) the answer as a goal reads it: 1 for the class, -1 for the others."""
         found, count = self.target(images), self.classes
         if count is None:

@@ -1,0 +1,66 @@
+"""The goal that an object is no longer detected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ..errors import GoalError, InputError
+from ..tasks import Detection, Detections, Task
+from .climbs import Climb, LogOdds
+from .goal import Goal
+from .terms import Terms
+
+CLEAR = 50.0  # the margin, in logits, of an object that no anchor lies near
+
+
+@dataclass(frozen=True)
+class Vanish(Goal):
+    """No anchor that lies on the object finds it any more, in whatever class.
+
+    An anchor lies on it where the intersection over union of its box, as it is now, with the true box reaches `iou`;
+    it finds an object where a logit is above `threshold`. Every such anchor has to lose it.
+
+    Args:
+        boxes: (B, 4), the true box of one object in each image, x1, y1, x2, y2 in pixels.
+        iou: of an anchor's box that counts as lying on the object, in (0, 1].
+        threshold: the logit above which an anchor finds an object; 0 is a probability of one half.
+        loss: climbed by attacks that name none.
+    """
+
+    boxes: Tensor
+    iou: float = 0.3
+    threshold: float = 0.0
+    loss: Climb = field(default_factory=LogOdds)
+
+    task: ClassVar[type[Task] | None] = Detection
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def terms(self, outputs: Detections) -> Terms:
+        lies_on = (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
+        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~lies_on, torch.inf)
+        return Terms(torch.cat((missed, missed.new_full((len(missed), 1), CLEAR)), dim=1), every=True)
+
+    def check(self, outputs: Detections, all_rows: Self) -> None:
+        """Raise where the boxes are none, or the overlap is no share."""
+        if not 0 < self.iou <= 1:
+            raise GoalError(f"iou={self.iou} is no overlap; pass a number above 0 and at most 1")
+        boxes = all_rows.boxes
+        wrong = ~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise InputError(f"boxes[{row}] is {boxes[row].tolist()}; pass x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+
+
+def overlaps(boxes: Tensor, truth: Tensor) -> Tensor:
+    """Return the intersection over union (B, N) of boxes (B, N, 4) with one box (B, 4) each."""
+    low = torch.maximum(boxes[..., :2], truth[:, None, :2])
+    high = torch.minimum(boxes[..., 2:], truth[:, None, 2:])
+    shared = (high - low).clamp_min(0).prod(2)
+    areas = [(one[..., 2:] - one[..., :2]).clamp_min(0).prod(-1) for one in (boxes, truth)]
+    return shared / (areas[0] + areas[1][:, None] - shared).clamp_min(torch.finfo(boxes.dtype).tiny)

@@ -1,0 +1,68 @@
+"""The goal that many pixels get a wrong class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ..errors import GoalError, InputError
+from ..tasks import Segmentation, Task
+from .climbs import Climb, CrossEntropy
+from .share import ShareGoal, check_share
+from .terms import Terms
+
+
+@dataclass(frozen=True)
+class MisclassifyPixels(ShareGoal):
+    """At least `share` of an image's labelled pixels get another class than their label.
+
+    Args:
+        labels: (B, H, W) int64, the class of each pixel; `ignore` where there is none.
+        share: of the labelled pixels that must be wrong, in (0, 1].
+        ignore: the label of pixels that do not count, 255 in most data sets.
+        loss: climbed by attacks that name none, in the mean over the labelled pixels.
+    """
+
+    labels: Tensor
+    share: float = 0.5
+    ignore: int = 255
+    loss: Climb = field(default_factory=CrossEntropy)
+
+    task: ClassVar[type[Task] | None] = Segmentation
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def parts(self, outputs: Tensor) -> tuple[Terms, Tensor]:
+        counted = (self.labels != self.ignore).flatten(1)
+        logits = outputs.movedim(1, -1).flatten(0, -2)
+        index = self.labels.masked_fill(self.labels == self.ignore, 0).flatten()[:, None]
+        return Terms(
+            (logits - logits.gather(1, index)).scatter(1, index, -torch.inf), count=logits.shape[1] - 1
+        ), counted
+
+    def pixel_accuracy(self, outputs: Tensor) -> Tensor:
+        """Return the share (B,) of the labelled pixels whose class is right."""
+        return 1 - self.won_share(outputs)
+
+    def check(self, outputs: Tensor, all_rows: Self) -> None:
+        """Raise where the labels are no classes of the model, have another size, or leave an image unlabelled."""
+        if not check_share(self.share):
+            raise GoalError(f"share={self.share} of the pixels; pass a number above 0 and at most 1")
+        labels, count = all_rows.labels, outputs.shape[1]
+        if count < 2:
+            raise GoalError(f"the model gives {count} logit per pixel, which no class can lose to; return two")
+        if labels.dtype != torch.int64 or labels.shape[1:] != outputs.shape[2:]:
+            raise InputError(
+                f"labels are {labels.dtype} {tuple(labels.shape)}, and the model's pixels {tuple(outputs.shape[2:])}; "
+                "pass int64 (images, height, width) of that size"
+            )
+        known = labels != self.ignore
+        if not bool((((labels >= 0) & (labels < count)) | ~known).all()):
+            raise InputError(f"a label lies outside the model's {count} classes (0 to {count - 1}, or {self.ignore})")
+        if not bool(known.flatten(1).any(1).all()):
+            row = int((~known.flatten(1).any(1)).nonzero()[0])
+            raise InputError(f"labels[{row}] has no labelled pixel; leave that image out")

@@ -1,0 +1,55 @@
+"""Goals that are met where a share of many parts is won: of the pixels of an image, of the scenes of a patch."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..rows import flatten
+from .climbs import Climb
+from .goal import Goal
+from .terms import Terms
+
+
+class ShareGoal(Goal):
+    """Met where at least `share` of the P parts of a row are won.
+
+    The margin is that of the part which completes the share: the ceil(share * P)-th largest. What is climbed is the
+    mean of the loss over all parts, since a single part would give a gradient of its own alone; a loss with rows of its
+    own (`RivalMargin`) is taken of the margin.
+    """
+
+    share: float
+
+    @abstractmethod
+    def parts(self, outputs: Any) -> tuple[Terms, Tensor]:
+        """Return the terms of all parts, values (B * P, K), and which parts count, (B, P) bool."""
+
+    def terms(self, outputs: Any) -> Terms:
+        parts, counted = self.parts(outputs)
+        margins = parts.margin.view(counted.shape).masked_fill(~counted, -torch.inf)
+        needed = (self.share * counted.sum(1)).ceil().long().clamp_min(1) - 1
+        return Terms(margins.sort(dim=1, descending=True).values.gather(1, needed[:, None]))
+
+    def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
+        climb = self.loss.in_sum() if climb is None else climb
+        if flatten(climb)[0]:
+            return climb.of(self.terms(outputs))
+        parts, counted = self.parts(outputs)
+        losses = climb.of(parts).view(counted.shape)
+        return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp_min(1)
+
+    def won_share(self, outputs: Any) -> Tensor:
+        """Return the share (B,) of the parts that are won."""
+        parts, counted = self.parts(outputs)
+        won = (parts.margin.view(counted.shape) > 0) & counted
+        return won.sum(1) / counted.sum(1).clamp_min(1)
+
+
+def check_share(share: float) -> bool:
+    """Tell whether this is a share that a goal can ask for."""
+    return math.isfinite(share) and 0 < share <= 1

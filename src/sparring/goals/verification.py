@@ -1,0 +1,99 @@
+"""The two goals of an attack on the verification of faces, voices or any other embedding."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from ..errors import GoalError, InputError
+from ..tasks import Task, Verification
+from .climbs import Climb, LogOdds
+from .goal import Goal
+from .terms import Terms
+
+
+class VerificationGoal(Goal):
+    """A goal about the cosine of an embedding (B, D) with templates, which is accepted from `threshold` on."""
+
+    task: ClassVar[type[Task] | None] = Verification
+    threshold: float
+
+    @abstractmethod
+    def similarity(self, outputs: Tensor) -> Tensor:
+        """Return the largest cosine (B,) of the embeddings (B, D) with the templates."""
+
+    @property
+    @abstractmethod
+    def templates(self) -> Tensor:
+        """The templates, (B, D) or (B, N, D)."""
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def check(self, outputs: Any, all_rows: Self) -> None:
+        """Raise where the templates have other dimensions than the embeddings, or a threshold is no cosine."""
+        theirs, own = outputs.shape[-1], self.templates.shape[-1]
+        if theirs != own:
+            raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
+        if not -1 < self.threshold < 1:
+            raise GoalError(f"threshold={self.threshold} is no cosine; pass a number between -1 and 1")
+        if not bool(all_rows.templates.isfinite().all()):
+            raise InputError("the templates hold NaN or infinity; embed the enrolled pictures again")
+
+
+@dataclass(frozen=True)
+class Dodge(VerificationGoal):
+    """Not to be taken for the person of the template: the cosine falls below the threshold.
+
+    Args:
+        template: (B, D), the embedding of the enrolled picture.
+        threshold: the cosine from which two pictures are taken for one person.
+        loss: climbed by attacks that name none.
+    """
+
+    template: Tensor
+    threshold: float
+    loss: Climb = field(default_factory=LogOdds)
+
+    @property
+    def templates(self) -> Tensor:
+        return self.template
+
+    def similarity(self, outputs: Tensor) -> Tensor:
+        return cosine_similarity(outputs, self.template, dim=1)
+
+    def terms(self, outputs: Tensor) -> Terms:
+        return Terms((self.threshold - self.similarity(outputs))[:, None])
+
+
+@dataclass(frozen=True)
+class Impersonate(VerificationGoal):
+    """To be taken for some person of a gallery: one cosine exceeds the threshold.
+
+    Args:
+        gallery: (B, N, D), the templates of N persons for each input; one person is N = 1.
+        threshold: the cosine from which two pictures are taken for one person.
+        loss: climbed by attacks that name none.
+    """
+
+    gallery: Tensor
+    threshold: float
+    loss: Climb = field(default_factory=LogOdds)
+
+    @property
+    def templates(self) -> Tensor:
+        return self.gallery
+
+    def similarity(self, outputs: Tensor) -> Tensor:
+        return self._cosines(outputs).amax(1)
+
+    def terms(self, outputs: Tensor) -> Terms:
+        return Terms(self._cosines(outputs) - self.threshold)
+
+    def _cosines(self, outputs: Tensor) -> Tensor:
+        cosines: Tensor = cosine_similarity(outputs[:, None], self.gallery, dim=2)
+        return cosines

@@ -1,0 +1,163 @@
+"""A target behind transforms: a defence, a camera, a flow field, a patch. There is no other composition.
+
+Pipeline(target, RandomShift(2))          a model behind a camera that is not held still
+Pipeline(target, FlowField())             PGD(Linf(1)) on it moves pixels and not their values
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..access import Decisions
+from ..errors import ConfigError, TargetError
+from ..goals import DetectorOutputs, Goal, Undetected
+from ..inputs import Inputs
+from ..random import Key
+from ..transforms import Detector, Part, Transform, networks, transform_with_bpda
+from .classifier import Classifier
+from .target import Target, WrappedTarget, answered
+
+T = TypeVar("T", bound=Decisions)
+
+
+class Pipeline(WrappedTarget[T]):
+    """`target` behind `parts`, which inputs meet in their order.
+
+    Args:
+        target: what answers at the end; its task and its access are those of the pipeline.
+        parts: transforms, which change what passes, and detectors, which may reject it as it is at their place. The
+            first transform with inputs of its own says what the pipeline takes.
+        votes: passes that one answer is made of, each with fresh draws; the task fuses them.
+        fuse: how, one of `target.task.fusions`; None: the first of them.
+        draws: passes over which an attack's question is averaged, where the parts are random.
+
+    Outputs are those of the target, brought back by each transform (`Transform.restore`) into the frame of what went
+    in; with detectors among the parts they are `DetectorOutputs(outputs, alarm)`, the loudest alarm of all, in the
+    mean over the votes, and goals are then met by what is undetected too (`adapt_goal`).
+
+    Raises: TargetError, ConfigError.
+    """
+
+    def __init__(
+        self, target: Target[T], *parts: Part, votes: int = 1, fuse: str | None = None, draws: int = 1
+    ) -> None:
+        for part in parts:
+            if not isinstance(part, Transform | Detector):
+                raise TargetError(f"{part!r} is no part of a pipeline; pass a Transform or a Detector")
+        if not isinstance(target, Target):
+            raise TargetError(f"a {type(target).__name__} is no target; wrap it: Pipeline(Classifier(model), ...)")
+        super().__init__(target)
+        for word, number in (("votes", votes), ("draws", draws)):
+            if not isinstance(number, int) or number < 1:
+                raise ConfigError(f"{word}={number!r}; pass an int >= 1")
+        self.parts, self.votes, self.fuse, self._draws = parts, votes, fuse, draws
+        if target.task is not None:
+            target.task.check_fusion(fuse)
+        elif votes > 1:
+            raise ConfigError(f"votes are fused by the task of the target, and {target.name} has none; pass votes=1")
+        for word, number in (("votes", votes), ("draws", draws)):
+            if number > 1 and not self.stochastic:
+                raise ConfigError(f"{word}={number} of what is not random are {number} times the same; leave it out")
+        self._asked = 0  # questions without a key, which draw anew each time
+
+    @property
+    def name(self) -> str:
+        return " > ".join([*(part.name for part in self.parts), self.target.name])
+
+    @property
+    def inputs(self) -> Inputs:
+        own = (part.inputs for part in self.parts if isinstance(part, Transform))
+        return next((inputs for inputs in own if inputs is not None), self.target.inputs)
+
+    @property
+    def takes_context(self) -> bool:
+        return True
+
+    @property
+    def stochastic(self) -> bool:
+        return self.target.stochastic or any(part.stochastic for part in self.parts)
+
+    @property
+    def draws(self) -> int:
+        return max(self._draws, self.target.draws)
+
+    @property
+    def rejects(self) -> bool:
+        """Is there a detector among the parts?"""
+        return any(isinstance(part, Detector) for part in self.parts)
+
+    def adapt_goal(self, goal: Goal) -> Goal:
+        goal = self.target.adapt_goal(goal)
+        return Undetected(goal) if self.rejects and not isinstance(goal, Undetected) else goal
+
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+        answers = [self.once(images, draw, context) for draw in self.vote_keys(images, key)]
+        if len(answers) == 1:
+            return answers[0]
+        task = self.target.task
+        assert task is not None
+        if not isinstance(answers[0], DetectorOutputs):
+            return task.fuse(answers, self.fuse)
+        alarm = torch.stack([one.alarm for one in answers]).mean(0)
+        return DetectorOutputs(task.fuse([one.outputs for one in answers], self.fuse), alarm)
+
+    def vote_keys(self, images: Tensor, key: Key | None) -> list[Key]:
+        """Return the keys of the votes; without a key the draws are as in use, anew at each call."""
+        if key is None:
+            key = Key(torch.arange(len(images), device=images.device), self._asked)
+            self._asked += 1
+        return [key.reseeded(vote) for vote in range(self.votes)] if self.votes > 1 else [key]
+
+    def once(self, images: Tensor, key: Key, context: Any = None) -> Any:
+        """Return the outputs of one pass: exact, with the gradient that an attacker who knows the parts can have."""
+        alarms, passed = [], []
+        for number, part in enumerate(self.parts):
+            theirs = key.reseeded(number)
+            if isinstance(part, Detector):
+                alarms.append(part.alarm(images, theirs))
+            elif isinstance(part, Transform):
+                passed.append((part, theirs, context))
+                images, context = transform_with_bpda(part, images, theirs, context)
+        outputs = answered(self.target, images, key, context if self.target.takes_context else None)
+        for transform, theirs, before in reversed(passed):
+            outputs = transform.restore(outputs, theirs, before)
+        return DetectorOutputs(outputs, torch.stack(alarms).amax(0)) if alarms else outputs
+
+    def render(self, x: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+        """Return what the target sees of x (B, ...), with the draws of the first vote."""
+        with torch.no_grad():
+            drawn = self.vote_keys(x, key)[0]
+            for number, part in enumerate(self.parts):
+                if isinstance(part, Transform):
+                    x, context = part.apply(x, drawn.reseeded(number), context)
+        return x
+
+    def check(self, outputs: Any) -> None:
+        """Check the target's part of the outputs, and that no alarm is NaN or infinite."""
+        self.target.check(outputs.outputs if isinstance(outputs, DetectorOutputs) else outputs)
+        if isinstance(outputs, DetectorOutputs) and not bool(outputs.alarm.isfinite().all()):
+            raise TargetError(f"a detector of {self.name} gives no finite alarm for the first images; fit it again")
+
+    def identity(self) -> tuple[object, ...]:
+        parts = [word for part in self.parts for word in part.identity()]
+        return ("pipeline", self.votes, self.fuse, self._draws, *parts, *self.target.identity())
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        with ExitStack() as held:
+            held.enter_context(self.target.frozen())
+            for network in networks(self.parts):
+                held.enter_context(held_still(network))
+            yield
+
+
+@contextmanager
+def held_still(network: nn.Module) -> Iterator[None]:
+    """Keep a network in eval mode, its weights without gradients, and put it back afterwards."""
+    with Classifier(network).frozen():
+        yield

@@ -1,0 +1,67 @@
+"""A task says what the outputs of a target are. Goals and targets of different tasks are refused at the door."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, TargetError
+
+
+class Task(ABC):
+    """What the outputs for B inputs are, how several answers become one, and what a person reads of them.
+
+    A task is a frozen dataclass without tensors: it belongs to all rows, and to the identity of its target.
+    """
+
+    name: ClassVar[str]  # what messages and reports call it
+    fusions: ClassVar[tuple[str, ...]]  # the ways in which several answers become one, the usual one first
+
+    @abstractmethod
+    def check(self, outputs: Any, count: int) -> None:
+        """Raise TargetError where these are no outputs of the task for `count` inputs."""
+
+    def fuse(self, answers: Sequence[Any], how: str | None = None) -> Any:
+        """Return several answers of a target to the same inputs as one, by `how`, one of `fusions`; None: the first.
+
+        Raises: ConfigError for a way that the task does not know.
+        """
+        self.check_fusion(how)
+        return answers[0] if len(answers) == 1 else self._fused(answers, how or self.fusions[0])
+
+    @abstractmethod
+    def _fused(self, answers: Sequence[Any], how: str) -> Any:
+        """Return two or more answers as one."""
+
+    def check_fusion(self, how: str | None) -> None:
+        """Raise ConfigError where answers of the task are not fused in this way."""
+        if how is not None and how not in self.fusions:
+            raise ConfigError(f"fuse {how!r} is unknown in {self.name}; pass one of {', '.join(self.fusions)}")
+
+    @abstractmethod
+    def prediction(self, outputs: Any, goal: Any) -> dict[str, Tensor]:
+        """Return the columns of a record by name, each (B,): what a person reads of the outputs.
+
+        `goal` is what the attacker wants of the same B inputs; its templates, truths and labels give the columns
+        their meaning.
+        """
+
+
+def check_tensor(outputs: Any, count: int, axes: tuple[str, ...], task: Task) -> None:
+    """Raise TargetError where the outputs are no real tensor with these axes, of which the first counts the inputs."""
+    fits = isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.ndim == len(axes)
+    if not fits or len(outputs) != count:
+        got = f"{outputs.dtype} {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise TargetError(
+            f"the outputs of {task.name} are real numbers ({', '.join(axes)}) for {count} inputs; got {got}"
+        )
+
+
+def mean_of_probabilities(answers: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of the softmax over axis 1 of logits (B, K, ...)."""
+    return torch.stack([logits.log_softmax(1) for logits in answers]).logsumexp(0) - math.log(len(answers))
