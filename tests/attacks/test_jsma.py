@@ -9,9 +9,9 @@ from torch import nn
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks.minimal import saliency_pair
+from sparring.attacks.minimal import saliency
 from sparring.attacks.minimal.jsma import JSMA
-from sparring.attacks.minimal.saliency_pair import best_pair
+from sparring.attacks.minimal.saliency import best_pair
 from sparring.errors import ConfigError, ThreatError
 from sparring.testing.cases import draw
 
@@ -67,7 +67,7 @@ def clouds():
 
 @pytest.mark.parametrize("cells", [1, 50, 2**21])
 def test_the_best_pair_is_that_of_all_pairs(monkeypatch, cells):
-    monkeypatch.setattr(saliency_pair, "CELLS", cells)
+    monkeypatch.setattr(saliency, "CELLS", cells)
     for u, v in clouds():
         pair, found = best_pair(u, v)
         expected = products(u, v).flatten(1).amax(1)
@@ -205,7 +205,7 @@ before = peak()
 outcome = sp.run(JSMA(steps=4, logits=True), sp.Classifier(net), sp.ClassifyAs((labels + 1) % 4), images)
 assert int(outcome.passes.backwards.max()) == 8, outcome.passes
 angle = torch.rand(1, 2000)
-sp.attacks.minimal.saliency_pair.best_pair(angle.cos(), angle.sin())  # where nothing can be left out
+sp.attacks.minimal.saliency.best_pair(angle.cos(), angle.sin())  # where nothing can be left out
 print(peak() - before)
 """
 

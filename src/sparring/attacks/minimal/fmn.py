@@ -7,15 +7,11 @@
 with gamma_t and step_size_t on cosine schedules; the projection is the norm's own, so one file serves Linf, L2, L1 and
 L0 (where epsilon counts components and moves by at least one).
 
-Departures. The gap that is climbed is smooth at first,
-
-    T log sum_{i != y} exp(z_i / T) - z_y,    T = temperature * (gap at the image), falling to 0 with the step size,
-
-so that a row turns to the nearest of its rivals and not to the one that happens to lead; temperature=0 is the paper's.
-The first step size, which the paper sets by hand for each data set, is taken per row from the linear distance at the
-image: the L2 length of the shortest way across in the attack's norm. In L0, after a quarter of the steps, a row that
-never succeeded grows by up to a half per step, towards the count of components that would close its gap if each went
-to the end of its range.
+Departures. The gap that is climbed is smooth at first (`annealed_margin`), so that a row turns to the nearest of its
+rivals and not to the one that happens to lead; temperature=0 is the paper's. The first step size, which the paper sets
+by hand for each data set, is taken per row from the linear distance at the image: the L2 length of the shortest way
+across in the attack's norm. In L0, after a quarter of the steps, a row that never succeeded grows by up to a half per
+step, towards the count of components that would close its gap if each went to the end of its range.
 """
 
 from __future__ import annotations

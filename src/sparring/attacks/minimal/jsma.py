@@ -25,32 +25,8 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradients, PositiveFraction, PositiveInt
 from ...errors import ConfigError
 from ...geometry import L0, Ball, rowwise
-from ...goals import Climb, LogitClimb, LogOdds, Terms
-from .saliency_pair import best_pair
-
-
-@dataclass(frozen=True)
-class OwnLogit(LogitClimb):
-    """The logit of the class itself: it rises toward a target, it falls away from a label; else the margin."""
-
-    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
-        own = logits.gather(1, classes[:, None]).squeeze(1)
-        return own if every else -own
-
-    def of(self, terms: Terms) -> Tensor:
-        return terms.margin
-
-
-@dataclass(frozen=True)
-class OtherLogits(LogitClimb):
-    """The sum of the other logits: it falls toward a target, it rises away from a label; of other goals the margin."""
-
-    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
-        others = logits.sum(1) - logits.gather(1, classes[:, None]).squeeze(1)
-        return -others if every else others
-
-    def of(self, terms: Terms) -> Tensor:
-        return terms.margin
+from ...goals import Climb, LogOdds
+from .saliency import OtherLogits, OwnLogit, best_pair
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from ...geometry import L2, Ball, rowwise, tiny
 from ...geometry.region import Region
 from ...goals import Climb, CrossEntropy
 from ..minimum_norm import MinimumNormAttack
-from .constant_search import LARGEST, SMALLEST, WeightSearch
+from .constant_search import LARGEST, SMALLEST
 from .quasi_newton import Evaluation, History, is_curved, quasi_newton_direction
+from .weight_search import WeightSearch
 
 ARMIJO, SHORTEST = 1e-4, 1e-6  # decrease that is enough, in shares of the slope; L2 length of the last trial
 

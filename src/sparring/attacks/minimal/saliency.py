@@ -1,21 +1,48 @@
-"""The pair of features with the largest saliency, found exactly in memory linear in the features."""
+"""The saliency map of JSMA: the two losses whose gradients it is made of, and its largest pair of features."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...geometry import tiny
+from ...goals import LogitClimb, Terms
 
 CELLS = 2**21  # pairs that are compared at once
+
+
+@dataclass(frozen=True)
+class OwnLogit(LogitClimb):
+    """The logit of the class itself: it rises toward a target, it falls away from a label; else the margin."""
+
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        own = logits.gather(1, classes[:, None]).squeeze(1)
+        return own if every else -own
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin
+
+
+@dataclass(frozen=True)
+class OtherLogits(LogitClimb):
+    """The sum of the other logits: it falls toward a target, it rises away from a label; of other goals the margin."""
+
+    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+        others = logits.sum(1) - logits.gather(1, classes[:, None]).squeeze(1)
+        return -others if every else others
+
+    def of(self, terms: Terms) -> Tensor:
+        return terms.margin
 
 
 def best_pair(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pair (B, 2) with the largest (u_p + u_q) (v_p + v_q), both sums above 0, and (B,) whether one exists.
 
-    The product grows in u and in v, so a feature that two others beat in both is left out: of the 150,528 of a
-    photograph about ten remain. In the order of falling u, a feature has been beaten twice if its v is not above the
-    second largest before it.
+    Memory is linear in the features. The product grows in u and in v, so a feature that two others beat in both is left
+    out: of the 150,528 of a photograph about ten remain. In the order of falling u, a feature has been beaten twice if
+    its v is not above the second largest before it.
 
     Args:
         u, v: (B, n) the gains of each feature; -inf: the feature is out of the search.
