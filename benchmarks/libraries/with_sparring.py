@@ -92,7 +92,7 @@ def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
 
 
 def auto(task: Task, *, eps: float) -> Tensor:
-    return _found(sp.attacks.auto(sp.Linf(eps)), task)
+    return _found(sp.attacks.Auto(sp.Linf(eps)), task)
 
 
 def ddn(task: Task, *, steps: int) -> Tensor:

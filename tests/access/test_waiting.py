@@ -58,7 +58,7 @@ def same(one, other):
     (Square(BALL, n_queries=50), {}),
     (Boundary(steps=20), {}),
     (HopSkipJump(steps=2), {}),
-    (Sweep(sp.L2(0.5), blocks=1, diverse=2, climb=5, queries=10), {}),
+    (Sweep(sp.L2(0.5), blocks=1, odi_steps=2, gradient_steps=5, n_queries=10), {}),
 ], ids=str)  # fmt: skip
 def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
     monkeypatch.setattr(waiting, "NUMBERS", numbers)

@@ -30,6 +30,8 @@ from sparring.attacks import (
     RFGSM,
     SPSA,
     ZOO,
+    Auto,
+    AutoAttack,
     Bandits,
     Boundary,
     CarliniWagner,
@@ -50,10 +52,8 @@ from sparring.attacks import (
     SuperDeepFool,
     SurFree,
     Sweep,
-    Transferred,
+    TransferAttack,
     VarianceTuning,
-    auto,
-    autoattack,
     table,
 )
 from sparring.engine import Engine, craft
@@ -62,8 +62,8 @@ from sparring.goals import RivalMargin
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
-    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM, Rivals, SigmaZero,
-    SimBA, Square,
+    APGD, Auto, AutoAttack, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM,
+    Rivals, SigmaZero, SimBA, Square,
 )  # fmt: skip
 SHORT = CarliniWagner(binary_search_steps=3, steps=12, learning_rate=0.05)
 
@@ -89,7 +89,7 @@ ROWS = {
         Cascade(FGSM(sp.Linf(0.03)), APGD(sp.Linf(0.03), steps=3), Square(sp.Linf(0.03), n_queries=8)), ratio=None
     ),
     "apgd-t linf": Row(Rivals(APGD(sp.Linf(0.04), steps=4, loss=None)), ratio=None),
-    "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), times=3)),
+    "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), n_restarts=3)),
     "r-fgsm linf": Row(RFGSM(sp.Linf(0.1)), ratio=None),  # half of eps goes into noise
     "fast-fgsm linf": Row(FastFGSM(sp.Linf(0.1)), ratio=None),  # one step from anywhere in the ball
     "mi-fgsm linf": Row(MIFGSM(sp.Linf(0.05)), ratio=1.001),
@@ -103,7 +103,7 @@ ROWS = {
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),
     "daa-dgf linf": Row(DAADGF(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAADGF(sp.Linf(0.1), steps=10)),
     "pgd l0": Row(PGD(sp.L0(6), steps=6), tolerance=1e-9, ratio=None),  # no closed form over the box
-    "autoattack linf": Row(autoattack(sp.Linf(0.03), steps=2, queries=5), tolerance=1e-9, ratio=None),
+    "autoattack linf": Row(AutoAttack(sp.Linf(0.03), steps=2, n_queries=5), tolerance=1e-9, ratio=None),
     "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
     # FMN turns on the boundary itself, where rounding decides which side a row is on
     "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-6, precise=FMN(sp.Linf(), steps=300)),
@@ -118,9 +118,10 @@ ROWS = {
     "pdpgd l0": Row(PDPGD(sp.L0(), steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero l0": Row(SigmaZero(steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero pixels": Row(SigmaZero(sp.L0(pixels=True), steps=20), tolerance=1e-9, ratio=None),
-    "auto linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
-    "auto l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
-    "auto l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
+    "auto linf": Row(Auto(sp.Linf(0.1)), ratio=None),  # Sweep in Linf, which has the closed form
+    "sweep linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
+    "sweep l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
+    "sweep l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
     "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, precise=CarliniWagner(steps=100)),
     "carlini-wagner of the paper": Row(
         CarliniWagner(
@@ -235,9 +236,9 @@ TASKS = {
     "segmenter": testing.segmenter,
 }
 KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
-    "auto l2": Row(auto(sp.L2(2.0)), tolerance=1e-9),
-    "auto l1": Row(auto(sp.L1(12.0)), tolerance=1e-9),
-    "autoattack l1": Row(autoattack(sp.L1(12.0), steps=4, queries=5), tolerance=1e-9),
+    "auto l2": Row(Auto(sp.L2(2.0)), tolerance=1e-9),
+    "auto l1": Row(Auto(sp.L1(12.0)), tolerance=1e-9),
+    "autoattack l1": Row(AutoAttack(sp.L1(12.0), steps=4, n_queries=5), tolerance=1e-9),
 }
 
 
@@ -291,12 +292,12 @@ def test_an_attack_on_a_detector_says_where_there_is_none():
 
 LINF = sp.Linf(0.05)
 MORE = {
-    "di": Transferred(BIM(LINF, steps=3), InputDiversity()),
-    "vt": Transferred(BIM(LINF, steps=3), VarianceTuning(2)),
+    "di": TransferAttack(BIM(LINF, steps=3), InputDiversity()),
+    "vt": TransferAttack(BIM(LINF, steps=3), VarianceTuning(2)),
 }
 ATTACKS = {name: row.attack for name, row in ROWS.items()} | MORE
 COUPLED = ("daa",)  # whose rows act on one another
-TOGETHER = ("cascade", "autoattack", "msd", "auto")  # several balls, or attacks inside that have their own
+TOGETHER = ("cascade", "autoattack", "msd", "auto", "sweep")  # several balls, or attacks inside that have their own
 GRID = {"surfree l2", "bandits linf", "bandits l2", "simba dct l2", "di"}  # that need a grid of pixels
 
 

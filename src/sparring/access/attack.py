@@ -31,7 +31,7 @@ class Batch:
 
 
 class Attack(ABC, Generic[A, S]):
-    """`class PGD(Attack[Gradients, Walk])`: the access it needs, and its state.
+    """`class PGD(Attack[Gradients, PGDState])`: the access it needs, and its state.
 
     The state is a frozen dataclass in which every tensor has one row per example, so that the engine may drop
     rows between steps. An attack judges nothing and counts nothing: it asks, and the ledger remembers.

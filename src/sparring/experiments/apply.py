@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attacks import Applied, Artifact
+from ..attacks import Artifact, ArtifactAttack
 from ..audit.evaluation.predictions import predict
 from ..audit.records.example_files import write_atomically
 from ..audit.report.gallery import png_bytes
@@ -86,7 +86,9 @@ class ApplyArtifact:
             goals[f"class {wanted}"] = ClassifyAs(torch.full_like(clean.predicted, wanted))
         indices, engine = torch.arange(chunk.first, chunk.first + len(names)), Engine(self.batch_size)
         for word, goal in goals.items():
-            outcome = run(Applied(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine)
+            outcome = run(
+                ArtifactAttack(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine
+            )
             stood = ~outcome.already
             counts.attacked[word] += int(stood.sum())
             counts.fell[word, FLOAT_IMAGES] += int((outcome.success & stood).sum())
