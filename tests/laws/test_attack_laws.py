@@ -375,7 +375,7 @@ def test_masks_and_radii_that_are_none_are_refused_before_a_question(options, er
     ("attack", "told"),
     [
         (SurFree(), "SurFree needs a grid of pixels, and these are point clouds"),
-        (Bandits(LINF), "pass tile=1"),
+        (Bandits(LINF), "pass tile_size=1"),
         (SimBA(), "pass pixels=True"),
         (MORE["di"], "InputDiversity needs a grid of pixels"),
     ],
