@@ -85,7 +85,7 @@ def test_a_plan_has_the_defence_too(typed, user, tmp_path):
     [
         (("--defend", "jpg:75"), "there is no stage 'jpg'"),
         (("--defend", "jpeg:750"), "JPEG quality=750; pass an int from 1 to 100"),
-        (("--votes", 5), "votes=5 of a defence without randomness"),
+        (("--votes", 5), "votes=5 of what is not random"),
         (("--votes", 0), "votes=0"),
         (("--draws", 3), "draws=3 averages gradients of a random defence, and"),
         (("--defend", "jpeg:75", "--draws", 3), "is not random: 3 draws are one; leave draws out"),

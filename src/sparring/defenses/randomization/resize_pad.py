@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...random import Key
+from ...tasks import Classification, Task, Verification
 from ...transforms import Stage
 
 INTERPOLATIONS = ("nearest", "bilinear")
@@ -66,6 +67,10 @@ class ResizePad(Stage):
             raise ConfigError(
                 f"ResizePad interpolation={self.interpolation!r}; pass one of {', '.join(INTERPOLATIONS)}"
             )
+
+    @property
+    def tasks(self) -> tuple[type[Task], ...] | None:
+        return Classification, Verification
 
     @property
     def stochastic(self) -> bool:
