@@ -293,7 +293,7 @@ def test_a_radius_is_needed_where_it_is_spent(make, ball):
     (lambda: CarliniWagner(binary_search_steps=0), "CarliniWagner binary_search_steps=0; pass an integer >= 1"),
     (lambda: DeepFool(candidates=1), "DeepFool candidates=1; pass an integer >= 2"),
     (lambda: Square(sp.Linf(0.1), p_init=0), "Square p_init=0; pass a finite number > 0 and <= 1"),
-    (lambda: HopSkipJump(steps=0), "HopSkipJump needs steps, directions and starts of at least 1"),
+    (lambda: HopSkipJump(steps=0), "HopSkipJump steps=0; pass an integer >= 1"),
     (lambda: Restarts(FGSM(sp.Linf(0.1)), 0), "Restarts n_restarts=0; pass an integer >= 1"),
 ])  # fmt: skip
 def test_parameters_that_make_no_sense(make, words):

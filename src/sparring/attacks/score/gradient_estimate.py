@@ -27,7 +27,7 @@ SampleCount = Annotated[int, Bounds(ge=2)]
 
 @dataclass(frozen=True)
 class GradientEstimate:
-    """What the queries around one iterate told."""
+    """The gradient estimated around one iterate, and the mean margin of its queries."""
 
     grad: Tensor  # (B, ...)
     margin: Tensor  # (B,) their mean
