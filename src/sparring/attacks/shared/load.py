@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import InputError, ThreatError
 from ...geometry import L2, Ball, Linf
-from ...storage import read
+from ...storage import read_tensors
 from .artifact import Artifact
 from .generator import PerturbationGenerator
 from .perturbation import Perturbation
@@ -24,7 +24,7 @@ def load_artifact(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
         RunError: where the file cannot be read.
         InputError: where it holds no artifact.
     """
-    tensors, values = read(Path(path), "pass a file that Artifact.save wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that Artifact.save wrote")
     try:
         kind, made = KINDS[values["kind"]], values["made"]
         ball = BALLS[values["ball"]["norm"]](float(values["ball"]["eps"]))
