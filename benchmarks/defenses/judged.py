@@ -134,4 +134,4 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
     if not target.stochastic:
         yield target.adaptive_view(), sp.attacks.Auto(setting.ball), setting.goal
     if not target.stochastic and any(isinstance(part, Stage) and not part.differentiable for part in target.parts):
-        yield target, sp.attacks.Square(setting.ball, steps=QUERIES), setting.goal
+        yield target, sp.attacks.Square(setting.ball, n_queries=QUERIES), setting.goal

@@ -9,7 +9,7 @@ from sparring import attacks
 from sparring.access import Attack, Shared
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PLAIN = ("table", "shared_table", "load_artifact", "Rule", "kurakin_steps")
+PLAIN = ("table", "shared_table", "load_artifact", "DecisionRule", "kurakin_steps")
 COMBINATORS = {"Restarts", "Rivals", "Cascade", "TransferAttack", "ArtifactAttack"}
 
 

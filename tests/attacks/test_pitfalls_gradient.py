@@ -147,7 +147,7 @@ def test_pitfall_21_rivals_are_steered_at_one_by_one_nearest_first():
 def test_pitfall_23_only_survivors_go_on_and_the_tensor_returned_is_what_was_confirmed():
     case = testing.small_net(12)
     ball = sp.Linf(0.03)
-    parts = PGD(ball, steps=4), APGD(ball, steps=6), Square(ball, steps=20)
+    parts = PGD(ball, steps=4), APGD(ball, steps=6), Square(ball, n_queries=20)
     alone = [sp.run(part, case.target, case.goal, case.images) for part in parts]
     outcome = sp.run(Cascade(*parts), case.target, case.goal, case.images)
     fell = alone[0].success

@@ -73,7 +73,7 @@ def test_queries_go_on_where_gradients_end():
 
     goal, target = case.goal, sp.Classifier(Stairs())
     outcome = run(Sweep(sp.Linf(0.1), blocks=1), target, goal, case.images)
-    square = run(Square(sp.Linf(0.1), steps=100), target, goal, case.images)
+    square = run(Square(sp.Linf(0.1), n_queries=100), target, goal, case.images)
     blind = run(PGD(sp.Linf(0.1), steps=40), target, goal, case.images)
     assert outcome.success.sum() > blind.success.sum()
     assert outcome.success.sum() >= square.success.sum() - 1

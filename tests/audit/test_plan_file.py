@@ -100,7 +100,7 @@ ATTACKS = [
     sp.attacks.FGSM(sp.Linf(0.1)),
     sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.1), steps=7), 2),
     sp.attacks.Sweep(sp.Linf(0.1), blocks=2, gradient_steps=5, n_queries=20),
-    sp.attacks.Square(sp.Linf(0.1), steps=40),
+    sp.attacks.Square(sp.Linf(0.1), n_queries=40),
     sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(0.1), steps=10, loss=None), 3),
     sp.attacks.FMN(sp.L2(), steps=20),
     sp.attacks.HopSkipJump(sp.L2()),

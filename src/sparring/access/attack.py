@@ -66,15 +66,11 @@ class Attack(ABC, Generic[A, S]):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
 
-    if TYPE_CHECKING:  # fields or properties
+    if TYPE_CHECKING:  # a field or property of every attack
 
         @property
         def ball(self) -> Ball:
             """The threat: where examples must lie, and the norm that measures them."""
-
-        @property
-        def steps(self) -> int:
-            """The number of steps, of the attacks that have but one such number."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -97,8 +93,9 @@ class Attack(ABC, Generic[A, S]):
 
     @property
     def total_steps(self) -> int:
-        """How often `step` is called at most: `steps`, unless the attack counts otherwise."""
-        return self.steps
+        """How often `step` is called at most: the field `steps`, unless the attack counts otherwise."""
+        steps: int = self.steps  # type: ignore[attr-defined]
+        return steps
 
     @property
     def keep(self) -> Keep:

@@ -19,6 +19,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift", "RotationTranslation",
-    "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through", "transform_with_bpda",
+    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift",
+    "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
+    "transform_with_bpda",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ class Auto(SequentialAttack[Gradients, Any]):
         if math.isinf(ball.p):
             return (Sweep(ball),)
         classes = L1_TARGET_CLASSES if ball.p == 1 else L2_TARGET_CLASSES
-        fab = Rivals(FABT(ball, steered=True), classes, RivalMargin)
+        fab = Rivals(FABT(ball, linearize_loss=True), classes, RivalMargin)
         alma = ALMA(ball, steps=MINIMUM_NORM_STEPS)
         if ball.p == 1:
             return (L1APGD(ball), alma, fab, Sweep(ball, blocks=2))

@@ -51,8 +51,8 @@ class AutoAttack(SequentialAttack[Jacobians, Any]):
         return (
             apgd(self.ball, steps=self.steps),
             Rivals(apgd(self.ball, steps=self.steps), TARGET_CLASSES),
-            Rivals(FABT(self.ball, steps=self.steps, steered=True), TARGET_CLASSES, RivalMargin),
-            Square(self.ball, steps=self.n_queries, horizon=10_000),
+            Rivals(FABT(self.ball, steps=self.steps, linearize_loss=True), TARGET_CLASSES, RivalMargin),
+            Square(self.ball, n_queries=self.n_queries, schedule_queries=10_000),
         )
 
     @property

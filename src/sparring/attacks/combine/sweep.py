@@ -27,7 +27,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Gradient, Gradients, NonNegativeInt, PositiveInt, margin_objective
 from ...geometry import L1, L2, Ball, Linf, rowwise
 from ...goals import RandomDirection, RivalMargin
-from ..score.windows import DRAWS, proposal
+from ..score.square_proposal import DRAWS, propose
 from .sweep_schedule import BLOCK, DIVERSE, NEAR_BEST, SEARCH_BEST, SEARCHES, TARGETED, SweepSchedule
 
 NEAR = 0.25  # of the ball: how far from the best point a near-best round begins
@@ -147,7 +147,7 @@ class Sweep(Attack[Gradients, SweepState]):
             if BLOCK[number % len(BLOCK)] == SEARCH_BEST:
                 state = replace(state, x=state.best, margin=state.best_margin)
         share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.n_queries)
-        trial = region.x + proposal(region, state.x - region.x, state.draws[:, place], share)
+        trial = region.x + propose(region, state.x - region.x, state.draws[:, place], share)
         margin = oracle.score(trial).margin
         x = torch.where(rowwise(margin > state.margin, trial), trial, state.x)
         state = replace(state, x=x, margin=torch.maximum(margin, state.margin))

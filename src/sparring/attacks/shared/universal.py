@@ -64,7 +64,7 @@ class Universal(Shared[Jacobians, UniversalState, Perturbation]):
         if len(standing) == 0:
             return state
         start = perturbed[standing]
-        deepfool = DeepFool(steps=self.steps, classes=self.candidates, overshoot=self.overshoot)
+        deepfool = DeepFool(steps=self.steps, candidates=self.candidates, overshoot=self.overshoot)
         reached, success = batch.attacked(deepfool, start, standing)
         found = (reached - start)[success]
         if len(found) == 0:

@@ -64,4 +64,6 @@ def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
         inner = with_more_steps(attack.attack)
         return None if inner is None else replace(attack, attack=inner)
     known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
-    return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]
+    if "steps" not in known or getattr(attack, "steps", 0) != attack.total_steps:
+        return None
+    return replace(attack, steps=TIMES * attack.total_steps)  # type: ignore[type-var]

@@ -54,7 +54,7 @@ def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[Suit
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
     if isinstance(ball, Linf | L2):
-        yield make_entry(Square(ball, steps=plan.queries), plan)
+        yield make_entry(Square(ball, n_queries=plan.queries), plan)
         if not issubclass(access, Scores):
             yield make_entry(HopSkipJump(ball=ball), plan)
 
@@ -63,7 +63,7 @@ def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
         yield make_entry(Auto(ball), plan)
-        yield make_entry(Square(ball, steps=plan.queries), plan)
+        yield make_entry(Square(ball, n_queries=plan.queries), plan)
     if isinstance(ball, Linf | L2) and not issubclass(access, Scores):
         yield make_entry(HopSkipJump(ball=ball), plan)
 
@@ -76,9 +76,9 @@ def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
     yield make_entry(Auto(ball), plan)
     yield make_entry(ascent(ball, steps=plan.steps), plan)
     yield make_entry(Rivals(ascent(ball, steps=plan.steps, loss=None)), plan)
-    yield make_entry(Rivals(FABT(ball, steps=plan.steps, steered=True), loss=RivalMargin), plan)
+    yield make_entry(Rivals(FABT(ball, steps=plan.steps, linearize_loss=True), loss=RivalMargin), plan)
     yield make_entry(FMN(ball), plan)
-    yield make_entry(Square(ball, steps=plan.queries), plan)
+    yield make_entry(Square(ball, n_queries=plan.queries), plan)
     if isinstance(ball, Linf | L2):
         yield make_entry(HopSkipJump(ball=ball), plan)
     if isinstance(ball, L2) and not issubclass(access, Scores):

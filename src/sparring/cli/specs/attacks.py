@@ -67,11 +67,13 @@ def make_attack(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, 
     if isinstance(ball, Union):
         options = {"balls": ball.balls}
     if steps is not None:
-        if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
+        known = {parameter.name for parameter in fields(kind)}  # type: ignore[arg-type]
+        number = next((option for option in ("steps", "n_queries") if option in known), None)
+        if number is None:
             raise ConfigError(f"{name} has no --steps")
         if steps < 1:
             raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
-        options["steps"] = steps
+        options[number] = steps
     return kind(**options)
 
 
