@@ -41,7 +41,7 @@ class Attack(ABC, Generic[A, S]):
     elsewhere: ClassVar[str] = ""  # which attack serves the other norms
     spends_radius: ClassVar[bool] = False  # does it need a finite radius?
     pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?
-    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
 
@@ -58,7 +58,7 @@ class Attack(ABC, Generic[A, S]):
     def check(self, region: Region) -> None:
         """Raise where the attack cannot work in this region: InputError for inputs, ThreatError for masks and radii."""
         plain = region.free is None and not isinstance(region.radius, Tensor) and isinstance(region.inputs, Images)
-        if not self.regional and not (plain and region.radius == self.ball.eps):
+        if not self.uses_region and not (plain and region.radius == self.ball.eps):
             raise ThreatError(f"{self.name} knows no mask, no radius per row and no inputs but images; use PGD there")
         if self.pixel_grid and not isinstance(region.inputs, Images):
             raise InputError(f"{self.name} needs a grid of pixels, and these are {region.inputs.plural}; use PGD there")

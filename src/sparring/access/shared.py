@@ -43,7 +43,7 @@ class Shared(ABC, Generic[A, S, R]):
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
     elsewhere: ClassVar[str] = ""  # which attack serves the other norms
-    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]

@@ -11,7 +11,7 @@ from ..access.attack import A, S
 class MinimumNormAttack(Attack[A, S]):
     """An attack that goes on after the first example, to a smaller one; its ball may be infinite."""
 
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def keep(self) -> Keep:

@@ -18,7 +18,7 @@ from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
-from ..storage import read_tensors, write_tensors
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, answered
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
@@ -84,7 +84,7 @@ def fit(
     if not isinstance(target.inputs, Images):
         raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
     region = region_of(attack, target, x, mask, eps)
-    if not attack.regional and (mask is not None or eps is not None):
+    if not attack.uses_region and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
@@ -263,12 +263,8 @@ class _Fitting:
         write_tensors(path, tensors, {"mark": mark, "plain": plain, **counts})
 
     def _load(self, path: Path, mark: str) -> None:
-        tensors, values = read_tensors(path, "delete it to begin again")
-        if values.get("mark") != mark:
-            raise RunError(
-                f"{path} belongs to another fit (other attack, target, goal, images or seed); "
-                "use another checkpoint folder"
-            )
+        stranger = "belongs to another fit (other attack, target, goal, images or seed); use another checkpoint folder"
+        tensors, values = read_checkpoint(path, mark, "delete it to begin again", stranger)
         tensors = {name: value.to(self.target.device) for name, value in tensors.items()}
         self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
         self.t, self.fell, self.passes = values["t"], values["fell"], values["passes"]

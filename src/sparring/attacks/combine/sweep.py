@@ -72,7 +72,7 @@ class Sweep(Attack[Gradients, SweepState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
     elsewhere: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def schedule(self) -> SweepSchedule:

@@ -59,7 +59,7 @@ class APGD(Attack[Gradients, APGDState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
     elsewhere: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

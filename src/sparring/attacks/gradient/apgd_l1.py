@@ -65,7 +65,7 @@ class L1APGD(Attack[Gradients, L1APGDState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (L1,)
     elsewhere: ClassVar[str] = "APGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,7 +36,7 @@ class FGSM(Attack[Gradients, FGSMState]):
     ball: Ball
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def steps(self) -> int:

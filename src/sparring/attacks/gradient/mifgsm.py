@@ -45,7 +45,7 @@ class MIFGSM(Attack[Gradients, MIFGSMState]):
     step_size: PositiveFloat | None = None
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def row_step_sizes(self, region: Region) -> Tensor:
         """Return the step size of each row, (B,)."""

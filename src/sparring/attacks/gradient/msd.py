@@ -47,7 +47,7 @@ class MSD(Attack[Gradients, MSDState]):
     step_sizes: tuple[PositiveFloat, ...] | None = None
     random_start: bool = False
 
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -52,7 +52,7 @@ class OrthogonalPGD(Attack[Gradients, PGDState]):
     random_start: bool = True
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def accepts_start(self) -> bool:

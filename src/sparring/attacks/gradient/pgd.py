@@ -48,7 +48,7 @@ class PGD(Attack[Gradients, PGDState]):
     random_start: bool = True
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def default_step_size(self, region: Region) -> Radius:
         """Return the step size where none is given and it is constant: one number, or (B,) if the radii differ."""

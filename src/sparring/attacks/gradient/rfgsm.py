@@ -38,7 +38,7 @@ class RFGSM(Attack[Gradients, FGSMState]):
     alpha: DecayFactor = 0.5
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def steps(self) -> int:

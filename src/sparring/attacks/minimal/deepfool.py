@@ -53,7 +53,7 @@ class DeepFool(Attack[Jacobians, DeepFoolState]):
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
     elsewhere: ClassVar[str] = "FMN"
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Jacobians, batch: Batch) -> DeepFoolState:
         return DeepFoolState(torch.zeros_like(oracle.region.x))

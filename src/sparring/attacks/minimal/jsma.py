@@ -61,7 +61,7 @@ class JSMA(Attack[Gradients, JSMAState]):
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
     elsewhere: ClassVar[str] = "FMN"
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -66,7 +66,7 @@ class Bandits(Attack[Scores, BanditsState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
     elsewhere: ClassVar[str] = "Square (L1) or PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def queries_outside_ball(self) -> bool:

@@ -63,7 +63,7 @@ class NES(Attack[Scores, NESState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
     elsewhere: ClassVar[str] = "Square (L1) or PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

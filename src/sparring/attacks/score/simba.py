@@ -68,7 +68,7 @@ class SimBA(Attack[Scores, SimBAState]):
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
     elsewhere: ClassVar[str] = "Square or PGD"
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def check(self, region: Region) -> None:
         """Raise as every attack does, and InputError for cosines where inputs have no pixels."""

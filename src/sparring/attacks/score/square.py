@@ -58,7 +58,7 @@ class Square(Attack[Scores, SquareState]):
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
     elsewhere: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def total_steps(self) -> int:

@@ -65,7 +65,7 @@ class AdvGAN(Shared[Gradients, AdvGANState, PerturbationGenerator]):
     width: Annotated[int, Bounds(ge=1, le=256)] = 8
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, like: Tensor, seed: int, start: PerturbationGenerator | None) -> AdvGANState:
         check_size(like)

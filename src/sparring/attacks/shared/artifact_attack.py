@@ -29,7 +29,7 @@ class ArtifactAttack(Attack[Decisions, ArtifactAttackState]):
 
     artifact: Artifact
 
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def ball(self) -> Ball:

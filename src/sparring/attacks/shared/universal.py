@@ -53,7 +53,7 @@ class Universal(Shared[Jacobians, UniversalState, Perturbation]):
     overshoot: NonNegativeFloat = 0.02
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, like: Tensor, seed: int, start: Perturbation | None) -> UniversalState:
         return UniversalState(initial_delta(like, start, self.ball))

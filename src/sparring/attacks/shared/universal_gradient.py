@@ -52,7 +52,7 @@ class GradientUniversal(Shared[Gradients, GradientUniversalState, Perturbation])
     momentum: DecayFactor = 0.5
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, like: Tensor, seed: int, start: Perturbation | None) -> GradientUniversalState:
         delta = initial_delta(like, start, self.ball)
