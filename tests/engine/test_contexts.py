@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks import FMN, NES, PGD, CarliniWagner, HopSkipJump, Restarts, Square, Universal, auto
+from sparring.attacks import FMN, NES, PGD, Auto, CarliniWagner, HopSkipJump, Restarts, Square, Universal
 from sparring.defenses.purification import BitDepth
 from sparring.engine import Engine
 from sparring.errors import GoalError, InputError, RunError
@@ -75,13 +75,13 @@ def found(*args: Any, **options: Any) -> Tensor:
 
 ATTACKS = {
     "pgd": PGD(sp.Linf(0.1), steps=6),
-    "restarts": Restarts(PGD(sp.Linf(0.1), steps=3), times=2),
-    "square": Square(sp.Linf(0.13), steps=150),
-    "nes": NES(sp.Linf(0.1), steps=3, samples=4),
+    "restarts": Restarts(PGD(sp.Linf(0.1), steps=3), n_restarts=2),
+    "square": Square(sp.Linf(0.13), n_queries=150),
+    "nes": NES(sp.Linf(0.1), steps=3, n_samples=4),
     "fmn": FMN(sp.Linf(0.2), steps=10),
-    "carlini-wagner": CarliniWagner(rounds=2, inner=5),
+    "carlini-wagner": CarliniWagner(binary_search_steps=2, steps=5),
     "hopskipjump": HopSkipJump(steps=2),
-    "auto": auto(sp.Linf(0.02)),
+    "auto": Auto(sp.Linf(0.02)),
 }
 FREE = ("fmn", "carlini-wagner", "hopskipjump")  # that ask anywhere
 
@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_its_context_and_with_no_other(tmp_path, stop: int) -
 
 def test_a_fit_goes_on_with_its_context_and_with_no_other(tmp_path) -> None:
     target, goal = tilted()
-    attack = Universal(sp.Linf(0.1), epochs=2, portion=3)
+    attack = Universal(sp.Linf(0.1), epochs=2, batch_size=3)
     whole = sp.fit(attack, target, goal, CASE.images, context=CONTEXT)
     engine = Engine(checkpoint=tmp_path, checkpoint_seconds=-1, progress=stopping(2))
     with pytest.raises(Stopped):

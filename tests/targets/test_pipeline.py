@@ -80,7 +80,7 @@ def test_every_task_is_attacked_over_draws(task: str) -> None:
     for attack in (
         sp.attacks.PGD(sp.Linf(0.1), steps=2),
         sp.attacks.DeepFool(steps=2),
-        sp.attacks.Square(sp.Linf(0.1), steps=3),
+        sp.attacks.Square(sp.Linf(0.1), n_queries=3),
     ):
         together = sp.run(attack, target, case.goal, case.images)
         alone = [
@@ -162,7 +162,7 @@ def test_a_pipeline_in_a_pipeline_is_one(task: str) -> None:
     assert torch.isfinite(nested.adapt_goal(case.goal).margin(outputs)).all()
     key = key_of(3)
     moved = case.images + 0.1 * key.reseeded(0).normal("noise", case.images.shape[1:], dtype=case.images.dtype)
-    inner = Pipeline(case.target, RandomShift(1))(moved, key.reseeded(2))  # its key is that of the part after the last
+    inner = Pipeline(case.target, RandomShift(1))(moved, key.reseeded(-1))
     for path, tensor in sp.rows.flatten(inner)[0].items():
         assert torch.equal(sp.rows.flatten(outputs.outputs)[0][path], tensor)
 

@@ -62,17 +62,26 @@ def test_the_page_says_what_the_code_does(name, column, task) -> None:
 
 
 @dataclass(frozen=True)
+class Straying(PGD):
+    """Leaves its ball."""
+
+    def step(self, oracle, state, t):
+        return replace(state, x=oracle.region.clamp_(super().step(oracle, state, t).x + 0.001))
+
+
+@dataclass(frozen=True)
 class Coupled(PGD):
     """Moves all rows alike."""
 
     def step(self, oracle, state, t):
-        moved = super().step(oracle, state, t)
-        return replace(moved, x=oracle.region.clamp_(moved.x + 0.01 * (moved.x - state.x).mean(0, keepdim=True)))
+        moved, region = super().step(oracle, state, t).x, oracle.region
+        return replace(state, x=region.x + region.project((moved - region.x).mean(0, keepdim=True).expand_as(moved)))
 
 
-def test_an_attack_that_disobeys_is_no_cell() -> None:
-    with pytest.raises(AssertionError, match="alone has"):
-        tried(Coupled(sp.Linf(0.1), steps=5), images(Classification()))
+@pytest.mark.parametrize(("attack", "told"), [(Straying, "asked beyond its ball"), (Coupled, "row . alone has")])
+def test_an_attack_that_disobeys_is_no_cell(attack, told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        tried(attack(sp.Linf(0.1), steps=5), images(Classification()))
 
 
 def test_the_command_prints_and_writes(capsys) -> None:

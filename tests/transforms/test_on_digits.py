@@ -56,7 +56,7 @@ def test_rotations_win_as_much_as_a_grid_of_them_all() -> None:
     assert 0.5 < best < 0.9
     together = torch.zeros(len(images), dtype=torch.bool)
     through = Pipeline(target, small)
-    for attack in (Square(sp.Linf(1.0), steps=60), Restarts(PGD(sp.Linf(1.0), steps=10), times=10)):
+    for attack in (Square(sp.Linf(1.0), n_queries=60), Restarts(PGD(sp.Linf(1.0), steps=10), n_restarts=10)):
         found = sp.run(attack, through, goal, torch.zeros(len(images), 3), context=Scene(images=images))
         together |= found.success
     assert float(together.float().mean()) >= best - 0.05
@@ -65,15 +65,15 @@ def test_rotations_win_as_much_as_a_grid_of_them_all() -> None:
 def test_gradients_and_scores_win_through_rotations() -> None:
     """Of 40 digits: 25 by PGD, whose gradient sees the next hill only; 39 by Square; 15 by Carlini-Wagner."""
     assert share(PGD(sp.Linf(1.0), steps=10), ROTATION, (3,)) > 0.5
-    assert share(Square(sp.Linf(1.0), steps=60), ROTATION, (3,)) > 0.85
-    assert share(CarliniWagner(rounds=2, inner=20, rate=0.1), ROTATION, (3,)) > 0.25
+    assert share(Square(sp.Linf(1.0), n_queries=60), ROTATION, (3,)) > 0.85
+    assert share(CarliniWagner(binary_search_steps=2, steps=20, learning_rate=0.1), ROTATION, (3,)) > 0.25
 
 
 def test_gradients_and_scores_win_by_flows() -> None:
     shape = (2, 28, 28)
     assert share(PGD(sp.Linf(1.0), steps=10), FlowField(), shape, 20) > 0.9
-    assert share(Square(sp.Linf(1.5), steps=100), FlowField(), shape, 20) > 0.9
-    assert share(CarliniWagner(rounds=2, inner=25, rate=0.1), FlowField(), shape, 20) > 0.9
+    assert share(Square(sp.Linf(1.5), n_queries=100), FlowField(), shape, 20) > 0.9
+    assert share(CarliniWagner(binary_search_steps=2, steps=25, learning_rate=0.1), FlowField(), shape, 20) > 0.9
 
 
 def test_gradients_and_scores_win_by_colour_curves_where_there_are_greys() -> None:
@@ -85,8 +85,8 @@ def test_gradients_and_scores_win_by_colour_curves_where_there_are_greys() -> No
     assert len(right) > 30
     for attack in (
         PGD(sp.Linf(2.0), steps=10),
-        Square(sp.Linf(2.0), steps=60),
-        CarliniWagner(rounds=2, inner=20, rate=0.3),
+        Square(sp.Linf(2.0), n_queries=60),
+        CarliniWagner(binary_search_steps=2, steps=20, learning_rate=0.3),
     ):
         outcome = sp.run(
             attack, Pipeline(target, ColourCurve()), take(goal, right), torch.zeros(len(right), 1, 8),
@@ -120,4 +120,4 @@ def test_a_patch_fools_unseen_scenes_more_than_grey_and_noise_do() -> None:
 
     assert fooled(made(PGD(sp.Linf(1.0), steps=25), 16)) > plain + 0.1
     # a search compares its best answer with the next one, so that the luck of few scenes would stop it
-    assert fooled(made(Square(sp.Linf(1.0), steps=200), 200)) > plain + 0.06
+    assert fooled(made(Square(sp.Linf(1.0), n_queries=200), 200)) > plain + 0.06

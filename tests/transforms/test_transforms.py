@@ -8,6 +8,7 @@ from torch import Tensor
 
 import sparring as sp
 from sparring import testing
+from sparring.attacks import Patch
 from sparring.errors import ConfigError, InputError, TargetError
 from sparring.random import Key
 from sparring.rows import take
@@ -15,6 +16,7 @@ from sparring.targets import Model
 from sparring.tasks import Detection, Detections, Segmentation
 from sparring.testing.cases import draw
 from sparring.transforms import (
+    AppliedArtifact,
     ColourCurve,
     Detector,
     FlowField,
@@ -119,6 +121,7 @@ CASES = {
     "shift": (RandomShift(2), IMAGES, Scene(boxes=BOXES)),
     "patch": (PlacePatch(), 0.5 + 0.1 * draw("patch", (4, 3, 3, 2)), SCENE),
     "patch in boxes": (PlacePatch(), 0.5 + 0.1 * draw("patch", (4, 3, 3, 2)), Scene(images=IMAGES, boxes=BOXES)),
+    "applied patch": (AppliedArtifact(Patch(draw("p", (3, 3, 2)).sigmoid())), IMAGES, Scene(boxes=BOXES)),
 }
 
 

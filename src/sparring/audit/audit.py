@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import LockedOut, RunError
 from ..geometry import Ball
 from ..targets import Target
-from ..threats import BALLS, Norm, Threat, of_balls
+from ..threats import BALLS, Norm, Threat, threats_of_balls
 from ..zoo import Chunk, LoadedModel
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
@@ -185,7 +185,7 @@ def split_threats(given: Iterable[Ball | Threat]) -> tuple[tuple[Threat, ...], t
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
     written = [one for one in rest if isinstance(one, Threat)]
-    return tuple(written if len(written) == len(rest) else of_balls(rest)), tuple(norms)  # type: ignore[arg-type]
+    return tuple(written if len(written) == len(rest) else threats_of_balls(rest)), tuple(norms)  # type: ignore[arg-type]
 
 
 def run_request(request: AuditRequest) -> Report:

@@ -129,8 +129,8 @@ def count_passes(entry: SuiteEntry, image: Tensor, rejects: bool = False) -> tup
         Defended(stand_in_model(image), AcceptAll()).adaptive_view() if rejects else stand_in_model(image)
     )
     spent = run(attack, target, goal, image.float()).passes
-    least = attack.steps if seeing else 0
-    return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
+    least = attack.total_steps if seeing else 0
+    return max(int(spent.forwards), attack.total_steps), max(int(spent.backwards), least)
 
 
 class AcceptAll(Detector):

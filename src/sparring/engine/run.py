@@ -169,7 +169,7 @@ def check_indices(indices: Tensor, count: int) -> Tensor:
             if isinstance(indices, Tensor)
             else type(indices).__name__
         )
-        raise InputError(f"ids must be int64 of shape ({count},), one position per image; got {got}")
+        raise InputError(f"indices must be int64 of shape ({count},), one position per image; got {got}")
     return indices.cpu()
 
 
@@ -219,7 +219,9 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     while not search.over:
         search.advance()
         if engine.progress is not None:
-            engine.progress(Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.steps))
+            engine.progress(
+                Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.total_steps)
+            )
         if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
             search.seconds = time.perf_counter() - clock
             checkpoint.save(start, len(region), search.save())

@@ -25,6 +25,7 @@ from .target import Target, WrappedTarget, answered
 from .wrapped_outputs import change_outputs, fuse_answers, with_alarm
 
 T = TypeVar("T", bound=Decisions)
+INSIDE = -1  # of the target's draws, which are the same whatever is put before it; part i draws from round i
 
 
 class Pipeline(WrappedTarget[T]):
@@ -131,7 +132,7 @@ class Pipeline(WrappedTarget[T]):
                 passed.append((part, theirs, context))
                 images, context = transform_with_bpda(part, images, theirs, context)
         beside = context if self.target.takes_context else None
-        answer = answered(self.target, images, key.reseeded(len(self.parts)), beside)
+        answer = answered(self.target, images, key.reseeded(INSIDE), beside)
         for transform, theirs, before in reversed(passed):
             answer = change_outputs(answer, partial(transform.restore, key=theirs, context=before))
         return with_alarm(answer, torch.stack(alarms).amax(0)) if alarms else answer

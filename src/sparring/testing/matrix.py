@@ -44,6 +44,8 @@ from ..attacks import (
     RFGSM,
     SPSA,
     ZOO,
+    Auto,
+    AutoAttack,
     Bandits,
     Boundary,
     CarliniWagner,
@@ -64,10 +66,8 @@ from ..attacks import (
     SuperDeepFool,
     SurFree,
     Sweep,
-    Transferred,
+    TransferAttack,
     VarianceTuning,
-    auto,
-    autoattack,
 )  # fmt: skip
 from ..engine import Outcome, run
 from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError, ThreatError
@@ -108,11 +108,11 @@ def attacks(size: float = 1.0) -> dict[str, Attack[Any, Any]]:
         "apgd-l1": L1APGD(l1, steps=6),
         "msd": MSD((linf, l2, l1), steps=4),
         "orthogonal-pgd": OrthogonalPGD(linf, steps=4),
-        "l-bfgs": LBFGS(rounds=2, inner=4),
-        "carlini-wagner": CarliniWagner(rounds=2, inner=6),
+        "l-bfgs": LBFGS(binary_search_steps=2, steps=4),
+        "carlini-wagner": CarliniWagner(binary_search_steps=2, steps=6),
         "carlini-wagner-l0": CarliniWagnerL0(steps=6, patience=2),
         "carlini-wagner-linf": CarliniWagnerLinf(steps=6, patience=2),
-        "ead": EAD(rounds=2, inner=5),
+        "ead": EAD(binary_search_steps=2, steps=5),
         "jsma": JSMA(theta=0.5, gamma=0.15),
         "deepfool l2": DeepFool(steps=8),
         "deepfool linf": DeepFool(steps=8, ball=Linf()),
@@ -131,28 +131,28 @@ def attacks(size: float = 1.0) -> dict[str, Attack[Any, Any]]:
         "pdpgd l0": PDPGD(L0(), steps=8),
         "sigma-zero": SigmaZero(steps=8),
         "sweep": Sweep(linf, 1, 2, 5, 4),
-        "square linf": Square(linf, steps=12),
-        "square l2": Square(l2, steps=12),
-        "square l1": Square(l1, steps=12),
-        "nes": NES(linf, steps=3, samples=4),
-        "spsa": SPSA(linf, steps=3, samples=4),
+        "square linf": Square(linf, n_queries=12),
+        "square l2": Square(l2, n_queries=12),
+        "square l1": Square(l1, n_queries=12),
+        "nes": NES(linf, steps=3, n_samples=4),
+        "spsa": SPSA(linf, steps=3, n_samples=4),
         "bandits": Bandits(linf, steps=4),
-        "bandits, tile=1": Bandits(linf, steps=4, tile=1),
+        "bandits, tile_size=1": Bandits(linf, steps=4, tile_size=1),
         "simba": SimBA(l2, steps=8),
         "simba, pixels=True": SimBA(l2, steps=8, pixels=True),
-        "zoo": ZOO(steps=2, coordinates=6),
+        "zoo": ZOO(steps=2, nb_parallel=6),
         "hopskipjump l2": HopSkipJump(L2(), steps=2),
         "hopskipjump linf": HopSkipJump(Linf(), steps=2),
         "boundary": Boundary(steps=6),
         "surfree": SurFree(steps=5),
-        "restarts of pgd": Restarts(PGD(linf, steps=3), times=2),
+        "restarts of pgd": Restarts(PGD(linf, steps=3), n_restarts=2),
         "rivals of apgd": Rivals(APGD(linf, steps=3, loss=None), 2),
-        "rivals of fab-margin": Rivals(FABT(L2(), steps=3, steered=True), 2, RivalMargin),
-        "cascade": Cascade(FGSM(linf), APGD(linf, steps=3), Square(linf, steps=5)),
-        "auto": auto(linf),
-        "autoattack": autoattack(linf, steps=2, queries=4),
-        "input diversity": Transferred(BIM(linf, steps=3), InputDiversity()),
-        "variance tuning": Transferred(BIM(linf, steps=3), VarianceTuning(2)),
+        "rivals of fab-margin": Rivals(FABT(L2(), steps=3, linearize_loss=True), 2, RivalMargin),
+        "cascade": Cascade(FGSM(linf), APGD(linf, steps=3), Square(linf, n_queries=5)),
+        "auto": Auto(linf),
+        "autoattack": AutoAttack(linf, steps=2, n_queries=4),
+        "input diversity": TransferAttack(BIM(linf, steps=3), InputDiversity()),
+        "variance tuning": TransferAttack(BIM(linf, steps=3), VarianceTuning(2)),
     }
 
 
@@ -242,7 +242,7 @@ def _require_feasible(attack: Attack[Any, Any], outcome: Outcome, region: Region
 
 def _require_asked_within(attack: Attack[Any, Any], asked: Tensor, region: Region) -> None:
     """All questions about one row stay in its range and under its mask, and in its ball unless the attack says else."""
-    if getattr(attack, "tricks", ()):
+    if getattr(attack, "techniques", ()):
         return  # which ask about other inputs by design
     everywhere = region.take(torch.zeros(len(asked), dtype=torch.long))
     low, high = everywhere.low - 1e-6, everywhere.high + 1e-6

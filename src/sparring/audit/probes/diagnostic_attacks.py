@@ -44,7 +44,7 @@ class GradientWalk(Attack[Gradients, GradientWalkState]):
     steps: int = 10
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Gradients, batch: Batch) -> GradientWalkState:
         x = oracle.region.x
@@ -81,7 +81,7 @@ class RandomNoise(Attack[Scores, RandomNoiseState]):
     steps: int = 20
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Scores, batch: Batch) -> RandomNoiseState:
         return RandomNoiseState(torch.full_like(oracle.region.eps, -torch.inf))
