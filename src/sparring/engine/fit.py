@@ -81,9 +81,10 @@ def fit(
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
-    if target.inputs != Images():
+    kind = target.inputs
+    if not isinstance(kind, Images) or (kind.low, kind.high) != (0, 1):
         raise InputError(
-            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {target.inputs}; for one "
+            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {kind}; for one "
             "variable on many images pass run() an OverScenes target"
         )
     region = region_of(attack, target, x, mask, eps)

@@ -60,8 +60,8 @@ class Ensemble(Target[Jacobians]):
             raise TargetError("an ensemble of no members; pass one or more targets")
         for member in self.members:
             _check_member(member)
-        kinds = {member.inputs for member in self.members}
-        if len(kinds) > 1:
+        kinds = [member.inputs for member in self.members]
+        if any(kind != kinds[0] for kind in kinds):
             raise TargetError(f"the members of an ensemble take the same inputs; here: {', '.join(map(repr, kinds))}")
         if fuse not in FUSED:
             raise TargetError(f"fuse {fuse!r} is unknown; pass 'logits' or 'probabilities'")

@@ -29,12 +29,13 @@ def check_target(
 ) -> None:
     """Law 11, of a target on `x` (B, ...) of its inputs with the `context` beside them; AssertionError says what broke.
 
-    (1) `inputs` take x and refuse NaN. (2) Outputs have one row per input and are those of `task`. (3) A row does not
-    depend on its batch, to `tolerance`; the same question has the same answer, with the same key where answers are
-    random, and another key another one; no global generator moves and x stays as it is. (4) While `frozen`, `modules`
-    are in eval mode and ask for no gradient; afterwards they are as before, also after an exception. (5) `identity` is
-    the same each time, and the same in the fingerprint; that of `other`, a target of other weights, is another. (6) A
-    target that grants gradients has one with respect to x, where asked for.
+    (1) `inputs` take x, and refuse NaN, integers, half precision, no rows, values above their range and another number
+    of axes. (2) Outputs have one row per input and are those of `task`. (3) A row does not depend on its batch, to
+    `tolerance`; the same question has the same answer, with the same key where answers are random, and another key
+    another one; no global generator moves and x stays as it is. (4) While `frozen`, `modules` are in eval mode and ask
+    for no gradient; afterwards they are as before, also after an exception. (5) `identity` is the same each time, and
+    the same in the fingerprint; that of `other`, a target of other weights, is another. (6) A target that grants
+    gradients has one with respect to x.
     """
     _check_inputs(target, x)
     _check_frozen(target, modules)
@@ -46,14 +47,21 @@ def check_target(
 
 
 def _check_inputs(target: Target[Any], x: Tensor) -> None:
-    target.inputs.check(x)
-    wrong = x.clone()
-    wrong[-1].view(-1)[0] = torch.nan
-    refused = False
-    with suppress(SparringError):
-        target.inputs.check(wrong)
-        refused = True
-    require(not refused, f"{target.name}: {target.inputs} takes NaN")
+    inputs = target.inputs
+    inputs.check(x)
+    wrong = {"NaN": x.clone(), "integers": x.long(), "half precision": x.half(), "no rows": x[:0]}
+    wrong["NaN"][-1].view(-1)[0] = torch.nan
+    high = torch.as_tensor(inputs.range_like(x)[1], dtype=x.dtype)
+    if bool(high.isfinite().all()):
+        wrong["values above the range"] = (x + 1).maximum(high + 1)
+    if inputs.axes is not None and inputs.axes > 2:
+        wrong["other numbers of axes"] = x.flatten(1)
+    for word, one in wrong.items():
+        taken = False
+        with suppress(SparringError):
+            inputs.check(one)
+            taken = True
+        require(not taken, f"{target.name}: {inputs} takes {word}")
 
 
 class _Planted(Exception):
