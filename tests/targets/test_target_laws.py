@@ -93,6 +93,9 @@ KINDS: dict[str, Kind] = {
     "surrogate": small(lambda one: Surrogate(Restricted(one, sp.Scores), Classifier(deepcopy(SMALL.module)))),
     "restricted": small(lambda one: Restricted(one, sp.Scores)),
     "replicated": Kind(lambda module: Replicated(Classifier(module), ["cpu", "cpu"]), copies=True),
+    "replicated detector": Kind(
+        lambda module: Replicated(Model(module, DETECTOR.task), ["cpu", "cpu"]), DETECTOR, copies=True
+    ),
     "locked out later": small(lambda one: LockOut(one, 10_000)),
     "pipeline": small(lambda one: Pipeline(one, RandomShift(2))),
     "pipeline with votes": small(lambda one: Pipeline(one, RandomShift(2), votes=3)),
