@@ -54,8 +54,8 @@ def parse_all(specs: Iterable[str]) -> list[Threat]:
     return merged(parse(spec) for spec in specs)
 
 
-def of_balls(balls: Iterable[Ball]) -> list[Threat]:
-    """Balls as threats: several balls of one norm are its list of radii."""
+def of_balls(balls: Iterable[Ball], widest: float = 1.0) -> list[Threat]:
+    """Balls as threats: several balls of one norm are its list of radii; `widest` is the range of the inputs."""
     threats = []
     for ball in balls:
         if not isinstance(ball, Ball):
@@ -64,7 +64,7 @@ def of_balls(balls: Iterable[Ball]) -> list[Threat]:
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
         text = str(ball).partition("(")[2].rstrip(")") or "inf"
-        threats.append(threat(norm, [checked(ball.eps, text, norm, str(ball))]))
+        threats.append(threat(norm, [checked(ball.eps, text, norm, str(ball), widest)]))
     return merged(threats)
 
 
@@ -102,13 +102,14 @@ def radius(text: str, norm: Norm, spec: str) -> Radius:
     return checked(value, text, norm, spec)
 
 
-def checked(eps: float, text: str, norm: Norm, spec: str) -> Radius:
-    """The radius, if it can be one for images in [0, 1]."""
+def checked(eps: float, text: str, norm: Norm, spec: str, widest: float = 1.0) -> Radius:
+    """The radius, if it can be one for inputs whose values differ by at most `widest`: images in [0, 1] by default."""
     if not math.isfinite(eps) or eps <= 0:
         raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")
-    if norm == "Linf" and eps > 1:
-        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 else ""
-        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range [0, 1]{levels}")
+    if norm == "Linf" and eps > widest:
+        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 and widest == 1 else ""
+        whole = "[0, 1]" if widest == 1 else f"of {widest:g}"
+        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range {whole}{levels}")
     if norm == "L0" and eps != int(eps):
         raise ThreatError(f"threat {spec!r}: an L0 epsilon counts components, and {text} is not a whole number")
     return Radius(eps=eps, text=text)

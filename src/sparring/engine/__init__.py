@@ -8,7 +8,7 @@ from .craft import craft, crafted
 from .fit import Fitted, fit
 from .options import Engine, Progress
 from .outcome import Outcome, Passes
-from .run import check_access, check_images, run
+from .run import check_access, check_context, check_images, check_task, region_of, run
 
 __all__ = [
     "Engine",
@@ -17,10 +17,13 @@ __all__ = [
     "Passes",
     "Progress",
     "check_access",
+    "check_context",
     "check_images",
+    "check_task",
     "craft",
     "crafted",
     "fingerprint",
     "fit",
+    "region_of",
     "run",
 ]  # fmt: skip

@@ -105,9 +105,10 @@ def symbol(norm: str) -> str:
     return NORMS.get(norm.lower(), visible(norm, 20))
 
 
-def limit(norm: str) -> str:
+def limit(norm: str, pictures: bool = True) -> str:
     """What a ball of this norm allows, up to the radius."""
-    return LIMITS.get(norm, "the size of the change is at most")
+    words = LIMITS.get(norm, "the size of the change is at most")
+    return words if pictures else words.replace("color ", "")
 
 
 def left_standing(reasons: Mapping[str, int]) -> list[str]:
