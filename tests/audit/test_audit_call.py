@@ -27,7 +27,7 @@ def test_the_report_on_the_disk_is_the_report(quick, tmp_path):
     for entry in report.gallery:
         for picture in (entry.original, entry.perturbation, entry.adversarial):
             assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
-        assert entry.after.label != entry.label
+        assert entry.after["predicted"].value != entry.label
 
 
 def test_robust_accuracy_is_that_of_the_attacks_run_by_hand(quick, target, images, labels):

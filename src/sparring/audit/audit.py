@@ -89,9 +89,9 @@ def audit(
         target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
             one is attacked from two views, by who does not know of the defence and by who does.
         data: of a classifier Data of the zoo, or batches of (images, labels) or of images in [0, 1]; of another task
-            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`.
-            An input is right where the goal is not met on it. A batch may have a third part, the context: a row-wise
-            record of what lies beside the inputs. Batches are read twice.
+            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`,
+            `Vanish(boxes)`. An input is right where the goal is not met on it. A batch may have a third part, the
+            context: a row-wise record of what lies beside the inputs. Batches are read twice.
         threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
             Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
@@ -219,14 +219,14 @@ def goal_of_plan(task: Task, goal: str | None, labels: str | None, first: Chunk 
         return goal or GOALS[0]
     if goal is not None:
         raise GoalError(
-            f"goal={goal!r} is one of a classifier; the data of {task.name} bring their goal in each batch: leave it out"
+            f"goal={goal!r} is one of a classifier; data of {task.name} bring their goal in each batch: leave it out"
         )
     if labels == "model":
         raise GoalError(
             f"labels='model' takes the classes of a classifier for right, and {task.name} has none; leave it out"
         )
     given = None if first is None else first.goal
-    return goal_words(given) if hasattr(given, "__dataclass_fields__") else "none"
+    return "none" if given is None else goal_words(given)
 
 
 def row_radii(radii: tuple[Threat, ...], smallest: tuple[Norm, ...], eps: Tensor, inputs: Inputs) -> Threat:
@@ -309,7 +309,7 @@ def record_run(
 
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
-    """Raise ThreatError where the plan has no attack for one of its threats, or one that serves no such inputs or mask."""
+    """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
     balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
     mask, eps = first.limits.mask, first.limits.eps
     for ball in balls:
@@ -368,8 +368,9 @@ def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> No
     """Raise RunError where the data gives other images than when the run was begun."""
     first, _, digest = safe
     if chunk.first != first or given_hash(chunk) != digest:
+        what = "images" if chunk.goal is None else "inputs or goals"
         raise RunError(
-            f"{records.facts.data} gives other images or goals at {chunk.first} than when {records.folder} was begun; "
+            f"{records.facts.data} gives other {what} at {chunk.first} than when {records.folder} was begun; "
             "turn shuffling off, restore the data, or choose another --out"
         )
 

@@ -38,8 +38,8 @@ class AuditPlan(BaseModel):
     stands, each time under another seed. `labels`: "data" takes the labels of the data set where it has them and the
     model's own clean prediction elsewhere; "model" takes the model's prediction throughout. `draws`: passes per
     gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
-    search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely", of
-    other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
+    search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
+    of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

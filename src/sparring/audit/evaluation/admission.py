@@ -106,14 +106,14 @@ class Admission:
         if goal is None:
             what = "labels" if chunk.labels is not None else "no goal"
             raise GoalError(
-                f"batch of {chunk.names[0]!r} has {what}; the data of {task} is batches of (inputs, goal), with a goal of "
-                "a row for each input, as Dodge(template, 0.8), Vanish(boxes) or MisclassifyPixels(labels)"
+                f"batch of {chunk.names[0]!r} has {what}; the data of {task} is batches of (inputs, goal), with a "
+                "goal of a row for each input, as Dodge(template, 0.8), Vanish(boxes) or MisclassifyPixels(labels)"
             )
-        words = goal_words(goal) if hasattr(goal, "__dataclass_fields__") else type(goal).__name__
+        words = goal_words(goal)
         if words != self.plan.goal:
             raise GoalError(
-                f"batch of {chunk.names[0]!r} has the goal {words}, and those before it {self.plan.goal}; audit one goal "
-                "at a time"
+                f"batch of {chunk.names[0]!r} has the goal {words}, and those before it {self.plan.goal}; audit one "
+                "goal at a time"
             )
         return to(goal, CPU)
 
@@ -156,8 +156,7 @@ class Admission:
         seen = predict_repeatedly(self.target, images, batch_size, key.reseeded(DRAW_OFFSET), context)
         if goal is not None:
             self._check_goal(seen[0], goal, chunk)
-        own = labels is None and goal is None
-        truth = Misclassify(own_classes(seen) if own else labels.cpu().long()) if goal is None else goal
+        truth = Misclassify(own_classes(seen) if labels is None else labels.cpu().long()) if goal is None else goal
         first = aggregate(self.target, seen, truth, truth)
         again = first
         if self.target.stochastic:

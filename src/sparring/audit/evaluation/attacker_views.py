@@ -59,7 +59,10 @@ def attacker_views(
     if not isinstance(target, Defended):
         refuse_draws(target, draws)
         return [("", target)]
-    return [(NAIVE, target.naive_view()), (ADAPTIVE, target.adaptive_view(draws, goal=goal, images=images, context=context))]
+    return [
+        (NAIVE, target.naive_view()),
+        (ADAPTIVE, target.adaptive_view(draws, goal=goal, images=images, context=context)),
+    ]
 
 
 def refuse_draws(target: Target[Any], draws: int | None) -> None:

@@ -156,6 +156,7 @@ class ChunkEvaluation:
         if scheduled.entry.transferred:
             outcome = run_transfer(scheduled.entry, self.evaluated, clean, rows, slot, engine)
         else:
+            limits = clean.limits_of(rows)
             outcome = run(
                 attack,
                 scheduled.target,
@@ -166,7 +167,8 @@ class ChunkEvaluation:
                 budget=scheduled.entry.budget,
                 engine=engine,
                 context=clean.context_of(rows),
-                **clean.limits_of(rows),
+                mask=limits.mask,
+                eps=limits.eps,
             )
         return confirm(self.evaluated.target, clean, scheduled.entry, outcome, rows, slot, plan.batch_size)
 

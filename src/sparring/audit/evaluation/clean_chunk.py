@@ -66,14 +66,14 @@ class CleanChunk:
         """Return what lies beside the inputs of these rows; None where nothing does."""
         return None if self.context is None else take(self.context, rows)
 
-    def limits_of(self, rows: Tensor) -> dict[str, Tensor | None]:
-        """Return mask and radii of the rows, as `run` takes them."""
-        mask, eps = self.limits.mask, self.limits.eps
-        return {"mask": None if mask is None else mask[rows], "eps": None if eps is None else eps[rows]}
+    def limits_of(self, rows: Tensor) -> RegionLimits:
+        """Return mask and radii of the rows."""
+        return take(self.limits, rows)
 
     def region(self, rows: Tensor, ball: Ball, inputs: Inputs) -> Region:
         """Return where the rows (R,) may go, in the precision of the audit's own looks."""
-        return Region.around(self.images[rows].float(), ball, inputs, **self.limits_of(rows))
+        limits = self.limits_of(rows)
+        return Region.around(self.images[rows].float(), ball, inputs, mask=limits.mask, eps=limits.eps)
 
     def key(self, rows: Tensor, seed: int, draw_offset: int) -> Key:
         """Return the key of the audit's own draws on the rows, at one offset."""

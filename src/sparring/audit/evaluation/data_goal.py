@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -14,9 +14,10 @@ from .weights import tensor_bytes
 
 
 def goal_words(goal: Goal) -> str:
-    """Return `Dodge(threshold=0.8)`: the kind of goal, its plain values, and its loss where that is not the usual one."""
+    """Return `Dodge(threshold=0.8)`: the kind of goal, its plain values, its loss where that is not the usual one."""
     parts = []
-    for field in fields(goal):  # type: ignore[arg-type]
+    listed: tuple[Field[Any], ...] = fields(goal) if is_dataclass(goal) else ()
+    for field in listed:
         value = getattr(goal, field.name)
         if flatten(value)[0] or (hasattr(value, "__dataclass_fields__") and value == usual(field)):
             continue

@@ -118,7 +118,7 @@ def predict(
 
 
 def finite_rows(outputs: Any) -> Tensor:
-    """(B,) bool: no output of the row is NaN or, in a plain tensor, infinite; in a record infinity may stand for absence."""
+    """(B,) bool: no output of the row is NaN or infinite; in a record (of boxes) infinity may stand for absence."""
     if isinstance(outputs, Tensor):
         return outputs.flatten(1).isfinite().all(1)
     tensors = [tensor for tensor in flatten(outputs)[0].values() if tensor.is_floating_point()]

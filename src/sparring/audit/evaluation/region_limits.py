@@ -18,7 +18,7 @@ class RegionLimits:
     """Where the inputs of a data set may move, and how far.
 
     Args:
-        mask: bool, true where a component may move: (1, ...) for all inputs, or (N, ...) one for each. None: everywhere.
+        mask: bool, true where a component may move: (1, ...) for all inputs, or (N, ...) one for each. None: all may.
         eps: (N,) the radius of each input, in place of the threat's own. None: every input has that.
     """
 
@@ -45,13 +45,12 @@ class RegionLimits:
     def rows(self, first: int, count: int) -> RegionLimits:
         """Return the limits of `count` inputs from position `first` on; InputError where there are not that many."""
         mask, eps = self.mask, self.eps
+        self.check_count(first + count, exact=False)
         if mask is not None and len(mask) == 1:
             mask = mask.expand(count, *mask.shape[1:])
         elif mask is not None:
-            self.check_count(first + count, exact=False)
             mask = mask[first : first + count]
         if eps is not None:
-            self.check_count(first + count, exact=False)
             eps = eps[first : first + count]
         return replace(self, mask=mask, eps=eps)
 
@@ -76,7 +75,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> Tensor:
     mask = mask.detach().cpu()
     each = mask.ndim == len(shape) + 1
     try:
-        rows = mask.expand(len(mask), *shape) if each else mask.expand(shape)[None]
+        rows: Tensor = mask.expand(len(mask), *shape) if each else mask.expand(shape)[None]
     except RuntimeError as error:
         raise InputError(
             f"the mask has shape {tuple(mask.shape)}, and one input has {tuple(shape)}; pass a mask of that shape for "

@@ -28,7 +28,7 @@ def run_transfer(
         raise ConfigError(f"{entry.name} needs a surrogate; pass surrogate=")
     clock, goal = time.perf_counter(), clean.goal(rows)
     images, attack = clean.images[rows], entry.attack
-    own, context = evaluated.surrogate, clean.context_of(rows)
+    own, context, limits = evaluated.surrogate, clean.context_of(rows), clean.limits_of(rows)
     made = run(
         attack,
         own,
@@ -38,7 +38,8 @@ def run_transfer(
         context=context if own.takes_context else None,
         keep=Keep.HIGHEST_LOSS,
         engine=engine,
-        **clean.limits_of(rows),
+        mask=limits.mask,
+        eps=limits.eps,
     )
     key = clean.key(rows, slot.seed, slot.draw_offset).reseeded(3)
     seen = predict_repeatedly(evaluated.target, made.examples, engine.batch_size, key, context)

@@ -21,11 +21,11 @@ ROWS = 8  # images that the longer attack is tried on at most
 
 
 def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
-    """`unbounded`: images that withstand PGD in the whole valid range; `more`: of `tried`, those that fall to the suite's
+    """`unbounded`: images that withstand PGD in the whole valid range; `more`: of `tried`, those that fall to the
 
-    strongest attack with more steps and not to it as it is.
+    suite's strongest attack with more steps and not to it as it is.
 
-    None without gradients. Where a mask holds components still, or the range has no end, nothing is said of `unbounded`.
+    None without gradients. `unbounded` is None where a mask holds components still, or the range has no end.
     """
     if not issubclass(sample.view.access, Gradients):
         return None

@@ -43,9 +43,10 @@ def check_determinism(sample: ProbeSample) -> dict[str, Any]:
 
 
 def largest_difference(whole: Any, first: Any) -> float:
-    """Return by how much the outputs `first` differ from those of the same, first rows of `whole`, relative to the largest
+    """Return by how much the outputs `first` differ from those of the same, first rows of `whole`.
 
-    of `whole`: of several kinds of outputs (boxes, logits) the most. What is not finite in either is left out.
+    Relative to the largest of `whole`; of several kinds of outputs (boxes, logits) the most. What is not finite in
+    either is left out.
     """
     count = len(next(iter(flatten(first)[0].values())))
     both = join([first, take(whole, slice(0, count))])  # as many boxes in either
@@ -53,7 +54,7 @@ def largest_difference(whole: Any, first: Any) -> float:
     for name, values in flatten(whole)[0].items():
         if values.is_floating_point() and values.numel():
             scale = values.abs().nan_to_num(posinf=0.0).amax().clamp_min(1e-12)
-            one, other = flatten(both)[0][name].split(count)
+            one, other = flatten(both)[0][name].tensor_split(2)
             apart = (one - other).abs().nan_to_num(nan=0.0, posinf=0.0).amax()
             largest = max(largest, float(apart / scale))
     return largest

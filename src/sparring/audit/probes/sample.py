@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,8 +70,6 @@ class ProbeSample:
         chosen = torch.arange(len(self)) if rows is None else rows
         attacked = self.view if target is None else target
         limits = self.clean.limits_of(chosen)
-        if attack.ball != self.ball:  # the radii of the rows are those of the plan's threat
-            limits["eps"] = None
         return run(
             attack,
             attacked,
@@ -82,7 +79,8 @@ class ProbeSample:
             context=self.clean.context_of(chosen) if attacked.takes_context else None,
             keep=keep,
             engine=Engine(self.plan.batch_size, self.plan.seed, progress=self.observer.step),
-            **limits,
+            mask=limits.mask,
+            eps=limits.eps if attack.ball == self.ball else None,  # radii of rows are those of the plan's threat
         )
 
     def margins(self, images: Tensor) -> Tensor:
@@ -133,14 +131,15 @@ def right_ones(parts: list[CleanChunk], wanted: int) -> CleanChunk:
     """Return the first `wanted` inputs that the model is right on, as one chunk."""
     chosen = [(part, rows) for part, rows in zip(parts, right_rows(parts), strict=True) if len(rows)]
 
-    def joined(record: Callable[[CleanChunk], Any]) -> Any:
-        whole = join([take(record(part), rows) for part, rows in chosen])
+    def joined(records: list[Any]) -> Any:
+        """The rows of one record of each chunk, put together."""
+        whole = join([take(record, rows) for record, (_, rows) in zip(records, chosen, strict=True)])
         return take(whole, slice(0, wanted))
 
     names = [str(number) for number in positions(parts, wanted).tolist()]
-    tensors = ("images", "truth", "finite", "correct", "claimed", "rate", "rejected", "aim", "context", "limits")
-    columns = {name: joined(lambda part, name=name: part.prediction[name]) for name in parts[0].prediction}
-    rest = {name: joined(lambda part, name=name: getattr(part, name)) for name in tensors}
+    fields = ("images", "truth", "finite", "correct", "claimed", "rate", "rejected", "aim", "context", "limits")
+    rest = {name: joined([getattr(part, name) for part, _ in chosen]) for name in fields}
+    columns = {name: joined([part.prediction[name] for part, _ in chosen]) for name in parts[0].prediction}
     return CleanChunk(first=0, names=names, from_data=parts[0].from_data, prediction=columns, **rest)
 
 
@@ -149,7 +148,7 @@ def smaller(limit: int | None, most: int) -> int:
 
 
 def probe_ball(plan: AuditPlan, scale: float = 1.0) -> Ball:
-    """Return the middle radius of the first threat in Linf or L2; where there is none a usual one, in units of `scale`."""
+    """Return the middle radius of the first threat in Linf or L2; else a usual one, in units of `scale`."""
     for threat in plan.threats:
         balls = threat.balls()
         if isinstance(balls[0], Linf | L2):

@@ -23,11 +23,12 @@ FORMS = ("parquet", "csv", "json")
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for the beginning of a formula
 BATCH = 10_000  # rows of a Parquet row group
 ROWS = """
-SELECT result.sample, sample.name, sample.label, sample.label_source, sample.aim, sample.clean_correct, sample.clean_rate, sample.clean_rejected, result.norm, result.eps,
+SELECT result.sample, sample.name, sample.label, sample.label_source, sample.aim, sample.clean_correct,
+    sample.clean_rate, sample.clean_rejected, result.norm, result.eps,
     result.view, result.attack, result.access, result.seed, result.success, result.rate, result.linf, result.l2,
     result.l1, result.l0, result.forwards, result.backwards, result.checks, result.first, result.reason,
     result.seconds, result.survives_uint8, result.rate_uint8, result.uint8_size,
-    result.survives_jpeg90, result.example_file, result.example_row, sample.prediction AS before,
+    result.survives_jpeg90, result.example_file, result.example_row, sample.clean_prediction AS before,
     result.prediction AS after
 FROM result JOIN sample ON sample.id = result.sample ORDER BY result.sample, result.norm, result.eps, result.turn
 """
@@ -41,7 +42,10 @@ BEFORE = {"predicted": "clean_prediction"}  # the name of a column before the at
 
 @dataclass(frozen=True)
 class ExportedColumn:
-    """A column of the table; `place` and `of`: of the task's prediction before or after the attack, and its name there."""
+    """A column of the table.
+
+    `place` and `of`: it is of the task's prediction before or after the attack, and what it is called there.
+    """
 
     name: str
     kind: Literal["whole", "real", "text"]
@@ -67,7 +71,9 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     try:
         with writing(path.parent):
             listed = exported_columns(records.facts)
-            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](result_rows(records), listed, partial)
+            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](
+                result_rows(records), listed, partial
+            )
             os.replace(partial, path)
     finally:
         records.close()
@@ -135,12 +141,13 @@ def exported_columns(facts: Facts) -> list[ExportedColumn]:
     """Return the columns in order: those of every run, then what the task says before the attack and after it."""
     named = ROWS.partition("FROM")[0].replace("SELECT", "").split(",")
     names = [one.strip().partition(".")[2] for one in named if " AS " not in one]
-    kinds: dict[str, Literal["whole", "text"]] = dict.fromkeys(WHOLE, "whole") | dict.fromkeys(TEXT, "text")
-    listed = [ExportedColumn(name, kinds.get(name, "real")) for name in names]
+    listed = [ExportedColumn(name, "whole" if name in WHOLE else "text" if name in TEXT else "real") for name in names]
     for column in facts.columns:
         kind: Literal["whole", "real"] = "real" if column.kind == "number" else "whole"
         before = BEFORE.get(column.name, f"clean_{column.name}")
-        listed.append(ExportedColumn(before if before not in names else f"{before}_prediction", kind, "before", column.name))
+        listed.append(
+            ExportedColumn(before if before not in names else f"{before}_prediction", kind, "before", column.name)
+        )
         after = column.name if column.name not in names else f"{column.name}_prediction"
         listed.append(ExportedColumn(after, kind, "after", column.name))
     return listed

@@ -38,7 +38,10 @@ class ChunkRows:
 
 def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: float, kept: KeptOriginals) -> ChunkRows:
     """Return rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
-    hashes, goals = [image_hash(image) for image in clean.images], goal_hashes(data_goal(clean), clean.context, len(clean))
+    hashes, goals = (
+        [image_hash(image) for image in clean.images],
+        goal_hashes(data_goal(clean), clean.context, len(clean)),
+    )
     results: list[dict[str, Any]] = []
     examples: list[Tensor] = []
     stored = 0
@@ -120,7 +123,7 @@ def sample_rows(
                 "name": name,
                 "label": None if labels is None else int(labels[i]),
                 "label_source": "data" if clean.from_data else "model",
-                "prediction": predictions[i],
+                "clean_prediction": predictions[i],
                 "clean_finite": int(clean.finite[i]),
                 "clean_correct": int(clean.correct[i]),
                 "clean_claimed": float(clean.claimed[i]),

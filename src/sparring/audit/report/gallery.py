@@ -26,7 +26,7 @@ MASK = f"{FOLDER}/mask.png"
 IMAGES = "images"  # the word of `Images` for what it holds
 SHARES = ("confidence", "pixel_accuracy")  # columns that are shares, and read as percent
 QUESTION = """
-SELECT result.*, name, label, label_source, sample.prediction AS clean, original_file, original_row
+SELECT result.*, name, label, label_source, clean_prediction, original_file, original_row
 FROM result JOIN sample ON sample.id = result.sample
 WHERE success AND original_file IS NOT NULL ORDER BY sample, norm, eps, turn, result.seed
 """
@@ -57,7 +57,7 @@ def gallery_part(records: Records, row: sqlite3.Row, place: int, texts: dict[tup
         label=row["label"],
         label_name=None if row["label"] is None else named(row["label"]),
         label_source=row["label_source"],
-        before=predicted_values(facts.columns, row["clean"], named),
+        before=predicted_values(facts.columns, row["clean_prediction"], named),
         after=predicted_values(facts.columns, row["prediction"], named),
         attack=row["attack"],
         norm=norm,

@@ -81,8 +81,8 @@ def mean_prediction(records: Records) -> dict[str, PredictedValue]:
     """Return what the task says of the clean inputs in the mean, of all that is no class; without what is no number."""
     kinds = {column.name: column.kind for column in records.facts.columns if column.kind != "class"}
     sums, counts = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0)
-    for row in records.select("SELECT prediction FROM sample ORDER BY id"):
-        found = read_prediction(row["prediction"])
+    for row in records.select("SELECT clean_prediction FROM sample ORDER BY id"):
+        found = read_prediction(row["clean_prediction"])
         for name in kinds:
             if found[name] is not None:
                 sums[name] += found[name]
