@@ -51,6 +51,11 @@ def test_the_room_and_the_function_are_one_name(quick):
         quick(data=[])
 
 
+def test_a_goal_that_is_none_is_refused(quick):
+    with pytest.raises(ConfigError, match="Did you mean 'misclassify'"):
+        quick(goal="misclassified")
+
+
 def test_a_data_loader_is_data(quick, images, labels):
     loader = DataLoader(TensorDataset(images, labels), batch_size=16)
     assert quick(data=loader).data.count == 50

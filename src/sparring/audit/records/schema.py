@@ -14,9 +14,9 @@ in which they run. `claimed` is the share of answers in which the attacker won w
 of a sample's examples is its worst; `rate` is the share when the auditor looked, and is what counts. `survives_uint8`
 speaks of PNG too, which keeps 8 bits as they are; it and its neighbours are NULL for inputs that are no images.
 
-`clean_prediction` and `prediction` are JSON, the columns that the task reads of the answers: of a classifier `predicted` and `confidence`.
-Where an answer is no number they are null. `label` and `aim` are classes of a classifier; of other tasks `goal_sha256`
-tells the goal and the context of a sample from others.
+`clean_prediction` and `prediction` are JSON, the columns that the task reads of the answers: of a classifier
+`predicted` and `confidence`. Where an answer is no number they are null. `label` and `aim` are classes of a classifier;
+of other tasks `goal_sha256` tells the goal and the context of a sample from others.
 
 A chunk's examples are on the disk before its rows are committed, so no row names a file that is not there.
 """
