@@ -81,6 +81,11 @@ class Admission:
         """Predict the clean chunk, or raise why it cannot be audited."""
         labels = chunk.labels if self.plan.labels == "data" else None
         inputs, count = self.target.inputs, len(chunk.images)
+        if self.classifies and chunk.goal is not None:
+            raise GoalError(
+                f"batch of {chunk.names[0]!r} has a goal, and a classifier's batches are (images, labels); what is "
+                "wanted of all images is said with goal='misclassify' or goal='least-likely'"
+            )
         any_class = Misclassify(torch.zeros(count, dtype=torch.long))
         goal = any_class if self.classifies else self._data_goal(chunk)
         try:

@@ -136,7 +136,7 @@ def value_text(name: str, kind: Kind, value: Any, named: ClassNames) -> str:
         return "yes" if value else "no"
     if kind == "count":
         return grouped(value)
-    return percent(value) if name in SHARES else number(value)
+    return percent(value) if name in SHARES else f"{value:.4g}"
 
 
 def mean_text(name: str, kind: Kind, mean: float) -> str:
