@@ -136,5 +136,5 @@ def fitting_batch_size(source: DataSource) -> int:
 
 
 def as_data_source(data: Any, name: str | None = None) -> DataSource:
-    """Data as it is, anything else as batches."""
-    return data if isinstance(data, Data) else Batches(data, name or type(data).__name__)
+    """Data and batches as they are, anything else as batches."""
+    return data if isinstance(data, Data | Batches) else Batches(data, name or type(data).__name__)

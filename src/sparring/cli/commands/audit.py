@@ -10,7 +10,7 @@ import typer
 from ...errors import ConfigError, ThreatError
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
 from ..display.errors import with_exit_code
-from ..specs.models import InputOverrides, load_model_and_data, load_with_overrides
+from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
 from . import options as given
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def run_audit_command(
     if fail_under is not None and smallest:
         raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
     described = InputOverrides(**config.input.model_dump())
-    loaded, pictures = load_model_and_data(config.model, config.data, described, device, config.limit)
+    loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit)
     loaded = add_defense(loaded, config.defend, config.votes)
     mask = load_mask(config.mask, loaded, pictures, config.limit)
     own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ...zoo import Data, LoadedModel
+    from ...audit.evaluation.batches import DataSource
+    from ...zoo import LoadedModel
 
 KINDS = ".png, .npy and .npz"
 SHOWN = 6  # values of a file that an error names
 
 
-def load_mask(file: str | Path | None, loaded: LoadedModel, data: Data, limit: int | None) -> Tensor | None:
+def load_mask(file: str | Path | None, loaded: LoadedModel, data: DataSource, limit: int | None) -> Tensor | None:
     """Return the mask in a file, bool like one input of the data or like all of them; None where no file is named.
 
     Raises: InputError for a file that holds none, and, with both sizes, for one that does not fit the data.
@@ -34,7 +35,7 @@ def load_mask(file: str | Path | None, loaded: LoadedModel, data: Data, limit: i
             raise InputError(f"{path} masks pictures, and {loaded.name} takes {loaded.target.inputs.plural}; pass .npy")
         return mask_of_picture(path, shape)
     if path.suffix.lower() in (".npy", ".npz"):
-        return mask_of_array(path, read_array(path), shape, len(data), limit, pictures)
+        return mask_of_array(path, read_array(path), shape, data.candidates, limit, pictures)
     raise InputError(f"{path} is no mask: sparring reads {KINDS}")
 
 
@@ -104,12 +105,12 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def mask_of_array(
-    path: Path, array: NDArray[Any], shape: tuple[int, ...], count: int, limit: int | None, pictures: bool
+    path: Path, array: NDArray[Any], shape: tuple[int, ...], count: int | None, limit: int | None, pictures: bool
 ) -> Tensor:
     """Return the mask of an array of bools, or of 0 and 1.
 
-    It is like one input, of pictures also (H, W), or has such a mask for each of `count` inputs: of more, where `limit`
-    takes the first ones only.
+    It is like one input, of pictures also (H, W), or has such a mask for each of `count` inputs (None: nobody knows how
+    many there are): of more, where `limit` takes the first ones only.
     """
     import numpy as np
     import torch
@@ -127,15 +128,16 @@ def mask_of_array(
         return mask
     if plane is not None and mask.shape == plane:
         return mask.expand(shape).clone()
-    each = mask.ndim > 1 and (len(mask) == count or (limit is not None and len(mask) > count))
+    each = mask.ndim > 1 and (count is None or len(mask) == count or (limit is not None and len(mask) > count))
     if each and mask.shape[1:] == shape:
         return mask
     if each and plane is not None and mask.shape[1:] == plane:
         return mask[:, None].expand(-1, *shape).clone()
     one = f"{tuple(shape)}" if plane is None else f"{tuple(plane)}, {tuple(shape)}"
+    number = "N" if count is None else count
     raise InputError(
-        f"{path} has shape {tuple(array.shape)}, and one of the {count} inputs has {tuple(shape)}; a mask has {one}, "
-        f"or ({count}, ...) for one each"
+        f"{path} has shape {tuple(array.shape)}, and one input has {tuple(shape)}; a mask has {one}, "
+        f"or ({number}, ...) for one each"
     )
 
 
