@@ -24,7 +24,7 @@ from sparring import Classifier, ClassifyAs, Decisions, Engine, Linf, Misclassif
 from sparring.attacks import PGD, AdvGAN, Applied, Artifact
 from sparring.audit.records.statistics import wilson
 from sparring.rows import take
-from sparring.transfer import distilled_advgan
+from sparring.transfer import distill_advgan
 from sparring.zoo import load_data
 
 RECORD = ROOT / "records" / "universal" / "generators.json"
@@ -92,7 +92,7 @@ def by_student(name: str, access: type[Decisions], dynamic: bool, count: int = 2
     attack = AdvGAN(BALL, epochs=5)
     options: Row = {"budget": rounds * count, "rounds": rounds, "dynamic": dynamic, "epochs": 5}
     clock = time.process_time()
-    found = distilled_advgan(Restricted(target, access), student(), attack, Misclassify(labels), images, **options)
+    found = distill_advgan(Restricted(target, access), student(), attack, Misclassify(labels), images, **options)
     seconds = time.process_time() - clock
     words = f"AdvGAN by a student that sees {access.__name__.lower()}, {'dynamic' if dynamic else 'static'}"
     head: Row = {"net": name, "attack": words, "seed": 0, "target": None, "seconds_to_make": seconds}

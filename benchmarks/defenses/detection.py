@@ -70,7 +70,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
     "Grosse: extra class": ExtraClass(),
     "Ma: LID": LID(),
     "Lee: Mahalanobis": Mahalanobis(),
-    "Feinman: KD + BU": KernelDensity(passes=10),
+    "Feinman: KD + BU": KernelDensity(n_samples=10),
     "Xu: feature squeezing": FeatureSqueezing(),
     "Meng: MagNet": MagNet(),
     "subspace": Subspace(),
@@ -133,7 +133,7 @@ def matrix(say: Callable[[str], None], noise: bool = False) -> Found:
     chosen = FITS if not noise else (PGD(Linf(EPS)),)
     fits = [at.made(attack, "fit") for attack in chosen]
     tests = [at.made(attack, "test") for attack in TESTS]
-    say(f"  crafted; fooling: {[int(test.fooling.sum()) for test in tests]} of {int(tests[0].right.sum())}")
+    say(f"  crafted; fooling: {[int(test.fooling.sum()) for test in tests]} of {int(tests[0].correct.sum())}")
     rows = []
     for name, detector in DETECTORS.items():
         if noise and not detector.needs_adversarial:
@@ -226,7 +226,7 @@ def adaptive(say: Callable[[str], None]) -> Found:
             continue
         began = time.process_time()
         fitted = detector.fit(metadata.originals, metadata, target=at.target, labels=at.fit[1])
-        rows.append({"detector": name, **attacked(fitted.calibrated(at.validation, FPR), at.target)})
+        rows.append({"detector": name, **attacked(fitted.calibrate(at.validation, FPR), at.target)})
         rows[-1]["seconds"] = round(time.process_time() - began)
         kept({"unfinished": rows})
         shown = {key: round(100 * each["value"]) for key, each in rows[-1]["attacks"].items()}
@@ -269,7 +269,7 @@ def squeezing(say: Callable[[str], None]) -> Found:
     at, rows = task(), []
     for name, stage in {"identity": BitDepth(1), "sigmoid": Steep(1)}.items():
         detector = FeatureSqueezing((stage, Median(2)))
-        fitted = detector.fit(at.fit[0], target=at.target).calibrated(at.validation, FPR)
+        fitted = detector.fit(at.fit[0], target=at.target).calibrate(at.validation, FPR)
         siege = besieged(fitted, at.target, 50)
         every, radii = torch.ones(50, dtype=torch.bool), dict[str, Found]()
         for eps in (0.2, 0.3, 0.45, 0.6):
@@ -301,15 +301,15 @@ def photographs(say: Callable[[str], None]) -> Found:
         FGSM(Linf(4 / 255)), PGD(Linf(1 / 255), steps=10), PGD(Linf(4 / 255), steps=10), PGD(L2(1.0), steps=10)
     )  # fmt: skip
     made = [make_adversarial_set(attack, target, tested, labels, engine=Engine(20)) for attack in attacks]
-    say(f"  crafted; fooling: {[int(each.fooling.sum()) for each in made]} of {int(made[0].right.sum())}")
+    say(f"  crafted; fooling: {[int(each.fooling.sum()) for each in made]} of {int(made[0].correct.sum())}")
     halves = torch.arange(20) % 2 == 0, torch.arange(20) % 2 == 1
     rows = []
     for name, detector in {"subspace": Subspace(), "Xu: feature squeezing": FeatureSqueezing()}.items():
         fitted = detector.fit(views(photos), target=target)
-        folds = [fitted.calibrated(views(pictures[~half]), FPR) for half in halves]
+        folds = [fitted.calibrate(views(pictures[~half]), FPR) for half in halves]
         both = [*zip(folds, halves, strict=True)]
         parts = [[evaluate_detector(fold, part(each, half)) for fold, half in both] for each in made]
-        everything = fitted.score(tested[made[0].right])
+        everything = fitted.score(tested[made[0].correct])
         cells = [
             {**pooled(two), "auroc": numbers(auroc(everything, fitted.score(each.fooling_examples)))}
             for two, each in zip(parts, made, strict=True)
@@ -375,7 +375,7 @@ def art(say: Callable[[str], None]) -> Found:
     from art.estimators.classification import PyTorchClassifier
 
     from sparring.defenses.detection.nets import ConvDetectorNet
-    from sparring.defenses.detection.threshold import threshold
+    from sparring.defenses.detection.threshold import conformal_threshold
 
     at = task()
     metadata, tested = at.made(PGD(Linf(EPS)), "fit"), [at.made(attack, "test") for attack in TESTS[:4]]
@@ -411,12 +411,12 @@ def art(say: Callable[[str], None]) -> Found:
         began = time.process_time()
         mine = DETECTORS[name]
         mine = replace(mine, layer="layers.3") if isinstance(mine, FeatureDetector) else mine
-        ours = mine.fit(metadata.originals, metadata, target=at.target).calibrated(at.validation, FPR)
+        ours = mine.fit(metadata.originals, metadata, target=at.target).calibrate(at.validation, FPR)
         ours_spent = time.process_time() - began
-        limit = threshold(score(at.validation), FPR)
+        limit = conformal_threshold(score(at.validation), FPR)
         for made in tested:
             caught = score(made.fooling_examples)
-            clean = score(made.originals[made.right])
+            clean = score(made.originals[made.correct])
             found = {
                 "auroc": numbers(auroc(clean, caught)),
                 "tpr": vars(clopper_pearson(int((caught > limit.value).sum()), len(caught))),

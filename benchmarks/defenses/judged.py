@@ -49,7 +49,7 @@ def rates(target: Target[Any], setting: Setting, images: Tensor) -> Tensor:
     looks = setting.looks if target.stochastic else 1
     won = torch.zeros(len(images), device=images.device)
     for rows in torch.arange(len(images), device=images.device).split(setting.batch_size):
-        goal = target.reading(take(setting.goal, rows))
+        goal = target.adapt_goal(take(setting.goal, rows))
         with target.frozen(), torch.no_grad():
             for look in range(looks):
                 answers = answered(target, images[rows], Key(rows, FRESH + look))

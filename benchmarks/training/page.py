@@ -83,8 +83,8 @@ def fgsm(found: dict[str, Any]) -> str:
         f"## FGSM training, eps {found['eps']} (C9): error\n\n"
         + table(["net", "clean", "FGSM", "PGD-40", "C&W L2, any distance"], rows)
         + f"\nThe survey: FGSM {100 * said['FGSM error before']:.1f} % before, "
-        f"{100 * said['FGSM error after']:.1f} % after. The FGSM-trained net is that of the last epoch: by the watch, "
-        "which sees the\niterated attack win, its first would be the best.\n"
+        f"{100 * said['FGSM error after']:.1f} % after. The FGSM-trained net is that of the last epoch: by the "
+        "validation, which sees the\niterated attack win, its first would be the best.\n"
     )
 
 
@@ -96,12 +96,13 @@ def equal_time(found: dict[str, Any]) -> str:
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    head = ["method", "epochs", "seconds", "ms per update", "clean", "PGD-40", "`auto`", "watch"]
+    head = ["method", "epochs", "seconds", "ms per update", "clean", "PGD-40", "`auto`", "validation"]
     return (
-        f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, the watch not counted\n\n"
+        f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, "
+        "the validation not counted\n\n"
         + table(head, rows)
-        + "\nThe seconds count the watch. A training that the watch stops has used less, and one that goes on with PGD "
-        "more.\n"
+        + "\nThe seconds count the validation. A training that the validation stops has used less, and one that goes "
+        "on with PGD more.\n"
     )
 
 

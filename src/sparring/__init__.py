@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from . import experiments as experiments
     from . import rows as rows
     from . import targets as targets
+    from . import tasks as tasks
     from . import transfer as transfer
+    from . import transforms as transforms
     from .access import Budget as Budget
     from .access import Decisions as Decisions
     from .access import Gradients as Gradients
@@ -34,8 +36,15 @@ if TYPE_CHECKING:
     from .geometry import Linf as Linf
     from .goals import ClassifyAs as ClassifyAs
     from .goals import Misclassify as Misclassify
+    from .inputs import Bounded as Bounded
+    from .inputs import Images as Images
+    from .inputs import PointClouds as PointClouds
+    from .inputs import Unbounded as Unbounded
     from .targets import Classifier as Classifier
+    from .targets import Model as Model
+    from .targets import Pipeline as Pipeline
     from .targets import Restricted as Restricted
+    from .transforms import Scene as Scene
 
 __version__ = "0.1.0"
 
@@ -46,9 +55,24 @@ _HOMES = {
     "engine": ("Engine", "Fitted", "Outcome", "craft", "fit", "run"),
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
-    "targets": ("Classifier", "Restricted"),
+    "inputs": ("Bounded", "Images", "PointClouds", "Unbounded"),
+    "targets": ("Classifier", "Model", "Pipeline", "Restricted"),
+    "transforms": ("Scene",),
 }
-_ROOMS = ("attacks", "defenses", "experiments", "goals", "rows", "targets", "testing", "transfer", "zoo", "errors")
+_ROOMS = (
+    "attacks",
+    "defenses",
+    "experiments",
+    "goals",
+    "rows",
+    "targets",
+    "tasks",
+    "testing",
+    "transfer",
+    "transforms",
+    "zoo",
+    "errors",
+)
 _HOME = {name: room for room, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__", "attacks"])

@@ -215,8 +215,41 @@ class PointClouds(Inputs):
         return (rank < count[:, None]) & there
 
 
+class Components(Inputs):
+    """(B, ...) real numbers of any shape, of which each component is a site."""
+
+    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
+        """A run of consecutive components that begins at the centre and goes on at the front."""
+        n = x[0].numel()
+        place = torch.arange(n, device=x.device)
+        inside = (place - centre[:, None]) % n < max(round(share * n), 1)
+        return inside if present is None else inside & present
+
+
 @dataclass(frozen=True)
-class Unbounded(Inputs):
+class Bounded(Components):
+    """(B, ...) numbers of any shape within a range: an angle and a shift, a curve. Each component is a site.
+
+    Args:
+        low, high: the range, one number or one for each component of the last axis.
+    """
+
+    low: Bounds = -1.0
+    high: Bounds = 1.0
+
+    def __post_init__(self) -> None:
+        self._check_range()
+        if not all(math.isfinite(end) for bound in (self.low, self.high) for end in _ends(bound)):
+            raise ConfigError(f"Bounded low={self.low}, high={self.high}; pass finite numbers, or use Unbounded()")
+
+    @property
+    def scale(self) -> float:
+        """The width of the widest component."""
+        return max(high - low for low, high in zip(*_paired(self.low, self.high), strict=True))
+
+
+@dataclass(frozen=True)
+class Unbounded(Components):
     """(B, ...) real numbers of any shape: a flow, a curve, a code. Each component is a site.
 
     Args:
@@ -237,12 +270,16 @@ class Unbounded(Inputs):
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ConfigError(f"Unbounded scale={self.scale}; pass a finite number above 0")
 
-    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
-        """A run of consecutive components that begins at the centre and goes on at the front."""
-        n = x[0].numel()
-        place = torch.arange(n, device=x.device)
-        inside = (place - centre[:, None]) % n < max(round(share * n), 1)
-        return inside if present is None else inside & present
+
+def _ends(bound: Bounds) -> tuple[float, ...]:
+    """The bound of each component, one where it is that of all."""
+    return bound if isinstance(bound, tuple) else (bound,)
+
+
+def _paired(low: Bounds, high: Bounds) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Low and high of each component, as many of one as of the other."""
+    lows, highs = _ends(low), _ends(high)
+    return (lows * len(highs), highs) if len(lows) == 1 else (lows, highs * len(lows) if len(highs) == 1 else highs)
 
 
 def _told(bound: Bounds) -> str:

@@ -228,13 +228,13 @@ def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
     assert not torch.equal(part(odd, None).examples, part(odd, odd).examples)  # the indices did matter
 
 
-@pytest.mark.parametrize(("ids", "got"), [
+@pytest.mark.parametrize(("indices", "got"), [
     (torch.arange(5), r"torch.int64 of shape \(5,\)"),
     (torch.zeros(6), r"torch.float32 of shape \(6,\)"),
     ([1] * 6, "list"),
 ])  # fmt: skip
-def test_ids_are_one_position_per_image(case, indices, got):
-    with pytest.raises(InputError, match=rf"ids must be int64 of shape \(6,\), one position per image; got {got}"):
+def test_indices_are_one_position_per_image(case, indices, got):
+    with pytest.raises(InputError, match=rf"indices must be int64 of shape \(6,\), one position per image; got {got}"):
         sp.run(FGSM(sp.Linf(0.1)), case.target, case.goal, case.images, indices=indices)
 
 

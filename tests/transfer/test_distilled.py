@@ -9,7 +9,7 @@ from sparring.attacks.shared import Applied
 from sparring.attacks.shared.advgan import AdvGAN
 from sparring.errors import BudgetError, ConfigError, InputError
 from sparring.testing.cases import Case, draw
-from sparring.transfer.distilled import distilled_advgan
+from sparring.transfer.distilled import distill_advgan
 
 ATTACK = AdvGAN(sp.Linf(0.15), epochs=8, portion=8, rate=5e-3, width=2)
 QUICK = AdvGAN(sp.Linf(0.15), epochs=1, portion=32, rate=5e-3, width=2)
@@ -37,8 +37,8 @@ def counted(case, access=sp.Scores):
 
 
 def made(victim, case, attack=QUICK, **options):
-    values = {"budget": 1000, "rounds": 3, "epochs": 20, "rate": 1e-2, "batch_size": 16} | options
-    return distilled_advgan(victim, fresh_net(), attack, case.goal, case.images, **values)
+    values = {"budget": 1000, "rounds": 3, "epochs": 20, "lr": 1e-2, "batch_size": 16} | options
+    return distill_advgan(victim, fresh_net(), attack, case.goal, case.images, **values)
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +121,8 @@ def test_bad_input(case):
     victim, asked = counted(case)
     with pytest.raises(ConfigError, match=r"rounds=0.*pass counts of at least 1"):
         made(victim, case, rounds=0)
-    with pytest.raises(ConfigError, match="a rate above 0"):
-        made(victim, case, rate=0.0)
+    with pytest.raises(ConfigError, match="an lr above 0"):
+        made(victim, case, lr=0.0)
     with pytest.raises(InputError, match="a student learns from images"):
-        distilled_advgan(victim, fresh_net(), ATTACK, case.goal, case.images[:0], budget=10)
+        distill_advgan(victim, fresh_net(), ATTACK, case.goal, case.images[:0], budget=10)
     assert asked == []

@@ -19,8 +19,7 @@ from ..geometry import Ball
 from ..inputs import Images, Inputs
 from ..targets import Target
 from ..tasks import Classification, Task
-from ..threats import BALLS, Norm, Threat, of_balls
-from ..threats import checked as check_radius
+from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
 from ..zoo import Chunk, LoadedModel
 from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
@@ -263,7 +262,9 @@ def split_threats(
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
     written = [one for one in rest if isinstance(one, Threat)]
-    return tuple(written if len(written) == len(rest) else of_balls(rest, widest(inputs or Images()))), tuple(norms)  # type: ignore[arg-type]
+    if len(written) < len(rest):
+        written = threats_of_balls(rest, widest(inputs or Images()))  # type: ignore[arg-type]
+    return tuple(written), tuple(norms)
 
 
 def run_request(request: AuditRequest) -> Report:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
-from ..threats import BALLS, WORDS, Threat, parse_all
+from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
 from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
@@ -102,7 +102,7 @@ def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:
     """`linf:4/255` is a threat; `linf` alone is the norm, for the smallest example of each image."""
     listed = list(words)
     free = [word.strip().lower() for word in listed if word.strip().lower() in WORDS]
-    given = parse_all(word for word in listed if word.strip().lower() not in WORDS)
+    given = parse_threat_list(word for word in listed if word.strip().lower() not in WORDS)
     return [*given, *(BALLS[WORDS[word]]() for word in dict.fromkeys(free))]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, RunError
-from ..storage import read, write
+from ..storage import read_tensors, write_tensors
 from ..targets import Target, Unidentified
 from .outcome import Outcome, Passes
 
@@ -67,7 +67,7 @@ class Checkpoint:
         return self.folder / f"batch-{start:09d}.safetensors"
 
     def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, values = read(path, "delete it to begin again")
+        tensors, values = read_tensors(path, "delete it to begin again")
         if values.get("mark") != self.mark:
             raise RunError(
                 f"{path} belongs to another run (other attack, target, goal, images or seed); "
@@ -88,11 +88,11 @@ class Checkpoint:
     def finish(self, start: int, outcome: Outcome) -> None:
         tensors = {n: v for n, v in (vars(outcome) | vars(outcome.passes)).items() if isinstance(v, Tensor)}
         plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal, "notes": outcome.notes}
-        write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
+        write_tensors(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
         self.forget()
 
     def save(self, start: int, rows: int, saved: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
-        write(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
+        write_tensors(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
 
     def forget(self) -> None:
         """Give up the batch under way: it was too large for the memory."""

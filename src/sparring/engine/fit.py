@@ -18,7 +18,7 @@ from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
-from ..storage import read, write
+from ..storage import read_tensors, write_tensors
 from ..targets import Target, answered
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
@@ -260,10 +260,10 @@ class _Fitting:
     def _save(self, path: Path, mark: str) -> None:
         tensors, plain = flatten(self.state, "state")
         counts = {"t": self.t, "fell": self.fell, "passes": self.passes, "fooled": self.fooled, "seconds": self.seconds}
-        write(path, tensors, {"mark": mark, "plain": plain, **counts})
+        write_tensors(path, tensors, {"mark": mark, "plain": plain, **counts})
 
     def _load(self, path: Path, mark: str) -> None:
-        tensors, values = read(path, "delete it to begin again")
+        tensors, values = read_tensors(path, "delete it to begin again")
         if values.get("mark") != mark:
             raise RunError(
                 f"{path} belongs to another fit (other attack, target, goal, images or seed); "

@@ -196,7 +196,7 @@ def check_indices(indices: Tensor, count: int) -> Tensor:
             if isinstance(indices, Tensor)
             else type(indices).__name__
         )
-        raise InputError(f"ids must be int64 of shape ({count},), one position per image; got {got}")
+        raise InputError(f"indices must be int64 of shape ({count},), one position per image; got {got}")
     return indices.cpu()
 
 

@@ -16,12 +16,13 @@ from ..access import Attack, Budget, Keep, Reason
 from ..attacks import PGD
 from ..audit.evaluation.predictions import predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
-from ..audit.records.example_files import write_atomically, write_examples
+from ..audit.records.example_files import write_examples
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, region_of, run
 from ..errors import LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..rows import take
+from ..storage import write_atomically
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
 from .figures import query_curves
@@ -48,18 +49,18 @@ class AttackTotals:
 
     @property
     def fell(self) -> int:
-        """Images that fell to the attack."""
+        """Return how many images fell to the attack."""
         return len(self.sizes)
 
     @property
     def attacked(self) -> int:
-        """Images on which the goal was not met before the attack."""
+        """Return on how many images the goal was not met before the attack."""
         return self.images - self.already
 
 
 @dataclass
 class AttackDataset:
-    """Attacks on one model and data set.
+    """Run attacks on one model and data set.
 
     Args:
         loaded: the model, with its name and class names.

@@ -17,6 +17,7 @@ from .climbs import (
 )
 from .detection import Vanish
 from .goal import Goal, Verdict
+from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
 from .share import ShareGoal
 from .terms import Terms, mean_terms
@@ -33,6 +34,7 @@ __all__ = [
     "DetectorOutputs",
     "Divergence",
     "Dodge",
+    "FoolScenes",
     "Goal",
     "Impersonate",
     "LogOdds",
@@ -43,6 +45,7 @@ __all__ = [
     "RandomDirection",
     "RivalDLR",
     "RivalMargin",
+    "SceneTerms",
     "ShareGoal",
     "SmoothDLR",
     "SmoothMargin",

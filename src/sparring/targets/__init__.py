@@ -7,6 +7,8 @@ from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
 from .model import Model
 from .onnx import Onnx
+from .over_scenes import OverScenes
+from .pipeline import Pipeline
 from .random_layers import Keyed
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .replicated import Replicated
@@ -29,6 +31,8 @@ __all__ = [
     "Model",
     "Onnx",
     "OpenInference",
+    "OverScenes",
+    "Pipeline",
     "RateLimited",
     "Remote",
     "RemoteLabels",

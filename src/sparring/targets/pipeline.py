@@ -52,6 +52,13 @@ class Pipeline(WrappedTarget[T]):
         if not isinstance(target, Target):
             raise TargetError(f"a {type(target).__name__} is no target; wrap it: Pipeline(Classifier(model), ...)")
         super().__init__(target)
+        for part in parts:
+            served = part.tasks if isinstance(part, Transform) else None
+            if served is not None and target.task is not None and not isinstance(target.task, served):
+                raise TargetError(
+                    f"{part.name} moves pixels and cannot bring the outputs of {target.task.name} back, so that "
+                    "what it moves would count as missed; use a transform with restore(), as RandomShift"
+                )
         for word, number in (("votes", votes), ("draws", draws)):
             if not isinstance(number, int) or number < 1:
                 raise ConfigError(f"{word}={number!r}; pass an int >= 1")

@@ -28,7 +28,8 @@ def require(holds: object, message: str) -> None:
 
 
 def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
-    return run(attack, options.pop("target", case.target), case.goal, case.images, **options)
+    target = options.pop("target", case.target)
+    return run(attack, target, case.goal, case.images, context=case.context, **options)
 
 
 def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..access import Jacobians
 from ..geometry import L1, L2, Ball, Linf
 from ..goals import Dodge, Goal, Impersonate, Misclassify, MisclassifyPixels, Vanish
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..rows import take
-from ..targets import Classifier, Model
+from ..targets import Classifier, Model, Pipeline, Target
 from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
+from ..transforms import ColourCurve, FlowField, RotationTranslation, Scene, Transform
 
 
 def draw(stream: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tensor:
@@ -33,16 +35,23 @@ class Case:
     wanted: Goal | None = None
     inputs: Inputs = Images()  # noqa: RUF009
     task: Task = Classification()  # noqa: RUF009
+    through: Transform | None = None  # what the inputs pass before the module
+    context: Any = None  # what lies beside the inputs
+    free: Tensor | None = None  # bool like the images: what may move, where it is not all
 
     @property
-    def target(self) -> Model:
+    def target(self) -> Target[Jacobians]:
         return self.target_around(self.module)
 
-    def target_around(self, model: Callable[..., Any]) -> Model:
+    def target_around(self, model: Callable[..., Any]) -> Target[Jacobians]:
         """Return the case's target with `model`, a module or a function, in the place of its own."""
-        if isinstance(self.task, Classification):
-            return Classifier(model, inputs=self.inputs)
-        return Model(model, self.task, inputs=self.inputs)
+        beside = self.context is not None and self.through is None
+        around: Target[Jacobians] = (
+            Classifier(model, inputs=self.inputs, takes_context=beside)
+            if isinstance(self.task, Classification)
+            else Model(model, self.task, inputs=self.inputs, takes_context=beside)
+        )
+        return around if self.through is None else Pipeline(around, self.through)
 
     @property
     def goal(self) -> Goal:
@@ -155,6 +164,31 @@ def segmenter(count: int = 12) -> Case:
     with torch.no_grad():
         labels = module(images).argmax(1)
     return Case(module, images, torch.arange(count), MisclassifyPixels(labels, 1 / 3), task=Segmentation())
+
+
+def through(transform: Transform, shape: tuple[int, ...], count: int) -> Case:
+    """The images of `small_net` as the context, and a variable (B, *shape) of zeros that a transform puts on them."""
+    case = small_net(4 * count)
+    with torch.no_grad():
+        nearest = case.goal.margin(case.module(case.images)).topk(count).indices  # those that the least would change
+    case = take(case, nearest)
+    variable = torch.zeros(count, *shape, dtype=torch.float64)
+    return Case(case.module, variable, case.labels, through=transform, context=Scene(images=case.images))
+
+
+def flow(count: int = 3) -> Case:
+    """Pixels may move by up to two pixels."""
+    return through(FlowField(2.0), (2, 8, 8), count)
+
+
+def rotation(count: int = 3) -> Case:
+    """Images may be turned by up to 90 degrees and shifted by up to a quarter of their side."""
+    return through(RotationTranslation(90.0, 0.25, padding="border"), (3,), count)
+
+
+def colour(count: int = 3) -> Case:
+    """Each channel may pass a colour curve of four pieces."""
+    return through(ColourCurve(3.0), (3, 4), count)
 
 
 def linear(classes: int, count: int = 8) -> Case:

@@ -14,6 +14,8 @@ from ..engine import Engine, Outcome
 from ..errors import InputError
 from ..geometry.region import Region
 from ..inputs import Inputs, PointClouds, Unbounded
+from ..targets import answered
+from ..transforms import Scene
 from .attack_laws import attacked, require, with_eps
 from .cases import Case, draw, filled, linear, small_net
 
@@ -115,6 +117,28 @@ def clouds(count: int = 3) -> Case:
     return _labelled(filled(CloudNet(), "cloud"), points, PointClouds())
 
 
+class PartialCloudNet(CloudNet):
+    """As `CloudNet`, of the points that the context says are present."""
+
+    def forward(self, points: Tensor, context: Scene) -> Tensor:  # type: ignore[override]
+        present = context.present
+        assert present is not None
+        each = self.point(points).tanh() * present[:, :, None]
+        logits: Tensor = self.cloud(each.sum(1) / present.sum(1, keepdim=True))
+        return logits
+
+
+def partial_clouds(count: int = 3) -> Case:
+    """Point clouds of 7 to 12 points each; the places of the others are zero, and may not move."""
+    present = torch.arange(12) < 7 + torch.arange(count)[:, None] * 2 % 6
+    points = (0.4 * draw("points", (count, 12, 3))).clamp(-0.9, 0.9) * present[:, :, None]
+    module, context = filled(PartialCloudNet(), "cloud").eval(), Scene(present=present)
+    with torch.no_grad():
+        labels = module(points, context).argmax(1)
+    free = present[:, :, None].expand_as(points)
+    return Case(module, points, labels, inputs=PointClouds(), context=context, free=free)
+
+
 def vectors(count: int = 3) -> Case:
     """Ten real numbers (B, 10) without bounds."""
     net = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 4)).double()
@@ -136,23 +160,23 @@ def check_inputs(attack: Attack[Any, Any], case: Case) -> Outcome | None:
     asked: list[Tensor] = []
     mask = torch.ones_like(case.images, dtype=torch.bool)
     mask[-1].view(-1)[: mask[-1].numel() // 3] = False
+    mask = mask if case.free is None else mask & case.free
 
-    def watching(x: Tensor) -> Tensor:
+    def watching(x: Tensor, *beside: Any) -> Any:
         asked.append(x)
-        logits: Tensor = case.module(x)
-        return logits
+        return case.module(x, *beside)
 
     try:
         outcome = attacked(attack, case, mask=mask, target=case.target_around(watching))
     except InputError as error:
         require(not asked, f"{attack.name} asked before it was refused: {error}")
         return None
-    region = Region.around(case.images, attack.ball, case.inputs, mask=mask)
+    region = Region.around(case.images, attack.ball, case.target.inputs, mask=mask)
     held = region.contains(outcome.examples)
-    require(bool(held.all()), f"{attack.name} leaves the {case.inputs.plural} that are valid in rows {~held}")
+    require(bool(held.all()), f"{attack.name} leaves the {case.target.inputs.plural} that are valid in rows {~held}")
     _require_held(attack, outcome.examples, region)
     with torch.no_grad():
-        won = case.goal.margin(case.module(outcome.examples)) > 0
+        won = case.goal.margin(answered(case.target, outcome.examples, None, case.context)) > 0
     require(torch.equal(won, outcome.success), f"{attack.name} claims {outcome.success}, measured {won}")
     return outcome
 

@@ -1,5 +1,11 @@
 """What inputs pass through before a model answers, and what may reject them."""
 
+from .colour import ColourCurve
+from .flow import FlowField
+from .patch import PlacePatch
+from .rotation import RotationTranslation
+from .scene import Scene
+from .shift import RandomShift
 from .transform import (
     Detector,
     Part,
@@ -12,5 +18,6 @@ from .transform import (
 )
 
 __all__ = [
-    "Detector", "Part", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through", "transform_with_bpda",
+    "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift", "RotationTranslation", "Scene",
+    "Stage", "Transform", "apply_with_bpda", "networks", "straight_through", "transform_with_bpda",
 ]  # fmt: skip

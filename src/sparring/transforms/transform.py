@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
+from ..tasks import Task
 
 KEPT = bool | int | float | str | tuple | Tensor | None  # type: ignore[type-arg]
 
@@ -61,6 +62,15 @@ class Transform(Part):
     @property
     def inputs(self) -> Inputs | None:
         """The kind of inputs it takes, where it is another than it gives: a flow field in, images out."""
+        return None
+
+    @property
+    def tasks(self) -> tuple[type[Task], ...] | None:
+        """The tasks whose outputs it can be put before; None: every one.
+
+        What moves pixels and does not bring boxes and maps back would make them miss where they did not: it names the
+        tasks whose outputs have no places.
+        """
         return None
 
     @abstractmethod

@@ -370,7 +370,7 @@ def test_print_shows_what_is_folded_and_drops_the_controls(visit: Callable[..., 
 def test_axe_finds_no_serious_fault(
     visit: Callable[..., Visit], content: str, scheme: str, viewport: dict[str, int], request: pytest.FixtureRequest
 ) -> None:
-    script = assets.cache() / "axe-core" / "axe.min.js"
+    script = assets.cache_folder() / "axe-core" / "axe.min.js"
     if not script.is_file():
         pytest.skip("needs axe-core: run 'make assets'")
     page = visit(request.getfixturevalue(content), color_scheme=scheme, viewport=viewport).page

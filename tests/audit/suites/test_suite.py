@@ -3,14 +3,14 @@
 import pytest
 
 import sparring as sp
-from sparring.audit import make_audit_plan, parse_all
+from sparring.audit import make_audit_plan, parse_threat_list
 from sparring.audit.plan import EFFORT
 from sparring.audit.suites.suite import suite
 from sparring.errors import ConfigError, ThreatError
 
 
 def plan(**options):
-    given = {"model": "m", "data": "d", "batch_size": 16, "threats": tuple(parse_all(["linf:0.1"]))}
+    given = {"model": "m", "data": "d", "batch_size": 16, "threats": tuple(parse_threat_list(["linf:0.1"]))}
     return make_audit_plan(**(given | options))
 
 

@@ -77,7 +77,7 @@ def test_two_detectors_are_two_identities(one, task, fitted):
     from sparring.engine import fingerprint
 
     assert fingerprint(*mine) not in {fingerprint(*other) for other in others}
-    moved = one.calibrated(task.validation, 0.1)
+    moved = one.calibrate(task.validation, 0.1)
     assert fingerprint(*moved.identity()) != fingerprint(*mine)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...geometry import Ball
-from ...storage import write
+from ...storage import write_tensors
 
 
 class Artifact(ABC):
@@ -72,5 +72,5 @@ class Artifact(ABC):
         ball = {"norm": type(self.ball).__name__, "eps": self.ball.eps}
         versions = {"sparring": version("sparring"), "torch": torch.__version__}
         values = {"kind": self.kind, "ball": ball, "settings": self.settings(), "versions": versions}
-        write(path, self.tensors(), {**values, "made": dict(made or {})})
+        write_tensors(path, self.tensors(), {**values, "made": dict(made or {})})
         return path

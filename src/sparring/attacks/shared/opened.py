@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import InputError, ThreatError
 from ...geometry import L2, Ball, Linf
-from ...storage import read
+from ...storage import read_tensors
 from .artifact import Artifact
 from .generator import Generated
 from .perturbation import Perturbation
@@ -23,7 +23,7 @@ def opened(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
     Raises:
         RunError, InputError: where it cannot be read, or is no artifact.
     """
-    tensors, values = read(Path(path), "pass a file that Artifact.save wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that Artifact.save wrote")
     try:
         kind, made = KINDS[values["kind"]], values["made"]
         ball = BALLS[values["ball"]["norm"]](float(values["ball"]["eps"]))

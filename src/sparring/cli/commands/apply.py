@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def apply(
+def apply_command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A file that `sparring fit` wrote.")],
     data: given.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for the perturbed pictures.")],

@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def attack(
+def attack_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An attack, as `sparring list attacks` names it.")],
     model: given.Model,
     data: given.Data,

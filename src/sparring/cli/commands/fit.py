@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def fit(
+def fit_command(
     name: Annotated[str, typer.Argument(metavar="ATTACK", help="As `sparring list attacks` names it: universal, ...")],
     model: given.Model,
     data: given.Data,

@@ -12,7 +12,7 @@ from . import options as given
 
 
 @with_exit_code
-def transfer(
+def transfer_command(
     models_and_data: Annotated[
         list[str],
         typer.Argument(

@@ -11,7 +11,7 @@ from ...access import Attack, Gradients, Shared
 from ...attacks import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
 from ...errors import ConfigError, ThreatError, nearest
 from ...geometry import Ball, Union
-from ...threats import parse_all
+from ...threats import parse_threat_list
 
 K = TypeVar("K")
 TRICKS: dict[str, Any] = {
@@ -46,7 +46,7 @@ def parse_balls(name: str, threats: list[str]) -> list[Ball | None]:
     """The balls of the threats; [None] where the attack brings its own norm, their union where it takes several."""
     kind = attack_class(name)
     if threats:
-        found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+        found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
         return [Union(tuple(found))] if takes_several_balls(kind) else list(found)
     for parameter in fields(kind):  # type: ignore[arg-type]
         free = parameter.default is MISSING and parameter.default_factory is MISSING
@@ -78,7 +78,7 @@ def make_attack(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, 
 def make_shared_attack(name: str, threats: list[str], epochs: int | None, portion: int | None) -> Shared[Any, Any, Any]:
     """Return the attack of that name within the one ball that was given."""
     kind = shared_attack_class(name)
-    found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+    found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
     if len(found) != 1:
         given = "none is given" if not found else f"{len(found)} are given"
         raise ThreatError(f"{name} is made for one radius, and {given}; pass one, as --threat linf:10/255")

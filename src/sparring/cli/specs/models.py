@@ -60,14 +60,14 @@ def load_model_and_source(
     """Return the model and what it is audited on: of a task other than classification batches that FILE.py returns."""
     from ...audit.evaluation.batches import as_data_source
     from ...tasks import Classification
-    from ...zoo.python_file import call, split
+    from ...zoo.python_file import call_factory, split_factory
     from ..display.progress import ProgressBars
 
     with ProgressBars(f"loading {model} and {data}"):
         loaded = load_with_overrides(model, overrides, device)
-        task, user = loaded.target.task, split(data)
+        task, user = loaded.target.task, split_factory(data)
         if task is not None and not isinstance(task, Classification) and user is not None:
-            return loaded, as_data_source(call(*user), data)
+            return loaded, as_data_source(call_factory(*user), data)
         return loaded, load_data_for(loaded, data, limit)
 
 

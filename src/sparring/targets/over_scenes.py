@@ -1,0 +1,100 @@
+"""One variable for many scenes: a patch, a sticker, a mesh is one row, and its target answers for scenes drawn anew.
+
+    placed = Pipeline(detector, PlacePatch())
+    target = OverScenes(placed, Vanish(boxes), Scene(images, boxes), scenes_per_question=32)
+    run(PGD(Linf(1.0)), target, FoolScenes(torch.zeros(1)), torch.full((1, 3, 64, 64), 0.5))
+
+Every attack makes patches so, as it is; a question is an expectation over scenes as others are over noise.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..access import Decisions
+from ..errors import ConfigError, TargetError
+from ..goals import FoolScenes, Goal, SceneTerms
+from ..random import Key
+from ..rows import take, to
+from ..tasks import Task
+from .target import Target, WrappedTarget, answered
+
+T = TypeVar("T", bound=Decisions)
+
+
+class OverScenes(WrappedTarget[T]):
+    """`target` asked about each variable in some of the scenes, which are drawn anew at each question.
+
+    Args:
+        target: what takes the variable (B, ...) with a scene beside it: a `Pipeline` whose first transform puts the
+            variable on the images of its context.
+        goal: what counts as won in each of the N scenes.
+        scenes: the context, a row-wise record with N rows.
+        scenes_per_question: S, drawn with repetition; one question is S passes of the target.
+
+    Outputs are the terms of the drawn scenes, `SceneTerms` (B, S, K), which the goal `FoolScenes` judges. Answers are
+    random, so that a success is judged on fresh scenes and fresh draws of the target.
+
+    Raises: TargetError, ConfigError.
+    """
+
+    def __init__(self, target: Target[T], goal: Goal, scenes: Any, scenes_per_question: int = 32) -> None:
+        super().__init__(target)
+        if not target.takes_context:
+            raise TargetError(
+                f"{target.name} takes no context, so that it knows no scene; pass Pipeline(target, PlacePatch()) or "
+                "another transform that puts the variable on images"
+            )
+        if not isinstance(scenes_per_question, int) or scenes_per_question < 1:
+            raise ConfigError(f"scenes_per_question={scenes_per_question!r}; pass an int >= 1")
+        if len(goal) == 0:
+            raise ConfigError("there are no scenes: the goal has 0 rows")
+        self.goal, self.scenes = target.adapt_goal(to(goal, target.device)), to(scenes, target.device)
+        self.scenes_per_question, self._questions = scenes_per_question, 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.target.name} over {len(self.goal)} scenes"
+
+    @property
+    def task(self) -> Task | None:
+        return None
+
+    @property
+    def takes_context(self) -> bool:
+        return False
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    @property
+    def draws(self) -> int:
+        return 1
+
+    def adapt_goal(self, goal: Goal) -> Goal:
+        if not isinstance(goal, FoolScenes):
+            wrong = type(goal).__name__
+            raise TargetError(f"{self.name} answers with the terms of scenes; pass FoolScenes, not {wrong}")
+        return goal
+
+    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> SceneTerms:
+        if key is None:
+            key = Key(torch.arange(len(images), device=images.device), self._questions)
+            self._questions += 1
+        count = self.scenes_per_question
+        drawn = key.integers("scenes", (count,), len(self.goal)).flatten()
+        theirs = Key(key.indices.repeat_interleave(count), key.seed)
+        theirs = theirs.at(torch.arange(count, device=images.device).repeat(len(images)))
+        outputs = answered(self.target, images.repeat_interleave(count, 0), theirs, take(self.scenes, drawn))
+        terms = take(self.goal, drawn).terms(outputs)
+        return SceneTerms(terms.values.view(len(images), count, -1), terms.every)
+
+    def check(self, outputs: SceneTerms) -> None:
+        """Nothing: the answers of the target were checked by its task as they came."""
+
+    def identity(self) -> tuple[object, ...]:
+        return ("over scenes", self.scenes_per_question, self.goal, self.scenes, *self.target.identity())

@@ -1,0 +1,77 @@
+"""A flow field: pixels move, and their values stay (stAdv: Xiao et al. 2018, arXiv:1801.02612).
+
+    x'(p) = x(p + f(p)),  |f_i(p)| <= max_pixels                                                          (eq. 1)
+
+Departures: the flow is held within a ball by the attack, as other perturbations are, where the paper adds the total
+variation of the flow to the loss; `smoothing` takes the place of that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from ..errors import ConfigError, InputError
+from ..inputs import Images, Inputs
+from ..random import Key
+from ..tasks import Classification, Task, Verification
+from .scene import scene_images
+from .transform import Transform
+from .warp import places, sample
+
+
+@dataclass(frozen=True)
+class FlowField(Transform):
+    """(B, 2, H, W) displacements in pixels, down and right -> the images of the context, moved.
+
+        pipeline = Pipeline(target, FlowField())
+        run(PGD(Linf(1.0)), pipeline, goal, torch.zeros(n, 2, h, w), context=Scene(images=x))
+
+    Args:
+        max_pixels: the largest displacement in each direction, the range of the flow.
+        smoothing: standard deviation in pixels of a Gaussian that the flow passes; 0: none. Its range stays.
+    """
+
+    max_pixels: float = 4.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.max_pixels > 0 and 0 <= self.smoothing < 100):
+            raise ConfigError(
+                f"FlowField max_pixels={self.max_pixels}, smoothing={self.smoothing}; pass max_pixels > 0 and a "
+                "smoothing of 0 or some pixels"
+            )
+
+    @property
+    def inputs(self) -> Inputs | None:
+        return Images(-self.max_pixels, self.max_pixels)
+
+    @property
+    def tasks(self) -> tuple[type[Task], ...] | None:
+        return Classification, Verification
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        images = scene_images(context, self.name)
+        if x.shape[1:] != (2, *images.shape[2:]):
+            raise InputError(
+                f"a flow for images {tuple(images.shape[2:])} is (N, 2, {images.shape[2]}, {images.shape[3]}); got "
+                f"{tuple(x.shape)}"
+            )
+        down, right = places(images)
+        flow = blurred(x, self.smoothing) if self.smoothing else x
+        return sample(images, down + flow[:, 0], right + flow[:, 1], "border"), context
+
+
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """Return x (B, C, H, W) under a Gaussian of standard deviation `sigma` pixels, cut off at three of them."""
+    reach = max(1, round(3 * sigma))
+    way = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+    weights = (-(way**2) / (2 * sigma**2)).exp()
+    weights = (weights / weights.sum()).expand(x.shape[1], 1, 1, -1)
+    wide = pad(x, (reach,) * 4, mode="replicate")
+    across = conv2d(wide, weights, groups=x.shape[1])
+    return conv2d(across, weights.transpose(2, 3), groups=x.shape[1])
