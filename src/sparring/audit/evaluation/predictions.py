@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import TargetError, out_of_memory
+from ...batching import iterate_batches
+from ...errors import TargetError
 from ...goals import DetectorOutputs, Goal
 from ...inputs import Images, Inputs
 from ...random import Key
@@ -96,19 +97,14 @@ def predict(
 
     `key` (one id per input) is what a target with randomness draws from; `context` lies beside the inputs.
     """
-    target, start, parts = target.confirming_target, 0, []
-    with target.frozen(), torch.no_grad():
-        while start < len(images):
-            rows = slice(start, min(start + batch_size, len(images)))
-            drawn = None if key is None else replace(key, indices=key.indices[rows])
-            try:
-                parts.append(_predict_batch(target, images[rows], drawn, take(context, rows)))
-            except RuntimeError as error:
-                if batch_size == 1 or not out_of_memory(error):
-                    raise
-                batch_size = max(1, (rows.stop - rows.start) // 2)
-                continue
-            start = rows.stop
+    target = target.confirming_target
+
+    def ask(rows: Tensor) -> tuple[Any, Tensor | None]:
+        drawn = None if key is None else replace(key, indices=key.indices[rows])
+        return _predict_batch(target, images[rows], drawn, take(context, rows))
+
+    with target.frozen():
+        parts = list(iterate_batches(ask, torch.arange(len(images)), batch_size=batch_size))
     alarms = [alarm for _, alarm in parts if alarm is not None]
     outputs, alarm = join([part for part, _ in parts]), torch.cat(alarms) if alarms else None
     finite = finite_rows(outputs)
