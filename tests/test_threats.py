@@ -22,7 +22,7 @@ def test_a_radius_may_be_as_wide_as_the_range_of_the_inputs():
     with pytest.raises(ThreatError, match=r"larger than the whole range \[0, 1\]"):
         threats_of_balls([sp.Linf(1.5)])
     assert threats_of_balls([sp.Linf(1.5)], widest=2.0)[0].radii[0].eps == 1.5
-    with pytest.raises(ThreatError, match="larger than the whole range of 2$"):
+    with pytest.raises(ThreatError, match=r"larger than the whole range of 2$"):
         threats_of_balls([sp.Linf(2.5)], widest=2.0)
 
 
