@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.nets import load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, ClassifyAs, Decisions, Engine, Linf, Misclassify, Restricted, Scores, fit, run
-from sparring.attacks import PGD, AdvGAN, Applied, Artifact
+from sparring.attacks import PGD, AdvGAN, Artifact, ArtifactAttack
 from sparring.audit.records.statistics import wilson
 from sparring.rows import take
 from sparring.transfer import distill_advgan
@@ -50,7 +50,7 @@ def judged(found: Artifact | PGD, target: Classifier, wanted: int | None, seed: 
         parts = torch.arange(HELD_OUT).split(250)
         kept = torch.cat([take(goal, rows).margin(target(images[rows])) <= 0 for rows in parts])
     goal, images = take(goal, kept), images[kept]
-    attack = Applied(found) if isinstance(found, Artifact) else found
+    attack = ArtifactAttack(found) if isinstance(found, Artifact) else found
     clock = time.process_time()
     outcome = run(attack, target, goal, images, engine=Engine(seed=seed))
     seconds = time.process_time() - clock

@@ -80,7 +80,7 @@ FITS: tuple[Attack[Any, Any], ...] = (
 )  # fmt: skip
 TESTS: tuple[Attack[Any, Any], ...] = (
     FGSM(Linf(0.2)), PGD(Linf(0.1)), PGD(Linf(0.2)), PGD(Linf(0.3)), PGD(L2(1.0)), PGD(L2(2.0)), DeepFool(),
-    CarliniWagner(rounds=4, inner=100),
+    CarliniWagner(binary_search_steps=4, steps=100),
 )  # fmt: skip
 Found = dict[str, Any]
 Weighted = dict[str, tuple[float, Attack[Any, Any]]]
@@ -243,7 +243,7 @@ def attacked(fitted: FittedDetector, target: Classifier) -> Found:
     small = torch.stack([*siege.all_of(known(EPS / 2, STEPS), everything, narrow=True).values()]).any(0)
     naive = siege.fell(PGD(Linf(EPS), steps=STEPS), siege.defended.naive_view(), everything)
     found = siege.all_of(known(EPS, STEPS), everything, narrow=False)
-    found["Square, 500 queries"] = siege.fell(Square(Linf(EPS), steps=500), siege.defended, everything)
+    found["Square, 500 queries"] = siege.fell(Square(Linf(EPS), n_queries=500), siege.defended, everything)
     union = torch.stack([small, *found.values()]).any(0)
     later = siege.all_of(harder(EPS), ~union, narrow=True)
     union = torch.stack([union, *later.values()]).any(0)

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.training.measures import share
 from benchmarks.training.nets import CONFIG, Job, Nets, digits, ramp
 from sparring import L1, L2, Engine, Linf
-from sparring.attacks import MSD, PGD, auto
+from sparring.attacks import MSD, PGD, Auto
 from sparring.defenses.training import Adversary, Average, Madry, Maximum
 from sparring.geometry import Ball
 from sparring.transfer import measure_generalization
@@ -53,7 +53,7 @@ def measure(nets: Nets) -> dict[str, Any]:
     made = {name: nets(job) for name, job in jobs.items()}
     images, labels = digits("mnist")
     targets = {name: one.target for name, one in made.items()}
-    found = measure_generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=auto, engine=Engine(250))
+    found = measure_generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=Auto, engine=Engine(250))
     rows = [
         {
             "net": name,

@@ -34,7 +34,7 @@ def test_robust_accuracy_is_that_of_the_attacks_run_by_hand(quick, target, image
     attacks = [
         sp.attacks.FGSM(sp.Linf(0.05)),
         sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.05), steps=5), 2),
-        sp.attacks.Square(sp.Linf(0.05), steps=20),
+        sp.attacks.Square(sp.Linf(0.05), n_queries=20),
     ]
     outcomes = [sp.run(attack, target, sp.Misclassify(labels), images) for attack in attacks]
     standing = ~torch.stack([outcome.success for outcome in outcomes]).any(0)

@@ -86,7 +86,7 @@ def test_robust_accuracy_under_a_mask_is_that_of_run(
 ) -> None:
     ball = sp.Linf(0.1)
     attacks = [
-        sp.attacks.FGSM(ball), sp.attacks.Restarts(sp.attacks.PGD(ball, steps=5), 2), sp.attacks.Square(ball, steps=20)
+        sp.attacks.FGSM(ball), sp.attacks.Restarts(sp.attacks.PGD(ball, steps=5), 2), sp.attacks.Square(ball, n_queries=20)
     ]  # fmt: skip
     outcomes = [sp.run(attack, target, sp.Misclassify(labels), images, mask=left) for attack in attacks]
     stands = ~torch.stack([outcome.success for outcome in outcomes]).any(0)
@@ -191,7 +191,7 @@ def test_masks_and_radii_that_do_not_fit_are_refused(
 def test_an_attack_that_knows_no_mask_is_refused_before_any_work(
     quick: Auditor, left: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sp.attacks.PGD, "regional", False)
+    monkeypatch.setattr(sp.attacks.PGD, "uses_region", False)
     with pytest.raises(ThreatError, match="PGD knows no mask"):
         quick(mask=left, suite="fgsm,pgd", threats=[sp.Linf(0.1)])
     assert not (tmp_path / "run").exists()

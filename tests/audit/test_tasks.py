@@ -89,7 +89,7 @@ def test_robust_accuracy_is_that_of_run_and_the_records_say_what_the_task_says(
     case = CASES[name](COUNT)
     ball = sp.Linf(RADII[name])
     report = quick(case.target, batches(case), threats=[ball])
-    attacks = [sp.attacks.FGSM(ball), sp.attacks.PGD(ball, steps=5), sp.attacks.Square(ball, steps=10)]
+    attacks = [sp.attacks.FGSM(ball), sp.attacks.PGD(ball, steps=5), sp.attacks.Square(ball, n_queries=10)]
     outcomes = [sp.run(attack, case.target, case.goal, case.images) for attack in attacks]
     fell = torch.stack([outcome.success for outcome in outcomes]).any(0)
     (part,) = report.threats[0].epsilons
@@ -155,7 +155,7 @@ def test_the_standard_suite_and_the_probes_serve_every_task(
     threats = [sp.Linf(RADII[name])]
     report = quick(case.target, batches(case), probes=True, threats=threats, suite="standard", queries=10)
     assert {"steady", "slopes", "climbs", "limits"} <= set(report.probes)
-    assert [part.attack for part in report.threats[0].epsilons[0].attacks] == ["FGSM", "PGD", "auto", "Square"]
+    assert [part.attack for part in report.threats[0].epsilons[0].attacks] == ["FGSM", "PGD", "Auto", "Square"]
     assert not [finding.code for finding in report.warnings if finding.severity == "severe"]
 
 

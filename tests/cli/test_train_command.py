@@ -314,7 +314,7 @@ def test_catastrophic_overfitting_is_told_and_exits_with_1(run, tmp_path):
         ("models.py:Net", "models.py:Collapses"),
         ("data.py:images", "data.py:steady"),
         ("linf:0.05", "linf:0.1"),
-        ("steps = 3", 'steps = 3\n[[validation.attack]]\nname = "square"\nthreat = "linf:0.1"\nsteps = 40'),
+        ("steps = 3", 'steps = 3\n[[validation.attack]]\nname = "square"\nthreat = "linf:0.1"\nn_queries = 40'),
         ("[data]", 'weights = "given"\n[data]'),
     )
     assert done.exit_code == 1, done.stdout + done.stderr

@@ -134,7 +134,7 @@ def test_a_query_attack_that_starts_from_a_transferred_example_needs_fewer_queri
     case, models = nets(0.12)
     own = models["net 0"]
     victim = sp.Restricted(case.target, sp.Scores)
-    attack = Square(sp.Linf(0.03), steps=200)
+    attack = Square(sp.Linf(0.03), n_queries=200)
     cold = sp.run(attack, victim, case.goal, case.images)
     warm = transfer_then_query(PGD(sp.Linf(0.03), steps=20), own, attack, victim, case.goal, case.images)
     assert warm.success.sum() >= cold.success.sum()

@@ -136,8 +136,8 @@ def count_passes(entry: SuiteEntry, region: Region, rejects: bool = False) -> tu
     target: Target[Any] = Defended(model, AcceptAll()).adaptive_view() if rejects else model
     eps = region.eps if isinstance(region.radius, Tensor) or region.radius != attack.ball.eps else None
     spent = run(attack, target, goal, region.x, mask=region.free, eps=eps).passes
-    least = attack.steps if seeing else 0
-    return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
+    least = attack.total_steps if seeing else 0
+    return max(int(spent.forwards), attack.total_steps), max(int(spent.backwards), least)
 
 
 class AcceptAll(Detector):

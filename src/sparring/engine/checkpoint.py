@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, RunError
-from ..storage import read_tensors, write_tensors
+from ..errors import ConfigError
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, Unidentified
 from .outcome import Outcome, Passes
 
@@ -67,13 +67,8 @@ class Checkpoint:
         return self.folder / f"batch-{start:09d}.safetensors"
 
     def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, values = read_tensors(path, "delete it to begin again")
-        if values.get("mark") != self.mark:
-            raise RunError(
-                f"{path} belongs to another run (other attack, target, goal, images or seed); "
-                "use another checkpoint folder"
-            )
-        return tensors, values
+        stranger = "belongs to another run (other attack, target, goal, images or seed); use another checkpoint folder"
+        return read_checkpoint(path, self.mark, "delete it to begin again", stranger)
 
     def finished(self, start: int) -> Outcome | None:
         """The finished batch that begins at row `start`, if there is one."""

@@ -85,7 +85,7 @@ def crafted(
     broker = _Unjudged(target, goal, region, engine or Engine(), key, context)
     oracle = attack.access(broker)
     state = attack.init(oracle, Batch(region.x, key, start))
-    for t in range(attack.steps):
+    for t in range(attack.total_steps):
         state = attack.step(oracle, state, t)
     broker.closed = True
     attack.finish(oracle, state)

@@ -246,7 +246,9 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     while not search.over:
         search.advance()
         if engine.progress is not None:
-            engine.progress(Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.steps))
+            engine.progress(
+                Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.total_steps)
+            )
         if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
             search.seconds = time.perf_counter() - clock
             checkpoint.save(start, len(region), search.save())

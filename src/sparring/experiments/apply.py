@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attacks import Applied, Artifact
+from ..attacks import Artifact, ArtifactAttack
 from ..audit.evaluation.predictions import predict
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import InputError
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..random import Key
 from ..storage import write_atomically
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files
@@ -58,7 +59,8 @@ class ApplyArtifact:
         """Apply the artifact, write the pictures and count what falls; RunError where the disk does not take them."""
         counts, taken, sheet = AppliedCounts(), {CONTACT_SHEET}, ContactSheet(self.loaded, self.data, self.batch_size)
         for chunk in self.data.chunks(self.batch_size):
-            moved = self.artifact.apply(chunk.images)
+            key = Key(chunk.first + torch.arange(len(chunk.images)), 0)
+            moved = self.artifact.apply(chunk.images, key)
             names = [free_name(name, taken) for name in chunk.names]
             with report_write_errors(self.out):
                 for name, image in zip(names, moved, strict=True):
@@ -86,7 +88,9 @@ class ApplyArtifact:
             goals[f"class {wanted}"] = ClassifyAs(torch.full_like(clean.predicted, wanted))
         indices, engine = torch.arange(chunk.first, chunk.first + len(names)), Engine(self.batch_size)
         for word, goal in goals.items():
-            outcome = run(Applied(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine)
+            outcome = run(
+                ArtifactAttack(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine
+            )
             stood = ~outcome.already
             counts.attacked[word] += int(stood.sum())
             counts.fell[word, FLOAT_IMAGES] += int((outcome.success & stood).sum())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..access import Shared
-from ..attacks import Applied, Artifact, opened
+from ..attacks import Artifact, ArtifactAttack, load_artifact
 from ..audit.evaluation.predictions import predict
 from ..engine import Engine, Fitted, Outcome, Progress, check_access, fit, run
 from ..errors import ConfigError, InputError, RunError
@@ -140,7 +140,7 @@ class FitArtifact:
         engine, target = Engine(self.batch_size, self.seed), self.loaded.target
         return {
             name: run(
-                Applied(artifact),
+                ArtifactAttack(artifact),
                 target,
                 take(inputs.goal, indices),
                 inputs.images[indices],
@@ -152,7 +152,7 @@ class FitArtifact:
 
     def read_start(self, path: Path) -> tuple[Artifact, dict[str, Any]]:
         """Read the artifact to begin at; ConfigError where the attack cannot go on from it."""
-        artifact, made = opened(path)
+        artifact, made = load_artifact(path)
         kind, ball = self.attack.makes, self.attack.ball
         if not isinstance(artifact, kind):
             raise ConfigError(f"--from {path} is a {artifact.kind}, and {self.attack.name} makes a {kind.kind}")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..access import Decisions, Scores
 from ..attacks.shared.advgan import AdvGAN
-from ..attacks.shared.generator import Generated
+from ..attacks.shared.generator import PerturbationGenerator
 from ..engine import Engine, fit
 from ..errors import BudgetError, ConfigError, InputError
 from ..goals import Goal
@@ -34,7 +34,7 @@ from .distill import batch_slices, query_labels, query_probabilities, train_stud
 class DistilledAdvGAN:
     """The result of `distill_advgan`."""
 
-    artifact: Generated
+    artifact: PerturbationGenerator
     target: Classifier  # the student
     queries: int  # images that the victim was asked about
     agreement: float  # share of them on which the student names the victim's class

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack
-from ..attacks import ALMA, FABT, PGD, Cascade, HopSkipJump, Restarts, Rivals, SigmaZero, auto
+from ..attacks import ALMA, FABT, PGD, Auto, Cascade, HopSkipJump, Restarts, Rivals, SigmaZero
 from ..engine import Engine, check_access, check_images, run
 from ..errors import ConfigError, ThreatError
 from ..geometry import L0, L2, Ball, Linf
@@ -107,18 +107,18 @@ class Generalization:
 
 
 def strong_attack(ball: Ball) -> Attack[Any, Any]:
-    """Return `auto(ball)`, followed by attacks that do without gradients that mislead, as nets of another norm have.
+    """Return `Auto(ball)`, followed by attacks that do without gradients that mislead, as nets of another norm have.
 
-    In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `auto`
+    In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `Auto`
     does not know, PGD from two starts and sigma-zero.
     """
     if isinstance(ball, L0):
         return Cascade(Restarts(PGD(ball), RESTARTS_L0), SigmaZero(ball))
     if isinstance(ball, Linf):
-        return auto(ball)
-    walk = Rivals(FABT(ball, steered=True, random_start=True), RIVALS, RivalMargin)
+        return Auto(ball)
+    walk = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
     queries = [HopSkipJump(ball, steps=JUMPS)] if isinstance(ball, L2) else []
-    return Cascade(auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
+    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
 
 
 def measure_generalization(

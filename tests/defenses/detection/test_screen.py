@@ -50,7 +50,7 @@ def test_who_knows_of_the_detector_gets_past_it_more_often(name, task, fitted):
 def test_queries_serve_too(task, fitted):
     """A score attack needs no slope of the detector."""
     goal = sp.Misclassify(torch.arange(90)[:20] % 3)
-    attack, defended = Square(sp.Linf(0.3), steps=200), Defended(task.target, fitted["feature"])
+    attack, defended = Square(sp.Linf(0.3), n_queries=200), Defended(task.target, fitted["feature"])
     found = sp.run(attack, defended, goal, task.tested.originals[:20])
     assert int(found.success.sum()) > 0
 

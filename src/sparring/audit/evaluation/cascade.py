@@ -93,7 +93,7 @@ def step_shares(evaluated: EvaluatedTarget, plan: AuditPlan) -> dict[ScheduleKey
         for view in range(len(evaluated.views)):
             for which, ball in enumerate(balls):
                 for scheduled in scheduled_attacks(evaluated, ball, plan, view):
-                    slots[norm, which, scheduled.attack_index] = scheduled.entry.attack.steps
+                    slots[norm, which, scheduled.attack_index] = scheduled.entry.attack.total_steps
     ends = list(accumulate(slots.values()))
     return {
         slot: ((end - steps) / ends[-1], steps / ends[-1])

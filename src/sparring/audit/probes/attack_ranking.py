@@ -36,7 +36,7 @@ def rank_attacks(sample: ProbeSample) -> dict[str, Any] | None:
         "at": str(ball),
         "single_step": int((reached(FGSM(ball)) > pgd + slack).sum()),
         "noise": int((reached(RandomNoise(ball, STEPS)) >= pgd - slack).sum()),
-        "queries": int((reached(Square(ball, steps=QUERIES)) > pgd + slack).sum()),
+        "queries": int((reached(Square(ball, n_queries=QUERIES)) > pgd + slack).sum()),
         "transfer": None,
     }
     if own is not None:

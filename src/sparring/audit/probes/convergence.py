@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from ...access import Attack, Gradients, Keep
-from ...attacks import PGD, Cascade, Restarts, Rivals, Sweep
+from ...attacks import PGD, Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
 from ...geometry import Linf
 from ..suites.suite import suite
 from .sample import ProbeSample
 
 STEPS = 50  # of PGD without a bound
 TIMES = 4  # as many steps
-BLOCKS = 1  # of `Sweep` with climbs that are so much longer
+BLOCKS = 1  # of `Sweep` with that many times the gradient steps
 ROWS = 8  # images that the longer attack is tried on at most
 
 
@@ -50,16 +50,18 @@ def range_width(sample: ProbeSample) -> float:
 
 
 def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
-    """The suite's last attack with gradients that can be given more steps, and with more; of `auto` its last part."""
+    """The suite's last attack with gradients that can be given more steps, and with more; of `Auto` its last part."""
     pair: tuple[Attack[Any, Any] | None, Attack[Any, Any] | None] = (None, None)
     if sample.plan.smallest and not sample.plan.threats:
         return pair
     for entry in suite(sample.view.access, sample.ball, sample.plan):
-        attack = entry.attack.attacks[-1] if isinstance(entry.attack, Cascade) else entry.attack
+        attack = entry.attack
+        if isinstance(attack, Auto | AutoAttack | Cascade):
+            attack = attack.parts[-1]
         more = with_more_steps(attack) if issubclass(entry.access, Gradients) and not entry.transferred else None
         if more is not None:
             pair = (attack, more)
-        if entry.name == "auto":
+        if isinstance(entry.attack, Auto):
             break
     return pair
 
@@ -67,9 +69,11 @@ def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Atta
 def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
     """Return the attack with TIMES the steps; None where it has no such number."""
     if isinstance(attack, Sweep):
-        return replace(attack, climb=TIMES * attack.climb, blocks=min(BLOCKS, attack.blocks))
+        return replace(attack, gradient_steps=TIMES * attack.gradient_steps, blocks=min(BLOCKS, attack.blocks))
     if isinstance(attack, Restarts | Rivals):
         inner = with_more_steps(attack.attack)
         return None if inner is None else replace(attack, attack=inner)
     known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
-    return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]
+    if "steps" not in known or getattr(attack, "steps", 0) != attack.total_steps:
+        return None
+    return replace(attack, steps=TIMES * attack.total_steps)  # type: ignore[type-var]

@@ -49,7 +49,7 @@ class GradientWalk(Attack[Gradients, GradientWalkState]):
     by_loss: bool = False
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Gradients, batch: Batch) -> GradientWalkState:
         x = oracle.region.x
@@ -86,7 +86,7 @@ class RandomNoise(Attack[Scores, RandomNoiseState]):
     steps: int = 20
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Scores, batch: Batch) -> RandomNoiseState:
         return RandomNoiseState(torch.full_like(oracle.region.eps, -torch.inf))

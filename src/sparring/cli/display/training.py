@@ -98,7 +98,7 @@ def announce(plan: TrainingPlan, inputs: TrainingInputs, devices: Devices) -> No
         say(f"source     {source.name}")
     for attack in inputs.validation_attacks:
         say(f"validation {attack}")
-    steps = max(sum(attack.steps for attack in inputs.adversary.at(epoch)) for epoch in range(config.epochs))
+    steps = max(sum(attack.total_steps for attack in inputs.adversary.at(epoch)) for epoch in range(config.epochs))
     if isinstance(inputs.objective, Free):
         steps = 0  # it runs no attack
     replays = inputs.objective.minibatch_replays

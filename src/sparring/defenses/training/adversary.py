@@ -71,7 +71,7 @@ def scaled(attack: Attack[Any, Any], share: float, steps: int | None) -> Attack[
     """Return the attack with its radii and step sizes times `share`, and so many steps."""
     changes: dict[str, Any] = {}
     if share != 1.0:
-        for name in names(attack) & {"ball", "balls", "step_size", "step_sizes"}:
+        for name in names(attack) & {"ball", "balls", "step_size", "step_sizes", "learning_rate"}:
             changes[name] = times(getattr(attack, name), max(share, LEAST))
     if steps is not None:
         changes["steps"] = steps
