@@ -18,6 +18,14 @@ def test_one_norm_in_several_options_is_one_threat():
     assert l2.norm == "L2"
 
 
+def test_a_radius_may_be_as_wide_as_the_range_of_the_inputs():
+    with pytest.raises(ThreatError, match=r"larger than the whole range \[0, 1\]"):
+        threats_of_balls([sp.Linf(1.5)])
+    assert threats_of_balls([sp.Linf(1.5)], widest=2.0)[0].radii[0].eps == 1.5
+    with pytest.raises(ThreatError, match=r"larger than the whole range of 2$"):
+        threats_of_balls([sp.Linf(2.5)], widest=2.0)
+
+
 def test_balls_are_threats():
     (threat,) = threats_of_balls([sp.Linf(8 / 255), sp.Linf(0.1)])
     assert [radius.text for radius in threat.radii] == ["8/255", "0.1"]

@@ -54,8 +54,11 @@ def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
     return merge_threats(parse_threat(spec) for spec in specs)
 
 
-def threats_of_balls(balls: Iterable[Ball]) -> list[Threat]:
-    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object."""
+def threats_of_balls(balls: Iterable[Ball], widest: float = 1.0) -> list[Threat]:
+    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object.
+
+    `widest` is how far two values of an input may lie apart.
+    """
     threats = []
     for ball in balls:
         if not isinstance(ball, Ball):
@@ -64,7 +67,7 @@ def threats_of_balls(balls: Iterable[Ball]) -> list[Threat]:
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
         text = str(ball).partition("(")[2].rstrip(")") or "inf"
-        threats.append(make_threat(norm, [check_radius(ball.eps, text, norm, str(ball))]))
+        threats.append(make_threat(norm, [check_radius(ball.eps, text, norm, str(ball), widest)]))
     return merge_threats(threats)
 
 
@@ -104,13 +107,14 @@ def parse_radius(text: str, norm: Norm, spec: str) -> Radius:
     return check_radius(value, text, norm, spec)
 
 
-def check_radius(eps: float, text: str, norm: Norm, spec: str) -> Radius:
-    """Return the radius; ThreatError where it cannot be one for images in [0, 1]."""
+def check_radius(eps: float, text: str, norm: Norm, spec: str, widest: float = 1.0) -> Radius:
+    """Return the radius; ThreatError where it cannot be one for inputs whose values differ by at most `widest`."""
     if not math.isfinite(eps) or eps <= 0:
         raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")
-    if norm == "Linf" and eps > 1:
-        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 else ""
-        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range [0, 1]{levels}")
+    if norm == "Linf" and eps > widest:
+        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 and widest == 1 else ""
+        whole = "[0, 1]" if widest == 1 else f"of {widest:g}"
+        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range {whole}{levels}")
     if norm == "L0" and eps != int(eps):
         raise ThreatError(f"threat {spec!r}: an L0 epsilon counts components, and {text} is not a whole number")
     return Radius(eps=eps, text=text)

@@ -15,6 +15,7 @@ from sparring.audit.report.junit import junit_report
 from sparring.audit.report.model import Finding
 from sparring.audit.suites.suite_entry import make_entry
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 
 ROOT = Path(__file__).parent.parent.parent
 PLAN = """
@@ -114,7 +115,7 @@ def test_no_attack_spends_more_than_was_said(attack, scale, single, images, labe
     single.model[3].weight.data *= scale
     plan = make_audit_plan(model="m", data="d", batch_size=8, smallest=("L2",), queries=60)
     entry = make_entry(attack, plan)
-    forwards, backwards = count_passes(entry, images[:1])
+    forwards, backwards = count_passes(entry, Region.around(images[:1], attack.ball))
     spent = sp.run(attack, single, sp.Misclassify(labels), images, budget=entry.budget).passes
     assert int(spent.forwards.max()) <= forwards
     assert int(spent.backwards.max()) <= backwards

@@ -9,7 +9,7 @@ from .fit import Fitted, fit
 from .judge import ArtifactJudgement, judge_artifact
 from .options import Engine, Progress
 from .outcome import Outcome, Passes
-from .run import check_access, check_images, run
+from .run import check_access, check_images, region_of, run
 
 __all__ = [
     "ArtifactJudgement",
@@ -25,5 +25,6 @@ __all__ = [
     "fingerprint",
     "fit",
     "judge_artifact",
+    "region_of",
     "run",
 ]  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..goals import Goal
 from .loaded import InputSpec
 
 OWN_PREDICTION = "no labels: the model's own prediction on the clean picture stands in"
@@ -46,13 +48,16 @@ class Chunk:
     """Consecutive rows as one batch, all with a label or all without.
 
     `labels` is None where the data set knows none: the caller takes the model's own prediction. `first` is
-    the position of the first row among the rows that could be read.
+    the position of the first row among the rows that could be read. For a task other than classification a goal with
+    one row per input stands in place of labels; `context` is what lies beside the inputs.
     """
 
     images: Tensor
     labels: Tensor | None
     names: list[str]
     first: int
+    goal: Goal | None = None
+    context: Any = None
 
 
 @dataclass

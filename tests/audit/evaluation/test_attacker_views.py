@@ -127,7 +127,7 @@ def test_whoever_is_rejected_has_not_won_and_a_clean_image_that_is_rejected_is_l
     assert part.wrong_before == 50 - int(right.sum())
     assert "rejected" in [one.code for one in report.warnings]
     for entry in report.gallery:
-        assert entry.after.label != entry.label
+        assert entry.after["predicted"].value != entry.label
 
 
 class Watched(Detector):

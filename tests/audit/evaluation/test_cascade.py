@@ -118,7 +118,9 @@ def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(t
 
     monkeypatch.setattr(predictions, "goal_met", lambda target, seen, goal: torch.zeros(len(goal), dtype=torch.bool))
     zero, right = torch.zeros(50), torch.ones(50, dtype=torch.bool)
-    clean = CleanChunk(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), right, zero, zero, zero)
+    columns = {"predicted": labels, "confidence": torch.ones(50)}
+    truth = sp.Misclassify(labels)
+    clean = CleanChunk(0, ["a"] * 50, images, truth, True, columns, right, right, zero, zero, zero)
     plan = make_audit_plan(
         model="m", data="d", batch_size=16, threats=tuple(parse_threat_list(["linf:0.2"])), suite="quick", steps=2,
         restarts=1, queries=2,

@@ -127,7 +127,6 @@ def test_effort_is_the_suites_unless_it_is_said():
         ({"suite": "fgsm,pgdd"}, r"suite 'pgdd' is unknown.*Did you mean 'pgd'\?"),
         ({"suite": "pgd,fgsm,pgd"}, "names pgd twice; .*repeats=2"),
         ({"suite": ()}, "name quick, standard, thorough, or attacks"),
-        ({"goal": "misclassified"}, "Did you mean 'misclassify'"),
         ({"threats": ()}, "at least 1 item"),
         ({"smallest": ("Linf",)}, "Linf is given with a radius and without"),
         ({"expected_accuracy": 93}, "expected_accuracy=93"),

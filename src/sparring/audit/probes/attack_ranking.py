@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...access import Gradients, Keep
 from ...attacks import FGSM, MIFGSM, PGD, Square
-from ...engine import Engine, run
 from ..suites.suite import TRANSFER_STEPS
 from .diagnostic_attacks import RandomNoise
 from .sample import ProbeSample
@@ -41,9 +40,7 @@ def rank_attacks(sample: ProbeSample) -> dict[str, Any] | None:
         "transfer": None,
     }
     if own is not None:
-        engine = Engine(batch_size=sample.plan.batch_size, seed=sample.plan.seed)
-        transferred, goal = MIFGSM(ball, steps=TRANSFER_STEPS), sample.clean.goal()
-        made = run(transferred, own, goal, sample.images, indices=sample.indices, keep=Keep.HIGHEST_LOSS, engine=engine)
+        made = sample.attack(MIFGSM(ball, steps=TRANSFER_STEPS), Keep.HIGHEST_LOSS, target=own)
         found["transfer"] = int((sample.margins(made.examples) > pgd + slack).sum())
         found["surrogate_fell"] = int(made.success.sum())
     return found

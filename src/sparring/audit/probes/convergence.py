@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -20,16 +21,19 @@ ROWS = 8  # images that the longer attack is tried on at most
 
 
 def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
-    """`unbounded`: images that withstand PGD in the whole of [0, 1]; `more`: of `tried`, those that fall to the suite's
+    """`unbounded`: images that withstand PGD in the whole valid range; `more`: of `tried`, those that fall to the
 
-    strongest attack with more steps and not to it as it is.
+    suite's strongest attack with more steps and not to it as it is.
 
-    None without gradients.
+    None without gradients. `unbounded` is None where a mask holds components still, or the range has no end.
     """
     if not issubclass(sample.view.access, Gradients):
         return None
-    free = sample.attack(PGD(Linf(1.0), steps=STEPS), Keep.FIRST)
-    found: dict[str, Any] = {"of": len(sample), "unbounded": int((~free.success).sum()), "tried": 0}
+    found: dict[str, Any] = {"of": len(sample), "unbounded": None, "tried": 0}
+    width = range_width(sample)
+    if math.isfinite(width) and not sample.restricted:
+        free = sample.attack(PGD(Linf(width), steps=STEPS), Keep.FIRST)
+        found["unbounded"] = int((~free.success).sum())
     attack, more = strongest_attack(sample)
     if attack is not None and more is not None:
         rows = torch.arange(min(ROWS, len(sample)))
@@ -37,6 +41,12 @@ def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
         held = int((~sample.attack(attack, Keep.FIRST, fell).success).sum()) if len(fell) else 0
         found |= {"tried": len(rows), "attack": attack.name, "at": str(sample.ball), "more": held}
     return found
+
+
+def range_width(sample: ProbeSample) -> float:
+    """Return how far two values of an input may lie apart; infinity where there is no limit."""
+    low, high = sample.view.inputs.range_like(sample.images)
+    return float(torch.as_tensor(high).max() - torch.as_tensor(low).min())
 
 
 def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
