@@ -39,6 +39,9 @@ bench:  ## side by side with the peers, in an environment of its own; writes rec
 	benchmarks/.venv-peers/bin/python -m benchmarks.run
 	benchmarks/.venv-peers/bin/python -m benchmarks.table
 
+matrix: $(VENV)/.test  ## tries every attack on every task, input and threat; writes docs/matrix.md: a few minutes
+	$(VENV)/bin/python -m sparring.testing.matrix docs/matrix.md
+
 train-mnist:  ## the zoo's digit nets from their plans, and what adversarial training is worth: two hours of two CPU cores
 	bash benchmarks/setup.sh
 	benchmarks/.venv-peers/bin/sparring train plans/mnist-plain.toml --out runs/mnist-plain

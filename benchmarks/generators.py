@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from benchmarks.nets import load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, ClassifyAs, Decisions, Engine, Linf, Misclassify, Restricted, Scores, fit, run
-from sparring.attacks import PGD, AdvGAN, Applied, Artifact
+from sparring.attacks import PGD, AdvGAN, Artifact, ArtifactAttack
 from sparring.audit.records.statistics import wilson
 from sparring.rows import take
-from sparring.transfer import distilled_advgan
+from sparring.transfer import distill_advgan
 from sparring.zoo import load_data
 
 RECORD = ROOT / "records" / "universal" / "generators.json"
@@ -50,7 +50,7 @@ def judged(found: Artifact | PGD, target: Classifier, wanted: int | None, seed: 
         parts = torch.arange(HELD_OUT).split(250)
         kept = torch.cat([take(goal, rows).margin(target(images[rows])) <= 0 for rows in parts])
     goal, images = take(goal, kept), images[kept]
-    attack = Applied(found) if isinstance(found, Artifact) else found
+    attack = ArtifactAttack(found) if isinstance(found, Artifact) else found
     clock = time.process_time()
     outcome = run(attack, target, goal, images, engine=Engine(seed=seed))
     seconds = time.process_time() - clock
@@ -92,7 +92,7 @@ def by_student(name: str, access: type[Decisions], dynamic: bool, count: int = 2
     attack = AdvGAN(BALL, epochs=5)
     options: Row = {"budget": rounds * count, "rounds": rounds, "dynamic": dynamic, "epochs": 5}
     clock = time.process_time()
-    found = distilled_advgan(Restricted(target, access), student(), attack, Misclassify(labels), images, **options)
+    found = distill_advgan(Restricted(target, access), student(), attack, Misclassify(labels), images, **options)
     seconds = time.process_time() - clock
     words = f"AdvGAN by a student that sees {access.__name__.lower()}, {'dynamic' if dynamic else 'static'}"
     head: Row = {"net": name, "attack": words, "seed": 0, "target": None, "seconds_to_make": seconds}

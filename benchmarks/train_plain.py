@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparring.zoo import assets
-from sparring.zoo.digits import held_out, read_csv
+from sparring.zoo.digits import is_held_out, read_digits_csv
 from sparring.zoo.mnist_net import MnistNet
 
 WEIGHTS = Path(__file__).parent / "weights" / "mnist-plain.safetensors"
@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    source = assets.locate("mnist-5k") / "mnist_5k.csv.gz"
-    pixels, digits = read_csv(source)
+    source = assets.locate_asset("mnist-5k") / "mnist_5k.csv.gz"
+    pixels, digits = read_digits_csv(source)
     images, labels = torch.from_numpy(pixels)[:, None].float() / 255, torch.from_numpy(digits)
-    unseen = torch.from_numpy(held_out(digits))
+    unseen = torch.from_numpy(is_held_out(digits))
 
     torch.manual_seed(options.seed)
     net = MnistNet()

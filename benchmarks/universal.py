@@ -114,7 +114,7 @@ def ours(attack: Any, crops: bool = False) -> Callable[[nn.Module, Task, int], T
         goal = Misclassify(predicted(net, images))
         chosen = attack(Linf(task.eps))
         if len(images) < 100:  # few pictures: as many steps as for some hundred
-            chosen = replace(chosen, portion=min(chosen.portion, 10), epochs=chosen.epochs * 2)
+            chosen = replace(chosen, batch_size=min(chosen.batch_size, 10), epochs=chosen.epochs * 2)
         fitted = fit(chosen, Classifier(net), goal, images, engine=Engine(seed=seed, batch_size=50))
         return fitted.artifact.delta
 
@@ -175,7 +175,7 @@ def by_volume(device: str) -> list[dict[str, Any]]:
     for count in (1, 3, 10, 30, 100, 300, 1000):
         images = task.made_on[:count]
         portion = min(count, 32)
-        attack = GradientUniversal(Linf(task.eps), epochs=max(1, 400 * portion // count), portion=portion)
+        attack = GradientUniversal(Linf(task.eps), epochs=max(1, 400 * portion // count), batch_size=portion)
         made = fit(attack, Classifier(task.net), Misclassify(predicted(task.net, images)), images)
         moved = made.artifact.apply(task.held_out)
         fooled = int((predicted(task.net, moved) != before).sum())

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from sparring.zoo.assets import cache
+from sparring.zoo.assets import cache_folder
 
 VERSION = "4.14.1"
 MEMBER = "package/axe.min.js"
@@ -17,7 +17,7 @@ SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 
 
 def main() -> int:
-    folder_of_axe = cache() / "axe-core"
+    folder_of_axe = cache_folder() / "axe-core"
     file = folder_of_axe / "axe.min.js"
     if file.exists():
         return 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.random import Key
-from sparring.rows import detach, flatten, join, rebuild, take, to
+from sparring.rows import detach, flatten, floats_to, join, rebuild, take, to
 
 S = TypeVar("S")
 
@@ -33,6 +33,12 @@ class Outer(Generic[S]):
 
 def record():
     return Outer(torch.arange(12.0).view(4, 3), Inner(Key(torch.arange(4), 9), None, 5))
+
+
+def test_only_real_numbers_are_cast():
+    cast = floats_to(record(), torch.float64)
+    assert (cast.x.dtype, cast.inner.key.indices.dtype) == (torch.float64, torch.int64)
+    assert floats_to(torch.ones(2, dtype=torch.bool), torch.float64).dtype == torch.bool
 
 
 def test_every_tensor_is_narrowed_however_deep():

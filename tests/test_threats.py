@@ -2,24 +2,32 @@ import pytest
 
 import sparring as sp
 from sparring.errors import ThreatError
-from sparring.threats import of_balls, parse, parse_all
+from sparring.threats import parse_threat, parse_threat_list, threats_of_balls
 
 
 def test_fractions_are_exact_and_keep_their_words():
-    threat = parse("linf:8/255,2/255, 4/255")
+    threat = parse_threat("linf:8/255,2/255, 4/255")
     assert [radius.eps for radius in threat.radii] == [2 / 255, 4 / 255, 8 / 255]
     assert [radius.text for radius in threat.radii] == ["2/255", "4/255", "8/255"]
-    assert [ball.eps for ball in parse("L2:0.5").balls()] == [0.5]
+    assert [ball.eps for ball in parse_threat("L2:0.5").balls()] == [0.5]
 
 
 def test_one_norm_in_several_options_is_one_threat():
-    linf, l2 = parse_all(["linf:2/255", "l2:1", "linf:1/255,2/255"])
+    linf, l2 = parse_threat_list(["linf:2/255", "l2:1", "linf:1/255,2/255"])
     assert (linf.norm, [radius.text for radius in linf.radii]) == ("Linf", ["1/255", "2/255"])
     assert l2.norm == "L2"
 
 
+def test_a_radius_may_be_as_wide_as_the_range_of_the_inputs():
+    with pytest.raises(ThreatError, match=r"larger than the whole range \[0, 1\]"):
+        threats_of_balls([sp.Linf(1.5)])
+    assert threats_of_balls([sp.Linf(1.5)], widest=2.0)[0].radii[0].eps == 1.5
+    with pytest.raises(ThreatError, match=r"larger than the whole range of 2$"):
+        threats_of_balls([sp.Linf(2.5)], widest=2.0)
+
+
 def test_balls_are_threats():
-    (threat,) = of_balls([sp.Linf(8 / 255), sp.Linf(0.1)])
+    (threat,) = threats_of_balls([sp.Linf(8 / 255), sp.Linf(0.1)])
     assert [radius.text for radius in threat.radii] == ["8/255", "0.1"]
 
 
@@ -44,10 +52,10 @@ def test_balls_are_threats():
 )
 def test_what_is_no_threat_is_told(spec, said):
     with pytest.raises(ThreatError, match=said):
-        parse(spec)
+        parse_threat(spec)
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(0.0), 0.5])
 def test_balls_that_are_no_threat_are_told(ball):
     with pytest.raises(ThreatError):
-        of_balls([ball])
+        threats_of_balls([ball])

@@ -31,7 +31,7 @@ from sparring.zoo import load_model
 from sparring.zoo.mnist_net import MnistNet
 
 EPS, TRAINING, DIGITS = 0.2, 10_000, 100
-ADAM = Optimizer(name="adam", rate=2e-3, weight_decay=0.0)
+ADAM = Optimizer(name="adam", lr=2e-3, weight_decay=0.0)
 PGD7 = sp.attacks.PGD(sp.Linf(EPS), steps=7, step_size=EPS / 4)
 
 
@@ -54,7 +54,7 @@ class Bench:
     def trained(self, net: torch.nn.Module, objective: Any, adversary: Adversary, epochs: int) -> Classifier:
         torch.manual_seed(0)
         target = Classifier(net, classes=10)
-        config, validation = TrainingConfig(epochs=epochs, optimizer=ADAM), Validation(held_out=500, steps=10)
+        config, validation = TrainingConfig(epochs=epochs, optimizer=ADAM), Validation(val_size=500, steps=10)
         how = {"config": config, "validation": validation}
         devices = Devices(accelerator=self.accelerator)
         train(target, (self.images.cpu(), self.labels.cpu()), objective, adversary, devices=devices, **how)
@@ -70,7 +70,7 @@ def stage(make: Callable[[], Any]) -> Made:
 
 def adversarial(bench: Bench) -> Classifier:
     torch.manual_seed(0)
-    return bench.trained(MnistNet(), Madry(), Adversary((PGD7,), strength=ramp(3)), 8)
+    return bench.trained(MnistNet(), Madry(), Adversary((PGD7,), eps_schedule=ramp(3)), 8)
 
 
 def denoised(bench: Bench) -> Defended:
@@ -84,25 +84,25 @@ def guided(bench: Bench) -> Defended:
     torch.manual_seed(0)
     made = purification.HGD(purification.UNet(1).to(bench.device))
     attacks = (PGD7, sp.attacks.FGSM(sp.Linf(EPS)))
-    schedule = purification.Schedule(epochs=3)
-    purification.fit_hgd(made, bench.target, bench.images, bench.labels, attacks, schedule=schedule)
+    schedule = purification.FitConfig(epochs=3)
+    purification.fit_hgd(made, bench.target, bench.images, bench.labels, attacks, config=schedule)
     return Defended(bench.target, made)
 
 
 def generated(bench: Bench) -> Defended:
     torch.manual_seed(0)
-    generator = purification.Generator(1, (28, 28)).to(bench.device)
+    generator = purification.VAEGenerator(1, (28, 28)).to(bench.device)
     purification.fit_generator(generator, bench.images)
-    return Defended(bench.target, purification.DefenseGAN(generator, generator.latent, steps=40, restarts=2))
+    return Defended(bench.target, purification.DefenseGAN(generator, generator.latent_dim, steps=40, restarts=2))
 
 
 def quilted(bench: Bench) -> Defended:
-    return Defended(bench.target, purification.Quilting(purification.clean_patches(bench.images, count=20_000)))
+    return Defended(bench.target, purification.Quilting(purification.clean_patches(bench.images, n_patches=20_000)))
 
 
 def self_ensemble(bench: Bench) -> Defended:
     torch.manual_seed(0)
-    net = randomization.self_ensembled(MnistNet())
+    net = randomization.add_noise_layers(MnistNet())
     return Defended(bench.trained(net, Plain(), Adversary(), 4), votes=10)
 
 
@@ -111,7 +111,7 @@ def detected(make: Callable[[], Any]) -> Made:
         learn, validate = slice(0, 3000), slice(3000, 5000)
         found = detection.make_adversarial_set(PGD7, bench.target, bench.images[learn], bench.labels[learn])
         fitted = make().fit(bench.images[learn], found, target=bench.target, labels=bench.labels[learn])
-        return Defended(bench.target, fitted.calibrated(bench.images[validate], fpr=0.05))
+        return Defended(bench.target, fitted.calibrate(bench.images[validate], fpr=0.05))
 
     return made
 
@@ -121,7 +121,7 @@ DEFENSES: dict[str, Made] = {
     "adversarial training": adversarial,
     "bit depth, 1 bit": stage(lambda: purification.BitDepth(1)),
     "bit depth, 3 bits": stage(lambda: purification.BitDepth(3)),
-    "JPEG 75": stage(lambda: purification.JPEG(75)),
+    "JPEG 75": stage(lambda: purification.JPEGCompression(75)),
     "median 3": stage(lambda: purification.Median(3)),
     "wavelet": stage(lambda: purification.Wavelet()),
     "non-local means": stage(lambda: purification.NonLocalMeans()),

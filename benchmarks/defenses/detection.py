@@ -70,7 +70,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
     "Grosse: extra class": ExtraClass(),
     "Ma: LID": LID(),
     "Lee: Mahalanobis": Mahalanobis(),
-    "Feinman: KD + BU": KernelDensity(passes=10),
+    "Feinman: KD + BU": KernelDensity(n_samples=10),
     "Xu: feature squeezing": FeatureSqueezing(),
     "Meng: MagNet": MagNet(),
     "subspace": Subspace(),
@@ -80,7 +80,7 @@ FITS: tuple[Attack[Any, Any], ...] = (
 )  # fmt: skip
 TESTS: tuple[Attack[Any, Any], ...] = (
     FGSM(Linf(0.2)), PGD(Linf(0.1)), PGD(Linf(0.2)), PGD(Linf(0.3)), PGD(L2(1.0)), PGD(L2(2.0)), DeepFool(),
-    CarliniWagner(rounds=4, inner=100),
+    CarliniWagner(binary_search_steps=4, steps=100),
 )  # fmt: skip
 Found = dict[str, Any]
 Weighted = dict[str, tuple[float, Attack[Any, Any]]]
@@ -133,7 +133,7 @@ def matrix(say: Callable[[str], None], noise: bool = False) -> Found:
     chosen = FITS if not noise else (PGD(Linf(EPS)),)
     fits = [at.made(attack, "fit") for attack in chosen]
     tests = [at.made(attack, "test") for attack in TESTS]
-    say(f"  crafted; fooling: {[int(test.fooling.sum()) for test in tests]} of {int(tests[0].right.sum())}")
+    say(f"  crafted; fooling: {[int(test.fooling.sum()) for test in tests]} of {int(tests[0].correct.sum())}")
     rows = []
     for name, detector in DETECTORS.items():
         if noise and not detector.needs_adversarial:
@@ -226,7 +226,7 @@ def adaptive(say: Callable[[str], None]) -> Found:
             continue
         began = time.process_time()
         fitted = detector.fit(metadata.originals, metadata, target=at.target, labels=at.fit[1])
-        rows.append({"detector": name, **attacked(fitted.calibrated(at.validation, FPR), at.target)})
+        rows.append({"detector": name, **attacked(fitted.calibrate(at.validation, FPR), at.target)})
         rows[-1]["seconds"] = round(time.process_time() - began)
         kept({"unfinished": rows})
         shown = {key: round(100 * each["value"]) for key, each in rows[-1]["attacks"].items()}
@@ -243,7 +243,7 @@ def attacked(fitted: FittedDetector, target: Classifier) -> Found:
     small = torch.stack([*siege.all_of(known(EPS / 2, STEPS), everything, narrow=True).values()]).any(0)
     naive = siege.fell(PGD(Linf(EPS), steps=STEPS), siege.defended.naive_view(), everything)
     found = siege.all_of(known(EPS, STEPS), everything, narrow=False)
-    found["Square, 500 queries"] = siege.fell(Square(Linf(EPS), steps=500), siege.defended, everything)
+    found["Square, 500 queries"] = siege.fell(Square(Linf(EPS), n_queries=500), siege.defended, everything)
     union = torch.stack([small, *found.values()]).any(0)
     later = siege.all_of(harder(EPS), ~union, narrow=True)
     union = torch.stack([union, *later.values()]).any(0)
@@ -269,7 +269,7 @@ def squeezing(say: Callable[[str], None]) -> Found:
     at, rows = task(), []
     for name, stage in {"identity": BitDepth(1), "sigmoid": Steep(1)}.items():
         detector = FeatureSqueezing((stage, Median(2)))
-        fitted = detector.fit(at.fit[0], target=at.target).calibrated(at.validation, FPR)
+        fitted = detector.fit(at.fit[0], target=at.target).calibrate(at.validation, FPR)
         siege = besieged(fitted, at.target, 50)
         every, radii = torch.ones(50, dtype=torch.bool), dict[str, Found]()
         for eps in (0.2, 0.3, 0.45, 0.6):
@@ -301,15 +301,15 @@ def photographs(say: Callable[[str], None]) -> Found:
         FGSM(Linf(4 / 255)), PGD(Linf(1 / 255), steps=10), PGD(Linf(4 / 255), steps=10), PGD(L2(1.0), steps=10)
     )  # fmt: skip
     made = [make_adversarial_set(attack, target, tested, labels, engine=Engine(20)) for attack in attacks]
-    say(f"  crafted; fooling: {[int(each.fooling.sum()) for each in made]} of {int(made[0].right.sum())}")
+    say(f"  crafted; fooling: {[int(each.fooling.sum()) for each in made]} of {int(made[0].correct.sum())}")
     halves = torch.arange(20) % 2 == 0, torch.arange(20) % 2 == 1
     rows = []
     for name, detector in {"subspace": Subspace(), "Xu: feature squeezing": FeatureSqueezing()}.items():
         fitted = detector.fit(views(photos), target=target)
-        folds = [fitted.calibrated(views(pictures[~half]), FPR) for half in halves]
+        folds = [fitted.calibrate(views(pictures[~half]), FPR) for half in halves]
         both = [*zip(folds, halves, strict=True)]
         parts = [[evaluate_detector(fold, part(each, half)) for fold, half in both] for each in made]
-        everything = fitted.score(tested[made[0].right])
+        everything = fitted.score(tested[made[0].correct])
         cells = [
             {**pooled(two), "auroc": numbers(auroc(everything, fitted.score(each.fooling_examples)))}
             for two, each in zip(parts, made, strict=True)
@@ -375,7 +375,7 @@ def art(say: Callable[[str], None]) -> Found:
     from art.estimators.classification import PyTorchClassifier
 
     from sparring.defenses.detection.nets import ConvDetectorNet
-    from sparring.defenses.detection.threshold import threshold
+    from sparring.defenses.detection.threshold import conformal_threshold
 
     at = task()
     metadata, tested = at.made(PGD(Linf(EPS)), "fit"), [at.made(attack, "test") for attack in TESTS[:4]]
@@ -411,12 +411,12 @@ def art(say: Callable[[str], None]) -> Found:
         began = time.process_time()
         mine = DETECTORS[name]
         mine = replace(mine, layer="layers.3") if isinstance(mine, FeatureDetector) else mine
-        ours = mine.fit(metadata.originals, metadata, target=at.target).calibrated(at.validation, FPR)
+        ours = mine.fit(metadata.originals, metadata, target=at.target).calibrate(at.validation, FPR)
         ours_spent = time.process_time() - began
-        limit = threshold(score(at.validation), FPR)
+        limit = conformal_threshold(score(at.validation), FPR)
         for made in tested:
             caught = score(made.fooling_examples)
-            clean = score(made.originals[made.right])
+            clean = score(made.originals[made.correct])
             found = {
                 "auroc": numbers(auroc(clean, caught)),
                 "tpr": vars(clopper_pearson(int((caught > limit.value).sum()), len(caught))),

@@ -76,7 +76,7 @@ def beside() -> str:
         for row in found["rows"]
         if row["net"] in chosen
     ]
-    head = "### Adversarial training beside it: accuracy under `auto`, in percent (records/training/threats.json)\n\n"
+    head = "### Adversarial training beside it: accuracy under `Auto`, in percent (records/training/threats.json)\n\n"
     return head + table(["trained at", "clean", *BESIDE], rows)
 
 

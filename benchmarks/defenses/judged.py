@@ -1,7 +1,7 @@
 """What a defence is worth: right answers unharmed, under an attacker who does not know it, and under one who does.
 
 The adaptive attacker takes for each image the worst of several examples: PGD of 100 small steps on the cross-entropy
-and on the margin through `audited`; `auto` through it where nothing is random; what the unaware attacker found; where a
+and on the margin through `audited`; `Auto` through it where nothing is random; what the unaware attacker found; where a
 gradient is only stood in for, 2,000 queries of Square; and where something rejects, a joint loss of three weights, and
 orthogonal steps. What is chosen is judged once more, by 50 fresh answers of the defence in use.
 """
@@ -49,7 +49,7 @@ def rates(target: Target[Any], setting: Setting, images: Tensor) -> Tensor:
     looks = setting.looks if target.stochastic else 1
     won = torch.zeros(len(images), device=images.device)
     for rows in torch.arange(len(images), device=images.device).split(setting.batch_size):
-        goal = target.reading(take(setting.goal, rows))
+        goal = target.adapt_goal(take(setting.goal, rows))
         with target.frozen(), torch.no_grad():
             for look in range(looks):
                 answers = answered(target, images[rows], Key(rows, FRESH + look))
@@ -119,7 +119,7 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
     """Views, attacks and goals of one who knows the defence."""
     by_margin = sp.Misclassify(setting.labels, loss=Margin())
     if not isinstance(target, Defended):
-        yield target, sp.attacks.auto(setting.ball), setting.goal
+        yield target, sp.attacks.Auto(setting.ball), setting.goal
         return
     some = setting.images[:16]
     goal = take(setting.goal, torch.arange(len(some), device=some.device))
@@ -132,6 +132,6 @@ def adaptive(target: Classifier | Defended, setting: Setting, pgd: sp.attacks.PG
         for orthogonal in (True, False):
             yield view, OrthogonalPGD(setting.ball, steps=pgd.steps, orthogonal=orthogonal), setting.goal
     if not target.stochastic:
-        yield target.adaptive_view(), sp.attacks.auto(setting.ball), setting.goal
+        yield target.adaptive_view(), sp.attacks.Auto(setting.ball), setting.goal
     if not target.stochastic and any(isinstance(part, Stage) and not part.differentiable for part in target.parts):
-        yield target, sp.attacks.Square(setting.ball, steps=QUERIES), setting.goal
+        yield target, sp.attacks.Square(setting.ball, n_queries=QUERIES), setting.goal

@@ -34,23 +34,23 @@ RECORD = ROOT / "records" / "defenses" / "purification.json"
 RADII, DIGITS, PHOTOGRAPHS, PHOTO_EPS, TRAINING = (0.1, 0.2), 100, 8, 4 / 255, 20_000
 
 ON_DIGITS: dict[str, Callable[[], Stage]] = {
-    "JPEG 75": lambda: pure.JPEG(75),
-    "JPEG 10": lambda: pure.JPEG(10),
+    "JPEG 75": lambda: pure.JPEGCompression(75),
+    "JPEG 10": lambda: pure.JPEGCompression(10),
     "bit depth 3": lambda: pure.BitDepth(3),
     "bit depth 1": lambda: pure.BitDepth(1),
     "median 2": lambda: pure.Median(2),
     "median 3": lambda: pure.Median(3),
     "wavelet": lambda: pure.Wavelet(),
     "total variation": lambda: pure.TotalVariation(),
-    "quilting": lambda: pure.Quilting(pure.clean_patches(digits("mnist-train")[0][:TRAINING], count=10_000)),
+    "quilting": lambda: pure.Quilting(pure.clean_patches(digits("mnist-train")[0][:TRAINING], n_patches=10_000)),
 }
 LIMITS = {"total variation": (50, 4, 60, 20), "quilting": (50, 2, 60, 20)}  # digits, draws, steps, looks: slow ones
 ON_PHOTOGRAPHS: dict[str, Callable[[], Stage]] = {
-    "JPEG 75": lambda: pure.JPEG(75),
+    "JPEG 75": lambda: pure.JPEGCompression(75),
     "bit depth 3": lambda: pure.BitDepth(3),
     "median 3": lambda: pure.Median(3),
     "total variation": lambda: pure.TotalVariation(),
-    "quilting": lambda: pure.Quilting(pure.clean_patches(scenes(), count=5000)),
+    "quilting": lambda: pure.Quilting(pure.clean_patches(scenes(), n_patches=5000)),
 }
 
 
@@ -110,7 +110,7 @@ def beside_art(write: Callable[[dict[str, Any]], None]) -> None:
     pairs: dict[str, tuple[Stage, Any]] = {
         "bit depth 3": (pure.BitDepth(3), art.FeatureSqueezing(clip_values=(0, 1), bit_depth=3)),
         "median 3": (pure.Median(3), art.SpatialSmoothing(window_size=3)),
-        "JPEG 75": (pure.JPEG(75), art.JpegCompression(clip_values=(0, 1), quality=75)),
+        "JPEG 75": (pure.JPEGCompression(75), art.JpegCompression(clip_values=(0, 1), quality=75)),
         "total variation": (pure.TotalVariation(), art.TotalVarMin(prob=0.5, lamb=0.03, max_iter=100)),
     }
     for name, (stage, theirs) in pairs.items():

@@ -34,11 +34,11 @@ def deepfool(task: Task, *, norm: str = "L2", steps: int, overshoot: float) -> T
 
 
 def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(attacks.apgd, task, eps, inf, n_iter=steps, loss_function="ce")
+    return _found(attacks.apgd, task, eps, inf, steps=steps, loss_function="ce")
 
 
 def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(attacks.apgd_targeted, task, eps, inf, n_iter=steps, num_targets=9)
+    return _found(attacks.apgd_targeted, task, eps, inf, steps=steps, num_targets=9)
 
 
 def ddn(task: Task, *, steps: int) -> Tensor:
@@ -56,11 +56,11 @@ def alma(task: Task, *, norm: str, steps: int) -> Tensor:
 
 
 def fab(task: Task, *, norm: str, steps: int) -> Tensor:
-    return _found(attacks.fab, task, ORDERS[norm], n_iter=steps)
+    return _found(attacks.fab, task, ORDERS[norm], steps=steps)
 
 
 def fab_t(task: Task, *, norm: str, steps: int) -> Tensor:
-    return _found(attacks.fab, task, ORDERS[norm], n_iter=steps, targeted_restarts=True)
+    return _found(attacks.fab, task, ORDERS[norm], steps=steps, targeted_restarts=True)
 
 
 def superdeepfool(task: Task, *, steps: int) -> Tensor:

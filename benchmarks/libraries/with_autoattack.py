@@ -23,11 +23,11 @@ def autoattack(task: Task, *, eps: float) -> Tensor:
 
 
 def apgd(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(APGDAttack, task, norm="Linf", eps=eps, n_iter=steps, loss="ce")
+    return _found(APGDAttack, task, norm="Linf", eps=eps, steps=steps, loss="ce")
 
 
 def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
-    return _found(APGDAttack_targeted, task, norm="Linf", eps=eps, n_iter=steps)
+    return _found(APGDAttack_targeted, task, norm="Linf", eps=eps, steps=steps)
 
 
 def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tensor:
@@ -35,4 +35,4 @@ def square(task: Task, *, eps: float, steps: int, first_fraction: float) -> Tens
 
 
 def fab(task: Task, *, norm: str, steps: int) -> Tensor:
-    return _found(FABAttack_PT, task, norm=norm, eps=inf, n_iter=steps)
+    return _found(FABAttack_PT, task, norm=norm, eps=inf, steps=steps)

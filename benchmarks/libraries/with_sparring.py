@@ -35,7 +35,7 @@ def pgd(
 
 
 def carlini_wagner(task: Task, *, rounds: int, steps: int, rate: float) -> Tensor:
-    return _found(sp.attacks.CarliniWagner(rounds=rounds, inner=steps, rate=rate), task)
+    return _found(sp.attacks.CarliniWagner(binary_search_steps=rounds, steps=steps, learning_rate=rate), task)
 
 
 def deepfool(task: Task, *, norm: str = "L2", steps: int, overshoot: float) -> Tensor:
@@ -45,12 +45,14 @@ def deepfool(task: Task, *, norm: str = "L2", steps: int, overshoot: float) -> T
 def hopskipjump(
     task: Task, *, steps: int, first_evaluations: int, most_evaluations: int, queries: int | None = None
 ) -> Tensor:
-    attack = sp.attacks.HopSkipJump(sp.L2(), steps=steps, directions=first_evaluations, most=most_evaluations)
+    attack = sp.attacks.HopSkipJump(
+        sp.L2(), steps=steps, init_num_evals=first_evaluations, max_num_evals=most_evaluations
+    )
     return _found(attack, task, queries)
 
 
 def square(task: Task, *, eps: float, steps: int, first_fraction: float, queries: int | None = None) -> Tensor:
-    return _found(sp.attacks.Square(sp.Linf(eps), steps=queries or steps, share=first_fraction), task, queries)
+    return _found(sp.attacks.Square(sp.Linf(eps), n_queries=queries or steps, p_init=first_fraction), task, queries)
 
 
 def boundary(task: Task, *, queries: int) -> Tensor:
@@ -90,7 +92,7 @@ def apgd_t(task: Task, *, eps: float, steps: int) -> Tensor:
 
 
 def auto(task: Task, *, eps: float) -> Tensor:
-    return _found(sp.attacks.auto(sp.Linf(eps)), task)
+    return _found(sp.attacks.Auto(sp.Linf(eps)), task)
 
 
 def ddn(task: Task, *, steps: int) -> Tensor:
@@ -106,9 +108,17 @@ def alma(task: Task, *, norm: str, steps: int) -> Tensor:
 
 
 def ead(task: Task, *, norm: str, rounds: int, steps: int, rate: float, beta: float, whole: bool = False) -> Tensor:
-    rule = sp.attacks.Rule(EAD_RULES[norm])
-    how: dict[str, Any] = {"tolerance": 0.0, "stalled": 0.9999, "warm_start": False} if whole else {}
-    attack = sp.attacks.EAD(beta=beta, rule=rule, rounds=rounds, inner=steps, rate=rate, ball=_ball(norm), **how)
+    rule = sp.attacks.DecisionRule(EAD_RULES[norm])
+    how: dict[str, Any] = {"tolerance": 0.0, "abort_early": 0.9999, "warm_start": False} if whole else {}
+    attack = sp.attacks.EAD(
+        beta=beta,
+        decision_rule=rule,
+        binary_search_steps=rounds,
+        steps=steps,
+        learning_rate=rate,
+        ball=_ball(norm),
+        **how,
+    )
     return _found(attack, task)
 
 
@@ -117,7 +127,7 @@ def fab(task: Task, *, norm: str, steps: int) -> Tensor:
 
 
 def fab_t(task: Task, *, norm: str, steps: int) -> Tensor:
-    attack = sp.attacks.Rivals(sp.attacks.FABT(_ball(norm), steps=steps, steered=True), RIVALS, RivalMargin)
+    attack = sp.attacks.Rivals(sp.attacks.FABT(_ball(norm), steps=steps, linearize_loss=True), RIVALS, RivalMargin)
     return _found(attack, task)
 
 

@@ -66,8 +66,8 @@ def measure(nets: Nets) -> dict[str, Any]:
             row: dict[str, Any] = {"net": name, "asked": interface, **made.facts(), "clean": clean(target)}
             if interface == "softmax":
                 row["zero_gradients"] = flat(made.target)
-            for attack, made_attack in ATTACKS.items():
-                left, found = attacked(target, made_attack, COUNT)
+            for attack, make_plan_attack in ATTACKS.items():
+                left, found = attacked(target, make_plan_attack, COUNT)
                 row[attack] = {"success": found.attack_success_rate, "left": left, "median": median(found)}
             rows.append(row)
             nets.say(f"  {name}, {interface}: " + ", ".join(f"{a} {row[a]['success']:.0%}" for a in ATTACKS))

@@ -1,8 +1,8 @@
 """Madry, TRADES, MART, Fast, Fast with GradAlign, and Free, each for about the same seconds of the processor.
 
 What an update of each costs is measured first, on the machine and in the minute in which it will train; the epochs
-follow from it. eps 0.3 on MNIST. Where the watch sees catastrophic overfitting, a training stops there; "rollback" goes
-back to its best weights and on with PGD of five steps, which takes longer.
+follow from it. eps 0.3 on MNIST. Where the validation sees catastrophic overfitting, a training stops there; "rollback"
+goes back to its best weights and on with PGD of five steps, which takes longer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.training.measures import clean, pgd40, strongest
-from benchmarks.training.nets import RECIPE, Job, Nets, digits, ramp
+from benchmarks.training.nets import CONFIG, Job, Nets, digits, ramp
 from sparring import Classifier, Linf
 from sparring.attacks import PGD, FastFGSM
 from sparring.defenses.training import MART, TRADES, Adversary, Free, GradAlign, Madry, Objective, Validation, train
@@ -25,11 +25,11 @@ SLOW, FAST = (PGD(BALL, steps=7, step_size=0.1),), (FastFGSM(BALL),)
 METHODS: dict[str, tuple[Objective, Any]] = {
     "Madry": (Madry(), SLOW),
     "TRADES": (TRADES(beta=6.0), SLOW),
-    "MART": (MART(weight=5.0), SLOW),
+    "MART": (MART(lambda_=5.0), SLOW),
     "Fast": (Madry(), FAST),
     "Fast, rollback": (Madry(), FAST),
-    "Fast, GradAlign": (GradAlign(Madry(), weight=0.2), FAST),
-    "Free": (Free(replays=8), FAST),
+    "Fast, GradAlign": (GradAlign(Madry(), lambda_=0.2), FAST),
+    "Free": (Free(m=8), FAST),
 }
 BATCH, PILOT = 128, 24
 
@@ -40,7 +40,7 @@ def seconds_per_update(objective: Objective, attacks: Any) -> float:
     marks: list[float] = []
     train(
         Classifier(MnistNet(), classes=10), (images[:count], labels[:count]), objective, Adversary(attacks),
-        config=RECIPE.model_copy(update={"epochs": 1}), validation=Validation(held_out=1, steps=1),
+        config=CONFIG.model_copy(update={"epochs": 1}), validation=Validation(val_size=1, steps=1),
         progress=lambda at: marks.append(process_time()),
     )  # fmt: skip
     return (marks[-1] - marks[3]) / (len(marks) - 4)
@@ -48,10 +48,10 @@ def seconds_per_update(objective: Objective, attacks: Any) -> float:
 
 def job(name: str, objective: Objective, attacks: Any, cost: float) -> Job:
     epochs = max(1, round(SECONDS / (cost * 59_000 / BATCH)))
-    adversary = Adversary(attacks, strength=ramp(epochs / 3))
-    recipe = RECIPE.model_copy(update={"epochs": epochs})
-    watch = Validation(collapse="rollback" if "rollback" in name else "stop")
-    return Job(f"time-{name.lower().replace(', ', '-')}", objective, adversary, recipe, watch)
+    adversary = Adversary(attacks, eps_schedule=ramp(epochs / 3))
+    config = CONFIG.model_copy(update={"epochs": epochs})
+    validation = Validation(collapse="rollback" if "rollback" in name else "stop")
+    return Job(f"time-{name.lower().replace(', ', '-')}", objective, adversary, config, validation)
 
 
 def measure(nets: Nets) -> dict[str, Any]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.training.measures import attacked, clean, median, pgd40
-from benchmarks.training.nets import RECIPE, Job, Nets
+from benchmarks.training.nets import CONFIG, Job, Nets
 from sparring import Linf
 from sparring.attacks import FGSM, CarliniWagner
 from sparring.defenses.training import Adversary, Goodfellow, Validation
 
 EPS = 0.25
 PUBLISHED = {"FGSM error before": 0.894, "FGSM error after": 0.179}  # Goodfellow et al. 2015, section 6
-LONG = RECIPE.model_copy(update={"epochs": 10})
-WATCH = Validation(collapse="ignore")  # overfitting to the single step is what is to be seen
+LONG = CONFIG.model_copy(update={"epochs": 10})
+VALIDATION = Validation(collapse="ignore")  # overfitting to the single step is what is to be seen
 
 
 def measure(nets: Nets) -> dict[str, Any]:
     jobs = {
         "plain": Job("plain-10", config=LONG),
-        "FGSM-trained": Job("fgsm", Goodfellow(c=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, WATCH, weights="last"),
+        "FGSM-trained": Job(
+            "fgsm", Goodfellow(alpha=0.5), Adversary((FGSM(Linf(EPS)),)), LONG, VALIDATION, weights="last"
+        ),
     }
     rows = []
     for name, job in jobs.items():

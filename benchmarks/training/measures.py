@@ -9,7 +9,7 @@ import torch
 from benchmarks.training.nets import digits
 from sparring import Classifier, Engine, Linf, Misclassify, Outcome, run
 from sparring.access import Attack
-from sparring.attacks import PGD, auto
+from sparring.attacks import PGD, Auto
 from sparring.audit.records.statistics import wilson
 from sparring.geometry import Ball
 
@@ -45,7 +45,7 @@ def pgd40(target: Classifier, eps: float, count: int = 2000) -> dict[str, Any]:
 
 def strongest(target: Classifier, ball: Ball, count: int = 1000) -> dict[str, Any]:
     """Under our own cascade."""
-    return attacked(target, auto(ball), count)[0]
+    return attacked(target, Auto(ball), count)[0]
 
 
 def median(found: Outcome) -> float | None:

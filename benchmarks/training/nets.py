@@ -24,12 +24,12 @@ from sparring.defenses.training import (
     Validation,
     train,
 )
-from sparring.storage import read
+from sparring.storage import read_tensors
 from sparring.zoo import load_data
 from sparring.zoo.mnist_net import MnistNet
 
-ADAM = Optimizer(name="adam", rate=2e-3, weight_decay=0.0)
-RECIPE = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
+ADAM = Optimizer(name="adam", lr=2e-3, weight_decay=0.0)
+CONFIG = TrainingConfig(epochs=6, optimizer=ADAM, averaging=Averaging(decay=0.999))
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Job:
     name: str
     objective: Objective = field(default_factory=Plain)
     adversary: Adversary = field(default_factory=Adversary)
-    config: TrainingConfig = RECIPE
-    watch: Validation = field(default_factory=Validation)
+    config: TrainingConfig = CONFIG
+    validation: Validation = field(default_factory=Validation)
     images: int = 60_000
     width: int = 16
-    weights: str = "best"  # or "last": those of the last epoch, whatever the watch says
+    weights: str = "best"  # or "last": those of the last epoch, whatever the validation says
 
 
 @dataclass(frozen=True)
@@ -87,24 +87,24 @@ class Nets:
             images, labels = digits("mnist-train")
             data = (images[: job.images], labels[: job.images])
             began = process_time()
-            options: dict[str, Any] = {"config": job.config, "validation": job.watch, "out": folder}
+            options: dict[str, Any] = {"config": job.config, "validation": job.validation, "out": folder}
             options["resume"] = (folder / "checkpoint.safetensors").exists()
             done = train(target, data, job.objective, job.adversary, **options)
             (folder / "seconds").write_text(f"{process_time() - began:.1f}")
             self.say(f"  {done}")
-        tensors, _ = read(weights, "delete the folder to train again")
+        tensors, _ = read_tensors(weights, "delete the folder to train again")
         target.model.load_state_dict(tensors)
         return Made(target, self.log(folder), float((folder / "seconds").read_text()), checksum(weights))
 
     def log(self, folder: Path) -> tuple[Epoch, ...]:
-        _, values = read(folder / "checkpoint.safetensors", "delete the folder to train again")
+        _, values = read_tensors(folder / "checkpoint.safetensors", "delete the folder to train again")
         return tuple(Epoch(**row) for row in values["log"])
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of the tensors in the file, whatever its header says."""
     digest = hashlib.sha256()
-    for name, value in sorted(read(path, "")[0].items()):
+    for name, value in sorted(read_tensors(path, "")[0].items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
 

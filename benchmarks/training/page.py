@@ -21,7 +21,7 @@ HEAD = """# What adversarial training is worth
 
 Made by `python -m benchmarks.training.page` from `records/training`; `make train-mnist` makes the records again, in
 about two hours of two CPU cores. All on MNIST: trained on its training digits, measured on its test digits; best
-weights by robust accuracy on held-out training digits. `auto` is `attacks.auto`. Shares are of all digits, with Wilson
+weights by robust accuracy on held-out training digits. `Auto` is `attacks.Auto`. Shares are of all digits, with Wilson
 intervals of 95 %. Weights are named by the SHA-256 of their tensors in the records.
 """
 
@@ -52,7 +52,7 @@ def remain_open(found: dict[str, Any]) -> str:
         for row in found["rows"]
     ]
     said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in found["published"].items())
-    text = "## PGD training, Linf 0.3 (C10)\n\n" + table(["net", "clean", "FGSM", "PGD-40", "`auto`"], rows)
+    text = "## PGD training, Linf 0.3 (C10)\n\n" + table(["net", "clean", "FGSM", "PGD-40", "`Auto`"], rows)
     text += f"\nMadry et al. 2018, on a larger net: {said}.\n\n"
     text += f"### And other norms (C14), {found['count']} digits\n\n"
     far = [name for name in found["rows"][0] if name in ("C&W L2", "EAD L1")]
@@ -83,8 +83,8 @@ def fgsm(found: dict[str, Any]) -> str:
         f"## FGSM training, eps {found['eps']} (C9): error\n\n"
         + table(["net", "clean", "FGSM", "PGD-40", "C&W L2, any distance"], rows)
         + f"\nThe survey: FGSM {100 * said['FGSM error before']:.1f} % before, "
-        f"{100 * said['FGSM error after']:.1f} % after. The FGSM-trained net is that of the last epoch: by the watch, "
-        "which sees the\niterated attack win, its first would be the best.\n"
+        f"{100 * said['FGSM error after']:.1f} % after. The FGSM-trained net is that of the last epoch: by the "
+        "validation, which sees the\niterated attack win, its first would be the best.\n"
     )
 
 
@@ -96,12 +96,13 @@ def equal_time(found: dict[str, Any]) -> str:
         ]
         for row in found["rows"]
     ]  # fmt: skip
-    head = ["method", "epochs", "seconds", "ms per update", "clean", "PGD-40", "`auto`", "watch"]
+    head = ["method", "epochs", "seconds", "ms per update", "clean", "PGD-40", "`Auto`", "validation"]
     return (
-        f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, the watch not counted\n\n"
+        f"## At equal time, Linf {found['eps']}: {found['seconds']:.0f} seconds of one core, "
+        "the validation not counted\n\n"
         + table(head, rows)
-        + "\nThe seconds count the watch. A training that the watch stops has used less, and one that goes on with PGD "
-        "more.\n"
+        + "\nThe seconds count the validation. A training that the validation stops has used less, and one that goes "
+        "on with PGD more.\n"
     )
 
 
@@ -114,7 +115,7 @@ def samples(found: dict[str, Any]) -> str:
         for row in found["rows"]
     ]  # fmt: skip
     draw_samples(found)
-    head = ["training images", "plain: clean", "robust: clean", "robust: PGD-40", "robust: `auto`"]
+    head = ["training images", "plain: clean", "robust: clean", "robust: PGD-40", "robust: `Auto`"]
     return (
         f"## Accuracy and the number of training images (C21), {found['updates']:,} updates each\n\n"
         f"![Two curves]({CURVES.name})\n\n" + table(head, rows)

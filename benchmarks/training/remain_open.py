@@ -8,11 +8,11 @@ from benchmarks.training.measures import attacked, clean, median, pgd40, stronge
 from benchmarks.training.nets import Nets
 from sparring import Linf
 from sparring.access import Attack
-from sparring.attacks import EAD, FGSM, CarliniWagner, Rule
+from sparring.attacks import EAD, FGSM, CarliniWagner, DecisionRule
 from sparring.zoo import load_model
 
 COUNT = 100
-FAR: dict[str, Attack[Any, Any]] = {"C&W L2": CarliniWagner(), "EAD L1": EAD(rule=Rule.L1)}
+FAR: dict[str, Attack[Any, Any]] = {"C&W L2": CarliniWagner(), "EAD L1": EAD(decision_rule=DecisionRule.L1)}
 RADII = {"C&W L2": (1.0, 1.5, 2.0), "EAD L1": (5.0, 10.0, 15.0)}
 PUBLISHED = {"clean": 0.988, "PGD-40": 0.932, "PGD-100 x 20": 0.893, "the challenge's best": 0.88}
 

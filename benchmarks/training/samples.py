@@ -17,12 +17,12 @@ UPDATES, BATCH, EPS = 2_400, 128, 0.3
 def jobs(size: int) -> dict[str, Job]:
     held_out = min(1000, size // 10)
     epochs = max(1, round(UPDATES / -(-(size - held_out) // BATCH)))
-    recipe = TrainingConfig(epochs=epochs, optimizer=ADAM, averaging=Averaging(decay=0.998))
-    watch = Validation(held_out=held_out, steps=5, collapse="ignore")
-    adversary = Adversary((PGD(Linf(EPS), steps=7, step_size=0.1),), strength=ramp(epochs / 3))
+    config = TrainingConfig(epochs=epochs, optimizer=ADAM, averaging=Averaging(decay=0.998))
+    validation = Validation(val_size=held_out, steps=5, collapse="ignore")
+    adversary = Adversary((PGD(Linf(EPS), steps=7, step_size=0.1),), eps_schedule=ramp(epochs / 3))
 
     def job(kind: str, objective: Objective, against: Adversary) -> Job:
-        return Job(f"samples-{kind}-{size}", objective, against, recipe, watch, size)
+        return Job(f"samples-{kind}-{size}", objective, against, config, validation, size)
 
     return {"plain": job("plain", Plain(), Adversary()), "robust": job("robust", Madry(), adversary)}
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.training.measures import share
-from benchmarks.training.nets import RECIPE, Job, Nets, digits, ramp
+from benchmarks.training.nets import CONFIG, Job, Nets, digits, ramp
 from sparring import L1, L2, Engine, Linf
-from sparring.attacks import MSD, PGD, auto
+from sparring.attacks import MSD, PGD, Auto
 from sparring.defenses.training import Adversary, Average, Madry, Maximum
 from sparring.geometry import Ball
-from sparring.transfer import generalization
+from sparring.transfer import measure_generalization
 
 BALLS: tuple[Ball, ...] = (
     Linf(0.1), Linf(0.2), Linf(0.3), L2(0.5), L2(1.0), L2(2.0), L1(2.5), L1(5.0), L1(10.0),
@@ -23,7 +23,7 @@ TOGETHER = (Linf(0.3), L2(2.0), L1(10.0))  # the radii of Tramer & Boneh 2019 an
 PUBLISHED = {"AVG": 34.9, "MAX": 42.1, "MSD": 58.4}  # union accuracy, Maini et al. 2019
 STEPS, COUNT = 10, 100
 IMAGES = 20_000
-SHORT = RECIPE.model_copy(update={"epochs": 8})
+SHORT = CONFIG.model_copy(update={"epochs": 8})
 
 
 def words(ball: Ball) -> str:
@@ -32,7 +32,7 @@ def words(ball: Ball) -> str:
 
 def single(ball: Ball) -> Job:
     name = f"{type(ball).__name__.lower()}-{ball.eps:g}"
-    adversary = Adversary((PGD(ball, steps=STEPS),), strength=ramp(3))
+    adversary = Adversary((PGD(ball, steps=STEPS),), eps_schedule=ramp(3))
     return Job(f"threat-{name}", Madry(), adversary, SHORT, images=IMAGES)
 
 
@@ -40,9 +40,9 @@ def together() -> tuple[Job, ...]:
     attacks = tuple(PGD(ball, steps=STEPS) for ball in TOGETHER)
     msd = MSD(TOGETHER, steps=2 * STEPS)
     return (
-        Job("threat-avg", Average(), Adversary(attacks, strength=ramp(3)), SHORT, images=IMAGES),
-        Job("threat-max", Maximum(), Adversary(attacks, strength=ramp(3)), SHORT, images=IMAGES),
-        Job("threat-msd", Madry(), Adversary((msd,), strength=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-avg", Average(), Adversary(attacks, eps_schedule=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-max", Maximum(), Adversary(attacks, eps_schedule=ramp(3)), SHORT, images=IMAGES),
+        Job("threat-msd", Madry(), Adversary((msd,), eps_schedule=ramp(3)), SHORT, images=IMAGES),
     )
 
 
@@ -53,7 +53,7 @@ def measure(nets: Nets) -> dict[str, Any]:
     made = {name: nets(job) for name, job in jobs.items()}
     images, labels = digits("mnist")
     targets = {name: one.target for name, one in made.items()}
-    found = generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=auto, engine=Engine(250))
+    found = measure_generalization(targets, BALLS, images[:COUNT], labels[:COUNT], attacks=Auto, engine=Engine(250))
     rows = [
         {
             "net": name,

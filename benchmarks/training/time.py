@@ -92,8 +92,8 @@ def ours(net: nn.Module, batches: Minibatches) -> float:
         (torch.cat((images, images[:1])), torch.cat((labels, labels[:1]))),
         Madry(),
         Adversary((PGD(Linf(EPS), steps=STEPS, step_size=RATE),)),
-        config=TrainingConfig(epochs=1, batch_size=BATCH, optimizer=Optimizer(name="adam", rate=1e-3, weight_decay=0)),
-        validation=Validation(held_out=1, steps=1),
+        config=TrainingConfig(epochs=1, batch_size=BATCH, optimizer=Optimizer(name="adam", lr=1e-3, weight_decay=0)),
+        validation=Validation(val_size=1, steps=1),
         progress=lambda at: marks.append(time.process_time()),
     )
     return (marks[-1] - marks[0]) / (len(marks) - 1) * UPDATES

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .engine import Outcome as Outcome
     from .engine import craft as craft
     from .engine import fit as fit
+    from .engine import judge_artifact as judge_artifact
     from .engine import run as run
     from .geometry import L0 as L0
     from .geometry import L1 as L1
@@ -52,7 +53,7 @@ _HOMES = {
     "access": ("Budget", "Decisions", "Gradients", "Jacobians", "Keep", "Reason", "Scores"),
     "audit": ("audit",),
     "defenses": ("train",),
-    "engine": ("Engine", "Fitted", "Outcome", "craft", "fit", "run"),
+    "engine": ("Engine", "Fitted", "Outcome", "craft", "fit", "judge_artifact", "run"),
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
     "inputs": ("Bounded", "Images", "PointClouds", "Unbounded"),

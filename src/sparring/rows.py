@@ -40,6 +40,11 @@ def to(record: R, device: torch.device) -> R:
     return _mapped(record, lambda tensor: tensor.to(device))
 
 
+def floats_to(record: R, dtype: torch.dtype) -> R:
+    """Cast the record's floating-point tensors to `dtype`; the others stay as they are."""
+    return _mapped(record, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+
+
 def join(records: Sequence[R]) -> R:
     """Put records of the same kind one below the other; plain values are those of the first.
 

@@ -1,10 +1,15 @@
-"""Tensors and plain values in one safetensors file; nothing in it is executed when it is read."""
+"""Files: written whole or not at all; tensors and plain values in one safetensors file; tables in TOML.
+
+Nothing in a file is executed when it is read.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +18,85 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import RunError
+from .errors import ConfigError, RunError
 
 
-def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Write the file whole or not at all; RunError where the disk does not take it."""
-    partial = path.with_suffix(".partial")
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, and rename it to `path` once its content has reached the disk.
+
+    The folder is made where it is missing. Where anything fails, `path` stays as it was and nothing is left beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain = torch.contiguous_format
-        flat = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
-        save_file(flat, str(partial), metadata={"values": json.dumps(values)})
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+    except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; OSError where the disk does not take it."""
+    with replace_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write tensors by name and plain values (as JSON has them) into one safetensors file, whole or not at all.
+
+    Raises: RunError where the disk does not take it.
+    """
+    try:
+        with replace_file(path) as partial:
+            plain = torch.contiguous_format
+            flat = {name: value.detach().cpu().clone(memory_format=plain) for name, value in tensors.items()}
+            save_file(flat, str(partial), metadata={"values": json.dumps(values)})
+    except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write {path}: {error}; free some space or choose another folder") from error
 
 
-def read(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write` wrote; RunError, which names the cure, where it is nothing of the kind."""
+def read_tensors(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and values that `write_tensors` wrote.
+
+    Raises: RunError, which ends with `cure`, where the file is nothing of the kind.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {})["values"])
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise RunError(f"cannot read {path}: {error}; {cure}") from error
+
+
+def read_checkpoint(path: Path, mark: str, cure: str, stranger: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and values of a checkpoint whose value "mark" is `mark`.
+
+    Args:
+        mark: the fingerprint of what the checkpoint belongs to.
+        cure: what to do where the file cannot be read.
+        stranger: what the error says where the mark is another: "belongs to another training ...; ...".
+
+    Raises: RunError.
+    """
+    tensors, values = read_tensors(path, cure)
+    if values.get("mark") != mark:
+        raise RunError(f"{path} {stranger}")
+    return tensors, values
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the table in a TOML file; ConfigError, which asks for `what` ("a training plan"), where it is none."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; name {what}, which is a TOML file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); name {what}, a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error

@@ -1,4 +1,4 @@
-"""`linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`: the words for a threat."""
+"""Threats as texts: `linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLE = "write NORM:EPS, as linf:4/255, l2:0.5 or linf:2/255,4/255,8/255"
 
 
 class Radius(BaseModel):
-    """An epsilon with the words it was given in."""
+    """An epsilon, and the text it was given in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -36,26 +36,29 @@ class Threat(BaseModel):
     radii: Annotated[tuple[Radius, ...], Field(min_length=1)]
 
     def balls(self) -> list[Ball]:
-        """One ball per radius."""
+        """Return one ball per radius."""
         return [BALLS[self.norm](radius.eps) for radius in self.radii]
 
 
-def parse(spec: str) -> Threat:
-    """The threat that `spec` describes; ThreatError naming what is wrong in it."""
+def parse_threat(spec: str) -> Threat:
+    """Return the threat that `spec` describes, as "linf:4/255"; ThreatError naming what is wrong in it."""
     word, colon, rest = spec.partition(":")
-    norm = norm_called(word, spec)
+    norm = parse_norm(word, spec)
     if not colon or not rest.strip():
         raise ThreatError(f"threat {spec!r} has no epsilon; {EXAMPLE}")
-    return threat(norm, [radius(part.strip(), norm, spec) for part in rest.split(",")])
+    return make_threat(norm, [parse_radius(part.strip(), norm, spec) for part in rest.split(",")])
 
 
-def parse_all(specs: Iterable[str]) -> list[Threat]:
-    """All threats, one per norm: what is said of a norm in several places is put together."""
-    return merged(parse(spec) for spec in specs)
+def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
+    """Return the threats of several specs, one per norm: the radii of a norm are put together."""
+    return merge_threats(parse_threat(spec) for spec in specs)
 
 
-def of_balls(balls: Iterable[Ball]) -> list[Threat]:
-    """Balls as threats: several balls of one norm are its list of radii."""
+def threats_of_balls(balls: Iterable[Ball], widest: float = 1.0) -> list[Threat]:
+    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object.
+
+    `widest` is how far two values of an input may lie apart.
+    """
     threats = []
     for ball in balls:
         if not isinstance(ball, Ball):
@@ -64,24 +67,26 @@ def of_balls(balls: Iterable[Ball]) -> list[Threat]:
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
         text = str(ball).partition("(")[2].rstrip(")") or "inf"
-        threats.append(threat(norm, [checked(ball.eps, text, norm, str(ball))]))
-    return merged(threats)
+        threats.append(make_threat(norm, [check_radius(ball.eps, text, norm, str(ball), widest)]))
+    return merge_threats(threats)
 
 
-def merged(threats: Iterable[Threat]) -> list[Threat]:
+def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
+    """Return one threat per norm, with the radii of all."""
     together: dict[Norm, list[Radius]] = {}
     for one in threats:
         together.setdefault(one.norm, []).extend(one.radii)
-    return [threat(norm, radii) for norm, radii in together.items()]
+    return [make_threat(norm, radii) for norm, radii in together.items()]
 
 
-def threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
+def make_threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
+    """Return a threat with its radii sorted, each once."""
     rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
     return Threat(norm=norm, radii=tuple(rising.values()))
 
 
-def norm_called(word: str, spec: str) -> Norm:
-    """The norm that a word means."""
+def parse_norm(word: str, spec: str) -> Norm:
+    """Return the norm that a word means; ThreatError where it means none."""
     known = WORDS.get(word.strip().lower())
     if known is None:
         raise ThreatError(
@@ -90,8 +95,8 @@ def norm_called(word: str, spec: str) -> Norm:
     return known
 
 
-def radius(text: str, norm: Norm, spec: str) -> Radius:
-    """A number or a fraction of two numbers."""
+def parse_radius(text: str, norm: Norm, spec: str) -> Radius:
+    """Return the radius of a number or a fraction of two numbers; ThreatError where it is neither."""
     parts = text.split("/")
     if len(parts) > 2 or not all(NUMBER.fullmatch(part.strip()) for part in parts):
         raise ThreatError(f"threat {spec!r}: {text!r} is no number or fraction; {EXAMPLE}")
@@ -99,16 +104,17 @@ def radius(text: str, norm: Norm, spec: str) -> Radius:
     if len(numbers) == 2 and numbers[1] == 0:
         raise ThreatError(f"threat {spec!r}: {text!r} divides by zero")
     value = float(numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1])
-    return checked(value, text, norm, spec)
+    return check_radius(value, text, norm, spec)
 
 
-def checked(eps: float, text: str, norm: Norm, spec: str) -> Radius:
-    """The radius, if it can be one for images in [0, 1]."""
+def check_radius(eps: float, text: str, norm: Norm, spec: str, widest: float = 1.0) -> Radius:
+    """Return the radius; ThreatError where it cannot be one for inputs whose values differ by at most `widest`."""
     if not math.isfinite(eps) or eps <= 0:
         raise ThreatError(f"threat {spec!r}: epsilon {text} is not above 0 and finite; {EXAMPLE}")
-    if norm == "Linf" and eps > 1:
-        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 else ""
-        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range [0, 1]{levels}")
+    if norm == "Linf" and eps > widest:
+        levels = f"; for {eps:g} of 255 levels write linf:{eps:g}/255" if eps <= 255 and widest == 1 else ""
+        whole = "[0, 1]" if widest == 1 else f"of {widest:g}"
+        raise ThreatError(f"threat {spec!r}: epsilon {text} is larger than the whole range {whole}{levels}")
     if norm == "L0" and eps != int(eps):
         raise ThreatError(f"threat {spec!r}: an L0 epsilon counts components, and {text} is not a whole number")
     return Radius(eps=eps, text=text)

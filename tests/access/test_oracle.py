@@ -222,7 +222,8 @@ def test_a_question_of_which_nothing_is_admitted_is_not_put_to_the_target(case):
 @pytest.mark.parametrize("budget", [Budget(forwards=0), Budget(backwards=0), Budget(backwards=1), Budget(forwards=1)])
 @pytest.mark.parametrize("attack", [
     sp.attacks.FGSM(sp.Linf(0.01)), sp.attacks.PGD(sp.L2(0.01), steps=3), sp.attacks.DeepFool(),
-    sp.attacks.CarliniWagner(rounds=2, inner=3), sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.001), steps=2), 2),
+    sp.attacks.CarliniWagner(binary_search_steps=2, steps=3),
+    sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.001), steps=2), 2),
 ], ids=lambda attack: attack.name)  # fmt: skip
 def test_attacks_on_such_a_model_end_within_the_smallest_budgets(case, attack, budget):
     counting = testing.Counting(NoEmptyBatches(case.module))
@@ -343,7 +344,11 @@ def test_a_model_without_gradients_is_refused(case, blind):
         return case.module(x.detach()).detach() if blind == "detached" else layer(x.detach().flatten(1))
 
     goal = sp.Misclassify(model(case.images).argmax(1))
-    for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.DeepFool(), sp.attacks.CarliniWagner(rounds=1, inner=1)):
+    for attack in (
+        sp.attacks.PGD(sp.Linf(0.1)),
+        sp.attacks.DeepFool(),
+        sp.attacks.CarliniWagner(binary_search_steps=1, steps=1),
+    ):
         with pytest.raises(AccessError, match=r"the target gives no gradient.*\(Square, HopSkipJump\)"):
             sp.run(attack, sp.Classifier(model), goal, case.images)
-    assert sp.run(sp.attacks.Square(sp.Linf(0.4), steps=60), sp.Classifier(model), goal, case.images).success.any()
+    assert sp.run(sp.attacks.Square(sp.Linf(0.4), n_queries=60), sp.Classifier(model), goal, case.images).success.any()

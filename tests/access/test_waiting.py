@@ -53,12 +53,12 @@ def same(one, other):
     (PGD(sp.Linf(0.001), steps=20), {}),
     (Restarts(PGD(BALL, steps=5), 3), {}),
     (APGD(BALL, steps=20), {}),
-    (CarliniWagner(rounds=3, inner=20, rate=0.05), {}),
+    (CarliniWagner(binary_search_steps=3, steps=20, learning_rate=0.05), {}),
     (DDN(steps=20), {}),
-    (Square(BALL, steps=50), {}),
+    (Square(BALL, n_queries=50), {}),
     (Boundary(steps=20), {}),
     (HopSkipJump(steps=2), {}),
-    (Sweep(sp.L2(0.5), blocks=1, diverse=2, climb=5, queries=10), {}),
+    (Sweep(sp.L2(0.5), blocks=1, odi_steps=2, gradient_steps=5, n_queries=10), {}),
 ], ids=str)  # fmt: skip
 def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
     monkeypatch.setattr(waiting, "NUMBERS", numbers)

@@ -155,7 +155,7 @@ def test_carlini_wagner_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
     theirs = distances(images, attack.run(model(foolbox, digits.net), images, labels))
 
     def ours(**settings: float) -> Tensor:
-        carlini_wagner = sp.attacks.CarliniWagner(rounds=9, inner=100, rate=0.05, **settings)
+        carlini_wagner = sp.attacks.CarliniWagner(binary_search_steps=9, steps=100, learning_rate=0.05, **settings)
         return sp.run(carlini_wagner, sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
 
     as_in_the_paper = ours(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999) / theirs
@@ -211,7 +211,7 @@ def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Di
     found = attack.run(model(foolbox, counted), images, labels, starting_points=starts)
     theirs, queries = distances(images, found).median(), counted.forwards // len(images)
     outcome = sp.run(
-        sp.attacks.HopSkipJump(sp.L2(), steps=8, directions=50, most=500, pool=starts),
+        sp.attacks.HopSkipJump(sp.L2(), steps=8, init_num_evals=50, max_num_evals=500, pool=starts),
         sp.Classifier(digits.net),
         sp.Misclassify(labels),
         images,
@@ -252,7 +252,7 @@ def test_square_succeeds_as_often(digits: Digits, eps: float) -> None:
     theirs = 1 - accuracy(net, torch.from_numpy(found), labels)
 
     def ours(queries: int) -> float:
-        square, budget = sp.attacks.Square(sp.Linf(eps), steps=queries), sp.Budget(forwards=queries)
+        square, budget = sp.attacks.Square(sp.Linf(eps), n_queries=queries), sp.Budget(forwards=queries)
         outcome = sp.run(square, sp.Classifier(net), sp.Misclassify(labels), images, budget=budget)
         assert int(outcome.passes.forwards.max()) <= queries
         return outcome.attack_success_rate

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sparring as sp
-from sparring.attacks import Applied, GradientUniversal, Universal
+from sparring.attacks import ArtifactAttack, GradientUniversal, Universal
 from sparring.zoo import load_data, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
@@ -41,9 +41,9 @@ def test_ours_fool_more_unseen_digits_than_arts_for_fewer_passes():
     with torch.no_grad():
         moved = net((images[unseen] + noise).clamp(0, 1)).argmax(1)
     baseline = float((moved != predicted[unseen]).float().mean())
-    for attack in (Universal(BALL, epochs=2, goal_share=1.0), GradientUniversal(BALL)):
+    for attack in (Universal(BALL, epochs=2, target_fooling_rate=1.0), GradientUniversal(BALL)):
         made = sp.fit(attack, sp.Classifier(net), sp.Misclassify(predicted[seen]), images[seen])
         goal = sp.Misclassify(predicted[unseen])
-        held_out = sp.run(Applied(made.artifact), sp.Classifier(net), goal, images[unseen])
+        held_out = sp.run(ArtifactAttack(made.artifact), sp.Classifier(net), goal, images[unseen])
         assert held_out.attack_success_rate >= baseline > 0.02, attack.name
         assert made.forwards < counting.forwards, attack.name

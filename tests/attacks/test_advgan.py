@@ -13,17 +13,19 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Budget, Gradients, Keep, Ledger, QueryBroker, SharedBatch
 from sparring.attacks import PGD
-from sparring.attacks.shared import Applied, opened
-from sparring.attacks.shared.advgan import AdvGAN, Player, adam
-from sparring.attacks.shared.generator import Discriminator, Generated, Generator, Plan, bounded
+from sparring.attacks.shared import ArtifactAttack, load_artifact
+from sparring.attacks.shared.adam import NetworkState, adam
+from sparring.attacks.shared.advgan import AdvGAN
+from sparring.attacks.shared.generator import PerturbationGenerator, bound
+from sparring.attacks.shared.networks import Discriminator, Generator, NetworkSpec
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.rows import take
 from sparring.testing.cases import draw
 
-SMALL = AdvGAN(sp.Linf(0.3), epochs=3, portion=8, width=2)
-STRONG = AdvGAN(sp.Linf(0.2), epochs=25, portion=16, rate=5e-3, width=4)
+SMALL = AdvGAN(sp.Linf(0.3), epochs=3, batch_size=8, width=2)
+STRONG = AdvGAN(sp.Linf(0.2), epochs=25, batch_size=16, learning_rate=5e-3, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,8 @@ def strong(case):
 
 def fresh(x, ball, *, seed=0, width=4, gain=1.0):
     """A generator that has learned nothing."""
-    plan = Plan(Generator, x.shape[1], width)
-    return Generated(gain * plan.drawn(seed, x), x.shape[1], width, ball)
+    plan = NetworkSpec(Generator, x.shape[1], width)
+    return PerturbationGenerator(gain * plan.initial_weights(seed, x), x.shape[1], width, ball)
 
 
 @pytest.mark.parametrize("attack", [SMALL, replace(SMALL, ball=sp.L2(1.0))], ids=["Linf", "L2"])
@@ -50,8 +52,8 @@ def test_laws(attack):
 
 def test_it_learns_and_pgd_at_the_same_eps_has_at_least_its_success(case, strong):
     held_out, goal = case.images[32:], take(case.goal, torch.arange(32, 48))
-    by_generator = sp.run(Applied(strong.artifact), case.target, goal, held_out)
-    untrained = sp.run(Applied(fresh(held_out, STRONG.ball)), case.target, goal, held_out)
+    by_generator = sp.run(ArtifactAttack(strong.artifact), case.target, goal, held_out)
+    untrained = sp.run(ArtifactAttack(fresh(held_out, STRONG.ball)), case.target, goal, held_out)
     by_pgd = sp.run(PGD(STRONG.ball), case.target, goal, held_out)
     assert by_generator.success.sum() >= untrained.success.sum() + 6
     assert strong.fooled[-1] > strong.fooled[0] + 0.3
@@ -73,7 +75,7 @@ def test_targeted_goes_to_the_class(case):
 def test_pitfall_clean_errors_are_no_successes(case, strong):
     labels = case.labels.clone()
     labels[:10] = (labels[:10] + 1) % 4
-    outcome = sp.run(Applied(strong.artifact), case.target, sp.Misclassify(labels), case.images)
+    outcome = sp.run(ArtifactAttack(strong.artifact), case.target, sp.Misclassify(labels), case.images)
     assert outcome.passes.forwards.tolist() == [0] * 10 + [1] * 38
     assert outcome.success[10:].any()
     moved = strong.artifact.apply(case.images[:10])
@@ -86,7 +88,7 @@ def no_inner_attack(attack, images, rows):
 
 
 def stepped(attack, case, goal):
-    """The game after one step on all images."""
+    """The state after one step on all images."""
     ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
@@ -108,7 +110,12 @@ def test_each_part_of_the_loss_moves_the_generator(case):
     plain = replace(SMALL, alpha=0.0, beta=0.0)
     weights = [
         stepped(attack, case, case.goal).generator.mean
-        for attack in (plain, replace(plain, alpha=0.1), replace(plain, beta=0.1, bound=0.0), replace(plain, beta=0.1))
+        for attack in (
+            plain,
+            replace(plain, alpha=0.1),
+            replace(plain, beta=0.1, hinge_bound=0.0),
+            replace(plain, beta=0.1),
+        )
     ]
     assert not torch.allclose(weights[0], weights[1], rtol=1e-3)
     assert not torch.allclose(weights[0], weights[2], rtol=1e-3)
@@ -118,7 +125,7 @@ def test_each_part_of_the_loss_moves_the_generator(case):
 def test_the_hinge_keeps_moves_small(case):
     goal, images = case.goal, case.images
     free = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=0.0), case.target, goal, images).artifact
-    held = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=5.0, bound=0.5), case.target, goal, images).artifact
+    held = sp.fit(replace(STRONG, epochs=8, alpha=0.0, beta=5.0, hinge_bound=0.5), case.target, goal, images).artifact
     sizes = [float((made.apply(images) - images).flatten(1).norm(dim=1).mean()) for made in (free, held)]
     assert sizes[0] > 1.2
     assert sizes[1] < 0.75
@@ -145,9 +152,9 @@ def test_pitfall_the_bound_holds_exactly_whatever_the_weights(ball, gain, dtype)
 
 def test_the_ball_is_used_to_its_edge():
     moves = 50 * draw("moves", (4, 3, 8, 8))
-    assert float(bounded(moves, sp.Linf(0.3)).abs().max()) == pytest.approx(0.3)
-    assert torch.allclose(bounded(moves, sp.L2(0.5)).flatten(1).norm(dim=1), torch.tensor(0.5).double(), rtol=1e-5)
-    assert torch.equal(bounded(moves.fill_(float("nan")), sp.L2(0.5)), torch.zeros_like(moves))
+    assert float(bound(moves, sp.Linf(0.3)).abs().max()) == pytest.approx(0.3)
+    assert torch.allclose(bound(moves, sp.L2(0.5)).flatten(1).norm(dim=1), torch.tensor(0.5).double(), rtol=1e-5)
+    assert torch.equal(bound(moves.fill_(float("nan")), sp.L2(0.5)), torch.zeros_like(moves))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 9, 13), (2, 11, 8)], ids=str)
@@ -156,8 +163,8 @@ def test_any_size_and_number_of_channels(shape):
     made = fresh(x, sp.Linf(0.1), width=2).apply(x)
     assert made.shape == x.shape
     assert bool(((made - x).abs().amax((2, 3)) > 0).all())  # every channel moves
-    opponent = Plan(Discriminator, shape[0], 2)
-    scores = opponent.run(opponent.drawn(0, x), x)
+    opponent = NetworkSpec(Discriminator, shape[0], 2)
+    scores = opponent.run(opponent.initial_weights(0, x), x)
     assert scores.shape == (4,)
     assert float(scores.std()) > 0
 
@@ -173,19 +180,21 @@ def test_images_that_do_not_fit(case, strong):
 
 
 def test_adam_is_torchs():
-    player = Player.fresh(draw("weights", (7,)))
-    parameter = player.weights.clone().requires_grad_()
+    network = NetworkState.initial(draw("weights", (7,)))
+    parameter = network.weights.clone().requires_grad_()
     optimizer = Adam([parameter], lr=0.03)
     for move in range(5):
         parameter.grad = draw(f"slope {move}", (7,))
         optimizer.step()
-        player = adam(player, parameter.grad, 0.03, move)
-    assert torch.allclose(player.weights, parameter.detach(), rtol=1e-12)
+        network = adam(network, parameter.grad, 0.03, move)
+    assert torch.allclose(network.weights, parameter.detach(), rtol=1e-12)
 
 
 def test_going_on_from_an_artifact(case, strong):
     goal = take(case.goal, torch.arange(32))
-    more = sp.fit(replace(STRONG, epochs=2, rate=1e-9), case.target, goal, case.images[:32], start=strong.artifact)
+    more = sp.fit(
+        replace(STRONG, epochs=2, learning_rate=1e-9), case.target, goal, case.images[:32], start=strong.artifact
+    )
     assert torch.allclose(more.artifact.weights, strong.artifact.weights, atol=1e-6)
     assert more.fooled[0] > strong.fooled[0] + 0.3
     with pytest.raises(InputError, match="a generator of width 4 cannot go on with width=2"):
@@ -194,7 +203,7 @@ def test_going_on_from_an_artifact(case, strong):
 
 def test_a_file_brings_back_the_artifact(case, strong, tmp_path):
     path = strong.artifact.save(tmp_path / "generator.safetensors", strong.made)
-    artifact, origin = opened(path)
+    artifact, origin = load_artifact(path)
     assert (artifact.channels, artifact.width, artifact.ball) == (3, 4, sp.Linf(0.2))
     assert torch.equal(artifact.apply(case.images), strong.artifact.apply(case.images))
     assert origin["attack"] == repr(STRONG)
@@ -226,7 +235,7 @@ def test_a_hostile_file_is_refused(tmp_path, change):
     path = tmp_path / "generator.safetensors"
     save_file(tensors, str(path), metadata={"values": json.dumps(values | change)})
     with pytest.raises(InputError, match=r"generator.safetensors is no artifact .*; make it again"):
-        opened(path)
+        load_artifact(path)
 
 
 def test_bad_input():
@@ -234,8 +243,8 @@ def test_bad_input():
         AdvGAN(sp.Linf())
     with pytest.raises(ThreatError, match="AdvGAN knows Linf and L2, not L1"):
         AdvGAN(sp.L1(1.0))
-    for wrong in ({"rate": 0.0}, {"alpha": -1.0}, {"beta": -1.0}, {"bound": -1.0}, {"width": 0}, {"width": 1000}):
-        with pytest.raises(ConfigError, match="pass a rate above 0, weights of at least 0, a width of 1 to 256"):
-            AdvGAN(sp.Linf(0.1), **wrong)
-    with pytest.raises(ConfigError, match="epochs=0"):
-        AdvGAN(sp.Linf(0.1), epochs=0)
+    for name, value in {
+        "epochs": 0, "learning_rate": 0.0, "alpha": -1.0, "beta": -1.0, "hinge_bound": -1.0, "width": 1000
+    }.items():  # fmt: skip
+        with pytest.raises(ConfigError, match=f"AdvGAN {name}={value}; pass a"):
+            AdvGAN(sp.Linf(0.1), **{name: value})

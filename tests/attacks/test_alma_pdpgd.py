@@ -8,10 +8,10 @@ from torch import nn
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks.minimal.alma import ALMA, SmoothDLR, penalty, slope
-from sparring.attacks.minimal.fmn import SmoothMargin
+from sparring.attacks.minimal.alma import ALMA, SmoothDLR, penalty, penalty_derivative
 from sparring.attacks.minimal.pdpgd import PDPGD
 from sparring.errors import ConfigError, ThreatError
+from sparring.goals import SmoothMargin
 from sparring.zoo import load_data, load_model
 
 SHORT = {
@@ -67,8 +67,8 @@ def test_the_slope_of_the_penalty_is_its_derivative(y):
     rho, mu = torch.tensor(1.7).double(), torch.tensor(0.6).double()
     at = torch.tensor(y).double().requires_grad_()
     penalty(at, rho, mu).backward()
-    assert float(at.grad) == pytest.approx(float(slope(at.detach(), rho, mu)), abs=1e-12)
-    assert float(slope(torch.zeros(()).double(), rho, mu)) == float(mu)  # what makes mu the multiplier
+    assert float(at.grad) == pytest.approx(float(penalty_derivative(at.detach(), rho, mu)), abs=1e-12)
+    assert float(penalty_derivative(torch.zeros(()).double(), rho, mu)) == float(mu)  # what makes mu the multiplier
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(), sp.L1(), sp.L0()], ids=str)
@@ -165,12 +165,12 @@ def test_never_farther_than_foolbox_at_equal_passes():
     ("make", "error", "message"),
     [
         (lambda: ALMA(sp.Linf()), ThreatError, "ALMA knows L2 and L1, not Linf; use FMN there"),
-        (lambda: ALMA(steps=0), ConfigError, "ALMA steps=0, .*; pass steps >= 1, first > 0"),
-        (lambda: ALMA(decay=0), ConfigError, "decay=0, .*decay in"),
-        (lambda: ALMA(inertia=1.0), ConfigError, r"ALMA inertia=1.0; pass a share in \[0, 1\), or None"),
+        (lambda: ALMA(steps=0), ConfigError, "ALMA steps=0; pass an integer >= 1"),
+        (lambda: ALMA(lr_reduction=0), ConfigError, "ALMA lr_reduction=0; pass a finite number > 0 and <= 1"),
+        (lambda: ALMA(alpha=1.0), ConfigError, "ALMA alpha=1.0; pass a finite number >= 0 and < 1"),
         (lambda: PDPGD(sp.L0(pixels=True)), ThreatError, "PDPGD knows .* L0 of components, not L0"),
-        (lambda: PDPGD(sp.L2(), dual=0), ConfigError, "PDPGD steps=500, dual=0, smooth=0.2; pass steps >= 1"),
-        (lambda: PDPGD(sp.L2(), smooth=-1), ConfigError, "smooth=-1; pass steps >= 1"),
+        (lambda: PDPGD(sp.L2(), dual_lr=0), ConfigError, "PDPGD dual_lr=0; pass a finite number > 0"),
+        (lambda: PDPGD(sp.L2(), temperature=-1), ConfigError, "PDPGD temperature=-1; pass a finite number >= 0"),
     ],
 )
 def test_senseless_parameters(make, error, message):

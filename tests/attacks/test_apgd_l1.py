@@ -11,11 +11,11 @@ from sparring.attacks import L1APGD
 
 def test_the_steps_are_spent_at_three_radii():
     attack = L1APGD(sp.L1(2.0), steps=100)
-    radii = [attack._stage(t)[0] for t in range(100)]
+    radii = [attack._radius_at(t)[0] for t in range(100)]
     assert radii == [3.0] * 30 + [2.0] * 30 + [1.0] * 40  # in eps
-    assert [attack._stage(t)[1:] for t in (0, 29, 30, 60, 99)] == [(0, 30), (29, 30), (0, 30), (0, 40), (39, 40)]
-    assert [L1APGD(sp.L1(2.0), steps=3)._stage(t) for t in range(3)] == [(1.0, t, 3) for t in range(3)]
-    assert {L1APGD(sp.L1(2.0), stages=False)._stage(t)[0] for t in range(100)} == {1.0}
+    assert [attack._radius_at(t)[1:] for t in (0, 29, 30, 60, 99)] == [(0, 30), (29, 30), (0, 30), (0, 40), (39, 40)]
+    assert [L1APGD(sp.L1(2.0), steps=3)._radius_at(t) for t in range(3)] == [(1.0, t, 3) for t in range(3)]
+    assert {L1APGD(sp.L1(2.0), use_largereps=False)._radius_at(t)[0] for t in range(100)} == {1.0}
 
 
 class Listening(torch.nn.Module):
@@ -53,13 +53,13 @@ def test_the_last_radius_begins_at_the_best_point_of_the_one_before(eps):
     class Watching(L1APGD):
         def step(self, oracle, state, t):
             state = super().step(oracle, state, t)
-            losses.append(float(state.best_value.mean()))
+            losses.append(float(state.best_loss.mean()))
             return state
 
     watching, engine = Watching(sp.L1(eps), steps=20), sp.Engine(compact=False)
     sp.run(watching, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS, engine=engine)
     assert losses[12] > losses[0]
-    fresh = L1APGD(sp.L1(eps), steps=1, stages=False)
+    fresh = L1APGD(sp.L1(eps), steps=1, use_largereps=False)
     random = sp.run(fresh, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     with torch.no_grad():
         before = float(case.goal(case.module(random.examples)).loss.mean())

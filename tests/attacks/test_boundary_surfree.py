@@ -8,8 +8,9 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.access import Reason
+from sparring.attacks.cosine_transform import cosine_basis
 from sparring.attacks.decision.boundary import Boundary
-from sparring.attacks.decision.surfree import SurFree, cosines
+from sparring.attacks.decision.surfree import SurFree
 from sparring.errors import ConfigError, InputError, ThreatError
 from sparring.rows import take
 
@@ -21,7 +22,9 @@ def test_the_laws_hold_and_rows_are_equal_to_the_bit(kind):
     testing.check_attack(kind(steps=12), tolerance=0.0, ratio=None)
 
 
-@pytest.mark.parametrize("attack", [Boundary(steps=900), SurFree(steps=900, share=1.0)], ids=["boundary", "surfree"])
+@pytest.mark.parametrize(
+    "attack", [Boundary(steps=900), SurFree(steps=900, freq_dims=1.0)], ids=["boundary", "surfree"]
+)
 def test_a_flat_boundary_is_reached_where_it_is_nearest(attack):
     testing.check_closed_form(attack, ratio=1.1, classes=2)
 
@@ -113,7 +116,7 @@ def test_pitfall_27_a_targeted_goal_starts_from_its_pool_and_a_failed_start_is_t
     rows = (case.labels != label).nonzero().squeeze(1)[:3]
     images, target = case.images[rows], torch.tensor([label, 4, label])  # the fifth class is never given
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
-    outcome = sp.run(kind(steps=40, starts=3, pool=pool), rare, sp.ClassifyAs(target), images)
+    outcome = sp.run(kind(steps=40, init_size=3, pool=pool), rare, sp.ClassifyAs(target), images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START, Reason.FOUND]
     assert int(outcome.passes.forwards[1]) == 1 + 3  # the tries, and nothing after them
     far = (pool - images).flatten(1).norm(dim=1)
@@ -134,7 +137,7 @@ def test_pitfall_27_waves_need_no_square_images():
 
 @pytest.mark.parametrize(("n", "count"), [(5, 5), (28, 14), (7, 1)])
 def test_the_cosines_are_orthonormal_and_lowest_first(n, count):
-    waves = cosines(n, count, torch.float64, torch.device("cpu"))
+    waves = cosine_basis(n, count, torch.float64, torch.device("cpu"))
     torch.testing.assert_close(waves @ waves.T, torch.eye(count, dtype=torch.float64))
     assert [int((row[1:] * row[:-1] < 0).sum()) for row in waves] == list(range(count))  # changes of sign
 
@@ -168,10 +171,10 @@ def test_a_row_with_nothing_left_to_gain_ends():
     [
         (lambda: SurFree(sp.Linf()), ThreatError, "SurFree knows L2, not Linf; use HopSkipJump"),
         (lambda: Boundary(sp.L1()), ThreatError, "Boundary knows L2, not L1; use HopSkipJump"),
-        (lambda: SurFree(share=0.0), ConfigError, r"SurFree share=0.0, .*pass a share in \(0, 1\]"),
-        (lambda: SurFree(refinements=0), ConfigError, "refinements=0, starts=100; pass numbers of at least 1"),
-        (lambda: Boundary(growth=1.0), ConfigError, "growth=1.0; pass step sizes in .* and a growth above 1"),
-        (lambda: Boundary(steps=0), ConfigError, "Boundary steps=0, starts=100; pass numbers of at least 1"),
+        (lambda: SurFree(freq_dims=0.0), ConfigError, "SurFree freq_dims=0.0; pass a finite number > 0 and <= 1"),
+        (lambda: SurFree(search_iter=0), ConfigError, "SurFree search_iter=0; pass an integer >= 1"),
+        (lambda: Boundary(step_adaptation=1.0), ConfigError, "Boundary step_adaptation=1.0; pass a finite number > 1"),
+        (lambda: Boundary(steps=0), ConfigError, "Boundary steps=0; pass an integer >= 1"),
     ],
 )
 def test_senseless_parameters_are_told(make, error, message):

@@ -80,7 +80,7 @@ def test_l0_counts_pixels_or_components_as_its_ball_does():
 
 def test_pitfall_05_l0_drops_the_sites_of_least_gradient_times_perturbation():
     """Once a row is across, the sites that it may go on moving are those with the largest |g * delta|."""
-    case, attack = testing.linear(2), CarliniWagnerL0(share=0.25, ball=sp.L0())
+    case, attack = testing.linear(2), CarliniWagnerL0(drop_fraction=0.25, ball=sp.L0())
     oracle, _, state = started(attack, case)
     slope = oracle.gradient(case.images, objective=lambda verdict, images: verdict.margin).grad
     seen = torch.zeros(len(case.images), dtype=torch.bool)
@@ -104,7 +104,7 @@ def test_pitfall_05_l0_starts_warm_from_the_last_image_across():
         oracle, _, state = started(attack, case)
         for t in range(40):
             before, state = state, attack.step(oracle, state, t)
-            dropped = (state.tried == 0) & (state.count > 0)
+            dropped = (state.steps == 0) & (state.count > 0)
             wanted = torch.where(state.allowed, state.best, case.images) if warm else case.images
             assert torch.equal(state.image[dropped], wanted[dropped])
             assert (state.count[dropped] <= before.count[dropped].where(before.count[dropped] > 0, 48)).all()
@@ -128,7 +128,7 @@ def test_pitfall_05_linf_lowers_tau_where_a_row_is_solved_and_only_there():
 @pytest.mark.parametrize("c", [1e-4, 1.0, 1e4])
 def test_linf_finds_its_c_from_below_and_from_above(c):
     case = testing.linear(2)
-    outcome = run(CarliniWagnerLinf(c=c, patience=15), case)
+    outcome = run(CarliniWagnerLinf(initial_const=c, patience=15), case)
     assert outcome.success.all()
     assert float((outcome.distance / testing.optimum(case, sp.Linf())).max()) < 1.15
 
@@ -173,11 +173,19 @@ def test_pitfall_04_rows_end_on_their_own(attack):
     ("make", "error", "message"),
     [
         (lambda: CarliniWagnerL0(ball=sp.L2()), ThreatError, "CarliniWagnerL0 knows L0, not L2; use CarliniWagner"),
-        (lambda: CarliniWagnerL0(share=1.0), ConfigError, r"share=1.0; pass steps and patience >= 1, and a share in"),
-        (lambda: CarliniWagnerL0(growth=0.5), ConfigError, "growth=0.5, confidence=0.0; pass rate > 0, growth >= 1"),
+        (
+            lambda: CarliniWagnerL0(drop_fraction=1.0),
+            ConfigError,
+            "drop_fraction=1.0; pass a finite number > 0 and < 1",
+        ),
+        (lambda: CarliniWagnerL0(const_factor=0.5), ConfigError, "const_factor=0.5; pass a finite number >= 1"),
         (lambda: CarliniWagnerLinf(ball=sp.L1()), ThreatError, "CarliniWagnerLinf knows Linf, not L1"),
-        (lambda: CarliniWagnerLinf(factor=1.0), ConfigError, r"factor=1.0; pass steps and patience >= 1"),
-        (lambda: CarliniWagnerLinf(c=0.0), ConfigError, "c=0.0, tolerance=0.005; pass rate and c > 0"),
+        (
+            lambda: CarliniWagnerLinf(decrease_factor=1.0),
+            ConfigError,
+            "decrease_factor=1.0; pass a finite",
+        ),
+        (lambda: CarliniWagnerLinf(initial_const=0.0), ConfigError, "initial_const=0.0; pass a finite number > 0"),
     ],
 )
 def test_bad_input(make, error, message):

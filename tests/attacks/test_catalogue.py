@@ -9,8 +9,8 @@ from sparring import attacks
 from sparring.access import Attack, Shared
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PLAIN = ("table", "shared_table", "opened", "Rule", "kurakin_steps")
-COMBINATORS = {"Restarts", "Rivals", "Cascade", "Transferred", "Applied"}
+PLAIN = ("table", "shared_table", "load_artifact", "DecisionRule", "kurakin_steps")
+COMBINATORS = {"Restarts", "Rivals", "Cascade", "TransferAttack", "ArtifactAttack"}
 
 
 @pytest.mark.parametrize("name", [name for name in attacks.__all__ if name not in PLAIN])

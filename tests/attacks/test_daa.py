@@ -10,7 +10,7 @@ from sparring import testing
 from sparring.access import BatchCoupled, Keep
 from sparring.attacks import FGSM, PGD, Cascade, Restarts, Rivals
 from sparring.attacks.gradient.daa import DAADGF, DAABlob
-from sparring.attacks.transfer import InputDiversity, Transferred
+from sparring.attacks.transfer import InputDiversity, TransferAttack
 from sparring.errors import ConfigError, ThreatError
 from sparring.random import Key
 
@@ -45,7 +45,7 @@ def test_the_kernel_is_the_gradient_of_its_energy(form):
     x = points().requires_grad_()
     blob, flow = energies(x, median_width(x.detach()))
     expected = torch.autograd.grad(blob, x)[0] / len(x) if form is DAABlob else torch.autograd.grad(flow, x)[0] / 2
-    pushed = form(sp.Linf(0.1)).push(x.detach(), torch.zeros_like(x))
+    pushed = form(sp.Linf(0.1)).interaction(x.detach(), torch.zeros_like(x))
     assert float(expected.abs().max()) > 1e-3
     assert torch.allclose(pushed, expected, atol=1e-7)
 
@@ -53,7 +53,7 @@ def test_the_kernel_is_the_gradient_of_its_energy(form):
 def test_the_blob_form_shares_gradients_by_the_kernel():
     x, grads = points(), points().flip(0)
     attack = DAABlob(sp.Linf(0.1))
-    shared = attack.push(x, grads) - attack.push(x, torch.zeros_like(x))
+    shared = attack.interaction(x, grads) - attack.interaction(x, torch.zeros_like(x))
     kernel = torch.exp(-(x[:, None] - x[None]).square().sum(2) / median_width(x))
     assert torch.allclose(shared, kernel @ grads / len(x), atol=1e-6)
 
@@ -61,7 +61,7 @@ def test_the_blob_form_shares_gradients_by_the_kernel():
 @pytest.mark.parametrize("form", FORMS)
 def test_what_the_rows_do_to_one_another_adds_up_to_nothing(form):
     x = points()
-    assert float(form(sp.Linf(0.1)).push(x, torch.zeros_like(x)).sum(0).abs().max()) < 1e-12
+    assert float(form(sp.Linf(0.1)).interaction(x, torch.zeros_like(x)).sum(0).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -76,7 +76,7 @@ def test_the_same_row_ends_elsewhere_in_another_batch(form):
 def test_what_is_made_of_an_attack_acts_on_rows_as_the_attack_does():
     for attack in (DAABlob(sp.Linf(0.02)), PGD(sp.Linf(0.02))):
         acts = isinstance(attack, BatchCoupled)
-        made = Restarts(attack, 2), Rivals(attack, 2), Transferred(attack, InputDiversity())
+        made = Restarts(attack, 2), Rivals(attack, 2), TransferAttack(attack, InputDiversity())
         assert [one.batch_coupled for one in (attack, *made, Cascade(FGSM(attack.ball), *made))] == [acts] * 5
 
 
@@ -120,9 +120,9 @@ def test_rows_at_distance_zero_give_no_nan(form, dtype):
 class Watched(DAADGF):
     seen: tuple = ()
 
-    def push(self, points, grads):
+    def interaction(self, points, grads):
         self.seen[0].append(len(points))
-        return super().push(points, grads)
+        return super().interaction(points, grads)
 
 
 def test_rows_that_are_won_leave_the_kernel():
@@ -170,7 +170,7 @@ def test_it_wins_with_two_classes_and_with_targets(form, targeted):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_bad_parameters(form):
-    with pytest.raises(ConfigError, match=rf"{form.__name__} weight=-1; pass a number >= 0"):
+    with pytest.raises(ConfigError, match=rf"{form.__name__} weight=-1; pass a finite number >= 0"):
         form(sp.Linf(0.1), weight=-1)
     with pytest.raises(ConfigError, match=rf"{form.__name__} steps=0"):
         form(sp.Linf(0.1), steps=0)

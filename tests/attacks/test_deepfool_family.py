@@ -41,7 +41,9 @@ def test_laws(attack, ratio):
     testing.check_attack(attack, tolerance=1e-9, ratio=ratio)
 
 
-@pytest.mark.parametrize("attack", [SuperDeepFool(walks=2), SuperDeepFool(turns=3), SuperDeepFool(searches=0)], ids=str)
+@pytest.mark.parametrize(
+    "attack", [SuperDeepFool(df_steps=2), SuperDeepFool(projection_steps=3), SuperDeepFool(search_iter=0)], ids=str
+)
 def test_laws_of_the_variants(attack):
     testing.check_attack(attack, tolerance=1e-9, ratio=1.03)
 
@@ -57,7 +59,7 @@ def test_deepfool_walks_as_far_as_foolbox(ball, classes):
     attack = foolbox.attacks.L2DeepFoolAttack if ball == sp.L2() else foolbox.attacks.LinfDeepFoolAttack
     found = attack(steps=50, candidates=classes).run(model, case.images, case.labels)
     theirs = ball.norm(found - case.images)
-    outcome = run(DeepFool(classes=classes, ball=ball), case)
+    outcome = run(DeepFool(candidates=classes, ball=ball), case)
     assert outcome.success.all()
     ratio = outcome.distance / theirs
     assert float(ratio.median()) < 1.0001
@@ -150,7 +152,7 @@ def test_superdeepfool_is_as_near_as_ddn_in_a_fraction_of_the_passes():
 
 def test_superdeepfool_pays_for_its_classes_once():
     """The first gradient costs one backward pass a class, the others one, and the search none."""
-    outcome = run(SuperDeepFool(classes=4, searches=3), testing.small_net(8))
+    outcome = run(SuperDeepFool(candidates=4, search_iter=3), testing.small_net(8))
     gradients = outcome.passes.forwards - 3
     assert (gradients >= 3).all()
     assert torch.equal(outcome.passes.backwards, gradients - 1 + 3)
@@ -160,8 +162,8 @@ def test_the_line_search_ends_at_the_boundary():
     """Four forward passes leave less than a thousandth of the 2 % (or 30 %) that the walk has overshot by."""
     case = testing.linear(2)
     best = testing.cases.optimum(case, sp.L2())
-    rough = run(SuperDeepFool(overshoot=0.3, searches=0, steps=2), case).distance / best
-    fine = run(SuperDeepFool(overshoot=0.3, searches=4, steps=2), case).distance / best
+    rough = run(SuperDeepFool(overshoot=0.3, search_iter=0, steps=2), case).distance / best
+    fine = run(SuperDeepFool(overshoot=0.3, search_iter=4, steps=2), case).distance / best
     assert float(rough.min()) > 1.2
     assert float(fine.max()) < 1.0005
 
@@ -171,6 +173,8 @@ def test_bad_input_is_refused():
         DeepFool(ball=sp.L1())
     with pytest.raises(ThreatError, match="SuperDeepFool knows L2, not Linf; use DeepFool or FMN there"):
         SuperDeepFool(ball=sp.Linf())
-    for wrong in ({"steps": 0}, {"walks": 0}, {"turns": 0}, {"classes": 1}, {"searches": -1}, {"overshoot": -0.1}):
-        with pytest.raises(ConfigError, match=r"SuperDeepFool steps=.*; pass at least 1, 1, 1, 2, 0 and 0"):
+    for wrong in ({"steps": 0}, {"df_steps": 0}, {"projection_steps": 0}, {"candidates": 1}, {"search_iter": -1},
+                  {"overshoot": -0.1}):  # fmt: skip
+        (name,) = wrong
+        with pytest.raises(ConfigError, match=rf"SuperDeepFool {name}=.*; pass "):
             SuperDeepFool(**wrong)

@@ -11,16 +11,23 @@ import torch
 import sparring as sp
 from sparring import testing
 from sparring.access import Batch, Budget, Gradients, Keep, Ledger, QueryBroker
-from sparring.attacks.minimal.ead import EAD, Rule
+from sparring.attacks.minimal.ead import EAD, DecisionRule
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry.region import Region
 from sparring.random import Key
 from sparring.zoo import load_data, load_model
 
 SHORT = {
-    "en": EAD(rounds=2, inner=8),
+    "en": EAD(binary_search_steps=2, steps=8),
     "l1 cold, as in the paper": EAD(
-        rule=Rule.L1, beta=1e-2, rounds=2, inner=8, c=1e-1, warm_start=False, tolerance=0, stalled=0.9999
+        decision_rule=DecisionRule.L1,
+        beta=1e-2,
+        binary_search_steps=2,
+        steps=8,
+        initial_const=1e-1,
+        warm_start=False,
+        tolerance=0,
+        abort_early=0.9999,
     ),
 }
 
@@ -41,12 +48,12 @@ def test_laws(attack):
 
 
 def test_without_the_l1_term_it_reaches_the_l2_optimum():
-    testing.check_closed_form(EAD(beta=0.0, inner=200, ball=sp.L2()), ratio=1.05)
+    testing.check_closed_form(EAD(beta=0.0, steps=200, ball=sp.L2()), ratio=1.05)
 
 
 def test_the_l1_rule_comes_near_the_l1_optimum():
     """Not as near as in L2: the shrinkage, which does not fall with the rate, keeps the last steps coarse."""
-    attack = EAD(beta=0.1, rule=Rule.L1, inner=200)
+    attack = EAD(beta=0.1, decision_rule=DecisionRule.L1, steps=200)
     testing.check_closed_form(attack, ratio=1.25, classes=2)
 
 
@@ -63,7 +70,7 @@ def test_the_elastic_net_reaches_its_optimum():
         across = (delta * slope).sum(1) > lead
         low, high = torch.where(across, low, c), torch.where(across, c, high)
     best = delta.square().sum(1) + beta * delta.sum(1)
-    attack = EAD(beta=beta, inner=200, stalled=0.9999, tolerance=0.05, rounds=12)
+    attack = EAD(beta=beta, steps=200, abort_early=0.9999, tolerance=0.05, binary_search_steps=12)
     outcome = run(attack, case)
     ratio = attack.measure(outcome.examples - case.images, attack.ball) / best
     assert (delta == 0).any()
@@ -74,7 +81,7 @@ def test_the_elastic_net_reaches_its_optimum():
 def test_pitfall_25_the_shrinkage_is_around_the_original():
     """One step by hand: components that move by less than beta stay at the original itself, to the bit."""
     case = testing.small_net(6)
-    attack = EAD(beta=0.02, rule=Rule.L1, rate=0.01, c=1.0, inner=100)
+    attack = EAD(beta=0.02, decision_rule=DecisionRule.L1, learning_rate=0.01, initial_const=1.0, steps=100)
     oracle, state = started(attack, case)
     slope = oracle.gradient(case.images, objective=lambda verdict, images: verdict.margin).grad
     after = attack.step(oracle, state, 0)
@@ -87,21 +94,23 @@ def test_pitfall_25_the_shrinkage_is_around_the_original():
 def test_pitfall_25_the_rate_falls_as_a_square_root():
     """With the hinge alone (beta 0, from the original) the step of k is rate * sqrt(1 - k / I)."""
     case = testing.linear(2)
-    attack = EAD(beta=0.0, rate=0.01, c=1e-3, inner=10, stalled=2.0)
+    attack = EAD(beta=0.0, learning_rate=0.01, initial_const=1e-3, steps=10, abort_early=2.0)
     oracle, state = started(attack, case)
     for k in range(9):
-        grad = oracle.gradient(state.ahead, objective=lambda verdict, images: verdict.margin).grad
-        whole = 2 * (state.ahead - case.images) - 1e-3 * grad
+        grad = oracle.gradient(state.extrapolated, objective=lambda verdict, images: verdict.margin).grad
+        whole = 2 * (state.extrapolated - case.images) - 1e-3 * grad
         after = attack.step(oracle, state, k)
         rate = 0.01 * (1 - k / 10) ** 0.5
-        assert torch.allclose(after.image, state.ahead - rate * whole, atol=1e-12)
-        assert torch.allclose(after.ahead, after.image + k / (k + 3) * (after.image - state.image), atol=1e-12)
+        assert torch.allclose(after.image, state.extrapolated - rate * whole, atol=1e-12)
+        assert torch.allclose(after.extrapolated, after.image + k / (k + 3) * (after.image - state.image), atol=1e-12)
         state = after
 
 
 def test_pitfall_25_the_two_rules_keep_different_examples():
     case = testing.small_net(10)
-    net, sum_ = (run(EAD(beta=1e-2, rule=rule, inner=100), case) for rule in (Rule.EN, Rule.L1))
+    net, sum_ = (
+        run(EAD(beta=1e-2, decision_rule=rule, steps=100), case) for rule in (DecisionRule.EN, DecisionRule.L1)
+    )
     assert net.success.all()
     assert sum_.success.all()
     one, other = net.examples - case.images, sum_.examples - case.images
@@ -112,7 +121,7 @@ def test_pitfall_25_the_two_rules_keep_different_examples():
 
 def test_pitfall_04_rows_are_searched_on_their_own():
     case = testing.small_net(8)
-    outcome = run(EAD(inner=60), case)
+    outcome = run(EAD(steps=60), case)
     assert outcome.success.all()
     assert len(outcome.passes.forwards.unique()) > 1
 
@@ -121,13 +130,13 @@ def test_pitfall_04_rows_are_searched_on_their_own():
 def test_the_example_returned_has_the_confidence_asked_for(targeted):
     case = testing.linear(3)
     goal = sp.ClassifyAs((case.labels + 1) % 3) if targeted else case.goal
-    outcome = run(EAD(inner=100, confidence=0.3), case, goal)
+    outcome = run(EAD(steps=100, confidence=0.3), case, goal)
     assert outcome.success.all()
     assert (goal(case.module(outcome.examples)).margin > 0.3).all()
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("rule", "beta"), [(Rule.EN, 1e-3), (Rule.L1, 1e-2)])
+@pytest.mark.parametrize(("rule", "beta"), [(DecisionRule.EN, 1e-3), (DecisionRule.L1, 1e-2)])
 def test_it_is_as_near_as_foolboxs(rule, beta):
     import foolbox
 
@@ -136,7 +145,7 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     net = deepcopy(loaded.target.model).eval().requires_grad_(False)
     right = net(chunk.images).argmax(1) == chunk.labels
     images, labels = chunk.images[right], chunk.labels[right]
-    attack = EAD(beta=beta, rule=rule, inner=100)
+    attack = EAD(beta=beta, decision_rule=rule, steps=100)
     peer = foolbox.attacks.EADAttack(
         binary_search_steps=9, steps=100, regularization=beta, decision_rule=rule.value, initial_stepsize=0.01
     )
@@ -152,9 +161,13 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     ("make", "error", "message"),
     [
         (lambda: EAD(ball=sp.Linf()), ThreatError, "EAD knows L1 and L2, not Linf"),
-        (lambda: EAD(rule="EN"), ConfigError, "EAD rule='EN'; pass Rule.EN or Rule.L1"),
-        (lambda: EAD(inner=0), ConfigError, "EAD rounds=9, inner=0; pass numbers >= 1"),
-        (lambda: EAD(beta=-1.0), ConfigError, "EAD beta=-1.0, rate=0.01, confidence=0.0, c=None; pass rate and c > 0"),
+        (
+            lambda: EAD(decision_rule="EN"),
+            ConfigError,
+            "EAD decision_rule='EN'; pass DecisionRule.EN",
+        ),
+        (lambda: EAD(steps=0), ConfigError, "EAD steps=0; pass an integer >= 1"),
+        (lambda: EAD(beta=-1.0), ConfigError, "EAD beta=-1.0; pass a finite number >= 0"),
     ],
 )
 def test_bad_input(make, error, message):

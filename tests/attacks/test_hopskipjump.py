@@ -17,7 +17,7 @@ def test_pitfall_26_a_failed_start_is_that_rows_affair():
     case = testing.small_net(5)
     target = torch.zeros_like(case.labels)
     pool = pool_of(case, 0)
-    attack = HopSkipJump(steps=2, starts=4, pool=pool)
+    attack = HopSkipJump(steps=2, init_size=4, pool=pool)
     plain = sp.run(attack, case.target, sp.ClassifyAs(target), case.images)
     assert plain.success.all()
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
@@ -143,7 +143,7 @@ def test_memory_stays_flat_whatever_the_number_of_directions():
         seen.append(len(x))
         return case.module(x)
 
-    attack = HopSkipJump(steps=1, directions=3000)
+    attack = HopSkipJump(steps=1, init_num_evals=3000)
     outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, engine=sp.Engine(batch_size=64))
     assert max(seen) <= 64
     assert (outcome.passes.forwards > 3000).all()

@@ -43,7 +43,7 @@ def saturated(count):
 
 
 def test_laws():
-    testing.check_attack(LBFGS(rounds=3, inner=6), tolerance=1e-9, ratio=None)
+    testing.check_attack(LBFGS(binary_search_steps=3, steps=6), tolerance=1e-9, ratio=None)
 
 
 @pytest.mark.parametrize("c", [0.3, 0.03, 0.003])
@@ -54,8 +54,8 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
         whole = saturated(3)
         case = testing.Case(whole.module, whole.images[row : row + 1], whole.labels[row : row + 1])
         goal = sp.ClassifyAs((case.labels + 1) % 4) if targeted else case.goal
-        attack = LBFGS(c=c, rounds=1, inner=500, precision=0)
-        image = minimised(attack, case, goal, 200).point.image
+        attack = LBFGS(initial_const=c, binary_search_steps=1, steps=500, precision=0)
+        image = minimised(attack, case, goal, 200).current.image
 
         def asked(flat, case=case, goal=goal):
             images = torch.from_numpy(flat.reshape(case.images.shape)).requires_grad_()
@@ -78,10 +78,10 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
 def test_pitfall_06_each_row_has_its_own_line_search():
     """Rows of one batch take other step lengths and other numbers of trials, and end where they end alone."""
     case = saturated(6)
-    attack = LBFGS(c=0.01, rounds=1, inner=500, precision=1e-6)
-    lengths = [minimised(attack, case, case.goal, t).stretch for t in range(1, 12)]
-    assert any(len(stretch.unique()) > 1 for stretch in lengths)
-    assert min(float(stretch.min()) for stretch in lengths) < 1
+    attack = LBFGS(initial_const=0.01, binary_search_steps=1, steps=500, precision=1e-6)
+    lengths = [minimised(attack, case, case.goal, t).step_size for t in range(1, 12)]
+    assert any(len(length.unique()) > 1 for length in lengths)
+    assert min(float(length.min()) for length in lengths) < 1
     together = sp.run(LBFGS(), case.target, case.goal, case.images)
     assert len(together.passes.forwards.unique()) > 1
     for row in range(6):
@@ -92,20 +92,20 @@ def test_pitfall_06_each_row_has_its_own_line_search():
 
 def test_pitfall_06_no_step_raises_the_objective():
     case = saturated(6)
-    attack = LBFGS(c=0.02, rounds=1, inner=500, precision=0)
-    values = [objective(case, case.goal, minimised(attack, case, case.goal, t).point.image, 0.02) for t in range(15)]
+    attack = LBFGS(initial_const=0.02, binary_search_steps=1, steps=500, precision=0)
+    values = [objective(case, case.goal, minimised(attack, case, case.goal, t).current.image, 0.02) for t in range(15)]
     assert (torch.stack(values).diff(dim=0) <= 1e-12).all()
     assert (values[-1] < values[0] - 0.01).all()
 
 
 def test_the_search_lands_between_two_values_of_c():
-    whole, attack = testing.small_net(3), LBFGS(rounds=30, tolerance=0.1)
+    whole, attack = testing.small_net(3), LBFGS(binary_search_steps=30, tolerance=0.1)
     for row in range(3):
         case = testing.Case(whole.module, whole.images[row : row + 1], whole.labels[row : row + 1])
-        bracket = minimised(attack, case, case.goal, 1000).bracket
-        assert 0 < float(bracket.low) < float(bracket.weight) < float(bracket.high)
-        assert 1.1 < float(bracket.high / bracket.low) < 1.1**2.1  # one bisection before the end
-        assert int(bracket.round) < 29
+        search = minimised(attack, case, case.goal, 1000).search
+        assert 0 < float(search.low) < float(search.weight) < float(search.high)
+        assert 1.1 < float(search.high / search.low) < 1.1**2.1  # one bisection before the end
+        assert int(search.round) < 29
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -114,7 +114,8 @@ def test_every_row_falls_and_carlini_wagner_is_nearer(targeted):
     case = testing.small_net(10)
     goal = sp.ClassifyAs((case.labels + 1) % 4) if targeted else case.goal
     ours, theirs = (
-        sp.run(attack, case.target, goal, case.images) for attack in (LBFGS(), CarliniWagner(inner=100, rate=0.05))
+        sp.run(attack, case.target, goal, case.images)
+        for attack in (LBFGS(), CarliniWagner(steps=100, learning_rate=0.05))
     )
     assert torch.equal(ours.success, theirs.success)  # one target is out of reach in the range
     assert ours.success.sum() >= 9
@@ -130,8 +131,8 @@ def test_closed_form():
     ("make", "error", "message"),
     [
         (lambda: LBFGS(ball=sp.Linf()), ThreatError, "LBFGS knows L2, not Linf"),
-        (lambda: LBFGS(memory=0), ConfigError, "LBFGS rounds=20, inner=100, memory=0; pass numbers >= 1"),
-        (lambda: LBFGS(c=0.0), ConfigError, "LBFGS c=0.0, precision=0.001, tolerance=0.01; pass c > 0"),
+        (lambda: LBFGS(history_size=0), ConfigError, "LBFGS history_size=0; pass an integer >= 1"),
+        (lambda: LBFGS(initial_const=0.0), ConfigError, "LBFGS initial_const=0.0; pass a finite number > 0"),
     ],
 )
 def test_bad_input(make, error, message):

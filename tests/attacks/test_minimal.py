@@ -11,7 +11,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import DDN, FMN, CarliniWagner, DeepFool, Restarts
-from sparring.attacks.minimal.constant import Constant
+from sparring.attacks.minimal.constant_search import ConstantSearch
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry.region import Region
 
@@ -33,18 +33,20 @@ def run(attack, case, **options):
 
 def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
     """The path of c, row by row: x10 until the first success, then between the two bounds."""
-    attack = CarliniWagner(rounds=6, inner=40, c=1e-3, warm_start=False, tolerance=0, rate=0.02)
+    attack = CarliniWagner(
+        binary_search_steps=6, steps=40, initial_const=1e-3, warm_start=False, tolerance=0, learning_rate=0.02
+    )
     case = testing.linear(2)
     ledger = sp.access.Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(8), 0)))
-    path, fell = [state.search.c.clone()], []
-    for t in range(attack.steps):
-        before, hit = state.search.round, state.search.hit
+    path, fell = [state.search.const.clone()], []
+    for t in range(attack.total_steps):
+        before, hit = state.search.round, state.search.found
         state = attack.step(oracle, state, t)
         moved = state.search.round > before
         if moved[0]:
-            path.append(state.search.c.clone())
+            path.append(state.search.const.clone())
             fell.append(bool(hit[0]) or bool(ledger.won[0]))
     c = [float(p[0]) for p in path]
     first = next(i for i in range(len(c) - 1) if c[i + 1] < c[i])
@@ -58,10 +60,10 @@ def test_pitfall_01_carlini_wagner_searches_c_from_below_and_bisects():
 def test_pitfall_01_the_last_of_ten_rounds_tries_the_upper_bound():
     row, never = torch.ones(1, dtype=torch.float64), torch.tensor([False])
     count = torch.tensor([0])
-    search = Constant(2 * row, row, 8 * row, torch.tensor([8]), count, never, row * torch.inf)
-    ten, nine = (CarliniWagner(rounds=rounds, inner=1, tolerance=0) for rounds in (10, 9))
-    assert float(ten._searched(search, never, row)[0].c) == 8
-    assert float(nine._searched(replace(search, round=torch.tensor([7])), never, row)[0].c) == 5
+    search = ConstantSearch(2 * row, row, 8 * row, torch.tensor([8]), count, never, row * torch.inf)
+    ten, nine = (CarliniWagner(binary_search_steps=rounds, steps=1, tolerance=0) for rounds in (10, 9))
+    assert float(ten._searched(search, never, row)[0].const) == 8
+    assert float(nine._searched(replace(search, round=torch.tensor([7])), never, row)[0].const) == 5
 
 
 @pytest.mark.parametrize("wrap", [lambda attack: attack, lambda attack: Restarts(attack, 2)])
@@ -72,7 +74,7 @@ def test_pitfall_01_the_example_returned_has_the_confidence_asked_for(wrap, targ
     goal = sp.ClassifyAs((case.labels + 1) % 3) if targeted else case.goal
     sizes = []
     for confidence in (0.0, 0.2, 0.5):
-        attack = wrap(CarliniWagner(rounds=5, inner=60, confidence=confidence))
+        attack = wrap(CarliniWagner(binary_search_steps=5, steps=60, confidence=confidence))
         outcome = sp.run(attack, case.target, goal, case.images)
         margin = goal(case.module(outcome.examples)).margin
         assert outcome.success.all()
@@ -81,7 +83,7 @@ def test_pitfall_01_the_example_returned_has_the_confidence_asked_for(wrap, targ
         sizes.append(outcome.distance)
     assert (sizes[0] < sizes[1]).all()
     assert (sizes[1] < sizes[2]).all()
-    with pytest.raises(ConfigError, match="CarliniWagner confidence=-1; pass a margin >= 0"):
+    with pytest.raises(ConfigError, match="CarliniWagner confidence=-1; pass a finite number >= 0"):
         CarliniWagner(confidence=-1)
 
 
@@ -89,7 +91,7 @@ def test_pitfall_02_carlini_wagner_moves_black_and_white_pixels():
     """On exact 0 and 1 a plain atanh is infinite and such pixels would never move."""
     weights = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
     case = flat_case(weights, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), bias=torch.tensor([-1.0, 1.0]))
-    outcome = run(CarliniWagner(rounds=6, inner=500, rate=0.1), case)
+    outcome = run(CarliniWagner(binary_search_steps=6, steps=500, learning_rate=0.1), case)
     assert outcome.success.all()
     assert (outcome.distance / math.sqrt(0.5)).max() < 1.05  # both pixels share the way: each moves by 0.5
 
@@ -97,7 +99,7 @@ def test_pitfall_02_carlini_wagner_moves_black_and_white_pixels():
 def test_pitfall_04_carlini_wagner_gives_up_rounds_row_by_row():
     """A stalled neighbor must not end a row's round, nor keep it in one."""
     case = testing.linear(4)
-    attack = CarliniWagner(rounds=5, inner=50)
+    attack = CarliniWagner(binary_search_steps=5, steps=50)
     together = run(attack, case)
     for row in range(len(case.images)):
         alone = run(attack, testing.Case(case.module, case.images[row : row + 1], case.labels[row : row + 1]))
@@ -108,7 +110,7 @@ def test_pitfall_04_carlini_wagner_gives_up_rounds_row_by_row():
 
 def test_pitfall_04_distances_are_to_the_true_image():
     case = testing.small_net(4)
-    outcome = run(CarliniWagner(rounds=3, inner=30, rate=0.05), case)
+    outcome = run(CarliniWagner(binary_search_steps=3, steps=30, learning_rate=0.05), case)
     assert outcome.success.any()
     true = (outcome.examples - case.images).flatten(1).norm(dim=1)
     assert torch.allclose(outcome.distance[outcome.success], true[outcome.success], atol=1e-12)
@@ -135,7 +137,7 @@ def test_pitfall_17_deepfool_survives_classes_without_a_slope():
 def test_pitfall_17_deepfool_looks_at_no_more_classes_than_it_is_told():
     counting = testing.Counting(testing.small_net(3).module)
     case = testing.small_net(3)
-    outcome = sp.run(DeepFool(classes=2), sp.Classifier(counting), case.goal, case.images)
+    outcome = sp.run(DeepFool(candidates=2), sp.Classifier(counting), case.goal, case.images)
     wide = run(DeepFool(), case)
     assert (outcome.passes.backwards <= outcome.passes.forwards).all()  # one rival
     assert (wide.passes.backwards >= 3 * (wide.passes.forwards - 1)).all()  # all three; the last look asks no slope
@@ -177,16 +179,16 @@ def test_fmn_turns_to_the_nearest_rival_and_not_to_the_one_that_leads():
 
     images = torch.full((1, 1, 1, 2), 0.2, dtype=torch.float64)
     case = testing.Case(Bent(), images, torch.tensor([0]))
-    assert not run(FMN(sp.L2(), steps=40, smooth=0.0), case).success.any()
+    assert not run(FMN(sp.L2(), steps=40, temperature=0.0), case).success.any()
     outcome = run(FMN(sp.L2(), steps=40), case)
     assert outcome.success.all()
     assert float(outcome.distance) == pytest.approx(0.24, abs=0.02)
 
 
 def test_senseless_parameters_of_fmn_and_ddn():
-    with pytest.raises(ConfigError, match=r"FMN steps=100, gamma=0\.05, smooth=-1; pass steps >= 1, 0 < gamma < 1"):
-        FMN(sp.L2(), smooth=-1)
-    with pytest.raises(ConfigError, match=r"DDN steps=300, gamma=1\.5, radius=1\.0: out of range"):
+    with pytest.raises(ConfigError, match="FMN temperature=-1; pass a finite number >= 0"):
+        FMN(sp.L2(), temperature=-1)
+    with pytest.raises(ConfigError, match=r"DDN gamma=1\.5; pass a finite number > 0 and < 1"):
         DDN(gamma=1.5)
     with pytest.raises(ThreatError, match="DDN knows L2, not Linf; use FMN there"):
         DDN(ball=sp.Linf())

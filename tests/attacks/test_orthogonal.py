@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks.gradient.orthogonal import OrthogonalPGD, across
+from sparring.attacks.gradient.orthogonal import OrthogonalPGD, orthogonalize
 from sparring.engine import craft
 from sparring.errors import ConfigError, GoalError, ThreatError
 from sparring.goals import DetectorOutputs, Margin, Misclassify, Undetected
@@ -115,7 +115,7 @@ def test_beside_a_detector_without_a_slope_it_is_as_exact_as_pgd(ball, monkeypat
     monkeypatch.setattr(attack_laws, "linear", silent)
     bare = testing.cases.optimum
     monkeypatch.setattr(attack_laws, "optimum", lambda case, ball: bare(replace(case, module=case.module.module), ball))
-    testing.check_closed_form(OrthogonalPGD(ball, steps=40, lead=0.0), ratio=1.02)
+    testing.check_closed_form(OrthogonalPGD(ball, steps=40, misclassified_margin=0.0), ratio=1.02)
 
 
 @pytest.mark.parametrize("orthogonal", [True, False])
@@ -147,16 +147,16 @@ def test_it_is_the_algorithm(orthogonal):
     torch.testing.assert_close(made, at, rtol=0, atol=1e-9)
 
 
-def test_what_is_left_across_is_orthogonal():
+def test_orthogonalize_is_orthogonal():
     a, b = draw("a", (5, 3, 4, 4)), draw("b", (5, 3, 4, 4))
-    left = across(a, b)
+    left = orthogonalize(a, b)
     assert float((left * b).flatten(1).sum(1).abs().max()) < 1e-12
     removed = (a - left).flatten(1)
     torch.testing.assert_close(removed / removed.norm(dim=1, keepdim=True), F.normalize(b.flatten(1)) * (
         (a * b).flatten(1).sum(1, keepdim=True).sign()
     ))  # fmt: skip
-    assert torch.equal(across(a, torch.zeros_like(b)), a)
-    torch.testing.assert_close(across(a.float(), b.float() * 1e-30).double(), left, rtol=1e-4, atol=1e-5)
+    assert torch.equal(orthogonalize(a, torch.zeros_like(b)), a)
+    torch.testing.assert_close(orthogonalize(a.float(), b.float() * 1e-30).double(), left, rtol=1e-4, atol=1e-5)
 
 
 def test_one_step_leaves_the_alarm_of_a_linear_detector_as_it_is():
@@ -203,9 +203,11 @@ def test_a_goal_without_a_detector_is_refused_in_words():
     assert [parameter.requires_grad for parameter in case.module.parameters()] == before
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"step_size": 0.0}, {"lead": -1.0}, {"step_size": float("nan")}])
+@pytest.mark.parametrize(
+    "changes", [{"steps": 0}, {"step_size": 0.0}, {"misclassified_margin": -1.0}, {"step_size": float("nan")}]
+)
 def test_bad_parameters(changes):
-    with pytest.raises(ConfigError, match=r"OrthogonalPGD steps=.*pass steps and a step size above 0"):
+    with pytest.raises(ConfigError, match=rf"OrthogonalPGD {next(iter(changes))}=.*; pass a"):
         replace(OrthogonalPGD(sp.Linf(0.1)), **changes)
 
 

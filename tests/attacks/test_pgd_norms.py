@@ -51,26 +51,26 @@ def test_l0_moves_no_more_sites_than_allowed_and_uses_them_all(pixels):
 
 def test_l0_steps_fall_from_0_4_to_0_04_of_the_components():
     region = Region.around(torch.zeros(2, 3, 4, 4), sp.L0(3))
-    rates = [float(PGD(sp.L0(3), steps=10).rate_at(t, region)[0]) for t in range(10)]
+    rates = [float(PGD(sp.L0(3), steps=10).step_size_at(t, region)[0]) for t in range(10)]
     assert rates[0] == pytest.approx(0.4 * 48)
     assert rates[5] == pytest.approx(0.22 * 48)
     assert rates == sorted(rates, reverse=True)
     assert 0.04 * 48 < rates[-1] < 0.06 * 48
-    assert {PGD(sp.L0(3), steps=10, step_size=7.0).rate_at(t, region) for t in range(10)} == {7.0}
+    assert {PGD(sp.L0(3), steps=10, step_size=7.0).step_size_at(t, region) for t in range(10)} == {7.0}
     region = Region.around(torch.zeros(2, 3, 4, 4), sp.L2(3))
-    assert {PGD(sp.L2(3), steps=10).rate_at(t, region) for t in range(10)} == {0.75}
+    assert {PGD(sp.L2(3), steps=10).step_size_at(t, region) for t in range(10)} == {0.75}
 
 
 def test_l1_steps_fall_from_10_eps_over_steps_to_a_fiftieth():
     region = Region.around(torch.zeros(2, 3, 4, 4), sp.L1(4))
-    rates = [PGD(sp.L1(4), steps=20).rate_at(t, region) for t in range(20)]
+    rates = [PGD(sp.L1(4), steps=20).step_size_at(t, region) for t in range(20)]
     assert rates[0] == pytest.approx(2.0)
     assert rates[10] == pytest.approx(1.02)
     assert rates == sorted(rates, reverse=True)
     assert 0.04 < rates[-1] < 0.06
     for other in (BIM(sp.L1(4), steps=20), PGD(sp.L1(4), steps=20, step_size=0.2)):
-        assert {other.rate_at(t, region) for t in range(20)} == {0.2}
-    assert FastFGSM(sp.L1(4)).rate_at(0, region) == 5.0
+        assert {other.step_size_at(t, region) for t in range(20)} == {0.2}
+    assert FastFGSM(sp.L1(4)).step_size_at(0, region) == 5.0
 
 
 def test_l0_finds_the_best_components_of_a_linear_model():
@@ -178,7 +178,7 @@ def test_least_likely_is_detached_and_wrong_targets_are_refused():
 
 
 def test_bad_steps():
-    with pytest.raises(ConfigError, match="PGD steps=0, step_size=None; pass numbers above 0"):
+    with pytest.raises(ConfigError, match="PGD steps=0; pass an integer >= 1"):
         PGD(sp.L0(3), steps=0)
-    with pytest.raises(ConfigError, match=r"PGD steps=40, step_size=nan; pass numbers above 0"):
+    with pytest.raises(ConfigError, match=r"PGD step_size=nan; pass a finite number > 0"):
         PGD(sp.L0(3), step_size=math.nan)

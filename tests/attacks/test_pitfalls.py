@@ -18,8 +18,8 @@ from sparring.rows import take
 
 ALL = [
     FGSM(sp.Linf(0.2)), BIM(sp.Linf(0.2)), PGD(sp.Linf(0.2), steps=10), PGD(sp.L2(2.0), steps=10),
-    PGD(sp.L1(20, share=0.05), steps=10), CarliniWagner(rounds=4, inner=30, rate=0.05), DeepFool(),
-    Square(sp.Linf(0.25), steps=150), Square(sp.L2(3.0), steps=150), HopSkipJump(steps=2),
+    PGD(sp.L1(20, share=0.05), steps=10), CarliniWagner(binary_search_steps=4, steps=30, learning_rate=0.05),
+    DeepFool(), Square(sp.Linf(0.25), n_queries=150), Square(sp.L2(3.0), n_queries=150), HopSkipJump(steps=2),
     HopSkipJump(sp.Linf(), steps=2),
 ]  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_pitfall_09_kurakins_step_count_is_in_levels_of_255():
     assert [kurakin_steps(eps / 255) for eps in (1, 2, 4, 8, 16, 32)] == [1, 2, 5, 10, 20, 36]
     attack = BIM(sp.Linf(8 / 255), steps=kurakin_steps(8 / 255))
     region = Region.around(torch.full((1, 1, 2, 2), 0.5), attack.ball)
-    assert attack.rate(region) * attack.steps == pytest.approx(8 / 255)
+    assert attack.step_size_at(0, region) * attack.steps == pytest.approx(8 / 255)
     assert not attack.random_start
 
 
@@ -288,13 +288,13 @@ def test_a_radius_is_needed_where_it_is_spent(make, ball):
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda: PGD(sp.Linf(0.1), steps=0), "PGD steps=0, step_size=None; pass numbers above 0"),
-    (lambda: BIM(sp.Linf(0.1), step_size=-1.0), r"BIM steps=10, step_size=-1\.0"),
-    (lambda: CarliniWagner(rounds=0), "CarliniWagner rounds=0, inner=1000; pass"),
-    (lambda: DeepFool(classes=1), "DeepFool steps=50, classes=1; pass at least 1 and 2"),
-    (lambda: Square(sp.Linf(0.1), share=0), r"Square share=0, steps=5000, horizon=None; pass a share in \(0, 1\]"),
-    (lambda: HopSkipJump(steps=0), "HopSkipJump needs steps, directions and starts of at least 1"),
-    (lambda: Restarts(FGSM(sp.Linf(0.1)), 0), "restarts 0; pass a number of rounds >= 1"),
+    (lambda: PGD(sp.Linf(0.1), steps=0), "PGD steps=0; pass an integer >= 1"),
+    (lambda: BIM(sp.Linf(0.1), step_size=-1.0), r"BIM step_size=-1\.0; pass a finite number > 0"),
+    (lambda: CarliniWagner(binary_search_steps=0), "CarliniWagner binary_search_steps=0; pass an integer >= 1"),
+    (lambda: DeepFool(candidates=1), "DeepFool candidates=1; pass an integer >= 2"),
+    (lambda: Square(sp.Linf(0.1), p_init=0), "Square p_init=0; pass a finite number > 0 and <= 1"),
+    (lambda: HopSkipJump(steps=0), "HopSkipJump steps=0; pass an integer >= 1"),
+    (lambda: Restarts(FGSM(sp.Linf(0.1)), 0), "Restarts n_restarts=0; pass an integer >= 1"),
 ])  # fmt: skip
 def test_parameters_that_make_no_sense(make, words):
     with pytest.raises(ConfigError, match=words):

@@ -11,7 +11,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep
 from sparring.attacks import APGD, MIFGSM, NIFGSM, PGD, RFGSM, Cascade, FastFGSM, Rivals, Square
-from sparring.attacks.gradient.apgd import checkpoints
+from sparring.attacks.gradient.checkpoints import checkpoints
 from sparring.geometry.region import Region
 from sparring.goals import DLR, Margin, RivalMargin
 from sparring.random import Key
@@ -38,7 +38,7 @@ def test_pitfall_08_three_starts_of_fgsm_are_three_attacks():
     assert wong.abs().max() <= eps
     assert wong.abs().std() > eps / 5  # uniform
     region = Region.around(case.images, sp.Linf(eps))
-    assert FastFGSM(region.ball).rate(region) == pytest.approx(1.25 * eps)
+    assert FastFGSM(region.ball).step_size_at(0, region) == pytest.approx(1.25 * eps)
     plain = asked_of(sp.attacks.FGSM(sp.Linf(eps)), case)[0][0]
     assert torch.equal(plain, case.images)
 
@@ -125,7 +125,7 @@ def test_pitfall_21_targeted_dlr_works_with_few_classes(classes):
 @pytest.mark.parametrize("classes", [2, 3, 6])
 def test_pitfall_21_there_is_a_round_for_each_rival_and_no_more(classes):
     case = testing.linear(classes)
-    attack = Rivals(PGD(sp.Linf(1e-4), steps=2), count=4)
+    attack = Rivals(PGD(sp.Linf(1e-4), steps=2), n_target_classes=4)
     spent = sp.run(attack, case.target, case.goal, case.images).passes
     rounds = min(4, classes - 1)
     assert (spent.backwards == 2 * rounds).all()
@@ -147,7 +147,7 @@ def test_pitfall_21_rivals_are_steered_at_one_by_one_nearest_first():
 def test_pitfall_23_only_survivors_go_on_and_the_tensor_returned_is_what_was_confirmed():
     case = testing.small_net(12)
     ball = sp.Linf(0.03)
-    parts = PGD(ball, steps=4), APGD(ball, steps=6), Square(ball, steps=20)
+    parts = PGD(ball, steps=4), APGD(ball, steps=6), Square(ball, n_queries=20)
     alone = [sp.run(part, case.target, case.goal, case.images) for part in parts]
     outcome = sp.run(Cascade(*parts), case.target, case.goal, case.images)
     fell = alone[0].success

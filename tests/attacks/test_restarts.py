@@ -39,7 +39,7 @@ def test_every_round_begins_elsewhere():
 
 def test_one_round_is_the_attack_itself():
     case = testing.small_net(6)
-    for attack in (ATTACK, Square(sp.Linf(0.2), steps=50), HopSkipJump(steps=2)):
+    for attack in (ATTACK, Square(sp.Linf(0.2), n_queries=50), HopSkipJump(steps=2)):
         once, plain = run(Restarts(attack, 1), case), run(attack, case)
         assert torch.equal(once.examples, plain.examples)
         assert torch.equal(once.passes.forwards, plain.passes.forwards)
@@ -65,12 +65,12 @@ def test_the_worst_of_all_rounds_is_kept():
 def test_a_row_without_a_start_in_any_round_says_so():
     case = testing.small_net(3)
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
-    attack = Restarts(HopSkipJump(steps=1, starts=2), 2)
+    attack = Restarts(HopSkipJump(steps=1, init_size=2), 2)
     outcome = sp.run(attack, rare, sp.ClassifyAs(torch.full_like(case.labels, 4)), case.images)
     assert outcome.reasons == [Reason.NO_START] * 3
 
 
 def test_restarts_take_over_what_the_attack_is():
     attack = Restarts(HopSkipJump(sp.Linf(), steps=7), 3)
-    assert (attack.access, attack.keep, attack.ball, attack.steps) == (sp.Decisions, Keep.SMALLEST, sp.Linf(), 21)
+    assert (attack.access, attack.keep, attack.ball, attack.total_steps) == (sp.Decisions, Keep.SMALLEST, sp.Linf(), 21)
     assert attack.name == "HopSkipJump x 3"

@@ -8,8 +8,8 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Batch
 from sparring.attacks.score.bandits import Bandits
+from sparring.attacks.score.gradient_estimate import CHUNK, estimate_gradient
 from sparring.attacks.score.nes import NES
-from sparring.attacks.score.slope import CHUNK, slope
 from sparring.attacks.score.spsa import SPSA
 from sparring.errors import AccessError, ConfigError, ThreatError
 from sparring.geometry.region import Region
@@ -20,7 +20,11 @@ BALLS = [sp.Linf(0.08), sp.L2(0.8)]
 SHORT = {
     f"{attack.name} {attack.ball}": attack
     for ball in BALLS
-    for attack in (NES(ball, steps=9, samples=6), SPSA(ball, steps=9, samples=6), Bandits(ball, steps=25, tile=2))
+    for attack in (
+        NES(ball, steps=9, n_samples=6),
+        SPSA(ball, steps=9, n_samples=6),
+        Bandits(ball, steps=25, tile_size=2),
+    )
 }
 ALL = pytest.mark.parametrize("attack", SHORT.values(), ids=SHORT.keys())
 
@@ -74,7 +78,7 @@ def test_the_estimate_is_the_mean_of_the_projections_of_the_gradient(stream):
     shape, key = (3, 4, 5), Key(torch.tensor([4, 9]), 1)
     x, draw = points(2, shape), getattr(key, stream)
     oracle = Linear(x, sp.Linf(0.5))
-    seen = slope(oracle, x, draw, 14, 1e-3, 6)
+    seen = estimate_gradient(oracle, x, draw, 14, 1e-3, 6)
     u = draw("directions", (7, 60), 6 * 1_000_003, torch.float64)
     expected = ((u @ oracle.w.flatten())[:, :, None] * u).mean(1)
     assert float((seen.grad.flatten(1) - expected).abs().max()) < 1e-5
@@ -88,7 +92,7 @@ def test_the_estimate_finds_the_gradient_of_a_linear_score(ball, stream):
     shape, pairs = (3, 4, 4), 4000
     x = points(2, shape)
     oracle = Linear(x, ball)
-    seen = slope(oracle, x, getattr(Key(torch.arange(2), 0), stream), 2 * pairs, 1e-3, 0)
+    seen = estimate_gradient(oracle, x, getattr(Key(torch.arange(2), 0), stream), 2 * pairs, 1e-3, 0)
     error = (seen.grad - oracle.w).flatten(1).norm(dim=1) / oracle.w.norm()
     assert float(error.max()) < 1.3 * (48 / pairs) ** 0.5
 
@@ -98,7 +102,7 @@ def test_at_the_edge_of_the_ball_a_component_counts_half_with_the_right_sign():
     x = points(2, shape)
     oracle = Linear(x, sp.Linf(0.05))
     corner = x + 0.05 * torch.where(torch.arange(6) < 3, 1.0, 0.0)  # half of the pixels lie at their bound
-    seen = slope(oracle, corner, Key(torch.arange(2), 0).signs, 2 * pairs, 0.01, 0)
+    seen = estimate_gradient(oracle, corner, Key(torch.arange(2), 0).signs, 2 * pairs, 0.01, 0)
     share = torch.where(torch.arange(6) < 3, 0.5, 1.0)
     assert float((seen.grad - share * oracle.w).abs().max()) < 4 * float(oracle.w.norm()) / pairs**0.5
 
@@ -120,7 +124,7 @@ def test_the_estimate_is_as_good_as_foolboxs():
         def score(self, images, rows):
             return take(case.goal, rows)(case.module(images).detach())
 
-    ours = slope(Oracle(), case.images, Key(torch.arange(6), 0).normal, samples, 1e-3, 0).grad
+    ours = estimate_gradient(Oracle(), case.images, Key(torch.arange(6), 0).normal, samples, 1e-3, 0).grad
     theirs = []
     estimator = es_gradient_estimator(foolbox.attacks.LinfPGD, samples=samples, sigma=1e-3, bounds=(0, 1), clip=True)()
     for row in range(6):  # its loss is one number for the whole batch
@@ -139,7 +143,7 @@ def test_memory_stays_flat_whatever_the_number_of_directions():
     x = points(2, shape)
     oracle = Linear(x, sp.L2(1))
     samples = 4 * (CHUNK // 3072) + 6
-    slope(oracle, x, Key(torch.arange(2), 0).signs, samples, 0.01, 0)
+    estimate_gradient(oracle, x, Key(torch.arange(2), 0).signs, samples, 0.01, 0)
     assert [len(images) for images, _ in oracle.asked] == [4 * (CHUNK // 3072)] * 2 + [12]
     first, second = (images[: CHUNK // 3072] for images, _ in oracle.asked[:2])
     assert not torch.equal(first, second)  # each set draws its own
@@ -156,7 +160,7 @@ def test_pitfall_28_probes_come_in_antithetic_pairs(attack):
     state = attack.init(oracle, Batch(x, key))
     assert not oracle.asked  # the clean image is the engine's to look at
     attack.step(oracle, state, 0)
-    (images, rows), samples = oracle.asked[0], 2 if isinstance(attack, Bandits) else attack.samples
+    (images, rows), samples = oracle.asked[0], 2 if isinstance(attack, Bandits) else attack.n_samples
     assert torch.equal(rows, torch.arange(3).repeat_interleave(samples))
     way = images.view(3, samples, -1) - x.flatten(1)[:, None]
     ahead, behind = way[:, : samples // 2], way[:, samples // 2 :]
@@ -249,10 +253,10 @@ def test_nes_is_the_authors_loop(ball):
             image = moved(image, g, rate, ball, x)
             yield image
 
-    state = followed(NES(ball, steps=60, samples=8, step_size=0.03), 60, literal)
+    state = followed(NES(ball, steps=60, n_samples=8, step_size=0.03), 60, literal)
     assert drops
-    assert (state.rate < 0.03).any()
-    assert (state.rate >= 0.03 / 200).all()
+    assert (state.step_size < 0.03).any()
+    assert (state.step_size >= 0.03 / 200).all()
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.06), sp.L2(0.4)], ids=str)
@@ -273,7 +277,7 @@ def test_spsa_is_adam_on_the_estimate(ball):
                 image = x + delta * min(1, ball.eps / np.linalg.norm(delta))
             yield image
 
-    followed(SPSA(ball, samples=8, step_size=0.02), 25, literal)
+    followed(SPSA(ball, n_samples=8, learning_rate=0.02), 25, literal)
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.06), sp.L2(0.4)], ids=str)
@@ -301,7 +305,7 @@ def test_bandits_are_the_papers_exponentiated_gradient_and_gradient(ball):
             image = moved(image, spread(prior), ball.eps / 5, ball, x)
             yield image
 
-    followed(Bandits(ball, tile=2, exploration=0.7, rate=0.5), 40, literal)
+    followed(Bandits(ball, tile_size=2, exploration=0.7, online_lr=0.5), 40, literal)
 
 
 # --- properties
@@ -323,11 +327,11 @@ def test_a_row_leaves_with_its_first_success(attack):
     long = type(attack)(ball, steps=attack.steps * 5)
     outcome = sp.run(long, case.target, case.goal, case.images)
     assert outcome.success.float().mean() > 0.6
-    samples = getattr(attack, "samples", 4)
+    samples = getattr(attack, "n_samples", 4)
     last = outcome.passes.forwards - outcome.queries_to_success
     assert (last[outcome.success] < max(samples, 20)).all()  # at most the rest of that question
     assert (outcome.queries_to_success[outcome.success] > 0).all()
-    whole = long.steps * getattr(long, "samples", 2)
+    whole = long.steps * getattr(long, "n_samples", 2)
     assert outcome.queries_to_success[outcome.success].float().median() < whole / 2  # seen on the way, not at the end
 
 
@@ -360,7 +364,7 @@ def test_images_of_odd_shapes(kind, shape):
 
 
 def test_bandits_tiles_share_one_value_and_their_number_is_rounded_up():
-    x, attack = points(2, (3, 10, 7)), Bandits(sp.Linf(0.1), tile=5)
+    x, attack = points(2, (3, 10, 7)), Bandits(sp.Linf(0.1), tile_size=5)
     oracle = Linear(x, attack.ball, Key(torch.arange(2), 0))
     state = attack.step(oracle, attack.init(oracle, Batch(x, Key(torch.arange(2), 0))), 0)
     assert state.prior.shape == (2, 3, 2, 2)
@@ -371,13 +375,13 @@ def test_bandits_tiles_share_one_value_and_their_number_is_rounded_up():
     (lambda: NES(sp.L1(3)), ThreatError, "NES knows Linf and L2, not L1"),
     (lambda: SPSA(sp.L0(3)), ThreatError, "SPSA knows Linf and L2, not L0"),
     (lambda: Bandits(sp.Linf()), ThreatError, "Bandits needs a radius"),
-    (lambda: NES(sp.L2(1), samples=5), ConfigError, "NES samples=5; pass an even number"),
-    (lambda: SPSA(sp.L2(1), samples=0), ConfigError, "SPSA samples=0; pass a number above 0"),
-    (lambda: NES(sp.L2(1), probe=-1), ConfigError, "NES probe=-1; pass a number above 0"),
-    (lambda: SPSA(sp.L2(1), step_size=float("nan")), ConfigError, "SPSA step_size=nan; pass a number above 0"),
-    (lambda: Bandits(sp.L2(1), tile=0), ConfigError, "Bandits tile=0; pass a number above 0"),
-    (lambda: Bandits(sp.L2(1), rate=0), ConfigError, "Bandits rate=0; pass a number above 0"),
-    (lambda: NES(sp.L2(1), steps=0), ConfigError, "NES steps=0; pass a number above 0"),
+    (lambda: NES(sp.L2(1), n_samples=5), ConfigError, "NES n_samples=5; pass an even number"),
+    (lambda: SPSA(sp.L2(1), n_samples=0), ConfigError, "SPSA n_samples=0; pass an integer >= 2"),
+    (lambda: NES(sp.L2(1), sigma=-1), ConfigError, "NES sigma=-1; pass a finite number > 0"),
+    (lambda: SPSA(sp.L2(1), learning_rate=float("nan")), ConfigError, "SPSA learning_rate=nan; pass a finite"),
+    (lambda: Bandits(sp.L2(1), tile_size=0), ConfigError, "Bandits tile_size=0; pass an integer >= 1"),
+    (lambda: Bandits(sp.L2(1), online_lr=0), ConfigError, "Bandits online_lr=0; pass a finite number > 0"),
+    (lambda: NES(sp.L2(1), steps=0), ConfigError, "NES steps=0; pass an integer >= 1"),
 ])  # fmt: skip
 def test_bad_parameters_are_told_with_the_cure(build, error, message):
     with pytest.raises(error, match=message):

@@ -68,7 +68,7 @@ def test_pixels_cost_no_more_than_the_components_they_hold():
 
 
 def test_what_is_below_the_threshold_is_exactly_zero_and_the_threshold_follows_the_row():
-    case, attack = testing.small_net(6), SigmaZero(steps=30, share=0.05)
+    case, attack = testing.small_net(6), SigmaZero(steps=30, tau_factor=0.05)
     ledger = sp.access.Ledger(Region.around(case.images, attack.ball), Keep.SMALLEST, sp.Budget())
     oracle = sp.Gradients(sp.access.QueryBroker(case.target, case.goal, ledger, 100, False))
     state = attack.init(oracle, sp.access.Batch(case.images, sp.random.Key(torch.arange(6), 0)))
@@ -93,9 +93,12 @@ def test_more_steps_find_fewer_components():
     assert many.distance.mean() < few.distance[few.success].mean()
 
 
-@pytest.mark.parametrize("setting", [{"steps": 0}, {"rate": 0.0}, {"sigma": 0.0}, {"share": -1.0}, {"tau": 1.5}])
+@pytest.mark.parametrize(
+    "setting", [{"steps": 0}, {"learning_rate": 0.0}, {"sigma": 0.0}, {"tau_factor": -1.0}, {"tau": 1.5}]
+)
 def test_senseless_parameters(setting):
-    with pytest.raises(ConfigError, match=r"SigmaZero steps=.*; pass numbers above 0, and tau in \[0, 1\]"):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=rf"SigmaZero {name}=.*; pass "):
         SigmaZero(**setting)
 
 

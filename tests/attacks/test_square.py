@@ -11,7 +11,7 @@ from sparring import testing
 from sparring.access import Batch, Keep
 from sparring.attacks import Square
 from sparring.attacks.score.square import BLOCK
-from sparring.attacks.score.windows import bump
+from sparring.attacks.score.square_window import eta
 from sparring.geometry.region import Region
 from sparring.random import Key
 
@@ -36,9 +36,9 @@ def test_eta_is_the_papers(side):
     half = side // 2
     expected = np.concatenate((literal_rectangles(half, side), -literal_rectangles(side - half, side)))
     expected /= np.sqrt((expected**2).sum())
-    ours = bump(side, torch.float64, torch.device("cpu"))
+    ours = eta(side, torch.float64, torch.device("cpu"))
     assert np.allclose(ours.numpy(), expected, atol=1e-14)
-    assert bump(side, torch.float32, torch.device("cpu")).dtype == torch.float32
+    assert eta(side, torch.float32, torch.device("cpu")).dtype == torch.float32
 
 
 def corners_and_signs(draw, side, channels, height, width):
@@ -51,9 +51,9 @@ def literal_algorithm_3(x, delta, draw, side, eps):
     """One proposal for one image (C, H, W), written as the paper lists it."""
     channels, height, width = x.shape
     (r, s, r2, s2), signs = corners_and_signs(draw, side, channels, height, width)
-    eta = bump(side, torch.float64, torch.device("cpu")).numpy()
+    pattern = eta(side, torch.float64, torch.device("cpu")).numpy()
     if not (int(draw[0]) ^ int(draw[1])) & 1:
-        eta = eta.T
+        pattern = pattern.T
     new = delta.copy()
     one, two = np.zeros((height, width), bool), np.zeros((height, width), bool)
     one[r : r + side, s : s + side] = True
@@ -64,7 +64,7 @@ def literal_algorithm_3(x, delta, draw, side, eps):
         available = math.sqrt((delta[c][one | two] ** 2).sum() + left)
         window = delta[c, r : r + side, s : s + side]
         size = math.sqrt((window**2).sum())
-        update = signs[c] * eta + (window / size if size > 0 else 0)
+        update = signs[c] * pattern + (window / size if size > 0 else 0)
         length = math.sqrt((update**2).sum())
         if length < 1e-9:
             return None  # the new window cancels the old one: what is left is rounding
@@ -87,7 +87,7 @@ def literal_algorithm_2(x, delta, draw, side, eps):
 ])  # fmt: skip
 @pytest.mark.parametrize("shape", [(3, 9, 9), (1, 12, 7), (2, 7, 11)])
 def test_every_proposal_is_that_of_a_literal_loop(ball, literal, shape):
-    attack, channels = Square(ball, steps=200, share=0.5), shape[0]
+    attack, channels = Square(ball, n_queries=200, p_init=0.5), shape[0]
     x = (0.5 + 0.4 * Key(torch.arange(3), 5).normal("x", shape, dtype=torch.float64)).clamp(0, 1)
     key, asked = Key(torch.arange(3), 0), []
 
@@ -107,7 +107,7 @@ def test_every_proposal_is_that_of_a_literal_loop(ball, literal, shape):
     for t in range(1, 130):
         before, asked[:] = state, []
         state = attack.step(oracle, state, t)
-        share = attack.share / 2 ** sum(t / 200 * 10_000 > mark for mark in MARKS)
+        share = attack.p_init / 2 ** sum(t / 200 * 10_000 > mark for mark in MARKS)
         side = round(math.sqrt(share * shape[1] * shape[2]))
         if isinstance(ball, sp.L2):
             side = max(side, 3) + (max(side, 3) + 1) % 2
@@ -127,17 +127,17 @@ def test_every_proposal_is_that_of_a_literal_loop(ball, literal, shape):
 def test_pitfall_22_the_window_shrinks_with_the_share_of_the_budget_spent():
     """p halves at 10, 50, 200 ... of 10,000, scaled to the attack's own number of queries."""
     for steps in (100, 5000, 10_000, 37_000):
-        attack = Square(sp.Linf(0.1), steps=steps, share=0.8)
+        attack = Square(sp.Linf(0.1), n_queries=steps, p_init=0.8)
         for mark, halvings in ((0.0005, 0), (0.003, 1), (0.01, 2), (0.04, 3), (0.09, 4), (0.15, 5), (0.3, 6), (0.5, 7),
                                (0.7, 8), (0.9, 9)):  # fmt: skip
             t = math.floor(mark * steps)
             if t / steps * 10_000 > 10 or halvings == 0:
-                assert attack._share(t) == 0.8 / 2**halvings, (steps, mark)
+                assert attack._p(t) == 0.8 / 2**halvings, (steps, mark)
 
 
 def test_pitfall_22_the_start_in_linf_is_vertical_stripes():
     case = testing.small_net(3)
-    first = Square(sp.Linf(0.05), steps=5).init(
+    first = Square(sp.Linf(0.05), n_queries=5).init(
         sp.Scores(broker(case, sp.Linf(0.05))), Batch(case.images, Key(torch.arange(3), 0))
     ).delta  # fmt: skip
     inner = (case.images > 0.05) & (case.images < 0.95)
@@ -161,7 +161,7 @@ def test_pitfall_22_windows_and_signs_are_drawn_row_by_row(ball):
     case = testing.small_net(1)
     images = case.images.repeat(8, 1, 1, 1)
     outcome = sp.run(
-        Square(ball, steps=20), case.target, sp.Misclassify(case.labels.repeat(8)), images, keep=Keep.HIGHEST_LOSS
+        Square(ball, n_queries=20), case.target, sp.Misclassify(case.labels.repeat(8)), images, keep=Keep.HIGHEST_LOSS
     )
     assert len({tuple(e.flatten().tolist()) for e in outcome.examples}) == 8
 
@@ -178,7 +178,7 @@ def test_images_of_odd_shapes(ball, shape):
         return torch.stack((total, 1e3 - total), dim=1)
 
     outcome = sp.run(
-        Square(ball, steps=70), sp.Classifier(model), sp.Misclassify(torch.ones(4, dtype=torch.long)), x
+        Square(ball, n_queries=70), sp.Classifier(model), sp.Misclassify(torch.ones(4, dtype=torch.long)), x
     )  # fmt: skip
     assert (outcome.passes.forwards == 70).all()
     stack = torch.stack(asked[1:71])
@@ -190,7 +190,7 @@ def test_images_of_odd_shapes(ball, shape):
 
 def test_queries_are_counted_one_a_step_and_stop_at_success():
     case = testing.small_net(6)
-    outcome = sp.run(Square(sp.Linf(0.3), steps=400), case.target, case.goal, case.images)
+    outcome = sp.run(Square(sp.Linf(0.3), n_queries=400), case.target, case.goal, case.images)
     assert outcome.success.any()
     assert torch.equal(outcome.queries_to_success[outcome.success], outcome.passes.forwards[outcome.success])
     assert (outcome.passes.forwards[~outcome.success] == 400).all()
@@ -200,7 +200,9 @@ def test_queries_are_counted_one_a_step_and_stop_at_success():
 def test_more_queries_never_lose_ground():
     case = testing.small_net(12)
     shares = [
-        sp.run(Square(sp.L2(1.2), steps=300), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)).success
+        sp.run(
+            Square(sp.L2(1.2), n_queries=300), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)
+        ).success
         for n in (1, 50, 300)
     ]
     assert (shares[0] <= shares[1]).all()

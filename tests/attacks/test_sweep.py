@@ -7,7 +7,7 @@ from torch import nn
 import sparring as sp
 from sparring import testing
 from sparring.access import Keep
-from sparring.attacks import APGD, PGD, Restarts, Square, Sweep, auto, autoattack
+from sparring.attacks import APGD, PGD, Auto, AutoAttack, Restarts, Square, Sweep
 from sparring.rows import take
 from sparring.zoo import load_data, load_model
 
@@ -32,7 +32,7 @@ def digits():
     ids=str,
 )
 def test_it_leaves_no_more_standing_than_what_it_is_made_of(digits, ball, others):
-    ours = run(auto(ball), *digits)
+    ours = run(Auto(ball), *digits)
     assert 0 < ours.robust_accuracy < 1
     for other in others:
         assert ours.robust_accuracy <= run(other, *digits).robust_accuracy, other.name
@@ -42,7 +42,7 @@ def test_it_leaves_no_more_standing_than_what_it_is_made_of(digits, ball, others
 def test_it_leaves_no_more_standing_than_autoattack_for_a_fifth_of_its_passes(digits):
     target, goal, images = digits
     few = torch.arange(24)
-    theirs, ours = (run(attack(sp.Linf(0.08)), target, take(goal, few), images[few]) for attack in (autoattack, auto))
+    theirs, ours = (run(attack(sp.Linf(0.08)), target, take(goal, few), images[few]) for attack in (AutoAttack, Auto))
     assert ours.robust_accuracy <= theirs.robust_accuracy
     passes = [float((o.passes.forwards + o.passes.backwards).sum()) for o in (ours, theirs)]
     assert passes[0] <= passes[1] / 5
@@ -73,7 +73,7 @@ def test_queries_go_on_where_gradients_end():
 
     goal, target = case.goal, sp.Classifier(Stairs())
     outcome = run(Sweep(sp.Linf(0.1), blocks=1), target, goal, case.images)
-    square = run(Square(sp.Linf(0.1), steps=100), target, goal, case.images)
+    square = run(Square(sp.Linf(0.1), n_queries=100), target, goal, case.images)
     blind = run(PGD(sp.Linf(0.1), steps=40), target, goal, case.images)
     assert outcome.success.sum() > blind.success.sum()
     assert outcome.success.sum() >= square.success.sum() - 1
@@ -81,11 +81,11 @@ def test_queries_go_on_where_gradients_end():
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("make", [auto, autoattack])
+@pytest.mark.parametrize("make", [Auto, AutoAttack])
 def test_few_classes_and_targeted_goals(make, classes, targeted):
     case = testing.linear(classes)
     goal = sp.ClassifyAs((case.labels + 1) % classes) if targeted else case.goal
-    attack = make(sp.Linf(0.25)) if make is auto else make(sp.Linf(0.25), steps=10, queries=20)
+    attack = make(sp.Linf(0.25)) if make is Auto else make(sp.Linf(0.25), steps=10, n_queries=20)
     outcome = run(attack, case.target, goal, case.images)
     assert outcome.success.all()
     with torch.no_grad():
@@ -102,23 +102,23 @@ def test_binary_models_and_hugging_face_outputs():
             return {"logits": logits[:, 1:] - logits[:, :1]}
 
     target = sp.Classifier(Single(), binary=True)
-    for attack in (auto(sp.Linf(0.25)), autoattack(sp.Linf(0.25), steps=10, queries=20)):
+    for attack in (Auto(sp.Linf(0.25)), AutoAttack(sp.Linf(0.25), steps=10, n_queries=20)):
         outcome = run(attack, target, case.goal, case.images)
         assert outcome.success.all()
 
 
 def test_the_worst_is_kept_for_training():
     case = testing.small_net(6)
-    attack = Sweep(sp.Linf(0.02), blocks=1, climb=5, diverse=2, queries=5)
+    attack = Sweep(sp.Linf(0.02), blocks=1, gradient_steps=5, odi_steps=2, n_queries=5)
     outcome = run(attack, case.target, case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     before, after = (case.goal(case.module(x)).loss.detach() for x in (case.images, outcome.examples))
     assert (after > before).all()
 
 
 def test_bad_parameters():
-    with pytest.raises(sp.errors.ThreatError, match="Sweep knows Linf, L2 and L1, not L0"):
-        auto(sp.L0(5))
-    with pytest.raises(sp.errors.ThreatError, match="Sweep needs a radius"):
-        auto(sp.Linf())
+    with pytest.raises(sp.errors.ThreatError, match="Auto knows Linf, L2 and L1, not L0"):
+        Auto(sp.L0(5))
+    with pytest.raises(sp.errors.ThreatError, match="Auto needs a radius"):
+        Auto(sp.Linf())
     with pytest.raises(sp.errors.ConfigError, match="blocks=0"):
         Sweep(sp.Linf(0.1), blocks=0)

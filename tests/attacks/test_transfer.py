@@ -1,4 +1,4 @@
-"""Tricks of transfer attacks: laws, closed forms, and the same computed by hand."""
+"""Transfer techniques: laws, closed forms, and the same computed by hand."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -15,13 +15,13 @@ from sparring.attacks import APGD, BIM, MIFGSM, NIFGSM, PGD, Rivals, Square
 from sparring.attacks.transfer import (
     InputDiversity,
     ScaleInvariance,
-    Transferred,
+    TransferAttack,
     TranslationInvariance,
     VarianceTuning,
-    scale,
+    copies,
 )
-from sparring.attacks.transfer.diversity import placed
-from sparring.attacks.transfer.trick import Question, Remembered
+from sparring.attacks.transfer.diversity import resize_and_pad
+from sparring.attacks.transfer.technique import GradientQuery, GradientWithMemory
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry.region import Region
 from sparring.goals import RivalMargin, Verdict
@@ -31,13 +31,15 @@ from sparring.testing.attack_laws import attacked, with_eps
 
 BALL = sp.Linf(0.05)
 MI, NI = MIFGSM(BALL, steps=4), NIFGSM(BALL, steps=4)
-DI, TI, SI, VT = InputDiversity(smallest=0.6), TranslationInvariance(5), ScaleInvariance(3), VarianceTuning(3)
+DI, TI, SI, VT = InputDiversity(resize_rate=0.6), TranslationInvariance(5), ScaleInvariance(3), VarianceTuning(3)
 
 
 def question(images, memory=None, step=0, seed=0, eps=0.1):
     indices = torch.arange(len(images))
     memory = torch.zeros_like(images) if memory is None else memory
-    return Question(images, None, None, None, Key(indices, seed), step, Region.around(images, sp.Linf(eps)), memory)
+    return GradientQuery(
+        images, None, None, None, Key(indices, seed), step, Region.around(images, sp.Linf(eps)), memory
+    )
 
 
 def answering(slope):
@@ -74,53 +76,53 @@ class Asking(Attack[Gradients, At]):
         return state
 
 
-def asked_through(case, *tricks, options=lambda x: {}):
+def asked_through(case, *techniques, options=lambda x: {}):
     Asking.seen.clear()
-    sp.run(Transferred(Asking(options), *tricks), case.target, case.goal, case.images)
+    sp.run(TransferAttack(Asking(options), *techniques), case.target, case.goal, case.images)
     return Asking.seen[0]
 
 
 @pytest.mark.parametrize(
     ("attack", "tolerance"),
     [
-        (Transferred(BIM(BALL, steps=4), DI), 0.0),
-        (Transferred(MI, TI, DI), 1e-12),  # rounding in the model's matrix products, as questions grow
-        (Transferred(NI, SI), 1e-12),
-        (Transferred(MI, VT), 1e-12),
-        (Transferred(NI, TI, VarianceTuning(2), ScaleInvariance(2), DI), 1e-12),
-        (Transferred(MIFGSM(sp.L2(0.5), steps=4), TI, SI), 1e-9),
+        (TransferAttack(BIM(BALL, steps=4), DI), 0.0),
+        (TransferAttack(MI, TI, DI), 1e-12),  # rounding in the model's matrix products, as questions grow
+        (TransferAttack(NI, SI), 1e-12),
+        (TransferAttack(MI, VT), 1e-12),
+        (TransferAttack(NI, TI, VarianceTuning(2), ScaleInvariance(2), DI), 1e-12),
+        (TransferAttack(MIFGSM(sp.L2(0.5), steps=4), TI, SI), 1e-9),
     ],
-    ids=lambda value: value.name if isinstance(value, Transferred) else None,
+    ids=lambda value: value.name if isinstance(value, TransferAttack) else None,
 )
 def test_laws(attack, tolerance):
     testing.check_attack(attack, tolerance=tolerance, ratio=None)
 
 
 @pytest.mark.parametrize(
-    "trick",
-    [InputDiversity(0.0), InputDiversity(1.0, smallest=1.0), TranslationInvariance(1), ScaleInvariance(1)],
-    ids=lambda trick: trick.short,
+    "technique",
+    [InputDiversity(0.0), InputDiversity(1.0, resize_rate=1.0), TranslationInvariance(1), ScaleInvariance(1)],
+    ids=lambda technique: technique.abbreviation,
 )
-def test_a_trick_that_does_nothing_is_the_plain_attack(trick):
+def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
     case = testing.small_net()
-    plain, tricked = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, Transferred(NI, trick)))
-    assert float((plain.examples - tricked.examples).abs().max()) <= 1e-12
-    assert torch.equal(plain.passes.forwards, tricked.passes.forwards)
-    assert torch.equal(plain.queries_to_success, tricked.queries_to_success)
+    plain, changed = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, TransferAttack(NI, technique)))
+    assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
+    assert torch.equal(plain.passes.forwards, changed.passes.forwards)
+    assert torch.equal(plain.queries_to_success, changed.queries_to_success)
 
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():
     case = testing.small_net()
-    tricked = attacked(Transferred(MI, VarianceTuning(4, radius=0.0)), case, keep=Keep.HIGHEST_LOSS)
+    changed = attacked(TransferAttack(MI, VarianceTuning(4, beta=0.0)), case, keep=Keep.HIGHEST_LOSS)
     plain = attacked(MI, case, keep=Keep.HIGHEST_LOSS)
-    assert float((plain.examples - tricked.examples).abs().max()) <= 1e-12
+    assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
 
 
-def test_placed_is_resize_and_padding():
+def test_resize_and_pad_is_resize_and_padding():
     images = torch.rand(5, 2, 13, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     places = [(0, 0, 13, 10), (2, 1, 11, 9), (3, 4, 9, 6), (0, 3, 12, 7), (12, 9, 1, 1)]
     top, left, height, width = torch.tensor(places, dtype=torch.float64).unbind(1)
-    moved = placed(images, top, left, height, width)
+    moved = resize_and_pad(images, top, left, height, width)
     for row, (y, x, h, w) in enumerate(places):
         small = F.interpolate(images[row : row + 1], size=(h, w), mode="bilinear", align_corners=False)
         padded = F.pad(small, (x, 10 - x - w, y, 13 - y - h))
@@ -130,7 +132,7 @@ def test_placed_is_resize_and_padding():
 def test_pitfall_15_diversity_is_drawn_row_by_row_with_its_probability():
     bright = torch.ones(2000, 1, 20, 20, dtype=torch.float64)
     ask, asked = answering(torch.ones_like)
-    InputDiversity(0.7, smallest=0.6)(ask, question(bright))
+    InputDiversity(0.7, resize_rate=0.6)(ask, question(bright))
     lit = (asked[0] > 0.5)[:, 0]
     sizes = lit.any(2).sum(1)
     assert float((sizes < 20).double().mean()) == pytest.approx(0.7, abs=0.04)
@@ -139,7 +141,7 @@ def test_pitfall_15_diversity_is_drawn_row_by_row_with_its_probability():
     corners = {(int(row.any(1).nonzero()[0]), int(row.any(0).nonzero()[0])) for row in small}
     assert len(corners) > 30  # of 9 x 9
     assert max(top for top, _ in corners) == 8  # it may lie at the lower edge
-    InputDiversity(0.7, smallest=0.6)(ask, question(bright, step=1))
+    InputDiversity(0.7, resize_rate=0.6)(ask, question(bright, step=1))
     assert not torch.equal(asked[0], asked[1])
 
 
@@ -150,7 +152,7 @@ def test_every_step_draws_anew():
         asked.append(x.detach().clone())
         return case.module(x)
 
-    attack = Transferred(MIFGSM(sp.Linf(1e-3), steps=3), InputDiversity(1.0, smallest=0.5))
+    attack = TransferAttack(MIFGSM(sp.Linf(1e-3), steps=3), InputDiversity(1.0, resize_rate=0.5))
     sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     first, second, third, last = asked[1:5]
     for one, other in ((first, second), (second, third), (first, third)):
@@ -163,7 +165,7 @@ def test_diversity_carries_the_gradient_back():
     draw = torch.Generator().manual_seed(2)
     images, slope = torch.rand(2, 6, 3, 11, 9, dtype=torch.float64, generator=draw)
     ask, asked = answering(lambda seen: slope)
-    answer = InputDiversity(1.0, smallest=0.5)(ask, question(images))
+    answer = InputDiversity(1.0, resize_rate=0.5)(ask, question(images))
     assert torch.allclose((asked[0] * slope).sum((1, 2, 3)), (images * answer.grad).sum((1, 2, 3)), atol=1e-10)
     assert not torch.allclose(answer.grad, slope)
 
@@ -179,9 +181,11 @@ def test_translation_is_a_convolution_with_the_authors_kernel():
 
 def test_pitfall_15_a_kernel_that_does_not_fit_is_refused():
     case = testing.small_net(2)
-    with pytest.raises(ConfigError, match=r"kernel=15 does not fit into images of 8 x 8 pixels; .* odd number up to 7"):
-        attacked(Transferred(MI, TranslationInvariance()), case)
-    attacked(Transferred(MI, TranslationInvariance(7)), case)
+    with pytest.raises(
+        ConfigError, match=r"kernel_size=15 does not fit into images of 8 x 8 pixels; .* odd number up to 7"
+    ):
+        attacked(TransferAttack(MI, TranslationInvariance()), case)
+    attacked(TransferAttack(MI, TranslationInvariance(7)), case)
 
 
 def by_hand(case, images, loss):
@@ -226,9 +230,9 @@ def test_objective_and_steering_follow_the_rows_of_copies():
 
 def test_how_many_copies_are_asked_together_changes_nothing(monkeypatch):
     case = testing.small_net(5)
-    attack = Transferred(NI, VarianceTuning(5), ScaleInvariance(3), DI)
+    attack = TransferAttack(NI, VarianceTuning(5), ScaleInvariance(3), DI)
     together = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
-    monkeypatch.setattr(scale, "TOGETHER", 12)
+    monkeypatch.setattr(copies, "TOGETHER", 12)
     apart = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
     assert float((together.examples - apart.examples).abs().max()) <= 1e-12
     assert torch.equal(together.passes.forwards, apart.passes.forwards)
@@ -240,8 +244,8 @@ def test_pitfall_15_neighbors_are_uniform_in_beta_eps_and_tune_the_next_gradient
     images[0] = 0.02  # close to black
     memory = torch.rand_like(images)
     ask, asked = answering(torch.square)
-    answer = VarianceTuning(3, radius=2.0)(ask, question(images, memory))
-    assert isinstance(answer, Remembered)
+    answer = VarianceTuning(3, beta=2.0)(ask, question(images, memory))
+    assert isinstance(answer, GradientWithMemory)
     around = torch.cat(asked[1:])[:120].view(40, 3, 3, 8, 8)  # copies of a row lie side by side
     assert torch.equal(answer.grad, images**2 + memory)
     assert torch.allclose(answer.memory, (around**2).mean(1) - images**2, atol=1e-12)
@@ -261,7 +265,7 @@ def test_variance_tuned_momentum_by_hand():
         asked.append(x.detach().clone())
         return case.module(x)
 
-    sp.run(Transferred(MI, VT), sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
+    sp.run(TransferAttack(MI, VT), sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     loss = {n: lambda x, n=n: F.cross_entropy(case.module(x), case.labels.repeat_interleave(n), reduction="none")
             for n in (1, 3)}  # fmt: skip
     x, memory, variance = case.images, torch.zeros_like(case.images), torch.zeros_like(case.images)
@@ -277,8 +281,10 @@ def test_variance_tuned_momentum_by_hand():
 
 
 @pytest.mark.parametrize("kind", [BIM, PGD, MIFGSM, NIFGSM])
-@pytest.mark.parametrize("tricks", [(), (InputDiversity(1.0, smallest=0.5),), (TI, VT, SI)], ids=("plain", "DI", "all"))
-def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, tricks):
+@pytest.mark.parametrize(
+    "techniques", [(), (InputDiversity(1.0, resize_rate=0.5),), (TI, VT, SI)], ids=("plain", "DI", "all")
+)
+def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, techniques):
     case, asked = testing.small_net(6), []
 
     def watching(x):
@@ -286,7 +292,7 @@ def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, tricks):
         return case.module(x)
 
     inner = kind(sp.Linf(0.08), steps=4)
-    attack = Transferred(inner, *tricks) if tricks else inner
+    attack = TransferAttack(inner, *techniques) if techniques else inner
     outcome = sp.run(attack, sp.Classifier(watching), case.goal, case.images, keep=Keep.HIGHEST_LOSS)
     last = asked[-2 if outcome.success.any() else -1]  # the engine's confirmation is the very last
     assert last.shape == case.images.shape
@@ -298,12 +304,12 @@ def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, tricks):
     assert float((last - case.images).abs().amax(dim=(1, 2, 3)).min()) > 0.04  # it has walked
 
 
-def test_the_first_trick_is_the_outermost():
+def test_the_first_technique_is_the_outermost():
     """Smoothing the gradient after it came back through the resize is not the same as before."""
     case = testing.small_net(4)
     images = case.images
     ask, _ = answering(torch.square)
-    some = InputDiversity(1.0, smallest=0.5)
+    some = InputDiversity(1.0, resize_rate=0.5)
     inner = TI(lambda q: some(ask, q), question(images, step=1)).grad
     outer = some(lambda q: TI(ask, q), question(images, step=1)).grad
     assert not torch.allclose(inner, outer)
@@ -311,23 +317,23 @@ def test_the_first_trick_is_the_outermost():
     alone = asked_through(case, some).grad
     smoothed = TI(answering(lambda _: alone)[0], question(images)).grad
     assert torch.allclose(seen, smoothed, atol=1e-12)
-    assert Transferred(MI, TI, DI).name == "TI-DI-MIFGSM"
+    assert TransferAttack(MI, TI, DI).name == "TI-DI-MIFGSM"
 
 
-def test_rivals_steer_through_the_tricks():
+def test_rivals_steer_through_the_techniques():
     case, apgd = testing.small_net(6), APGD(sp.Linf(0.03), steps=4, loss=None)
-    inside = attacked(Transferred(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
-    around = attacked(Rivals(Transferred(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
+    inside = attacked(TransferAttack(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
+    around = attacked(Rivals(TransferAttack(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
     assert torch.equal(inside.examples, around.examples)
-    alone = attacked(Transferred(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.HIGHEST_LOSS)
+    alone = attacked(TransferAttack(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(inside.examples, alone.examples)
 
 
 def test_memory_survives_where_an_attack_steers():
-    """The oracle that `with_loss` makes writes down what tricks remember, too."""
+    """The oracle that `with_loss` makes writes down what techniques remember, too."""
     case = testing.small_net(4)
     rivals = Rivals(APGD(BALL, steps=3, loss=None), 1)
-    tuned = attacked(Transferred(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
+    tuned = attacked(TransferAttack(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
     plain = attacked(rivals, case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(tuned.examples, plain.examples)
 
@@ -352,16 +358,16 @@ def test_against_a_victim_with_the_gradients_of_another():
     case = testing.small_net(8)
     victim = Restricted(sp.Classifier(lambda x: case.module(0.97 * x)), sp.access.Scores)
     goal = sp.Misclassify(victim(case.images).argmax(1))
-    attack = Transferred(MIFGSM(sp.Linf(0.2)), TI, DI)
+    attack = TransferAttack(MIFGSM(sp.Linf(0.2)), TI, DI)
     outcome = sp.run(attack, Surrogate(victim, case.target), goal, case.images)
     assert outcome.success.all()
     assert torch.equal(victim(outcome.examples).argmax(1) != goal.classes, outcome.success)
     assert int(outcome.passes.forwards.max()) <= 11
 
 
-def test_another_radius_keeps_the_tricks():
-    attack = with_eps(Transferred(MI, TI, DI), 0.3)
-    assert attack == Transferred(MIFGSM(sp.Linf(0.3), steps=4), TI, DI)
+def test_another_radius_keeps_the_techniques():
+    attack = with_eps(TransferAttack(MI, TI, DI), 0.3)
+    assert attack == TransferAttack(MIFGSM(sp.Linf(0.3), steps=4), TI, DI)
 
 
 class OfJacobians(Attack[Jacobians, At]):
@@ -377,19 +383,27 @@ class OfJacobians(Attack[Jacobians, At]):
 @pytest.mark.parametrize(
     ("made", "error", "words"),
     [
-        (lambda: Transferred(Square(BALL), DI), ConfigError, "Square asks for Scores; tricks change Gradients"),
-        (lambda: Transferred(OfJacobians(), DI), ConfigError, "OfJacobians asks for Jacobians; .*pass MIFGSM"),
-        (lambda: Transferred(MI), ConfigError, r"MIFGSM with no trick is itself; pass one or more"),
-        (lambda: Transferred(MI, SI, VT), ConfigError, "VarianceTuning remembers.* before ScaleInvariance"),
-        (lambda: Transferred(MI, VT, VT), ConfigError, "VarianceTuning remembers.* pass it once"),
-        (lambda: Transferred(MIFGSM(sp.L2(1)), VT), ThreatError, r"VarianceTuning knows Linf, not L2\(1\)"),
-        (lambda: InputDiversity(1.5), ConfigError, "InputDiversity probability=1.5, .*pass shares of 1"),
-        (lambda: InputDiversity(smallest=0), ConfigError, "smallest=0; pass shares of 1"),
-        (lambda: TranslationInvariance(4), ConfigError, "kernel=4, .*pass an odd number"),
-        (lambda: TranslationInvariance(deviations=0), ConfigError, "deviations=0; .*a number above 0"),
-        (lambda: ScaleInvariance(0), ConfigError, "copies=0; pass a number >= 1"),
-        (lambda: VarianceTuning(0), ConfigError, "neighbors=0, .*pass at least 1"),
-        (lambda: VarianceTuning(radius=-1), ConfigError, "radius=-1; pass at least 1, and 0 or more"),
+        (
+            lambda: TransferAttack(Square(BALL), DI),
+            ConfigError,
+            "Square asks for Scores; transfer techniques change Gradients",
+        ),
+        (lambda: TransferAttack(OfJacobians(), DI), ConfigError, "OfJacobians asks for Jacobians; .*pass MIFGSM"),
+        (lambda: TransferAttack(MI), ConfigError, r"MIFGSM with no technique is itself; pass one or more"),
+        (lambda: TransferAttack(MI, SI, VT), ConfigError, "VarianceTuning has a memory.* before ScaleInvariance"),
+        (lambda: TransferAttack(MI, VT, VT), ConfigError, "VarianceTuning has a memory.* pass it once"),
+        (lambda: TransferAttack(MIFGSM(sp.L2(1)), VT), ThreatError, r"VarianceTuning knows Linf, not L2\(1\)"),
+        (
+            lambda: InputDiversity(1.5),
+            ConfigError,
+            "InputDiversity diversity_prob=1.5; pass a finite number >= 0 and <= 1",
+        ),
+        (lambda: InputDiversity(resize_rate=0), ConfigError, "resize_rate=0; pass a finite number > 0"),
+        (lambda: TranslationInvariance(4), ConfigError, "kernel_size=4; pass an odd number"),
+        (lambda: TranslationInvariance(sigma=0), ConfigError, "sigma=0; pass a finite number > 0"),
+        (lambda: ScaleInvariance(0), ConfigError, "m=0; pass an integer >= 1"),
+        (lambda: VarianceTuning(0), ConfigError, "N=0; pass an integer >= 1"),
+        (lambda: VarianceTuning(beta=-1), ConfigError, "beta=-1; pass a finite number >= 0"),
     ],
 )
 def test_what_makes_no_sense(made, error, words):

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 import sparring as sp
 from sparring import testing
-from sparring.attacks import AdvGAN, Applied, GradientUniversal, Universal, opened
+from sparring.attacks import AdvGAN, ArtifactAttack, GradientUniversal, Universal, load_artifact
 from sparring.errors import ConfigError, InputError, RunError, ThreatError
 from sparring.rows import take
 from sparring.testing.shared_laws import same
 
-FAST = GradientUniversal(sp.Linf(0.1), epochs=3, portion=5)
+FAST = GradientUniversal(sp.Linf(0.1), epochs=3, batch_size=5)
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def case():
 @pytest.mark.parametrize(
     "attack",
     [
-        GradientUniversal(sp.Linf(0.1), epochs=4, portion=5),
-        GradientUniversal(sp.L2(0.5), epochs=4, portion=5),
-        Universal(sp.Linf(0.1), epochs=4, portion=5),
-        Universal(sp.L2(0.5), epochs=4, portion=5),
+        GradientUniversal(sp.Linf(0.1), epochs=4, batch_size=5),
+        GradientUniversal(sp.L2(0.5), epochs=4, batch_size=5),
+        Universal(sp.Linf(0.1), epochs=4, batch_size=5),
+        Universal(sp.L2(0.5), epochs=4, batch_size=5),
     ],
     ids=str,
 )
@@ -40,16 +40,20 @@ def test_laws(attack):
 
 def test_laws_of_the_loop_as_published():
     """One image at a time. Its ways are DeepFool's in L2, which are not the shortest in Linf: no closed form."""
-    testing.check_shared(Universal(sp.Linf(0.1), epochs=2, portion=1, pull=1.0), testing.small_net(6), ratio=None)
-    testing.check_shared_closed_form(Universal(sp.L2(0.1), epochs=8, portion=1, pull=1.0, goal_share=1.0))
+    testing.check_shared(
+        Universal(sp.Linf(0.1), epochs=2, batch_size=1, step_scale=1.0), testing.small_net(6), ratio=None
+    )
+    testing.check_shared_closed_form(
+        Universal(sp.L2(0.1), epochs=8, batch_size=1, step_scale=1.0, target_fooling_rate=1.0)
+    )
 
 
 def test_pitfall_18_only_images_that_stand_are_searched(case):
-    """A portion that the perturbation fools already costs one look, and moves nothing."""
+    """A batch that the perturbation fools already costs one look, and moves nothing."""
     strong = sp.fit(FAST, case.target, case.goal, case.images).artifact
-    fell = sp.run(Applied(strong), case.target, case.goal, case.images).success
+    fell = sp.run(ArtifactAttack(strong), case.target, case.goal, case.images).success
     counting, goal = testing.Counting(case.module), take(case.goal, fell)
-    attack = Universal(sp.Linf(0.1), portion=4)
+    attack = Universal(sp.Linf(0.1), batch_size=4)
     again = sp.fit(attack, sp.Classifier(counting), goal, case.images[fell], start=strong)
     assert torch.equal(again.artifact.delta, strong.delta)
     assert counting.backwards == 0
@@ -58,7 +62,7 @@ def test_pitfall_18_only_images_that_stand_are_searched(case):
 
 
 def test_pitfall_18_the_perturbation_starts_at_zero_and_is_projected_itself(case):
-    attack = Universal(sp.L2(0.3), epochs=2, portion=1, pull=1.0)
+    attack = Universal(sp.L2(0.3), epochs=2, batch_size=1, step_scale=1.0)
     made = sp.fit(attack, case.target, case.goal, case.images).artifact
     assert float(made.delta.norm()) == pytest.approx(0.3, rel=1e-6)  # v lies on the ball, wherever the images lie
     assert not attack.init(case.images[:1], 0, None).delta.any()
@@ -67,7 +71,7 @@ def test_pitfall_18_the_perturbation_starts_at_zero_and_is_projected_itself(case
 def test_targeted_pulls_images_to_the_class(case):
     standing = case.labels != 2
     goal = sp.ClassifyAs(torch.full((24,), 2))
-    made = sp.fit(GradientUniversal(sp.Linf(0.4), epochs=20, portion=8), case.target, goal, case.images)
+    made = sp.fit(GradientUniversal(sp.Linf(0.4), epochs=20, batch_size=8), case.target, goal, case.images)
     assert made.images == int(standing.sum())  # those of the class already take no part
     with torch.no_grad():
         predicted = case.module(made.artifact.apply(case.images[standing])).argmax(1)
@@ -77,7 +81,7 @@ def test_targeted_pulls_images_to_the_class(case):
 
 def test_applied_is_judged_like_any_attack(case):
     made = sp.fit(FAST, case.target, case.goal, case.images).artifact
-    outcome = sp.run(Applied(made), sp.Restricted(case.target, sp.Decisions), case.goal, case.images)
+    outcome = sp.run(ArtifactAttack(made), sp.Restricted(case.target, sp.Decisions), case.goal, case.images)
     with torch.no_grad():
         fell = case.module(made.apply(case.images)).argmax(1) != case.labels
     assert torch.equal(outcome.success, fell)
@@ -107,7 +111,7 @@ def test_a_start_from_a_larger_ball_is_brought_into_this_one(case):
 def test_a_file_brings_back_the_artifact_and_where_it_is_from(case, tmp_path):
     made = sp.fit(FAST, case.target, case.goal, case.images)
     path = made.artifact.save(tmp_path / "uap.safetensors", made.made)
-    artifact, origin = opened(path)
+    artifact, origin = load_artifact(path)
     assert same(artifact, made.artifact)
     assert artifact.ball == sp.Linf(0.1)
     assert (origin["seed"], origin["images"]) == (0, 24)
@@ -157,15 +161,15 @@ def _file(path, **changes):
 )
 def test_a_hostile_file_is_refused(tmp_path, changes):
     with pytest.raises(InputError, match=r"uap.safetensors is no artifact .*; make it again"):
-        opened(_file(tmp_path / "uap.safetensors", **changes))
+        load_artifact(_file(tmp_path / "uap.safetensors", **changes))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    assert opened(_file(tmp_path / "good.safetensors"))[0].ball == sp.Linf(0.1)
+    assert load_artifact(_file(tmp_path / "good.safetensors"))[0].ball == sp.Linf(0.1)
     for name, content in (("pickle.pt", b"\x80\x04cos\nsystem\n"), ("empty", b""), ("cut", b"\x10\x00\x00")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RunError, match=rf"cannot read .*{name}.*; pass a file that Artifact.save wrote"):
-            opened(tmp_path / name)
+            load_artifact(tmp_path / name)
 
 
 def test_bad_input(case):
@@ -173,11 +177,11 @@ def test_bad_input(case):
         GradientUniversal(sp.Linf())
     with pytest.raises(ThreatError, match="Universal knows Linf and L2, not L1"):
         Universal(sp.L1(1.0))
-    with pytest.raises(ConfigError, match="epochs=0, portion=32; pass at least 1"):
+    with pytest.raises(ConfigError, match="Universal epochs=0; pass an integer >= 1"):
         Universal(sp.Linf(0.1), epochs=0)
-    with pytest.raises(ConfigError, match=r"pull=0, goal_share=0.8; pass a pull above 0"):
-        Universal(sp.Linf(0.1), pull=0)
-    with pytest.raises(ConfigError, match=r"momentum=1.0; pass a step above 0 and a momentum in \[0, 1\)"):
+    with pytest.raises(ConfigError, match=r"step_scale=0; pass a finite number > 0"):
+        Universal(sp.Linf(0.1), step_scale=0)
+    with pytest.raises(ConfigError, match=r"momentum=1.0; pass a finite number >= 0 and < 1"):
         GradientUniversal(sp.Linf(0.1), momentum=1.0)
     with pytest.raises(InputError, match="the goal is met on every image before the attack"):
         sp.fit(FAST, case.target, sp.Misclassify((case.labels + 1) % 4), case.images)
@@ -205,7 +209,7 @@ def test_killed_and_taken_up_again_ends_with_the_same_artifact(case, tmp_path):
         "def watch(p):\n"
         "    if p.step == last: os.kill(os.getpid(), signal.SIGKILL)\n"
         "engine = sp.Engine(checkpoint=folder, checkpoint_seconds=-1, progress=watch)\n"
-        "attack = GradientUniversal(sp.Linf(0.1), epochs=3, portion=5)\n"
+        "attack = GradientUniversal(sp.Linf(0.1), epochs=3, batch_size=5)\n"
         "sp.fit(attack, case.target, case.goal, case.images, engine=engine)\n"
     )
     for last in (2, 9):  # the second goes on from what the first left
@@ -226,15 +230,15 @@ def test_a_full_memory_names_the_portion(case):
             raise torch.OutOfMemoryError("out of memory")
         return case.module(images)
 
-    with pytest.raises(RunError, match="ran out of memory with portion=5; pass a smaller one"):
+    with pytest.raises(RunError, match="ran out of memory with batch_size=5; pass a smaller one"):
         sp.fit(FAST, sp.Classifier(full), case.goal, case.images)
-    assert sp.fit(replace(FAST, portion=4), sp.Classifier(full), case.goal, case.images).images == 24
+    assert sp.fit(replace(FAST, batch_size=4), sp.Classifier(full), case.goal, case.images).images == 24
 
 
 @pytest.mark.parametrize("attack", [
-    Universal(sp.Linf(0.1), epochs=1, portion=3),
-    GradientUniversal(sp.L2(0.8), epochs=2, portion=3),
-    AdvGAN(sp.Linf(0.1), epochs=1, portion=3),
+    Universal(sp.Linf(0.1), epochs=1, batch_size=3),
+    GradientUniversal(sp.L2(0.8), epochs=2, batch_size=3),
+    AdvGAN(sp.Linf(0.1), epochs=1, batch_size=3),
 ], ids=lambda attack: attack.name)  # fmt: skip
 def test_a_fit_under_masks_and_radii_asks_about_nothing_else(attack):
     """Each image that is asked about lies within the radius of a row, and has moved where that row may move alone."""

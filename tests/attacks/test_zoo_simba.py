@@ -10,15 +10,16 @@ from scipy.fft import idctn
 import sparring as sp
 from sparring import testing
 from sparring.access import Batch
-from sparring.attacks.score.simba import SimBA, cosines
+from sparring.attacks.cosine_transform import cosine_basis
+from sparring.attacks.score.simba import SimBA
 from sparring.attacks.score.zoo import ZOO
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry.region import Region
 from sparring.random import Key
 
 LAWFUL = {
-    "zoo": (ZOO(steps=4, coordinates=24), 1e-6),
-    "zoo on a grid": (ZOO(steps=4, coordinates=24, side=3, ball=sp.L2(0.5)), 1e-6),
+    "zoo": (ZOO(steps=4, nb_parallel=24), 1e-6),
+    "zoo on a grid": (ZOO(steps=4, nb_parallel=24, grid_size=3, ball=sp.L2(0.5)), 1e-6),
     "simba cosines": (SimBA(sp.L2(0.7), steps=24), 1e-12),
     "simba pixels": (SimBA(sp.Linf(0.1), steps=24, pixels=True), 0.0),
 }
@@ -30,7 +31,7 @@ def test_laws(attack, tolerance):
 
 
 def test_zoo_finds_the_nearest_boundary_of_linear_models():
-    testing.check_closed_form(ZOO(steps=400, coordinates=16), ratio=1.02)
+    testing.check_closed_form(ZOO(steps=400, nb_parallel=16), ratio=1.02)
 
 
 class Listening:
@@ -54,7 +55,7 @@ def batch(shape, count=2):
 def test_pitfall_28_zoo_keeps_adam_per_coordinate():
     """Moments, and the count that corrects their bias, belong to the coordinate: a literal loop in numpy."""
     weights = Key(torch.zeros(1, dtype=torch.long), 3).normal("w", (2 * 3 * 3,), dtype=torch.float64)[0]
-    attack, given = ZOO(steps=9, coordinates=5, rate=0.01), batch((2, 3, 3))
+    attack, given = ZOO(steps=9, nb_parallel=5, learning_rate=0.01), batch((2, 3, 3))
     oracle = Listening(
         lambda images: -50 + (images.flatten(1) * weights).sum(1) + images.flatten(1).square().sum(1), given
     )
@@ -67,7 +68,7 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
         base, probes = oracle.asked
         step = (probes.view(2, 5, 18) - base.view(2, 1, 18)).numpy()
         gains = (oracle.function(probes).view(2, 5) - oracle.function(base)[:, None]).numpy()
-        c = (before.c if t else state.c / 1.5).numpy()
+        c = (before.const if t else state.const / 1.5).numpy()
         for row in range(2):
             for number in range(5):
                 (place,) = np.flatnonzero(np.abs(step[row, number]) > 1e-12)
@@ -77,7 +78,7 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
                 square[row, place] = 0.999 * square[row, place] + 0.001 * grad**2
                 moved[row, place] += 1
                 n = moved[row, place]
-                root = math.sqrt(square[row, place] / (1 - 0.999**n)) + float(state.floor[row])
+                root = math.sqrt(square[row, place] / (1 - 0.999**n)) + float(state.epsilon[row])
                 delta[row, place] -= 0.01 * mean[row, place] / (1 - 0.9**n) / root
         assert np.array_equal(state.count.flatten(1).numpy(), moved)
         assert np.abs(state.delta.flatten(1).numpy() - delta).max() < 1e-9, t
@@ -88,7 +89,7 @@ def test_pitfall_28_zoo_keeps_adam_per_coordinate():
 def test_zoo_asks_one_query_a_coordinate_and_one_where_it_is_across():
     given = batch((1, 6, 6))
     lost = Listening(lambda images: images.flatten(1).sum(1) - 1e3, given)
-    attack = ZOO(steps=3, coordinates=10)
+    attack = ZOO(steps=3, nb_parallel=10)
     state = attack.step(lost, attack.init(lost, given), 0)
     assert [len(asked) for asked in lost.asked] == [2, 20]
     won = Listening(lambda images: images.flatten(1).sum(1) + 1e3, given)
@@ -96,7 +97,7 @@ def test_zoo_asks_one_query_a_coordinate_and_one_where_it_is_across():
     assert [len(asked) for asked in won.asked] == [2]
     shrunk = after.delta.norm() / state.delta.norm()
     assert 0.9 < float(shrunk) < 1
-    assert torch.equal(after.mean, state.mean)
+    assert torch.equal(after.adam.mean, state.adam.mean)
 
 
 def test_zoo_moves_whole_cells_of_large_images_and_probes_within_the_range():
@@ -110,7 +111,7 @@ def test_zoo_moves_whole_cells_of_large_images_and_probes_within_the_range():
     images = torch.cat((black, torch.ones_like(black), 0.45 + 0.1 * case.images[:1]))
     with torch.no_grad():
         labels = case.module(images).argmax(1)
-    outcome = sp.run(ZOO(steps=6, coordinates=8, side=4), sp.Classifier(watching), sp.Misclassify(labels), images)
+    outcome = sp.run(ZOO(steps=6, nb_parallel=8, grid_size=4), sp.Classifier(watching), sp.Misclassify(labels), images)
     everything = torch.cat(asked)
     assert float(everything.min()) >= 0
     assert float(everything.max()) <= 1
@@ -126,7 +127,7 @@ def test_more_queries_bring_zoo_nearer_and_it_serves_targets():
         sp.run(ZOO(steps=999), case.target, case.goal, case.images, budget=sp.Budget(forwards=n)).distance
         for n in (1000, 8000)
     ]
-    reference = sp.run(sp.attacks.CarliniWagner(inner=200), case.target, case.goal, case.images).distance
+    reference = sp.run(sp.attacks.CarliniWagner(steps=200), case.target, case.goal, case.images).distance
     assert (sizes[1] <= sizes[0]).all()
     assert float((sizes[1] / reference).median()) < 1.1
     targets = sp.ClassifyAs((case.labels + 1) % 4)
@@ -138,7 +139,7 @@ def test_more_queries_bring_zoo_nearer_and_it_serves_targets():
 
 def test_cosines_are_the_orthonormal_transform():
     for size in (1, 2, 7, 28):
-        assert np.allclose(cosines(size, torch.float64, torch.device("cpu")).numpy(), idctn(
+        assert np.allclose(cosine_basis(size, size, torch.float64, torch.device("cpu")).numpy(), idctn(
             np.eye(size), axes=[1], norm="ortho"), atol=1e-12)  # fmt: skip
 
 
@@ -148,9 +149,9 @@ def test_simba_asks_along_one_direction_of_the_basis_at_a_time(pixels):
     given, attack = batch((2, 6, 4), 1), SimBA(steps=200, step_size=0.01, pixels=pixels)
     oracle = Listening(lambda images: (images.flatten(1) * torch.linspace(-1, 1, 48)).sum(1), given)
     state, order = attack.init(oracle, given), []
-    while int(state.place) < 48:
-        if not state.check:
-            order.append(int(state.order[0, int(state.place)]))
+    while int(state.tried) < 48:
+        if not state.confirming:
+            order.append(int(state.order[0, int(state.tried)]))
         state = attack.step(oracle, state, len(order))
     assert sorted(order) == list(range(48))
     assert float(state.delta.norm()) <= 0.01 * math.sqrt(48) + 1e-9
@@ -175,16 +176,16 @@ def test_simba_takes_the_right_side_of_every_direction_of_a_linear_net():
     oracle = Listening(lambda images: (images * slope).flatten(1).sum(1), given)
     attack = SimBA(steps=100, step_size=0.01, pixels=True)
     state = attack.init(oracle, given)
-    while int(state.place) < 48:
+    while int(state.tried) < 48:
         state = attack.step(oracle, state, 0)
     best = 0.01 * slope.abs().sum()
-    assert torch.allclose(state.guess, (0.01 * slope.sign()).expand_as(state.guess))
-    assert torch.allclose(state.hope - oracle.function(given.x), best)
+    assert torch.allclose(state.candidate, (0.01 * slope.sign()).expand_as(state.candidate))
+    assert torch.allclose(state.predicted - oracle.function(given.x), best)
     assert len(oracle.asked) < 1.3 * 48, "the paper asks 1.5 a direction"
 
 
 def test_simba_begins_with_the_lowest_frequencies():
-    attack, given = SimBA(block=1 / 8, stride=1 / 32), batch((3, 32, 64))
+    attack, given = SimBA(freq_dims=1 / 8, stride=1 / 32), batch((3, 32, 64))
     order = attack.init(Listening(lambda images: images.flatten(1).sum(1), given), given).order
     down, right = order // 64 % 32, order % 64
     block = torch.maximum((down - 3).clamp(min=0), ((right - 8) // 2 + 1).clamp(min=0))
@@ -219,13 +220,13 @@ def test_bad_parameters_are_named():
         with pytest.raises(ThreatError, match=message):
             wrong()
     for wrong, message in (
-        (lambda: ZOO(coordinates=0), "ZOO steps=3000, coordinates=0, side=32; pass numbers >= 1"),
-        (lambda: ZOO(probe=0.7), "ZOO probe=0.7, rate=None, confidence=0.0; pass 0 < probe"),
-        (lambda: ZOO(rate=-1.0), "rate=-1.0"),
+        (lambda: ZOO(nb_parallel=0), "ZOO nb_parallel=0; pass an integer >= 1"),
+        (lambda: ZOO(variable_h=0.7), "ZOO variable_h=0.7; pass a finite number > 0 and < 0.5"),
+        (lambda: ZOO(learning_rate=-1.0), "ZOO learning_rate=-1.0"),
         (lambda: ZOO(confidence=math.nan), "confidence=nan"),
-        (lambda: SimBA(steps=0), "SimBA steps=0, step_size=0.2; pass steps >= 1"),
+        (lambda: SimBA(steps=0), "SimBA steps=0; pass an integer >= 1"),
         (lambda: SimBA(step_size=math.nan), "step_size=nan"),
-        (lambda: SimBA(block=0.0), "SimBA block=0.0, stride=0.03125; pass shares"),
+        (lambda: SimBA(freq_dims=0.0), "SimBA freq_dims=0.0; pass a finite number > 0 and <= 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             wrong()

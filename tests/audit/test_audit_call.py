@@ -27,14 +27,14 @@ def test_the_report_on_the_disk_is_the_report(quick, tmp_path):
     for entry in report.gallery:
         for picture in (entry.original, entry.perturbation, entry.adversarial):
             assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
-        assert entry.after.label != entry.label
+        assert entry.after["predicted"].value != entry.label
 
 
 def test_robust_accuracy_is_that_of_the_attacks_run_by_hand(quick, target, images, labels):
     attacks = [
         sp.attacks.FGSM(sp.Linf(0.05)),
         sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.05), steps=5), 2),
-        sp.attacks.Square(sp.Linf(0.05), steps=20),
+        sp.attacks.Square(sp.Linf(0.05), n_queries=20),
     ]
     outcomes = [sp.run(attack, target, sp.Misclassify(labels), images) for attack in attacks]
     standing = ~torch.stack([outcome.success for outcome in outcomes]).any(0)
@@ -49,6 +49,11 @@ def test_the_room_and_the_function_are_one_name(quick):
     assert callable(sparring.audit)
     with pytest.raises(InputError, match="no images"):
         quick(data=[])
+
+
+def test_a_goal_that_is_none_is_refused(quick):
+    with pytest.raises(ConfigError, match="Did you mean 'misclassify'"):
+        quick(goal="misclassified")
 
 
 def test_a_data_loader_is_data(quick, images, labels):

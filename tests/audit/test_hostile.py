@@ -15,7 +15,7 @@ import sparring as sp
 from sparring.audit import Report
 from sparring.audit.plan import make_audit_plan
 from sparring.audit.plan_file import make_audit_config
-from sparring.audit.records.export import columns, export
+from sparring.audit.records.export import export
 from sparring.audit.report.junit import junit_report
 from sparring.errors import ConfigError, InputError, SparringError, TargetError
 from sparring.zoo import InputSpec, load_data
@@ -92,7 +92,7 @@ def test_the_table_of_hostile_names_has_no_formula(run):
     _, path = run
     with export(path, "csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert set(rows[0]) == set(columns())
+    assert {"name", "clean_prediction", "predicted", "confidence"} <= set(rows[0])
     assert any(row["name"].startswith("'=1+1/") for row in rows)
     assert not [cell for row in rows for cell in row.values() if cell[:1] in ("=", "+", "@", "\t", "\r")]
     assert b"alert" not in junit_report(run[0], 0.5)

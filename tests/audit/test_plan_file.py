@@ -15,6 +15,7 @@ from sparring.audit.report.junit import junit_report
 from sparring.audit.report.model import Finding
 from sparring.audit.suites.suite_entry import make_entry
 from sparring.errors import ConfigError, ThreatError
+from sparring.geometry.region import Region
 
 ROOT = Path(__file__).parent.parent.parent
 PLAN = """
@@ -99,8 +100,8 @@ def test_a_norm_alone_is_a_threat_without_a_radius():
 ATTACKS = [
     sp.attacks.FGSM(sp.Linf(0.1)),
     sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.1), steps=7), 2),
-    sp.attacks.Sweep(sp.Linf(0.1), blocks=2, climb=5, queries=20),
-    sp.attacks.Square(sp.Linf(0.1), steps=40),
+    sp.attacks.Sweep(sp.Linf(0.1), blocks=2, gradient_steps=5, n_queries=20),
+    sp.attacks.Square(sp.Linf(0.1), n_queries=40),
     sp.attacks.Rivals(sp.attacks.APGD(sp.Linf(0.1), steps=10, loss=None), 3),
     sp.attacks.FMN(sp.L2(), steps=20),
     sp.attacks.HopSkipJump(sp.L2()),
@@ -114,7 +115,7 @@ def test_no_attack_spends_more_than_was_said(attack, scale, single, images, labe
     single.model[3].weight.data *= scale
     plan = make_audit_plan(model="m", data="d", batch_size=8, smallest=("L2",), queries=60)
     entry = make_entry(attack, plan)
-    forwards, backwards = count_passes(entry, images[:1])
+    forwards, backwards = count_passes(entry, Region.around(images[:1], attack.ball))
     spent = sp.run(attack, single, sp.Misclassify(labels), images, budget=entry.budget).passes
     assert int(spent.forwards.max()) <= forwards
     assert int(spent.backwards.max()) <= backwards
@@ -173,7 +174,7 @@ def test_an_estimate_knows_the_draws_the_votes_and_who_knows_of_a_detector(targe
     assert voted.backward_seconds > 0
     assert voted.lines[1].backwards == few.backwards
     found = estimated(Loud(), suite="standard", restarts=1, steps=10).lines
-    past = [line.backwards for line in found if line.view == "adaptive" and "auto" not in line.attack]
+    past = [line.backwards for line in found if line.view == "adaptive" and "Auto" not in line.attack]
     assert past[-5:] == [100, 100, 100, 200, 200]
     assert len(found) == 4 + 10
 

@@ -104,7 +104,7 @@ def test_it_agrees_with_what_an_attack_of_ours_says_of_itself(samples: int) -> N
     images = base + 0.8 * torch.eye(9)[:8].reshape(8, 1, 3, 3)
     labels = torch.zeros(8, dtype=torch.long)
     net = TracedNet(Brightness(), images, labels, "Linf", 0.12)
-    attack = sp.attacks.NES(sp.Linf(0.12), steps=6, samples=samples)
+    attack = sp.attacks.NES(sp.Linf(0.12), steps=6, n_samples=samples)
     outcome = sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), images)
     assert net.certain
     assert 0 < int(outcome.success.sum()) < 8

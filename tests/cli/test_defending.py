@@ -7,17 +7,17 @@ import pytest
 
 from sparring.audit import Report
 from sparring.cli.specs.defenses import known_stages, parse_defense_part
-from sparring.defenses.purification import JPEG, BitDepth
+from sparring.defenses.purification import BitDepth, JPEGCompression
 from sparring.defenses.randomization import InputNoise, ResizePad
 from sparring.errors import SparringError
 
 
 def test_names_and_parameters_make_stages() -> None:
-    assert parse_defense_part("jpeg:quality=50") == parse_defense_part("jpeg:50") == [JPEG(quality=50)]
-    assert parse_defense_part("resize-pad:1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
+    assert parse_defense_part("jpeg:quality=50") == parse_defense_part("jpeg:50") == [JPEGCompression(quality=50)]
+    assert parse_defense_part("resize-pad:1,max_scale=1.25,output_scale=1.5") == [ResizePad(1, 1.25, 1.5)]
     assert parse_defense_part("bit-depth") == [BitDepth()]
     assert parse_defense_part("input-noise:sigma=0.1,kind=uniform") == [InputNoise(sigma=0.1, kind="uniform")]
-    assert parse_defense_part("resize-pad:low=1,high=1.25,size=1.5") == [ResizePad(1, 1.25, 1.5)]
+    assert parse_defense_part("resize-pad:min_scale=1,max_scale=1.25,output_scale=1.5") == [ResizePad(1, 1.25, 1.5)]
 
 
 def test_what_is_learned_first_has_no_name_here() -> None:
@@ -84,7 +84,7 @@ def test_a_plan_has_the_defence_too(typed, user, tmp_path):
     ("words", "said"),
     [
         (("--defend", "jpg:75"), "there is no stage 'jpg'"),
-        (("--defend", "jpeg:750"), "JPEG quality=750; pass an int from 1 to 100"),
+        (("--defend", "jpeg:750"), "JPEGCompression quality=750; pass an int from 1 to 100"),
         (("--votes", 5), "votes=5 of what is not random"),
         (("--votes", 0), "votes=0"),
         (("--draws", 3), "draws=3 averages gradients of a random defence, and"),
@@ -107,7 +107,7 @@ def test_a_defence_that_makes_no_sense_is_refused_before_the_audit(words, said, 
         ("jpeg:fine", "'fine' is no int"),
         ("jpeg:qality=75", r"Did you mean 'quality'"),
         ("jpeg:quality=high", "'high' is no int"),
-        ("jpeg:quality=500", r"JPEG quality=500; pass an int from 1 to 100"),
+        ("jpeg:quality=500", r"JPEGCompression quality=500; pass an int from 1 to 100"),
         ("input-noise:sigma=0.1,clip=maybe", "'maybe' is no bool"),
         ("input-noise", "wants sigma"),
         ("hgd", "one that is learned first comes from FILE.py:FACTORY"),

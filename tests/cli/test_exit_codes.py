@@ -284,9 +284,9 @@ def test_size_describes_the_pictures_of_a_defended_model_too(typed, tmp_path, ef
     """The README's own command."""
     (tmp_path / "mine.py").write_text(
         "import sparring as sp\nfrom torch import nn\nfrom sparring.targets import Defended\n"
-        "from sparring.defenses.purification import JPEG\n"
+        "from sparring.defenses.purification import JPEGCompression\n"
         "def defended():\n    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n"
-        "    return Defended(sp.Classifier(net), JPEG(75))\n"
+        "    return Defended(sp.Classifier(net), JPEGCompression(75))\n"
     )
     for number, size in enumerate([(20, 30), (64, 40), (13, 90)]):
         (tmp_path / "pictures").mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.attacks import Perturbation, opened, shared_table
+from sparring.attacks import Perturbation, load_artifact, shared_table
 from sparring.engine import run
 from sparring.errors import InputError
 from sparring.experiments.fit import split_images
@@ -16,7 +16,7 @@ from sparring.goals import Misclassify
 from sparring.rows import take
 from sparring.zoo import load_data, load_model
 
-QUICK = ("--epochs", 4, "--portion", 8, "--batch-size", 8)
+QUICK = ("--epochs", 4, "--attack-batch-size", 8, "--batch-size", 8)
 WIDE = """
 import torch
 from torch import nn
@@ -67,7 +67,7 @@ def row_of(output, name):
 def test_what_is_printed_and_written_is_what_the_model_says(fitted, user):
     result, path = fitted()
     assert result.exit_code == 0, result.stderr
-    artifact, made = opened(path)
+    artifact, made = load_artifact(path)
     target, images = everything(user)
     parts, copies = split_images(images, 0.3, 0)
     assert (len(parts.fitted), len(parts.held_out), copies) == (21, 9, 0)
@@ -89,7 +89,7 @@ def test_the_picture_shows_the_perturbation_and_four_images(fitted):
     assert picture.stat().st_size < 200_000
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("RGB"))
-    delta = opened(path)[0].delta
+    delta = load_artifact(path)[0].delta
     side = 6 * 32  # each dot of the images is a square of 32
     corners = [place for place in range(pixels.shape[1] - side) if place % (side + 10) == 10]
     assert len(corners) == 5
@@ -105,7 +105,7 @@ def test_each_attack_makes_something_that_fools(name, typed, tmp_path):
     words = (f"{tmp_path / 'wide.py'}:net", f"{tmp_path / 'wide.py'}:images", "--threat", "l2:4", "--out", out, *QUICK)
     result = typed("fit", name, *words)
     assert result.exit_code == 0, result.stderr
-    artifact, _ = opened(out)
+    artifact, _ = load_artifact(out)
     assert artifact.ball == L2(4)
     assert row_of(result.stdout, "fitted on")[2] > 0
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -114,7 +114,7 @@ def test_each_attack_makes_something_that_fools(name, typed, tmp_path):
 def test_targeted(fitted, user):
     result, path = fitted("--targeted", 2, threat="linf:0.6")
     assert result.exit_code == 0, result.stderr
-    artifact, made = opened(path)
+    artifact, made = load_artifact(path)
     target, images = everything(user)
     held_out = images[split_images(images, 0.3, 0)[0].held_out]
     others = target(held_out).argmax(1) != 2
@@ -153,7 +153,7 @@ def test_it_goes_on_from_an_artifact(fitted, user):
     assert result.exit_code == 0, result.stderr
     assert "held-out ones may be among them" not in result.stdout
     _, alone = fitted("--epochs", 1, out="alone.safetensors")
-    begun, fresh = (opened(path)[0].delta for path in (second, alone))
+    begun, fresh = (load_artifact(path)[0].delta for path in (second, alone))
     assert not torch.allclose(begun, fresh)
     result, _ = fitted("--from", first, "--seed", 1, out="third.safetensors")
     assert "made on other images: held-out ones may be among them" in result.stdout
@@ -184,7 +184,7 @@ class Stops(nn.Module):
     assert before.exit_code == after.exit_code == 0
     assert "epoch 1 of" in before.stdout
     assert "epoch 1 of" not in after.stdout  # nothing was left to do
-    kept = [opened(file)[0].delta for file in (whole, again, path)]
+    kept = [load_artifact(file)[0].delta for file in (whole, again, path)]
     assert torch.equal(kept[0], kept[1])
     assert torch.equal(kept[1], kept[2])
 
@@ -212,7 +212,7 @@ def refusal(result):
         ({"words": ("--targeted", 4)}, "targets[0] is 4, and the model has 4 classes"),
         ({"words": ("--target", -1)}, "targets[0] is -1"),
         ({"words": ("--epochs", 0)}, "epochs=0"),
-        ({"words": ("--portion", 0)}, "portion=0"),
+        ({"words": ("--attack-batch-size", 0)}, "batch_size=0"),
         ({"words": ("--from", "none.safetensors")}, "none.safetensors"),
         ({"out": "made.npz"}, "give it that ending"),
     ],
@@ -270,14 +270,14 @@ def test_a_black_box_is_refused_before_it_is_asked(typed, user, tmp_path):
 
 def test_the_python_way_gives_the_same(fitted, user):
     from sparring import Engine, fit
-    from sparring.attacks import Applied, GradientUniversal
+    from sparring.attacks import ArtifactAttack, GradientUniversal
 
     result, path = fitted()
     target, images = everything(user)
     rows = split_images(images, 0.3, 0)[0]
     goal = Misclassify(target(images).argmax(1))
-    attack = GradientUniversal(Linf(0.2), epochs=4, portion=8)
+    attack = GradientUniversal(Linf(0.2), epochs=4, batch_size=8)
     made = fit(attack, target, take(goal, rows.fitted), images[rows.fitted], indices=rows.fitted, engine=Engine(8))
-    assert torch.equal(made.artifact.delta, opened(path)[0].delta)
-    outcome = run(Applied(made.artifact), target, take(goal, rows.held_out), images[rows.held_out])
+    assert torch.equal(made.artifact.delta, load_artifact(path)[0].delta)
+    outcome = run(ArtifactAttack(made.artifact), target, take(goal, rows.held_out), images[rows.held_out])
     assert row_of(result.stdout, "held out")[2] == int(outcome.success.sum())

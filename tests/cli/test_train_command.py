@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sparring.storage import read
+from sparring.storage import read_tensors
 from sparring.zoo import load_data, load_model
 
 COMMAND = Path(sys.executable).with_name("sparring")
@@ -77,17 +77,17 @@ name = "pgd"
 threat = "linf:0.05"
 steps = 2
 
-[recipe]
+[training]
 epochs = 3
 batch_size = 4
 checkpoint_seconds = 0
 
-[recipe.optimizer]
-rate = 0.05
+[training.optimizer]
+lr = 0.05
 weight_decay = 0.0
 
-[watch]
-held_out = 12
+[validation]
+val_size = 12
 steps = 3
 
 [devices]
@@ -195,7 +195,7 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     for said in (
         "496 weights to train, fresh weights under seed 0",
         "108 images to train on, 12 held out",
-        "Madry(smoothing=0.0)",
+        "Madry(label_smoothing=0.0)",
         "PGD(ball=Linf(eps=0.05), steps=2",
         "108 images x (2 steps of attacks + 1 update): about 324 passes",
         "epoch 1 of 3: loss ",
@@ -209,8 +209,8 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     )
     name = f"trained:{out}@{tmp_path}/models.py:Net"
     assert f"sparring audit {name} DATA --threat linf:0.05" in done.stdout
-    _, values = read(out / "best.safetensors", "")
-    assert values["plan"]["recipe"]["seed"] == 0
+    _, values = read_tensors(out / "best.safetensors", "")
+    assert values["plan"]["training"]["seed"] == 0
     assert values["epoch"]["epoch"] == int(best["epoch"])
 
     data = f"{tmp_path}/data.py:images"
@@ -232,7 +232,7 @@ def test_killed_and_gone_on_with_is_as_if_never_killed(run, planned, tmp_path):
     out = tmp_path / "runs" / "killed"
     killed = in_a_process(planned(), out, stop="kill:53")
     assert killed.returncode == -signal.SIGKILL
-    _, values = read(out / "checkpoint.safetensors", "")
+    _, values = read_tensors(out / "checkpoint.safetensors", "")
     assert values["t"] == 40  # in the middle of the second epoch
     again = run(out="killed", words=["--resume"])
     assert again.exit_code == 0, again.stderr
@@ -280,12 +280,12 @@ def test_two_processes_train_as_one_and_go_on(run, planned, tmp_path):
 
     out = tmp_path / "runs" / "killed"
     assert in_a_process(plan, out, stop="kill:53").returncode == -signal.SIGKILL
-    assert read(out / "checkpoint.safetensors", "")[1]["t"] == 40
+    assert read_tensors(out / "checkpoint.safetensors", "")[1]["t"] == 40
     again = in_a_process(plan, out, "--resume")
     assert again.returncode == 0, again.stderr
     assert_same_outcome(tmp_path / "runs" / "both", out)
 
-    bad = planned(("rate = 0.05", "rate = 1e30"), ('accelerator = "cpu"', 'accelerator = "cpu"\ncount = 2'))
+    bad = planned(("lr = 0.05", "lr = 1e30"), ('accelerator = "cpu"', 'accelerator = "cpu"\ncount = 2'))
     failed = in_a_process(bad, tmp_path / "runs" / "bad")
     assert failed.returncode == 2
     assert failed.stderr.count("the loss is no number") == 1
@@ -301,7 +301,7 @@ def test_weights_are_fresh_under_the_seed_or_the_models_own(run, tmp_path):
     assert torch.equal(first[name], same[name])
     assert not torch.equal(first[name], other[name])
     begun = f'model = "trained:{tmp_path}/runs/a@{tmp_path}/models.py:Net"\nweights = "given"\n'
-    still = run((f'model = "{tmp_path}/models.py:Net"', begun), ("rate = 0.05", "rate = 1e-20"), out="on")
+    still = run((f'model = "{tmp_path}/models.py:Net"', begun), ("lr = 0.05", "lr = 1e-20"), out="on")
     assert still.exit_code == 0, still.stderr
     assert "its own weights to begin at" in still.stdout
     begun_at, ended_at = (load_file(tmp_path / "runs" / out / "best.safetensors") for out in ("a", "on"))
@@ -314,7 +314,7 @@ def test_catastrophic_overfitting_is_told_and_exits_with_1(run, tmp_path):
         ("models.py:Net", "models.py:Collapses"),
         ("data.py:images", "data.py:steady"),
         ("linf:0.05", "linf:0.1"),
-        ("steps = 3", 'steps = 3\n[[watch.attack]]\nname = "square"\nthreat = "linf:0.1"\nsteps = 40'),
+        ("steps = 3", 'steps = 3\n[[validation.attack]]\nname = "square"\nthreat = "linf:0.1"\nn_queries = 40'),
         ("[data]", 'weights = "given"\n[data]'),
     )
     assert done.exit_code == 1, done.stdout + done.stderr
@@ -353,9 +353,9 @@ SECOND = ATTACK.replace("linf:0.05", "l2:0.3")
 MSD = ATTACK.replace('"pgd"', '"msd"').replace('"linf:0.05"', '["linf:0.05", "l2:0.3"]')
 OBJECTIVES = {
     "plain": ('name = "plain"\n', ""),
-    "goodfellow": ('name = "goodfellow"\nc = 0.4\n', ATTACK.replace('"pgd"', '"fgsm"').replace("steps = 2\n", "")),
-    "free": ('name = "free"\nreplays = 2\n', ATTACK.replace('"pgd"', '"fast-fgsm"').replace("steps = 2\n", "")),
-    "grad-align": ('name = "grad-align"\nweight = 0.3\n[objective.objective]\nname = "trades"\nbeta = 2\n', ATTACK),
+    "goodfellow": ('name = "goodfellow"\nalpha = 0.4\n', ATTACK.replace('"pgd"', '"fgsm"').replace("steps = 2\n", "")),
+    "free": ('name = "free"\nm = 2\n', ATTACK.replace('"pgd"', '"fast-fgsm"').replace("steps = 2\n", "")),
+    "grad-align": ('name = "grad-align"\nlambda_ = 0.3\n[objective.objective]\nname = "trades"\nbeta = 2\n', ATTACK),
     "mart": ('name = "mart"\n', ATTACK),
     "avg": ('name = "avg"\n', ATTACK + SECOND),
     "max": ('name = "max"\n', ATTACK + SECOND),
@@ -379,9 +379,9 @@ def test_every_objective_from_a_plan(name, run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("epochs = 3", "epoch = 3"), "recipe has no 'epoch' (it has epochs, "),
-        (("epochs = 3", "epochs = -3"), "recipe.epochs=-3: Input should be greater than or equal to 1"),
-        (("epochs = 3", "epochs = 'ten'"), "recipe.epochs='ten': Input should be a valid integer"),
+        (("epochs = 3", "epoch = 3"), "training has no 'epoch' (it has epochs, "),
+        (("epochs = 3", "epochs = -3"), "training.epochs=-3: Input should be greater than or equal to 1"),
+        (("epochs = 3", "epochs = 'ten'"), "training.epochs='ten': Input should be a valid integer"),
         (('"madry"', '"madri"'), "Did you mean 'madry'?"),
         (('"pgd"', '"bmi"'), "Did you mean 'bim'?"),
         (('"linf:0.05"', '"linf:8"'), "for 8 of 255 levels write linf:8/255"),
@@ -394,9 +394,9 @@ def test_every_objective_from_a_plan(name, run, tmp_path):
         (("data.py:images", "data.py:small"), "cannot take images of shape (1, 5, 5)"),
         (("models.py:Net", "models.py:Bare"), "the model (Bare) has weights and no reset_parameters()"),
         (("models.py:Net", "models.py:function"), "is no torch.nn.Module"),
-        (("held_out = 12", "held_out = 120"), "watch.held_out=120 of 120 images leaves none to train on"),
-        (("rate = 0.05", "rate = 1e30"), "lower the optimizer's rate"),
-        (("[recipe]", "[recipe"), "is no TOML"),
+        (("val_size = 12", "val_size = 120"), "validation.val_size=120 of 120 images leaves none to train on"),
+        (("lr = 0.05", "lr = 1e30"), "lower the optimizer's lr"),
+        (("[training]", "[training"), "is no TOML"),
     ],
 )
 def test_bad_plans(change, said, run):
@@ -414,7 +414,7 @@ def test_bad_places(run, typed, tmp_path):
     assert not (tmp_path / "runs").exists()
     assert run().exit_code == 0
     assert "exists and is not empty; choose another --out" in said_by(run())
-    other = run(("rate = 0.05", "rate = 0.06"), words=["--resume"])
+    other = run(("lr = 0.05", "lr = 0.06"), words=["--resume"])
     assert "belongs to another training (other plan, images or seed)" in said_by(other)
     assert "pass cpu or cuda; choose a GPU with CUDA_VISIBLE_DEVICES" in said_by(
         run(out="two", words=["--device", "cuda:1"])
@@ -438,7 +438,7 @@ def test_a_full_disk(run, planned, unlimited):
 def test_the_list_of_objectives(typed):
     listed = typed("list", "objectives").stdout
     assert "madry" in listed
-    assert "smoothing, temperature" in listed
+    assert "label_smoothing, temperature" in listed
 
 
 HELP = """

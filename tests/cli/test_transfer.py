@@ -51,7 +51,7 @@ def test_the_table_the_record_and_the_picture_agree(typed, user, models, tmp_pat
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_chunks_change_nothing_and_tricks_and_targets_are_heard(typed, user, models, tmp_path):
+def test_chunks_change_nothing_and_techniques_and_targets_are_heard(typed, user, models, tmp_path):
     def counts(*words):
         out = tmp_path / f"out {len(list(tmp_path.glob('out *')))}"
         result = typed("transfer", *models[:2], user[1], "--threat", "linf:0.1", "--steps", 5, "--out", out, *words)
@@ -61,9 +61,9 @@ def test_chunks_change_nothing_and_tricks_and_targets_are_heard(typed, user, mod
     whole, parts = counts("--batch-size", 64), counts("--batch-size", 7)
     assert whole["fell"] == parts["fell"]
     assert whole["images"] == parts["images"]
-    tricked = counts("--trick", "di", "--trick", "si", "--attack", "bim")
-    assert "InputDiversity" in tricked["attack"]
-    assert tricked["attack"].index("ScaleInvariance") < tricked["attack"].index("InputDiversity")
+    changed = counts("--technique", "di", "--technique", "si", "--attack", "bim")
+    assert "InputDiversity" in changed["attack"]
+    assert changed["attack"].index("ScaleInvariance") < changed["attack"].index("InputDiversity")
     targeted = counts("--targeted", 1)
     assert targeted["goal"] == "class 1"
     assert targeted["images"] != whole["images"]
@@ -75,7 +75,7 @@ def test_chunks_change_nothing_and_tricks_and_targets_are_heard(typed, user, mod
         (lambda models, data: [models[0], data], "transfer needs two models and data"),
         (lambda models, data: [models[0], models[0], data], "is given twice"),
         (lambda models, data: [*models, data, "--attack", "square"], "square asks for no gradient"),
-        (lambda models, data: [*models, data, "--trick", "dd"], "Did you mean 'di'?"),
+        (lambda models, data: [*models, data, "--technique", "dd"], "Did you mean 'di'?"),
         (lambda models, data: [*models[:2], data, "--ensemble"], "needs 3 models"),
         (lambda models, data: [*models, data, "--targeted", 9], "targets[0] is 9"),
     ],

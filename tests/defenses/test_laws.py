@@ -28,22 +28,22 @@ def seeded(make) -> nn.Module:
 
 STAGES: dict[str, Stage] = {
     "bit-depth": clean.BitDepth(3),
-    "jpeg": clean.JPEG(75),
-    "jpeg, cubic": clean.JPEG(75, rounding="cubic"),
+    "jpeg": clean.JPEGCompression(75),
+    "jpeg, cubic": clean.JPEGCompression(75, rounding="cubic"),
     "median": clean.Median(3),
     "total-variation": clean.TotalVariation(steps=20),
-    "total-variation without drops": clean.TotalVariation(drop=0, steps=20),
-    "non-local-means": clean.NonLocalMeans(window=5),
+    "total-variation without drops": clean.TotalVariation(drop_prob=0, steps=20),
+    "non-local-means": clean.NonLocalMeans(search_window=5),
     "wavelet": clean.Wavelet(),
-    "quilting": clean.Quilting(clean.clean_patches(IMAGES, count=100), neighbors=3),
+    "quilting": clean.Quilting(clean.clean_patches(IMAGES, n_patches=100), neighbors=3),
     "denoiser": clean.Denoiser(seeded(lambda: clean.DenoisingAutoencoder(3, width=4))),
     "hgd": clean.HGD(seeded(lambda: clean.UNet(3, width=4))),
     "defense-gan": clean.DefenseGAN(
-        seeded(lambda: clean.Generator(3, (12, 12), latent=4, width=4)), latent=4, steps=10, restarts=2
+        seeded(lambda: clean.VAEGenerator(3, (12, 12), latent_dim=4, width=4)), latent_dim=4, steps=10, restarts=2
     ),
-    "diffusion": clean.Diffusion(seeded(Shrinking), time=0.02, steps=4),
+    "diffusion": clean.Diffusion(seeded(Shrinking), t_star=0.02, steps=4),
     "resize-pad": draws.ResizePad(),
-    "resize-pad, bilinear": draws.ResizePad(low=0.8, high=1.2, size=1.3, interpolation="bilinear"),
+    "resize-pad, bilinear": draws.ResizePad(min_scale=0.8, max_scale=1.2, output_scale=1.3, interpolation="bilinear"),
     "input-noise": draws.InputNoise(0.1),
     "input-noise, clipped": draws.InputNoise(0.1, kind="uniform", clip=True),
 }

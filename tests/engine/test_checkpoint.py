@@ -189,7 +189,7 @@ def test_a_batch_saved_before_the_memory_ran_out_is_taken_up_in_halves(case, tmp
     assert float((outcome.examples - whole.examples).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("attack", [Square(sp.Linf(0.06), steps=130), Restarts(HopSkipJump(steps=2), 2)])
+@pytest.mark.parametrize("attack", [Square(sp.Linf(0.06), n_queries=130), Restarts(HopSkipJump(steps=2), 2)])
 def test_states_with_draws_and_keys_in_them_are_saved(case, tmp_path, attack):
     whole = sp.run(attack, case.target, case.goal, case.images, engine=sp.Engine(batch_size=4))
     engine = interrupted(case, tmp_path, attack=attack, after=3)
@@ -216,5 +216,5 @@ def test_a_function_needs_an_identity_to_own_a_checkpoint(tmp_path):
     with pytest.raises(RunError, match="belongs to another run"):
         sp.run(attack, sp.Classifier(second, identity="second"), goal, images, engine=engine)
     with pytest.raises(ConfigError, match="is a function"):  # also where it stands behind something
-        sp.run(sp.attacks.Square(sp.Linf(0.1), steps=2), sp.Restricted(sp.Classifier(first), sp.Scores), goal, images,
-               engine=engine)  # fmt: skip
+        short = sp.attacks.Square(sp.Linf(0.1), n_queries=2)
+        sp.run(short, sp.Restricted(sp.Classifier(first), sp.Scores), goal, images, engine=engine)

@@ -14,7 +14,7 @@ from torch import nn
 import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
-from sparring.attacks import Applied, Cascade, Restarts, Rivals, auto, shared_table, table
+from sparring.attacks import ArtifactAttack, Cascade, Restarts, Rivals, shared_table, table
 from sparring.defenses.training import TRADES, Adversary, Devices, Madry, Optimizer, TrainingConfig, Validation, train
 from sparring.engine import Engine, craft, fit
 from sparring.random import Key
@@ -45,11 +45,11 @@ ATTACKS = {
     "apgd": {"ball": sp.L2(1.0), "steps": 20},
     "apgd-l1": {"ball": sp.L1(8), "steps": 20},
     "msd": {"balls": BALLS, "steps": 10},
-    "l-bfgs": {"rounds": 3, "inner": 10},
-    "carlini-wagner": {"rounds": 4, "inner": 30, "rate": 0.05},
+    "l-bfgs": {"binary_search_steps": 3, "steps": 10},
+    "carlini-wagner": {"binary_search_steps": 4, "steps": 30, "learning_rate": 0.05},
     "carlini-wagner-l0": {"steps": 40, "patience": 5},
     "carlini-wagner-linf": {"steps": 60, "patience": 5},
-    "ead": {"rounds": 3, "inner": 40},
+    "ead": {"binary_search_steps": 3, "steps": 40},
     "jsma": {},
     "deepfool": {},
     "superdeepfool": {},
@@ -60,13 +60,15 @@ ATTACKS = {
     "alma": {"ball": sp.L2(), "steps": 60},
     "pdpgd": {"ball": sp.L2(), "steps": 60},
     "sigma-zero": {"steps": 60},
-    "sweep": {"ball": LINF, "blocks": 1, "diverse": 2, "climb": 5, "queries": 10},
-    "square": {"ball": LINF, "steps": 100},
-    "nes": {"ball": LINF, "steps": 10, "samples": 20},
-    "spsa": {"ball": LINF, "steps": 10, "samples": 20},
+    "auto": {"ball": sp.L2(1.0)},
+    "autoattack": {"ball": LINF, "steps": 5, "n_queries": 20},
+    "sweep": {"ball": LINF, "blocks": 1, "odi_steps": 2, "gradient_steps": 5, "n_queries": 10},
+    "square": {"ball": LINF, "n_queries": 100},
+    "nes": {"ball": LINF, "steps": 10, "n_samples": 20},
+    "spsa": {"ball": LINF, "steps": 10, "n_samples": 20},
     "bandits": {"ball": sp.Linf(0.2), "steps": 100},
     "simba": {"ball": sp.L2(2.5), "steps": 200},
-    "zoo": {"steps": 40, "coordinates": 128, "rate": 0.1},
+    "zoo": {"steps": 40, "nb_parallel": 128, "learning_rate": 0.1},
     "hopskipjump": {"steps": 3},
     "boundary": {"steps": 60},
     "surfree": {"steps": 30},
@@ -75,7 +77,6 @@ COMBINED = {
     "restarts": Restarts(table["pgd"](LINF, steps=5), 2),
     "rivals": Rivals(table["apgd"](LINF, steps=5, loss=None)),
     "cascade": Cascade(table["fgsm"](sp.Linf(0.05)), table["apgd"](sp.Linf(0.05), steps=5)),
-    "auto": auto(sp.L2(1.0)),
     "pgd l2": table["pgd"](sp.L2(1.0), steps=10),
     "pgd l1": table["pgd"](sp.L1(10), steps=10),
     "pgd l0": table["pgd"](sp.L0(20), steps=10),
@@ -287,11 +288,11 @@ def test_craft_is_where_the_walk_ends(steps, there):
 
 @pytest.mark.parametrize("name", shared_table.keys())
 def test_fit_makes_one_variable_for_all_images(name, there, here):
-    attack = shared_table[name](sp.Linf(0.3), epochs=4, portion=16)
+    attack = shared_table[name](sp.Linf(0.3), epochs=4, batch_size=16)
     shares = []
     for task in (there, here):
         made = fit(attack, task.target, task.goal, task.images)
-        applied = Applied(made.artifact)
+        applied = ArtifactAttack(made.artifact)
         outcome = task.run(applied)
         if task is there:
             honest(outcome, task, applied)

@@ -74,7 +74,7 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize("attack", [
-    Restarts(PGD(sp.Linf(0.03), steps=4), 2), Square(sp.Linf(0.06), steps=30), HopSkipJump(steps=2), DeepFool(),
+    Restarts(PGD(sp.Linf(0.03), steps=4), 2), Square(sp.Linf(0.06), n_queries=30), HopSkipJump(steps=2), DeepFool(),
 ], ids=lambda attack: attack.name)  # fmt: skip
 def test_out_of_memory_halves_the_batch_and_remembers(attack):
     case = testing.small_net(10)
@@ -121,7 +121,9 @@ def half_wrong(case):
     return sp.Misclassify(labels)
 
 
-@pytest.mark.parametrize("attack", [PGD(sp.Linf(0.3)), CarliniWagner(rounds=2, inner=10), HopSkipJump(steps=1)])
+@pytest.mark.parametrize(
+    "attack", [PGD(sp.Linf(0.3)), CarliniWagner(binary_search_steps=2, steps=10), HopSkipJump(steps=1)]
+)
 def test_rows_that_are_wrong_already_cost_nothing(case, attack):
     outcome = sp.run(attack, case.target, half_wrong(case), case.images)
     wrong = torch.arange(6) % 2 == 0
@@ -196,15 +198,20 @@ def test_autocast_stays_inside_the_search(case):
     assert kinds[0] == kinds[-1] == torch.float32  # the clean look and the confirmation
     assert set(kinds[1:-1]) == {torch.bfloat16}
     assert outcome.examples.dtype == torch.float32
-    for other in (Square(sp.L2(1.0), steps=20), CarliniWagner(rounds=2, inner=5), DeepFool(), HopSkipJump(steps=1)):
+    for other in (
+        Square(sp.L2(1.0), n_queries=20),
+        CarliniWagner(binary_search_steps=2, steps=5),
+        DeepFool(),
+        HopSkipJump(steps=1),
+    ):
         lower = sp.run(other, case.target, case.goal, images, engine=engine)
         won = case.goal(case.module(lower.examples)).margin > 0
         assert torch.equal(won, lower.success), other.name
 
 
 @pytest.mark.parametrize("attack", [
-    PGD(sp.Linf(0.05), steps=20), CarliniWagner(rounds=4, inner=20, rate=0.05), DeepFool(), HopSkipJump(steps=3),
-    Square(sp.Linf(0.08), steps=60), Restarts(PGD(sp.L2(0.3), steps=5), 3),
+    PGD(sp.Linf(0.05), steps=20), CarliniWagner(binary_search_steps=4, steps=20, learning_rate=0.05), DeepFool(),
+    HopSkipJump(steps=3), Square(sp.Linf(0.08), n_queries=60), Restarts(PGD(sp.L2(0.3), steps=5), 3),
 ], ids=lambda attack: attack.name)  # fmt: skip
 @pytest.mark.parametrize("keep", [None, Keep.SMALLEST])
 def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
@@ -216,7 +223,9 @@ def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
     assert torch.equal(one.queries_to_success, eight.queries_to_success)
 
 
-@pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.L2(0.8), steps=40), HopSkipJump(steps=2)])
+@pytest.mark.parametrize(
+    "attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.L2(0.8), n_queries=40), HopSkipJump(steps=2)]
+)
 def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
     def part(rows, indices):
         return sp.run(
@@ -296,7 +305,7 @@ def test_budget_and_missing_start_are_different_reasons(case):
     """A row that the budget closed before a start was found ran out of budget, not of starts."""
     never = sp.ClassifyAs(torch.full_like(case.labels, 3))
     target = sp.Classifier(lambda x: case.module(x) - torch.tensor([0, 0, 0, 1e3]).double())
-    attack = HopSkipJump(steps=2, starts=5)
+    attack = HopSkipJump(steps=2, init_size=5)
     assert sp.run(attack, target, never, case.images).reasons == [Reason.NO_START] * 6
     short = sp.run(attack, target, never, case.images, budget=sp.Budget(forwards=3))
     assert short.reasons == [Reason.BUDGET] * 6

@@ -15,9 +15,9 @@ from sparring.attacks import (
     MSD,
     NIFGSM,
     PGD,
+    AutoAttack,
     ScaleInvariance,
-    Transferred,
-    autoattack,
+    TransferAttack,
 )
 from sparring.defenses.randomization import InputNoise
 from sparring.goals import DLR, ClassifyAs, CrossEntropy, DetectorOutputs, LogOdds, Margin, Misclassify, Undetected
@@ -56,7 +56,7 @@ def test_a_sure_model_is_no_defence_where_the_direction_is_all_that_counts():
     linf, l1 = sp.Linf(0.1), sp.L1(8.0)
     for attack in (
         DDN(steps=40), JSMA(gamma=0.5), FGSM(linf), BIM(linf), PGD(linf), PGD(sp.L2(1.0)), MIFGSM(linf), NIFGSM(linf),
-        APGD(linf, steps=20), L1APGD(l1, steps=20), MSD((linf, l1)), autoattack(linf, steps=10, queries=10),
+        APGD(linf, steps=20), L1APGD(l1, steps=20), MSD((linf, l1)), AutoAttack(linf, steps=10, n_queries=10),
     ):  # fmt: skip
         plain, sure = (
             testing.attack_laws.run(attack, Classifier(model), goal, images) for model in (net, lambda x: 1e4 * net(x))
@@ -81,7 +81,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
     noise = Defended(case.target, InputNoise(1e-9))
     for target, attack in (
         (noise.adaptive_view(draws=2), Once(sp.Linf(0.1))),
-        (case.target, Transferred(Once(sp.Linf(0.1)), ScaleInvariance(1))),
+        (case.target, TransferAttack(Once(sp.Linf(0.1)), ScaleInvariance(1))),
     ):
         sp.run(attack, target, Misclassify(case.labels), case.images)
         assert torch.allclose(seen[-1], expected.detach(), atol=1e-6)

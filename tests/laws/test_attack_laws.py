@@ -30,6 +30,8 @@ from sparring.attacks import (
     RFGSM,
     SPSA,
     ZOO,
+    Auto,
+    AutoAttack,
     Bandits,
     Boundary,
     CarliniWagner,
@@ -50,10 +52,8 @@ from sparring.attacks import (
     SuperDeepFool,
     SurFree,
     Sweep,
-    Transferred,
+    TransferAttack,
     VarianceTuning,
-    auto,
-    autoattack,
     table,
 )
 from sparring.engine import Engine, craft
@@ -62,10 +62,10 @@ from sparring.goals import RivalMargin
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
-    APGD, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM, Rivals, SigmaZero,
-    SimBA, Square,
+    APGD, Auto, AutoAttack, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM,
+    Rivals, SigmaZero, SimBA, Square,
 )  # fmt: skip
-SHORT = CarliniWagner(rounds=3, inner=12, rate=0.05)
+SHORT = CarliniWagner(binary_search_steps=3, steps=12, learning_rate=0.05)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ ROWS = {
     "pgd l2": Row(PGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=PGD(sp.L2(0.4), steps=40)),
     "pgd l1": Row(PGD(sp.L1(4, share=0.01), steps=60), tolerance=1e-9),
     "pgd cascade": Row(
-        Cascade(FGSM(sp.Linf(0.03)), APGD(sp.Linf(0.03), steps=3), Square(sp.Linf(0.03), steps=8)), ratio=None
+        Cascade(FGSM(sp.Linf(0.03)), APGD(sp.Linf(0.03), steps=3), Square(sp.Linf(0.03), n_queries=8)), ratio=None
     ),
     "apgd-t linf": Row(Rivals(APGD(sp.Linf(0.04), steps=4, loss=None)), ratio=None),
-    "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), times=3)),
+    "pgd restarts": Row(Restarts(PGD(sp.Linf(0.03), steps=5), n_restarts=3)),
     "r-fgsm linf": Row(RFGSM(sp.Linf(0.1)), ratio=None),  # half of eps goes into noise
     "fast-fgsm linf": Row(FastFGSM(sp.Linf(0.1)), ratio=None),  # one step from anywhere in the ball
     "mi-fgsm linf": Row(MIFGSM(sp.Linf(0.05)), ratio=1.001),
@@ -103,7 +103,7 @@ ROWS = {
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),
     "daa-dgf linf": Row(DAADGF(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAADGF(sp.Linf(0.1), steps=10)),
     "pgd l0": Row(PGD(sp.L0(6), steps=6), tolerance=1e-9, ratio=None),  # no closed form over the box
-    "autoattack linf": Row(autoattack(sp.Linf(0.03), steps=2, queries=5), tolerance=1e-9, ratio=None),
+    "autoattack linf": Row(AutoAttack(sp.Linf(0.03), steps=2, n_queries=5), tolerance=1e-9, ratio=None),
     "ddn l2": Row(DDN(steps=20), tolerance=1e-9, precise=DDN(steps=300), classes=2),  # it climbs the cross-entropy
     # FMN turns on the boundary itself, where rounding decides which side a row is on
     "fmn linf": Row(FMN(sp.Linf(), steps=20), tolerance=1e-6, precise=FMN(sp.Linf(), steps=300)),
@@ -118,33 +118,46 @@ ROWS = {
     "pdpgd l0": Row(PDPGD(sp.L0(), steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero l0": Row(SigmaZero(steps=20), tolerance=1e-9, ratio=None),
     "sigma-zero pixels": Row(SigmaZero(sp.L0(pixels=True), steps=20), tolerance=1e-9, ratio=None),
-    "auto linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
-    "auto l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
-    "auto l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
-    "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, precise=CarliniWagner(inner=100)),
+    "auto linf": Row(Auto(sp.Linf(0.1)), ratio=None),  # Sweep in Linf, which has the closed form
+    "sweep linf": Row(Sweep(sp.Linf(0.03), 1, 2, 5, 4), precise=Sweep(sp.Linf(0.03), blocks=1)),
+    "sweep l2": Row(Sweep(sp.L2(0.3), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L2(0.3), blocks=1)),
+    "sweep l1": Row(Sweep(sp.L1(2), 1, 2, 5, 4), tolerance=1e-9, precise=Sweep(sp.L1(2), blocks=1)),
+    "carlini-wagner l2": Row(SHORT, 1e-6, 1.05, precise=CarliniWagner(steps=100)),
     "carlini-wagner of the paper": Row(
-        CarliniWagner(rounds=3, inner=12, rate=0.05, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),
+        CarliniWagner(
+            binary_search_steps=3,
+            steps=12,
+            learning_rate=0.05,
+            initial_const=1e-3,
+            warm_start=False,
+            tolerance=0,
+            abort_early=0.9999,
+        ),
         1e-6,
         1.05,
-        precise=CarliniWagner(inner=100, c=1e-3, warm_start=False, tolerance=0, stalled=0.9999),
+        precise=CarliniWagner(steps=100, initial_const=1e-3, warm_start=False, tolerance=0, abort_early=0.9999),
     ),
-    "l-bfgs l2": Row(LBFGS(rounds=3, inner=6), 1e-9, classes=2, precise=LBFGS()),
-    "ead en": Row(EAD(rounds=2, inner=8), 1e-9, 1.05, precise=EAD(beta=0.0, inner=200, ball=sp.L2())),
+    "l-bfgs l2": Row(LBFGS(binary_search_steps=3, steps=6), 1e-9, classes=2, precise=LBFGS()),
+    "ead en": Row(EAD(binary_search_steps=2, steps=8), 1e-9, 1.05, precise=EAD(beta=0.0, steps=200, ball=sp.L2())),
     "carlini-wagner l0": Row(CarliniWagnerL0(steps=12, patience=3), 1e-12, None),
     "carlini-wagner linf": Row(CarliniWagnerLinf(steps=12, patience=3), 1e-12, 1.02, precise=CarliniWagnerLinf()),
-    "nes linf": Row(NES(sp.Linf(0.05), steps=8, samples=6), precise=NES(sp.Linf(0.05), steps=80, samples=100)),
-    "nes l2": Row(NES(sp.L2(0.4), steps=8, samples=6), 1e-9, precise=NES(sp.L2(0.4), steps=60, samples=100)),
+    "nes linf": Row(NES(sp.Linf(0.05), steps=8, n_samples=6), precise=NES(sp.Linf(0.05), steps=80, n_samples=100)),
+    "nes l2": Row(NES(sp.L2(0.4), steps=8, n_samples=6), 1e-9, precise=NES(sp.L2(0.4), steps=60, n_samples=100)),
     "spsa linf": Row(
-        SPSA(sp.Linf(0.05), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.Linf(0.05), steps=80, samples=100)
+        SPSA(sp.Linf(0.05), steps=8, n_samples=6), 1e-9, 1.05, precise=SPSA(sp.Linf(0.05), steps=80, n_samples=100)
     ),
-    "spsa l2": Row(SPSA(sp.L2(0.4), steps=8, samples=6), 1e-9, 1.05, precise=SPSA(sp.L2(0.4), steps=60, samples=100)),
-    "bandits linf": Row(Bandits(sp.Linf(0.05), steps=20), 0.0, 1.2, precise=Bandits(sp.Linf(0.05), tile=1, steps=100)),
+    "spsa l2": Row(
+        SPSA(sp.L2(0.4), steps=8, n_samples=6), 1e-9, 1.05, precise=SPSA(sp.L2(0.4), steps=60, n_samples=100)
+    ),
+    "bandits linf": Row(
+        Bandits(sp.Linf(0.05), steps=20), 0.0, 1.2, precise=Bandits(sp.Linf(0.05), tile_size=1, steps=100)
+    ),
     "bandits l2": Row(Bandits(sp.L2(0.4), steps=20), 1e-9, None),  # 1.05 after 500 steps
-    "zoo l2": Row(ZOO(steps=4, coordinates=24), 1e-6, precise=ZOO(steps=400, coordinates=16)),
+    "zoo l2": Row(ZOO(steps=4, nb_parallel=24), 1e-6, precise=ZOO(steps=400, nb_parallel=16)),
     "simba dct l2": Row(SimBA(sp.L2(0.7), steps=24), 1e-12, None),
     "simba pixels linf": Row(SimBA(sp.Linf(0.1), steps=24, pixels=True), ratio=None),
     "boundary l2": Row(Boundary(steps=15), 1e-9, 1.1, classes=2, precise=Boundary(steps=900)),
-    "surfree l2": Row(SurFree(steps=15), 1e-9, 1.1, classes=2, precise=SurFree(steps=900, share=1.0)),
+    "surfree l2": Row(SurFree(steps=15), 1e-9, 1.1, classes=2, precise=SurFree(steps=900, freq_dims=1.0)),
     "jsma l0": Row(JSMA(theta=0.5, gamma=0.15), ratio=None),
     "jsma logits": Row(JSMA(theta=0.5, gamma=0.15, logits=True), ratio=None),
     "deepfool linf": Row(DeepFool(ball=sp.Linf()), tolerance=1e-9, ratio=1.021),
@@ -154,15 +167,15 @@ ROWS = {
     "fab l1": Row(FAB(sp.L1(), steps=6), tolerance=1e-9, ratio=1.0005, precise=FAB(sp.L1(), steps=30)),
     "fab margin": Row(FABT(sp.L2(), steps=6), tolerance=1e-9, ratio=1.0005, classes=2, precise=FABT(sp.L2(), steps=30)),
     "fab-t l2": Row(
-        Rivals(FABT(sp.L2(), steps=5, steered=True), 2, RivalMargin),
+        Rivals(FABT(sp.L2(), steps=5, linearize_loss=True), 2, RivalMargin),
         tolerance=1e-9,
         ratio=1.0005,
-        precise=Rivals(FABT(sp.L2(), steps=20, steered=True), 3, RivalMargin),
+        precise=Rivals(FABT(sp.L2(), steps=20, linearize_loss=True), 3, RivalMargin),
     ),
     "deepfool l2": Row(DeepFool(), tolerance=1e-9, ratio=1.021),  # 1.02 is its own overshoot
-    "square linf": Row(Square(sp.Linf(0.08), steps=120), ratio=None),
-    "square l1": Row(Square(sp.L1(8), steps=60), tolerance=1e-9, ratio=None),
-    "square l2": Row(Square(sp.L2(0.8), steps=120), ratio=None),
+    "square linf": Row(Square(sp.Linf(0.08), n_queries=120), ratio=None),
+    "square l1": Row(Square(sp.L1(8), n_queries=60), tolerance=1e-9, ratio=None),
+    "square l2": Row(Square(sp.L2(0.8), n_queries=120), ratio=None),
     "hopskipjump l2": Row(HopSkipJump(sp.L2(), steps=3), classes=2, precise=HopSkipJump(sp.L2(), steps=20)),
     "hopskipjump linf": Row(HopSkipJump(sp.Linf(), steps=3), classes=2, precise=HopSkipJump(sp.Linf(), steps=40)),
 }
@@ -223,9 +236,9 @@ TASKS = {
     "segmenter": testing.segmenter,
 }
 KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
-    "auto l2": Row(auto(sp.L2(2.0)), tolerance=1e-9),
-    "auto l1": Row(auto(sp.L1(12.0)), tolerance=1e-9),
-    "autoattack l1": Row(autoattack(sp.L1(12.0), steps=4, queries=5), tolerance=1e-9),
+    "auto l2": Row(Auto(sp.L2(2.0)), tolerance=1e-9),
+    "auto l1": Row(Auto(sp.L1(12.0)), tolerance=1e-9),
+    "autoattack l1": Row(AutoAttack(sp.L1(12.0), steps=4, n_queries=5), tolerance=1e-9),
 }
 
 
@@ -251,8 +264,8 @@ STRONG = {  # how far above the best, where one term suffices, every one is need
     "ddn": (DDN(steps=100), 1.3, 1.6, 1.6),
     "superdeepfool": (SuperDeepFool(), 1.6, 1.05, 1.5),
     "alma": (ALMA(sp.L2(), steps=200), 1.8, float("inf"), 3.0),
-    "l-bfgs": (LBFGS(rounds=10, inner=20), 3.0, 1.6, 1.6),
-    "fab-t": (Rivals(FABT(sp.L2(), steps=20, steered=True), 3, RivalMargin), 1.3, None, None),
+    "l-bfgs": (LBFGS(binary_search_steps=10, steps=20), 3.0, 1.6, 1.6),
+    "fab-t": (Rivals(FABT(sp.L2(), steps=20, linearize_loss=True), 3, RivalMargin), 1.3, None, None),
 }
 
 
@@ -279,12 +292,12 @@ def test_an_attack_on_a_detector_says_where_there_is_none():
 
 LINF = sp.Linf(0.05)
 MORE = {
-    "di": Transferred(BIM(LINF, steps=3), InputDiversity()),
-    "vt": Transferred(BIM(LINF, steps=3), VarianceTuning(2)),
+    "di": TransferAttack(BIM(LINF, steps=3), InputDiversity()),
+    "vt": TransferAttack(BIM(LINF, steps=3), VarianceTuning(2)),
 }
 ATTACKS = {name: row.attack for name, row in ROWS.items()} | MORE
 COUPLED = ("daa",)  # whose rows act on one another
-TOGETHER = ("cascade", "autoattack", "msd", "auto")  # several balls, or attacks inside that have their own
+TOGETHER = ("cascade", "autoattack", "msd", "auto", "sweep")  # several balls, or attacks inside that have their own
 GRID = {"surfree l2", "bandits linf", "bandits l2", "simba dct l2", "di"}  # that need a grid of pixels
 
 
@@ -363,7 +376,7 @@ def test_masks_and_radii_that_are_none_are_refused_before_a_question(options, er
     ("attack", "told"),
     [
         (SurFree(), "SurFree needs a grid of pixels, and these are point clouds"),
-        (Bandits(LINF), "pass tile=1"),
+        (Bandits(LINF), "pass tile_size=1"),
         (SimBA(), "pass pixels=True"),
         (MORE["di"], "InputDiversity needs a grid of pixels"),
     ],

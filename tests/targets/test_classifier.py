@@ -61,7 +61,7 @@ def test_a_binary_model_has_two_classes(case, shape):
     single = Single()(case.images).flatten()
     assert torch.equal(outputs, torch.stack((torch.zeros_like(single), single), dim=1))
     labels = (single > 0).long()
-    for attack in (sp.attacks.PGD(sp.Linf(0.5)), sp.attacks.DeepFool(), sp.attacks.Square(sp.Linf(0.5), steps=200)):
+    for attack in (sp.attacks.PGD(sp.Linf(0.5)), sp.attacks.DeepFool(), sp.attacks.Square(sp.Linf(0.5), n_queries=200)):
         outcome = sp.run(attack, target, sp.Misclassify(labels), case.images)
         assert outcome.success.all(), attack.name
         assert torch.equal((Single()(outcome.examples).flatten() > 0).long(), 1 - labels)
@@ -157,8 +157,8 @@ def test_float64_images_on_a_float32_model(case):
     module = case.module.float()
     assert case.images.dtype == torch.float64
     for attack in (
-        sp.attacks.PGD(sp.L2(1.0), steps=5), sp.attacks.CarliniWagner(rounds=2, inner=5), sp.attacks.DeepFool(),
-        sp.attacks.Square(sp.L2(1.0), steps=20), sp.attacks.HopSkipJump(steps=2),
+        sp.attacks.PGD(sp.L2(1.0), steps=5), sp.attacks.CarliniWagner(binary_search_steps=2, steps=5),
+        sp.attacks.DeepFool(), sp.attacks.Square(sp.L2(1.0), n_queries=20), sp.attacks.HopSkipJump(steps=2),
     ):  # fmt: skip
         outcome = attacked(sp.Classifier(module), case, attack)
         assert outcome.examples.dtype == torch.float64
@@ -225,7 +225,7 @@ def test_a_model_that_changes_its_input_in_place_is_told(case):
         def forward(self, x):
             return case.module(x.sub_(0.5))
 
-    for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.Square(sp.Linf(0.1), steps=5)):
+    for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.Square(sp.Linf(0.1), n_queries=5)):
         with pytest.raises(TargetError, match=r"Scribbles changes its input in place.*x\.clone\(\)"):
             attacked(sp.Classifier(Scribbles()), case, attack)
     assert torch.equal(case.images, testing.small_net(5).images)
@@ -244,7 +244,7 @@ def test_granting_answers_alike_and_grants_less(case):
     assert box.name == "Sequential"
     assert box.device == torch.device("cpu")
     assert torch.equal(box(case.images), case.target(case.images))
-    square = sp.attacks.Square(sp.Linf(0.3), steps=50)
+    square = sp.attacks.Square(sp.Linf(0.3), n_queries=50)
     assert torch.equal(attacked(box, case, square).examples, attacked(case.target, case, square).examples)
     with pytest.raises(TargetError, match="probabilities"):
         attacked(sp.Restricted(sp.Classifier(lambda x: case.module(x).softmax(1)), sp.Scores), case, square)

@@ -206,7 +206,7 @@ def test_one_lucky_answer_is_no_success() -> None:
     defended = Defended(sp.Classifier(Fickle()), Noise(0.2))
     images = torch.full((40, 1, 2, 2), 0.4, dtype=torch.float64)  # wrong where 0.2 * normal > 0.1: 31 %
     black_box = sp.run(
-        sp.attacks.Square(sp.Linf(1e-6), steps=60), defended, sp.Misclassify(torch.zeros(40).long()), images,
+        sp.attacks.Square(sp.Linf(1e-6), n_queries=60), defended, sp.Misclassify(torch.zeros(40).long()), images,
         engine=Engine(confirmation_samples=100),
     )  # fmt: skip
     assert not bool(black_box.success.any())

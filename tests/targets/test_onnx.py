@@ -69,7 +69,7 @@ def test_the_scores_are_the_torch_models(tmp_path, x, batch, layout, kind):
 def test_square_finds_on_the_file_what_it_finds_on_the_net(tmp_path, x):
     target = Onnx(write(tmp_path / "m.onnx"), classes=4)
     goal = sp.Misclassify(target(x).argmax(1))
-    attack = Square(sp.Linf(0.2), steps=60)
+    attack = Square(sp.Linf(0.2), n_queries=60)
     outcome = sp.run(attack, target, goal, x)
     local = sp.run(attack, sp.Restricted(sp.Classifier(torch_net()), sp.Scores), goal, x)
     assert torch.equal(outcome.success, local.success)
@@ -85,7 +85,7 @@ def test_gradients_are_refused(tmp_path, x):
 def test_probabilities_are_noticed_and_read(tmp_path, x):
     file = write(tmp_path / "m.onnx", soft=True)
     with pytest.raises(TargetError, match="the model returns probabilities"):
-        sp.run(Square(sp.Linf(0.1), steps=1), Onnx(file), sp.Misclassify(torch.zeros(5).long()), x)
+        sp.run(Square(sp.Linf(0.1), n_queries=1), Onnx(file), sp.Misclassify(torch.zeros(5).long()), x)
     with torch.no_grad():
         torch.testing.assert_close(Onnx(file, probabilities=True)(x), torch_net()(x).log_softmax(1))
 

@@ -20,7 +20,7 @@ from sparring.rows import take
 from sparring.targets import Fields, OpenInference, Remote, RemoteLabels
 
 HASTY = {"pause": 0.001, "timeout": 5.0}
-ATTACKS = {"square": Square(sp.Linf(0.15), steps=60), "hopskipjump": HopSkipJump(steps=2, directions=10)}
+ATTACKS = {"square": Square(sp.Linf(0.15), n_queries=60), "hopskipjump": HopSkipJump(steps=2, init_num_evals=10)}
 
 
 def scores_for(x):
@@ -134,7 +134,7 @@ def process(fatal):
     HttpClient.ask = last
     engine = sp.Engine(checkpoint=folder + "/run", checkpoint_seconds=0.0)
     target = Remote(url, journal=folder + "/journal.sqlite")
-    outcome = sp.run(HopSkipJump(steps=3, directions=10), target, sp.Misclassify(labels), images, engine=engine)
+    outcome = sp.run(HopSkipJump(steps=3, init_num_evals=10), target, sp.Misclassify(labels), images, engine=engine)
     torch.save((outcome.examples, outcome.passes.forwards, outcome.passes.checks), folder + "/outcome.pt")
 
 for fatal in (30, 40, -1):
@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_and_resumed_asks_nothing_twice(served, tmp_path):
     ended = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert ended == ["-9", "-9", "0"]
     resumed = served.stats()
-    whole = sp.run(HopSkipJump(steps=3, directions=10), Remote(served.url), served.goal, served.images)
+    whole = sp.run(HopSkipJump(steps=3, init_num_evals=10), Remote(served.url), served.goal, served.images)
     now = served.stats()
     alone = {image: count - resumed["images"].get(image, 0) for image, count in now["images"].items()}
     examples, forwards, checks = torch.load(tmp_path / "outcome.pt")
@@ -289,7 +289,7 @@ def test_a_score_that_is_not_finite_is_nan_and_costs_its_row_alone(stub, answeri
     stub.behave = behave
     x = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     goal = sp.Misclassify(torch.from_numpy(scores_for(x)).argmax(1))
-    outcome = sp.run(Square(sp.Linf(0.3), steps=5), Remote(stub.url), goal, x)
+    outcome = sp.run(Square(sp.Linf(0.3), n_queries=5), Remote(stub.url), goal, x)
     assert outcome.reasons[0] is sp.Reason.NON_FINITE
     assert sp.Reason.NON_FINITE not in outcome.reasons[1:]
 

@@ -15,7 +15,7 @@ def case():
     return testing.small_net(11)
 
 
-@pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.Linf(0.1), steps=20)])
+@pytest.mark.parametrize("attack", [PGD(sp.Linf(0.05), steps=5), Square(sp.Linf(0.1), n_queries=20)])
 def test_a_run_on_three_devices_is_a_run_on_one(case, attack):
     one = sp.run(attack, case.target, case.goal, case.images)
     three = sp.run(attack, Replicated(case.target, ["cpu"] * 3), case.goal, case.images)
@@ -25,7 +25,7 @@ def test_a_run_on_three_devices_is_a_run_on_one(case, attack):
 
 
 def test_a_fit_on_three_devices_is_a_fit_on_one(case):
-    attack = GradientUniversal(sp.Linf(0.1), epochs=3, portion=4)
+    attack = GradientUniversal(sp.Linf(0.1), epochs=3, batch_size=4)
     one = sp.fit(attack, case.target, case.goal, case.images)
     three = sp.fit(attack, Replicated(case.target, ["cpu"] * 3), case.goal, case.images)
     assert torch.allclose(three.artifact.delta, one.artifact.delta, atol=1e-12)

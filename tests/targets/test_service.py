@@ -59,9 +59,9 @@ class TestPublished:
 
     def test_square_wins_on_percentages_and_every_success_holds_on_the_model_itself(self):
         case = testing.small_net(6)
-        whole = sp.run(Square(sp.Linf(0.2), steps=60), case.target, case.goal, case.images)
+        whole = sp.run(Square(sp.Linf(0.2), n_queries=60), case.target, case.goal, case.images)
         for target in (TruncatedScores(case.target, decimals=2), TruncatedScores(case.target, top=2)):
-            outcome = sp.run(Square(sp.Linf(0.2), steps=60), target, case.goal, case.images)
+            outcome = sp.run(Square(sp.Linf(0.2), n_queries=60), target, case.goal, case.images)
             assert outcome.success.any()
             assert (case.module(outcome.examples[outcome.success]).argmax(1) != case.labels[outcome.success]).all()
             assert int(outcome.success.sum()) <= int(whole.success.sum()) + 1
@@ -101,7 +101,7 @@ class TestRateLimit:
 
     def test_it_changes_no_result(self):
         case = testing.small_net(3)
-        attack = Square(sp.Linf(0.2), steps=20)
+        attack = Square(sp.Linf(0.2), n_queries=20)
         limited = RateLimited(case.target, per_second=1e9, sleep=lambda seconds: None)
         assert limited.access is sp.Jacobians
         ours, plain = (sp.run(attack, target, case.goal, case.images) for target in (limited, case.target))
@@ -110,7 +110,7 @@ class TestRateLimit:
 
 class TestLockOut:
     def test_the_run_ends_with_what_it_has_found_and_counts_what_was_answered(self):
-        case, attack = testing.small_net(8), Square(sp.Linf(0.3), steps=40)
+        case, attack = testing.small_net(8), Square(sp.Linf(0.3), n_queries=40)
         free = sp.run(attack, case.target, case.goal, case.images)
         limit = 40
         target = LockOut(case.target, limit)
@@ -132,7 +132,7 @@ class TestLockOut:
         case = testing.small_net(6)
         target = LockOut(case.target, 20)
         engine = sp.Engine(batch_size=3)
-        outcome = sp.run(Square(sp.Linf(0.01), steps=40), target, case.goal, case.images, engine=engine)
+        outcome = sp.run(Square(sp.Linf(0.01), n_queries=40), target, case.goal, case.images, engine=engine)
         assert int(outcome.passes.forwards[3:].sum() + outcome.passes.checks[3:].sum()) == 0
         assert set(outcome.reasons[3:]) == {sp.Reason.LOCKED_OUT}
 
@@ -181,7 +181,7 @@ class TestReencoded:
     def test_what_wins_has_gone_through_the_codec(self):
         case = testing.small_net(5)
         target = InputCodec(case.target, JPEG(50))
-        outcome = sp.run(Square(sp.Linf(0.3), steps=80), target, case.goal, case.images)
+        outcome = sp.run(Square(sp.Linf(0.3), n_queries=80), target, case.goal, case.images)
         won = outcome.success & ~outcome.already
         assert won.any()
         seen = JPEG(50)(outcome.examples[won])
@@ -238,7 +238,7 @@ class TestStart:
         case = testing.small_net(4)
         strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         fooled = case.goal(case.module(strong.examples)).margin > 0
-        outcome = sp.run(Square(sp.Linf(0.3), steps=1), case.target, case.goal, case.images, start=strong.examples)
+        outcome = sp.run(Square(sp.Linf(0.3), n_queries=1), case.target, case.goal, case.images, start=strong.examples)
         assert fooled.any()
         assert torch.equal(outcome.success, fooled)
 
@@ -252,7 +252,7 @@ class TestStart:
 
     def test_a_checkpoint_belongs_to_its_start(self, tmp_path):
         case, engine = testing.small_net(2), sp.Engine(checkpoint=tmp_path)
-        attack = Square(sp.Linf(0.01), steps=3)
+        attack = Square(sp.Linf(0.01), n_queries=3)
         sp.run(attack, case.target, case.goal, case.images, start=case.images, engine=engine)
         with pytest.raises(sp.errors.RunError, match="belongs to another run"):
             sp.run(attack, case.target, case.goal, case.images, engine=engine)
@@ -262,7 +262,7 @@ class TestStart:
         case = testing.small_net(4)
         strong = sp.run(PGD(sp.Linf(0.3), steps=20), case.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
         fooled = case.goal(case.module(strong.examples)).margin > 0
-        attack = kind(steps=1, starts=1)
+        attack = kind(steps=1, init_size=1)
         warm = sp.run(attack, case.target, case.goal, case.images, start=strong.examples)
         assert fooled.any()
         assert warm.success[fooled].all()

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 import sparring as sp
-from sparring.attacks.shared import Applied
+from sparring.attacks.shared import ArtifactAttack
 from sparring.attacks.shared.advgan import AdvGAN
 from sparring.errors import BudgetError, ConfigError, InputError
 from sparring.testing.cases import Case, draw
-from sparring.transfer.distilled import distilled_advgan
+from sparring.transfer.distilled import distill_advgan
 
-ATTACK = AdvGAN(sp.Linf(0.15), epochs=8, portion=8, rate=5e-3, width=2)
-QUICK = AdvGAN(sp.Linf(0.15), epochs=1, portion=32, rate=5e-3, width=2)
+ATTACK = AdvGAN(sp.Linf(0.15), epochs=8, batch_size=8, learning_rate=5e-3, width=2)
+QUICK = AdvGAN(sp.Linf(0.15), epochs=1, batch_size=32, learning_rate=5e-3, width=2)
 
 
 def fresh_net():
@@ -37,8 +37,8 @@ def counted(case, access=sp.Scores):
 
 
 def made(victim, case, attack=QUICK, **options):
-    values = {"budget": 1000, "rounds": 3, "epochs": 20, "rate": 1e-2, "batch_size": 16} | options
-    return distilled_advgan(victim, fresh_net(), attack, case.goal, case.images, **values)
+    values = {"budget": 1000, "rounds": 3, "epochs": 20, "lr": 1e-2, "batch_size": 16} | options
+    return distill_advgan(victim, fresh_net(), attack, case.goal, case.images, **values)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_it_fools_a_victim_that_was_only_asked(case):
     assert [queries for _, queries, _ in seen] == [32, 64, 96]
     assert found.agreement == seen[-1][2] > 0.9
     assert len(found.fooled) == 3 * 8
-    outcome = sp.run(Applied(found.artifact), victim, case.goal, case.images)
+    outcome = sp.run(ArtifactAttack(found.artifact), victim, case.goal, case.images)
     noise = (case.images + 0.15 * draw("noise", tuple(case.images.shape)).sign()).clamp(0, 1)
     by_noise = (case.module(noise).argmax(1) != case.labels).double().mean()
     assert outcome.attack_success_rate > float(by_noise) + 0.3
@@ -121,8 +121,8 @@ def test_bad_input(case):
     victim, asked = counted(case)
     with pytest.raises(ConfigError, match=r"rounds=0.*pass counts of at least 1"):
         made(victim, case, rounds=0)
-    with pytest.raises(ConfigError, match="a rate above 0"):
-        made(victim, case, rate=0.0)
+    with pytest.raises(ConfigError, match="an lr above 0"):
+        made(victim, case, lr=0.0)
     with pytest.raises(InputError, match="a student learns from images"):
-        distilled_advgan(victim, fresh_net(), ATTACK, case.goal, case.images[:0], budget=10)
+        distill_advgan(victim, fresh_net(), ATTACK, case.goal, case.images[:0], budget=10)
     assert asked == []

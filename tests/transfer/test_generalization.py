@@ -11,7 +11,7 @@ from sparring import testing
 from sparring.attacks import L1APGD, PGD
 from sparring.errors import AccessError, ConfigError, InputError, TargetError, ThreatError
 from sparring.testing.cases import Counting, draw, optimum
-from sparring.transfer import generalization, strong
+from sparring.transfer import measure_generalization, strong_attack
 
 
 def linear_models(count=12):
@@ -51,7 +51,7 @@ def test_every_cell_and_union_is_the_closed_form():
     cases = linear_models()
     balls = [ball for kind in (sp.Linf, sp.L2, sp.L1) for ball in clear_radii(cases, kind, 2)]
     case = cases["first"]
-    found = generalization(targets_of(cases), balls, case.images, case.labels, attacks=quick)
+    found = measure_generalization(targets_of(cases), balls, case.images, case.labels, attacks=quick)
     distances = [[optimum(one, type(ball)()) for ball in balls] for one in cases.values()]
     stands = torch.stack(
         [torch.stack([distance > ball.eps for distance, ball in zip(line, balls, strict=True)]) for line in distances]
@@ -74,8 +74,8 @@ def test_an_example_counts_in_every_ball_that_it_lies_in():
     case = testing.linear(4, 12)
     small, large = clear_radii({"one": case}, sp.Linf, 2)
     wide, narrow = sp.L2(48**0.5 * small.eps * 1.01), sp.L2(1e-6)
-    alone = generalization({"one": case.target}, [small], case.images, case.labels, attacks=quick)
-    found = generalization(
+    alone = measure_generalization({"one": case.target}, [small], case.images, case.labels, attacks=quick)
+    found = measure_generalization(
         {"one": case.target},
         [large, narrow, wide, small],
         case.images,
@@ -96,20 +96,20 @@ def test_models_are_attacked_each_for_itself():
 
     def of(names):
         some = {name: cases[name].target for name in names}
-        return generalization(some, balls, case.images, case.labels, attacks=quick)
+        return measure_generalization(some, balls, case.images, case.labels, attacks=quick)
 
     both, turned = of(["first", "other"]), of(["other", "first"])
     assert torch.equal(both.fell, turned.fell.flip(0))
-    assert torch.equal(both.fell, of(["first"]).below(of(["other"])).fell)
+    assert torch.equal(both.fell, of(["first"]).append_rows(of(["other"])).fell)
     assert both.models == ("first", "other")
 
 
 def test_parts_of_a_data_set_add_up_to_the_whole():
     cases = linear_models()
     case, balls, models = cases["first"], [sp.Linf(0.01), sp.L2(0.1)], targets_of(cases)
-    whole = generalization(models, balls, case.images, case.labels, attacks=quick)
+    whole = measure_generalization(models, balls, case.images, case.labels, attacks=quick)
     first, *rest = [
-        generalization(models, balls, case.images[rows], case.labels[rows], attacks=quick, indices=rows)
+        measure_generalization(models, balls, case.images[rows], case.labels[rows], attacks=quick, indices=rows)
         for rows in torch.arange(12).split(5)
     ]
     total = first + rest[0] + rest[1]
@@ -117,17 +117,17 @@ def test_parts_of_a_data_set_add_up_to_the_whole():
         assert torch.equal(getattr(total, name), getattr(whole, name)), name
     assert total.images == 12
     with pytest.raises(ConfigError, match="only for the same models"):
-        first + generalization(models, balls[:1], case.images, case.labels, attacks=quick)
+        first + measure_generalization(models, balls[:1], case.images, case.labels, attacks=quick)
     with pytest.raises(ConfigError, match="only for the same balls, attacks and images"):
-        first.below(whole)
+        first.append_rows(whole)
 
 
 @pytest.mark.parametrize("kind", [sp.Linf, sp.L2, sp.L1])
 def test_the_default_attacks_find_what_there_is_on_a_linear_model(kind):
     case = testing.linear(4, 5)
     (ball,) = clear_radii({"one": case}, kind, 1)
-    assert strong(ball).ball == ball
-    found = generalization({"one": case.target}, [ball], case.images, case.labels)
+    assert strong_attack(ball).ball == ball
+    found = measure_generalization({"one": case.target}, [ball], case.images, case.labels)
     assert torch.equal(found.fell[0, 0], optimum(case, kind()) <= ball.eps)
 
 
@@ -145,7 +145,7 @@ def test_the_default_attacks_find_what_there_is_in_l0():
     balls = [sp.L0(2), sp.L0(4)]
     falls = torch.stack([best[:, int(ball.eps) - 1] > lead for ball in balls])
     assert 0 < falls[0].sum() < falls[1].sum()
-    found = generalization({"net": case.target}, balls, images, labels)
+    found = measure_generalization({"net": case.target}, balls, images, labels)
     assert torch.equal(found.fell[0], falls)
 
 
@@ -156,7 +156,7 @@ def test_an_answer_that_is_not_finite_is_a_wrong_one():
         logits = case.module(images)
         return torch.where((images == case.images[2]).flatten(1).all(1)[:, None], torch.nan, logits)
 
-    found = generalization(
+    found = measure_generalization(
         {"odd": sp.Classifier(answer, name="odd")}, [sp.Linf(1e-6)], case.images, case.labels, attacks=quick
     )
     assert found.correct[0].tolist() == [True, True, False, True, True, True]
@@ -171,7 +171,7 @@ def test_what_cannot_be_attacked_is_refused_before_the_first_attack():
 
     def refused(kind, words, balls=(sp.Linf(0.1),), models=None, x=case.images, y=case.labels, **options):
         with pytest.raises(kind, match=words):
-            generalization({"one": model} if models is None else models, balls, x, y, **options)
+            measure_generalization({"one": model} if models is None else models, balls, x, y, **options)
 
     refused(ConfigError, "no models", models={})
     refused(ThreatError, "no threats", balls=())
@@ -186,7 +186,7 @@ def test_what_cannot_be_attacked_is_refused_before_the_first_attack():
     narrow = sp.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(5, 3).double()), name="narrow")
     refused(TargetError, "narrow cannot take images of shape \\(3, 4, 4\\)", models={"one": model, "two": narrow})
     assert counting.backwards == 0
-    found = generalization({"one": model}, [sp.Linf(0.1)], case.images, case.labels, attacks=quick)
+    found = measure_generalization({"one": model}, [sp.Linf(0.1)], case.images, case.labels, attacks=quick)
     with pytest.raises(ThreatError, match=r"Linf\(0.3\) was not attacked; there are Linf\(0.1\)"):
         found.union([sp.Linf(0.3)])
     with pytest.raises(ThreatError, match="a union of no balls"):

@@ -11,7 +11,7 @@ from sparring.attacks import MIFGSM, PGD, Square
 from sparring.errors import ConfigError, GoalError
 from sparring.rows import take
 from sparring.testing.cases import draw
-from sparring.transfer import TransferCounts, leave_one_out, transfer, transfer_then_query
+from sparring.transfer import TransferCounts, leave_one_out, transfer_matrix, transfer_then_query
 
 BALL = sp.Linf(0.02)
 
@@ -35,7 +35,7 @@ def joined(members):
 
 def test_every_cell_is_what_an_attack_and_a_trial_by_hand_give():
     case, models = nets(0.0, 0.12, 0.18)
-    tally = transfer(models, models, PGD(BALL, steps=10), case.goal, case.images)
+    tally = transfer_matrix(models, models, PGD(BALL, steps=10), case.goal, case.images)
     right = torch.stack([model(case.images).argmax(1) == case.labels for model in models.values()]).all(0)
     assert tally.images == int(right.sum()) < len(case.images)
     indices = right.nonzero().squeeze(1)
@@ -56,7 +56,7 @@ def test_the_attack_goes_on_after_its_own_model_has_fallen():
     case, models = nets(0.0, 0.12)
     names = list(models)
     source, victim = models[names[0]], models[names[1]]
-    tally = transfer({"a": source}, {"b": victim}, PGD(BALL, steps=10), case.goal, case.images)
+    tally = transfer_matrix({"a": source}, {"b": victim}, PGD(BALL, steps=10), case.goal, case.images)
     standing = (source(case.images).argmax(1) == case.labels) & (victim(case.images).argmax(1) == case.labels)
     first = sp.run(PGD(BALL, steps=10), source, case.goal, case.images)
     early = (victim(first.examples).argmax(1) != case.labels) & standing
@@ -66,8 +66,8 @@ def test_the_attack_goes_on_after_its_own_model_has_fallen():
 def test_targeted_examples_count_only_where_the_target_is_named():
     case, models = nets(0.0, 0.12)
     targets = (case.labels + 1) % 4
-    tally = transfer(models, models, PGD(BALL, steps=20), sp.ClassifyAs(targets), case.images)
-    free = transfer(models, models, PGD(BALL, steps=20), case.goal, case.images)
+    tally = transfer_matrix(models, models, PGD(BALL, steps=20), sp.ClassifyAs(targets), case.images)
+    free = transfer_matrix(models, models, PGD(BALL, steps=20), case.goal, case.images)
     assert (tally.fell / tally.images).sum() < (free.fell / free.images).sum()
     assert tally.fell[0, 0] > 0
 
@@ -75,9 +75,9 @@ def test_targeted_examples_count_only_where_the_target_is_named():
 def test_parts_of_a_data_set_add_up_to_the_whole():
     case, models = nets(0.0, 0.12)
     attack = MIFGSM(BALL, steps=5)
-    whole = transfer(models, models, attack, case.goal, case.images)
+    whole = transfer_matrix(models, models, attack, case.goal, case.images)
     parts = [
-        transfer(models, models, attack, take(case.goal, rows), case.images[rows], indices=rows)
+        transfer_matrix(models, models, attack, take(case.goal, rows), case.images[rows], indices=rows)
         for rows in torch.arange(12).split(5)
     ]
     total = parts[0] + parts[1] + parts[2]
@@ -98,7 +98,7 @@ def test_the_model_held_out_takes_no_part_in_what_it_is_tried_with():
     tally = leave_one_out(models, together, PGD(BALL, steps=10), case.goal, case.images)
     assert seen == [["net 1", "net 2"], ["net 0", "net 2"], ["net 0", "net 1"]]
     assert tally.fell.shape == (1, 3)
-    table = transfer(models, models, PGD(BALL, steps=10), case.goal, case.images).below(tally)
+    table = transfer_matrix(models, models, PGD(BALL, steps=10), case.goal, case.images).append_rows(tally)
     assert table.rows[-1] == "the others together"
     assert table.fell.shape == (4, 3)
     with pytest.raises(ConfigError, match="needs 3 models"):
@@ -121,20 +121,20 @@ def test_where_the_others_err_together_their_examples_are_tried_all_the_same():
 def test_no_image_left_is_an_empty_tally_and_bad_labels_an_error():
     case, models = nets(0.0)
     wrong = (case.labels + 1) % 4
-    assert transfer(models, models, PGD(BALL), sp.Misclassify(wrong), case.images).images == 0
+    assert transfer_matrix(models, models, PGD(BALL), sp.Misclassify(wrong), case.images).images == 0
     three = nets(0.0, 0.1, 0.12)[1]
     assert leave_one_out(three, joined, PGD(BALL), sp.Misclassify(wrong), case.images).fell.tolist() == [[0, 0, 0]]
     with pytest.raises(sp.errors.InputError, match="the model has 4 classes"):
-        transfer(models, models, PGD(BALL), sp.Misclassify(wrong + 9), case.images)
+        transfer_matrix(models, models, PGD(BALL), sp.Misclassify(wrong + 9), case.images)
     with pytest.raises(GoalError, match="there are no images"):
-        transfer(models, models, PGD(BALL), sp.Misclassify(wrong[:0]), case.images[:0])
+        transfer_matrix(models, models, PGD(BALL), sp.Misclassify(wrong[:0]), case.images[:0])
 
 
 def test_a_query_attack_that_starts_from_a_transferred_example_needs_fewer_queries():
     case, models = nets(0.12)
     own = models["net 0"]
     victim = sp.Restricted(case.target, sp.Scores)
-    attack = Square(sp.Linf(0.03), steps=200)
+    attack = Square(sp.Linf(0.03), n_queries=200)
     cold = sp.run(attack, victim, case.goal, case.images)
     warm = transfer_then_query(PGD(sp.Linf(0.03), steps=20), own, attack, victim, case.goal, case.images)
     assert warm.success.sum() >= cold.success.sum()

@@ -35,7 +35,7 @@ def counted(case):
 def test_it_asks_no_more_than_its_budget_and_learns_to_answer_alike():
     case = testing.small_net(60)
     victim, asked = counted(case)
-    found = train_substitute(victim, fresh_net(), case.images[:20], budget=150, rounds=5, epochs=30, rate=3e-3)
+    found = train_substitute(victim, fresh_net(), case.images[:20], budget=150, rounds=5, epochs=30, lr=3e-3)
     assert found.queries == sum(asked) == 150
     assert torch.equal(found.labels, case.module(found.images).argmax(1))
     assert float(found.images.min()) >= 0
@@ -50,7 +50,7 @@ def test_new_images_lie_one_step_along_the_sign_of_the_substitutes_slope():
     case = testing.small_net(4)
     victim, _ = counted(case)
     net = fresh_net()
-    found = train_substitute(victim, net, case.images, budget=8, rounds=2, epochs=1, step=0.07)
+    found = train_substitute(victim, net, case.images, budget=8, rounds=2, epochs=1, lambda_=0.07)
     move = (found.images[4:] - found.images[:4]).abs()
     inside = (found.images[4:] > 0) & (found.images[4:] < 1)
     assert torch.allclose(move[inside], torch.full_like(move[inside], 0.07))
@@ -73,7 +73,7 @@ def test_only_labels_are_read():
 def test_examples_made_on_it_fool_the_victim_more_often_than_noise():
     case = testing.small_net(40)
     victim, _ = counted(case)
-    found = train_substitute(victim, fresh_net(), case.images[:20], budget=320, rounds=5, epochs=30, rate=3e-3)
+    found = train_substitute(victim, fresh_net(), case.images[:20], budget=320, rounds=5, epochs=30, lr=3e-3)
     made = sp.run(PGD(sp.Linf(0.3), steps=20), found.target, case.goal, case.images, keep=sp.Keep.HIGHEST_LOSS)
     fooled = (case.module(made.examples).argmax(1) != case.labels).double().mean()
     noise = (case.images + 0.3 * draw("noise", tuple(case.images.shape)).sign()).clamp(0, 1)
@@ -86,7 +86,7 @@ def test_examples_made_on_it_fool_the_victim_more_often_than_noise():
     [
         ({"budget": 3}, BudgetError, "4 first images cost 4 queries, and the budget is 3"),
         ({"rounds": 0}, ConfigError, "pass counts of at least 1"),
-        ({"step": 0.0}, ConfigError, "sizes above 0"),
+        ({"lambda_": 0.0}, ConfigError, "sizes above 0"),
     ],
 )
 def test_bad_input(change, error, message):

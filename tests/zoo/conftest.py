@@ -19,7 +19,7 @@ def asset() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         try:
-            return assets.locate(name)
+            return assets.locate_asset(name)
         except AssetError:
             pytest.skip(f"needs {name}: run 'make assets'")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sparring.errors import AssetError
-from sparring.zoo.archives import unpack
+from sparring.zoo.archives import unpack_archive
 
 
 def make_zip(path: Path, *members: tuple[str, bytes]) -> Path:
@@ -36,7 +36,7 @@ def test_takes_only_the_wanted_files(tmp_path: Path, kind: str) -> None:
         archive = make_zip(tmp_path / "p.whl", *members)
     else:
         archive = make_tgz(tmp_path / "p.tgz", *((tarfile.TarInfo(name), content) for name, content in members))
-    unpack(archive, "pack/data", ["b.txt"], tmp_path / "out")
+    unpack_archive(archive, "pack/data", ["b.txt"], tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["b.txt"]
     assert (tmp_path / "out" / "b.txt").read_bytes() == b"b"
 
@@ -50,7 +50,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, kind: str, nam
         good, evil = tarfile.TarInfo("d/good"), tarfile.TarInfo(name)
         archive = make_tgz(tmp_path / "p.tgz", (good, b""), (evil, b"x"))
     with pytest.raises(AssetError, match="leaves its folder; nothing was unpacked"):
-        unpack(archive, "d", ["good"], tmp_path / "out")
+        unpack_archive(archive, "d", ["good"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -60,7 +60,7 @@ def test_a_link_or_a_device_in_a_tgz_is_refused(tmp_path: Path, kind: bytes) -> 
     link.type, link.linkname = kind, "/etc/passwd"
     archive = make_tgz(tmp_path / "p.tgz", (link, b""))
     with pytest.raises(AssetError, match=r"'d/good', a link or a device"):
-        unpack(archive, "d", ["good"], tmp_path / "out")
+        unpack_archive(archive, "d", ["good"], tmp_path / "out")
 
 
 def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
@@ -69,13 +69,13 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "p.whl", "w") as archive:
         archive.writestr(info, "/etc/passwd")
     with pytest.raises(AssetError, match="a link or a device"):
-        unpack(tmp_path / "p.whl", "d", ["good"], tmp_path / "out")
+        unpack_archive(tmp_path / "p.whl", "d", ["good"], tmp_path / "out")
 
 
 def test_a_member_over_the_limit_is_refused(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "p.whl", ("d/good", b"x" * 100))
     with pytest.raises(AssetError, match="100 bytes, over the limit of 99"):
-        unpack(archive, "d", ["good"], tmp_path / "out", limit=99)
+        unpack_archive(archive, "d", ["good"], tmp_path / "out", limit=99)
 
 
 def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
@@ -85,23 +85,23 @@ def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     honest, lying = (100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")
     archive.write_bytes(archive.read_bytes().replace(honest, lying))
     with pytest.raises(AssetError):
-        unpack(archive, "d", ["good"], tmp_path / "out", limit=1000)
+        unpack_archive(archive, "d", ["good"], tmp_path / "out", limit=1000)
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     archive = make_tgz(tmp_path / "p.tgz", (tarfile.TarInfo("d/good"), b"1"), (tarfile.TarInfo("d/good"), b"2"))
     with pytest.raises(AssetError, match="'d/good' twice"):
-        unpack(archive, "d", ["good"], tmp_path / "out")
+        unpack_archive(archive, "d", ["good"], tmp_path / "out")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "p.whl", ("d/other", b""))
     with pytest.raises(AssetError, match=r"p\.whl has no d/good"):
-        unpack(archive, "d", ["good"], tmp_path / "out")
+        unpack_archive(archive, "d", ["good"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["p.whl", "p.tgz"])
 def test_a_broken_archive_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x1f\x8b not an archive")
     with pytest.raises(AssetError, match=f"{name} cannot be unpacked"):
-        unpack(tmp_path / name, "d", ["good"], tmp_path / "out")
+        unpack_archive(tmp_path / name, "d", ["good"], tmp_path / "out")

@@ -60,7 +60,7 @@ def toy(tmp_path: Path) -> Asset:
         sha256=sha256(wheel.read_bytes()),
         folder="toypack/data",
         files=tuple(CONTENT),
-        files_sha256=assets.digest(source, CONTENT) or "",
+        files_sha256=assets.files_digest(source, CONTENT) or "",
         license="CC0",
         pip_options=("--no-index", "--find-links", str(wheels)),
     )
@@ -88,18 +88,18 @@ def test_a_missing_asset_says_the_command_that_brings_it(toy: Asset) -> None:
     with pytest.raises(
         AssetError, match=r"toy is not here \(two files; toypack 1\.0 from PyPI\); run: sparring zoo get toy"
     ):
-        assets.locate("toy", {"toy": toy})
+        assets.locate_asset("toy", {"toy": toy})
 
 
 def test_pip_brings_an_asset(toy: Asset, cache: Path) -> None:
-    folder = assets.get("toy", {"toy": toy})
+    folder = assets.fetch_asset("toy", {"toy": toy})
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == CONTENT
-    assert assets.locate("toy", {"toy": toy}) == folder
+    assert assets.locate_asset("toy", {"toy": toy}) == folder
     assert [entry.name for entry in cache.iterdir()] == [toy.directory]
 
 
 def test_npm_brings_an_asset(npm_toy: Asset, cache: Path) -> None:
-    folder = assets.get("toy", {"toy": npm_toy})
+    folder = assets.fetch_asset("toy", {"toy": npm_toy})
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == CONTENT
     assert folder.parent == cache
 
@@ -107,33 +107,33 @@ def test_npm_brings_an_asset(npm_toy: Asset, cache: Path) -> None:
 def test_a_wrong_checksum_keeps_nothing(toy: Asset, cache: Path) -> None:
     wrong = replace(toy, sha256="0" * 64)
     with pytest.raises(AssetError, match=r"toypack-1\.0-py3-none-any\.whl: checksum \w{64} is not the pinned 0{64}"):
-        assets.get("toy", {"toy": wrong})
+        assets.fetch_asset("toy", {"toy": wrong})
     assert list(cache.iterdir()) == []
 
 
 def test_other_files_than_the_pinned_ones_keep_nothing(toy: Asset, cache: Path) -> None:
     with pytest.raises(AssetError, match="its files are not the pinned ones"):
-        assets.get("toy", {"toy": replace(toy, files_sha256="0" * 64)})
+        assets.fetch_asset("toy", {"toy": replace(toy, files_sha256="0" * 64)})
     assert list(cache.iterdir()) == []
 
 
 def test_a_damaged_cache_is_fetched_again(toy: Asset) -> None:
-    folder = assets.get("toy", {"toy": toy})
+    folder = assets.fetch_asset("toy", {"toy": toy})
     (folder / "a.bin").write_bytes(b"spoiled")
     with pytest.raises(AssetError, match="is not here"):
-        assets.locate("toy", {"toy": toy})
-    assert (assets.get("toy", {"toy": toy}) / "a.bin").read_bytes() == CONTENT["a.bin"]
+        assets.locate_asset("toy", {"toy": toy})
+    assert (assets.fetch_asset("toy", {"toy": toy}) / "a.bin").read_bytes() == CONTENT["a.bin"]
 
 
 def test_a_package_that_pip_does_not_find_is_named(toy: Asset) -> None:
     with pytest.raises(AssetError, match=r"toy: `.*pip download .*toypack==9\.9` failed: .*toypack==9\.9"):
-        assets.get("toy", {"toy": replace(toy, version="9.9")})
+        assets.fetch_asset("toy", {"toy": replace(toy, version="9.9")})
 
 
 def test_npm_that_is_not_installed_is_named(npm_toy: Asset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     with pytest.raises(AssetError, match="toy comes through npm, which is not installed"):
-        assets.get("toy", {"toy": npm_toy})
+        assets.fetch_asset("toy", {"toy": npm_toy})
 
 
 def test_an_installed_package_comes_before_the_cache(
@@ -146,9 +146,9 @@ def test_an_installed_package_comes_before_the_cache(
         (inside / name).write_bytes(content)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     installed = replace(toy, module="toypack")
-    assert assets.locate("toy", {"toy": installed}) == inside
+    assert assets.locate_asset("toy", {"toy": installed}) == inside
     (inside / "a.bin").write_bytes(b"another version")
-    assert assets.get("toy", {"toy": installed}).name == toy.directory
+    assert assets.fetch_asset("toy", {"toy": installed}).name == toy.directory
 
 
 def test_a_killed_fetch_leaves_nothing_half(npm_toy: Asset, tmp_path: Path, cache: Path) -> None:
@@ -156,15 +156,15 @@ def test_a_killed_fetch_leaves_nothing_half(npm_toy: Asset, tmp_path: Path, cach
     honest = tool.read_text()
     tool.write_text('#!/bin/sh\necho half > "$4/toypack-1.0.tgz"\nkill -9 $PPID\n')
     imports = "from sparring.zoo import assets; from sparring.zoo.pinned import Asset"
-    code = f"{imports}; assets.get('toy', {{'toy': {npm_toy!r}}})"
+    code = f"{imports}; assets.fetch_asset('toy', {{'toy': {npm_toy!r}}})"
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     with pytest.raises(AssetError, match="is not here"):
-        assets.locate("toy", {"toy": npm_toy})
+        assets.locate_asset("toy", {"toy": npm_toy})
     [left] = cache.iterdir()
     os.utime(left, (time.time() - assets.STALE_SECONDS - 1,) * 2)
     tool.write_text(honest)
-    assert assets.get("toy", {"toy": npm_toy}).name == npm_toy.directory
+    assert assets.fetch_asset("toy", {"toy": npm_toy}).name == npm_toy.directory
     assert [entry.name for entry in cache.iterdir()] == [npm_toy.directory]
 
 
@@ -172,7 +172,7 @@ def test_a_cache_that_cannot_be_written_is_named(toy: Asset, tmp_path: Path, mon
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(AssetError, match=r"toy cannot be written to .*/file/cache .*set SPARRING_CACHE"):
-        assets.get("toy", {"toy": toy})
+        assets.fetch_asset("toy", {"toy": toy})
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:

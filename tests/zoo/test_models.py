@@ -11,10 +11,10 @@ import torch
 from sparring import Linf, Misclassify, run
 from sparring.attacks import PGD
 from sparring.defenses.training.plan import read_training_plan
-from sparring.storage import read
+from sparring.hashing import file_sha256
+from sparring.storage import read_tensors
 from sparring.zoo import InputSpec, catalog, load_data, load_model
-from sparring.zoo.efficientnet_lite import SIZES, EfficientNetLite, SameConv, renamed
-from sparring.zoo.loaders.zoo_models import checksum
+from sparring.zoo.efficientnet_lite import SIZES, EfficientNetLite, SameConv, rename_keys
 
 Asset = Callable[[str], Path]
 PLANS = Path(__file__).parents[2] / "plans"
@@ -24,10 +24,10 @@ PLANS = Path(__file__).parents[2] / "plans"
 def test_digit_nets_are_small_and_say_which_plan_made_them(name: str, limit: int) -> None:
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     assert weights.stat().st_size < limit
-    _, said = read(weights, "")
+    _, said = read_tensors(weights, "")
     assert said["plan"] == read_training_plan(PLANS / f"{name}.toml").model_dump(mode="json")
     model = load_model(f"zoo:{name}")
-    assert (model.input, model.sha256) == (InputSpec(1, 28, 28), checksum(weights))
+    assert (model.input, model.sha256) == (InputSpec(1, 28, 28), file_sha256(weights))
     assert model.target(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
@@ -91,7 +91,7 @@ def test_efficientnet_lite_agrees_with_the_package_s_network(asset: Asset) -> No
     ours = EfficientNetLite(SIZES["efficientnet-lite1"]).eval()
     state = torch.load(weights, map_location="cpu", weights_only=True)
     theirs.load_state_dict(state)
-    ours.load_state_dict(renamed(state))
+    ours.load_state_dict(rename_keys(state))
     x = torch.randn(2, 3, 240, 240, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x), atol=1e-4, rtol=1e-4)

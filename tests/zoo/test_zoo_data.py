@@ -78,7 +78,7 @@ def test_data_that_was_not_fetched_says_the_command(tmp_path: Path, monkeypatch:
 
 def test_every_fifth_digit_of_a_class_is_held_out() -> None:
     labels = np.array([0] * 10 + [1] * 7)
-    assert np.flatnonzero(digits.held_out(labels)).tolist() == [4, 9, 14]
+    assert np.flatnonzero(digits.is_held_out(labels)).tolist() == [4, 9, 14]
 
 
 def idx(shape: tuple[int, ...], content: bytes) -> bytes:
@@ -89,15 +89,15 @@ def test_idx_files_are_read_and_checked(tmp_path: Path) -> None:
     images, labels = tmp_path / "images", tmp_path / "labels"
     images.write_bytes(idx((2, 2, 3), bytes(range(12))))
     labels.write_bytes(idx((2,), b"\x07\x01"))
-    pixels, classes = digits.read_idx(images, labels)
+    pixels, classes = digits.read_digits_idx(images, labels)
     assert pixels.tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
     assert classes.tolist() == [7, 1]
     labels.write_bytes(idx((1,), b"\x07"))
     with pytest.raises(InputError, match=r"\(2, 2, 3\) images beside \(1,\) labels"):
-        digits.read_idx(images, labels)
+        digits.read_digits_idx(images, labels)
     images.write_bytes(idx((2, 2, 3), bytes(11)))
     with pytest.raises(InputError, match="images: not a whole idx file"):
-        digits.read_idx(images, labels)
+        digits.read_digits_idx(images, labels)
     images.write_bytes(b"")
     with pytest.raises(InputError, match="images: not a whole idx file"):
-        digits.read_idx(images, labels)
+        digits.read_digits_idx(images, labels)

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 import sparring as sp
 from benchmarks.defenses.randomization.options import Options
 from benchmarks.training.nets import digits
-from sparring.defenses.randomization import InputNoise, ResizePad, pruned, self_ensembled
+from sparring.defenses.randomization import InputNoise, ResizePad, add_activation_pruning, add_noise_layers
 from sparring.defenses.training import Optimizer, Plain, TrainingConfig, train
 from sparring.errors import AssetError
-from sparring.storage import read, write
+from sparring.storage import read_tensors, write_tensors
 from sparring.targets import Classifier, Defended
 from sparring.zoo import load_data, load_model
 from sparring.zoo.mnist_net import MnistNet
 
 DRAWS, VOTES, NOISE = (1, 5, 20, 50), 10, 0.2
 ON_A_CORE = 20, 8, ("4/255",)  # draws, photographs and radii, of a net for photographs
-LEARN = TrainingConfig(epochs=3, optimizer=Optimizer(name="adam", rate=2e-3, weight_decay=0.0))
+LEARN = TrainingConfig(epochs=3, optimizer=Optimizer(name="adam", lr=2e-3, weight_decay=0.0))
 Make = Callable[[Classifier], Defended]
 
 
@@ -54,15 +54,15 @@ def learned(options: Options, seed: int, noisy: bool) -> Classifier:
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         net: nn.Module = MnistNet()
-    net = (self_ensembled(net) if noisy else net).to(options.device)
+    net = (add_noise_layers(net) if noisy else net).to(options.device)
     target = Classifier(net, classes=10, name=path.stem)
     if not path.exists():
         began = perf_counter()
         done = train(target, digits("mnist-train"), Plain(), config=LEARN.model_copy(update={"seed": seed}))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, done.weights, {})
+        write_tensors(path, done.weights, {})
         print(f"  {path.stem}: {done}, {perf_counter() - began:.0f} s", flush=True)
-    net.load_state_dict(read(path, "delete it to train again")[0])
+    net.load_state_dict(read_tensors(path, "delete it to train again")[0])
     return target
 
 
@@ -106,7 +106,7 @@ def on_photographs(options: Options) -> Contest:
 def thinned(net: Classifier) -> Defended:
     """As many draws as activations, behind each ReLU."""
     assert isinstance(net.model, nn.Module)
-    return Defended(Classifier(pruned(net.model), classes=10, name=f"pruned {net.name}"))
+    return Defended(Classifier(add_activation_pruning(net.model), classes=10, name=f"pruned {net.name}"))
 
 
 CONTESTS: dict[str, Callable[[Options], Contest]] = {

@@ -15,6 +15,18 @@ from .oracle import (
     Scores,
     margin_objective,
 )
+from .parameters import (
+    Bounds,
+    DecayFactor,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenFraction,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Probability,
+    check_parameters,
+)
 from .query_broker import QueryBroker, gradient_of
 from .shared import Shared, SharedBatch
 
@@ -22,7 +34,9 @@ __all__ = [
     "Attack",
     "Batch",
     "BatchCoupled",
+    "Bounds",
     "Budget",
+    "DecayFactor",
     "Decisions",
     "Decoupled",
     "Gradient",
@@ -31,7 +45,14 @@ __all__ = [
     "Jacobians",
     "Keep",
     "Ledger",
+    "NonNegativeFloat",
+    "NonNegativeInt",
     "Objective",
+    "OpenFraction",
+    "PositiveFloat",
+    "PositiveFraction",
+    "PositiveInt",
+    "Probability",
     "QueryBroker",
     "Reason",
     "Render",
@@ -39,6 +60,7 @@ __all__ = [
     "Shared",
     "SharedBatch",
     "check_ball",
+    "check_parameters",
     "gradient_of",
     "margin_objective",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from ..random import Key
 from ..shapes import FloatBatch, FloatPerRow
 from .ledger import Keep
 from .oracle import Decisions
+from .parameters import check_parameters
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -31,7 +32,7 @@ class Batch:
 
 
 class Attack(ABC, Generic[A, S]):
-    """`class PGD(Attack[Gradients, Walk])`: the access it needs, and its state.
+    """`class PGD(Attack[Gradients, PGDState])`: the access it needs, and its state.
 
     The state is a frozen dataclass in which every tensor has one row per example, so that the engine may drop
     rows between steps. An attack judges nothing and counts nothing: it asks, and the ledger remembers.
@@ -41,12 +42,16 @@ class Attack(ABC, Generic[A, S]):
     elsewhere: ClassVar[str] = ""  # which attack serves the other norms
     spends_radius: ClassVar[bool] = False  # does it need a finite radius?
     pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?
-    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Raise ThreatError for a ball that the attack does not know, or one without the radius that it needs."""
+        """Check the parameters that the fields' types bound (ConfigError), and the ball.
+
+        Raises ThreatError for a ball that the attack does not know, or one without the radius that it needs.
+        """
+        check_parameters(self)
         check_ball(self.name, self.ball, self.norms, self.elsewhere)
         if self.spends_radius:
             self.ball.bounded(self.name)
@@ -54,7 +59,7 @@ class Attack(ABC, Generic[A, S]):
     def check(self, region: Region) -> None:
         """Raise where the attack cannot work in this region: InputError for inputs, ThreatError for masks and radii."""
         plain = region.free is None and not isinstance(region.radius, Tensor) and isinstance(region.inputs, Images)
-        if not self.regional and not (plain and region.radius == self.ball.eps):
+        if not self.uses_region and not (plain and region.radius == self.ball.eps):
             raise ThreatError(f"{self.name} knows no mask, no radius per row and no inputs but images; use PGD there")
         if self.pixel_grid and not isinstance(region.inputs, Images):
             raise InputError(f"{self.name} needs a grid of pixels, and these are {region.inputs.plural}; use PGD there")
@@ -62,15 +67,11 @@ class Attack(ABC, Generic[A, S]):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
 
-    if TYPE_CHECKING:  # fields or properties of every attack
+    if TYPE_CHECKING:  # a field or property of every attack
 
         @property
         def ball(self) -> Ball:
             """The threat: where examples must lie, and the norm that measures them."""
-
-        @property
-        def steps(self) -> int:
-            """How often `step` is called at most."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -90,6 +91,12 @@ class Attack(ABC, Generic[A, S]):
     def state(self) -> Any:
         """The type of the state, from which a checkpoint is read back."""
         return self._state
+
+    @property
+    def total_steps(self) -> int:
+        """How often `step` is called at most: the field `steps`, unless the attack counts otherwise."""
+        steps: int = self.steps  # type: ignore[attr-defined]
+        return steps
 
     @property
     def keep(self) -> Keep:

@@ -14,6 +14,7 @@ from ..random import Key
 from ..shapes import FloatBatch
 from .attack import Attack, check_ball
 from .oracle import Decisions
+from .parameters import check_parameters
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -36,20 +37,24 @@ class SharedBatch:
 
 
 class Shared(ABC, Generic[A, S, R]):
-    """`class Universal(Shared[Gradients, Shift, Perturbation])`: access, state, and what comes of it.
+    """`class Universal(Shared[Jacobians, UniversalState, Perturbation])`: access, state, and artifact.
 
     The state is a frozen dataclass of tensors and plain values that belong to no row.
     """
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
     elsewhere: ClassVar[str] = ""  # which attack serves the other norms
-    regional: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Raise ThreatError for a ball that the attack does not know, or one without a radius."""
+        """Check the parameters that the fields' types bound (ConfigError), and the ball.
+
+        Raises ThreatError for a ball that the attack does not know, or one without a radius.
+        """
+        check_parameters(self)
         check_ball(self.name, self.ball, self.norms, self.elsewhere)
         self.ball.bounded(self.name)
 
@@ -64,8 +69,8 @@ class Shared(ABC, Generic[A, S, R]):
             """How often each image is seen at most."""
 
         @property
-        def portion(self) -> int:
-            """Images per step; it is part of the result."""
+        def batch_size(self) -> int:
+            """Images per step, which is part of the result, unlike the engine's batch size."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -98,7 +103,7 @@ class Shared(ABC, Generic[A, S, R]):
         """The state before the first step, for images such as `like` (1, C, H, W), or where `start` left off."""
 
     @abstractmethod
-    def step(self, oracle: A, state: S, portion: SharedBatch, progress: float) -> S:
+    def step(self, oracle: A, state: S, batch: SharedBatch, progress: float) -> S:
         """One step on some of the images; `progress` in [0, 1) is the share of all steps that is done."""
 
     @abstractmethod
@@ -106,5 +111,5 @@ class Shared(ABC, Generic[A, S, R]):
         """What is kept of the state: it can be applied to any image."""
 
     def done(self, state: S, fooled: float) -> bool:
-        """AdmittedQuery after every epoch, with the share of its images that fell as they were asked about."""
+        """Tell after an epoch whether the fit ends; `fooled` is the share of the images that fell in it."""
         return False

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..access import Attack, Shared
-from .combine import Cascade, Restarts, Rivals, Sweep, auto, autoattack
+from .combine import Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
 from .decision import Boundary, HopSkipJump, SurFree
 from .gradient import (
     APGD,
@@ -34,14 +34,24 @@ from .minimal import (
     CarliniWagner,
     CarliniWagnerL0,
     CarliniWagnerLinf,
+    DecisionRule,
     DeepFool,
-    Rule,
     SigmaZero,
     SuperDeepFool,
 )
 from .score import NES, SPSA, ZOO, Bandits, SimBA, Square
-from .shared import AdvGAN, Applied, Artifact, Generated, GradientUniversal, Perturbation, Universal, opened
-from .transfer import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
+from .shared import (
+    AdvGAN,
+    Artifact,
+    ArtifactAttack,
+    GradientUniversal,
+    Patch,
+    Perturbation,
+    PerturbationGenerator,
+    Universal,
+    load_artifact,
+)
+from .transfer import InputDiversity, ScaleInvariance, TransferAttack, TranslationInvariance, VarianceTuning
 
 table: dict[str, type[Attack[Any, Any]]] = {
     "fgsm": FGSM,
@@ -72,6 +82,8 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "alma": ALMA,
     "pdpgd": PDPGD,
     "sigma-zero": SigmaZero,
+    "auto": Auto,
+    "autoattack": AutoAttack,
     "sweep": Sweep,
     "square": Square,
     "nes": NES,
@@ -92,10 +104,11 @@ shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
 
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Applied", "Artifact", "Bandits",
-    "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob", "DeepFool", "FastFGSM",
-    "Generated", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD", "Perturbation", "Restarts",
-    "Rivals", "Rule", "ScaleInvariance", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep",
-    "Transferred", "TranslationInvariance", "Universal", "VarianceTuning", "auto", "autoattack", "kurakin_steps",
-    "opened", "shared_table", "table",
+    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack", "Auto",
+    "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob",
+    "DecisionRule", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD",
+    "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "ScaleInvariance", "SigmaZero", "SimBA",
+    "Square",
+    "SuperDeepFool", "SurFree", "Sweep", "TransferAttack", "TranslationInvariance", "Universal", "VarianceTuning",
+    "kurakin_steps", "load_artifact", "shared_table", "table",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from ..threats import Threat, parse, parse_all
+from ..threats import Threat, parse_threat, parse_threat_list
 from .audit import audit, render
 from .observer import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
 from .plan import AuditPlan, make_audit_plan
@@ -20,8 +20,8 @@ __all__ = [
     "Threat",
     "audit",
     "make_audit_plan",
-    "parse",
-    "parse_all",
+    "parse_threat",
+    "parse_threat_list",
     "render",
 ]
 

@@ -10,32 +10,40 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..errors import LockedOut, RunError
+import torch
+from torch import Tensor
+
+from ..engine import region_of
+from ..errors import GoalError, LockedOut, RunError, ThreatError
 from ..geometry import Ball
+from ..inputs import Images, Inputs
 from ..targets import Target
-from ..threats import BALLS, Norm, Threat, of_balls
+from ..tasks import Classification, Task
+from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
 from ..zoo import Chunk, LoadedModel
-from .evaluation.admission import Admission
+from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
 from .evaluation.batches import as_data_source, fitting_batch_size, limit_chunks
 from .evaluation.cascade import Event
 from .evaluation.clean_chunk import CleanChunk
 from .evaluation.compiled_target import compile_views
 from .evaluation.confirmation import AttackResult
-from .evaluation.weights import image_hash
+from .evaluation.data_goal import goal_words
+from .evaluation.region_limits import RegionLimits
 from .findings import check_codes, findings
 from .observer import AuditObserver, ChunkRecorded
 from .parallel.chunk_worker import ChunkWorker
 from .parallel.pool_factory import make_pool
 from .parallel.worker_pool import WorkerPool, attack_here, attack_in_pool
 from .parallel.workers import parse_workers, refuse_shared_services
-from .plan import AuditPlan, make_audit_plan
+from .plan import GOALS, AuditPlan, check_word, make_audit_plan
 from .probes import run_probes
 from .records.database import Records
 from .records.example_files import example_file, write_examples
 from .records.facts import Facts, now
-from .records.rows import KeptOriginals, chunk_hash, chunk_rows
+from .records.rows import KeptOriginals, chunk_rows, given_hash
 from .records.run_folder import has_run, refuse_used, writing
+from .report.gallery import write_mask_picture
 from .report.model import Report
 from .report.summary import summarize
 from .report.write import write_report
@@ -50,7 +58,7 @@ def audit(
     threats: Iterable[Ball | Threat],
     out: Path | str,
     suite: str | Sequence[str] = "standard",
-    goal: str = "misclassify",
+    goal: str | None = None,
     access: str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
     seed: int = 0,
@@ -62,6 +70,8 @@ def audit(
     queries: int | None = None,
     draws: int | None = None,
     labels: str = "data",
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
     expected_accuracy: float | None = None,
     accept: Sequence[str] = (),
     precision: str = "float32",
@@ -75,20 +85,26 @@ def audit(
     """Robust accuracy of `target` on `data` under each threat, recorded in the folder `out`.
 
     Args:
-        target: what is audited; a model of the zoo brings its source and class names along. A `Defended` one is
-            attacked from two views, by who does not know of the defence and by who does.
-        data: Data of the zoo, or batches of (images, labels) or of images in [0, 1] that can be read twice.
+        target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
+            one is attacked from two views, by who does not know of the defence and by who does.
+        data: of a classifier Data of the zoo, or batches of (images, labels) or of images in [0, 1]; of another task
+            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`,
+            `Vanish(boxes)`. An input is right where the goal is not met on it. A batch may have a third part, the
+            context: a row-wise record of what lies beside the inputs. Batches are read twice.
         threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
             Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
         suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
-        goal: "misclassify", or "least-likely": only the class that the model holds least likely counts.
+        goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
+            counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
         surrogate: another model of the same classes; examples made on it are tried on the target.
         seed, repeats: the suite runs under so many seeds from this one on, each time on what still stands.
         steps, restarts: of PGD. queries: of Square, or of the attacks on decisions. None: the suite's own.
         draws: passes per gradient of a random defence; None: by the gradient's variance.
-        labels: "model" takes the model's own clean predictions as labels throughout.
+        labels: "model" takes a classifier's own clean predictions as labels throughout.
+        mask: bool, like one input or like all of them, (N, ...): true where a component may move. None: everywhere.
+        eps: (N,) a radius for each input, in place of that of the one threat: threats=[Linf()].
         expected_accuracy: the clean accuracy that the model is expected to have, in [0, 1].
         accept: codes of findings that are taken note of, and no longer keep the audit from being green.
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
@@ -120,6 +136,8 @@ def audit(
         queries=queries,
         draws=draws,
         labels=labels,
+        mask=mask,
+        eps=eps,
         expected_accuracy=expected_accuracy,
         accept=accept,
         precision=precision,
@@ -147,13 +165,21 @@ def make_request(
     batch_size: int | None = None,
     workers: int | str | None = None,
     devices: Sequence[str] | None = None,
+    mask: Tensor | None = None,
+    eps: Tensor | None = None,
+    goal: str | None = None,
     **effort: Any,
 ) -> AuditRequest:
     """Make the request of `audit`, checked as far as that is possible without asking the model."""
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
+    task, inputs = task_of(attacked), attacked.inputs
     pool, source = parse_workers(workers, devices), as_data_source(data)
-    radii, smallest = split_threats(threats)
+    first = next(iter(source.chunks(1)), None)
+    limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
+    radii, smallest = split_threats(threats, inputs)
+    if limits.eps is not None:
+        radii, smallest = (row_radii(radii, smallest, limits.eps, inputs),), ()
     plan = make_audit_plan(
         model=loaded.name if loaded else attacked.name,
         data=source.name,
@@ -161,6 +187,9 @@ def make_request(
         smallest=smallest,
         batch_size=fitting_batch_size(source) if batch_size is None else batch_size,
         surrogate=None if surrogate is None else surrogate.name,
+        goal=goal_of_plan(task, goal, effort.get("labels"), first),
+        mask=limits.mask_digest,
+        eps=limits.eps_digest,
         **effort,
     )
     return AuditRequest(
@@ -175,27 +204,77 @@ def make_request(
         command=command or "sparring.audit(...)",
         observer=observer or AuditObserver(),
         workers=pool,
+        limits=limits,
     )
 
 
-def split_threats(given: Iterable[Ball | Threat]) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+def goal_of_plan(task: Task, goal: str | None, labels: str | None, first: Chunk | None) -> str:
+    """Return the attacker's goal in words: of a classifier what was asked for, of other tasks that of the data.
+
+    Raises: ConfigError for a word that is none, GoalError for what only a classifier can be asked.
+    """
+    if isinstance(task, Classification):
+        check_word("goal", goal, GOALS)
+        return goal or GOALS[0]
+    if goal is not None:
+        raise GoalError(
+            f"goal={goal!r} is one of a classifier; data of {task.name} bring their goal in each batch: leave it out"
+        )
+    if labels == "model":
+        raise GoalError(
+            f"labels='model' takes the classes of a classifier for right, and {task.name} has none; leave it out"
+        )
+    given = None if first is None else first.goal
+    return "none" if given is None else goal_words(given)
+
+
+def row_radii(radii: tuple[Threat, ...], smallest: tuple[Norm, ...], eps: Tensor, inputs: Inputs) -> Threat:
+    """Return the one threat whose radius is another for each input, named after the smallest and the largest.
+
+    Raises: ThreatError where there are several threats, or a radius is none in this norm.
+    """
+    count = sum(len(threat.radii) for threat in radii) + len(smallest)
+    if count != 1:
+        raise ThreatError(
+            f"eps gives each input one radius, and there are {count} threats; pass one, as threats=[Linf()], and audit "
+            "the others without eps"
+        )
+    norm = radii[0].norm if radii else smallest[0]
+    low, high = float(eps.min()), float(eps.max())
+    if norm == "L0" and not bool((eps == eps.round()).all()):
+        raise ThreatError("an L0 radius counts components, and some of eps are not whole; pass eps.round()")
+    text = f"{high:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    return Threat(norm=norm, radii=(check_radius(high, text, norm, f"{norm} with eps", widest(inputs)),))
+
+
+def widest(inputs: Inputs) -> float:
+    """Return how far two values of an input may lie apart, over all components."""
+    low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (inputs.low, inputs.high))
+    return float((high - low).max())
+
+
+def split_threats(
+    given: Iterable[Ball | Threat], inputs: Inputs | None = None
+) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
     """Split into threats with radii, and norms of balls without one."""
     listed = list(given)
     free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
     written = [one for one in rest if isinstance(one, Threat)]
-    return tuple(written if len(written) == len(rest) else of_balls(rest)), tuple(norms)  # type: ignore[arg-type]
+    if len(written) < len(rest):
+        written = threats_of_balls(rest, widest(inputs or Images()))  # type: ignore[arg-type]
+    return tuple(written), tuple(norms)
 
 
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
     refuse_shared_services(request.workers, request.target, request.surrogate)
-    admission = Admission(restricted(request.target, request.plan), request.plan)
+    admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
-    evaluated = evaluated_target(request.target, request.plan, first.goal(), first.images, request.surrogate)
-    for view in evaluated.views:
-        check_suites(view[1], request.plan)
+    evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
+    for _, view in evaluated.views:
+        check_suites(view, request.plan, first)
     facts = run_facts(evaluated, request, admission)
     worker = ChunkWorker(compile_views(evaluated, request.plan), admission)
     pool = make_pool(request.workers, worker, request.observer)
@@ -230,13 +309,13 @@ def record_run(
         records.close()
 
 
-def check_suites(target: Target[Any], plan: AuditPlan) -> None:
-    """Raise ThreatError where the plan has no attack for one of its threats."""
-    for threat in plan.threats:
-        for ball in threat.balls():
-            suite(target.access, ball, plan, knows_detector(target))
-    for norm in plan.smallest:
-        suite(target.access, BALLS[norm](), plan, knows_detector(target))
+def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
+    """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
+    balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
+    mask, eps = first.limits.mask, first.limits.eps
+    for ball in balls:
+        for entry in suite(target.access, ball, plan, knows_detector(target)):
+            entry.attack.check(region_of(entry.attack, target, first.images, mask, eps))
 
 
 def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None) -> Records:
@@ -250,7 +329,10 @@ def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool
     if pool is not None:
         pool.start()
     admission.check_all(request.source, request.observer)
-    return Records.begin(request.out, request.plan, facts)
+    records = Records.begin(request.out, request.plan, facts)
+    if isinstance(request.target.inputs, Images):
+        write_mask_picture(request.out, request.limits.mask)
+    return records
 
 
 def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:
@@ -286,9 +368,10 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
 def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
     """Raise RunError where the data gives other images than when the run was begun."""
     first, _, digest = safe
-    if chunk.first != first or chunk_hash([image_hash(image) for image in chunk.images]) != digest:
+    if chunk.first != first or given_hash(chunk) != digest:
+        what = "images" if chunk.goal is None else "inputs or goals"
         raise RunError(
-            f"{records.facts.data} gives other images at {chunk.first} than when {records.folder} was begun; "
+            f"{records.facts.data} gives other {what} at {chunk.first} than when {records.folder} was begun; "
             "turn shuffling off, restore the data, or choose another --out"
         )
 

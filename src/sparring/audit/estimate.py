@@ -18,8 +18,11 @@ from ..access import Gradients
 from ..attacks import PGD
 from ..engine import Engine, run
 from ..geometry import Linf
+from ..geometry.region import Region
 from ..goals import Misclassify
+from ..inputs import Inputs
 from ..random import Key
+from ..rows import to
 from ..targets import Classifier, Defended, Target, answered
 from ..threats import BALLS
 from ..transforms import Detector
@@ -77,11 +80,11 @@ class Estimate:
 
 def estimate(request: AuditRequest) -> Estimate:
     """What `audit` would do with the request; one small batch is asked about, and nothing is written."""
-    admission = Admission(restricted(request.target, request.plan), request.plan)
+    admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
-    evaluated = evaluated_target(request.target, request.plan, first.goal(), first.images, request.surrogate)
+    evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
     for _, view in evaluated.views:
-        check_suites(view, request.plan)
+        check_suites(view, request.plan, first)
     known, limit = request.source.candidates, request.plan.limit
     images = limit if known is None else known if limit is None else min(known, limit)
     return Estimate(tuple(estimate_lines(evaluated, request, first)), images, *time_passes(evaluated.strongest, first))
@@ -100,7 +103,8 @@ def estimate_lines(evaluated: EvaluatedTarget, request: AuditRequest, first: Cle
     for words, ball in places:
         for view in range(len(evaluated.views)):
             for scheduled in scheduled_attacks(evaluated, ball, plan, view):
-                forwards, backwards = count_passes(scheduled.entry, first.images[:1], knows_detector(scheduled.target))
+                region = first.region(torch.arange(1), scheduled.entry.attack.ball, scheduled.target.inputs)
+                forwards, backwards = count_passes(scheduled.entry, region, knows_detector(scheduled.target))
                 draws = scheduled.target.draws
                 checks = 5 * samples  # the engine's checks before and after, and the audit's of each example
                 access = scheduled.entry.access.__name__
@@ -117,20 +121,23 @@ def estimate_lines(evaluated: EvaluatedTarget, request: AuditRequest, first: Cle
     return found
 
 
-def count_passes(entry: SuiteEntry, image: Tensor, rejects: bool = False) -> tuple[int, int]:
-    """Return forward and backward passes of one image, at most; `rejects`: by who knows of a detector."""
+def count_passes(entry: SuiteEntry, region: Region, rejects: bool = False) -> tuple[int, int]:
+    """Return forward and backward passes of the one input of `region`, at most; `rejects`: by who knows of a detector.
+
+    The stand-in is a classifier, whatever the task: attacks that try ways to win in turn try no more than it has.
+    """
     if entry.transferred:
         return 1, 0
     attack, seeing = entry.attack, issubclass(entry.access, Gradients)
     if entry.budget is not None and entry.budget.forwards is not None:
         return entry.budget.forwards, 0
     goal = Misclassify(torch.zeros(1, dtype=torch.long))
-    target: Target[Any] = (
-        Defended(stand_in_model(image), AcceptAll()).adaptive_view() if rejects else stand_in_model(image)
-    )
-    spent = run(attack, target, goal, image.float()).passes
-    least = attack.steps if seeing else 0
-    return max(int(spent.forwards), attack.steps), max(int(spent.backwards), least)
+    model = stand_in_model(region.x, region.inputs)
+    target: Target[Any] = Defended(model, AcceptAll()).adaptive_view() if rejects else model
+    eps = region.eps if isinstance(region.radius, Tensor) or region.radius != attack.ball.eps else None
+    spent = run(attack, target, goal, region.x, mask=region.free, eps=eps).passes
+    least = attack.total_steps if seeing else 0
+    return max(int(spent.forwards), attack.total_steps), max(int(spent.backwards), least)
 
 
 class AcceptAll(Detector):
@@ -140,7 +147,7 @@ class AcceptAll(Detector):
         return 0 * images.flatten(1).sum(1) - 1
 
 
-def stand_in_model(image: Tensor) -> Classifier:
+def stand_in_model(image: Tensor, inputs: Inputs) -> Classifier:
     """Return a model whose margin rises with every question and never reaches zero."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn((image.numel(), CLASSES - 1), generator=generator) / image.numel()
@@ -152,32 +159,39 @@ def stand_in_model(image: Tensor) -> Classifier:
         others = BAR / 10 * (x.flatten(1).float() @ weights).tanh()
         return torch.cat((torch.full_like(others[:, :1], BAR + 1 / (1 + asked)), others), dim=1)
 
-    return Classifier(logits, name="stand-in")
+    return Classifier(logits, name="stand-in", inputs=inputs)
 
 
 def time_passes(view: Target[Any], first: CleanChunk) -> tuple[float, float]:
     """Return seconds of a forward and of a backward pass of one image, in a small batch."""
     images = first.images[:BATCH]
-    predict(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    rows = torch.arange(len(images))
+    key, context = first.key(rows, 0, 0), first.context_of(rows)
+    predict(view, images, BATCH, key, context)
     clock = time.perf_counter()
-    predict(view, images, BATCH, first.key(torch.arange(len(images)), 0, 0))
+    predict(view, images, BATCH, key, context)
     forward = (time.perf_counter() - clock) / len(images)
     if not issubclass(view.access, Gradients):
         return forward, 0.0
-    own = time_one_answer(view, images, first.key(torch.arange(len(images)), 0, 0))
-    goal = first.goal(torch.arange(len(images)))
+    own = time_one_answer(view, images, key, context)
+    goal, tiny = first.goal(rows), Linf(1e-6 * view.inputs.scale)
     clock = time.perf_counter()
     spent = run(
-        PGD(Linf(1e-6), steps=STEPS), view, goal, images, engine=Engine(batch_size=BATCH, confirmation_samples=1)
+        PGD(tiny, steps=STEPS),
+        view,
+        goal,
+        images,
+        context=context,
+        engine=Engine(batch_size=BATCH, confirmation_samples=1),
     ).passes
     seconds = time.perf_counter() - clock - int(spent.checks.sum()) * forward - int(spent.forwards.sum()) * own
     return forward, max(own, seconds / max(1, int(spent.backwards.sum())))  # the clock is coarse; no less than forward
 
 
-def time_one_answer(view: Target[Any], images: Tensor, key: Key) -> float:
+def time_one_answer(view: Target[Any], images: Tensor, key: Key, context: Any) -> float:
     """Return seconds that the view takes to answer one image, which the defence in use may have to do several times."""
     key = replace(key, indices=key.indices.to(view.device))
     with view.frozen(), torch.no_grad():
         clock = time.perf_counter()
-        answered(view, images.float().to(view.device), key)
+        answered(view, images.float().to(view.device), key, to(context, view.device))
         return (time.perf_counter() - clock) / len(images)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
-from ..threats import BALLS, WORDS, Threat, parse_all
+from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
 from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
@@ -63,7 +63,9 @@ class AuditConfig(ConfigTable):
     suite: str | tuple[str, ...] = Field(
         default="standard", description="quick, standard, thorough, or names of attacks"
     )
-    goal: Literal["misclassify", "least-likely"] = "misclassify"
+    goal: Literal["misclassify", "least-likely"] | None = Field(
+        default=None, description="of a classifier; misclassify when left out. Data of another task bring their own"
+    )
     access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
         default=None, description="what attacks may ask; all that the model grants when left out"
     )
@@ -80,6 +82,9 @@ class AuditConfig(ConfigTable):
     limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
     labels: Literal["data", "model"] = "data"
+    mask: str | None = Field(
+        default=None, description="a PNG (white: may move), .npy or .npz file: where the images may be changed"
+    )
     expected_accuracy: UnitInterval | None = None
     precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
     compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
@@ -97,7 +102,7 @@ def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:
     """`linf:4/255` is a threat; `linf` alone is the norm, for the smallest example of each image."""
     listed = list(words)
     free = [word.strip().lower() for word in listed if word.strip().lower() in WORDS]
-    given = parse_all(word for word in listed if word.strip().lower() not in WORDS)
+    given = parse_threat_list(word for word in listed if word.strip().lower() not in WORDS)
     return [*given, *(BALLS[WORDS[word]]() for word in dict.fromkeys(free))]
 
 

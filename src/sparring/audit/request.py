@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, knows_detector
 from .evaluation.batches import DataSource
 from .evaluation.compiled_target import describe_precision
+from .evaluation.region_limits import RegionLimits
 from .evaluation.weights import weights_hash
 from .observer import AuditObserver
 from .parallel.workers import SINGLE_PROCESS, Workers
 from .plan import AuditPlan
-from .records.facts import Facts, device_name, now, versions
+from .records.facts import Facts, MaskFacts, device_name, now, versions
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class AuditRequest:
     command: str
     observer: AuditObserver
     workers: Workers = SINGLE_PROCESS
+    limits: RegionLimits = field(default_factory=RegionLimits)
 
 
 def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission) -> Facts:
@@ -57,6 +59,11 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         draws=evaluated.strongest.draws,
         surrogate=None if request.surrogate is None else weights_hash(request.surrogate),
         input_shape=admission.shape,
+        inputs=target.inputs.plural,
+        task=admission.task.name,
+        columns=admission.columns,
+        mask=mask_facts(request.limits),
+        radii=radii_facts(request.limits),
         probabilities=bool(getattr(inside, "probabilities", False)),
         data=source.name,
         label_note=source.label_note,
@@ -67,3 +74,15 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         precision=describe_precision(target, request.plan),
         started=now(),
     )
+
+
+def mask_facts(limits: RegionLimits) -> MaskFacts | None:
+    """What the report says of the mask; None where there is none."""
+    if limits.mask is None:
+        return None
+    return MaskFacts(share=float(limits.mask.double().mean()), each=len(limits.mask) > 1)
+
+
+def radii_facts(limits: RegionLimits) -> tuple[float, float] | None:
+    """The smallest and the largest radius, where each input has one of its own."""
+    return None if limits.eps is None else (float(limits.eps.min()), float(limits.eps.max()))

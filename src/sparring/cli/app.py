@@ -10,19 +10,19 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .commands.apply import apply
-from .commands.attack import attack
+from .commands.apply import apply_command
+from .commands.attack import attack_command
 from .commands.audit import audit
-from .commands.compare import compare
-from .commands.demo import demo
-from .commands.export import export
-from .commands.fit import fit
-from .commands.generalize import generalize
-from .commands.listing import listing
-from .commands.report import report
-from .commands.serve import serve
-from .commands.train import train
-from .commands.transfer import transfer
+from .commands.compare import compare_command
+from .commands.demo import demo_command
+from .commands.export import export_command
+from .commands.fit import fit_command
+from .commands.generalize import generalize_command
+from .commands.listing import list_command
+from .commands.report import report_command
+from .commands.serve import serve_command
+from .commands.train import train_command
+from .commands.transfer import transfer_command
 from .commands.zoo import zoo
 from .display.errors import EPILOG, Settings, report_error
 
@@ -36,19 +36,19 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": demo,
+    "demo": demo_command,
     "audit": audit,
-    "attack": attack,
-    "fit": fit,
-    "apply": apply,
-    "list": listing,
-    "report": report,
-    "compare": compare,
-    "export": export,
-    "serve": serve,
-    "train": train,
-    "transfer": transfer,
-    "generalize": generalize,
+    "attack": attack_command,
+    "fit": fit_command,
+    "apply": apply_command,
+    "list": list_command,
+    "report": report_command,
+    "compare": compare_command,
+    "export": export_command,
+    "serve": serve_command,
+    "train": train_command,
+    "transfer": transfer_command,
+    "generalize": generalize_command,
 }
 for name, command in COMMANDS.items():
     app.command(name, epilog=EPILOG)(command)

@@ -1,4 +1,4 @@
-"""What makes a model harder to break."""
+"""Defences: adversarial training, purification, randomization and detection."""
 
 from . import training
 from .training import train

@@ -6,11 +6,13 @@ It knows the Attack protocol and no attack.
 from .checkpoint import fingerprint
 from .craft import craft, crafted
 from .fit import Fitted, fit
+from .judge import ArtifactJudgement, judge_artifact
 from .options import Engine, Progress
 from .outcome import Outcome, Passes
-from .run import check_access, check_images, run
+from .run import check_access, check_images, region_of, run
 
 __all__ = [
+    "ArtifactJudgement",
     "Engine",
     "Fitted",
     "Outcome",
@@ -22,5 +24,7 @@ __all__ = [
     "crafted",
     "fingerprint",
     "fit",
+    "judge_artifact",
+    "region_of",
     "run",
 ]  # fmt: skip

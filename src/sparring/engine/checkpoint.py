@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, RunError
-from ..storage import read, write
+from ..errors import ConfigError
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, Unidentified
 from .outcome import Outcome, Passes
 
@@ -67,13 +67,8 @@ class Checkpoint:
         return self.folder / f"batch-{start:09d}.safetensors"
 
     def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, values = read(path, "delete it to begin again")
-        if values.get("mark") != self.mark:
-            raise RunError(
-                f"{path} belongs to another run (other attack, target, goal, images or seed); "
-                "use another checkpoint folder"
-            )
-        return tensors, values
+        stranger = "belongs to another run (other attack, target, goal, images or seed); use another checkpoint folder"
+        return read_checkpoint(path, self.mark, "delete it to begin again", stranger)
 
     def finished(self, start: int) -> Outcome | None:
         """The finished batch that begins at row `start`, if there is one."""
@@ -88,11 +83,11 @@ class Checkpoint:
     def finish(self, start: int, outcome: Outcome) -> None:
         tensors = {n: v for n, v in (vars(outcome) | vars(outcome.passes)).items() if isinstance(v, Tensor)}
         plain = {"seconds": outcome.seconds, "attack": outcome.attack, "goal": outcome.goal, "notes": outcome.notes}
-        write(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
+        write_tensors(self._batch(start), tensors, {"mark": self.mark, "outcome": plain})
         self.forget()
 
     def save(self, start: int, rows: int, saved: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
-        write(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
+        write_tensors(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
 
     def forget(self) -> None:
         """Give up the batch under way: it was too large for the memory."""

@@ -26,9 +26,9 @@ from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
 from ..random import Key
 from ..rows import take
-from ..targets import Target, answered
+from ..targets import Target, answered, check_context, check_task
 from .options import Engine
-from .run import check_access, check_context, check_images, check_indices, check_start, check_task, region_of
+from .run import check_access, check_images, check_indices, check_start, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -56,9 +56,9 @@ def craft(
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
     if start is not None:
@@ -85,7 +85,7 @@ def crafted(
     broker = _Unjudged(target, goal, region, engine or Engine(), key, context)
     oracle = attack.access(broker)
     state = attack.init(oracle, Batch(region.x, key, start))
-    for t in range(attack.steps):
+    for t in range(attack.total_steps):
         state = attack.step(oracle, state, t)
     broker.closed = True
     attack.finish(oracle, state)

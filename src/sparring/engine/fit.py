@@ -18,11 +18,11 @@ from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
 from ..rows import flatten, rebuild, take, to
-from ..storage import read, write
-from ..targets import Target, answered
+from ..storage import read_checkpoint, write_tensors
+from ..targets import Target, answered, check_context, check_task
 from .checkpoint import fingerprint, identity_of
 from .options import Engine, Progress
-from .run import check_access, check_context, check_images, check_indices, check_task, region_of, run
+from .run import check_access, check_images, check_indices, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -63,7 +63,7 @@ def fit(
 
     Images on which the goal is met already take no part. The order of the images is drawn from the engine's seed,
     anew in each epoch. With `engine.checkpoint` a fit that was stopped goes on where it was and ends with the same
-    artifact; `engine.batch_size` bounds the looks at the clean images alone, `attack.portion` every step.
+    artifact; `engine.batch_size` bounds the looks at the clean images alone, `attack.batch_size` every step.
 
     Args:
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
@@ -74,17 +74,21 @@ def fit(
 
     Raises:
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
-        RunError: a checkpoint that cannot be read or written, or a portion too large for the memory.
+        RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
     engine = engine or Engine()
     check_access(attack, target)
+    check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
-    check_images(x, goal)
-    if not isinstance(target.inputs, Images):
-        raise InputError(f"{attack.name} fits what moves images, and {target.name} takes {target.inputs.plural}")
+    kind = target.inputs
+    if not isinstance(kind, Images) or (kind.low, kind.high) != (0, 1):
+        raise InputError(
+            f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {kind}; for one "
+            "variable on many images pass run() an OverScenes target"
+        )
     region = region_of(attack, target, x, mask, eps)
-    if not attack.regional and (mask is not None or eps is not None):
+    if not attack.uses_region and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
@@ -96,7 +100,7 @@ def fit(
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            told = f"{attack.name} ran out of memory with portion={attack.portion}; pass a smaller one"
+            told = f"{attack.name} ran out of memory with batch_size={attack.batch_size}; pass a smaller one"
             raise RunError(f"{told}: {error}") from error
 
 
@@ -157,7 +161,7 @@ class _Fitting:
 
     @property
     def _per_epoch(self) -> int:
-        return -(-len(self.x) // self.attack.portion)
+        return -(-len(self.x) // self.attack.batch_size)
 
     @property
     def _steps(self) -> int:
@@ -205,15 +209,15 @@ class _Fitting:
         attack, device = self.attack, self.target.device
         epoch, place = divmod(self.t, self._per_epoch)
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
-        rows = order[place * attack.portion : (place + 1) * attack.portion]
+        rows = order[place * attack.batch_size : (place + 1) * attack.batch_size]
         region, goal = self._region(rows), take(self.goal, rows.to(device))
         key = Key(self.indices[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(region, Keep.FIRST, Budget())
         theirs, random = key.reseeded(self.t), self.target.stochastic
         beside, draws = self._beside(rows), self.target.draws
         broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, draws, beside)
-        portion = SharedBatch(region.x, key, self._attacked(goal, key, region, beside))
-        self.state = attack.step(attack.access(broker), self.state, portion, self.t / self._steps)
+        batch = SharedBatch(region.x, key, self._attacked(goal, key, region, beside))
+        self.state = attack.step(attack.access(broker), self.state, batch, self.t / self._steps)
         ledger.settle()
         self.fell += int(ledger.won.sum())
         self._count(ledger.forwards, ledger.backwards)
@@ -225,7 +229,7 @@ class _Fitting:
     def _attacked(
         self, goal: Goal, key: Key, region: Region, context: Any
     ) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """How an attack of single images is run on some of the portion."""
+        """How an attack of single images is run on some of the batch."""
 
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)
@@ -242,8 +246,8 @@ class _Fitting:
         self.passes = [self.passes[0] + int(forwards.sum()), self.passes[1] + int(backwards.sum())]
 
     def _progress(self) -> Progress:
-        done = min((self.t % self._per_epoch) * self.attack.portion, len(self.x))
-        return Progress(self.attack.name, len(self.x), done, self.attack.portion, len(self.x), self.t, self._steps)
+        done = min((self.t % self._per_epoch) * self.attack.batch_size, len(self.x))
+        return Progress(self.attack.name, len(self.x), done, self.attack.batch_size, len(self.x), self.t, self._steps)
 
     def _made(self, mark: str) -> dict[str, Any]:
         return {
@@ -260,15 +264,11 @@ class _Fitting:
     def _save(self, path: Path, mark: str) -> None:
         tensors, plain = flatten(self.state, "state")
         counts = {"t": self.t, "fell": self.fell, "passes": self.passes, "fooled": self.fooled, "seconds": self.seconds}
-        write(path, tensors, {"mark": mark, "plain": plain, **counts})
+        write_tensors(path, tensors, {"mark": mark, "plain": plain, **counts})
 
     def _load(self, path: Path, mark: str) -> None:
-        tensors, values = read(path, "delete it to begin again")
-        if values.get("mark") != mark:
-            raise RunError(
-                f"{path} belongs to another fit (other attack, target, goal, images or seed); "
-                "use another checkpoint folder"
-            )
+        stranger = "belongs to another fit (other attack, target, goal, images or seed); use another checkpoint folder"
+        tensors, values = read_checkpoint(path, mark, "delete it to begin again", stranger)
         tensors = {name: value.to(self.target.device) for name, value in tensors.items()}
         self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
         self.t, self.fell, self.passes = values["t"], values["fell"], values["passes"]

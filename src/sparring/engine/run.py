@@ -15,8 +15,8 @@ from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatErro
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
-from ..rows import flatten, take, to
-from ..targets import Target
+from ..rows import take, to
+from ..targets import Target, check_context, check_task
 from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
 from .outcome import Outcome, joined
@@ -81,9 +81,9 @@ def run(
     """
     engine, budget = engine or Engine(), budget or Budget()
     check_access(attack, target)
+    check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    check_images(x, goal, target.inputs)
     region = region_of(attack, target, x, mask, eps)
     attack.check(region)
     if start is not None:
@@ -104,35 +104,6 @@ def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Targe
             f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
             "use an attack that needs less (Square: Scores, HopSkipJump: Decisions)"
         )
-
-
-def check_task(target: Target[Any], goal: Goal) -> None:
-    """Raise GoalError where the goal judges outputs of another task than the target's."""
-    if target.task is not None and goal.task is not None and not isinstance(target.task, goal.task):
-        raise GoalError(
-            f"{type(goal).__name__} is a goal of {goal.task.name}, and {target.name} gives the outputs of "
-            f"{target.task.name}; pass a goal of that, or the task that it has: Model(module, {goal.task.__name__}())"
-        )
-
-
-def check_context(target: Target[Any], context: Any, count: int) -> None:
-    """Raise InputError where the context is no row-wise record with `count` rows, or the target has no use for it."""
-    if context is None:
-        return
-    if not target.takes_context:
-        raise InputError(
-            f"{target.name} takes no context; leave context= out, or pass Model(..., takes_context=True) around what "
-            "is called with it"
-        )
-    try:
-        tensors = flatten(context)[0]
-    except TypeError as error:
-        raise InputError(f"a context is a row-wise record: {error}") from error
-    if not tensors:
-        raise InputError(f"a context holds tensors with one row per input; {context!r:.80} holds none")
-    for name, tensor in tensors.items():
-        if len(tensor) != count:
-            raise InputError(f"context {name} has {len(tensor)} rows, and there are {count} inputs; pass one for each")
 
 
 def region_of(
@@ -179,6 +150,8 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
     """Raise InputError for inputs that are none (of images in [0, 1] by default) or do not match the goal, GoalError
     for a goal that is no record."""
     (Images() if inputs is None else inputs).check(x)
+    if not isinstance(goal, Goal):
+        raise GoalError(f"a {type(goal).__name__} is no goal; pass one, as Misclassify(labels)")
     if not hasattr(goal, "__dataclass_fields__"):
         raise GoalError(
             f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
@@ -246,7 +219,9 @@ def _batch(job: Job, start: int, size: int, checkpoint: Checkpoint | None) -> Ou
     while not search.over:
         search.advance()
         if engine.progress is not None:
-            engine.progress(Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.steps))
+            engine.progress(
+                Progress(attack.name, len(x), start, len(region), search.live, search.t, attack.total_steps)
+            )
         if checkpoint and time.perf_counter() - written > engine.checkpoint_seconds:
             search.seconds = time.perf_counter() - clock
             checkpoint.save(start, len(region), search.save())

@@ -99,7 +99,7 @@ class Search:
 
     @property
     def over(self) -> bool:
-        return self.t >= self.attack.steps or self.live == 0
+        return self.t >= self.attack.total_steps or self.live == 0
 
     @contextmanager
     def _while_answered(self) -> Iterator[None]:
@@ -149,7 +149,7 @@ class Search:
         if done is not None:  # noted at once, so that how often the engine looks changes no result
             self.ledger.finish(self.broker.live, done)
         self.ledger.changed |= done is not None or self.attack.stuck(self.state) is not None
-        if self.t % self.every == 0 or self.t == self.attack.steps:
+        if self.t % self.every == 0 or self.t == self.attack.total_steps:
             self._drop()
 
     def _drop(self) -> None:

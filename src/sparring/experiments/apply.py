@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attacks import Applied, Artifact
+from ..attacks import Artifact, ArtifactAttack
 from ..audit.evaluation.predictions import predict
-from ..audit.records.example_files import write_atomically
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import InputError
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..random import Key
+from ..storage import write_atomically
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files
 from .artifacts import artifact_picture, prediction_captions, target_class
@@ -29,7 +30,7 @@ FLOAT_IMAGES, PNG_FILES = "float images", "PNG files, 8 bits"
 
 @dataclass
 class AppliedCounts:
-    """How many images fell, by goal and by what was measured: the float images, or the files read again."""
+    """Counts of images that fell, by goal and by what was measured: the float images, or the files read again."""
 
     attacked: Counter[str] = field(default_factory=Counter)  # by goal: images on which it was not met before
     fell: Counter[tuple[str, str]] = field(default_factory=Counter)  # by goal, and FLOAT_IMAGES or PNG_FILES
@@ -55,10 +56,11 @@ class ApplyArtifact:
     batch_size: int
 
     def run(self) -> AppliedCounts:
-        """Apply, write and count. RunError where the disk does not take the files."""
+        """Apply the artifact, write the pictures and count what falls; RunError where the disk does not take them."""
         counts, taken, sheet = AppliedCounts(), {CONTACT_SHEET}, ContactSheet(self.loaded, self.data, self.batch_size)
         for chunk in self.data.chunks(self.batch_size):
-            moved = self.artifact.apply(chunk.images)
+            key = Key(chunk.first + torch.arange(len(chunk.images)), 0)
+            moved = self.artifact.apply(chunk.images, key)
             names = [free_name(name, taken) for name in chunk.names]
             with report_write_errors(self.out):
                 for name, image in zip(names, moved, strict=True):
@@ -78,7 +80,7 @@ class ApplyArtifact:
         """Count how many images of a chunk fall as they are, and how many when they are read from their files."""
         clean = predict(loaded.target, chunk.images, self.batch_size)
         form = InputSpec(*chunk.images.shape[1:])
-        written = torch.stack([files.read(self.out / name, form) for name in names])
+        written = torch.stack([files.read_picture(self.out / name, form) for name in names])
         rounded = predict(loaded.target, written, self.batch_size)
         goals: dict[str, Goal] = {"another class": Misclassify(clean.predicted)}
         wanted = target_class(self.made, clean.outputs.shape[1])
@@ -86,7 +88,9 @@ class ApplyArtifact:
             goals[f"class {wanted}"] = ClassifyAs(torch.full_like(clean.predicted, wanted))
         indices, engine = torch.arange(chunk.first, chunk.first + len(names)), Engine(self.batch_size)
         for word, goal in goals.items():
-            outcome = run(Applied(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine)
+            outcome = run(
+                ArtifactAttack(self.artifact), loaded.target, goal, chunk.images, indices=indices, engine=engine
+            )
             stood = ~outcome.already
             counts.attacked[word] += int(stood.sum())
             counts.fell[word, FLOAT_IMAGES] += int((outcome.success & stood).sum())
@@ -95,7 +99,7 @@ class ApplyArtifact:
 
 
 class ContactSheet:
-    """The first images, with captions of what the model predicts for them before and after."""
+    """A sheet of the first images, captioned with the model's predictions before and after."""
 
     def __init__(self, loaded: LoadedModel | None, data: Data, batch_size: int) -> None:
         self.loaded, self.batch_size = loaded, batch_size

@@ -14,7 +14,7 @@ from ..audit.report.gallery import class_namer
 from ..engine import Outcome
 from ..errors import ConfigError
 from ..zoo import InputSpec
-from .figures import moved_images
+from .figures import before_and_after
 
 SUFFIX = ".safetensors"
 LONGEST, LARGEST = 200, 4096  # characters, and sides of an image, that a file may speak of
@@ -81,4 +81,4 @@ def artifact_picture(
 ) -> bytes:
     """Draw a PNG of images (N, C, H, W) before and after the artifact, with their captions."""
     delta = artifact.delta if isinstance(artifact, Perturbation) else None
-    return moved_images(before, artifact.apply(before), captions, title, delta)
+    return before_and_after(before, artifact.apply(before), captions, title, delta)

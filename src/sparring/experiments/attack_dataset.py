@@ -15,12 +15,14 @@ from torch import Tensor
 from ..access import Attack, Budget, Keep, Reason
 from ..attacks import PGD
 from ..audit.evaluation.predictions import predict, round_to_uint8
-from ..audit.records.example_files import write_atomically, write_examples
+from ..audit.evaluation.region_limits import RegionLimits
+from ..audit.records.example_files import write_examples
 from ..audit.report.gallery import png_bytes
-from ..engine import Engine, run
+from ..engine import Engine, region_of, run
 from ..errors import LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..rows import take
+from ..storage import write_atomically
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
 from .figures import query_curves
@@ -47,18 +49,18 @@ class AttackTotals:
 
     @property
     def fell(self) -> int:
-        """Images that fell to the attack."""
+        """Return how many images fell to the attack."""
         return len(self.sizes)
 
     @property
     def attacked(self) -> int:
-        """Images on which the goal was not met before the attack."""
+        """Return on how many images the goal was not met before the attack."""
         return self.images - self.already
 
 
 @dataclass
 class AttackDataset:
-    """Attacks on one model and data set.
+    """Run attacks on one model and data set.
 
     Args:
         loaded: the model, with its name and class names.
@@ -69,6 +71,7 @@ class AttackDataset:
         out: a folder for examples and pictures; None: nothing is written.
         budget: passes per image.
         start_model: the attacker's own model; attacks begin where PGD on it ends.
+        mask: bool, like one image or like all of them: true where a value may move; None: everywhere.
     """
 
     loaded: LoadedModel
@@ -79,22 +82,29 @@ class AttackDataset:
     out: Path | None
     budget: Budget = field(default_factory=Budget)
     start_model: Target[Any] | None = None
+    mask: Tensor | None = None
 
     def run(self, attacks: list[Attack[Any, Any]], observer: ExperimentObserver | None = None) -> list[AttackTotals]:
         """Run every attack on every chunk, write the examples, and return the totals of each attack.
 
-        Raises: RunError where `out` holds something, or the disk does not take the examples.
+        Raises: RunError where `out` holds something, or the disk does not take the examples; ThreatError, before any
+            attack, for one that knows no mask.
         """
         self.check_folder()
+        first = next(iter(self.data.chunks(1)))
+        limits = RegionLimits.make(self.mask, None, tuple(first.images.shape[1:]))
+        for attack in attacks if self.mask is not None else ():
+            attack.check(region_of(attack, self.loaded.target, first.images, limits.rows(0, 1).mask, None))
         observer = observer or ExperimentObserver()
         totals = [AttackTotals() for _ in attacks]
         for chunk in self.data.chunks(self.batch_size):
             labels, goal = self.goal(chunk)
+            mask = limits.rows(chunk.first, len(chunk.images)).mask
             for index, attack in enumerate(attacks):
                 before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
                 share = len(chunk.images) / len(attacks) / len(self.data)
                 engine = Engine(self.batch_size, self.seed, progress=observer.steps(f"{attack.ball}: ", before, share))
-                self.attack_chunk(chunk, labels, goal, index, attack, totals[index], engine)
+                self.attack_chunk(chunk, labels, goal, mask, index, attack, totals[index], engine)
         return totals
 
     def check_folder(self) -> None:
@@ -126,6 +136,7 @@ class AttackDataset:
         chunk: Chunk,
         labels: Tensor,
         goal: Goal,
+        mask: Tensor | None,
         index: int,
         attack: Attack[Any, Any],
         totals: AttackTotals,
@@ -133,13 +144,14 @@ class AttackDataset:
     ) -> None:
         """Run one attack on one chunk, add to its totals, and write its examples."""
         indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
-        start = self.start(attack, goal, chunk.images, indices, engine)
+        start = self.start(attack, goal, chunk.images, mask, indices, engine)
         outcome = run(
             attack,
             self.loaded.target,
             goal,
             chunk.images,
             indices=indices,
+            mask=mask,
             start=start,
             budget=self.budget,
             engine=engine,
@@ -162,7 +174,13 @@ class AttackDataset:
             self.save(chunk, labels, f"{index}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
 
     def start(
-        self, attack: Attack[Any, Any], goal: Goal, images: Tensor, indices: Tensor, engine: Engine
+        self,
+        attack: Attack[Any, Any],
+        goal: Goal,
+        images: Tensor,
+        mask: Tensor | None,
+        indices: Tensor,
+        engine: Engine,
     ) -> Tensor | None:
         """Return images (B, C, H, W) to begin at, where PGD on the attacker's own model ends; None without one."""
         if self.start_model is None:
@@ -170,7 +188,14 @@ class AttackDataset:
         if not math.isfinite(attack.ball.eps):
             raise ThreatError("--start-on needs a radius for the attack on that model; add --threat linf:8/255")
         found = run(
-            PGD(attack.ball), self.start_model, goal, images, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine
+            PGD(attack.ball),
+            self.start_model,
+            goal,
+            images,
+            indices=indices,
+            mask=mask,
+            keep=Keep.HIGHEST_LOSS,
+            engine=engine,
         )
         return found.examples
 

@@ -28,7 +28,7 @@ GAP, LINE, HEAD_LINE, LETTER, HEAD_LETTER = 10, 18, 22, 9.5, 10.5  # dots: betwe
 
 
 def heatmap(counts: TransferCounts, title: str) -> bytes:
-    """A PNG: one cell for each model made on (rows) and tried on (columns), shaded and labelled by its success."""
+    """Return a PNG: a cell for each model made on (rows) and tried on (columns), shaded and labelled by its success."""
     shares = counts.fell.double() / max(counts.images, 1)
     rows, columns = shares.shape
     figure, axes = _blank(4.0 + 1.25 * columns, 2.2 + 0.6 * rows)
@@ -44,7 +44,7 @@ def heatmap(counts: TransferCounts, title: str) -> bytes:
 
 @dataclass(frozen=True)
 class ColumnBlock:
-    """Columns that stand together: the word above them, one below each, and in each cell (R, C) a share and its ends.
+    """Columns that stand together: a title above them, a name below each, and in each cell (R, C) a share and its ends.
 
     `low` and `high` bound the share: its 95 % interval.
     """
@@ -57,7 +57,7 @@ class ColumnBlock:
 
 
 def accuracy_map(names: Sequence[str], blocks: Sequence[ColumnBlock], title: str) -> dict[str, bytes]:
-    """A PNG and a PDF: one row for each model, blocks of columns side by side, each cell with its 95 % interval."""
+    """Return a PNG and a PDF: a row for each model, and blocks of columns with accuracies and their 95 % intervals."""
     widths = [len(block.columns) for block in blocks]
     below = max(column.count("\n") for block in blocks for column in block.columns)
     figure = _figure(2.9 + 0.62 * sum(widths) + 0.12 * len(blocks), 1.5 + 0.16 * below + 0.5 * len(names))
@@ -115,14 +115,14 @@ def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title:
 
 @dataclass(frozen=True)
 class ImagePanel:
-    """An image (C, H, W) in [0, 1], and the words above it; `loud` where they say that it fools the model."""
+    """An image (C, H, W) in [0, 1], and the words above it; `loud` where it fools the model."""
 
     image: Tensor
     words: str
     loud: bool = False
 
 
-def moved_images(
+def before_and_after(
     before: Tensor, after: Tensor, caption_pairs: tuple[Sequence[str], Sequence[str]], title: str, delta: Tensor | None
 ) -> bytes:
     """Return a PNG: images (N, C, H, W) above what became of them, each with what is said of it.
@@ -132,7 +132,7 @@ def moved_images(
     """
     first = [ImagePanel(image, words) for image, words in zip(before, caption_pairs[0], strict=True)]
     last = [
-        ImagePanel(image, words, loud=label(words) != label(old))
+        ImagePanel(image, words, loud=caption_label(words) != caption_label(old))
         for image, words, old in zip(after, caption_pairs[1], caption_pairs[0], strict=True)
     ]
     if delta is not None:
@@ -145,8 +145,8 @@ def moved_images(
     return _grid([first, between, last], title)
 
 
-def label(words: str) -> str:
-    """What is said without how sure it is: all but the last word."""
+def caption_label(words: str) -> str:
+    """Return a caption without its last word, which says how sure the model is."""
     return words.rpartition(", ")[0]
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ..access import Shared
-from ..attacks import Applied, Artifact, opened
+from ..attacks import Artifact, ArtifactAttack, load_artifact
 from ..audit.evaluation.predictions import predict
-from ..audit.records.example_files import write_atomically
 from ..engine import Engine, Fitted, Outcome, Progress, check_access, fit, run
 from ..errors import ConfigError, InputError, RunError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take
+from ..storage import write_atomically
 from ..zoo import Data, LoadedModel
 from .artifacts import SUFFIX, artifact_picture, fooling_rate, prediction_captions
 from .output import report_write_errors
@@ -35,6 +35,7 @@ class ArtifactPaths:
 
     @property
     def picture(self) -> Path:
+        """Return the path of the picture."""
         return self.artifact.with_suffix(".png")
 
     def check_free(self) -> None:
@@ -48,14 +49,14 @@ class ArtifactPaths:
 
 @dataclass(frozen=True)
 class Split:
-    """Positions (N,) int64, rising, of the images to make the artifact on, and of those to measure it on."""
+    """Positions (N,) int64, rising, of the images that the artifact is fitted on, and of those it is measured on."""
 
     fitted: Tensor
     held_out: Tensor
 
 
 def split_images(images: Tensor, held_out: float, seed: int) -> tuple[Split, int]:
-    """A split drawn from the seed, and how many images were left out as copies of others: none is on both sides."""
+    """Split the images by the seed; return the split, and how many were left out as copies of others."""
     if not 0 < held_out < 1:
         raise ConfigError(f"--held-out {held_out:g} is no share of the images; pass one above 0 and below 1, as 0.3")
     seen: dict[bytes, int] = {}
@@ -74,7 +75,7 @@ def split_images(images: Tensor, held_out: float, seed: int) -> tuple[Split, int
 
 @dataclass(frozen=True)
 class FitInputs:
-    """All that a fit starts from, checked."""
+    """The checked inputs of a fit."""
 
     images: Tensor  # (N, C, H, W)
     goal: Goal  # of every image
@@ -86,7 +87,7 @@ class FitInputs:
 
 @dataclass
 class FitArtifact:
-    """An attack whose variable many images share, on one model and data set.
+    """Fit one artifact on one model and data set, and measure it on held-out images.
 
     Args:
         attack: makes the artifact. loaded: the model. data: the images.
@@ -139,7 +140,7 @@ class FitArtifact:
         engine, target = Engine(self.batch_size, self.seed), self.loaded.target
         return {
             name: run(
-                Applied(artifact),
+                ArtifactAttack(artifact),
                 target,
                 take(inputs.goal, indices),
                 inputs.images[indices],
@@ -151,7 +152,7 @@ class FitArtifact:
 
     def read_start(self, path: Path) -> tuple[Artifact, dict[str, Any]]:
         """Read the artifact to begin at; ConfigError where the attack cannot go on from it."""
-        artifact, made = opened(path)
+        artifact, made = load_artifact(path)
         kind, ball = self.attack.makes, self.attack.ball
         if not isinstance(artifact, kind):
             raise ConfigError(f"--from {path} is a {artifact.kind}, and {self.attack.name} makes a {kind.kind}")

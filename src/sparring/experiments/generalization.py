@@ -14,14 +14,14 @@ import torch
 from ..access import Gradients
 from ..audit.evaluation.batches import fitting_batch_size
 from ..audit.evaluation.weights import weights_hash
-from ..audit.records.example_files import write_atomically
 from ..audit.records.facts import device_name, now, versions
 from ..audit.records.statistics import share
 from ..engine import Engine
 from ..errors import AccessError, InputError
 from ..geometry import Ball
 from ..goals import Misclassify
-from ..transfer import Generalization, attacks_within, generalization, margins
+from ..storage import write_atomically
+from ..transfer import Generalization, attacks_within, goal_margins, measure_generalization
 from .figures import ColumnBlock, accuracy_map
 from .model_set import ModelSet
 from .observer import ExperimentObserver
@@ -34,7 +34,7 @@ LISTED = 4  # threats of a union that are named
 
 @dataclass(frozen=True)
 class ThreatColumn:
-    """A threat, and how it was written."""
+    """A threat of one radius, and how it was written."""
 
     norm: str
     text: str
@@ -57,12 +57,12 @@ class ThreatColumns:
         return [(norm, tuple(column.text for column in group)) for norm, group in groups]
 
     def union_names(self) -> tuple[str, ...]:
-        """Return name each union; one threat a line."""
+        """Return the name of each union; one threat a line."""
         return ("all", *map(union_name, self.unions[1:]))
 
 
 def union_name(union: tuple[ThreatColumn, ...]) -> str:
-    """Return name the threats of a union, one a line."""
+    """Return the names of the threats of a union, one a line."""
     more = [f"and {len(union) - LISTED} more"] if len(union) > LISTED else []
     return "\n".join([*map(str, union[:LISTED]), *more])
 
@@ -108,7 +108,7 @@ class GeneralizationMatrix:
             for column in self.columns.threats:
                 column.ball.check(chunk.images)
             for target in self.models.targets.values():
-                margins(target, Misclassify(chunk.labels), chunk.images, self.engine.batch_size)
+                goal_margins(target, Misclassify(chunk.labels), chunk.images, self.engine.batch_size)
 
     def run(self, observer: ExperimentObserver | None = None) -> Generalization:
         """Attack all models and write each down; return the whole matrix."""
@@ -128,7 +128,7 @@ class GeneralizationMatrix:
         """Attack one model, write it down below those before it, and return its row and its seconds."""
         started = time.perf_counter()
         row = self.attack_model(name, observer)
-        self.whole = row if self.whole is None else self.whole.below(row)
+        self.whole = row if self.whole is None else self.whole.append_rows(row)
         self.record["models"].append(self.entry(row, time.perf_counter() - started))
         self.record["notes"] = list(self.whole.notes)
         self.write(".json", json.dumps(self.record, indent=1).encode() + b"\n")
@@ -142,7 +142,9 @@ class GeneralizationMatrix:
             assert chunk.labels is not None
             indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
             engine = Engine(self.engine.batch_size, self.engine.seed, progress=observer.steps(f"{name}: "))
-            parts.append(generalization(target, balls, chunk.images, chunk.labels, indices=indices, engine=engine))
+            parts.append(
+                measure_generalization(target, balls, chunk.images, chunk.labels, indices=indices, engine=engine)
+            )
         row = parts[0]
         for part in parts[1:]:
             row = row + part
@@ -191,7 +193,7 @@ class GeneralizationMatrix:
         }
 
     def unions(self, whole: Generalization) -> torch.Tensor:
-        """Return count the images (U, M) that stand in each union."""
+        """Return (U, M) how many images stand in each union."""
         return torch.stack([whole.union(column.ball for column in union) for union in self.columns.unions])
 
     def path(self, suffix: str) -> Path:

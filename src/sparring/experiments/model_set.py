@@ -18,7 +18,7 @@ class ModelSet:
     data: Data
 
 
-def resized(one: LoadedModel, largest: LoadedModel) -> Any:
+def target_for_size(one: LoadedModel, largest: LoadedModel) -> Any:
     """Return the target of `one` for images of the size of the largest model."""
     if one.input is None or largest.input is None:
         return one.target

@@ -1,4 +1,4 @@
-"""The observer of an experiment: what it is told of progress."""
+"""The observer of an experiment, which is called with its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..engine import Progress
 
 
 class ExperimentObserver:
-    """Is told of the steps of an experiment; every method may be left as it is."""
+    """An observer of an experiment; every method may be left as it is."""
 
     def steps(self, name: str = "", before: float = 0.0, share: float = 0.0) -> Callable[[Progress], None] | None:
         """Return what an `Engine` calls after every step of one run, or None.

@@ -15,7 +15,6 @@ from torch import nn
 
 from .. import __version__
 from ..access import Attack
-from ..audit.records.example_files import write_atomically
 from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
@@ -23,9 +22,10 @@ from ..defenses.training.plan import TrainingPlan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
 from ..errors import ConfigError, InputError, RunError, TargetError
+from ..storage import write_atomically
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
-from ..zoo.loaders.trained import PLAN, parted
+from ..zoo.loaders.trained import PLAN, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from .output import refuse_used_folder, report_write_errors
 from .training_data import load_training_data
@@ -38,7 +38,7 @@ OVERFITTED = "catastrophic overfitting"
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Everything that a plan names, loaded: what is trained, on what, against whom."""
+    """Everything that a plan names, loaded."""
 
     loaded: LoadedModel
     classifier: Classifier
@@ -52,7 +52,7 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class TrainFromPlan:
-    """One training into a folder, in the first of its processes or in another.
+    """Run one training from a plan into a folder, in the first of its processes or in another.
 
     Args:
         path: the TOML file of the plan. out: a folder for weights, checkpoint and log.
@@ -107,7 +107,7 @@ class TrainFromPlan:
         resume: bool,
         progress: Callable[[TrainingProgress], None] | None = None,
     ) -> Trained:
-        """Train; RunError where another process of the training is gone."""
+        """Train as the plan says; RunError where another process of the training is gone."""
         with suppress(ImportError):
             import lightning_fabric  # noqa: F401  its import sets the level
 
@@ -118,7 +118,7 @@ class TrainFromPlan:
                 inputs.images,
                 inputs.objective,
                 inputs.adversary,
-                config=plan.recipe,
+                config=plan.training,
                 validation=inputs.validation,
                 validation_attacks=inputs.validation_attacks,
                 devices=devices,
@@ -147,14 +147,14 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
     def load(spec: str) -> Target[Any]:
         return load_model(spec, device=own_device(devices)).target
 
-    objective, adversary = plan.made_objective(load), plan.made_adversary(load)
-    validation, chosen = plan.made_watch()
+    objective, adversary = plan.make_objective(load), plan.make_adversary(load)
+    validation, chosen = plan.make_validation()
     attacks = choose_validation_attacks(adversary.attacks, validation.steps) if chosen is None else chosen
     loaded = load_model(plan.model)
     classifier = classifier_of(loaded)
     check_parts(classifier, objective, adversary)
     if plan.weights == "fresh":
-        reset_weights(trainable_module(classifier), plan.recipe.seed, plan.model)
+        reset_weights(trainable_module(classifier), plan.training.seed, plan.model)
     data = load_data(
         plan.data.train,
         input=loaded.input,
@@ -162,12 +162,12 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
         classes=count_classes(loaded, plan.data.train),
         limit=plan.data.limit,
     )
-    images, labels = load_training_data(data, plan.recipe.workers, progress)
+    images, labels = load_training_data(data, plan.training.workers, progress)
     try:
         check_labels(labels, classes_of(classifier, images))
     except InputError as error:
         raise InputError(f"{data.name}: {error}") from error
-    check_run(classifier, images, objective, adversary, plan.recipe, validation, devices)
+    check_run(classifier, images, objective, adversary, plan.training, validation, devices)
     for attack in attacks:
         attack.ball.check(images.at(torch.arange(1))[0])
     return TrainingInputs(loaded, classifier, objective, adversary, validation, attacks, data, images)
@@ -189,7 +189,7 @@ def own_device(devices: Devices) -> str:
 
 
 def reset_weights(module: nn.Module, seed: int, name: str) -> None:
-    """Fresh weights in every layer, drawn from the seed; ConfigError for a layer that cannot do so itself."""
+    """Draw fresh weights in every layer from the seed; ConfigError for a layer that cannot do so itself."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for place, layer in module.named_modules():
@@ -203,9 +203,9 @@ def reset_weights(module: nn.Module, seed: int, name: str) -> None:
 
 
 def factory_of(model: str) -> str:
-    """What `trained:` must be told where the model is a user's file."""
+    """Return what a `trained:` spec needs after its folder where the model is a user's file; else ''."""
     scheme, _, rest = model.partition(":")
     if scheme == TRAINED:
-        factory = parted(rest)[1]
+        factory = split_trained_spec(rest)[1]
         return "" if factory is None else f"@{factory}"
     return f"@{model}" if ".py:" in model else ""

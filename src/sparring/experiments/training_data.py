@@ -17,10 +17,10 @@ from ..zoo import Data, Row, Skipped
 ROWS = 64  # held as floats at a time
 CURE = "training needs a label for every image: use folder:DIR with a folder per class, or npz:FILE with labels"
 ReadResult = Row | Skipped | SparringError
-Shown = Callable[[int, int], None]  # images looked at, of how many
+ReadProgress = Callable[[int, int], None]  # images read, of how many
 
 
-def load_training_data(data: Data, workers: int, progress: Shown) -> tuple[IndexedData, Tensor]:
+def load_training_data(data: Data, workers: int, progress: ReadProgress) -> tuple[IndexedData, Tensor]:
     """Return the images that can be read, and their labels (N,) int64. What cannot be read is in `data.skipped`.
 
     Data that is read by position is looked through once, every picture: what is broken is found out before the
@@ -37,7 +37,7 @@ def load_training_data(data: Data, workers: int, progress: Shown) -> tuple[Index
     return StreamedData(lazy, workers), torch.tensor(lazy.labels)
 
 
-def read_into_memory(data: Data, progress: Shown) -> InMemoryData:
+def read_into_memory(data: Data, progress: ReadProgress) -> InMemoryData:
     """Return every image as bytes; as floats from the first chunk on that bytes cannot hold."""
     pixels, labels, count = torch.empty(0), torch.empty(len(data), dtype=torch.int64), 0
     for chunk in data.chunks(ROWS):
@@ -58,7 +58,7 @@ def read_into_memory(data: Data, progress: Shown) -> InMemoryData:
 
 @dataclass(frozen=True)
 class ReadableImages:
-    """The readable pictures of a data set: `len` and `[i] -> (image, label)`."""
+    """The readable pictures of a data set, with `len` and `[i] -> (image, label)`."""
 
     name: str
     at: Callable[[int], Row | Skipped]
@@ -77,7 +77,7 @@ class ReadableImages:
 
 @dataclass(frozen=True)
 class ImageChecks:
-    """A data set whose items are what there is to know of each picture, apart from the picture."""
+    """A data set whose items are what was read of each picture, without its pixels."""
 
     at: Callable[[int], Row | Skipped]
     count: int
@@ -95,13 +95,13 @@ class ImageChecks:
         return Row(torch.empty(0), row.label, row.name), tuple(row.image.shape)
 
 
-def check_readable(data: Data, workers: int, progress: Shown) -> ReadableImages:
+def check_readable(data: Data, workers: int, progress: ReadProgress) -> ReadableImages:
     """Return every picture read once."""
     assert data.at is not None
     places, labels, shapes = list[int](), list[int](), list[tuple[int, ...]]()
     checks: Any = ImageChecks(data.at, len(data))
     data.skipped.clear()
-    answers = DataLoader(checks, batch_size=None, num_workers=workers, collate_fn=identity)
+    answers = DataLoader(checks, batch_size=None, num_workers=workers, collate_fn=keep_item)
     for place, (answer, shape) in enumerate(answers):
         if isinstance(answer, SparringError):
             raise answer
@@ -125,5 +125,6 @@ def check_readable(data: Data, workers: int, progress: Shown) -> ReadableImages:
     return ReadableImages(data.name, data.at, places, labels)
 
 
-def identity(item: Any) -> Any:
+def keep_item(item: Any) -> Any:
+    """Return the item as it is: the collate function of a loader without batches."""
     return item

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..access import Attack, Gradients
 from ..audit.evaluation.predictions import predict
-from ..audit.records.example_files import write_atomically
 from ..engine import Engine
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..storage import write_atomically
 from ..targets import Ensemble, Target
-from ..transfer import TransferCounts, leave_one_out, transfer
+from ..transfer import TransferCounts, leave_one_out, transfer_matrix
 from ..zoo import Chunk, Data
 from .figures import heatmap
 from .observer import ExperimentObserver
@@ -25,7 +25,7 @@ from .output import report_write_errors
 
 @dataclass
 class TransferMatrix:
-    """Examples made on each model and tried on all of them.
+    """Make examples on each model, and try them on all of them.
 
     Args:
         models: targets by name, for images of one size.
@@ -67,12 +67,12 @@ class TransferMatrix:
     def count(
         self, attack: Attack[Gradients, Any], goal: Goal, images: Tensor, indices: Tensor, engine: Engine
     ) -> TransferCounts:
-        """Return count the images of one chunk that fall, with the ensemble's row below where it is asked for."""
+        """Return the counts of one chunk, with the ensemble's row below where it is asked for."""
         models: dict[str, Any] = self.models
-        whole = transfer(models, models, attack, goal, images, indices=indices, engine=engine)
+        whole = transfer_matrix(models, models, attack, goal, images, indices=indices, engine=engine)
         if not self.ensemble:
             return whole
-        return whole.below(leave_one_out(models, Ensemble, attack, goal, images, indices=indices, engine=engine))
+        return whole.append_rows(leave_one_out(models, Ensemble, attack, goal, images, indices=indices, engine=engine))
 
     def write(self, attack: Attack[Gradients, Any], counts: TransferCounts, out: Path) -> Path:
         """Write the counts as JSON and as a picture into the folder `out`; return the picture's path."""
@@ -95,5 +95,5 @@ class TransferMatrix:
 
 
 def matrix_title(attack: Attack[Gradients, Any], counts: TransferCounts) -> str:
-    """Return name the attack, and the images that took part."""
+    """Return a title: the attack, and the images that took part."""
     return f"{attack.name} {attack.ball}, {counts.images} images that no model errs on before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -56,8 +57,12 @@ class Vanish(Goal):
         """Raise InputError where a box is empty, GoalError where `iou` is not in (0, 1]."""
         if not 0 < self.iou <= 1:
             raise GoalError(f"iou={self.iou} is no overlap; pass a number above 0 and at most 1")
+        if not math.isfinite(self.threshold):
+            raise GoalError(f"threshold={self.threshold} is no logit; pass a finite number")
         boxes = all_rows.boxes
-        wrong = ~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise InputError(f"boxes are (images, 4), one for each image; got {tuple(boxes.shape)}")
+        wrong = ~boxes.isfinite().all(1) | ~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
         if bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             raise InputError(f"boxes[{row}] is {boxes[row].tolist()}; pass x1, y1, x2, y2 with x1 < x2 and y1 < y2")

@@ -14,13 +14,15 @@ from .climbs import Climb
 from .goal import Goal
 from .terms import Terms
 
+ROUNDING = 1e-12  # of a part, so that 0.07 of 100 parts are 7 of them and not 8
+
 
 class ShareGoal(Goal):
     """A goal that is met where at least `share` of the P parts of a row are won.
 
-    The margin is that of the part which completes the share: the ceil(share * P)-th largest. The loss is the
-    mean of the loss over all parts, since a single part would give a gradient of its own alone; a loss with rows of its
-    own (`RivalMargin`) is taken of the margin.
+    The margin is that of the part which completes the share: the ceil(share * P)-th largest, and NaN where that of a
+    part is. The loss is the mean of the loss over all parts, since a single part would give a gradient of its
+    own alone; a loss with rows of its own (`RivalMargin`) is taken of the margin.
     """
 
     share: float
@@ -33,8 +35,10 @@ class ShareGoal(Goal):
         """Return one term per row (B, 1): the margin of the part that completes the share."""
         parts, counted = self.parts(outputs)
         margins = parts.margin.view(counted.shape).masked_fill(~counted, -torch.inf)
-        needed = (self.share * counted.sum(1)).ceil().long().clamp_min(1) - 1
-        return Terms(margins.sort(dim=1, descending=True).values.gather(1, needed[:, None]))
+        counts = counted.sum(1)
+        needed = (self.share * counts.double() - ROUNDING * counts).ceil().long().clamp_min(1) - 1
+        completing = margins.sort(dim=1, descending=True).values.gather(1, needed[:, None])
+        return Terms(completing.masked_fill(margins.isnan().any(1, keepdim=True), torch.nan))
 
     def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
         """Return the mean (B,) of the loss over the parts that count."""

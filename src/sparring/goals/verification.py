@@ -25,6 +25,7 @@ class VerificationGoal(Goal):
     """A goal about the cosine of an embedding (B, D) with templates, which is accepted from `threshold` on."""
 
     task: ClassVar[type[Task] | None] = Verification
+    template_axes: ClassVar[int]
     threshold: float
 
     @abstractmethod
@@ -40,7 +41,12 @@ class VerificationGoal(Goal):
         return len(self.templates)
 
     def check(self, outputs: Any, all_rows: Self) -> None:
-        """Raise GoalError where the dimensions differ or the threshold is no cosine, InputError for NaN or infinity."""
+        """Raise GoalError where the templates or the threshold do not fit, InputError for NaN or infinity."""
+        axes = "(B, D)" if self.template_axes == 2 else "(B, N, D)"
+        templates = all_rows.templates
+        if templates.ndim != self.template_axes or not templates.is_floating_point() or templates.shape[1] == 0:
+            got = f"{templates.dtype} {tuple(templates.shape)}"
+            raise GoalError(f"the templates of {type(self).__name__} are real numbers {axes}; got {got}")
         theirs, own = outputs.shape[-1], self.templates.shape[-1]
         if theirs != own:
             raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
@@ -63,6 +69,8 @@ class Dodge(VerificationGoal):
     template: Embeddings
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+
+    template_axes: ClassVar[int] = 2
 
     @property
     def templates(self) -> Tensor:
@@ -91,6 +99,8 @@ class Impersonate(VerificationGoal):
     gallery: Galleries
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+
+    template_axes: ClassVar[int] = 3
 
     @property
     def templates(self) -> Tensor:

@@ -16,14 +16,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..access import Scores
+from ..batching import map_batches
 from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
 from ..targets.optional_imports import require
-from .log import Answers, QueryLog
+from .log import AnswerCache, QueryLog
 from .tensors import InferRequest, encode_answer, read_request
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A target under a name, with what its metadata say.
+    """A target under a name, with its metadata.
 
     Args:
         target: what answers; images (B, C, H, W) in [0, 1] become scores (B, classes), or where it grants no
@@ -55,6 +55,7 @@ class ServedModel:
 
     @property
     def metadata(self) -> dict[str, Any]:
+        """Return the protocol's model metadata."""
         return {
             "name": self.name,
             "versions": [VERSION],
@@ -66,15 +67,13 @@ class ServedModel:
 
     @property
     def scores(self) -> bool:
-        """Does it give scores, or the label alone?"""
+        """Tell whether it gives scores, and not the label alone."""
         return issubclass(self.target.access, Scores)
 
     def answer(self, images: Tensor) -> Tensor:
-        """(B, classes) scores or (B, 1) labels, float32; TargetError where the target cannot take the images."""
-        with torch.no_grad():
-            places = range(0, len(images), PASS)
-            parts = [self.target(images[i : i + PASS].to(self.target.device)) for i in places]
-        outputs = torch.cat(parts).float().cpu()
+        """Return scores (B, classes) or labels (B, 1), float32; TargetError where the target cannot take the images."""
+        outputs = map_batches(lambda part: self.target(part.to(self.target.device)), images, batch_size=PASS)
+        outputs = outputs.float().cpu()
         return outputs if self.scores else outputs.argmax(1, keepdim=True).float()
 
 
@@ -84,23 +83,28 @@ class InferenceService:
     def __init__(self, served: ServedModel, body_limit: int) -> None:
         from starlette.responses import JSONResponse, Response
 
-        self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), Answers()
+        self.served, self.body_limit, self.log, self.answers = served, body_limit, QueryLog(), AnswerCache()
         self.lock = asyncio.Lock()
         self.json, self.response = JSONResponse, Response
 
     async def ready(self, request: Request) -> Response:
+        """Answer that the server is ready."""
         return self.json({"ready": True})
 
     async def server(self, request: Request) -> Response:
+        """Answer with the server's metadata."""
         return self.json({"name": "sparring", "version": "1", "extensions": ["binary_tensor_data"]})
 
     async def model(self, request: Request) -> Response:
+        """Answer with the model's metadata."""
         return self.json(self.served.metadata)
 
     async def stats(self, request: Request) -> Response:
+        """Answer with how often each image was asked about."""
         return self.json({"name": self.served.name, **self.log.stats()})
 
     async def infer(self, request: Request) -> Response:
+        """Answer an inference request; one that is sent again is answered from memory."""
         body = await self._body(request)
         if body is None:
             return self.json({"error": f"the body is longer than {self.body_limit} bytes; send fewer images"}, 413)
@@ -128,7 +132,7 @@ class InferenceService:
         return self.response(answer, media_type="application/json")
 
     def failed(self, error: BaseException) -> Response:
-        """Return the model raised an error: 500, and the traceback in the log."""
+        """Answer 500 where the model raised an error, and log the traceback."""
         logger.error("the model failed", exc_info=error)
         return self.json({"error": f"the model failed: {type(error).__name__}"}, 500)
 

@@ -6,40 +6,37 @@ import hashlib
 from collections import Counter, OrderedDict
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from ..hashing import image_sha256
 
 MOST_IMAGES, MOST_ANSWERS, MOST_BYTES = 1_000_000, 4096, 1 << 26
 
 
-def image_hash(image: Tensor) -> str:
-    """SHA-256 of the image's float32 values in their order."""
-    return hashlib.sha256(image.detach().cpu().float().contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
-
-
 class QueryLog:
-    """Counts images, which a repeated request does not count again. Memory is bounded."""
+    """A count of images, in which a repeated request does not count again; its memory is bounded."""
 
     def __init__(self) -> None:
         self.images: Counter[str] = Counter()
         self.requests = self.repeated = self.queries = self.unlisted = 0
 
     def count(self, images: Tensor) -> None:
+        """Count the images (B, C, H, W) of one request."""
         self.requests += 1
         self.queries += len(images)
-        for digest in map(image_hash, images):
+        for digest in map(image_sha256, images):
             if digest in self.images or len(self.images) < MOST_IMAGES:
                 self.images[digest] += 1
             else:
                 self.unlisted += 1
 
     def stats(self) -> dict[str, Any]:
-        """Totals, and the count of each image by its hash."""
+        """Return totals, and the count of each image by its hash."""
         totals = {"requests": self.requests, "repeated_requests": self.repeated, "queries": self.queries}
         return totals | {"images": dict(self.images), "unlisted": self.unlisted}
 
 
-class Answers:
+class AnswerCache:
     """The latest answers by (id, body): a client that lost one gets it again, to the byte."""
 
     def __init__(self) -> None:
@@ -48,13 +45,15 @@ class Answers:
 
     @staticmethod
     def key(body: bytes) -> bytes:
-        """Return the request's id is within its body."""
+        """Return the key of a request: the hash of its body, which holds its id."""
         return hashlib.sha256(body).digest()
 
     def find(self, key: bytes) -> bytes | None:
+        """Return the answer of that key; None where there is none."""
         return self.kept.get(key)
 
     def keep(self, key: bytes, answer: bytes) -> None:
+        """Keep an answer, and drop the oldest ones beyond the limits."""
         self.kept[key] = answer
         self.size += len(answer)
         while len(self.kept) > MOST_ANSWERS or (self.size > MOST_BYTES and len(self.kept) > 1):

@@ -13,7 +13,16 @@ from .random_layers import Keyed
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .replicated import Replicated
 from .surrogate import Surrogate
-from .target import Restricted, Target, Unidentified, WrappedTarget, answered
+from .target import (
+    Restricted,
+    Target,
+    Unidentified,
+    WrappedTarget,
+    answered,
+    check_context,
+    check_rows,
+    check_task,
+)
 from .trainee import Trainee
 
 __all__ = [
@@ -46,4 +55,7 @@ __all__ = [
     "Unidentified",
     "WrappedTarget",
     "answered",
+    "check_context",
+    "check_rows",
+    "check_task",
 ]  # fmt: skip

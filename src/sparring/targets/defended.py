@@ -118,7 +118,7 @@ class AdaptiveView(WrappedTarget[Jacobians]):
 
     @property
     def confirming_target(self) -> Target[Any]:
-        return self.defended
+        return self.defended.confirming_target
 
     def adapt_goal(self, goal: Goal) -> Goal:
         read = self.defended.adapt_goal(goal)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ..access import Decisions, Scores
-from ..errors import ConfigError, LockedOut
+from ..errors import ConfigError, LockedOut, TargetError
 from ..random import Key
-from ..shapes import FloatBatch, Logits
+from ..shapes import FloatBatch
+from ..tasks import Classification
 from .encoding import Codec
 from .target import Restricted, Target, answered
+from .wrapped_outputs import change_outputs
 
 T = TypeVar("T", bound=Decisions)
 
@@ -33,14 +35,19 @@ class TruncatedScores(Restricted[Scores]):
 
     def __init__(self, target: Target[Scores], *, top: int | None = None, decimals: int | None = None) -> None:
         super().__init__(target, Scores)
+        if target.task is not None and not isinstance(target.task, Classification):
+            raise TargetError(f"probabilities of classes are published, and {target.name} is of {target.task.name}")
         if (top is not None and top < 1) or (decimals is not None and not 1 <= decimals <= 7):
             raise ConfigError(f"top={top}, decimals={decimals}; pass top >= 1 and decimals from 1 to 7")
         self.top, self.decimals = top, decimals
 
-    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
-            self._logits = answered(self.target, images, key, context)
-            shown = self._logits.softmax(1)
+            self._held_back = answered(self.target, images, key, context)
+            return change_outputs(self._held_back, self._published)
+
+    def _published(self, logits: Tensor) -> Tensor:
+        shown = logits.softmax(1)
         least = torch.finfo(shown.dtype).tiny
         if self.decimals is not None:
             shown, least = shown.round(decimals=self.decimals), 10.0**-self.decimals / 2
@@ -54,7 +61,7 @@ class TruncatedScores(Restricted[Scores]):
 
     def check(self, outputs: Any) -> None:
         """As the model checks what it has just said, before any of it was held back."""
-        self.target.check(self._logits)
+        self.target.check(self._held_back)
 
     def identity(self) -> tuple[object, ...]:
         return ("published", self.top, self.decimals, *super().identity())

@@ -21,6 +21,7 @@ from ..access import Jacobians
 from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
+from ..rows import to
 from ..shapes import FloatBatch, Logits
 from ..tasks import Classification, Task
 from .target import Target, answered
@@ -33,6 +34,8 @@ def _check_member(member: Any) -> None:
         raise TargetError(f"a {type(member).__name__} is no target; wrap it: Ensemble([Classifier(model), ...])")
     if not issubclass(member.access, Jacobians):
         raise TargetError(f"{member.name} grants {member.access.__name__} only and cannot be climbed; leave it out")
+    if member.task is not None and not isinstance(member.task, Classification):
+        raise TargetError(f"an ensemble fuses the logits of classifiers, and {member.name} is of {member.task.name}")
 
 
 class Ensemble(Target[Jacobians]):
@@ -58,6 +61,9 @@ class Ensemble(Target[Jacobians]):
             raise TargetError("an ensemble of no members; pass one or more targets")
         for member in self.members:
             _check_member(member)
+        kinds = [member.inputs for member in self.members]
+        if any(kind != kinds[0] for kind in kinds):
+            raise TargetError(f"the members of an ensemble take the same inputs; here: {', '.join(map(repr, kinds))}")
         if fuse not in FUSED:
             raise TargetError(f"fuse {fuse!r} is unknown; pass 'logits' or 'probabilities'")
         self.fuse = fuse
@@ -91,11 +97,15 @@ class Ensemble(Target[Jacobians]):
         return Classification()
 
     @property
+    def takes_context(self) -> bool:
+        return any(member.takes_context for member in self.members)
+
+    @property
     def stochastic(self) -> bool:
         return any(member.stochastic for member in self.members)
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
-        parts = tuple(self._asked(*pair, images, key) for pair in zip(self.members, self.sizes, strict=True))
+        parts = tuple(self._asked(place, images, key, context) for place in range(len(self.members)))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
             message = ", ".join(f"{m.name} {p.shape[1]}" for m, p in zip(self.members, parts, strict=True))
@@ -106,12 +116,14 @@ class Ensemble(Target[Jacobians]):
         shares = [z.log_softmax(1) + math.log(w) for w, z in zip(self.weights, parts, strict=True)]
         return torch.stack(shares).logsumexp(0)
 
-    def _asked(
-        self, member: Target[Jacobians], size: tuple[int, int] | None, images: FloatBatch, key: Key | None
-    ) -> Tensor:
+    def _asked(self, place: int, images: FloatBatch, key: Key | None, context: Any) -> Tensor:
+        """The logits of one member, whose draws are its own."""
+        member, size = self.members[place], self.sizes[place]
         if size is not None and tuple(size) != tuple(images.shape[2:]):
             images = interpolate(images, tuple(size), mode="bilinear", antialias=True)
-        outputs = answered(member, images.to(member.device), key)
+        own_key = None if key is None else to(key.reseeded(place), member.device)
+        beside = to(context, member.device) if member.takes_context else None
+        outputs = answered(member, images.to(member.device), own_key, beside)
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             raise TargetError(f"{member.name} gives no logits (images, classes), which an ensemble fuses")
         return outputs.to(images.device)

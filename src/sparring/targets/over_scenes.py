@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..access import Decisions
+from ..access import Decisions, Decoupled
 from ..errors import ConfigError, TargetError
 from ..goals import FoolScenes, Goal, SceneTerms
 from ..random import Key
 from ..rows import take, to
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .target import Target, WrappedTarget, answered
+from .target import Target, WrappedTarget, answered, check_rows, check_task
 
 T = TypeVar("T", bound=Decisions)
 
@@ -38,7 +38,7 @@ class OverScenes(WrappedTarget[T]):
     Outputs are the terms of the drawn scenes, `SceneTerms` (B, S, K), which the goal `FoolScenes` judges. Answers are
     random, so that a success is judged on fresh scenes and fresh draws of the target.
 
-    Raises: TargetError, ConfigError.
+    Raises: TargetError, ConfigError, GoalError, InputError.
     """
 
     def __init__(self, target: Target[T], goal: Goal, scenes: Any, scenes_per_question: int = 32) -> None:
@@ -52,8 +52,10 @@ class OverScenes(WrappedTarget[T]):
             raise ConfigError(f"scenes_per_question={scenes_per_question!r}; pass an int >= 1")
         if len(goal) == 0:
             raise ConfigError("there are no scenes: the goal has 0 rows")
+        check_task(target, goal)
+        check_rows(scenes, len(goal), "scene")
         self.goal, self.scenes = target.adapt_goal(to(goal, target.device)), to(scenes, target.device)
-        self.scenes_per_question, self._questions = scenes_per_question, 0
+        self.scenes_per_question, self._questions, self._checked = scenes_per_question, 0, False
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ class OverScenes(WrappedTarget[T]):
             raise TargetError(f"{self.name} answers with the terms of scenes; pass FoolScenes, not {wrong}")
         return goal
 
-    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> SceneTerms:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         if key is None:
             key = Key(torch.arange(len(images), device=images.device), self._questions)
             self._questions += 1
@@ -89,12 +91,25 @@ class OverScenes(WrappedTarget[T]):
         drawn = key.integers("scenes", (count,), len(self.goal)).flatten()
         theirs = Key(key.indices.repeat_interleave(count), key.seed)
         theirs = theirs.at(torch.arange(count, device=images.device).repeat(len(images)))
-        outputs = answered(self.target, images.repeat_interleave(count, 0), theirs, take(self.scenes, drawn))
-        terms = take(self.goal, drawn).terms(outputs)
-        return SceneTerms(terms.values.view(len(images), count, -1), terms.every)
+        answer = answered(self.target, images.repeat_interleave(count, 0), theirs, take(self.scenes, drawn))
+        goal = take(self.goal, drawn)
+        if not self._checked:
+            first = answer.judged_outputs if isinstance(answer, Decoupled) else answer
+            self.target.check(first)
+            goal.check(first, self.goal)
+            self._checked = True
+        if isinstance(answer, Decoupled):
+            judged, climbed = (self._terms(goal, one) for one in (answer.judged_outputs, answer.gradient_outputs))
+            return Decoupled(judged, climbed)
+        return self._terms(goal, answer)
+
+    def _terms(self, goal: Goal, outputs: Any) -> SceneTerms:
+        """The terms of the drawn scenes, (B, S, K)."""
+        terms = goal.terms(outputs)
+        return SceneTerms(terms.values.view(-1, self.scenes_per_question, terms.values.shape[1]), terms.every)
 
     def check(self, outputs: SceneTerms) -> None:
-        """Nothing: the answers of the target were checked by its task as they came."""
+        """Nothing: the first answers of the target were checked, with the goal of the scenes, as they came."""
 
     def identity(self) -> tuple[object, ...]:
         return ("over scenes", self.scenes_per_question, self.goal, self.scenes, *self.target.identity())

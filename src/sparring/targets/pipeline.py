@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 from ..access import Decisions
 from ..errors import ConfigError, TargetError
 from ..goals import DetectorOutputs, Goal, Undetected
-from ..inputs import Inputs
+from ..inputs import Images, Inputs
 from ..random import Key
 from ..shapes import FloatBatch
-from ..transforms import Detector, Part, Transform, networks, transform_with_bpda
+from ..transforms import Detector, Part, Stage, Transform, networks, transform_with_bpda
 from .classifier import Classifier
 from .target import Target, WrappedTarget, answered
+from .wrapped_outputs import change_outputs, fuse_answers, with_alarm
 
 T = TypeVar("T", bound=Decisions)
+INSIDE = -1  # of the target's draws, which are the same whatever is put before it; part i draws from round i
 
 
 class Pipeline(WrappedTarget[T]):
@@ -60,6 +63,7 @@ class Pipeline(WrappedTarget[T]):
                     f"{part.name} moves pixels and cannot bring the outputs of {target.task.name} back, so that "
                     "what it moves would count as missed; use a transform with restore(), as RandomShift"
                 )
+        _check_kinds(target, parts)
         for word, number in (("votes", votes), ("draws", draws)):
             if not isinstance(number, int) or number < 1:
                 raise ConfigError(f"{word}={number!r}; pass an int >= 1")
@@ -84,7 +88,8 @@ class Pipeline(WrappedTarget[T]):
 
     @property
     def takes_context(self) -> bool:
-        return True
+        beyond_images = any(isinstance(part, Transform) and not isinstance(part, Stage) for part in self.parts)
+        return beyond_images or self.target.takes_context
 
     @property
     def stochastic(self) -> bool:
@@ -107,12 +112,8 @@ class Pipeline(WrappedTarget[T]):
         answers = [self.once(images, draw, context) for draw in self.vote_keys(images, key)]
         if len(answers) == 1:
             return answers[0]
-        task = self.target.task
-        assert task is not None
-        if not isinstance(answers[0], DetectorOutputs):
-            return task.fuse(answers, self.fuse)
-        alarm = torch.stack([one.alarm for one in answers]).mean(0)
-        return DetectorOutputs(task.fuse([one.outputs for one in answers], self.fuse), alarm)
+        assert self.target.task is not None
+        return fuse_answers(answers, self.target.task, self.fuse)
 
     def vote_keys(self, images: FloatBatch, key: Key | None) -> list[Key]:
         """Return the keys of the votes; without a key the draws are as in use, anew at each call."""
@@ -131,10 +132,11 @@ class Pipeline(WrappedTarget[T]):
             elif isinstance(part, Transform):
                 passed.append((part, theirs, context))
                 images, context = transform_with_bpda(part, images, theirs, context)
-        outputs = answered(self.target, images, key, context if self.target.takes_context else None)
+        beside = context if self.target.takes_context else None
+        answer = answered(self.target, images, key.reseeded(INSIDE), beside)
         for transform, theirs, before in reversed(passed):
-            outputs = transform.restore(outputs, theirs, before)
-        return DetectorOutputs(outputs, torch.stack(alarms).amax(0)) if alarms else outputs
+            answer = change_outputs(answer, partial(transform.restore, key=theirs, context=before))
+        return with_alarm(answer, torch.stack(alarms).amax(0)) if alarms else answer
 
     def render(self, x: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
         """Return what the target sees of x (B, ...), with the draws of the first vote."""
@@ -162,6 +164,19 @@ class Pipeline(WrappedTarget[T]):
             for network in networks(self.parts):
                 held.enter_context(held_still(network))
             yield
+
+
+def _check_kinds(target: Target[Any], parts: tuple[Part, ...]) -> None:
+    """Raise TargetError where what is of images alone would be given something else."""
+    kind = target.inputs
+    for part in reversed(parts):
+        if isinstance(part, Transform) and part.inputs is not None:
+            kind = part.inputs
+        if isinstance(part, Stage | Detector) and not (isinstance(kind, Images) and (kind.low, kind.high) == (0, 1)):
+            raise TargetError(
+                f"{part.name} is of images in [0, 1], and at its place it would be given {kind}; put it behind what "
+                "makes images of them, or leave it out"
+            )
 
 
 @contextmanager

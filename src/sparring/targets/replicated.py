@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..access import Jacobians
 from ..errors import ConfigError, TargetError
@@ -18,7 +18,7 @@ from ..random import Key
 from ..rows import join, take, to
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .classifier import Classifier
+from .model import Model
 from .target import Target, answered
 
 
@@ -26,14 +26,14 @@ class Replicated(Target[Jacobians]):
     """`target` copied to each of `devices`; answers are gathered on the first.
 
     Args:
-        target: a classifier around a module. It stays where it is; the copies have its weights of this moment.
+        target: a model of any task around a module. It stays where it is; the copies have its weights of this moment.
         devices: such as ["cuda:0", "cuda:1"]; the images of a question are split over them in equal parts.
 
     Raises:
-        TargetError: a classifier around a function, which has no weights to copy.
+        TargetError: a model around a function, which has no weights to copy.
     """
 
-    def __init__(self, target: Classifier, devices: Sequence[torch.device | str]) -> None:
+    def __init__(self, target: Model, devices: Sequence[torch.device | str]) -> None:
         if not devices:
             raise ConfigError("devices is empty; pass at least one, such as ['cuda:0', 'cuda:1']")
         if not isinstance(target.model, nn.Module):
@@ -87,7 +87,7 @@ class Replicated(Target[Jacobians]):
     def identity(self) -> tuple[object, ...]:
         return self.copies[0].identity()
 
-    def check(self, outputs: Tensor) -> None:
+    def check(self, outputs: Any) -> None:
         self.copies[0].check(outputs)
 
     @contextmanager

@@ -31,6 +31,11 @@ class Surrogate(Target[Jacobians]):
     """
 
     def __init__(self, victim: Target[Scores], own: Target[Jacobians]) -> None:
+        if victim.task is not None and own.task is not None and type(victim.task) is not type(own.task):
+            raise TargetError(
+                f"{victim.name} gives the outputs of {victim.task.name}, and {own.name} those of {own.task.name}; a "
+                "surrogate has the victim's task"
+            )
         self.victim, self.own = victim, own
 
     @property
@@ -55,7 +60,7 @@ class Surrogate(Target[Jacobians]):
 
     @property
     def takes_context(self) -> bool:
-        return self.victim.takes_context
+        return self.victim.takes_context or self.own.takes_context
 
     @property
     def stochastic(self) -> bool:
@@ -73,15 +78,18 @@ class Surrogate(Target[Jacobians]):
         return self.victim.adapt_goal(goal)
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
+        beside, with_own = (context if one.takes_context else None for one in (self.victim, self.own))
         if not (torch.is_grad_enabled() and images.requires_grad):
-            return answered(self.victim, images, key, context)
+            return answered(self.victim, images, key, beside)
         with torch.no_grad():
-            judged = answered(self.victim, images.detach(), key, context)
-        climbed, theirs = answered(self.own, images, key, context if self.own.takes_context else None), judged
-        if isinstance(judged, DetectorOutputs):
-            theirs = judged.outputs
-            climbed = DetectorOutputs(climbed, torch.zeros_like(judged.alarm))
-        own = climbed.outputs if isinstance(climbed, DetectorOutputs) else climbed
+            judged = answered(self.victim, images.detach(), key, beside)
+        climbed = answered(self.own, images, key, with_own)
+        climbed = climbed.gradient_outputs if isinstance(climbed, Decoupled) else climbed
+        theirs, own = (one.outputs if isinstance(one, DetectorOutputs) else one for one in (judged, climbed))
+        if not isinstance(judged, DetectorOutputs):
+            climbed = own
+        elif not isinstance(climbed, DetectorOutputs):
+            climbed = DetectorOutputs(own, torch.zeros_like(judged.alarm))
         if isinstance(theirs, Tensor) and isinstance(own, Tensor) and theirs.shape != own.shape:
             raise TargetError(
                 f"{self.victim.name} gives {tuple(theirs.shape)} and {self.own.name} {tuple(own.shape)}; a "

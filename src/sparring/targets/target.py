@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from ..access import Decisions
+from ..errors import GoalError, InputError
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..rows import flatten
 from ..shapes import FloatBatch
 from ..tasks import Task
 
@@ -107,6 +110,42 @@ class Target(ABC, Generic[G]):
 T = TypeVar("T", bound=Decisions)
 
 
+def check_task(target: Target[Any], goal: Goal) -> None:
+    """Raise GoalError where the goal judges outputs of another task than the target's."""
+    if target.task is not None and goal.task is not None and not isinstance(target.task, goal.task):
+        raise GoalError(
+            f"{type(goal).__name__} is a goal of {goal.task.name}, and {target.name} gives the outputs of "
+            f"{target.task.name}; pass a goal of that, or the task that it has: Model(module, {goal.task.__name__}())"
+        )
+
+
+def check_context(target: Target[Any], context: Any, count: int) -> None:
+    """Raise InputError where the context is no row-wise record with `count` rows, or the target has no use for it."""
+    if context is None:
+        return
+    if not target.takes_context:
+        raise InputError(
+            f"{target.name} takes no context; leave context= out, or pass Model(..., takes_context=True) around what "
+            "is called with it"
+        )
+    check_rows(context, count, "context")
+
+
+def check_rows(record: Any, count: int, word: str) -> None:
+    """Raise InputError where `record` is no row-wise record with `count` rows; `word` is what messages call it."""
+    try:
+        tensors = flatten(record)[0]
+    except TypeError as error:
+        raise InputError(f"a {word} is a row-wise record: {error}") from error
+    if not tensors:
+        raise InputError(f"a {word} holds tensors with one row per input; {record!r:.80} holds none")
+    for name, tensor in tensors.items():
+        if tensor.ndim == 0:
+            raise InputError(f"{word} {name} is a single number; pass one for each of the {count} inputs")
+        if len(tensor) != count:
+            raise InputError(f"{word} {name} has {len(tensor)} rows, and there are {count} inputs; pass one for each")
+
+
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
     """Ask the target, with the key if it draws and with the context if there is one."""
     drawn = key if target.stochastic else None
@@ -152,6 +191,16 @@ class WrappedTarget(Target[T]):
     @property
     def draws(self) -> int:
         return self.target.draws
+
+    @property
+    def confirming_target(self) -> Target[Any]:
+        """The same around what confirms for the target inside, where that is another."""
+        theirs = self.target.confirming_target
+        if theirs is self.target:
+            return self
+        twin = copy(self)
+        twin.target = theirs
+        return twin
 
     def adapt_goal(self, goal: Goal) -> Goal:
         return self.target.adapt_goal(goal)

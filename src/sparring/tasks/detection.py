@@ -45,11 +45,15 @@ class Detection(Task):
         if not isinstance(outputs, Detections):
             raise TargetError(f"{wanted}; got {type(outputs).__name__}")
         boxes, logits, present = outputs.boxes, outputs.logits, outputs.present
+        if not all(isinstance(one, Tensor) for one in (boxes, logits, present)):
+            kinds = ", ".join(type(one).__name__ for one in (boxes, logits, present))
+            raise TargetError(f"{wanted}; got {kinds}")
         anchors = tuple(present.shape)
         fits = present.ndim == 2 and boxes.shape == (*anchors, 4) and logits.ndim == 3 and logits.shape[:2] == anchors
-        if not fits or present.dtype != torch.bool or len(present) != count:
-            shapes = ", ".join(str(tuple(one.shape)) for one in (boxes, logits, present))
-            raise TargetError(f"{wanted} for B = {count}; got shapes {shapes}, present {present.dtype}")
+        real = boxes.is_floating_point() and logits.is_floating_point() and present.dtype == torch.bool
+        if not (fits and real) or len(present) != count or logits.shape[2] == 0:
+            got = ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in (boxes, logits, present))
+            raise TargetError(f"{wanted} for B = {count}, all but present real numbers; got {got}")
 
     def _fused(self, answers: Sequence[Any], how: str) -> Detections:
         first: Detections = answers[0]
@@ -63,4 +67,5 @@ class Detection(Task):
     def prediction(self, outputs: Detections, goal: Any) -> dict[str, Tensor]:
         """Return `objects` (B,) int64, the anchors above 0, and `confidence` (B,) of the surest, 0 where none is."""
         best = outputs.logits.amax(2).masked_fill(~outputs.present, -torch.inf)
-        return {"objects": (best > 0).sum(1), "confidence": best.amax(1).sigmoid()}
+        surest = torch.cat((best, best.new_full((len(best), 1), -torch.inf)), dim=1).amax(1)  # there may be no anchor
+        return {"objects": (best > 0).sum(1), "confidence": surest.sigmoid()}

@@ -31,6 +31,7 @@ from .geometry_laws import check_geometry
 from .goal_laws import check_goal
 from .region_laws import check_region
 from .shared_laws import check_shared, check_shared_closed_form
+from .target_laws import check_target
 from .threat_laws import (
     check_inputs,
     check_masked_radius,
@@ -41,6 +42,7 @@ from .threat_laws import (
     partial_clouds,
     vectors,
 )
+from .transform_laws import check_transform
 
 __all__ = [
     "Case",
@@ -64,6 +66,8 @@ __all__ = [
     "check_resume",
     "check_shared",
     "check_shared_closed_form",
+    "check_target",
+    "check_transform",
     "check_victim",
     "clouds",
     "colour",

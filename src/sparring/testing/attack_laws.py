@@ -168,13 +168,13 @@ def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], N
     victim[0].weight.requires_grad_(True)
     for fail_at in (None, 0, 2):
         wrapped = Counting(victim, fail_at)
-        images, generator, before = case.images.clone(), torch.get_rng_state(), _photograph(victim)
+        images, generator, before = case.images.clone(), torch.get_rng_state(), photograph(victim)
         try:
             attacks(Classifier(wrapped), images)
         except UserCodeError:
             require(fail_at is not None, f"{name} failed by itself")
         where = name if fail_at is None else f"{name} after an exception"
-        for part, value in _photograph(victim).items():
+        for part, value in photograph(victim).items():
             old = before[part]
             same = torch.equal(value, old) if isinstance(value, Tensor) and isinstance(old, Tensor) else value == old
             require(same, f"{where}: {part} of the model has changed")
@@ -184,7 +184,7 @@ def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], N
     last.grad = None
 
 
-def _photograph(module: nn.Module) -> dict[str, object]:
+def photograph(module: nn.Module) -> dict[str, object]:
     """Everything about a module that an attack could disturb."""
     state: dict[str, object] = {f"state {k}": v.clone() for k, v in module.state_dict().items()}
     for name, parameter in module.named_parameters():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..access import Shared
-from ..attacks.shared import Applied, Artifact
+from ..attacks.shared import Artifact, ArtifactAttack
 from ..engine import Engine, Fitted, Progress, fit, run
 from ..errors import AccessError
 from ..goals import Misclassify
@@ -139,7 +139,7 @@ def check_shared_closed_form(attack: Attack, *, ratio: float = 1.02) -> None:
     best = optimum(case, attack.ball)
     for eps, expected in ((float(best.max()) * ratio, 1.0), (float(best.min()) / 1.02, 0.0)):
         made = fitted(with_eps(attack, eps), case).artifact
-        share = run(Applied(made), case.target, case.goal, case.images).attack_success_rate
+        share = run(ArtifactAttack(made), case.target, case.goal, case.images).attack_success_rate
         require(share == expected, f"{attack.name} at eps {eps:g}: {share:.0%} of the linear rows fall")
 
 

@@ -79,7 +79,7 @@ def _require_held(attack: Attack[Any, Any], examples: Tensor, region: Region) ->
 
 
 def _require_mask_kept(attack: Attack[Any, Any], asked: list[Tensor], x: Tensor, mask: Tensor) -> None:
-    if getattr(attack, "tricks", ()):
+    if getattr(attack, "techniques", ()):
         return  # which ask about other images by design
     for images in asked:
         still = [torch.equal(image[~mask[row]], x[row][~mask[row]]) for image in images for row in range(len(x))]

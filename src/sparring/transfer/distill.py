@@ -8,31 +8,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..batching import map_batches
 from ..random import Key
 from ..targets import Classifier, Target
 
 
 def query_labels(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
-    """(N,) the classes that the victim names."""
+    """Return (N,) the classes that the victim predicts for images (N, C, H, W)."""
     return _asked(victim, images, batch_size).argmax(1)
 
 
 def query_probabilities(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
-    """(N, K) the shares that the victim gives to the classes."""
+    """Return (N, K) the softmax of what the victim answers for images (N, C, H, W)."""
     return _asked(victim, images, batch_size).softmax(1)
 
 
 def _asked(victim: Target[Any], images: Tensor, batch_size: int) -> Tensor:
-    with victim.frozen(), torch.no_grad():
-        answers = [victim(images[part].to(victim.device)) for part in batch_slices(len(images), batch_size)]
-    return torch.cat(answers).to(images.device)
+    with victim.frozen():
+        answers = map_batches(lambda part: victim(part.to(victim.device)), images, batch_size=batch_size)
+    return answers.to(images.device)
 
 
-def imitate(net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, rate: float, size: int, key: Key) -> float:
-    """Train `net` on the answers, labels (N,) or shares (N, K); the share of the images on which it then agrees."""
+def train_student(net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, lr: float, size: int, key: Key) -> float:
+    """Train `net` on labels (N,) or probabilities (N, K); return the share of images on which it then agrees.
+
+    Args:
+        net: from images (B, C, H, W) to logits (B, K); trained in place.
+        images: (N, C, H, W), on the device of the net.
+        wanted: what the victim answered.
+        epochs, lr, size: of Adam: passes over the images, learning rate, images per update.
+        key: of the order of the images.
+    """
     training = net.training
     net.train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     for epoch in range(epochs):
         order = key.uniform("order", (len(images),), epoch)[0].argsort().to(images.device)
         for part in batch_slices(len(images), size):

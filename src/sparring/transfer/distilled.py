@@ -21,27 +21,27 @@ from torch import Tensor, nn
 
 from ..access import Decisions, Scores
 from ..attacks.shared.advgan import AdvGAN
-from ..attacks.shared.generator import Generated
+from ..attacks.shared.generator import PerturbationGenerator
 from ..engine import Engine, fit
 from ..errors import BudgetError, ConfigError, InputError
 from ..goals import Goal
 from ..random import Key
 from ..targets import Classifier, Target
-from .distill import batch_slices, imitate, query_labels, query_probabilities
+from .distill import batch_slices, query_labels, query_probabilities, train_student
 
 
 @dataclass(frozen=True)
-class Distilled:
-    """What came of it."""
+class DistilledAdvGAN:
+    """The result of `distill_advgan`."""
 
-    artifact: Generated
+    artifact: PerturbationGenerator
     target: Classifier  # the student
     queries: int  # images that the victim was asked about
     agreement: float  # share of them on which the student names the victim's class
     fooled: tuple[float, ...]  # by epoch: share of the images that fell on the student
 
 
-def distilled_advgan(
+def distill_advgan(
     victim: Target[Decisions],
     net: nn.Module,
     attack: AdvGAN,
@@ -52,11 +52,11 @@ def distilled_advgan(
     rounds: int = 4,
     dynamic: bool = True,
     epochs: int = 10,
-    rate: float = 1e-3,
+    lr: float = 1e-3,
     batch_size: int = 128,
     engine: Engine | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Distilled:
+) -> DistilledAdvGAN:
     """Make a generator for `victim`, which answers and gives no gradients.
 
     Both ways train as long: the static one trains the student and then the generator for all rounds in one go.
@@ -71,7 +71,7 @@ def distilled_advgan(
         budget: queries in all.
         rounds: of training the student, then the generator.
         dynamic: ask about the generated images too, after every round but the last.
-        epochs, rate: of the student's Adam, in each round, on all that was answered so far.
+        epochs, lr: of the student's Adam, in each round, on all that was answered so far.
         engine: the seed, and how `fit` runs; its checkpoint is not used, as a fit is made in every round.
         progress: called after every round with the round, the queries spent and the student's agreement.
 
@@ -81,9 +81,9 @@ def distilled_advgan(
     engine = replace(engine or Engine(), checkpoint=None)
     if len(x) == 0 or x.ndim != 4:
         raise InputError(f"a student learns from images (N, C, H, W); got shape {tuple(x.shape)}")
-    if min(rounds, epochs, batch_size) < 1 or not rate > 0:
+    if min(rounds, epochs, batch_size) < 1 or not lr > 0:
         counts = f"rounds={rounds}, epochs={epochs}, batch_size={batch_size}"
-        raise ConfigError(f"distillation {counts}, rate={rate}; pass counts of at least 1 and a rate above 0")
+        raise ConfigError(f"distillation {counts}, lr={lr}; pass counts of at least 1 and an lr above 0")
     if len(x) > budget:
         raise BudgetError(f"{len(x)} images cost {len(x)} queries, and the budget is {budget}; pass fewer images")
     ask = query_probabilities if issubclass(victim.access, Scores) else query_labels
@@ -96,7 +96,7 @@ def distilled_advgan(
     artifact, fooled = None, list[float]()
     for number in range(rounds):
         key = Key(torch.tensor([number]), engine.seed)
-        agreement = imitate(net, images, answers, epochs, rate, batch_size, key)
+        agreement = train_student(net, images, answers, epochs, lr, batch_size, key)
         fitted = fit(attack, student, goal, own, start=artifact, engine=engine)
         artifact, fooled = fitted.artifact, fooled + list(fitted.fooled)
         if progress is not None:
@@ -107,4 +107,4 @@ def distilled_advgan(
             fresh = torch.cat([artifact.apply(own[chosen[part]]) for part in batch_slices(len(chosen), batch_size)])
             images, answers = torch.cat((images, fresh)), torch.cat((answers, ask(victim, fresh, batch_size)))
     assert artifact is not None
-    return Distilled(artifact, student, len(images), agreement, tuple(fooled))
+    return DistilledAdvGAN(artifact, student, len(images), agreement, tuple(fooled))

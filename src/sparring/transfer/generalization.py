@@ -19,22 +19,22 @@ import torch
 from torch import Tensor
 
 from ..access import Attack
-from ..attacks import ALMA, FABT, PGD, Cascade, HopSkipJump, Restarts, Rivals, SigmaZero, auto
+from ..attacks import ALMA, FABT, PGD, Auto, Cascade, HopSkipJump, Restarts, Rivals, SigmaZero
 from ..engine import Engine, check_access, check_images, run
 from ..errors import ConfigError, ThreatError
 from ..geometry import L0, L2, Ball, Linf
 from ..goals import Goal, Misclassify, RivalMargin
 from ..rows import take
 from ..targets import Target
-from .matrix import Models, margins
+from .matrix import Models, goal_margins
 
-Within = Callable[[Ball], Attack[Any, Any]]
+AttackForBall = Callable[[Ball], Attack[Any, Any]]
 RESTARTS_L0, RIVALS, ALMA_STEPS, JUMPS = 2, 9, 300, 30
 
 
 @dataclass(frozen=True)
 class Generalization:
-    """What became of N images on M models (rows) within T balls (columns); all tensors on the CPU."""
+    """Robustness of M models (rows) on N images within T balls (columns); all tensors are on the CPU."""
 
     models: tuple[str, ...]
     balls: tuple[Ball, ...]
@@ -47,20 +47,21 @@ class Generalization:
 
     @property
     def images(self) -> int:
+        """Return the number of images."""
         return self.correct.shape[1]
 
     @property
     def clean(self) -> Tensor:
-        """(M,) how many images each model is right on."""
+        """Return (M,) how many images each model is right on."""
         return self.correct.sum(1)
 
     @property
     def robust(self) -> Tensor:
-        """(M, T) how many of them stand in each ball."""
+        """Return (M, T) how many images each model still is right on in each ball."""
         return (~self.fell).sum(2)
 
     def union(self, balls: Iterable[Ball] | None = None) -> Tensor:
-        """(M,) how many images stand in all of these balls at once; in all there are by default.
+        """Return (M,) how many images each model is right on in all of these balls at once; in all balls by default.
 
         Raises:
             ThreatError: a ball that was not attacked.
@@ -77,7 +78,7 @@ class Generalization:
         return [self.balls.index(ball) for ball in wanted]
 
     def __add__(self, other: Generalization) -> Generalization:
-        """That of two parts of a data set."""
+        """Return the matrix of two parts of a data set together."""
         if (self.models, self.balls, self.attacks) != (other.models, other.balls, other.attacks):
             raise ConfigError("parts of a data set add up only for the same models, balls and attacks")
         return replace(
@@ -89,8 +90,8 @@ class Generalization:
             notes=_together(self.notes, other.notes),
         )
 
-    def below(self, other: Generalization) -> Generalization:
-        """These models, and under them those of another on the same images."""
+    def append_rows(self, other: Generalization) -> Generalization:
+        """Return the rows of this matrix, and under them those of another on the same images."""
         if (self.balls, self.attacks, self.images) != (other.balls, other.attacks, other.images):
             raise ConfigError("rows go below one another only for the same balls, attacks and images")
         return Generalization(
@@ -105,28 +106,28 @@ class Generalization:
         )
 
 
-def strong(ball: Ball) -> Attack[Any, Any]:
-    """`auto`, and after it what finds examples where slopes mislead, as on nets trained in another norm.
+def strong_attack(ball: Ball) -> Attack[Any, Any]:
+    """Return `Auto(ball)`, followed by attacks that do without gradients that mislead, as nets of another norm have.
 
-    In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `auto`
+    In L2 and L1 ALMA and FAB-T from random starts, in L2 HopSkipJump too, which needs no slope. In L0, which `Auto`
     does not know, PGD from two starts and sigma-zero.
     """
     if isinstance(ball, L0):
         return Cascade(Restarts(PGD(ball), RESTARTS_L0), SigmaZero(ball))
     if isinstance(ball, Linf):
-        return auto(ball)
-    walk = Rivals(FABT(ball, steered=True, random_start=True), RIVALS, RivalMargin)
+        return Auto(ball)
+    walk = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
     queries = [HopSkipJump(ball, steps=JUMPS)] if isinstance(ball, L2) else []
-    return Cascade(auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
+    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
 
 
-def generalization(
+def measure_generalization(
     targets: Models,
     balls: Sequence[Ball],
     x: Tensor,
     y: Tensor,
     *,
-    attacks: Within | None = None,
+    attacks: AttackForBall | None = None,
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Generalization:
@@ -149,14 +150,14 @@ def generalization(
     goal, columns = Misclassify(y), tuple(balls)
     if not targets:
         raise ConfigError("there are no models; pass one or more, by name")
-    chosen = attacks_within(columns, attacks or strong)
+    chosen = attacks_within(columns, attacks or strong_attack)
     check_images(x, goal)
     for ball in columns:
         ball.check(x)
     for target in targets.values():
         for attack in chosen:
             check_access(attack, target)
-    right = [margins(target, goal, x) <= 0 for target in targets.values()]  # NaN is no answer
+    right = [goal_margins(target, goal, x) <= 0 for target in targets.values()]  # NaN is no answer
     indices = torch.arange(len(x)) if indices is None else indices
     rows = [
         _row(name, target, chosen, goal, x, indices, known, engine)
@@ -164,11 +165,11 @@ def generalization(
     ]
     whole = rows[0]
     for row in rows[1:]:
-        whole = whole.below(row)
+        whole = whole.append_rows(row)
     return whole
 
 
-def attacks_within(balls: Sequence[Ball], attacks: Within = strong) -> list[Attack[Any, Any]]:
+def attacks_within(balls: Sequence[Ball], attacks: AttackForBall = strong_attack) -> list[Attack[Any, Any]]:
     """Return the attack of each ball; raises where the balls are none, or cannot be columns."""
     if not balls:
         raise ThreatError("there are no threats; pass one or more, as Linf(0.3)")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Gradients, Keep
+from ..batching import map_batches
 from ..engine import Engine, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
@@ -29,19 +30,19 @@ class TransferCounts:
     images: int  # on which no model had met the goal before
 
     def __add__(self, other: TransferCounts) -> TransferCounts:
-        """Return the tally of two parts of a data set."""
+        """Return the counts of two parts of a data set together."""
         if (self.rows, self.columns) != (other.rows, other.columns):
             raise ConfigError(f"a tally of {self.rows} on {self.columns} does not add to one of other models")
         return TransferCounts(self.rows, self.columns, self.fell + other.fell, self.images + other.images)
 
-    def below(self, other: TransferCounts) -> TransferCounts:
-        """Return the rows of this tally, and under them those of another on the same images."""
+    def append_rows(self, other: TransferCounts) -> TransferCounts:
+        """Return the rows of these counts, and under them those of others on the same images."""
         if self.columns != other.columns or self.images != other.images:
             raise ConfigError("tallies go below one another only for the same models and images")
         return TransferCounts(self.rows + other.rows, self.columns, torch.cat((self.fell, other.fell)), self.images)
 
 
-def transfer(
+def transfer_matrix(
     sources: Models,
     victims: Models,
     attack: Attack[Gradients, Any],
@@ -51,18 +52,29 @@ def transfer(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
-    """Attack `x` (N, C, H, W) on each source, and try the examples on each victim.
+    """Attack images on each source, and try the examples on each victim (Papernot et al. 2016, arXiv:1605.07277).
 
     Images on which any of the models meets the goal already take no part, so that all figures are of the same images.
     The attack goes on after its own model has fallen (`Keep.HIGHEST_LOSS`): what transfers is the highest loss.
     No victim is asked during the attack.
+
+    Args:
+        sources: the models that examples are made on, by name; they grant gradients.
+        victims: the models that the examples are tried on, by name.
+        attack: what makes the examples.
+        goal: one row per image.
+        x: images (N, C, H, W) in [0, 1].
+        indices: (N,) the images' positions in their data set; 0 to N - 1 by default.
+        engine: how to run.
+
+    Raises: what `run` raises.
     """
     goal, x, indices = _standing({**sources, **victims}, goal, x, indices)
     fell = torch.zeros(len(sources), len(victims), dtype=torch.long)
     for i, source in enumerate(sources.values() if len(x) else ()):
         found = run(attack, source, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
         for j, victim in enumerate(victims.values()):
-            fell[i, j] = int((margins(victim, goal, found.examples) > 0).sum())
+            fell[i, j] = int((goal_margins(victim, goal, found.examples) > 0).sum())
     return TransferCounts(tuple(sources), tuple(victims), fell, len(x))
 
 
@@ -76,7 +88,12 @@ def leave_one_out(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> TransferCounts:
-    """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`)."""
+    """Return one row: the examples for each model are made on all the *others*, joined by `together` (`Ensemble`).
+
+    The other arguments are those of `transfer_matrix`.
+
+    Raises: ConfigError for fewer than three models.
+    """
     if len(models) < 3:
         raise ConfigError(f"an ensemble of the other models needs 3 models, and there are {len(models)}")
     goal, x, indices = _standing(models, goal, x, indices)
@@ -84,7 +101,7 @@ def leave_one_out(
     for j, name in enumerate(models if len(x) else ()):
         others = together([model for other, model in models.items() if other != name])
         found = run(attack, others, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine)
-        fell[0, j] = int((margins(models[name], goal, found.examples) > 0).sum())
+        fell[0, j] = int((goal_margins(models[name], goal, found.examples) > 0).sum())
     return TransferCounts(("the others together",), tuple(models), fell, len(x))
 
 
@@ -92,22 +109,22 @@ def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> 
     """Return the rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
-        standing &= ~(margins(model, goal, x) > 0)
+        standing &= ~(goal_margins(model, goal, x) > 0)
     return take(goal, standing), x[standing], None if indices is None else indices[standing]
 
 
-def margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
-    """(N,) on the CPU: the goal's margins on this model, > 0 where it has been met."""
-    parts = []
-    with model.frozen(), torch.no_grad():
-        whole = to(goal, model.device)
-        for start in range(0, len(x), batch_size):
-            rows = torch.arange(start, min(start + batch_size, len(x)), device=model.device)
-            outputs, part = model(x[start : start + batch_size].to(model.device)), take(whole, rows)
-            if start == 0:
-                model.check(outputs)
-                part.check(outputs, whole)
-            parts.append(part.margin(outputs).cpu())
-    if not parts:
+def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
+    """Return the goal's margins (N,) on this model, on the CPU: above 0 where it is met; GoalError without images."""
+    if not len(x):
         raise GoalError("there are no images to try")
-    return torch.cat(parts)
+    whole = to(goal, model.device)
+
+    def margin(images: Tensor, rows: Tensor) -> Tensor:
+        outputs, part = model(images.to(model.device)), take(whole, rows.to(model.device))
+        if int(rows[0]) == 0:
+            model.check(outputs)
+            part.check(outputs, whole)
+        return part.margin(outputs).cpu()
+
+    with model.frozen():
+        return map_batches(margin, x, torch.arange(len(x)), batch_size=batch_size)

@@ -2,7 +2,7 @@
 
 From a few images of the attacker's own, labelled by the victim, a net is trained; then
 
-    S' = S  and  { x + step * (-1)^(round / period) * sign( d f_{y(x)} / dx ) : x in S }
+    S' = S  and  { x + lambda * (-1)^(round / tau) * sign( d f_{y(x)} / dx ) : x in S }
 
 where y(x) is the victim's label and f the substitute's logits, and so on: the new images lie where the substitute is
 least sure to be like the victim. The sign that turns is from Papernot, McDaniel & Goodfellow (2016, arXiv:1605.07277,
@@ -22,12 +22,12 @@ from ..access import Decisions
 from ..errors import BudgetError, ConfigError, InputError
 from ..random import Key
 from ..targets import Classifier, Target
-from .distill import batch_slices, imitate, query_labels
+from .distill import batch_slices, query_labels, train_student
 
 
 @dataclass(frozen=True)
 class Substitute:
-    """What came of it."""
+    """The result of `train_substitute`."""
 
     target: Classifier  # the trained substitute, ready to be attacked
     images: Tensor  # all that the victim was asked about
@@ -36,6 +36,7 @@ class Substitute:
 
     @property
     def queries(self) -> int:
+        """Return how many queries the victim answered."""
         return len(self.images)
 
 
@@ -46,10 +47,10 @@ def train_substitute(
     *,
     budget: int,
     rounds: int = 6,
-    step: float = 0.1,
-    period: int = 3,
+    lambda_: float = 0.1,
+    tau: int = 3,
     epochs: int = 10,
-    rate: float = 1e-3,
+    lr: float = 1e-3,
     batch_size: int = 128,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
@@ -62,19 +63,20 @@ def train_substitute(
         x: (N, C, H, W) the attacker's own first images (100 to 150 in the paper).
         budget: queries in all.
         rounds: of labelling and training (6 in the paper; the set doubles each time).
-        step: of the augmentation, in [0, 1] (0.1 in the paper).
-        period: rounds after which the step turns (3 in the later paper).
-        epochs, rate: of Adam, in each round, on all images so far.
+        lambda_: step of the augmentation, in pixel units of [0, 1] (0.1 in the paper).
+        tau: rounds after which the step changes its sign (3 in the later paper).
+        epochs, lr: of Adam, in each round, on all images so far.
         progress: called after every round with the round, the queries spent and the agreement.
 
     Raises:
         BudgetError: where the first images are more than the budget.
+        InputError, ConfigError: before the first query.
     """
     if len(x) == 0 or x.ndim != 4:
         raise InputError(f"a substitute starts from images (N, C, H, W); got shape {tuple(x.shape)}")
-    if min(rounds, period, epochs, batch_size) < 1 or not (rate > 0 and step > 0):
-        counts = f"rounds={rounds}, period={period}, epochs={epochs}, batch_size={batch_size}"
-        raise ConfigError(f"substitute {counts}, rate={rate}, step={step}; pass counts of at least 1, sizes above 0")
+    if min(rounds, tau, epochs, batch_size) < 1 or not (lr > 0 and lambda_ > 0):
+        counts = f"rounds={rounds}, tau={tau}, epochs={epochs}, batch_size={batch_size}"
+        raise ConfigError(f"substitute {counts}, lr={lr}, lambda_={lambda_}; pass counts of at least 1, sizes above 0")
     if len(x) > budget:
         raise BudgetError(f"{len(x)} first images cost {len(x)} queries, and the budget is {budget}; pass fewer")
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
@@ -82,12 +84,12 @@ def train_substitute(
     labels, known = query_labels(victim, images, batch_size), len(images)
     agreement = 0.0
     for number in range(rounds):
-        agreement = imitate(net, images, labels, epochs, rate, batch_size, Key(torch.tensor([number]), seed))
+        agreement = train_student(net, images, labels, epochs, lr, batch_size, Key(torch.tensor([number]), seed))
         if progress is not None:
             progress(number + 1, known, agreement)
         if number + 1 == rounds or known >= budget:
             break
-        way = step * (-1) ** ((number + 1) // period)
+        way = lambda_ * (-1) ** ((number + 1) // tau)
         fresh = _augmented(net, images, labels, way, batch_size)
         if len(fresh) > budget - known:
             draw = Key(torch.tensor([number]), seed).uniform("reservoir", (len(fresh),))[0].to(device)

@@ -24,9 +24,22 @@ def transfer_then_query(
     budget: Budget | None = None,
     engine: Engine | None = None,
 ) -> Outcome:
-    """`first` on the attacker's `own` model to its end, then `second` (Square, HopSkipJump) on the victim from there.
+    """Run `first` on the attacker's `own` model, then `second` (Square, HopSkipJump) on the victim from where it ended.
 
-    The outcome and the budget speak of the victim: what the attacker does at home costs no query.
+    The outcome and the budget are of the victim; what the attacker does on the own model costs no query.
+
+    Args:
+        first: a gradient attack on `own`.
+        own: the attacker's own model.
+        second: an attack that accepts a start.
+        victim: the model that is asked.
+        goal: one row per image.
+        x: images (N, C, H, W) in [0, 1].
+        indices: (N,) the images' positions in their data set; 0 to N - 1 by default.
+        budget: queries of each image on the victim.
+        engine: how to run.
+
+    Raises: what `run` raises.
     """
     start = run(first, own, goal, x, indices=indices, keep=Keep.HIGHEST_LOSS, engine=engine).examples
     return run(second, victim, goal, x, indices=indices, start=start, budget=budget, engine=engine)

@@ -1,5 +1,6 @@
 """What inputs pass through before a model answers, and what may reject them."""
 
+from .artifact import AppliedArtifact
 from .colour import ColourCurve
 from .flow import FlowField
 from .patch import PlacePatch
@@ -18,6 +19,7 @@ from .transform import (
 )
 
 __all__ = [
-    "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift", "RotationTranslation", "Scene",
-    "Stage", "Transform", "apply_with_bpda", "networks", "straight_through", "transform_with_bpda",
+    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift",
+    "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
+    "transform_with_bpda",
 ]  # fmt: skip

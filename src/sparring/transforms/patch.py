@@ -47,14 +47,13 @@ class PlacePatch(Transform):
     @staticmethod
     def _place(key: Key, context: Any, images: Tensor, down: int, right: int) -> tuple[Tensor, Tensor]:
         """The first row and column of the patch, (B,) int64 each."""
-        size, most = images.new_tensor([down, right]), images.new_tensor(images.shape[2:])
-        low, high = torch.zeros(len(images), 2).to(images), (most - size).expand(len(images), 2)
+        size = torch.tensor([down, right], device=images.device)
+        most = torch.tensor(images.shape[2:], device=images.device) - size
+        low, high = torch.zeros_like(most).expand(len(images), 2), most.expand(len(images), 2)
         boxes = getattr(context, "boxes", None)
         if boxes is not None:
-            corner, end = boxes[:, [1, 0]].to(images), boxes[:, [3, 2]].to(images)
-            low = torch.minimum(corner.clamp_min(0), most - size)
-            high = torch.maximum(torch.minimum(end - size, most - size), low)
-        drawn = key.uniform("place", (2,), dtype=images.dtype)
-        place = (low + drawn * (high - low + 1)).floor()
-        top, left = torch.minimum(place, high.floor().clamp_min(0)).long().unbind(1)
+            corner, end = boxes[:, [1, 0]].to(images.device), boxes[:, [3, 2]].to(images.device)
+            low = torch.minimum(corner.ceil().long().clamp_min(0), most)
+            high = torch.maximum(torch.minimum(end.floor().long() - size, most), low)
+        top, left = (low + key.integers("place", (2,), high - low + 1)).unbind(1)
         return top, left

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..random import Key
 from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
 from .transform import Transform
@@ -37,6 +37,8 @@ class RandomShift(Transform):
         return Classification, Verification, Detection, Segmentation
 
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        if x.ndim != 4:
+            raise InputError(f"{self.name} moves images (N, C, H, W); got {tuple(x.shape)}")
         by = self._shift(key)
         boxes = getattr(context, "boxes", None)
         if boxes is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import is_dataclass
+from enum import Enum
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from ..inputs import Inputs
 from ..random import Key
 from ..tasks import Task
 
-KEPT = bool | int | float | str | tuple | Tensor | None  # type: ignore[type-arg]
+KEPT = bool | int | float | str | tuple | list | Tensor | Enum | None  # type: ignore[type-arg]
 
 
 class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
@@ -43,8 +45,13 @@ class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
     def identity(self) -> tuple[object, ...]:
         """What tells this part from others: its kind, its parameters, and the weights of its networks."""
         weights = [word for module in self.modules for pair in sorted(module.state_dict().items()) for word in pair]
-        own = [(name, value) for name, value in sorted(vars(self).items()) if isinstance(value, KEPT)]
-        return (type(self).__name__, *(word for pair in own for word in pair), *weights)
+        own: list[object] = []
+        for name, value in sorted(vars(self).items()):
+            if isinstance(value, Part):
+                own += [name, *value.identity()]
+            elif isinstance(value, KEPT) or (is_dataclass(value) and not isinstance(value, type)):
+                own += [name, value]
+        return (type(self).__name__, *own, *weights)
 
 
 class Transform(Part):

@@ -23,7 +23,9 @@ MEMBERS_LIMIT = 20_000
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
-def unpack(archive: Path, folder: str, wanted: Collection[str], destination: Path, limit: int = MEMBER_LIMIT) -> None:
+def unpack_archive(
+    archive: Path, folder: str, wanted: Collection[str], destination: Path, limit: int = MEMBER_LIMIT
+) -> None:
     """Write the `wanted` files of the archive's `folder` into `destination`, flat."""
     try:
         if archive.suffix in (".whl", ".zip"):

@@ -18,8 +18,8 @@ CHANNELS = (1, 3)
 VALUES_LIMIT = 300_000_000
 
 
-def layout(name: str, shape: Sequence[int], spec: InputSpec | None) -> str:
-    """NHW, NCHW or NHWC for that shape; InputError where it is unclear or does not fit the model."""
+def array_layout(name: str, shape: Sequence[int], spec: InputSpec | None) -> str:
+    """Return "NHW", "NCHW" or "NHWC" for that shape; InputError where it is unclear or does not fit the model."""
     if 0 in shape or prod(shape[1:]) > VALUES_LIMIT:
         raise InputError(f"{name}: images of shape {tuple(shape)} are empty or too large; give (N, C, H, W)")
     if len(shape) == 3:
@@ -50,8 +50,8 @@ def _fitting(name: str, shape: Sequence[int], readings: dict[str, tuple[int, int
     )
 
 
-def image(name: str, pixels: NDArray[Any], order: str) -> torch.Tensor:
-    """One picture -> (C, H, W) float in [0, 1]; `order` is the layout of the whole array."""
+def array_image(name: str, pixels: NDArray[Any], order: str) -> torch.Tensor:
+    """Return one picture as (C, H, W) float in [0, 1]; `order` is the layout of the whole array."""
     if pixels.dtype == np.uint8:
         scaled = pixels.astype(np.float32) / np.float32(255)
     elif np.issubdtype(pixels.dtype, np.floating):
@@ -71,8 +71,8 @@ def image(name: str, pixels: NDArray[Any], order: str) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(scaled))
 
 
-def labels_of(name: str, labels: NDArray[Any], count: int, classes: int | None) -> NDArray[np.int64]:
-    """The labels, whole numbers 0 .. classes-1, one per image."""
+def array_labels(name: str, labels: NDArray[Any], count: int, classes: int | None) -> NDArray[np.int64]:
+    """Return the labels as int64; InputError unless they are whole numbers 0 .. classes - 1, one per image."""
     if labels.shape != (count,):
         cure = "one number per image is needed"
         raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; {cure}")
@@ -85,8 +85,10 @@ def labels_of(name: str, labels: NDArray[Any], count: int, classes: int | None) 
     return labels.astype(np.int64)
 
 
-def rows(name: str, images: Iterable[NDArray[Any]], labels: NDArray[np.int64] | None, order: str) -> Iterator[Row]:
-    """One row per picture."""
+def array_rows(
+    name: str, images: Iterable[NDArray[Any]], labels: NDArray[np.int64] | None, order: str
+) -> Iterator[Row]:
+    """Yield one row per picture."""
     for place, pixels in enumerate(images):
         label = None if labels is None else int(labels[place])
-        yield Row(image(f"{name}: image {place}", pixels, order), label, str(place))
+        yield Row(array_image(f"{name}: image {place}", pixels, order), label, str(place))

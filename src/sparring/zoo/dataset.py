@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..goals import Goal
 from .loaded import InputSpec
 
 OWN_PREDICTION = "no labels: the model's own prediction on the clean picture stands in"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a model wants of a data set (None: not known), and how many pictures to take at most."""
+class DataRequest:
+    """What a model needs of a data set (None: not known), and how many pictures are taken at most."""
 
     input: InputSpec | None
     class_names: tuple[str, ...] | None
@@ -26,7 +28,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture (C, H, W) with its label; None: the data set knows no label for it."""
+    """A picture (C, H, W) in [0, 1] with its label; None where the data set has none for it."""
 
     image: Tensor
     label: int | None
@@ -35,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that could not be used, and why."""
+    """A picture that could not be read, and why."""
 
     name: str
     reason: str
@@ -43,21 +45,24 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive rows, all with a label or all without.
+    """Consecutive rows as one batch, all with a label or all without.
 
     `labels` is None where the data set knows none: the caller takes the model's own prediction. `first` is
-    the position of the first row among the rows that could be read.
+    the position of the first row among the rows that could be read. For a task other than classification a goal with
+    one row per input stands in place of labels; `context` is what lies beside the inputs.
     """
 
     images: Tensor
     labels: Tensor | None
     names: list[str]
     first: int
+    goal: Goal | None = None
+    context: Any = None
 
 
 @dataclass
 class Data:
-    """Pictures and labels.
+    """A data set: pictures and labels, read as they are needed.
 
     `labelled`: every row has a label; `label_note` says in words where the labels come from. `rows` starts a
     new pass; `candidates` counts the unreadable ones too. `skipped` is filled by each pass of `chunks`. `at` reads
@@ -77,7 +82,7 @@ class Data:
         return self.candidates
 
     def chunks(self, batch_size: int) -> Iterator[Chunk]:
-        """Batches of at most `batch_size` rows; InputError when no row can be read, or when shapes differ."""
+        """Yield batches of at most `batch_size` rows; InputError where no row can be read, or shapes differ."""
         self.skipped.clear()
         waiting: list[Row] = []
         first, shape = 0, None
@@ -88,11 +93,11 @@ class Data:
             shape = shape or row.image.shape
             self._same_shape(row, shape)
             if waiting and (len(waiting) >= batch_size or (waiting[0].label is None) != (row.label is None)):
-                yield stacked(waiting, first)
+                yield stack_rows(waiting, first)
                 first, waiting = first + len(waiting), []
             waiting.append(row)
         if waiting:
-            yield stacked(waiting, first)
+            yield stack_rows(waiting, first)
         elif first == 0:
             shown = "; ".join(f"{skip.name}: {skip.reason}" for skip in self.skipped[:3])
             raise InputError(f"{self.name}: none of {self.candidates} pictures can be used ({shown})")
@@ -106,8 +111,8 @@ class Data:
             )
 
 
-def stacked(rows: list[Row], first: int) -> Chunk:
-    """The rows as one chunk."""
+def stack_rows(rows: list[Row], first: int) -> Chunk:
+    """Return the rows as one chunk; `first` is the position of the first one."""
     labels = [row.label for row in rows if row.label is not None]
     return Chunk(
         images=torch.stack([row.image for row in rows]),

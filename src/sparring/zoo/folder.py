@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from ..errors import InputError
 from . import pictures
-from .dataset import OWN_PREDICTION, Data, Row, Skipped, Wanted
+from .dataset import OWN_PREDICTION, Data, DataRequest, Row, Skipped
 from .folder_labels import SORTED, label_folders
 from .loaded import InputSpec
 
@@ -24,18 +24,18 @@ OTHER_PICTURES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", 
 Labelled = Sequence[tuple[Path, int | None]]
 
 
-def labelled_folder(root: Path, wanted: Wanted) -> Data:
-    """`folder:DIR`."""
-    straight = candidates(root, deep=False)
+def labelled_folder(root: Path, wanted: DataRequest) -> Data:
+    """Return the data of `folder:DIR`: pictures with labels from sub-folders; InputError where they cannot be told."""
+    straight = picture_files(root, deep=False)
     names = sub_folders(root)
-    filled = {name: files for name in names if (files := candidates(root / name, deep=True))}
+    filled = {name: files for name in names if (files := picture_files(root / name, deep=True))}
     if straight and filled:
         raise InputError(
             f"{root} holds pictures ({straight[0].name}) beside sub-folders of them ({next(iter(filled))}); "
             f"move them into sub-folders called by class, or run without labels: flat:{root}"
         )
     if not filled:
-        return unlabelled(f"folder:{root}", root, straight, wanted)
+        return unlabelled_files(f"folder:{root}", root, straight, wanted)
     labels, note = label_folders(root, names, wanted.class_names, wanted.classes)
     turns = zip_longest(*([(file, labels[name]) for file in files] for name, files in filled.items()))
     pairs = [pair for pair in chain.from_iterable(turns) if pair is not None][: wanted.limit]
@@ -44,13 +44,13 @@ def labelled_folder(root: Path, wanted: Wanted) -> Data:
     return read_lazily(f"folder:{root}", root, pairs, note, wanted)
 
 
-def flat_folder(root: Path, wanted: Wanted) -> Data:
-    """`flat:DIR`."""
-    return unlabelled(f"flat:{root}", root, candidates(root, deep=True), wanted)
+def flat_folder(root: Path, wanted: DataRequest) -> Data:
+    """Return the data of `flat:DIR`: pictures at any depth, without labels."""
+    return unlabelled_files(f"flat:{root}", root, picture_files(root, deep=True), wanted)
 
 
-def unlabelled(name: str, root: Path, files: list[Path], wanted: Wanted) -> Data:
-    """The files without labels; InputError when there are none."""
+def unlabelled_files(name: str, root: Path, files: list[Path], wanted: DataRequest) -> Data:
+    """Return the files as Data without labels; InputError where there are none."""
     if not files:
         kinds = ", ".join(sorted(pictures.SUFFIXES))
         raise InputError(f"{root} holds no picture ({kinds}); name a folder of pictures, or of one folder per class")
@@ -58,22 +58,22 @@ def unlabelled(name: str, root: Path, files: list[Path], wanted: Wanted) -> Data
     return read_lazily(name, root, pairs, OWN_PREDICTION, wanted)
 
 
-def read_lazily(name: str, root: Path, pairs: Labelled, note: str, wanted: Wanted) -> Data:
-    """The pictures as Data; with labels unless the first has none."""
-    files = Files(root, root.resolve(), pairs, wanted.input)
+def read_lazily(name: str, root: Path, pairs: Labelled, note: str, wanted: DataRequest) -> Data:
+    """Return the pictures as Data, each read when it is needed; with labels unless the first has none."""
+    files = FolderPictures(root, root.resolve(), pairs, wanted.input)
     labelled = pairs[0][1] is not None
     return Data(name, labelled, note, wanted.class_names, len(pairs), lambda: map(files, range(len(pairs))), at=files)
 
 
 def sub_folders(root: Path) -> list[str]:
-    """Names of the visible folders in `root`, sorted; links to folders are not followed."""
+    """Return the names of the visible folders in `root`, sorted; links to folders are not followed."""
     with os.scandir(root) as entries:
         folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     return sorted(name for name in folders if not name.startswith("."))
 
 
-def candidates(folder: Path, *, deep: bool) -> list[Path]:
-    """Files that look like pictures, sorted by name."""
+def picture_files(folder: Path, *, deep: bool) -> list[Path]:
+    """Return the files that look like pictures, sorted by name."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name one that exists")
     found: list[Path] = []
@@ -85,8 +85,8 @@ def candidates(folder: Path, *, deep: bool) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Files:
-    """Pictures by position; each is read when it is asked for."""
+class FolderPictures:
+    """The pictures of a folder by position; each is read when it is asked for."""
 
     root: Path
     inside: Path  # the root without links
@@ -101,7 +101,7 @@ class Files:
         if not file.resolve().is_relative_to(self.inside):
             return Skipped(name, "a link that leaves the folder")
         try:
-            return Row(pictures.read(file, self.spec), label, name)
+            return Row(pictures.read_picture(file, self.spec), label, name)
         except pictures.Unreadable as error:
             return Skipped(name, str(error))
 

@@ -21,22 +21,22 @@ SORTED = "labels: the sorted order"
 def label_folders(
     root: Path, folders: list[str], class_names: tuple[str, ...] | None, classes: int | None
 ) -> tuple[dict[str, int], str]:
-    """Folder name -> class, and the rule in words; InputError naming what fits no rule."""
+    """Return the class of each sub-folder, and the rule in words; InputError naming what fits no rule."""
     classes = classes or (len(class_names) if class_names else None)
     rules: dict[str, Mapping[str, int]] = {
-        "class numbers": numbers(folders, classes),
-        "WordNet ids": identifiers(classes),
-        "class names": spoken(class_names, classes),
+        "class numbers": class_numbers(folders, classes),
+        "WordNet ids": wordnet_classes(classes),
+        "class names": named_classes(class_names, classes),
     }
     for rule, table in rules.items():
-        labels = {folder: table[key(folder)] for folder in folders if key(folder) in table}
+        labels = {folder: table[normalized_name(folder)] for folder in folders if normalized_name(folder) in table}
         if len(labels) == len(folders):
             return labels, f"labels: the sub-folders are called by {rule}"
     if len(folders) == classes:
         note = f"{SORTED} of the {classes} sub-folders, as many as the model has classes"
         return dict(zip(sorted(folders), range(classes), strict=True)), note
-    best = max(rules.values(), key=lambda table: sum(key(folder) in table for folder in folders))
-    stranger = next(folder for folder in folders if key(folder) not in best)
+    best = max(rules.values(), key=lambda table: sum(normalized_name(folder) in table for folder in folders))
+    stranger = next(folder for folder in folders if normalized_name(folder) not in best)
     known = f"the model's {classes} classes" if classes else "the model, whose number of classes is not known"
     raise InputError(
         f"{root}: the sub-folder {stranger!r} is no class of {known}; call all sub-folders by class number, "
@@ -44,38 +44,38 @@ def label_folders(
     )
 
 
-def key(name: str) -> str:
-    """Names compare without case, and `_` and `-` are spaces."""
+def normalized_name(name: str) -> str:
+    """Return the name as names are compared: without case, and with spaces for `_` and `-`."""
     return " ".join(re.sub(r"[_\-\s]+", " ", name.casefold()).split())
 
 
-def numbers(folders: Iterable[str], classes: int | None) -> dict[str, int]:
-    """Names that are numbers of a class."""
+def class_numbers(folders: Iterable[str], classes: int | None) -> dict[str, int]:
+    """Return the folders whose names are numbers of a class, with that number."""
     written = {name: int(name) for name in folders if re.fullmatch(r"[0-9]{1,9}", name)}
     return {name: number for name, number in written.items() if classes is None or number < classes}
 
 
-def identifiers(classes: int | None) -> dict[str, int]:
-    """WordNet ids of ImageNet's classes, for a model that has as many."""
+def wordnet_classes(classes: int | None) -> dict[str, int]:
+    """Return the WordNet ids of ImageNet's classes, for a model that has as many."""
     if classes != IMAGENET:
         return {}
     return {name: place for place, name in enumerate(imagenet_classes.wordnet_ids())}
 
 
-def spoken(class_names: tuple[str, ...] | None, classes: int | None) -> dict[str, int]:
-    """Class names, and for ImageNet's classes their synonyms; a word that means two classes is left out."""
+def named_classes(class_names: tuple[str, ...] | None, classes: int | None) -> dict[str, int]:
+    """Return class names, and synonyms for ImageNet, with their class; words that mean two classes are left out."""
     if class_names is None and classes == IMAGENET:
         class_names = imagenet_classes.class_names()
     listed = [(name,) for name in class_names or ()]
     more = imagenet_classes.synonyms() if class_names == imagenet_classes.class_names() else ()
     full = [(", ".join(names),) for names in more]
-    return unambiguous(more) | unambiguous(full) | unambiguous(listed)
+    return unambiguous_names(more) | unambiguous_names(full) | unambiguous_names(listed)
 
 
-def unambiguous(names: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """Word -> class, for the words that mean one class only."""
+def unambiguous_names(names: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """Return the class of each word that means one class only."""
     meanings: defaultdict[str, set[int]] = defaultdict(set)
     for place, words in enumerate(names):
         for word in words:
-            meanings[key(word)].add(place)
+            meanings[normalized_name(word)].add(place)
     return {word: places.pop() for word, places in meanings.items() if len(places) == 1}

@@ -19,17 +19,17 @@ def _lines() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def wordnet_ids() -> tuple[str, ...]:
-    """n01440764, n01443537, ..."""
+    """Return the WordNet id of each class: n01440764, n01443537, ..."""
     return tuple(wordnet_id for wordnet_id, _ in _lines())
 
 
 def synonyms() -> tuple[tuple[str, ...], ...]:
-    """For each class all its names: ("tench", "Tinca tinca"), ..."""
+    """Return all names of each class: ("tench", "Tinca tinca"), ..."""
     return tuple(names for _, names in _lines())
 
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """One name per class, no two alike: the first one that is not the first of another class too."""
+    """Return one name per class, no two alike: the first that is not the first of another class too."""
     taken = Counter(names[0] for names in synonyms())
     return tuple(next((name for name in names if taken[name] < 2), ", ".join(names)) for names in synonyms())

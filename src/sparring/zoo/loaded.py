@@ -1,4 +1,4 @@
-"""What a loader hands back: a target, and how its pictures must look."""
+"""What a loader returns: a target, and how its pictures must look."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..targets import Target
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a picture becomes the model's input.
+    """How a picture becomes the input of a model.
 
     The short side is resized to `size / crop_fraction` and the center is cut out; with `squash` the whole
     picture is resized to height x width, whatever its shape.

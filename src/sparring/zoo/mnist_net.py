@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class MnistNet(nn.Module):
-    """Images (B, 1, 28, 28) in [0, 1] -> logits (B, 10)."""
+    """The network: images (B, 1, 28, 28) in [0, 1] -> logits (B, 10)."""
 
     def __init__(self, channels: int = 16, hidden: int = 100) -> None:
         super().__init__()

@@ -33,18 +33,18 @@ FILTERS = {
 
 
 class Unreadable(Exception):
-    """The picture cannot be read; the message says why."""
+    """Raised where a picture cannot be read; the message says why."""
 
 
-def read(path: Path, spec: InputSpec | None) -> Tensor:
-    """The picture (C, H, W) float in [0, 1]: fitted to `spec`, or RGB as it is."""
+def read_picture(path: Path, spec: InputSpec | None) -> Tensor:
+    """Read a picture as (C, H, W) float in [0, 1], fitted to `spec`, or RGB as it is; Unreadable where it cannot be."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > PIXEL_LIMIT:
                     raise Unreadable(f"{image.width} x {image.height} pixels, over the limit of {PIXEL_LIMIT:,}")
-                return tensor(fit(plain(image), spec))
+                return picture_tensor(fit_picture(upright_8_bit(image), spec))
     except Image.DecompressionBombError as error:
         raise Unreadable(f"a decompression bomb: over the limit of {PIXEL_LIMIT:,} pixels") from error
     except UnidentifiedImageError as error:
@@ -53,8 +53,8 @@ def read(path: Path, spec: InputSpec | None) -> Tensor:
         raise Unreadable(f"broken or truncated: {error}") from error
 
 
-def plain(image: Image.Image) -> Image.Image:
-    """The picture upright, 8 bits per channel, mode L or RGB."""
+def upright_8_bit(image: Image.Image) -> Image.Image:
+    """Return the picture upright, with 8 bits per channel, in mode L or RGB."""
     turned: Image.Image = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I") or turned.mode == "F":
         return Image.fromarray((np.asarray(turned, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
@@ -64,8 +64,8 @@ def plain(image: Image.Image) -> Image.Image:
     return turned.convert("L") if turned.mode in ("1", "L") else turned.convert("RGB")
 
 
-def fit(image: Image.Image, spec: InputSpec | None) -> Image.Image:
-    """The picture with the channels and the size of `spec`; without one, RGB and as large as it is."""
+def fit_picture(image: Image.Image, spec: InputSpec | None) -> Image.Image:
+    """Return the picture with the channels and size of `spec`; without one, as RGB in its own size."""
     if spec is None:
         return image.convert("RGB")
     if spec.channels not in (1, 3):
@@ -75,24 +75,24 @@ def fit(image: Image.Image, spec: InputSpec | None) -> Image.Image:
     if image.size == goal and (spec.crop_fraction == 1 or spec.squash):
         return image
     if spec.squash:
-        return image.resize(goal, resampling(spec.interpolation))
+        return image.resize(goal, resampling_filter(spec.interpolation))
     image = _shortened(image)
     scale = max(round(side / spec.crop_fraction) / now for side, now in zip(goal, image.size, strict=True))
     wide, high = (max(side, round(now * scale)) for side, now in zip(goal, image.size, strict=True))
-    image = image.resize((wide, high), resampling(spec.interpolation))
+    image = image.resize((wide, high), resampling_filter(spec.interpolation))
     left, top = (wide - spec.width) // 2, (high - spec.height) // 2
     return image.crop((left, top, left + spec.width, top + spec.height))
 
 
-def resampling(name: str) -> Image.Resampling:
-    """Pillow's filter of that name."""
+def resampling_filter(name: str) -> Image.Resampling:
+    """Return Pillow's filter of that name; ConfigError where there is none."""
     if name not in FILTERS:
         raise ConfigError(f"interpolation {name!r} is unknown; use {', '.join(FILTERS)}.{nearest(name, FILTERS)}")
     return FILTERS[name]
 
 
-def tensor(image: Image.Image) -> Tensor:
-    """(C, H, W) float in [0, 1]."""
+def picture_tensor(image: Image.Image) -> Tensor:
+    """Return the picture as (C, H, W) float in [0, 1]."""
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
     return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)).float() / 255
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Asset:
-    """Files of one package; `sha256` is the archive's, `files_sha256` is `assets.digest` of the files."""
+    """The files of one package; `sha256` is of the archive, `files_sha256` is `assets.files_digest` of the files."""
 
     name: str
     what: str
@@ -25,7 +25,7 @@ class Asset:
 
     @property
     def directory(self) -> str:
-        """The asset's folder in the cache: another pin gets another folder."""
+        """Return the name of the asset's folder in the cache: another pin has another folder."""
         return f"{self.name}-{self.version}-{self.files_sha256[:8]}"
 
 

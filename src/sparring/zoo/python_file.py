@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import ConfigError, nearest, user_code
 
 
-def split(spec: str) -> tuple[Path, str] | None:
-    """FILE.py and FACTORY; None when `spec` is of another kind."""
+def split_factory(spec: str) -> tuple[Path, str] | None:
+    """Return FILE.py and FACTORY of a spec `FILE.py:FACTORY`; None where it is of another kind."""
     file, colon, factory = spec.rpartition(":")
     if colon and file.endswith(".py"):
         return Path(file), factory
@@ -21,8 +21,8 @@ def split(spec: str) -> tuple[Path, str] | None:
     return None
 
 
-def call(file: Path, factory: str) -> Any:
-    """Import the file and return what its FACTORY() returns.
+def call_factory(file: Path, factory: str) -> Any:
+    """Import the file, and return what its FACTORY() returns.
 
     Raises: ConfigError where there is no such file or name, UserCodeError where the user's code raises or exits.
     """

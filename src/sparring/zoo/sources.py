@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..errors import ConfigError, nearest
 from . import catalog, python_file
-from .dataset import Data, Wanted
+from .dataset import Data, DataRequest
 from .folder import flat_folder, labelled_folder
 from .loaded import InputSpec, LoadedModel
 from .npz import npz_file
 from .user_data import user_data
 from .zoo_data import zoo_data
 
-FILES: dict[str, Callable[[Path, Wanted], Data]] = {
+FILES: dict[str, Callable[[Path, DataRequest], Data]] = {
     "folder": labelled_folder,
     "flat": flat_folder,
     "npz": npz_file,
@@ -32,16 +32,23 @@ def load_data(
     classes: int | None = None,
     limit: int | None = None,
 ) -> Data:
-    """Pictures for a model that takes `input`, as a stream.
+    """Load pictures for a model that takes `input`, as a stream.
 
-    `spec` is `zoo:NAME`, `folder:DIR` (labels from sub-folders), `flat:DIR` (no labels), `npz:FILE` or
-    `FILE.py:FACTORY`, which runs the user's file. `class_names` and `classes` are the model's, against which
-    labels are read; `limit` takes the first pictures only. Raises ConfigError, InputError and AssetError.
+    Args:
+        spec: `zoo:NAME`, `folder:DIR` (labels from sub-folders), `flat:DIR` (no labels), `npz:FILE` or
+            `FILE.py:FACTORY`, which runs the user's file.
+        input: the size and channels that the model takes; None: pictures as they are.
+        class_names: the model's, against which labels are read.
+        classes: how many the model has.
+        limit: take the first pictures only.
+
+    Raises: ConfigError for an unknown spec, InputError for data that cannot be read, AssetError where something must be
+        fetched first.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be at least 1, not {limit}")
-    wanted = Wanted(input, class_names, classes, limit)
-    if user := python_file.split(spec):
+    wanted = DataRequest(input, class_names, classes, limit)
+    if user := python_file.split_factory(spec):
         return user_data(*user, wanted)
     scheme, _, rest = spec.partition(":")
     if rest and scheme == "zoo":
@@ -53,7 +60,7 @@ def load_data(
 
 
 def count_classes(loaded: LoadedModel, spec: str) -> int | None:
-    """How many classes the model has, where the sub-folders of `folder:DIR` cannot be labelled without.
+    """Return how many classes the model has, where `folder:DIR` cannot be labelled without; else what it says.
 
     A model that does not say so is asked about the first picture that can be read.
     """

@@ -14,15 +14,15 @@ from PIL import Image
 
 from ..errors import InputError, user_code
 from . import arrays, pictures, python_file
-from .dataset import OWN_PREDICTION, Data, Row, Wanted
+from .dataset import OWN_PREDICTION, Data, DataRequest, Row
 
 GIVEN = "labels: those the factory returned"
 
 
-def user_data(file: Path, factory: str, wanted: Wanted) -> Data:
-    """What FACTORY() returned, as Data."""
+def user_data(file: Path, factory: str, wanted: DataRequest) -> Data:
+    """Return what FACTORY() of a user's file returns, as Data; InputError where it is no data set."""
     name = f"{file}:{factory}"
-    made = python_file.call(file, factory)
+    made = python_file.call_factory(file, factory)
     if isinstance(made, Data):
         return made
     if _is_array(made):
@@ -44,20 +44,20 @@ def _numpy(made: Any) -> NDArray[Any]:
     return made.detach().cpu().numpy() if isinstance(made, torch.Tensor) else np.asarray(made)
 
 
-def _arrays(name: str, images: Any, labels: Any, wanted: Wanted) -> Data:
+def _arrays(name: str, images: Any, labels: Any, wanted: DataRequest) -> Data:
     pixels = _numpy(images)
-    order = arrays.layout(name, pixels.shape, wanted.input)
-    checked = None if labels is None else arrays.labels_of(name, _numpy(labels), len(pixels), wanted.classes)
+    order = arrays.array_layout(name, pixels.shape, wanted.input)
+    checked = None if labels is None else arrays.array_labels(name, _numpy(labels), len(pixels), wanted.classes)
     taken = pixels[: wanted.limit]
 
     def rows() -> Iterator[Row]:
-        return arrays.rows(name, iter(taken), checked, order)
+        return arrays.array_rows(name, iter(taken), checked, order)
 
     note = OWN_PREDICTION if checked is None else GIVEN
     return Data(name, checked is not None, note, wanted.class_names, len(taken), rows)
 
 
-def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
+def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
     with user_code(f"len({name}())"):
         count = min(wanted.limit or len(made), len(made))
     if not count:
@@ -70,22 +70,22 @@ def _dataset(name: str, made: Any, wanted: Wanted) -> Data:
     return Data(name, labelled, note, wanted.class_names, count, lambda: map(at, range(count)), at=at)
 
 
-def _at(name: str, made: Any, wanted: Wanted, place: int) -> Row:
+def _at(name: str, made: Any, wanted: DataRequest, place: int) -> Row:
     with user_code(f"{name}[{place}]"):
         item = made[place]
     return _item(f"{name}[{place}]", item, place, wanted)
 
 
-def _item(name: str, item: Any, place: int, wanted: Wanted) -> Row:
+def _item(name: str, item: Any, place: int, wanted: DataRequest) -> Row:
     parts = item if isinstance(item, (tuple, list)) else (item,)
     if not parts:
         raise InputError(f"{name} is empty; return (picture, label), or a picture")
     picture, label = parts[0], parts[1] if len(parts) > 1 else None
     if isinstance(picture, Image.Image):
-        image = pictures.tensor(pictures.fit(pictures.plain(picture), wanted.input))
+        image = pictures.picture_tensor(pictures.fit_picture(pictures.upright_8_bit(picture), wanted.input))
     elif _is_array(picture):
         pixels = _numpy(picture)
-        image = arrays.image(name, pixels, arrays.layout(name, (1, *pixels.shape), wanted.input))
+        image = arrays.array_image(name, pixels, arrays.array_layout(name, (1, *pixels.shape), wanted.input))
     else:
         cure = "return a tensor (C, H, W), an array or a PIL image"
         raise InputError(f"{name} is a {type(picture).__name__}; {cure}")
@@ -99,4 +99,4 @@ def _label(name: str, given: Any, classes: int | None) -> int:
         raise InputError(f"{name} has a label of shape {label.shape}; return one whole number, the class")
     if not np.issubdtype(label.dtype, np.integer):
         raise InputError(f"{name} has the label {given!r:.80} ({label.dtype}); return a whole number, the class")
-    return int(arrays.labels_of(name, label.reshape(1), 1, classes)[0])
+    return int(arrays.array_labels(name, label.reshape(1), 1, classes)[0])

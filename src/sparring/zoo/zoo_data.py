@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, InputError, nearest
 from . import arrays, assets, catalog, imagenet_classes, pictures
-from .dataset import OWN_PREDICTION, Data, Row, Wanted
-from .digits import Digits, held_out, read_csv, read_idx
+from .dataset import OWN_PREDICTION, Data, DataRequest, Row
+from .digits import Digits, is_held_out, read_digits_csv, read_digits_idx
 from .pinned import IMAGENET_20, PHOTOS
 
 PHOTO_LABELS = {"camera.png": 872, "coffee.png": 967}
@@ -23,21 +23,21 @@ DIGIT_NAMES = tuple("0123456789")
 IMAGENET = 1000
 
 
-def zoo_data(name: str, wanted: Wanted) -> Data:
-    """The zoo's data set of that name."""
+def zoo_data(name: str, wanted: DataRequest) -> Data:
+    """Return the zoo's data set of that name."""
     if name not in catalog.DATA:
         known = ", ".join(catalog.DATA)
         raise ConfigError(f"the zoo has no data set {name!r} (it has {known}).{nearest(name, catalog.DATA)}")
     classes = wanted.classes or (len(wanted.class_names) if wanted.class_names else None)
     if name == "photos":
-        return photos(wanted, classes)
+        return photos_data(wanted, classes)
     if name == "imagenet-20":
-        return imagenet_20(wanted, classes)
-    return digits(name, wanted, classes)
+        return imagenet_20_data(wanted, classes)
+    return digits_data(name, wanted, classes)
 
 
-def photos(wanted: Wanted, classes: int | None) -> Data:
-    """Eleven photographs; labels only where the picture plainly shows one of ImageNet's classes."""
+def photos_data(wanted: DataRequest, classes: int | None) -> Data:
+    """Return eleven photographs, with labels only where one of ImageNet's classes is plainly shown."""
     known = PHOTO_LABELS if classes == IMAGENET else {}
     files = [(file, known.get(file)) for file in PHOTOS][: wanted.limit]
     labelled = sum(label is not None for _, label in files)
@@ -46,8 +46,8 @@ def photos(wanted: Wanted, classes: int | None) -> Data:
     return _pictures("photos", files, note, wanted, names)
 
 
-def imagenet_20(wanted: Wanted, classes: int | None) -> Data:
-    """Twenty of ImageNet's pictures; the label is in the file's name."""
+def imagenet_20_data(wanted: DataRequest, classes: int | None) -> Data:
+    """Return twenty of ImageNet's pictures; the label is in the file's name."""
     if classes not in (None, IMAGENET):
         cure = "use zoo:photos or folder:DIR"
         raise InputError(f"zoo:imagenet-20 is labelled with 1,000 classes, and the model has {classes}; {cure}")
@@ -59,49 +59,49 @@ def _pictures(
     name: str,
     files: Sequence[tuple[str, int | None]],
     note: str,
-    wanted: Wanted,
+    wanted: DataRequest,
     class_names: tuple[str, ...] | None,
 ) -> Data:
-    folder = assets.locate(name)
+    folder = assets.locate_asset(name)
 
     def rows() -> Iterator[Row]:
-        return (Row(pictures.read(folder / file, wanted.input), label, file) for file, label in files)
+        return (Row(pictures.read_picture(folder / file, wanted.input), label, file) for file, label in files)
 
     labelled = all(label is not None for _, label in files)
     return Data(f"zoo:{name}", labelled, note, wanted.class_names or class_names, len(files), rows)
 
 
-def digits(name: str, wanted: Wanted, classes: int | None) -> Data:
-    """Handwritten digits, the ten classes in turn where the source has them sorted."""
+def digits_data(name: str, wanted: DataRequest, classes: int | None) -> Data:
+    """Return handwritten digits, with the ten classes in turn where the source has them sorted."""
     if classes not in (None, len(DIGIT_NAMES)):
         raise InputError(f"zoo:{name} has ten classes, and the model has {classes}; use zoo:photos or folder:DIR")
-    pixels, labels = read(name)
+    pixels, labels = read_digits(name)
     pixels, labels = pixels[: wanted.limit], labels[: wanted.limit]
-    order = arrays.layout(f"zoo:{name}", pixels.shape, wanted.input)
+    order = arrays.array_layout(f"zoo:{name}", pixels.shape, wanted.input)
 
     def rows() -> Iterator[Row]:
-        return arrays.rows(f"zoo:{name}", iter(pixels), labels, order)
+        return arrays.array_rows(f"zoo:{name}", iter(pixels), labels, order)
 
     note = "labels: the digit that was written"
     return Data(f"zoo:{name}", True, note, wanted.class_names or DIGIT_NAMES, len(labels), rows)
 
 
-def read(name: str) -> Digits:
-    """Images (N, 28, 28) uint8 and labels (N,) of one of the zoo's sets of digits."""
+def read_digits(name: str) -> Digits:
+    """Read images (N, 28, 28) uint8 and labels (N,) of one of the zoo's sets of digits."""
     if name in ("mnist", "mnist-train"):
-        folder = assets.locate("mnist")
+        folder = assets.locate_asset("mnist")
         part = "t10k" if name == "mnist" else "train"
-        return read_idx(folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte")
-    pixels, labels = read_csv(assets.locate("mnist-5k") / "mnist_5k.csv.gz")
+        return read_digits_idx(folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte")
+    pixels, labels = read_digits_csv(assets.locate_asset("mnist-5k") / "mnist_5k.csv.gz")
     if name in ("mnist-4k", "mnist-heldout"):
-        kept = held_out(labels) == (name == "mnist-heldout")
+        kept = is_held_out(labels) == (name == "mnist-heldout")
         pixels, labels = pixels[kept], labels[kept]
-    order = in_turn(labels)
+    order = interleave_classes(labels)
     return pixels[order], labels[order]
 
 
-def in_turn(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions that visit the classes one after the other: every beginning is balanced."""
+def interleave_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return positions that visit the classes one after the other, so that every beginning is balanced."""
     rank = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         here = labels == label

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import sparring as sp
-from sparring.attacks import Sweep
+from sparring.attacks import Auto, Sweep
 from sparring.audit.evaluation.attacker_views import ADAPTIVE, NAIVE, attacker_views, with_alarm_weight
 from sparring.audit.records.database import Records
 from sparring.defenses.purification import BitDepth
@@ -127,7 +127,7 @@ def test_whoever_is_rejected_has_not_won_and_a_clean_image_that_is_rejected_is_l
     assert part.wrong_before == 50 - int(right.sum())
     assert "rejected" in [one.code for one in report.warnings]
     for entry in report.gallery:
-        assert entry.after.label != entry.label
+        assert entry.after["predicted"].value != entry.label
 
 
 class Watched(Detector):
@@ -160,10 +160,19 @@ def guarded():
     return Defended(sp.Classifier(Net(), classes=2), Watched(watched)), [(images, torch.zeros(4, dtype=torch.long))]
 
 
+class OneBlockAuto(Auto):
+    """`Auto` with a fifth of its rounds."""
+
+    name = "Auto"
+
+    @property
+    def parts(self):
+        return (Sweep(self.ball, blocks=1),)
+
+
 @pytest.fixture
 def brief(monkeypatch):
-    """`auto` with a fifth of its rounds."""
-    monkeypatch.setattr("sparring.audit.suites.fixed_radius.auto", lambda ball: Sweep(ball, blocks=1))
+    monkeypatch.setattr("sparring.audit.suites.fixed_radius.Auto", OneBlockAuto)
 
 
 @pytest.mark.usefixtures("brief")

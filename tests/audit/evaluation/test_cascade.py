@@ -9,7 +9,7 @@ from torch import nn
 
 import sparring as sp
 from sparring.access import Attack, Batch
-from sparring.audit import AuditObserver, make_audit_plan, parse_all
+from sparring.audit import AuditObserver, make_audit_plan, parse_threat_list
 from sparring.audit.evaluation.attacker_views import EvaluatedTarget
 from sparring.audit.evaluation.clean_chunk import CleanChunk
 from sparring.audit.records import database as room
@@ -118,10 +118,12 @@ def test_an_attack_that_claims_what_the_model_does_not_confirm_is_not_believed(t
 
     monkeypatch.setattr(predictions, "goal_met", lambda target, seen, goal: torch.zeros(len(goal), dtype=torch.bool))
     zero, right = torch.zeros(50), torch.ones(50, dtype=torch.bool)
-    clean = CleanChunk(0, ["a"] * 50, images, labels, True, labels, torch.ones(50), right, zero, zero, zero)
+    columns = {"predicted": labels, "confidence": torch.ones(50)}
+    truth = sp.Misclassify(labels)
+    clean = CleanChunk(0, ["a"] * 50, images, truth, True, columns, right, right, zero, zero, zero)
     plan = make_audit_plan(
-        model="m", data="d", batch_size=16, threats=tuple(parse_all(["linf:0.2"])), suite="quick", steps=2, restarts=1,
-        queries=2,
+        model="m", data="d", batch_size=16, threats=tuple(parse_threat_list(["linf:0.2"])), suite="quick", steps=2,
+        restarts=1, queries=2,
     )  # fmt: skip
     attempts = list(cascade.cascade(EvaluatedTarget(target, (("", target),)), clean, plan, AuditObserver()))
     assert [int(attempt.fell.sum()) for attempt in attempts] == [0, 0, 0]

@@ -35,7 +35,7 @@ from sparring.audit.plan_file import make_audit_config
 from sparring.audit.records.database import Records
 from sparring.audit.records.example_files import read_row
 from sparring.cli import app
-from sparring.defenses.purification import JPEG
+from sparring.defenses.purification import JPEGCompression
 from sparring.errors import AssetError, ConfigError, InputError, RunError
 from sparring.targets import Defended, LockOut, Remote
 from sparring.zoo import Chunk, load_model
@@ -460,7 +460,7 @@ def test_a_compiled_search_is_confirmed_by_the_eager_model_in_workers_too(quick,
 
 def test_what_cannot_be_compiled_is_refused(quick, single, tmp_path):
     said = "compile=True serves a torch.nn.Module that is asked for gradients"
-    for target in (sp.Classifier(lambda x: single(x), classes=4), Defended(single, JPEG(75))):
+    for target in (sp.Classifier(lambda x: single(x), classes=4), Defended(single, JPEGCompression(75))):
         with pytest.raises(ConfigError, match=said):
             quick(target=target, compile=True)
     with pytest.raises(ConfigError, match=said):

@@ -1,5 +1,6 @@
 """Killed, full, interrupted, disturbed: what is recorded stays, and the rest can be caught up."""
 
+import json
 import multiprocessing
 import os
 import resource
@@ -201,7 +202,7 @@ def test_every_recorded_example_fools_the_model_and_lies_in_the_ball(quick, targ
     for row in rows:
         example = read_row(tmp_path / "run" / row["example_file"], "examples", row["example_row"])
         original = images[row["sample"]]
-        assert int(target(example[None]).argmax()) == row["predicted"] != row["label"]
+        assert int(target(example[None]).argmax()) == json.loads(row["prediction"])["predicted"] != row["label"]
         ball = {"Linf": sp.Linf, "L2": sp.L2}[row["norm"]](row["eps"])
         size = float(ball.norm(example[None] - original[None]))
         assert size == pytest.approx(row[row["norm"].lower()], rel=1e-5)

@@ -25,7 +25,7 @@ from sparring.audit.report.model import (
     Finding,
     GalleryPart,
     ModelPart,
-    PredictedClass,
+    PredictedValue,
     Provenance,
     Report,
     SkippedFile,
@@ -79,6 +79,14 @@ def threat(norm: Any, *radii: EpsilonPart) -> ThreatPart:
     return ThreatPart(norm=norm, epsilons=list(radii), curve=points)
 
 
+def said(label: int, name: str, confidence: float) -> dict[str, PredictedValue]:
+    """What a classifier says of a picture."""
+    return {
+        "predicted": PredictedValue(kind="class", value=label, text=name),
+        "confidence": PredictedValue(kind="number", value=confidence, text=f"{100 * confidence:.1f}\u00a0%"),
+    }
+
+
 def example(folder: Path, i: int, name: str, after: str, attack_name: str, norm: str, text: str) -> GalleryPart:
     pixels = np.random.default_rng(i).integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
     names = [f"pictures/{i:05d}-{norm}-{kind}.png" for kind in KINDS]
@@ -91,8 +99,8 @@ def example(folder: Path, i: int, name: str, after: str, attack_name: str, norm:
         label=281,
         label_name="tabby",
         label_source="data",
-        before=PredictedClass(label=281, name="tabby", confidence=0.912),
-        after=PredictedClass(label=285, name=after, confidence=0.5 + i / 10),
+        before=said(281, "tabby", 0.912),
+        after=said(285, after, 0.5 + i / 10),
         attack=attack_name,
         norm=norm,
         eps=0.1,
@@ -135,7 +143,7 @@ def finished_audit(folder: Path) -> Report:
             label_note="labels: by folder",
             labelled_count=IMAGES,
             clean_accuracy=share(36, IMAGES),
-            mean_confidence=0.873,
+            prediction={"confidence": PredictedValue(kind="number", value=0.873, text="87.3\u00a0%")},
             skipped=[SkippedFile(name="broken.jpg", reason="truncated after 1,024 bytes")],
             sha256="cd" * 32,
         ),
@@ -305,12 +313,12 @@ def endless(report: Report) -> Report:
 
 def _poisoned(value: Any, text: str, key: str = "") -> Any:
     if isinstance(value, dict):
-        keep = key not in {"plan", "versions", "probes"}
+        keep = key not in {"plan", "versions", "probes", "prediction"}
         return {k if keep else f"{text}{k}": _poisoned(v, text, k) for k, v in value.items()}
     if isinstance(value, list):
         return [_poisoned(one, text, key) for one in value]
     # what is ours, or may only be one of a few words
-    ours = {"norm", "severity", "labels", "label_source", "started", *KINDS}
+    ours = {"norm", "severity", "kind", "inputs", "labels", "label_source", "started", *KINDS}
     return text + value if isinstance(value, str) and value and key not in ours else value
 
 

@@ -119,7 +119,8 @@ def test_foreign_names_are_letters_and_nothing_else(
 def test_formulas_and_unknown_letters_are_drawn_as_they_are(report: Report, tmp_path: Path) -> None:
     content = report.model_dump()
     for part in content["gallery"]:
-        part["before"]["name"], part["after"]["name"] = "$\\frac{1}{$", "\U00013080 猫 \\input{x}"
+        part["before"]["predicted"]["text"] = "$\\frac{1}{$"
+        part["after"]["predicted"]["text"] = "\U00013080 猫 \\input{x}"
     assert len(paper_figures(saved(Report.model_validate(content), tmp_path))) == 6
 
 

@@ -32,6 +32,16 @@ def test_foreign_text_adds_no_element_and_no_attribute(
     assert "../../etc/passwd" in poisoned.text
 
 
+def test_names_that_a_task_of_the_users_own_gives_add_nothing_either(report: Report, read: Reader) -> None:
+    content = report.model_dump()
+    for part in content["gallery"]:
+        for place in ("before", "after"):
+            part[place] = {"</h3><script>alert(1)</script>": {"kind": "number", "value": 0.5, "text": "0.5"}}
+    page = read(Report.model_validate(content))
+    assert sum(tag == "script" for tag, _ in page.elements) == 1
+    assert "</h3><script>alert(1)</script> 0.5" in page.text
+
+
 def test_no_control_or_direction_mark_comes_through(hostile: Report, tmp_path: Path) -> None:
     assert not set("\x00\x1b\u202e\u202c") & set(render_html(hostile, tmp_path))
 

@@ -1,5 +1,6 @@
 """Threats without a radius, targeted goals, transfers and repeats."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -70,9 +71,9 @@ def test_the_least_likely_class_is_wanted(quick, target, images, labels, tmp_pat
     aims = target(images[:24]).argmin(1)
     found = rows(tmp_path / "run", "SELECT * FROM sample ORDER BY id")
     assert [row["aim"] for row in found] == aims.tolist()
-    won = rows(tmp_path / "run", "SELECT predicted, aim FROM result JOIN sample ON id = sample WHERE success")
+    won = rows(tmp_path / "run", "SELECT prediction, aim FROM result JOIN sample ON id = sample WHERE success")
     assert len(won) > 3
-    assert all(row["predicted"] == row["aim"] for row in won)
+    assert all(json.loads(row["prediction"])["predicted"] == row["aim"] for row in won)
     other = quick(threats=[sp.Linf(0.3)], limit=24, out=tmp_path / "any")
     held, free = (one.threats[0].epsilons[0].robust_accuracy.count for one in (report, other))
     assert held > free

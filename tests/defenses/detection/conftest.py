@@ -22,11 +22,11 @@ from sparring.defenses.detection import (
     Subspace,
     make_adversarial_set,
 )
-from sparring.defenses.purification import Schedule
+from sparring.defenses.purification import FitConfig
 from sparring.random import Key
 
 CLASSES = 3
-SHORT = Schedule(epochs=6, rate=3e-3, batch_size=32)
+SHORT = FitConfig(epochs=6, lr=3e-3, batch_size=32)
 
 
 def patterns(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -82,17 +82,17 @@ def task() -> Task:
 
 
 DETECTORS: dict[str, DetectorEstimator] = {
-    "input": InputDetector(width=4, schedule=SHORT),
-    "feature": FeatureDetector(width=4, schedule=SHORT),
-    "feature of rank 2": FeatureDetector(layer="5", width=4, schedule=SHORT),
-    "extra-class": ExtraClass(schedule=SHORT),
+    "input": InputDetector(width=4, config=SHORT),
+    "feature": FeatureDetector(width=4, config=SHORT),
+    "feature of rank 2": FeatureDetector(layer="5", width=4, config=SHORT),
+    "extra-class": ExtraClass(config=SHORT),
     "feature-squeezing": FeatureSqueezing(),
-    "magnet": MagNet(width=4, schedule=SHORT),
-    "lid": LID(k=5, minibatch=40),
-    "lid of pooled layers": LID(k=5, minibatch=20, minibatches=2, pool=True),
+    "magnet": MagNet(width=4, config=SHORT),
+    "lid": LID(k=5, minibatch_size=40),
+    "lid of pooled layers": LID(k=5, minibatch_size=20, n_minibatches=2, pool=True),
     "mahalanobis": Mahalanobis(),
-    "mahalanobis with noise": Mahalanobis(noise=0.01, layers=("1", "6")),
-    "kernel-density": KernelDensity(passes=3),
+    "mahalanobis with noise": Mahalanobis(magnitude=0.01, layers=("1", "6")),
+    "kernel-density": KernelDensity(n_samples=3),
     "subspace": Subspace(),
 }
 
@@ -101,7 +101,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
 def fitted(task):
     """Every detector, fitted and given a threshold."""
     return {
-        name: detector.fit(task.clean, task.made, target=task.target, labels=task.labels).calibrated(task.validation)
+        name: detector.fit(task.clean, task.made, target=task.target, labels=task.labels).calibrate(task.validation)
         for name, detector in DETECTORS.items()
     }
 

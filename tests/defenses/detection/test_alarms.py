@@ -18,8 +18,8 @@ def test_the_gradient_of_every_alarm(one, task):
     key = Key(torch.arange(4), 5)
     if one.name == "FeatureSqueezing":  # bit depth is flat: its stand-in is tried below
         one = replace(one, detector=replace(one.detector, squeezers=one.squeezers[1:]))
-    if one.name == "Mahalanobis" and one.noise:  # its noise is a constant to the climber: tried below
-        one = replace(one, noise=0.0)
+    if one.name == "Mahalanobis" and one.magnitude:  # its noise is constant for the gradient: tried below
+        one = replace(one, magnitude=0.0)
     x = images.clone().requires_grad_()
     (grad,) = torch.autograd.grad(one.alarm(x, key).sum(), x)
     assert bool(grad.isfinite().all())
@@ -39,7 +39,7 @@ def test_bit_depth_has_the_slope_of_the_identity(task, fitted):
     (grad,) = torch.autograd.grad(f.alarm(x, key).sum(), x)
     a, b = (images.clone().requires_grad_() for _ in range(2))
     coarse = b.round() + (b - b.detach())
-    by_hand = (task.net(a).softmax(1) - task.net(coarse).softmax(1)).abs().sum() / f.limit.spread
+    by_hand = (task.net(a).softmax(1) - task.net(coarse).softmax(1)).abs().sum() / f.limit.std
     first, second = torch.autograd.grad(by_hand, (a, b))
     torch.testing.assert_close(grad, first + second)
 
@@ -60,7 +60,7 @@ def test_the_alarm_is_the_score_over_the_threshold_in_units_of_the_clean_spread(
     with torch.no_grad():
         alarm = one.alarm(task.validation, key)
     score, limit = one.score(task.validation), one.threshold
-    torch.testing.assert_close(alarm, (score - limit.value) / limit.spread, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(alarm, (score - limit.value) / limit.std, rtol=1e-9, atol=1e-9)
     assert float(alarm.std(correction=0)) == pytest.approx(1.0, rel=1e-6)
     assert 0 < float((alarm > 0).double().mean()) <= 0.05
 

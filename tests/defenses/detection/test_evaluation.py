@@ -8,10 +8,10 @@ from sparring.attacks import FGSM, FMN, PGD, DeepFool
 from sparring.defenses.detection import (
     FeatureSqueezing,
     Mahalanobis,
+    add_sign_noise,
     detector_generalization,
     evaluate_detector,
     make_adversarial_set,
-    noise,
 )
 from sparring.defenses.detection.evaluation import DetectorEvaluation
 from sparring.defenses.detection.image_hashes import count_known, hash_images
@@ -43,7 +43,7 @@ def test_wrong_images_and_harmless_examples_do_not_count(task):
     labels = task.labels.clone()
     labels[:20] = (labels[:20] + 1) % 3
     made = make_adversarial_set(FGSM(sp.Linf(0.02)), task.target, task.clean, labels)
-    assert not bool(made.right[:20].any())
+    assert not bool(made.correct[:20].any())
     assert not bool(made.fooling[:20].any())
 
 
@@ -51,33 +51,33 @@ def test_wrong_images_and_harmless_examples_do_not_count(task):
 def test_noise_has_the_norm_that_was_asked_for_after_the_cut(ball):
     images = (0.5 + 0.4 * draw("images", (6, 1, 8, 8))).clamp(0, 1)
     sizes = ball.norm(0.1 * torch.ones_like(images)) * torch.linspace(0.1, 1, 6, dtype=torch.float64)
-    noisy = noise(images, ball, sizes)
+    noisy = add_sign_noise(images, ball, sizes)
     torch.testing.assert_close(ball.norm(noisy - images), sizes, rtol=1e-6, atol=1e-6)
     assert 0 <= float(noisy.min()) <= float(noisy.max()) <= 1
     changed = (noisy - images)[(images > 0.1) & (images < 0.9)]
     assert 0.3 < float((changed > 0).double().mean()) < 0.7
-    assert torch.equal(noise(images[:2], ball, sizes[:2]), noisy[:2])
+    assert torch.equal(add_sign_noise(images[:2], ball, sizes[:2]), noisy[:2])
 
 
 def test_noise_in_l0_is_refused():
     with pytest.raises(ThreatError, match="noise of a given size is made in Linf, L2 and L1, not in L0"):
-        noise(torch.rand(2, 1, 4, 4), sp.L0(3), torch.ones(2))
+        add_sign_noise(torch.rand(2, 1, 4, 4), sp.L0(3), torch.ones(2))
 
 
 def test_noise_larger_than_any_is_what_comes_nearest():
     images = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
-    noisy = noise(images, sp.Linf(), torch.tensor([0.9], dtype=torch.float64))
+    noisy = add_sign_noise(images, sp.Linf(), torch.tensor([0.9], dtype=torch.float64))
     assert float((noisy - images).abs().max()) == pytest.approx(0.5)
 
 
 def test_an_evaluation_by_hand(task, fitted):
     f, tested = fitted["mahalanobis"], task.tested
     found = evaluate_detector(f, tested)
-    scores, clean = f.score(tested.fooling_examples), f.score(tested.originals[tested.right])
+    scores, clean = f.score(tested.fooling_examples), f.score(tested.originals[tested.correct])
     limit = f.threshold.value
     assert found.tpr.value == pytest.approx(float((scores > limit).double().mean()))
     assert found.fpr.value == pytest.approx(float((clean > limit).double().mean()))
-    assert found.undetected.value == pytest.approx(float((scores <= limit).sum()) / int(tested.right.sum()))
+    assert found.undetected.value == pytest.approx(float((scores <= limit).sum()) / int(tested.correct.sum()))
     assert found.fooling == int(tested.fooling.sum())
     assert found.noisy.value == pytest.approx(float((f.score(tested.noisy(0)) > limit).double().mean()))
     assert (found.asked_fpr, found.fitted_on, found.attack) == (0.05, ("PGD Linf(0.15)",), "PGD Linf(51/255)")
@@ -100,7 +100,7 @@ def test_the_notes_say_what_is_not_disjoint(task, fitted):
         "fit and test attack are the same, PGD Linf(0.15)",
         "180 of the test images were used to fit",
     )
-    unknown = Mahalanobis().fit(task.clean, task.made.fooling_examples, target=task.target).calibrated(task.validation)
+    unknown = Mahalanobis().fit(task.clean, task.made.fooling_examples, target=task.target).calibrate(task.validation)
     assert evaluate_detector(unknown, task.tested).notes == ("the attack that it was fitted on is not known",)
     twice = torch.cat((task.validation[:40], task.validation[:3]))
     assert evaluate_detector(f, task.tested, twice).notes == ("some clean test images are the same",)
@@ -115,7 +115,7 @@ def test_an_attack_that_fools_nothing_leaves_an_open_figure(task, fitted):
 
 
 def test_a_model_that_is_right_on_nothing_is_refused(task, fitted):
-    wrong = replace(task.tested, right=torch.zeros(90, dtype=torch.bool))
+    wrong = replace(task.tested, correct=torch.zeros(90, dtype=torch.bool))
     with pytest.raises(InputError, match="the model is right on none of the 90 images"):
         evaluate_detector(fitted["mahalanobis"], wrong)
 
@@ -134,7 +134,7 @@ def test_the_matrix_is_made_of_its_evaluations(task):
     assert [(row.detector, row.fitted_on) for row in found.rows] == [
         ("distance", "PGD Linf(0.15)"), ("distance", "FGSM Linf(51/255)"), ("squeezing", None),
     ]  # fmt: skip
-    alone = Mahalanobis().fit(task.clean, other, target=task.target).calibrated(task.validation)
+    alone = Mahalanobis().fit(task.clean, other, target=task.target).calibrate(task.validation)
     assert found.rows[1].cells[1] == evaluate_detector(alone, tests[1])
     assert found.rows[1].cells[0].notes == ("fit and test attack are the same, FGSM Linf(51/255)",)
     assert all(isinstance(cell, DetectorEvaluation) for row in found.rows for cell in row.cells)

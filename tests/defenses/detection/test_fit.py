@@ -84,7 +84,7 @@ def test_noisy_images_are_taken_for_clean(task):
     """Shown noise as clean, the distances tell it from attacks; not shown, they reject most of it."""
     noisy = task.made.noisy(1)
     without, shown = (
-        Mahalanobis().fit(task.clean, task.made, target=task.target, noisy=each).calibrated(task.validation)
+        Mahalanobis().fit(task.clean, task.made, target=task.target, noisy=each).calibrate(task.validation)
         for each in (None, noisy)
     )
     asked = task.tested.noisy(2)
@@ -100,7 +100,7 @@ def test_labels_default_to_what_the_target_says(name, task, fitted):
 
 @pytest.mark.parametrize("kind", learners())
 def test_those_that_learn_from_adversarial_examples_say_so(kind, task):
-    with pytest.raises(InputError, match=f"{kind.__name__} learns from adversarial examples: pass some, as crafted"):
+    with pytest.raises(InputError, match=f"{kind.__name__} learns from adversarial examples: pass some, as make_adv"):
         kind().fit(task.clean, target=task.target)
 
 
@@ -178,19 +178,19 @@ def test_targets_that_cannot_be_read(target, message, task):
 
 PARAMETERS = {
     r"LID k=1; pass an int >= 2": LID(k=1),
-    r"LID k=200 is larger than its reference of minibatch=100 images": LID(k=200),
-    "LID minibatch=0": LID(minibatch=0),
-    "LID strength=0": LID(strength=0),
-    "Mahalanobis noise=-0.1": Mahalanobis(noise=-0.1),
+    r"LID k=200 is larger than its reference of minibatch_size=100 images": LID(k=200),
+    "LID minibatch_size=0": LID(minibatch_size=0),
+    "LID C=0": LID(C=0),
+    "Mahalanobis magnitude=-0.1": Mahalanobis(magnitude=-0.1),
     "KernelDensity bandwidth=0": KernelDensity(bandwidth=0),
     "KernelDensity dropout=1": KernelDensity(dropout=1),
-    "KernelDensity passes=2.5": KernelDensity(passes=2.5),
-    "MagNet held_out=0": MagNet(held_out=0),
+    "KernelDensity n_samples=2.5": KernelDensity(n_samples=2.5),
+    "MagNet val_fraction=0": MagNet(val_fraction=0),
     "MagNet temperature=0": MagNet(temperatures=(0,)),
     "InputDetector width=0": InputDetector(width=0),
     "FeatureDetector width='8'": FeatureDetector(width="8"),
-    "Subspace folds=1": Subspace(folds=1),
-    "Subspace variance=1": Subspace(variance=1),
+    "Subspace n_splits=1": Subspace(n_splits=1),
+    "Subspace explained_variance=1": Subspace(explained_variance=1),
     "FeatureSqueezing squeezers=\\(\\)": FeatureSqueezing(()),
     "FeatureSqueezing squeezers=\\['median'\\]": FeatureSqueezing(["median"]),
     "stripes has no layer '3x'. Did you mean '3'": Subspace(layers=("3x",)),
@@ -207,9 +207,9 @@ def test_parameters_out_of_range_are_refused_when_it_is_fitted(message, task):
 
 FEW = {
     "LID keeps 100 clean images as neighbours and learns from others, and there are 60": LID(),
-    "Subspace needs 200 clean images for 100 folds; got 60": Subspace(folds=100),
+    "Subspace needs 200 clean images for 100 folds; got 60": Subspace(n_splits=100),
     "KernelDensity needs four clean images of each of the 3 classes, and there are fewer of 1": KernelDensity(),
-    "MagNet holds out 60 of 60 clean images": MagNet(held_out=0.999),
+    "MagNet holds out 60 of 60 clean images": MagNet(val_fraction=0.999),
 }
 
 
@@ -226,14 +226,14 @@ def test_as_many_images_as_classes_have_no_covariance(task):
 
 def test_without_a_threshold_there_is_no_alarm(task):
     f = FeatureSqueezing().fit(task.clean, target=task.target)
-    with pytest.raises(ConfigError, match="FeatureSqueezing has no threshold yet: call calibrated"):
+    with pytest.raises(ConfigError, match="FeatureSqueezing has no threshold yet: call calibrate"):
         f.alarm(task.validation, None)
 
 
 def test_images_that_it_learned_from_set_no_threshold(one, task):
     mixed = torch.cat((task.validation, task.clean[:7]))
     with pytest.raises(InputError, match=f"7 of 127 validation images were used to fit {one.name}"):
-        one.calibrated(mixed)
+        one.calibrate(mixed)
 
 
 def test_scores_are_of_images_like_those_that_were_learned_from(one):
@@ -245,8 +245,8 @@ def test_scores_are_of_images_like_those_that_were_learned_from(one):
 
 def test_a_fit_in_inference_mode(task):
     with torch.inference_mode():
-        f = InputDetector(width=2, schedule=SHORT).fit(task.clean, task.made).calibrated(task.validation)
-        g = Mahalanobis(noise=0.01, layers=("6",)).fit(task.clean, task.made, target=task.target)
+        f = InputDetector(width=2, config=SHORT).fit(task.clean, task.made).calibrate(task.validation)
+        g = Mahalanobis(magnitude=0.01, layers=("6",)).fit(task.clean, task.made, target=task.target)
         assert bool(g.score(task.validation[:3]).isfinite().all())
     assert f.score(task.validation[:3]).shape == (3,)
 

@@ -50,7 +50,7 @@ def test_who_knows_of_the_detector_gets_past_it_more_often(name, task, fitted):
 def test_queries_serve_too(task, fitted):
     """A score attack needs no slope of the detector."""
     goal = sp.Misclassify(torch.arange(90)[:20] % 3)
-    attack, defended = Square(sp.Linf(0.3), steps=200), Defended(task.target, fitted["feature"])
+    attack, defended = Square(sp.Linf(0.3), n_queries=200), Defended(task.target, fitted["feature"])
     found = sp.run(attack, defended, goal, task.tested.originals[:20])
     assert int(found.success.sum()) > 0
 
@@ -77,7 +77,7 @@ def test_two_detectors_are_two_identities(one, task, fitted):
     from sparring.engine import fingerprint
 
     assert fingerprint(*mine) not in {fingerprint(*other) for other in others}
-    moved = one.calibrated(task.validation, 0.1)
+    moved = one.calibrate(task.validation, 0.1)
     assert fingerprint(*moved.identity()) != fingerprint(*mine)
 
 

@@ -10,7 +10,7 @@ from sparring.defenses.detection import FeatureSqueezing, InputDetector, load_de
 from sparring.defenses.purification import Median
 from sparring.errors import ConfigError, InputError, RunError, TargetError
 from sparring.random import Key
-from sparring.storage import read, write
+from sparring.storage import read_tensors, write_tensors
 
 from .conftest import small_net
 
@@ -26,7 +26,7 @@ def test_what_is_opened_is_what_was_saved(one, task, tmp_path):
     with torch.no_grad():
         assert torch.equal(again.alarm(task.tested.examples[:3], key), one.alarm(task.tested.examples[:3], key))
     with pytest.raises(InputError, match="validation images were used to fit"):
-        again.calibrated(task.clean)
+        again.calibrate(task.clean)
 
 
 def test_a_file_holds_tensors_and_plain_values(one, tmp_path):
@@ -49,7 +49,7 @@ def test_a_detector_without_a_model_needs_none(fitted, task, tmp_path):
 
 
 def test_squeezers_are_given_again(task, tmp_path):
-    f = FeatureSqueezing((Median(3),)).fit(task.clean, target=task.target).calibrated(task.validation)
+    f = FeatureSqueezing((Median(3),)).fit(task.clean, target=task.target).calibrate(task.validation)
     path = f.save(tmp_path / "squeezing.safetensors")
     with pytest.raises(ConfigError, match="FeatureSqueezing squeezers is in no file: pass detector=FeatureSqueezing"):
         load_detector(path, target=task.target)
@@ -62,7 +62,7 @@ def test_squeezers_are_given_again(task, tmp_path):
 @pytest.mark.parametrize("spoil", ["detector", "shape", "weight", "fields", "nan", "parameters"])
 def test_foreign_files_are_refused(spoil, fitted, task, tmp_path):
     path = fitted["mahalanobis"].save(tmp_path / "detector.safetensors")
-    tensors, values = read(path, "")
+    tensors, values = read_tensors(path, "")
     if spoil == "weight":
         tensors["weight"] = tensors["weight"][:2]
     elif spoil == "nan":
@@ -75,7 +75,7 @@ def test_foreign_files_are_refused(spoil, fitted, task, tmp_path):
         del values["fields"]["weight"]
     else:
         values["parameters"]["unknown"] = 3
-    write(path, tensors, values)
+    write_tensors(path, tensors, values)
     with pytest.raises(InputError, match=r"is no detector .*; fit it again"):
         load_detector(path, target=task.target)
 
@@ -87,14 +87,14 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         blocked = tmp_path / "file"
         blocked.write_text("")
-        write(blocked / "x.safetensors", {}, {})
+        write_tensors(blocked / "x.safetensors", {}, {})
 
 
 def test_a_net_of_another_shape_is_refused(fitted, task, tmp_path):
     path = fitted["input"].save(tmp_path / "input.safetensors")
-    tensors, values = read(path, "")
+    tensors, values = read_tensors(path, "")
     values["parameters"]["width"] = 5
-    write(path, tensors, values)
+    write_tensors(path, tensors, values)
     with pytest.raises(InputError, match="is no detector"):
         load_detector(path)
     assert isinstance(fitted["input"].net, nn.Module)

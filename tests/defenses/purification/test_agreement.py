@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sparring.defenses.purification import JPEG, BitDepth, Median, TotalVariation
-from sparring.defenses.purification.total_variation import flattest, objective
+from sparring.defenses.purification import BitDepth, JPEGCompression, Median, TotalVariation
+from sparring.defenses.purification.total_variation import minimize_total_variation, total_variation_objective
 from sparring.random import Key
 
 KEY = Key(torch.arange(3), 0)
@@ -44,7 +44,7 @@ def test_jpeg(channels, quality):
     levels = (smooth * 255).round()
     images = torch.from_numpy((levels.numpy().astype(np.float64) + 1e-3) / 255).clamp(0, 1)  # above the cut
     theirs, _ = JpegCompression(clip_values=(0, 1), quality=quality, channels_first=True)(images.numpy())
-    assert np.allclose(JPEG(quality)(images, KEY).numpy(), theirs, rtol=0, atol=1e-6)
+    assert np.allclose(JPEGCompression(quality)(images, KEY).numpy(), theirs, rtol=0, atol=1e-6)
 
 
 def test_total_variation_is_nearer_to_the_minimum():
@@ -58,7 +58,7 @@ def test_total_variation_is_nearer_to_the_minimum():
     keep = torch.ones_like(images)
     theirs, _ = TotalVarMin(prob=1.0, norm=2, lamb=0.03, max_iter=200)(images.permute(0, 2, 3, 1).numpy())
     other = torch.from_numpy(theirs).double().permute(0, 3, 1, 2)
-    ours = flattest(images, keep, 0.03, TotalVariation().steps)
-    reached = [objective(z, images, keep, 0.03) for z in (ours, other, images)]
+    ours = minimize_total_variation(images, keep, 0.03, TotalVariation().steps)
+    reached = [total_variation_objective(z, images, keep, 0.03) for z in (ours, other, images)]
     assert bool((reached[0] < reached[1]).all())
     assert bool((reached[0] < reached[2]).all())

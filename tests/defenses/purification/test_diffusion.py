@@ -110,8 +110,8 @@ def test_learned_variances_are_not_read():
 
 
 def test_bad_input():
-    with pytest.raises(ConfigError, match=r"time=0; pass a number above 0 and <= 1"):
-        Diffusion(Optimal(), time=0)
+    with pytest.raises(ConfigError, match=r"t_star=0; pass a number above 0 and <= 1"):
+        Diffusion(Optimal(), t_star=0)
     with pytest.raises(ConfigError, match=r"steps=21; pass an int from 1 to 20"):
         Diffusion(Optimal(), BETAS, 0.1, 21)
     with pytest.raises(ConfigError, match=r"betas must be \(T,\) numbers between 0 and 1"):

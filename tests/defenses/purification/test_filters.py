@@ -7,18 +7,18 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, median_filter
 
-from sparring.defenses.purification import JPEG, BitDepth, Median, NonLocalMeans, Wavelet
+from sparring.defenses.purification import BitDepth, JPEGCompression, Median, NonLocalMeans, Wavelet
 from sparring.defenses.purification.jpeg_codec import (
     CHROMINANCE,
     LUMINANCE,
-    coded,
-    cubic,
-    halfway,
+    cubic_rounding,
+    encode_decode,
+    mean_rounding,
+    no_rounding,
     quantization_table,
-    straight,
 )
 from sparring.defenses.purification.padding import mirror_pad
-from sparring.defenses.purification.wavelet import put_together, soft, taken_apart
+from sparring.defenses.purification.wavelet import haar_transform, inverse_haar_transform, soft_threshold
 from sparring.random import Key
 
 KEY = Key(torch.arange(2), 0)
@@ -61,8 +61,8 @@ def test_mirrored_goes_on_for_ever():
 @pytest.mark.parametrize("quality", [10, 50, 75, 95])
 def test_the_floating_codec_is_libjpegs_but_for_its_rounding_to_bytes(channels, height, width, quality):
     images = (pictures(2, channels, height, width) * 255).round() / 255
-    true = JPEG(quality)(images, KEY)
-    ours = coded(images, quality, torch.round).clamp(0, 1)
+    true = JPEGCompression(quality)(images, KEY)
+    ours = encode_decode(images, quality, torch.round).clamp(0, 1)
     change = (true - images).abs().mean()
     assert (ours - true).abs().mean() < 1.6 / 255
     assert quality > 50 or (ours - true).abs().mean() < 0.4 * change
@@ -77,7 +77,7 @@ def test_a_gray_block_is_quantised_by_the_table():
     unit = math.sqrt(2 / 8) * math.sqrt(1 / 8)  # the crest of a coefficient of 1, in levels
     for multiple in (0.4, 0.6, 1.4, 2.3):
         image = (128 + multiple * step * unit * wave.expand(8, 8)) / 255
-        left = coded(image[None, None], 50, torch.round)[0, 0]
+        left = encode_decode(image[None, None], 50, torch.round)[0, 0]
         wanted = (128 + round(multiple) * step * unit * wave.expand(8, 8)) / 255
         assert torch.allclose(left, wanted, rtol=0, atol=1e-9)
 
@@ -92,14 +92,14 @@ def test_the_tables_follow_libjpegs_quality():
 
 def test_the_roundings():
     x = torch.tensor([0.0, 0.3, 0.5 - 1e-9, 1.2, -2.4], dtype=torch.float64)
-    assert torch.equal(straight(x), x)
-    assert torch.allclose(cubic(x), torch.tensor([0.0, 0.027, 0.125, 1.008, -2.064], dtype=torch.float64))
-    assert torch.allclose(halfway(x), (cubic(x) + x) / 2)
+    assert torch.equal(no_rounding(x), x)
+    assert torch.allclose(cubic_rounding(x), torch.tensor([0.0, 0.027, 0.125, 1.008, -2.064], dtype=torch.float64))
+    assert torch.allclose(mean_rounding(x), (cubic_rounding(x) + x) / 2)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_stand_in_is_nearer_to_jpeg_than_the_image_is(channels):
-    images, stage = pictures(2, channels, 48, 48), JPEG(30)
+    images, stage = pictures(2, channels, 48, 48), JPEGCompression(30)
     true = stage(images, KEY)
     assert (stage.smooth(images, KEY) - true).abs().mean() < 0.8 * (images - true).abs().mean()
 
@@ -107,10 +107,10 @@ def test_the_stand_in_is_nearer_to_jpeg_than_the_image_is(channels):
 def test_jpeg_reads_back_what_it_wrote():
     """A constant image is one coefficient per block: off by its step at most, and the same on a second pass."""
     gray = torch.full((1, 1, 16, 16), 0.5)
-    once = JPEG(75)(gray, KEY)
+    once = JPEGCompression(75)(gray, KEY)
     assert float(once.std()) == 0
     assert float((once - gray).abs().amax()) <= 1.5 / 255
-    assert torch.equal(JPEG(75)(once, KEY), once)
+    assert torch.equal(JPEGCompression(75)(once, KEY), once)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -136,51 +136,51 @@ def test_non_local_means_of_a_strip_of_two_grays():
     """Far from the edge each pixel meets its like only: nothing changes, where a mean filter would blur."""
     images = torch.zeros(1, 1, 12, 12, dtype=torch.float64)
     images[..., 6:] = 1
-    assert torch.allclose(NonLocalMeans(strength=0.05)(images, KEY), images, atol=1e-6)
+    assert torch.allclose(NonLocalMeans(h=0.05)(images, KEY), images, atol=1e-6)
 
 
 def test_the_wavelet_transform_is_orthonormal_and_its_own_inverse():
     images = drawn("x", (2, 3, 8, 6))
-    mean, bands = taken_apart(images)
+    mean, bands = haar_transform(images)
     assert torch.allclose(mean.square().sum() + bands.square().sum(), images.square().sum())
-    assert torch.allclose(put_together(mean, bands), images)
-    flat_mean, flat_bands = taken_apart(torch.full((1, 1, 4, 4), 0.3))
+    assert torch.allclose(inverse_haar_transform(mean, bands), images)
+    flat_mean, flat_bands = haar_transform(torch.full((1, 1, 4, 4), 0.3))
     assert torch.allclose(flat_mean, torch.full((1, 1, 2, 2), 0.6))
     assert float(flat_bands.abs().amax()) < 1e-7
 
 
 def test_soft_thresholds():
     values = torch.tensor([-2.0, -0.4, 0.0, 0.3, 1.5])
-    assert torch.allclose(soft(values, torch.tensor(0.5)), torch.tensor([-1.5, 0.0, 0.0, 0.0, 1.0]))
+    assert torch.allclose(soft_threshold(values, torch.tensor(0.5)), torch.tensor([-1.5, 0.0, 0.0, 0.0, 1.0]))
 
 
 def test_the_universal_threshold_on_one_coefficient():
     bands = torch.zeros(1, 1, 3, 4, 4, dtype=torch.float64)
     bands[0, 0, 1, 2, 1] = 0.5
-    images = put_together(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands)
-    left = Wavelet("universal", 0.1, 1)(images, KEY)
+    images = inverse_haar_transform(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands)
+    left = Wavelet("VisuShrink", 0.1, 1)(images, KEY)
     threshold = 0.1 * math.sqrt(2 * math.log(64))
-    wanted = put_together(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands * (1 - threshold / 0.5))
+    wanted = inverse_haar_transform(torch.full((1, 1, 4, 4), 1.0, dtype=torch.float64), bands * (1 - threshold / 0.5))
     assert torch.allclose(left, wanted)
 
 
 def test_bayes_takes_each_band_for_itself_and_measures_the_noise():
     images = pictures(1, 1, 16, 16) * 0.6 + 0.2 + 0.02 * Key(torch.arange(1), 0).normal("n", (1, 16, 16))
-    mean, bands = taken_apart(images)
+    mean, bands = haar_transform(images)
     sigma = float(bands[0, 0, 2].abs().flatten().median()) / 0.6744897501960817
     kept = bands.clone()
     for band in range(3):
         c = bands[0, 0, band]
         signal = max(float(c.square().mean()) - sigma**2, 1e-300) ** 0.5
         kept[0, 0, band] = c.sign() * (c.abs() - sigma**2 / signal).clamp_min(0)
-    left = Wavelet("bayes", None, 1)(images, KEY)
-    assert torch.allclose(left, put_together(mean, kept).clamp(0, 1))
+    left = Wavelet("BayesShrink", None, 1)(images, KEY)
+    assert torch.allclose(left, inverse_haar_transform(mean, kept).clamp(0, 1))
     assert not torch.allclose(left, images, atol=1e-3)
 
 
 def test_wavelets_take_noise_away():
     clean = pictures(4, 1, 32, 32) * 0.6 + 0.2
     noisy = clean + 0.05 * Key(torch.arange(4), 0).normal("n", (1, 32, 32))
-    for rule in ("bayes", "universal"):
+    for rule in ("BayesShrink", "VisuShrink"):
         left = Wavelet(rule, None, 2)(noisy, Key(torch.arange(4), 0))
         assert (left - clean).square().mean() < 0.6 * (noisy - clean).square().mean()

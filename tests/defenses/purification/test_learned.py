@@ -13,9 +13,9 @@ from sparring.defenses.purification import (
     DefenseGAN,
     Denoiser,
     DenoisingAutoencoder,
-    Generator,
-    Schedule,
+    FitConfig,
     UNet,
+    VAEGenerator,
     fit_denoiser,
     fit_generator,
     fit_hgd,
@@ -26,7 +26,7 @@ from sparring.errors import ConfigError, InputError, RunError, TargetError
 from sparring.random import Key
 from sparring.transforms import apply_with_bpda
 
-QUICK = Schedule(epochs=3, batch_size=16, rate=3e-3)
+QUICK = FitConfig(epochs=3, batch_size=16, lr=3e-3)
 
 
 def key(count, seed=0):
@@ -69,7 +69,7 @@ def test_a_denoiser_learns_to_take_noise_away():
     stage = Denoiser(fresh(lambda: DenoisingAutoencoder(1, 8)))
     told = []
     log = fit_denoiser(
-        stage, images[:128], noise=0.4, schedule=Schedule(12, 8, 1e-2), progress=lambda *news: told.append(news)
+        stage, images[:128], sigma=0.4, config=FitConfig(12, 8, 1e-2), progress=lambda *news: told.append(news)
     )
     unseen = images[128:]
     noisy = (unseen + 0.4 * key(32).normal("n", (1, 12, 12))).clamp(0, 1)
@@ -95,7 +95,7 @@ def test_hgd_begins_as_the_identity_and_is_led_by_the_logits():
         assert torch.equal(stage(images, key(96)), images)
     attacks = (FGSM(sp.Linf(0.15)), PGD(sp.Linf(0.1), steps=4))
     before = sp.craft(attacks[0], target, sp.Misclassify(labels), images)
-    log = fit_hgd(stage, target, images, labels, attacks, schedule=Schedule(8, 16, 1e-2))
+    log = fit_hgd(stage, target, images, labels, attacks, config=FitConfig(8, 16, 1e-2))
     with torch.no_grad():
         clean = target(images)
         off = (target(before) - clean).abs().mean()
@@ -112,7 +112,7 @@ def test_hgd_is_led_by_features_that_are_asked_for():
         asked.append(x.shape[1:])
         return x.mean((2, 3))
 
-    fit_hgd(stage, reader(), images, labels, [FGSM(sp.Linf(0.1))], features=features, schedule=QUICK)
+    fit_hgd(stage, reader(), images, labels, [FGSM(sp.Linf(0.1))], features=features, config=QUICK)
     assert set(asked) == {(1, 12, 12)}
 
 
@@ -121,13 +121,13 @@ def learned(name):
     images, labels = bars(32)
     if name == "denoiser":
         stage = Denoiser(fresh(lambda: DenoisingAutoencoder(1, 4)))
-        return fit_denoiser(stage, images, schedule=QUICK), stage.module, nn.Identity()
+        return fit_denoiser(stage, images, config=QUICK), stage.module, nn.Identity()
     if name == "hgd":
         stage, target = HGD(fresh(lambda: UNet(1, 4, 1))), reader()
         attacks = [PGD(sp.Linf(0.1), steps=2)]
-        return fit_hgd(stage, target, images, labels, attacks, schedule=QUICK), stage.module, target.model
-    generator = fresh(lambda: Generator(1, (12, 12), 4, 4))
-    return fit_generator(generator, images, schedule=QUICK), generator, nn.Identity()
+        return fit_hgd(stage, target, images, labels, attacks, config=QUICK), stage.module, target.model
+    generator = fresh(lambda: VAEGenerator(1, (12, 12), 4, 4))
+    return fit_generator(generator, images, config=QUICK), generator, nn.Identity()
 
 
 @pytest.mark.parametrize("name", ["denoiser", "hgd", "generator"])
@@ -148,9 +148,9 @@ def test_a_fit_repeats_itself_and_leaves_nothing_behind(name):
 
 def test_the_generator_comes_near_unseen_images():
     images, _ = bars(256)
-    generator = fresh(lambda: Generator(1, (12, 12), 6, 8))
-    fit_generator(generator, images[:224], schedule=Schedule(20, 16, 1e-2))
-    stage = DefenseGAN(generator, 6, steps=60, restarts=3, rate=10.0)
+    generator = fresh(lambda: VAEGenerator(1, (12, 12), 6, 8))
+    fit_generator(generator, images[:224], config=FitConfig(20, 16, 1e-2))
+    stage = DefenseGAN(generator, 6, steps=60, restarts=3, lr=10.0)
     unseen = images[224:]
     found = stage(unseen, key(32))
     nearest_gray = (unseen - unseen.mean((1, 2, 3), keepdim=True)).square().mean()
@@ -172,7 +172,7 @@ class Plane(nn.Module):
 def test_on_a_plane_the_search_ends_at_the_projection():
     images = 0.3 + 0.4 * key(5).uniform("x", (1, 4, 4), dtype=torch.float64)
     plane = Plane()
-    found = DefenseGAN(plane, 3, steps=400, restarts=2, rate=400.0)(images, key(5))
+    found = DefenseGAN(plane, 3, steps=400, restarts=2, lr=400.0)(images, key(5))
     shift = (images - 0.5).flatten(1)
     wanted = 0.5 + shift @ plane.basis @ plane.basis.T
     assert torch.allclose(found.flatten(1), wanted, rtol=0, atol=1e-6)
@@ -194,7 +194,7 @@ def test_of_several_starts_the_best_counts():
 
     images = torch.full((40, 1, 2, 2), 0.77)
     distances = {
-        restarts: (DefenseGAN(Waves(), 1, 60, restarts, rate=1.0)(images, key(40)) - images).abs().amax((1, 2, 3))
+        restarts: (DefenseGAN(Waves(), 1, 60, restarts, lr=1.0)(images, key(40)) - images).abs().amax((1, 2, 3))
         for restarts in (1, 8)
     }
     assert distances[8].mean() < 0.5 * distances[1].mean()
@@ -228,7 +228,7 @@ def test_images_that_nothing_can_be_learned_from(fit, images, said):
     calls = {
         "denoiser": lambda: fit_denoiser(Denoiser(DenoisingAutoencoder(1, 2)), images),
         "hgd": lambda: fit_hgd(HGD(UNet(1, 2, 1)), reader(), images, labels, [FGSM(sp.Linf(0.1))]),
-        "generator": lambda: fit_generator(Generator(1, (12, 12), 2, 2), images),
+        "generator": lambda: fit_generator(VAEGenerator(1, (12, 12), 2, 2), images),
     }
     with pytest.raises(InputError, match=said):
         calls[fit]()
@@ -241,23 +241,23 @@ def test_bad_input():
     with pytest.raises(ConfigError, match="pass at least one attack"):
         fit_hgd(HGD(UNet(1, 2, 1)), reader(), images, labels, [])
     with pytest.raises(InputError, match=r"makes \(8, 8\), and the images are \(12, 12\)"):
-        fit_generator(Generator(1, (8, 8), 2, 2), images)
+        fit_generator(VAEGenerator(1, (8, 8), 2, 2), images)
     with pytest.raises(InputError, match="a generator takes 3 channels, and these images have 1"):
-        fit_generator(Generator(3, (12, 12), 2, 2), images)
-    with pytest.raises(ConfigError, match=r"Denoiser noise=0; pass a number above 0"):
-        fit_denoiser(Denoiser(DenoisingAutoencoder(1, 2)), images, noise=0)
-    with pytest.raises(ConfigError, match=r"Schedule epochs=0; pass an int >= 1"):
-        Schedule(epochs=0)
-    with pytest.raises(ConfigError, match=r"Schedule rate=nan; pass a number above 0"):
-        Schedule(rate=math.nan)
+        fit_generator(VAEGenerator(3, (12, 12), 2, 2), images)
+    with pytest.raises(ConfigError, match=r"Denoiser sigma=0; pass a number above 0"):
+        fit_denoiser(Denoiser(DenoisingAutoencoder(1, 2)), images, sigma=0)
+    with pytest.raises(ConfigError, match=r"FitConfig epochs=0; pass an int >= 1"):
+        FitConfig(epochs=0)
+    with pytest.raises(ConfigError, match=r"FitConfig lr=nan; pass a number above 0"):
+        FitConfig(lr=math.nan)
     with pytest.raises(ConfigError, match="no weight that asks for a gradient"):
         fit_denoiser(Denoiser(DenoisingAutoencoder(1, 2).requires_grad_(False)), images)
-    with pytest.raises(RunError, match=r"the loss is (nan|inf); lower the schedule's rate, now 1e\+30"):
-        fit_denoiser(Denoiser(fresh(lambda: DenoisingAutoencoder(1, 2))), images, schedule=Schedule(6, 4, 1e30))
+    with pytest.raises(RunError, match=r"the loss is (nan|inf); lower the lr, now 1e\+30"):
+        fit_denoiser(Denoiser(fresh(lambda: DenoisingAutoencoder(1, 2))), images, config=FitConfig(6, 4, 1e30))
     with pytest.raises(TargetError, match=r"gives \(8, 2, 12, 12\) for images \(8, 1, 12, 12\)"):
         Denoiser(nn.Conv2d(1, 2, 1))(images, key(8))
     with pytest.raises(TargetError, match=r"makes \(1, 8, 8\), and images are \(1, 12, 12\)"):
-        DefenseGAN(Generator(1, (8, 8), 2, 2), 2, steps=1)(images, key(8))
+        DefenseGAN(VAEGenerator(1, (8, 8), 2, 2), 2, steps=1)(images, key(8))
     with pytest.raises(TargetError, match=r"DefenseGAN is built around a torch\.nn\.Module, not a str"):
         DefenseGAN("net", 2)
 

@@ -8,18 +8,18 @@ from torch import nn
 
 from sparring.defenses.purification import (
     HGD,
-    JPEG,
     BitDepth,
     DefenseGAN,
     Denoiser,
     DenoisingAutoencoder,
     Diffusion,
-    Generator,
+    JPEGCompression,
     Median,
     NonLocalMeans,
     Quilting,
     TotalVariation,
     UNet,
+    VAEGenerator,
     Wavelet,
     clean_patches,
     linear_betas,
@@ -64,7 +64,7 @@ def made(name, channels, size):
     """A stage of that name for images (channels, *size)."""
     kinds = {
         "bit-depth": lambda: BitDepth(3),
-        "jpeg": lambda: JPEG(60),
+        "jpeg": lambda: JPEGCompression(60),
         "median": lambda: Median(3),
         "total-variation": lambda: TotalVariation(steps=25),
         "non-local-means": lambda: NonLocalMeans(3, 3, 0.2),
@@ -72,8 +72,8 @@ def made(name, channels, size):
         "quilting": lambda: Quilting(clean_patches(drawn("base", (3, channels, 12, 12)), 5, 40), neighbors=4),
         "denoiser": lambda: Denoiser(settled(DenoisingAutoencoder(channels, 2))),
         "hgd": lambda: HGD(settled(UNet(channels, 2, 1))),
-        "defense-gan": lambda: DefenseGAN(settled(Generator(channels, size, 4, 2)), 4, 6, 3, rate=1.0),
-        "diffusion": lambda: Diffusion(settled(Predictor(channels)), linear_betas(50), time=0.1),
+        "defense-gan": lambda: DefenseGAN(settled(VAEGenerator(channels, size, 4, 2)), 4, 6, 3, lr=1.0),
+        "diffusion": lambda: Diffusion(settled(Predictor(channels)), linear_betas(50), t_star=0.1),
     }
     return kinds[name]()
 
@@ -154,11 +154,11 @@ def test_the_slope_is_that_of_the_stage_or_of_its_stand_in(name):
     assert torch.autograd.gradcheck(lambda x: function(x, key(1)), images, eps=1e-7, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("rounding", ["halfway", "cubic", "straight"])
+@pytest.mark.parametrize("rounding", ["mean", "cubic", "none"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_smooth_jpeg_has_its_slope(rounding, channels):
     images = drawn("jpeg", (1, channels, 3, 9)).requires_grad_()
-    stage = JPEG(80, rounding)
+    stage = JPEGCompression(80, rounding)
     assert torch.autograd.gradcheck(lambda x: stage.smooth(x, key(1)), images, eps=1e-7, atol=1e-4, rtol=1e-3)
 
 
@@ -166,8 +166,8 @@ def test_each_smooth_jpeg_has_its_slope(rounding, channels):
     ("one", "other"),
     [
         (BitDepth(2), BitDepth(3)),
-        (JPEG(70), JPEG(71)),
-        (Wavelet("bayes"), Wavelet("universal")),
+        (JPEGCompression(70), JPEGCompression(71)),
+        (Wavelet("BayesShrink"), Wavelet("VisuShrink")),
         (Quilting(torch.zeros(20, 1, 5, 5)), Quilting(torch.ones(20, 1, 5, 5))),
         (Denoiser(nn.Conv2d(1, 1, 1)), Denoiser(nn.Conv2d(1, 1, 1), residual=True)),
         (Diffusion(nn.Identity(), linear_betas(50)), Diffusion(nn.Identity(), linear_betas(60))),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
-from sparring.defenses.randomization import ActivationPruning, networks, pruned
+from sparring.defenses.randomization import ActivationPruning, add_activation_pruning, networks
 from sparring.errors import ConfigError, TargetError
 from sparring.random import Key
 from sparring.targets import Defended
@@ -96,7 +96,10 @@ def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
 
 
 def test_draws_are_the_keys_or_those_of_torch() -> None:
-    target, x = sp.Classifier(pruned(nn.Sequential(nn.ReLU(), nn.Linear(6, 3)))), key_of(8).normal("x", (6,))
+    target, x = (
+        sp.Classifier(add_activation_pruning(nn.Sequential(nn.ReLU(), nn.Linear(6, 3)))),
+        key_of(8).normal("x", (6,)),
+    )
     before = torch.get_rng_state()
     with torch.no_grad():
         whole = target(x, key_of(8))
@@ -116,14 +119,14 @@ def test_draws_are_the_keys_or_those_of_torch() -> None:
 def test_it_stands_behind_each_relu_of_a_copy() -> None:
     relu = nn.ReLU()
     net = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.Conv2d(2, 2, 3), relu, nn.ReLU6(inplace=True), nn.Flatten())
-    copy = pruned(net, 0.5)
+    copy = add_activation_pruning(net, 0.5)
     assert not any(isinstance(module, ActivationPruning) for module in net.modules())
     assert [type(module).__name__ for module in copy] == [
         "Conv2d", "Sequential", "Conv2d", "Sequential", "Sequential", "Flatten",
     ]  # fmt: skip
     assert copy[1] is copy[3]
     assert [type(module).__name__ for module in copy[4]] == ["ReLU6", "ActivationPruning"]
-    assert copy[1][1].share == 0.5
+    assert copy[1][1].fraction == 0.5
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(sp.Classifier(copy).disable_noise()(x), net(x))
@@ -138,7 +141,7 @@ def test_one_relu_at_two_places_draws_for_each() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cat((self.relu(x), self.relu(x)), 1)
 
-    out = asked(pruned(Twice(), 0.5), torch.ones(400, 20))
+    out = asked(add_activation_pruning(Twice(), 0.5), torch.ones(400, 20))
     first, second = (out > 0).float().chunk(2, 1)
     assert abs(float(torch.corrcoef(torch.stack((first.flatten(), second.flatten())))[0, 1])) < 0.06
 
@@ -148,7 +151,7 @@ def test_a_pruned_net_is_attacked_through_its_expectation() -> None:
     net = nn.Sequential(*list(case.module)[:1], nn.ReLU(), *list(case.module)[2:])
     with torch.no_grad():
         labels = net(case.images).argmax(1)
-    defended = Defended(sp.Classifier(pruned(net)))
+    defended = Defended(sp.Classifier(add_activation_pruning(net)))
     goal, attack = sp.Misclassify(labels), sp.attacks.PGD(sp.Linf(0.3), steps=10)
     outcome = sp.run(attack, defended.adaptive_view(4), goal, case.images)
     clean = 1 - float(torch.stack([
@@ -160,12 +163,12 @@ def test_a_pruned_net_is_attacked_through_its_expectation() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ActivationPruning(0), "share=0; pass a number above 0"),
-        (lambda: ActivationPruning(float("nan")), "share=nan"),
-        (lambda: ActivationPruning("all"), "share='all'"),
-        (lambda: pruned(nn.Tanh()), "Tanh has no ReLU or ReLU6 module"),
-        (lambda: pruned(pruned(nn.ReLU())), "has ActivationPrunings already"),
-        (lambda: pruned("resnet"), "not into a str"),
+        (lambda: ActivationPruning(0), "fraction=0; pass a number above 0"),
+        (lambda: ActivationPruning(float("nan")), "fraction=nan"),
+        (lambda: ActivationPruning("all"), "fraction='all'"),
+        (lambda: add_activation_pruning(nn.Tanh()), "Tanh has no ReLU or ReLU6 module"),
+        (lambda: add_activation_pruning(add_activation_pruning(nn.ReLU())), "has ActivationPrunings already"),
+        (lambda: add_activation_pruning("resnet"), "not into a str"),
     ],
 )
 def test_bad_input_is_told_at_the_door(make, message: str) -> None:
@@ -174,4 +177,4 @@ def test_bad_input_is_told_at_the_door(make, message: str) -> None:
 
 
 def test_the_table_names_it() -> None:
-    assert networks["activation-pruning"] is pruned
+    assert networks["activation-pruning"] is add_activation_pruning

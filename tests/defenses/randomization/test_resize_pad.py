@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import sparring as sp
 from sparring.defenses.randomization import ResizePad, table
-from sparring.defenses.randomization.resize_pad import Span, laid
+from sparring.defenses.randomization.resize_pad import AxisPlacement, resize_and_place
 from sparring.errors import ConfigError
 from sparring.random import Key
 from sparring.targets import Defended
@@ -39,13 +39,13 @@ def alone(image: Tensor, stage: ResizePad, down: tuple[int, int], across: tuple[
     """One image (C, H, W) by torch's own functions."""
     options = {} if stage.interpolation == "nearest" else {"align_corners": False}
     resized = F.interpolate(image[None], (down[1], across[1]), mode=stage.interpolation, **options)
-    high, wide = stage.output(image[None])
+    high, wide = stage.output_size(image[None])
     above, before = down[0], across[0]
     return F.pad(resized, (before, wide - across[1] - before, above, high - down[1] - above))[0]
 
 
 def spans(stage: ResizePad, images: Tensor, key: Key) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    down, across = stage.drawn(images, key)
+    down, across = stage.draw_placements(images, key)
     rows = torch.stack((*down, *across), 1).int().tolist()
     return [((a, b), (c, d)) for a, b, c, d in rows]
 
@@ -73,7 +73,9 @@ def test_nearest_reads_the_pixel_that_torch_reads_at_every_size() -> None:
         sizes = torch.arange(max(1, length // 2), length * 2)
         images = torch.arange(float(length)).expand(len(sizes), 1, 1, length)
         largest, zero, one = int(sizes[-1]), torch.zeros(len(sizes)), torch.ones(len(sizes))
-        out = laid(images, Span(zero, one), Span(zero, sizes.float()), (1, largest), "nearest")[:, 0, 0]
+        out = resize_and_place(
+            images, AxisPlacement(zero, one), AxisPlacement(zero, sizes.float()), (1, largest), "nearest"
+        )[:, 0, 0]
         for row, size in enumerate(sizes.tolist()):
             expected = F.interpolate(images[:1, :, 0], size, mode="nearest")[0, 0]
             assert torch.equal(out[row, :size], expected), (length, size)
@@ -83,8 +85,8 @@ def test_nearest_reads_the_pixel_that_torch_reads_at_every_size() -> None:
 def test_sizes_and_places_are_drawn_with_equal_chances() -> None:
     stage, count = ResizePad(), 40_000
     images = torch.zeros(1).expand(count, 1, 299, 299)
-    assert stage.output(images) == (331, 331)
-    down, across = stage.drawn(images, key_of(count))
+    assert stage.output_size(images) == (331, 331)
+    down, across = stage.draw_placements(images, key_of(count))
     sizes = Counter(down.length.int().tolist())
     assert set(sizes) == set(range(310, 331))  # the paper's [310, 331)
     assert chisquare([sizes[size] for size in range(310, 331)]).pvalue > 1e-3
@@ -100,9 +102,9 @@ def test_sizes_and_places_are_drawn_with_equal_chances() -> None:
     assert abs(float(torch.corrcoef(both[:, fixed])[0, 1])) < 0.07
 
 
-def test_a_size_is_taken_whole_where_low_is_high() -> None:
+def test_equal_scales_give_one_size() -> None:
     images = torch.zeros(50, 1, 10, 10)
-    down, across = ResizePad(1.2, 1.2, 1.5).drawn(images, key_of(50))
+    down, across = ResizePad(1.2, 1.2, 1.5).draw_placements(images, key_of(50))
     assert set(down.length.tolist()) == set(across.length.tolist()) == {12.0}
     assert len(set(down.start.tolist())) == 4
 
@@ -110,8 +112,8 @@ def test_a_size_is_taken_whole_where_low_is_high() -> None:
 def test_the_sides_of_an_image_that_is_not_square_go_together() -> None:
     images = torch.zeros(200, 1, 100, 60)
     stage = ResizePad(1.0, 1.5, 1.5)
-    assert stage.output(images) == (150, 90)
-    down, across = stage.drawn(images, key_of(200))
+    assert stage.output_size(images) == (150, 90)
+    down, across = stage.draw_placements(images, key_of(200))
     assert float((down.length / 100 - across.length / 60).abs().max()) < 1 / 60
     assert {int(down.length.min()), int(down.length.max())} == {100, 149}
 
@@ -128,7 +130,7 @@ def test_what_a_row_draws_does_not_depend_on_its_batch(interpolation: str) -> No
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("stage", [ResizePad(0.6, 1.4, 1.5), ResizePad(1.5, 1.8, 2.0)])
 def test_autograd_goes_through(stage: ResizePad, interpolation: str) -> None:
-    stage = ResizePad(stage.low, stage.high, stage.size, interpolation)
+    stage = ResizePad(stage.min_scale, stage.max_scale, stage.output_scale, interpolation)
     images = pictures(3, (1, 6, 5), torch.float64).requires_grad_()
     assert stage.differentiable
     assert torch.autograd.gradcheck(lambda x: apply_with_bpda(stage, x, key_of(3)), (images,))
@@ -186,12 +188,12 @@ def test_an_attack_goes_through_the_stage_to_fresh_draws() -> None:
     ("make", "message"),
     [
         (lambda: ResizePad(310, 331, 331), "not pixels"),
-        (lambda: ResizePad(1.2, 1.1, 1.3), "0 < low <= high <= size"),
-        (lambda: ResizePad(1.1, 1.3, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad(0.0, 1.1, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad(1.0, float("inf"), float("inf")), "0 < low <= high <= size"),
-        (lambda: ResizePad(float("nan"), 1.1, 1.2), "0 < low <= high <= size"),
-        (lambda: ResizePad("1", 1.1, 1.2), "low='1'.*pass numbers"),
+        (lambda: ResizePad(1.2, 1.1, 1.3), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(1.1, 1.3, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(0.0, 1.1, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(1.0, float("inf"), float("inf")), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad(float("nan"), 1.1, 1.2), "0 < min_scale <= max_scale <= output_scale"),
+        (lambda: ResizePad("1", 1.1, 1.2), "min_scale='1'.*pass numbers"),
         (lambda: ResizePad(interpolation="bicubic"), "interpolation='bicubic'; pass one of nearest, bilinear"),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
-from sparring.defenses.randomization import NoiseLayer, networks, self_ensembled
+from sparring.defenses.randomization import NoiseLayer, add_noise_layers, networks
 from sparring.defenses.training import Adversary, Averaging, Madry, Optimizer, Plain, TrainingConfig, Validation, train
 from sparring.errors import ConfigError, TargetError
 from sparring.random import Key
@@ -48,7 +48,7 @@ def pictures(count: int = 100) -> tuple[Tensor, Tensor]:
 
 def test_noise_stands_before_each_convolution_of_a_copy() -> None:
     net = seeded(Small).eval()
-    noisy = self_ensembled(net, 0.3, 0.05)
+    noisy = add_noise_layers(net, 0.3, 0.05)
     assert not any(isinstance(module, NoiseLayer) for module in net.modules())
     layers = [module for module in noisy.modules() if isinstance(module, NoiseLayer)]
     assert [layer.sigma for layer in layers] == [0.3, 0.05]
@@ -64,10 +64,10 @@ def test_noise_stands_before_each_convolution_of_a_copy() -> None:
 
 
 def test_the_papers_sigmas_are_the_defaults_and_a_lone_convolution_is_wrapped() -> None:
-    wrapped = self_ensembled(nn.Conv2d(1, 1, 1))
+    wrapped = add_noise_layers(nn.Conv2d(1, 1, 1))
     assert [type(module) for module in wrapped] == [NoiseLayer, nn.Conv2d]
     assert wrapped[0].sigma == 0.2
-    assert self_ensembled(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)))[1][0].sigma == 0.1
+    assert add_noise_layers(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)))[1][0].sigma == 0.1
 
 
 def test_noise_has_its_standard_deviation_with_and_without_a_key() -> None:
@@ -81,7 +81,7 @@ def test_noise_has_its_standard_deviation_with_and_without_a_key() -> None:
 
 
 def test_what_a_row_draws_does_not_depend_on_its_batch() -> None:
-    target, x = sp.Classifier(self_ensembled(small_net().module)), small_net(6).images
+    target, x = sp.Classifier(add_noise_layers(small_net().module)), small_net(6).images
     before = torch.get_rng_state()
     with torch.no_grad():
         whole = target(x, key_of(6))
@@ -109,18 +109,18 @@ def test_a_layer_that_is_used_twice_in_a_pass_draws_twice() -> None:
 
 def test_autograd_goes_through() -> None:
     case = small_net(1)
-    target = sp.Classifier(self_ensembled(case.module))
+    target = sp.Classifier(add_noise_layers(case.module))
     with target.frozen():
         assert torch.autograd.gradcheck(lambda x: target(x, key_of(1)), (case.images.requires_grad_(),), fast_mode=True)
 
 
-SMALL = TrainingConfig(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", rate=0.01, weight_decay=0.0))
-LOOK = Validation(held_out=10, steps=2, batch_size=10)
+SMALL = TrainingConfig(epochs=2, batch_size=10, optimizer=Optimizer(name="adam", lr=0.01, weight_decay=0.0))
+LOOK = Validation(val_size=10, steps=2, batch_size=10)
 PGD2 = Adversary((sp.attacks.PGD(sp.Linf(0.05), steps=2),))
 
 
 def learn(objective=None, adversary: Adversary | None = None, config: TrainingConfig = SMALL, **options) -> nn.Module:
-    net = self_ensembled(seeded(Small))
+    net = add_noise_layers(seeded(Small))
     train(sp.Classifier(net), pictures(80), objective or Plain(), adversary, config=config, validation=LOOK, **options)
     return net
 
@@ -140,10 +140,10 @@ def test_a_network_learns_with_its_noise() -> None:
 
 @pytest.mark.parametrize("averaging", [None, Averaging(decay=0.5)])
 def test_adversarial_training_attacks_it_with_its_noise(averaging: Averaging | None) -> None:
-    recipe = SMALL.model_copy(update={"averaging": averaging, "epochs": 1})
-    net = learn(Madry(), PGD2, recipe)
-    assert same(net, learn(Madry(), PGD2, recipe))
-    assert not same(net, learn(config=recipe))
+    config = SMALL.model_copy(update={"averaging": averaging, "epochs": 1})
+    net = learn(Madry(), PGD2, config)
+    assert same(net, learn(Madry(), PGD2, config))
+    assert not same(net, learn(config=config))
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> None:
@@ -151,10 +151,10 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path) -> Non
         if progress.update == 9:
             raise KeyboardInterrupt
 
-    recipe = SMALL.model_copy(update={"checkpoint_seconds": 0.0})
+    config = SMALL.model_copy(update={"checkpoint_seconds": 0.0})
     with pytest.raises(KeyboardInterrupt):
-        learn(config=recipe, out=tmp_path, progress=stop)
-    assert same(learn(config=recipe, out=tmp_path, resume=True), learn(config=recipe))
+        learn(config=config, out=tmp_path, progress=stop)
+    assert same(learn(config=config, out=tmp_path, resume=True), learn(config=config))
 
 
 @pytest.mark.filterwarnings("ignore")  # the peer's own
@@ -165,7 +165,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
     from foolbox.models import ExpectationOverTransformationWrapper
 
     case, draws, indices = small_net(5), 4, torch.arange(5)
-    victim = sp.Classifier(self_ensembled(case.module))
+    victim = sp.Classifier(add_noise_layers(case.module))
 
     class Linear(sp.goals.LogitClimb):
         def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
@@ -209,10 +209,10 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
         (lambda: NoiseLayer(-0.1), "sigma=-0.1; pass a number >= 0"),
         (lambda: NoiseLayer(float("inf")), "sigma=inf"),
         (lambda: NoiseLayer(True), "sigma=True"),
-        (lambda: self_ensembled(nn.Linear(2, 2)), "Linear has no Conv1d or Conv2d or Conv3d module"),
-        (lambda: self_ensembled(self_ensembled(nn.Conv2d(1, 1, 1))), "has NoiseLayers already"),
-        (lambda: self_ensembled(lambda x: x), "into a torch.nn.Module only, not into a function"),
-        (lambda: self_ensembled(nn.Conv2d(1, 1, 1), sigma_init=-1), "sigma=-1"),
+        (lambda: add_noise_layers(nn.Linear(2, 2)), "Linear has no Conv1d or Conv2d or Conv3d module"),
+        (lambda: add_noise_layers(add_noise_layers(nn.Conv2d(1, 1, 1))), "has NoiseLayers already"),
+        (lambda: add_noise_layers(lambda x: x), "into a torch.nn.Module only, not into a function"),
+        (lambda: add_noise_layers(nn.Conv2d(1, 1, 1), sigma_init=-1), "sigma=-1"),
     ],
 )
 def test_bad_input_is_told_at_the_door(make, message: str) -> None:
@@ -221,4 +221,4 @@ def test_bad_input_is_told_at_the_door(make, message: str) -> None:
 
 
 def test_the_table_names_it() -> None:
-    assert networks["self-ensemble"] is self_ensembled
+    assert networks["self-ensemble"] is add_noise_layers

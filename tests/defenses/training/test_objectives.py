@@ -35,7 +35,7 @@ from sparring.defenses.training import (
 )
 from sparring.defenses.training.dataset import InMemoryData
 from sparring.defenses.training.grad_align import misaligned
-from sparring.defenses.training.trainer import split_held_out
+from sparring.defenses.training.trainer import split_validation
 from sparring.engine import Engine, craft
 from sparring.errors import ConfigError
 from sparring.goals import CrossEntropy, Divergence
@@ -155,8 +155,8 @@ def test_what_they_are_at_their_ends():
     clean, attacked = answers("clean", 2.0), answers("first", 2.0)
     batch = minibatch(clean)
     plain, madry = Plain().losses(read, batch, ()), Madry().losses(read, batch, (attacked,))
-    assert torch.equal(Goodfellow(c=1).losses(read, batch, (attacked,)), plain)
-    assert torch.equal(Goodfellow(c=0).losses(read, batch, (attacked,)), madry)
+    assert torch.equal(Goodfellow(alpha=1).losses(read, batch, (attacked,)), plain)
+    assert torch.equal(Goodfellow(alpha=0).losses(read, batch, (attacked,)), madry)
     assert torch.equal(TRADES(beta=0).losses(read, batch, (attacked,)), plain)
     torch.testing.assert_close(TRADES().losses(read, batch, (clean,)), plain)
 
@@ -196,13 +196,13 @@ CASES = {
     "fast": (Madry(), (FastFGSM(sp.Linf(0.1)),)),
     "msd": (Madry(), (MSD((sp.Linf(0.1), sp.L2(0.6), sp.L1(3)), steps=3),)),
     "goodfellow": (Goodfellow(), (FGSM(sp.Linf(0.1)),)),
-    "free": (Free(replays=3), (LINF,)),
+    "free": (Free(m=3), (LINF,)),
     "trades": (TRADES(), (LINF,)),
     "mart": (MART(), (LINF,)),
     "avg": (Average(), (LINF, L2)),
     "max": (Maximum(), (LINF, L2)),
     "grad-align": (GradAlign(Madry(), 0.5), (FastFGSM(sp.Linf(0.1)),)),
-    "grad-align of free": (GradAlign(Free(replays=2)), (LINF,)),
+    "grad-align of free": (GradAlign(Free(m=2)), (LINF,)),
     "grad-align of plain": (GradAlign(Plain()), (LINF,)),
     "ensemble": (EnsembleTraining(), (RFGSM(sp.Linf(0.1)),)),
     "distillation": (Distillation(teacher(), 5.0), ()),
@@ -392,12 +392,12 @@ def test_a_distilled_net_has_its_teachers_probabilities():
         master.model[1].weight.copy_(3 * drawn("master", (3, 64), torch.float32))
         master.model[1].bias.zero_()
     student = linear(3)
-    how = Optimizer(name="adam", rate=0.3, weight_decay=0, schedule="cosine", warmup=0)
+    how = Optimizer(name="adam", lr=0.3, weight_decay=0, schedule="cosine", warmup=0)
     config, objective = TrainingConfig(epochs=100, batch_size=8, optimizer=how), Distillation(master, 10.0)
     data = (images, torch.zeros(40, dtype=torch.long))  # the labels are not looked at
-    done = train(sp.Classifier(student), data, objective, config=config, validation=Validation(held_out=8))
+    done = train(sp.Classifier(student), data, objective, config=config, validation=Validation(val_size=8))
     student.load_state_dict(done.last_weights)
-    kept, _ = split_held_out(InMemoryData(*data), 8, 0)
+    kept, _ = split_validation(InMemoryData(*data), 8, 0)
     with torch.no_grad():
         seen = images[kept.positions]
         gap = (student(seen) / 10).softmax(1) - (master(seen) / 10).softmax(1)
@@ -411,8 +411,8 @@ def test_the_classes_of_teacher_and_model_must_be_the_same():
         objective.losses(net(classes=4), made.batch, objective.examples(made))
 
 
-SMALL = TrainingConfig(epochs=2, batch_size=24, optimizer=Optimizer(rate=0.1, momentum=0.5, weight_decay=0.0))
-LOOK = Validation(held_out=20, steps=3, batch_size=20)
+SMALL = TrainingConfig(epochs=2, batch_size=24, optimizer=Optimizer(lr=0.1, momentum=0.5, weight_decay=0.0))
+LOOK = Validation(val_size=20, steps=3, batch_size=20)
 
 
 def sides(count=100):
@@ -430,14 +430,14 @@ def sides(count=100):
 def freely(module, replays, eps):
     """The algorithm as one would write it, with the order of the loop."""
     images, labels = sides()
-    kept, _ = split_held_out(InMemoryData(images, labels), 20, 0)
+    kept, _ = split_validation(InMemoryData(images, labels), 20, 0)
     images, labels = images[kept.positions], labels[kept.positions]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
     delta, done = torch.zeros(24, 1, 8, 8), 0
     for epoch in range(2):
         order = Key(torch.tensor([epoch]), 0).uniform("order", (80,), dtype=torch.float64)[0].argsort()
         for rows in order.split(24):
-            optimizer.param_groups[0]["lr"] = SMALL.optimizer.rate_at(done / 8)
+            optimizer.param_groups[0]["lr"] = SMALL.optimizer.lr_at(done / 8)
             for _ in range(replays):
                 x = (images[rows] + delta[: len(rows)]).clamp(0, 1).requires_grad_()
                 optimizer.zero_grad()
@@ -500,7 +500,7 @@ def test_free_goes_on_where_it_was_stopped(tmp_path):
 @pytest.mark.parametrize("name", ["fast", "free", "trades", "mart", "goodfellow", "msd"])
 def test_the_model_withstands_more(name):
     objective, attacks = CASES[name]
-    objective = {"free": Free(replays=4), "trades": TRADES(1.0)}.get(name, objective)
+    objective = {"free": Free(m=4), "trades": TRADES(1.0)}.get(name, objective)
     longer = SMALL.model_copy(update={"epochs": 24 // objective.minibatch_replays})
     x, y = sides(300)
     shares = []
@@ -519,10 +519,10 @@ def test_one_epoch_of_each(name, batch_norm):
     module = net(norm=True, dtype=torch.float32)
     before, random = copy.deepcopy(module.state_dict()), torch.get_rng_state()
     images, labels = pictures(64, torch.float32), torch.arange(64) % 3
-    adversary = Adversary(attacks, batch_norm, strength=((0, 0.5), (1, 1.0)), sources=sources_of(objective))
-    config = TrainingConfig(epochs=1, batch_size=20, optimizer=Optimizer(rate=0.05))
-    watch = Validation(held_out=12, steps=2)
-    done = train(sp.Classifier(module), (images, labels), objective, adversary, config=config, validation=watch)
+    adversary = Adversary(attacks, batch_norm, eps_schedule=((0, 0.5), (1, 1.0)), sources=sources_of(objective))
+    config = TrainingConfig(epochs=1, batch_size=20, optimizer=Optimizer(lr=0.05))
+    validation = Validation(val_size=12, steps=2)
+    done = train(sp.Classifier(module), (images, labels), objective, adversary, config=config, validation=validation)
     assert math.isfinite(done.last.loss)
     assert done.last.updates == 3
     assert all(bool(value.isfinite().all()) for value in done.last_weights.values())
@@ -537,18 +537,18 @@ def test_the_table_has_every_objective():
 
 
 REFUSED = [
-    (lambda: Goodfellow(c=1.2), r"Goodfellow c=1.2; pass a share in \[0, 1\]"),
-    (lambda: Goodfellow(smoothing=1.0), "Goodfellow smoothing=1.0"),
+    (lambda: Goodfellow(alpha=1.2), r"Goodfellow alpha=1.2; pass a share in \[0, 1\]"),
+    (lambda: Goodfellow(label_smoothing=1.0), "Goodfellow label_smoothing=1.0"),
     (lambda: TRADES(beta=-1), "TRADES beta=-1; pass a number from 0"),
     (lambda: TRADES(beta=math.nan), "TRADES beta=nan"),
-    (lambda: MART(weight=math.inf), "MART weight=inf"),
-    (lambda: GradAlign(Madry(), -0.1), "GradAlign weight=-0.1"),
+    (lambda: MART(lambda_=math.inf), "MART lambda_=inf"),
+    (lambda: GradAlign(Madry(), -0.1), "GradAlign lambda_=-0.1"),
     (lambda: GradAlign("madry"), "GradAlign objective='madry'; pass the objective beneath"),
-    (lambda: Free(replays=0), "Free replays=0; pass a whole number from 1"),
+    (lambda: Free(m=0), "Free m=0; pass a whole number from 1"),
     (lambda: Distillation(nn.Identity()), r"Distillation teacher=Identity\(\); pass a target"),
     (lambda: Distillation(teacher(), 0.0), "Distillation temperature=0.0"),
     (lambda: Plain(temperature=0), "Plain temperature=0"),
-    (lambda: Madry(smoothing=-0.1), "Madry smoothing=-0.1"),
+    (lambda: Madry(label_smoothing=-0.1), "Madry label_smoothing=-0.1"),
 ]
 
 

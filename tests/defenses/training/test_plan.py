@@ -35,7 +35,7 @@ train = "folder:pictures"
 limit = 20
 [objective]
 name = "madry"
-smoothing = 0.1
+label_smoothing = 0.1
 [[attack]]
 name = "pgd"
 threat = "linf:8/255"
@@ -43,19 +43,19 @@ steps = 7
 step_size = 0.01
 [adversary]
 batch_norm = "train"
-strength = [[0, 0.0], [5, 1.0]]
-steps = [[0, 5], [5, 10]]
+eps_schedule = [[0, 0.0], [5, 1.0]]
+steps_schedule = [[0, 5], [5, 10]]
 sources = ["zoo:one", "zoo:two"]
-[recipe]
+[training]
 epochs = 3
-[recipe.optimizer]
+[training.optimizer]
 name = "adam"
-rate = 1e-3
-[recipe.averaging]
+lr = 1e-3
+[training.averaging]
 decay = 0.9
-[watch]
-held_out = 10
-[[watch.attack]]
+[validation]
+val_size = 10
+[[validation.attack]]
 name = "apgd"
 threat = "linf:0.1"
 steps = 20
@@ -78,22 +78,26 @@ def spoken(spec):
 
 def test_what_is_not_said_is_the_default():
     plan = made(LEAST)
-    assert (plan.weights, plan.data.limit, plan.recipe) == ("fresh", None, TrainingConfig())
-    assert plan.made_objective(spoken) == Plain()
-    assert plan.made_adversary(spoken) == Adversary()
-    assert plan.made_watch() == (Validation(), None)
+    assert (plan.weights, plan.data.limit, plan.training) == ("fresh", None, TrainingConfig())
+    assert plan.make_objective(spoken) == Plain()
+    assert plan.make_adversary(spoken) == Adversary()
+    assert plan.make_validation() == (Validation(), None)
 
 
 def test_words_become_objects():
     plan = made(FULL)
-    assert plan.made_objective(spoken) == Madry(smoothing=0.1)
-    adversary = plan.made_adversary(spoken)
+    assert plan.make_objective(spoken) == Madry(label_smoothing=0.1)
+    adversary = plan.make_adversary(spoken)
     assert adversary.attacks == (PGD(sp.Linf(8 / 255), steps=7, step_size=0.01),)
-    assert (adversary.batch_norm, adversary.strength, adversary.steps) == ("train", ((0, 0), (5, 1)), ((0, 5), (5, 10)))
+    assert (adversary.batch_norm, adversary.eps_schedule, adversary.steps_schedule) == (
+        "train",
+        ((0, 0), (5, 1)),
+        ((0, 5), (5, 10)),
+    )
     assert [source.name for source in adversary.sources] == ["zoo:one", "zoo:two"]
-    watch, chosen = plan.made_watch()
-    assert (watch, chosen) == (Validation(held_out=10), (APGD(sp.Linf(0.1), steps=20),))
-    assert (plan.recipe.optimizer.rate, plan.recipe.averaging.decay, plan.devices.count) == (1e-3, 0.9, 2)
+    validation, chosen = plan.make_validation()
+    assert (validation, chosen) == (Validation(val_size=10), (APGD(sp.Linf(0.1), steps=20),))
+    assert (plan.training.optimizer.lr, plan.training.averaging.decay, plan.devices.count) == (1e-3, 0.9, 2)
 
 
 @pytest.mark.parametrize("text", [LEAST, FULL])
@@ -111,20 +115,20 @@ def test_one_attack_may_be_a_table():
     [
         ("[data]", "[dta]", "plan has no 'dta' .*Did you mean 'data'"),
         ("limit", "limt", "data has no 'limt' .*Did you mean 'limit'"),
-        ("rate =", "rte =", "recipe.optimizer has no 'rte' .*Did you mean 'rate'"),
-        ("decay", "decya", "recipe.averaging has no 'decya' .*Did you mean 'decay'"),
+        ("lr =", "lrr =", "training.optimizer has no 'lrr' .*Did you mean 'lr'"),
+        ("decay", "decya", "training.averaging has no 'decya' .*Did you mean 'decay'"),
         ("steps = 7", "step = 7", "attack pgd has no 'step' .*Did you mean 'steps'"),
-        ("smoothing", "smothing", "objective madry has no 'smothing' .*Did you mean 'smoothing'"),
+        ("label_smoothing", "label_smothing", "madry has no 'label_smothing' .*Did you mean 'label_smoothing'"),
         ('"madry"', '"madri"', "objective.name='madri' is unknown .*Did you mean 'madry'"),
-        ('"apgd"', '"apdg"', "watch.attack.name='apdg' is unknown .*Did you mean 'apgd'"),
+        ('"apgd"', '"apdg"', "validation.attack.name='apdg' is unknown .*Did you mean 'apgd'"),
         ("steps = 7", "steps = 7.5", "attack.steps=7.5: Input should be a valid integer"),
         ("steps = 7", "steps = true", "attack.steps=True: Input should be a valid integer"),
         ("steps = 7", "steps = 0", "attack: PGD steps=0"),
-        ("smoothing = 0.1", "smoothing = 2", "objective: Madry smoothing=2"),
-        ("smoothing = 0.1", "smoothing = 2020-01-01", "objective.smoothing=.*: Input should be a valid number"),
-        ("epochs = 3", "epochs = -3", "recipe.epochs=-3: Input should be greater than or equal to 1"),
-        ("rate = 1e-3", "rate = 0", "optimizer.rate=0: Input should be greater than 0"),
-        ("held_out = 10", "held_out = 'x'", "watch.held_out='x'"),
+        ("smoothing = 0.1", "smoothing = 2", "objective: Madry label_smoothing=2"),
+        ("smoothing = 0.1", "smoothing = 2020-01-01", "objective.label_smoothing=.*: Input should be a valid number"),
+        ("epochs = 3", "epochs = -3", "training.epochs=-3: Input should be greater than or equal to 1"),
+        ("lr = 1e-3", "lr = 0", "optimizer.lr=0: Input should be greater than 0"),
+        ("val_size = 10", "val_size = 'x'", "validation.val_size='x'"),
         ('"train"', '"training"', "adversary.batch_norm='training': Input should be 'eval' or 'train'"),
         ("[0, 0.0]", "[7, 0.0]", "rising epochs"),
         ("limit = 20", "limit = 0", "data.limit=0: Input should be greater than or equal to 1"),
@@ -205,9 +209,9 @@ def around(monkeypatch):
 
 def test_models_and_objectives_inside_an_objective(around):
     text = LEAST.replace('name = "plain"', 'name = "around"\nteacher = "trained:t"\nothers = ["zoo:a", "zoo:b"]')
-    text += '[objective.inner]\nname = "madry"\nsmoothing = 0.2'
+    text += '[objective.inner]\nname = "madry"\nlabel_smoothing = 0.2'
     asked = []
-    objective = made(text).made_objective(lambda spec: asked.append(spec) or spoken(spec))
+    objective = made(text).make_objective(lambda spec: asked.append(spec) or spoken(spec))
     assert objective.inner == Madry(0.2)
     assert asked == ["trained:t", "zoo:a", "zoo:b"]
     assert objective.teacher.name == "trained:t"
@@ -218,19 +222,19 @@ def test_models_and_objectives_inside_an_objective(around):
         ('["zoo:a", "zoo:b"]', '"zoo:a"', "objective.others='zoo:a': name models"),
         ('name = "madry"', "", r"write a table \[objective.inner\] with a name"),
         ('"madry"', '"mdry"', "objective.inner.name='mdry' is unknown .*Did you mean 'madry'"),
-        ("smoothing = 0.2", "smoothing = 2", "Madry smoothing=2"),
+        ("smoothing = 0.2", "smoothing = 2", "Madry label_smoothing=2"),
     ):
         with pytest.raises(ConfigError, match=said):
-            made(text, (before, after)).made_objective(spoken)
+            made(text, (before, after)).make_objective(spoken)
     with pytest.raises(ConfigError, match="objective around needs inner; add inner = "):
         made(LEAST, ('name = "plain"', 'name = "around"'))
 
 
 def test_an_attack_on_several_balls(around):
     named = plans.NamedAttack(name="several", threat=("linf:0.3", "l2:2", "l1:10"), steps=[1, 2])
-    assert plans.made_attack(named, "attack") == Several((sp.Linf(0.3), sp.L2(2), sp.L1(10)), (1, 2))
+    assert plans.make_plan_attack(named, "attack") == Several((sp.Linf(0.3), sp.L2(2), sp.L1(10)), (1, 2))
     with pytest.raises(ThreatError, match="several wants a list"):
-        plans.made_attack(plans.NamedAttack(name="several", threat="linf:0.3"), "attack")
+        plans.make_plan_attack(plans.NamedAttack(name="several", threat="linf:0.3"), "attack")
 
 
 @pytest.mark.parametrize("name", sorted(attacks))
@@ -239,11 +243,11 @@ def test_every_attack_can_be_named(name):
     kind = attacks[name]
     for threat in (None, "linf:0.1", "l2:1", "l1:5", "l0:5", ("linf:0.1", "l2:1")):
         try:
-            attack = plans.made_attack(plans.NamedAttack(name=name, threat=threat), "attack")
+            attack = plans.make_plan_attack(plans.NamedAttack(name=name, threat=threat), "attack")
         except (ThreatError, ConfigError):
             continue
         plain = {key: getattr(attack, key) for key in writable(kind) if isinstance(getattr(attack, key), int | float)}
-        again = plans.made_attack(plans.NamedAttack(name=name, threat=threat, **plain), "attack")
+        again = plans.make_plan_attack(plans.NamedAttack(name=name, threat=threat, **plain), "attack")
         assert again == attack
         return
     pytest.fail(f"{name} takes no threat")
@@ -256,9 +260,9 @@ def test_every_objective_can_be_written(name):
     needed = [key for key, field in writable(kind).items() if plans.is_required(field)]
     if needed:
         with pytest.raises(ConfigError, match=f"objective {name} needs {needed[0]}"):
-            plans.made_objective(NamedTable(name=name), spoken, "objective")
+            plans.make_objective(NamedTable(name=name), spoken, "objective")
     else:
-        assert isinstance(plans.made_objective(NamedTable(name=name), spoken, "objective"), kind)
+        assert isinstance(plans.make_objective(NamedTable(name=name), spoken, "objective"), kind)
     assert torch.is_grad_enabled()
 
 
@@ -273,4 +277,4 @@ def test_the_plans_of_the_repository(path):
 def test_the_plan_of_the_docs():
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
     plan = make_training_plan(tomllib.loads(text))
-    assert plan.made_adversary(spoken).attacks == (PGD(sp.Linf(0.3), steps=7, step_size=0.1),)
+    assert plan.make_adversary(spoken).attacks == (PGD(sp.Linf(0.3), steps=7, step_size=0.1),)

@@ -1,4 +1,4 @@
-"""`train`: the loop against one written by hand, its checkpoints, its watch, and what it leaves alone."""
+"""`train`: the loop against one written by hand, its checkpoints, its validation, and what it leaves alone."""
 
 import csv
 import math
@@ -30,21 +30,19 @@ from sparring.defenses.training import (
     WeightPerturbation,
     train,
 )
-from sparring.defenses.training.augmented import augmented
+from sparring.defenses.training.augmented import augment_images
 from sparring.defenses.training.dataset import DataSubset, InMemoryData, StreamedData
-from sparring.defenses.training.trainer import split_held_out
+from sparring.defenses.training.trainer import split_validation
 from sparring.defenses.training.validation import choose_validation_attacks, has_collapsed, masking_note
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
 from sparring.geometry import Union
 from sparring.random import Key
-from sparring.storage import read
+from sparring.storage import read_tensors
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))
-SMALL = TrainingConfig(
-    epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", rate=0.1, weight_decay=0.0, momentum=0.5)
-)
-LOOK = Validation(held_out=20, steps=3, batch_size=16)
+SMALL = TrainingConfig(epochs=2, batch_size=16, optimizer=Optimizer(name="sgd", lr=0.1, weight_decay=0.0, momentum=0.5))
+LOOK = Validation(val_size=20, steps=3, batch_size=16)
 
 
 def pictures(count=100):
@@ -88,7 +86,7 @@ def assert_same(a, b):
 def by_hand(module, config, epochs, adversarial=True):
     """Madry's loop as one would write it, with the same order and the same starting points."""
     images, labels = pictures()
-    kept, _ = split_held_out(InMemoryData(images, labels), LOOK.held_out, config.seed)
+    kept, _ = split_validation(InMemoryData(images, labels), LOOK.val_size, config.seed)
     images, labels = images[kept.positions], labels[kept.positions]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
     updates = config.epochs * 5
@@ -106,7 +104,7 @@ def by_hand(module, config, epochs, adversarial=True):
                     (slope,) = torch.autograd.grad(F.cross_entropy(module(x), label), x)
                     x = (x.detach() + 0.05 * slope.sign()).clamp(clean - 0.1, clean + 0.1).clamp(0, 1)
             for group in optimizer.param_groups:
-                group["lr"] = config.optimizer.rate_at(done / updates)
+                group["lr"] = config.optimizer.lr_at(done / updates)
             optimizer.zero_grad()
             F.cross_entropy(module(x), label).backward()
             optimizer.step()
@@ -150,9 +148,9 @@ def stop_after(updates):
     return progress
 
 
-RECIPES = {
+CONFIGS = {
     "sgd": SMALL,
-    "adam, ema": SMALL.model_copy(update={"optimizer": Optimizer(name="adam", rate=0.01), "averaging": Averaging()}),
+    "adam, ema": SMALL.model_copy(update={"optimizer": Optimizer(name="adam", lr=0.01), "averaging": Averaging()}),
     "swa, awp": SMALL.model_copy(
         update={"averaging": Averaging(kind="swa", start=0.3), "weight_perturbation": WeightPerturbation(gamma=0.01)}
     ),
@@ -160,10 +158,10 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("after", [23, 44])  # in the middle of the second epoch, and of the third
 def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
-    config = RECIPES[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
+    config = CONFIGS[name].model_copy(update={"epochs": 3, "batch_size": 4, "checkpoint_seconds": 0.0})
     whole, part = net(norm=True, dropout=0.3), net(norm=True, dropout=0.3)
     expected = trained(whole, config=config, out=tmp_path / "whole")
     with pytest.raises(Stop):
@@ -175,7 +173,7 @@ def test_a_training_that_was_stopped_ends_the_same(tmp_path, name, after):
     assert_same(weights(other), weights(whole))
     assert [replace(e, seconds=0.0) for e in found.log] == [replace(e, seconds=0.0) for e in expected.log]
     for name in ("best.safetensors", "last.safetensors"):
-        assert_same(*(read(tmp_path / run / name, "")[0] for run in ("whole", "part")))
+        assert_same(*(read_tensors(tmp_path / run / name, "")[0] for run in ("whole", "part")))
 
 
 def test_what_is_written(tmp_path):
@@ -183,7 +181,7 @@ def test_what_is_written(tmp_path):
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["robust"]) for row in rows] == [epoch.robust for epoch in found.log]
-    tensors, values = read(tmp_path / "best.safetensors", "")
+    tensors, values = read_tensors(tmp_path / "best.safetensors", "")
     assert_same(tensors, found.weights)
     assert values["plan"] == "mine"
     assert values["epoch"]["epoch"] == found.best.epoch
@@ -246,7 +244,7 @@ def test_the_modes_differ():
 
 
 def test_the_worst_example_of_a_run_may_train():
-    found = trained(net(), adversary=replace(ADVERSARY, keep="worst"))
+    found = trained(net(), adversary=replace(ADVERSARY, keep="highest_loss"))
     assert math.isfinite(found.last.loss)
 
 
@@ -256,10 +254,10 @@ def test_weights_are_perturbed_up_the_objective_and_put_back():
     gamma, one = 0.02, SMALL.model_copy(update={"epochs": 1, "batch_size": 100})
     one = one.model_copy(update={
         "weight_perturbation": WeightPerturbation(gamma=gamma),
-        "optimizer": Optimizer(rate=0.1, momentum=0.0, weight_decay=0.0, schedule="constant"),
+        "optimizer": Optimizer(lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant"),
     })  # fmt: skip
     found = trained(net(), Plain(), Adversary(), one)
-    kept, _ = split_held_out(InMemoryData(images, labels), LOOK.held_out, 0)
+    kept, _ = split_validation(InMemoryData(images, labels), LOOK.val_size, 0)
     images, labels = images[kept.positions], labels[kept.positions]
     module = net()
     start = weights(module)
@@ -299,8 +297,8 @@ def test_averages_are_what_they_say(kind):
         assert not torch.equal(found.last_weights[name], seen[-1][name])
 
 
-def test_the_strength_rises_and_the_steps_with_it():
-    adversary = Adversary((PGD3,), strength=((0, 0.0), (2, 1.0)), steps=((0, 1), (1, 5)))
+def test_schedules_raise_eps_and_steps():
+    adversary = Adversary((PGD3,), eps_schedule=((0, 0.0), (2, 1.0)), steps_schedule=((0, 1), (1, 5)))
     sizes = [(round(a.ball.eps, 6), round(a.step_size, 6), a.steps) for (a,) in map(adversary.at, (0.5, 1.0, 1.5, 3.0))]
     assert sizes == [(0.025, 0.0125, 1), (0.05, 0.025, 5), (0.075, 0.0375, 5), (0.1, 0.05, 5)]
     found = trained(net(), adversary=adversary)
@@ -308,13 +306,13 @@ def test_the_strength_rises_and_the_steps_with_it():
 
 
 def test_rates():
-    cycle = Optimizer(rate=1.0, schedule="one-cycle", warmup=0.25)
-    assert [cycle.rate_at(done) for done in (0.0, 0.125, 0.25, 0.625, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
-    cosine = Optimizer(rate=1.0, schedule="cosine", warmup=0.0)
-    assert [round(cosine.rate_at(done), 6) for done in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
-    steps = Optimizer(rate=1.0, schedule="steps", warmup=0.0)
-    assert [round(steps.rate_at(done), 6) for done in (0.0, 0.5, 0.8)] == [1.0, 0.1, 0.01]
-    assert Optimizer(rate=0.3, schedule="constant").rate_at(0.9) == 0.3
+    cycle = Optimizer(lr=1.0, schedule="one-cycle", warmup=0.25)
+    assert [cycle.lr_at(done) for done in (0.0, 0.125, 0.25, 0.625, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
+    cosine = Optimizer(lr=1.0, schedule="cosine", warmup=0.0)
+    assert [round(cosine.lr_at(done), 6) for done in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
+    steps = Optimizer(lr=1.0, schedule="steps", warmup=0.0)
+    assert [round(steps.lr_at(done), 6) for done in (0.0, 0.5, 0.8)] == [1.0, 0.1, 0.01]
+    assert Optimizer(lr=0.3, schedule="constant").lr_at(0.9) == 0.3
 
 
 @dataclass(frozen=True)
@@ -340,15 +338,15 @@ def turning(epochs, steps):
 
 @pytest.mark.parametrize("collapse", ["stop", "rollback", "ignore"])
 def test_catastrophic_overfitting(collapse):
-    """The watch sees its attack win all of a sudden while a single step (of a tiny radius) does not."""
-    watch = LOOK.model_copy(update={"collapse": collapse})
-    quick = Optimizer(name="adam", rate=0.02, schedule="constant")
+    """The validation sees its attack win all of a sudden while a single step (of a tiny radius) does not."""
+    validation = LOOK.model_copy(update={"collapse": collapse})
+    quick = Optimizer(name="adam", lr=0.02, schedule="constant")
     longer = SMALL.model_copy(update={"epochs": 4, "optimizer": quick})
     module = net()
     trained(module, Plain(), Adversary(), longer.model_copy(update={"epochs": 10}))
     attack = turning(2, 6)
     tiny = PGD(sp.Linf(1e-3), steps=1)
-    found = trained(module, Plain(), Adversary(), longer, validation=watch, validation_attacks=(tiny, attack))
+    found = trained(module, Plain(), Adversary(), longer, validation=validation, validation_attacks=(tiny, attack))
     assert found.log[0].robust > 0.5
     assert found.log[-1].robust < 0.2 < found.log[-1].single_step
     if collapse == "stop":
@@ -380,20 +378,22 @@ def test_what_withstands_single_steps_alone_is_remarked():
 
 
 def test_patience():
-    still = SMALL.model_copy(update={"epochs": 8, "optimizer": Optimizer(rate=1e-12, schedule="constant")})
+    still = SMALL.model_copy(update={"epochs": 8, "optimizer": Optimizer(lr=1e-12, schedule="constant")})
     found = trained(net(), config=still, validation=LOOK.model_copy(update={"patience": 2}))
     assert len(found.log) == 3
     assert found.stopped == "no better epoch since 1"
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):
-    wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant")})
-    with pytest.raises(RunError, match=r"the loss is no number after 5 updates; lower the optimizer's rate or clip"):
+    wild = SMALL.model_copy(update={"optimizer": Optimizer(lr=1e30, schedule="constant")})
+    with pytest.raises(
+        RunError, match=r"the loss is no number after 5 updates; lower the optimizer's lr or max_grad_norm"
+    ):
         trained(net(), config=wild, out=tmp_path)
 
 
 def test_gradients_are_clipped():
-    how = Optimizer(rate=1.0, schedule="constant", momentum=0.0, weight_decay=0.0, clip=1e-3)
+    how = Optimizer(lr=1.0, schedule="constant", momentum=0.0, weight_decay=0.0, max_grad_norm=1e-3)
     one = SMALL.model_copy(update={"optimizer": how, "epochs": 1, "batch_size": 100})
     before = weights(net())
     found = trained(net(), config=one)
@@ -412,7 +412,7 @@ def test_held_out_images_are_not_trained_on():
 
     images, labels = pictures()
     trained(net(), Seeing(), Adversary())
-    training, held_out = split_held_out(InMemoryData(images, labels), 20, 0)
+    training, held_out = split_validation(InMemoryData(images, labels), 20, 0)
     seen = {image.numpy().tobytes() for image in torch.cat(Seeing.seen)}
     assert seen == {image.numpy().tobytes() for image in images[training.positions]}
     assert not seen & {image.numpy().tobytes() for image in images[held_out.positions]}
@@ -421,17 +421,17 @@ def test_held_out_images_are_not_trained_on():
 def test_augmented_views():
     images = torch.rand(64, 2, 5, 5, generator=torch.Generator().manual_seed(0))
     key = Key(torch.arange(64), 0)
-    flipped = augmented(images, key, Augment(flip=True))
+    flipped = augment_images(images, key, Augment(flip=True))
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, images, strict=True)]
     kept = [torch.equal(a, b) for a, b in zip(flipped, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 16 < sum(mirrored) < 48
-    moved = augmented(images, key, Augment(shift=1))
+    moved = augment_images(images, key, Augment(shift=1))
     padded = F.pad(images, [1] * 4)
     views = [padded[:, :, i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
     places = [[torch.equal(moved[row], view[row]) for view in views].index(True) for row in range(64)]
     assert len(set(places)) == 9
-    assert torch.equal(augmented(images[10:20], Key(torch.arange(10, 20), 0), Augment(shift=1)), moved[10:20])
+    assert torch.equal(augment_images(images[10:20], Key(torch.arange(10, 20), 0), Augment(shift=1)), moved[10:20])
 
 
 def test_sources_hold_and_read_the_same():
@@ -456,7 +456,7 @@ def test_sources_hold_and_read_the_same():
 @pytest.mark.parametrize(("change", "error", "words"), [
     ({"adversary": Adversary()}, ConfigError, "Madry works with 1 attacks, and the adversary has 0"),
     ({"objective": Plain()}, ConfigError, "Plain works with 0 attacks, and the adversary has 1"),
-    ({"validation": Validation(held_out=100)}, InputError, "held_out=100 of 100 images leaves none to train on"),
+    ({"validation": Validation(val_size=100)}, InputError, "val_size=100 of 100 images leaves none to train on"),
     ({"data": (pictures()[0] * 255, pictures()[1])}, InputError, r"pixels reach from .* and images lie in \[0, 1\]"),
     ({"data": (pictures()[0], pictures()[1][:5])}, InputError, "100 images need as many whole labels"),
     ({"data": 5}, InputError, "int has no images by position"),
@@ -468,11 +468,11 @@ def test_parts_that_do_not_fit(change, error, words):
 
 @pytest.mark.parametrize(("make", "error", "words"), [
     (lambda: Adversary((CarliniWagner(),)), ConfigError, "searches for the smallest example; train with PGD"),
-    (lambda: Adversary((FGSM(sp.Linf(0.1)),), steps=((0, 3),)), ConfigError, "attacks with a number of steps"),
+    (lambda: Adversary((FGSM(sp.Linf(0.1)),), steps_schedule=((0, 3),)), ConfigError, "attacks with a number of steps"),
     (lambda: Adversary(batch_norm="both"), ConfigError, "adversary batch_norm='both'; pass one of eval, train"),
-    (lambda: Adversary(strength=((2, 1.0), (1, 0.5))), ConfigError, "rising epochs from 0"),
-    (lambda: TrainingConfig(epochs=0), ConfigError, "recipe.epochs=0: Input should be greater than or equal to 1"),
-    (lambda: TrainingConfig(epoch=3), ConfigError, "recipe.epoch=3: Extra inputs are not permitted"),
+    (lambda: Adversary(eps_schedule=((2, 1.0), (1, 0.5))), ConfigError, "rising epochs from 0"),
+    (lambda: TrainingConfig(epochs=0), ConfigError, "training.epochs=0: Input should be greater than or equal to 1"),
+    (lambda: TrainingConfig(epoch=3), ConfigError, "training.epoch=3: Extra inputs are not permitted"),
     (lambda: Optimizer(name="rmsprop"), ConfigError, "optimizer.name='rmsprop': Input should be 'sgd'"),
     (lambda: Madry(1.0), ConfigError, r"smoothing=1.0; pass a share in \[0, 1\)"),
     (lambda: PGD(sp.Linf()), ThreatError, "PGD needs a radius"),
@@ -533,7 +533,7 @@ def color_net(seed=0):
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_channels_last_goes_on_the_same(tmp_path, name):
-    changes = {"channels_last": True, "optimizer": Optimizer(name=name, rate=0.01), "batch_size": 4}
+    changes = {"channels_last": True, "optimizer": Optimizer(name=name, lr=0.01), "batch_size": 4}
     config = SMALL.model_copy(update={**changes, "checkpoint_seconds": 0.0})
     expected = trained(color_net(), config=config, data=colored(), out=tmp_path / "whole")
     with pytest.raises(Stop):
@@ -603,8 +603,8 @@ def test_probabilities_cannot_be_trained_as_logits():
 
 
 def test_a_clipped_loss_that_is_no_number_is_told_too(tmp_path):
-    wild = SMALL.model_copy(update={"optimizer": Optimizer(rate=1e30, schedule="constant", clip=1e30)})
-    with pytest.raises(RunError, match=r"is no number after .* updates; lower the optimizer's rate or clip"):
+    wild = SMALL.model_copy(update={"optimizer": Optimizer(lr=1e30, schedule="constant", max_grad_norm=1e30)})
+    with pytest.raises(RunError, match=r"is no number after .* updates; lower the optimizer's lr or max_grad_norm"):
         trained(net(), config=wild, out=tmp_path)
 
 
@@ -644,9 +644,9 @@ def test_bfloat16_trains():
     assert math.isfinite(trained(net(), config=SMALL.model_copy(update={"precision": "bf16-mixed"})).last.loss)
 
 
-def test_unions_and_their_strength():
+def test_eps_schedule_scales_unions():
     union = Union((sp.Linf(0.2), sp.L2(1.0)))
-    (attack,) = Adversary((PGD(union, steps=2),), strength=((0, 0.5),)).at(0.0)
+    (attack,) = Adversary((PGD(union, steps=2),), eps_schedule=((0, 0.5),)).at(0.0)
     assert [ball.eps for ball in attack.ball.balls] == [0.1, 0.5]
 
 
@@ -657,12 +657,12 @@ def test_unions_and_their_strength():
     (PGD(sp.L1(2.0)), L1APGD),
     (PGD(sp.L0(3)), SigmaZero),
 ])  # fmt: skip
-def test_the_watch_attacks_in_another_way(attack, other):
-    (watcher,) = choose_validation_attacks((attack,), 5)
-    assert type(watcher) is other
-    assert watcher.ball == attack.ball
+def test_validation_uses_another_attack(attack, other):
+    (attack_of_validation,) = choose_validation_attacks((attack,), 5)
+    assert type(attack_of_validation) is other
+    assert attack_of_validation.ball == attack.ball
 
 
-def test_the_watch_has_an_attack_for_every_ball():
+def test_validation_has_an_attack_for_every_ball():
     assert len(choose_validation_attacks((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
     assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)

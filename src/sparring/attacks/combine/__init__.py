@@ -1,10 +1,10 @@
 """Attacks made of attacks."""
 
-from .auto import auto
-from .autoattack import autoattack
+from .auto import Auto
+from .autoattack import AutoAttack
 from .cascade import Cascade
 from .restarts import Restarts
 from .rivals import Rivals
 from .sweep import Sweep
 
-__all__ = ["Cascade", "Restarts", "Rivals", "Sweep", "auto", "autoattack"]
+__all__ = ["Auto", "AutoAttack", "Cascade", "Restarts", "Rivals", "Sweep"]

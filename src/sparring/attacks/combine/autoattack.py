@@ -2,34 +2,59 @@
 
     APGD-CE, APGD-T (targeted DLR against 9 rivals), FAB-T (9 rivals), Square (5,000 queries)
 
-each on the rows that the earlier ones have left. In L1 APGD is that of Croce & Hein 2021 (arXiv:2103.01208), which
-begins at three times the radius.
-Departures: a row leaves at its first example, also within a stage; rivals are as many as there are, so models of
-two or three classes work.
+each on the rows that the earlier ones have not broken. In L1 APGD is that of Croce & Hein 2021 (arXiv:2103.01208),
+which begins at three times the radius.
+Departures: a row leaves at its first example, also within a stage; there are as many rivals as the task has, so models
+of two or three classes work.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
-from ...access import Attack, Jacobians
-from ...geometry import Ball
+from ...access import Attack, Jacobians, Keep, PositiveInt
+from ...geometry import L1, L2, Ball, Linf
 from ...goals import RivalMargin
 from ..gradient import APGD, L1APGD
 from ..minimal import FABT
 from ..score import Square
-from .cascade import Cascade
 from .rivals import Rivals
+from .sequential import SequentialAttack
 
-RIVALS = 9
+TARGET_CLASSES = 9
 
 
-def autoattack(ball: Ball, *, steps: int = 100, queries: int = 5000) -> Attack[Jacobians, Any]:
-    """The standard version of AutoAttack for Linf, L2 or L1 with a finite eps."""
-    ascent: type[APGD] | type[L1APGD] = L1APGD if ball.p == 1 else APGD
-    return Cascade(
-        ascent(ball, steps=steps),
-        Rivals(ascent(ball, steps=steps), RIVALS),
-        Rivals(FABT(ball, steps=steps, steered=True), RIVALS, RivalMargin),
-        Square(ball, steps=queries, horizon=10_000),
-    )
+@dataclass(frozen=True)
+class AutoAttack(SequentialAttack[Jacobians, Any]):
+    """Run the standard version of AutoAttack.
+
+    Args:
+        ball: Linf, L2 or L1 with a finite eps.
+        steps: gradient steps of each APGD and FAB-T run (100 in the authors' code).
+        n_queries: queries of Square (5,000 in the authors' code).
+    """
+
+    ball: Ball
+    steps: PositiveInt = 100
+    n_queries: PositiveInt = 5000
+
+    norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
+    elsewhere: ClassVar[str] = "PGD"
+    spends_radius: ClassVar[bool] = True
+
+    @cached_property
+    def parts(self) -> tuple[Attack[Jacobians, Any], ...]:
+        """The stages, in the order in which they run."""
+        apgd: type[APGD] | type[L1APGD] = L1APGD if self.ball.p == 1 else APGD
+        return (
+            apgd(self.ball, steps=self.steps),
+            Rivals(apgd(self.ball, steps=self.steps), TARGET_CLASSES),
+            Rivals(FABT(self.ball, steps=self.steps, linearize_loss=True), TARGET_CLASSES, RivalMargin),
+            Square(self.ball, n_queries=self.n_queries, schedule_queries=10_000),
+        )
+
+    @property
+    def keep(self) -> Keep:
+        return Keep.FIRST

@@ -1,4 +1,4 @@
-"""Different attacks in turn, each on the rows that the earlier ones have left standing."""
+"""Different attacks in turn, each on the rows that the earlier ones have not broken."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import Any
 
 from ...access import Attack, Keep
 from ...errors import ConfigError
-from .rounds import A, Rounds
+from ...geometry import Ball
+from .sequential import A, SequentialAttack
 
 
 @dataclass(frozen=True)
-class Cascade(Rounds[A, Any]):
-    """`Cascade(first, second, ...)`: attacks on one and the same ball.
+class Cascade(SequentialAttack[A, Any]):
+    """Run `Cascade(first, second, ...)`, attacks within one and the same ball, in turn.
 
     Attacks of a fixed radius and minimum-norm attacks may be mixed; then the first example counts.
+
+    Args:
+        attacks: one or more, positional.
+
+    Raises ConfigError for no attack, and for attacks of different balls.
     """
 
     attacks: tuple[Attack[A, Any], ...]
@@ -30,6 +36,10 @@ class Cascade(Rounds[A, Any]):
     @property
     def parts(self) -> tuple[Attack[A, Any], ...]:
         return self.attacks
+
+    @property
+    def ball(self) -> Ball:
+        return self.attacks[0].ball
 
     @property
     def keep(self) -> Keep:

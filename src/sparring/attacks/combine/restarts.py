@@ -1,29 +1,34 @@
-"""An attack repeated on the rows that still stand."""
+"""An attack repeated on the rows that it has not broken."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...access import Attack
-from ...errors import ConfigError
-from .rounds import A, Rounds, S
+from ...access import Attack, PositiveInt
+from ...geometry import Ball
+from .sequential import A, S, SequentialAttack
 
 
 @dataclass(frozen=True)
-class Restarts(Rounds[A, S]):
-    """`attack` from its beginning, `times` times, each with randomness of its own."""
+class Restarts(SequentialAttack[A, S]):
+    """Run `attack` from its start several times, each time with other randomness.
+
+    Args:
+        attack: the attack to repeat.
+        n_restarts: how often it runs in all; the first run is the attack itself.
+    """
 
     attack: Attack[A, S]
-    times: int
-
-    def __post_init__(self) -> None:
-        if self.times < 1:
-            raise ConfigError(f"restarts {self.times!r}; pass a number of rounds >= 1")
+    n_restarts: PositiveInt
 
     @property
     def parts(self) -> tuple[Attack[A, S], ...]:
-        return (self.attack,) * self.times
+        return (self.attack,) * self.n_restarts
+
+    @property
+    def ball(self) -> Ball:
+        return self.attack.ball
 
     @property
     def name(self) -> str:
-        return f"{self.attack.name} x {self.times}"
+        return f"{self.attack.name} x {self.n_restarts}"

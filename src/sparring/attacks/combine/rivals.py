@@ -1,7 +1,7 @@
-"""An attack steered at one rival class after another (Gowal et al. 2019, arXiv:1910.09338, MultiTargeted).
+"""An attack on one rival class after another (Gowal et al. 2019, arXiv:1910.09338, MultiTargeted).
 
-The goal still judges; only what is climbed changes. The rivals of an image are the ways to win that are nearest on
-it, nearest first: of a classifier's Misclassify, classes. A goal with one way to win has one round.
+The goal still judges; only the loss changes. The rivals of an image are the ways to win that are nearest on it, nearest
+first: classes, for a classifier's Misclassify. A goal with one way to win has one rival.
 """
 
 from __future__ import annotations
@@ -13,44 +13,39 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Decisions, Gradients
-from ...errors import ConfigError
+from ...access import Attack, Batch, Decisions, Gradients, PositiveInt
 from ...goals import Climb, RivalDLR
-from .around import Around
+from .attack_wrapper import AttackWrapper
 from .restarts import Restarts
-from .rounds import Round, S
+from .sequential import S, SequentialState
 
 
 @dataclass(frozen=True)
-class Duel(Generic[S]):
-    """The present round, and the rivals (B, k), one a round."""
+class RivalsState(Generic[S]):
+    """The state of the attack on the present rival, and the rivals (B, k) int64, nearest first."""
 
-    round: Round[S]
+    inner: SequentialState[S]
     rivals: Tensor
-    over: bool = False  # have all rivals had their round?
+    finished: bool = False  # whether the attack on the last rival has ended
 
 
 @dataclass(frozen=True)
-class Rivals(Around[Gradients, Duel[S]]):
-    """`attack` against each of the `count` nearest rivals; against fewer, where the task has fewer.
+class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
+    """Run `attack` against each of the nearest rivals in turn; against fewer, where the task has fewer.
 
     Args:
-        attack: it must not name a loss of its own.
-        count: of rivals (9 in AutoAttack).
-        loss: makes what is climbed of the rivals' places (B,): RivalDLR is AutoAttack's, RivalMargin is FAB's.
+        attack: an attack on gradients that names no loss of its own.
+        n_target_classes: how many rivals (9 in AutoAttack).
+        loss: makes the loss from the rivals' places (B,) int64: RivalDLR is AutoAttack's, RivalMargin FAB's.
     """
 
     attack: Attack[Gradients, S]
-    count: int = 9
+    n_target_classes: PositiveInt = 9
     loss: Callable[[Tensor], Climb] = RivalDLR
 
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ConfigError(f"rivals {self.count!r}; pass a number >= 1")
-
     @property
-    def _rounds(self) -> Restarts[Gradients, S]:
-        return Restarts(self.attack, self.count)
+    def _repeats(self) -> Restarts[Gradients, S]:
+        return Restarts(self.attack, self.n_target_classes)
 
     @property
     def access(self) -> type[Decisions]:
@@ -58,38 +53,39 @@ class Rivals(Around[Gradients, Duel[S]]):
 
     @property
     def state(self) -> Any:
-        return Duel[self.attack.state]  # type: ignore[name-defined]
+        return RivalsState[self.attack.state]  # type: ignore[name-defined]
 
     @property
-    def steps(self) -> int:
-        return self._rounds.steps
+    def total_steps(self) -> int:
+        return self._repeats.total_steps
 
     @property
     def name(self) -> str:
         return f"{self.attack.name}-T"
 
-    def init(self, oracle: Gradients, batch: Batch) -> Duel[S]:
-        rivals = oracle.rivals(oracle.region.x, self.count)
-        return Duel(self._rounds.init(self._facing(oracle, rivals, 0), batch), rivals)
+    def init(self, oracle: Gradients, batch: Batch) -> RivalsState[S]:
+        rivals = oracle.rivals(oracle.region.x, self.n_target_classes)
+        return RivalsState(self._repeats.init(self._with_rival_loss(oracle, rivals, 0), batch), rivals)
 
-    def _facing(self, oracle: Gradients, rivals: Tensor, number: int) -> Gradients:
-        return oracle.with_loss(self.loss(rivals[:, number]))
+    def _with_rival_loss(self, oracle: Gradients, rivals: Tensor, index: int) -> Gradients:
+        return oracle.with_loss(self.loss(rivals[:, index]))
 
-    def step(self, oracle: Gradients, state: Duel[S], t: int) -> Duel[S]:
-        number = t // self.attack.steps
-        if number >= state.rivals.shape[1]:
+    def step(self, oracle: Gradients, state: RivalsState[S], t: int) -> RivalsState[S]:
+        index = t // self.attack.total_steps
+        if index >= state.rivals.shape[1]:
             self.finish(oracle, state)
-            return replace(state, over=True)
-        return replace(state, round=self._rounds.step(self._facing(oracle, state.rivals, number), state.round, t))
+            return replace(state, finished=True)
+        oracle = self._with_rival_loss(oracle, state.rivals, index)
+        return replace(state, inner=self._repeats.step(oracle, state.inner, t))
 
-    def finish(self, oracle: Gradients, state: Duel[S]) -> None:
-        if not state.over:
-            self._rounds.finish(oracle, state.round)
+    def finish(self, oracle: Gradients, state: RivalsState[S]) -> None:
+        if not state.finished:
+            self._repeats.finish(oracle, state.inner)
 
-    def done(self, state: Duel[S]) -> Tensor | None:
-        if state.over:
+    def done(self, state: RivalsState[S]) -> Tensor | None:
+        if state.finished:
             return torch.ones_like(state.rivals[:, 0], dtype=torch.bool)
-        return self._rounds.done(state.round)
+        return self._repeats.done(state.inner)
 
-    def stuck(self, state: Duel[S]) -> Tensor | None:
-        return self._rounds.stuck(state.round)
+    def stuck(self, state: RivalsState[S]) -> Tensor | None:
+        return self._repeats.stuck(state.inner)

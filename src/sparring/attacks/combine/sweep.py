@@ -1,181 +1,162 @@
-"""Our own evaluation at a fixed radius: gradients and queries in turn, and no more passes where none can help.
+"""Our own evaluation at a fixed radius: gradients and queries in turn, and few passes on rows that cannot be broken.
 
-Rounds of five kinds, six to a block:
-    t   from a random start, climb the lead of one rival class, the nearest first (MultiTargeted, Gowal et al. 2019,
-        arXiv:1910.09338), with a cosine schedule of the step from 2 eps to 0
-    a   from a random start, steps along a random direction of the outputs (output-diversified starts, Tashiro et al.
-        2020, arXiv:2003.06878), then climb the margin from eps to 0
-    p   from near the best point of all rounds, climb the margin with a quarter of those steps
-    b   queries of Square (Andriushchenko et al. 2020, arXiv:1912.00049) from the best point
-    s   the same from the end of the last climb
+Blocks of six rounds, of five kinds:
+    targeted     from a random start, ascend the margin of one rival class, the nearest first (MultiTargeted, Gowal et
+                 al. 2019, arXiv:1910.09338), with a cosine schedule of the step size from 2 eps to 0
+    diverse      from a random start, steps along a random direction of the outputs (output-diversified initialization,
+                 Tashiro et al. 2020, arXiv:2003.06878), then ascend the margin, from eps to 0
+    near best    from near the best point of all rounds, ascend the margin with a quarter of those step sizes
+    search best  queries of Square (Andriushchenko et al. 2020, arXiv:1912.00049) from the best point
+    search last  the same from the end of the last ascent
 After the third and the sixth round of a block a row is given up (as in Liu et al. 2022, arXiv:2203.05154) unless
 
-    -best  <=  GAIN * (best - best after the first round)  +  SHARE * (best - margin of the image)
+    -best  <=  GAIN * (best - best after the first round)  +  SHARE * (best - margin of the input)
 
-that is, unless some more of what the rounds have brought could win it. The margins of rows that stand lie far below
-zero, those of rows that still fall close to it; AutoAttack spends most of its passes on the former.
+that is, unless somewhat more of what the rounds have gained would break it. The margins of robust rows lie far below
+zero, those of rows that still break close to it; AutoAttack spends most of its passes on the former.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradient, Gradients, margin_objective
-from ...errors import ConfigError
+from ...access import Attack, Batch, Gradient, Gradients, NonNegativeInt, PositiveInt, margin_objective
 from ...geometry import L1, L2, Ball, Linf, rowwise
 from ...goals import RandomDirection, RivalMargin
-from ..score.windows import DRAWS, proposal
+from ..score.square_proposal import DRAWS, propose
+from .sweep_schedule import BLOCK, DIVERSE, NEAR_BEST, SEARCH_BEST, SEARCHES, TARGETED, SweepSchedule
 
-BLOCK = "ttbasp"
-TOP = {"t": 2.0, "a": 1.0, "p": 0.25}  # the first step of a climb, over eps
-NEAR = 0.25  # of the ball: how far from the best point p begins
+NEAR = 0.25  # of the ball: how far from the best point a near-best round begins
 RIVALS = 9
 FIRST_WINDOW, LAST_WINDOW = 0.3, 0.002  # shares of the image, within a search
 GAIN, SHARE = 3.0, 0.3
 
 
 @dataclass(frozen=True)
-class Front:
-    """Where each row stands, its best point, and what is known of its chances."""
+class SweepState:
+    """The iterate of each row, its best point, and the margins that decide whether it is given up."""
 
-    image: Tensor  # of the round under way
-    best: Tensor  # image
-    margin: Tensor  # of the best
-    here: Tensor  # margin of `image` in a search
-    rivals: Tensor  # (B, k) nearest first
-    clean: Tensor  # margin of the image itself
-    early: Tensor  # best margin after the first round
-    draws: Tensor  # (B, queries, DRAWS) of the search under way
-    hopeless: Tensor
+    x: Tensor  # (B, ...) the iterate of the present round
+    margin: Tensor  # (B,) of x, in a search
+    best: Tensor  # (B, ...) the input of the highest margin
+    best_margin: Tensor
+    clean_margin: Tensor  # of the unperturbed input
+    first_round_margin: Tensor  # the best after the first round
+    rivals: Tensor  # (B, k) int64, nearest first
+    draws: Tensor  # (B, n_queries, DRAWS) int64, of the present search
+    given_up: Tensor  # (B,) bool
 
 
 @dataclass(frozen=True)
-class Sweep(Attack[Gradients, Front]):
-    """Climbs and searches in turn at a fixed radius; `auto` says where it is enough by itself.
+class Sweep(Attack[Gradients, SweepState]):
+    """Run gradient ascent and random search in turn; `Auto` says where that is enough by itself.
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
-        blocks: of six rounds; a row that stays within reach takes all of them (378 passes each).
-        diverse, climb: gradient steps of a round, along a random direction and uphill.
-        queries: of a search.
+        blocks: of six rounds; a row that is not given up takes all of them (378 passes each).
+        odi_steps: steps along a random direction of the outputs, in a diverse round.
+        gradient_steps: steps up the loss, in each round of gradients.
+        n_queries: queries in each search.
     """
 
     ball: Ball
-    blocks: int = 5
-    diverse: int = 7
-    climb: int = 20
-    queries: int = 100
+    blocks: PositiveInt = 5
+    odi_steps: NonNegativeInt = 7
+    gradient_steps: PositiveInt = 20
+    n_queries: PositiveInt = 100
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
     elsewhere: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.blocks, self.climb, self.queries, self.diverse + 1) < 1:
-            numbers = f"blocks={self.blocks}, diverse={self.diverse}, climb={self.climb}, queries={self.queries}"
-            raise ConfigError(f"{self.name} {numbers}; pass at least 1, 0, 1 and 1")
+    uses_region: ClassVar[bool] = True
 
     @property
-    def steps(self) -> int:
-        return self.blocks * sum(map(self._length, range(len(BLOCK))))
+    def schedule(self) -> SweepSchedule:
+        """The lengths of the rounds and the step sizes within them."""
+        return SweepSchedule(self.odi_steps, self.gradient_steps, self.n_queries)
 
-    def _kind(self, number: int) -> str:
-        return BLOCK[number % len(BLOCK)]
+    @property
+    def total_steps(self) -> int:
+        return self.blocks * self.schedule.block_length
 
-    def _length(self, number: int) -> int:
-        """Steps of a round."""
-        kind = self._kind(number)
-        return self.queries if kind in "bs" else self.climb + self.diverse * (kind == "a")
-
-    def _place(self, t: int) -> tuple[int, int]:
-        """The round of step t, and the number of the step within it."""
-        number = 0
-        while t >= self._length(number):
-            t -= self._length(number)
-            number += 1
-        return number, t
-
-    def init(self, oracle: Gradients, batch: Batch) -> Front:
+    def init(self, oracle: Gradients, batch: Batch) -> SweepState:
         x = oracle.region.x
-        clean = oracle.score(x).margin
-        none = torch.full_like(clean, -torch.inf)
-        return Front(
-            image=x,
+        clean_margin = oracle.score(x).margin
+        lowest = torch.full_like(clean_margin, -torch.inf)
+        return SweepState(
+            x=x,
+            margin=lowest,
             best=x,
-            margin=none,
-            here=none,
-            clean=clean,
+            best_margin=lowest,
+            clean_margin=clean_margin,
+            first_round_margin=lowest,
             rivals=oracle.rivals(x, RIVALS),
-            early=none,
-            draws=oracle.key.indices.new_zeros(len(x), self.queries, DRAWS),
-            hopeless=torch.zeros_like(clean, dtype=torch.bool),
+            draws=oracle.key.indices.new_zeros(len(x), self.n_queries, DRAWS),
+            given_up=torch.zeros_like(clean_margin, dtype=torch.bool),
         )
 
-    def step(self, oracle: Gradients, state: Front, t: int) -> Front:
-        number, place = self._place(t)
-        ask = self._search if self._kind(number) in "bs" else self._climb
-        state = ask(oracle, state, number, place)
-        if place + 1 < self._length(number):
+    def step(self, oracle: Gradients, state: SweepState, t: int) -> SweepState:
+        number, place = self.schedule.round_at(t)
+        advance = self._search if BLOCK[number % len(BLOCK)] in SEARCHES else self._ascend
+        state = advance(oracle, state, number, place)
+        if place + 1 < self.schedule.length(number):
             return state
         if number == 0:
-            state = replace(state, early=state.margin)
+            state = replace(state, first_round_margin=state.best_margin)
         if number % len(BLOCK) in (2, 5):
-            within = GAIN * (state.margin - state.early) + SHARE * (state.margin - state.clean)
-            state = replace(state, hopeless=-state.margin > within)
+            gained = state.best_margin - state.first_round_margin
+            within = GAIN * gained + SHARE * (state.best_margin - state.clean_margin)
+            state = replace(state, given_up=-state.best_margin > within)
         return state
 
-    def _climb(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
-        kind, region = self._kind(number), oracle.region
+    def _ascend(self, oracle: Gradients, state: SweepState, number: int, place: int) -> SweepState:
+        """One gradient step, from a start of its own if it is the round's first."""
+        kind, region = BLOCK[number % len(BLOCK)], oracle.region
         if place == 0:
             noise = region.sample(oracle.key.reseeded(number))
-            near = state.best + NEAR * noise if kind == "p" else region.x + noise
-            state = replace(state, image=region.nearest_(near))
-        climbed = place - self.diverse if kind == "a" else place
-        if climbed < 0:
-            answer, share = oracle.gradient(state.image, loss=RandomDirection(oracle.key, number)), 1.0
+            start = state.best + NEAR * noise if kind == NEAR_BEST else region.x + noise
+            state = replace(state, x=region.nearest_(start))
+        if kind == DIVERSE and place < self.odi_steps:
+            answer = oracle.gradient(state.x, loss=RandomDirection(oracle.key, number))
         else:
-            answer = self._slope(oracle, state, number)
-            share = TOP[kind] * (1 + math.cos(math.pi * climbed / self.climb)) / 2
-        state = self._noted(state, state.image, answer.verdict.margin)
-        image = region.ascend_(answer.grad, state.image, share * region.radius)
-        state = replace(state, image=image)
-        if place + 1 < self._length(number):
+            answer = self._gradient(oracle, state, number)
+        state = self._keep_best(state, state.x, answer.verdict.margin)
+        x = region.ascend_(answer.grad, state.x, self.schedule.step_size(number, place) * region.radius)
+        state = replace(state, x=x)
+        if place + 1 < self.schedule.length(number):
             return state
-        margin = oracle.score(image).margin
-        return self._noted(replace(state, here=margin), image, margin)
+        margin = oracle.score(x).margin
+        return self._keep_best(replace(state, margin=margin), x, margin)
 
-    def _slope(self, oracle: Gradients, state: Front, number: int) -> Gradient:
-        if self._kind(number) != "t":
-            return oracle.gradient(state.image, objective=margin_objective)
-        earlier = sum(self._kind(i) == "t" for i in range(number))
-        return oracle.gradient(state.image, loss=RivalMargin(state.rivals[:, earlier % state.rivals.shape[1]]))
+    def _gradient(self, oracle: Gradients, state: SweepState, number: int) -> Gradient:
+        """The gradient of the margin, or of one rival's margin in a targeted round."""
+        if BLOCK[number % len(BLOCK)] != TARGETED:
+            return oracle.gradient(state.x, objective=margin_objective)
+        earlier = sum(BLOCK[i % len(BLOCK)] == TARGETED for i in range(number))
+        return oracle.gradient(state.x, loss=RivalMargin(state.rivals[:, earlier % state.rivals.shape[1]]))
 
-    def _search(self, oracle: Gradients, state: Front, number: int, place: int) -> Front:
+    def _search(self, oracle: Gradients, state: SweepState, number: int, place: int) -> SweepState:
+        """One query of Square, from the best point if it is the first of a search there."""
         region = oracle.region
         if place == 0:
-            state = replace(state, draws=oracle.key.integers("moves", (self.queries, DRAWS), 1 << 31, number))
-            if self._kind(number) == "b":
-                state = replace(state, image=state.best, here=state.margin)
-        share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.queries)
-        trial = region.x + proposal(region, state.image - region.x, state.draws[:, place], share)
+            state = replace(state, draws=oracle.key.integers("moves", (self.n_queries, DRAWS), 1 << 31, number))
+            if BLOCK[number % len(BLOCK)] == SEARCH_BEST:
+                state = replace(state, x=state.best, margin=state.best_margin)
+        share = FIRST_WINDOW * (LAST_WINDOW / FIRST_WINDOW) ** (place / self.n_queries)
+        trial = region.x + propose(region, state.x - region.x, state.draws[:, place], share)
         margin = oracle.score(trial).margin
-        better = margin > state.here
-        image = torch.where(rowwise(better, trial), trial, state.image)
-        state = replace(state, image=image, here=torch.maximum(margin, state.here))
-        return self._noted(state, trial, margin)
+        x = torch.where(rowwise(margin > state.margin, trial), trial, state.x)
+        state = replace(state, x=x, margin=torch.maximum(margin, state.margin))
+        return self._keep_best(state, trial, margin)
 
     @staticmethod
-    def _noted(state: Front, images: Tensor, margin: Tensor) -> Front:
-        better = margin > state.margin
-        best = torch.where(rowwise(better, images), images, state.best)
-        return replace(state, best=best, margin=torch.maximum(margin, state.margin))
+    def _keep_best(state: SweepState, x: Tensor, margin: Tensor) -> SweepState:
+        best = torch.where(rowwise(margin > state.best_margin, x), x, state.best)
+        return replace(state, best=best, best_margin=torch.maximum(margin, state.best_margin))
 
-    def done(self, state: Front) -> Tensor:
-        return state.hopeless
+    def done(self, state: SweepState) -> Tensor:
+        return state.given_up

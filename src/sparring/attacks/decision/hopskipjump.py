@@ -1,16 +1,16 @@
 """HopSkipJump (Chen, Jordan & Wainwright 2020, arXiv:1904.02144, algorithm 2).
 
-From an image that wins, each iteration searches the segment to the original for the boundary, estimates the
+From an image that is adversarial, each iteration searches the segment to the original for the boundary, estimates the
 direction of the margin's gradient there from decisions alone,
 
-    v_t = 1 / (B_t - 1) * sum_b (phi_b - mean phi) u_b,    phi_b = +-1: does x_t + delta_t u_b win?
+    v_t = 1 / (B_t - 1) * sum_b (phi_b - mean phi) u_b,    phi_b = +-1: is x_t + delta_t u_b adversarial?
 
-with B_t = B_0 sqrt(t) directions and delta_t = |x_t - x| / d, and jumps |x_t - x| / sqrt(t) along it (along
-its sign in Linf), halving the jump until it wins.
+with B_t = B_0 sqrt(t) directions and delta_t = |x_t - x| / d, and steps |x_t - x| / sqrt(t) along it (along its sign in
+Linf), halving the step until it succeeds.
 
-Departures: directions are random signs rather than Gaussian or uniform, which in these dimensions estimate as
-well and cost a tenth; the segment is halved at most 24 times, where float32 ends; every second start tried is
-coarse noise, since fine noise is all one class to many nets.
+Departures: directions are random signs rather than Gaussian or uniform, which in these dimensions estimate as well and
+cost a tenth; the segment is halved at most 24 times, where float32 ends; every second start tried is coarse noise,
+since fine noise is all one class to many nets.
 """
 
 from __future__ import annotations
@@ -22,100 +22,97 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Batch, Decisions
-from ...errors import ConfigError
+from ...access import Batch, Decisions, PositiveInt
 from ...geometry import L2, Ball, Linf, rowwise
-from .start import Found, FromWinner
+from .decision_attack import DecisionAttack, DecisionState
 
-HALVINGS = 24  # of a segment or a jump
+HALVINGS = 24  # of a segment or a step
 CHUNK = 1 << 16  # numbers per row in one set of directions: memory stays flat
+FIRST_DELTA = 0.1  # delta_1, in units of the inputs' scale
 
 
 @dataclass(frozen=True)
-class HopSkipJump(FromWinner[Decisions, Found]):
-    """Minimum norm from labels alone.
+class HopSkipJump(DecisionAttack[Decisions, DecisionState]):
+    """Find the smallest norm from labels alone, by estimates of the gradient's direction at the boundary.
 
     Args:
         ball: L2() or Linf(); a finite eps asks for examples within it.
         steps: iterations (50 in the authors' code).
-        directions: B_0, queries of the first estimate (100 in the authors' code).
-        most: the most queries of one estimate (10,000 there).
-        starts: random images tried as a start, at most (100 there).
-        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that already win.
+        init_num_evals: B_0, queries of the first estimate (100 in the authors' code).
+        max_num_evals: queries of one estimate at most (10,000 there).
+        init_size: random images tried as a start, at most (100 there).
+        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that are adversarial.
     """
 
     ball: Ball = L2()
-    steps: int = 50
-    directions: int = 100
-    most: int = 10_000
-    starts: int = 100
+    steps: PositiveInt = 50
+    init_num_evals: PositiveInt = 100
+    max_num_evals: PositiveInt = 10_000
+    init_size: PositiveInt = 100
     pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
     elsewhere: ClassVar[str] = "FMN"
-    regional: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.steps, self.directions, self.starts) < 1:
-            raise ConfigError("HopSkipJump needs steps, directions and starts of at least 1")
+    def init(self, oracle: Decisions, batch: Batch) -> DecisionState:
+        return DecisionState(*self.find_start(oracle, batch))
 
-    def init(self, oracle: Decisions, batch: Batch) -> Found:
-        return Found(*self.find_start(oracle, batch))
+    def step(self, oracle: Decisions, state: DecisionState, t: int) -> DecisionState:
+        region, boundary = oracle.region, _at_boundary(oracle, state.adversarial)
+        distance = region.norm(boundary - region.x)
+        first = torch.full_like(distance, FIRST_DELTA * region.inputs.scale)
+        delta = first if t == 0 else distance / region.dimension
+        count = min(int(self.init_num_evals * math.sqrt(t + 1)), self.max_num_evals)
+        direction = _gradient_direction(oracle, boundary, delta, count, t)
+        return replace(state, adversarial=_stepped(oracle, boundary, direction, distance / math.sqrt(t + 1)))
 
-    def step(self, oracle: Decisions, state: Found, t: int) -> Found:
-        region, edge = oracle.region, self._boundary(oracle, state.winner)
-        distance = region.norm(edge - region.x)
-        probe = torch.full_like(distance, 0.1 * region.inputs.scale) if t == 0 else distance / region.dimension
-        count = min(int(self.directions * math.sqrt(t + 1)), self.most)
-        direction = self._direction(oracle, edge, probe, count, t)
-        return replace(state, winner=self._jump(oracle, edge, direction, distance / math.sqrt(t + 1)))
+    def finish(self, oracle: Decisions, state: DecisionState) -> None:
+        _at_boundary(oracle, state.adversarial)
 
-    def finish(self, oracle: Decisions, state: Found) -> None:
-        self._boundary(oracle, state.winner)
 
-    def _boundary(self, oracle: Decisions, winner: Tensor) -> Tensor:
-        """Bisect to a relative width of d^(-3/2) in L2, d^-2 in Linf; the side that wins is returned."""
-        region, power = oracle.region, 2.0 if math.isinf(oracle.region.ball.p) else 1.5
-        way, low = winner - region.x, torch.zeros_like(region.eps)
-        high = torch.ones_like(low)
-        for _ in range(min(math.ceil(power * math.log2(way[0].numel())), HALVINGS)):
-            middle = (low + high) / 2
-            won = oracle.decide(region.x + region.shrink(way, middle))
-            low, high = torch.where(won, low, middle), torch.where(won, middle, high)
-        return region.clamp_(region.x + region.shrink(way, high))
+def _at_boundary(oracle: Decisions, adversarial: Tensor) -> Tensor:
+    """The adversarial end (B, ...) of a bisection to a relative width of d^(-3/2) in L2, d^-2 in Linf."""
+    region, power = oracle.region, 2.0 if math.isinf(oracle.region.ball.p) else 1.5
+    way, low = adversarial - region.x, torch.zeros_like(region.eps)
+    high = torch.ones_like(low)
+    for _ in range(min(math.ceil(power * math.log2(way[0].numel())), HALVINGS)):
+        middle = (low + high) / 2
+        success = oracle.decide(region.x + region.shrink(way, middle))
+        low, high = torch.where(success, low, middle), torch.where(success, middle, high)
+    return region.clamp_(region.x + region.shrink(way, high))
 
-    def _direction(self, oracle: Decisions, edge: Tensor, probe: Tensor, count: int, t: int) -> Tensor:
-        """The estimate v_t at the edge, in the geometry of the norm."""
-        region, shape, (b, d) = oracle.region, edge.shape[1:], edge.flatten(1).shape
-        size = max(4, CHUNK // d)
-        pull, drift = torch.zeros_like(edge), torch.zeros_like(edge)  # sums of phi u and of u
-        votes = torch.zeros_like(probe)
-        for start in range(0, count, size):
-            n = min(size, count - start)
-            signs = oracle.key.signs("directions", (n, *shape), t * 1_000_003 + start, edge.dtype)
-            moved = torch.addcmul(edge[:, None], signs, rowwise(probe / region.dimension.sqrt(), signs))
-            moved = region.clamp_many_(moved)
-            rows = torch.arange(b, device=edge.device).repeat_interleave(n)
-            won = oracle.decide(moved.flatten(0, 1), rows=rows).view(b, n)
-            phi = won.to(edge.dtype) * 2 - 1
-            moved -= edge[:, None]
-            drift += moved.sum(1)
-            pull += moved.mul_(phi.view(b, n, *[1] * len(shape))).sum(1)
-            votes += phi.sum(1)
-        mean = rowwise(votes / count, edge)
-        return region.steepest(torch.where(mean.abs() == 1, mean * drift, pull - mean * drift))
 
-    def _jump(self, oracle: Decisions, edge: Tensor, direction: Tensor, length: Tensor) -> Tensor:
-        """Halve the jump until it wins; a row that never does stays on the edge, which wins."""
-        winner, waiting = edge.clone(), torch.ones_like(length, dtype=torch.bool)
-        for _ in range(HALVINGS):
-            rows = (waiting & oracle.open()).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            trial = oracle.region.clamp_(edge + direction * rowwise(length, edge))[rows]
-            won = oracle.decide(trial, rows=rows)
-            winner[rows[won]] = trial[won]
-            waiting[rows[won]] = False
-            length = length / 2
-        return winner
+def _gradient_direction(oracle: Decisions, boundary: Tensor, delta: Tensor, count: int, t: int) -> Tensor:
+    """The estimate v_t (B, ...) at the boundary, in the geometry of the norm."""
+    region, shape, (b, d) = oracle.region, boundary.shape[1:], boundary.flatten(1).shape
+    size = max(4, CHUNK // d)
+    sum_phi_u, sum_u = torch.zeros_like(boundary), torch.zeros_like(boundary)
+    sum_phi = torch.zeros_like(delta)
+    for start in range(0, count, size):
+        n = min(size, count - start)
+        signs = oracle.key.signs("directions", (n, *shape), t * 1_000_003 + start, boundary.dtype)
+        moved = torch.addcmul(boundary[:, None], signs, rowwise(delta / region.dimension.sqrt(), signs))
+        moved = region.clamp_many_(moved)
+        rows = torch.arange(b, device=boundary.device).repeat_interleave(n)
+        phi = oracle.decide(moved.flatten(0, 1), rows=rows).view(b, n).to(boundary.dtype) * 2 - 1
+        moved -= boundary[:, None]
+        sum_u += moved.sum(1)
+        sum_phi_u += moved.mul_(phi.view(b, n, *[1] * len(shape))).sum(1)
+        sum_phi += phi.sum(1)
+    mean = rowwise(sum_phi / count, boundary)
+    return region.steepest(torch.where(mean.abs() == 1, mean * sum_u, sum_phi_u - mean * sum_u))
+
+
+def _stepped(oracle: Decisions, boundary: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+    """The images (B, ...) after a step, halved until it succeeds; where none does, those at the boundary."""
+    adversarial, waiting = boundary.clone(), torch.ones_like(length, dtype=torch.bool)
+    for _ in range(HALVINGS):
+        rows = (waiting & oracle.open()).nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        trial = oracle.region.clamp_(boundary + direction * rowwise(length, boundary))[rows]
+        success = oracle.decide(trial, rows=rows)
+        adversarial[rows[success]] = trial[success]
+        waiting[rows[success]] = False
+        length = length / 2
+    return adversarial

@@ -1,154 +1,140 @@
 """SurFree (Maho, Furon & Le Merrer 2021, arXiv:2011.12807, algorithm 1).
 
-No gradient is estimated. From a winner at distance d = |x_b - x| along u, a random direction v, orthogonal to u,
-opens a half circle over the segment from x to x_b,
+No gradient is estimated. From an adversarial image at distance d = |x_b - x| along u, a random direction v, orthogonal
+to u, opens a half circle over the segment from x to x_b,
 
-    z(angle) = x + d cos(angle) (cos(angle) u + sin(angle) v),
+    z(theta) = x + d cos(theta) (cos(theta) u + sin(theta) v),
 
-each of whose points lies nearer, at d cos(angle). Where the boundary is flat, z wins up to the angle at which it is
-nearest in the plane of u and v, and no further. So a direction is tried at `widest` on one side and on the other; on
-the side that wins the largest angle is searched. `widest` grows by 1 / (1 - kappa) after a direction that won and
-shrinks by 1 - kappa after one that lost on both sides. Directions are normal in the low frequencies of the cosine
-transform, shaped by those of the image: a * tanh|DCT(x)| (section 5).
+each of whose points lies nearer, at d cos(theta). Where the boundary is flat, z is adversarial up to the angle at which
+it is nearest in the plane of u and v, and no further. So a direction is tried at theta_max on one side and on the
+other; on the side that succeeds the largest angle is searched. theta_max grows by 1 / (1 - kappa) after a direction
+that succeeded and shrinks by 1 - kappa after one that failed on both sides. Directions are normal in the low
+frequencies of the cosine transform, shaped by those of the image: a * tanh|DCT(x)| (section 5).
 
 Departures, most of them measured at 1,000 queries on two nets: both sides are tried at one angle, not at several,
-which costs 2 queries and not 6 where nothing wins; the search goes outwards from the angle that won, by that
-angle, a half of it, ..., in `refinements` queries and not 10, for most of the gain comes with the first; a
-frequency that the image lacks is not left out (0.1 + tanh|DCT(x)|), since a flat image would leave hardly any; the
-side that comes first changes with v alone; directions are not kept orthogonal to the last 100, which gained nothing
-and would keep 100 images per row; a row ends where `widest` is below 1e-3.
+which costs 2 queries and not 6 where nothing succeeds; the search goes outwards from the angle that succeeded, by that
+angle, a half of it, ..., in `search_iter` queries and not 10, for most of the gain comes with the first; a frequency
+that the image lacks is not left out (0.1 + tanh|DCT(x)|), since a flat image would leave hardly any; the side that
+comes first changes with v alone; directions are not kept orthogonal to the last 100, which gained nothing and would
+keep 100 images per row; a row ends where theta_max is below 1e-3.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from ...access import Batch, Decisions
-from ...errors import ConfigError
+from ...access import Batch, Bounds, Decisions, OpenFraction, PositiveFraction, PositiveInt
 from ...geometry import L2, Ball, rowwise, unit
 from ...geometry.region import Region
 from ...random import Key
 from ...rows import take
-from .start import Found, FromWinner, draw_near
+from ..cosine_transform import cosine_basis
+from .decision_attack import DecisionAttack, DecisionState, bisect_to_boundary
 
-NARROWEST = 1e-3  # radians: an angle gains its square over 2 of the distance
-FLOOR = 0.1  # of the size of a wave that the image does not hold
-FRESH, OTHER_SIDE, SEARCH = 0, 1, 2  # what a row asks next; SEARCH + i: its i-th step outwards
+SMALLEST_THETA = 1e-3  # radians: an angle gains its square over 2 of the distance
+FLOOR = 0.1  # of the amplitude of a frequency that the image does not hold
+NEW, OTHER_SIDE, SEARCH = 0, 1, 2  # what a row asks next; SEARCH + i: its i-th step outwards
 
 
 @dataclass(frozen=True)
-class Arc(Found):
-    """A winner per row, and the half circle on which the row is searching."""
+class SurFreeState(DecisionState):
+    """An adversarial image per row, and the half circle on which the row is searching; (B,) but the direction."""
 
-    direction: Tensor  # v, of length d
-    angle: Tensor  # asked next, where the row is not FRESH
-    reached: Tensor  # the largest angle that won on this circle
-    widest: Tensor
+    direction: Tensor  # (B, ...) v, of length d
+    theta: Tensor  # asked next, in radians, where the row has a direction
+    reached: Tensor  # the largest angle that succeeded on this circle
+    theta_max: Tensor
     phase: Tensor  # int64
 
 
 @dataclass(frozen=True)
-class SurFree(FromWinner[Decisions, Arc]):
-    """Minimum L2 norm from labels alone, without gradient estimates; each step is one query of every row.
+class SurFree(DecisionAttack[Decisions, SurFreeState]):
+    """Find the smallest L2 norm from labels alone, without gradient estimates; each step is one query of every row.
 
     Args:
         ball: L2(); a finite eps asks for examples within it.
-        steps: queries per row, without those of the start (at most `starts` and the pool, and 8).
-        share: of the frequencies per side, lowest first, that directions are made of (0.5 in the authors' code).
-        refinements: queries on a circle after the first that won (10 in the paper, there between two angles).
-        angle: the first `widest`, in degrees (30 in the paper).
-        kappa: how `widest` adapts (0.02 in the paper).
-        starts: random images tried as a start, at most.
-        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that already win.
+        steps: queries per row, without those of the start (at most `init_size` and the pool, and 8).
+        freq_dims: the share of the frequencies per side, lowest first, that directions are made of (0.5 in the authors'
+            code).
+        search_iter: queries on a circle after the first that succeeded (10 in the paper, there between two angles).
+        theta_max: the first theta_max, in degrees (30 in the paper).
+        kappa: the relative change of theta_max (0.02 in the paper).
+        init_size: random images tried as a start, at most.
+        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that are adversarial.
     """
 
     ball: Ball = L2()
-    steps: int = 5000
-    share: float = 0.5
-    refinements: int = 2
-    angle: float = 30.0
-    kappa: float = 0.02
-    starts: int = 100
+    steps: PositiveInt = 5000
+    freq_dims: PositiveFraction = 0.5
+    search_iter: PositiveInt = 2
+    theta_max: Annotated[float, Bounds(gt=0, lt=90)] = 30.0
+    kappa: OpenFraction = 0.02
+    init_size: PositiveInt = 100
     pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     elsewhere: ClassVar[str] = "HopSkipJump"
     pixel_grid: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.steps, self.starts, self.refinements) < 1:
-            numbers = f"steps={self.steps}, refinements={self.refinements}, starts={self.starts}"
-            raise ConfigError(f"SurFree {numbers}; pass numbers of at least 1")
-        if not (0 < self.share <= 1 and 0 < self.kappa < 1 and 0 < self.angle < 90):
-            numbers = f"share={self.share}, kappa={self.kappa}, angle={self.angle}"
-            raise ConfigError(f"SurFree {numbers}; pass a share in (0, 1], a kappa in (0, 1) and an angle in (0, 90)")
+    def init(self, oracle: Decisions, batch: Batch) -> SurFreeState:
+        found, stuck = self.find_start(oracle, batch)
+        adversarial = bisect_to_boundary(oracle, found, stuck)
+        zero, phase = torch.zeros_like(oracle.region.eps), torch.zeros_like(oracle.key.indices)
+        theta_max = zero + math.radians(self.theta_max)
+        return SurFreeState(adversarial, stuck, torch.zeros_like(adversarial), zero, zero, theta_max, phase)
 
-    def init(self, oracle: Decisions, batch: Batch) -> Arc:
-        winner, stuck = self.find_start(oracle, batch)
-        winner = draw_near(oracle, winner, stuck)
-        zero = torch.zeros_like(oracle.region.eps)
-        widest = zero + math.radians(self.angle)
-        phase = torch.zeros_like(oracle.key.indices)
-        return Arc(winner, stuck, torch.zeros_like(winner), zero, zero, widest, phase)
+    def done(self, state: SurFreeState) -> Tensor:
+        return state.theta_max < SMALLEST_THETA
 
-    def done(self, state: Arc) -> Tensor:
-        return state.widest < NARROWEST
-
-    def step(self, oracle: Decisions, state: Arc, t: int) -> Arc:
-        fresh, other = state.phase == FRESH, state.phase == OTHER_SIDE
-        region = oracle.region
-        state = self._turned(oracle, state, fresh, t)
-        won = oracle.decide(self._at(region, state, state.angle))
-        reached = torch.where(won, state.angle, state.reached)
-        lost = other & ~won
-        ended = state.phase == SEARCH + self.refinements - 1
+    def step(self, oracle: Decisions, state: SurFreeState, t: int) -> SurFreeState:
+        region, new, other = oracle.region, state.phase == NEW, state.phase == OTHER_SIDE
+        state = self._with_directions(oracle, state, new, t)
+        success = oracle.decide(_on_circle(region, state, state.theta))
+        reached = torch.where(success, state.theta, state.reached)
+        failed = other & ~success
+        ended = state.phase == SEARCH + self.search_iter - 1
         onwards = torch.where(state.phase < SEARCH, SEARCH, state.phase + 1)
-        phase = torch.where(fresh & ~won, OTHER_SIDE, torch.where(lost | ended, FRESH, onwards))
-        outwards = reached + reached.sign() * state.widest * 0.5 ** (phase - SEARCH)
-        angle = torch.where(phase == OTHER_SIDE, -state.angle, outwards)
-        grown = torch.where(ended, state.widest / (1 - self.kappa), state.widest).clamp(max=1.0)
-        widest = torch.where(lost, state.widest * (1 - self.kappa), grown)
-        winner = torch.where(rowwise(ended, region.x), self._at(region, state, reached), state.winner)
-        return replace(state, winner=winner, angle=angle, reached=reached, widest=widest, phase=phase)
+        phase = torch.where(new & ~success, OTHER_SIDE, torch.where(failed | ended, NEW, onwards))
+        outwards = reached + reached.sign() * state.theta_max * 0.5 ** (phase - SEARCH)
+        grown = torch.where(ended, state.theta_max / (1 - self.kappa), state.theta_max).clamp(max=1.0)
+        nearer = _on_circle(region, state, reached)
+        return replace(
+            state,
+            adversarial=torch.where(rowwise(ended, region.x), nearer, state.adversarial),
+            theta=torch.where(phase == OTHER_SIDE, -state.theta, outwards),
+            reached=reached,
+            theta_max=torch.where(failed, state.theta_max * (1 - self.kappa), grown),
+            phase=phase,
+        )
 
-    def _turned(self, oracle: Decisions, state: Arc, fresh: Tensor, t: int) -> Arc:
-        """Fresh rows with a new direction, about to be asked at the widest angle."""
-        rows = fresh.nonzero().squeeze(1)
+    def _with_directions(self, oracle: Decisions, state: SurFreeState, new: Tensor, t: int) -> SurFreeState:
+        """The state in which the rows in `new` have another direction, about to be asked at theta_max."""
+        rows = new.nonzero().squeeze(1)
         direction = state.direction.clone()
         if len(rows):
-            there = oracle.region.take(rows)
-            x, delta = there.x, state.winner[rows] - there.x
-            ahead = unit(delta)
-            wave = there.masked(self._wave(take(oracle.key, rows), x, t))
-            wave = wave - ahead * rowwise((wave * ahead).flatten(1).sum(1), x)
-            direction[rows] = unit(wave) * rowwise(there.norm(delta), x)
-        angle = torch.where(fresh, state.widest, state.angle)
-        return replace(state, direction=direction, angle=angle, reached=state.reached.masked_fill(fresh, 0))
+            part = oracle.region.take(rows)
+            delta = state.adversarial[rows] - part.x
+            u = unit(delta)
+            v = part.masked(self._low_frequencies(take(oracle.key, rows), part.x, t))
+            v = v - u * rowwise((v * u).flatten(1).sum(1), part.x)
+            direction[rows] = unit(v) * rowwise(part.norm(delta), part.x)
+        theta = torch.where(new, state.theta_max, state.theta)
+        return replace(state, direction=direction, theta=theta, reached=state.reached.masked_fill(new, 0))
 
-    def _wave(self, key: Key, x: Tensor, t: int) -> Tensor:
-        high, wide = (cosines(n, max(1, math.ceil(n * self.share)), x.dtype, x.device) for n in x.shape[2:])
-        size = (high @ x @ wide.T).abs().tanh() + FLOOR
-        draw = key.normal("direction", size.shape[1:], t, x.dtype) * size
-        return high.T @ draw @ wide
-
-    def _at(self, region: Region, state: Arc, angle: Tensor) -> Tensor:
-        cosine, sine = rowwise(angle.cos(), region.x), rowwise(angle.sin(), region.x)
-        turned = (state.winner - region.x) * cosine + state.direction * sine
-        return region.clamp_(region.x + turned * cosine)
+    def _low_frequencies(self, key: Key, x: Tensor, t: int) -> Tensor:
+        """A random image (B, C, H, W) of the low frequencies, shaped by those of x."""
+        tall, wide = (cosine_basis(n, max(1, math.ceil(n * self.freq_dims)), x.dtype, x.device) for n in x.shape[2:])
+        amplitude = (tall @ x @ wide.T).abs().tanh() + FLOOR
+        return tall.T @ (key.normal("direction", amplitude.shape[1:], t, x.dtype) * amplitude) @ wide
 
 
-@lru_cache(maxsize=16)
-def cosines(n: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(count, n): the lowest frequencies of the orthonormal cosine transform (DCT-II) of n points."""
-    frequency = torch.arange(count, dtype=torch.float64)[:, None]
-    waves = torch.cos(math.pi / n * frequency * (torch.arange(n, dtype=torch.float64) + 0.5)) * math.sqrt(2 / n)
-    waves[0] /= math.sqrt(2)
-    return waves.to(device, dtype)
+def _on_circle(region: Region, state: SurFreeState, theta: Tensor) -> Tensor:
+    """z(theta) (B, ...), kept in the valid range."""
+    cosine, sine = rowwise(theta.cos(), region.x), rowwise(theta.sin(), region.x)
+    turned = (state.adversarial - region.x) * cosine + state.direction * sine
+    return region.clamp_(region.x + turned * cosine)

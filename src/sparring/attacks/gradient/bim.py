@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...access import PositiveInt
 from ...geometry.ball import Radius
 from ...geometry.region import Region
 from .pgd import PGD
@@ -16,24 +17,23 @@ from .pgd import PGD
 
 @dataclass(frozen=True)
 class BIM(PGD):
-    """PGD from the image itself with alpha * T = eps.
+    """Ascend the loss by steepest steps from the input itself, with steps * step_size = eps.
 
     Args:
         ball: Linf in the paper; L2 and L1 work as well.
-        steps: T. The paper's own count, min(4 + eps, 1.25 eps) for eps in 0..255, is `kurakin_steps`.
-        step_size: alpha; None: eps / steps.
+        steps: the number of gradient steps. The paper's own, min(4 + eps, 1.25 eps) for eps in 0..255, is
+            `kurakin_steps`.
+        step_size: alpha, in the ball's norm; None: eps / steps.
+        random_start: False in the paper.
     """
 
-    steps: int = 10
+    steps: PositiveInt = 10
     random_start: bool = False
 
-    def rate(self, region: Region) -> Radius:
+    def step_size_at(self, t: int, region: Region) -> Radius:
         return region.radius / self.steps if self.step_size is None else self.step_size
-
-    def rate_at(self, t: int, region: Region) -> Radius:
-        return self.rate(region)
 
 
 def kurakin_steps(eps: float) -> int:
-    """The paper's number of steps for a radius `eps` in [0, 1]."""
+    """Return the paper's number of steps for an Linf radius `eps` of images in [0, 1]."""
     return max(1, round(min(4 + 255 * eps, 1.25 * 255 * eps)))

@@ -2,8 +2,8 @@
 
     x' = clip(x + eps * sign(grad L(x)))
 
-Targeted goals descend toward the target: the goal's loss rises either way. In L2 and L1 the step goes along
-the steepest direction of that norm.
+The loss of a targeted goal rises toward the target, so it is ascended as well. In L2 and L1 the step goes along the
+steepest direction of that norm.
 """
 
 from __future__ import annotations
@@ -19,32 +19,36 @@ from ...geometry import Ball, rowwise
 
 
 @dataclass(frozen=True)
-class Move:
-    """A single perturbation of each input."""
+class FGSMState:
+    """The perturbation of each row: delta (B, ...)."""
 
     delta: Tensor
 
 
 @dataclass(frozen=True)
-class FGSM(Attack[Gradients, Move]):
-    """One step to the edge of the ball `ball`."""
+class FGSM(Attack[Gradients, FGSMState]):
+    """Take one steepest step of length eps.
+
+    Args:
+        ball: Linf in the paper, with a finite eps; L2 and L1 work as well.
+    """
 
     ball: Ball
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     @property
     def steps(self) -> int:
         return 1
 
-    def init(self, oracle: Gradients, batch: Batch) -> Move:
-        return Move(torch.zeros_like(oracle.region.x))
+    def init(self, oracle: Gradients, batch: Batch) -> FGSMState:
+        return FGSMState(torch.zeros_like(oracle.region.x))
 
-    def step(self, oracle: Gradients, state: Move, t: int) -> Move:
+    def step(self, oracle: Gradients, state: FGSMState, t: int) -> FGSMState:
         region = oracle.region
-        edge = region.steepest(oracle.gradient(region.x).grad, at=region.x)
-        return Move(region.project(edge * rowwise(region.eps, edge)))
+        direction = region.steepest(oracle.gradient(region.x).grad, at=region.x)
+        return FGSMState(region.project(direction * rowwise(region.eps, direction)))
 
-    def finish(self, oracle: Gradients, state: Move) -> None:
+    def finish(self, oracle: Gradients, state: FGSMState) -> None:
         oracle.score(oracle.region.x + state.delta)

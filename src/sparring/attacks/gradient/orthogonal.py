@@ -1,17 +1,17 @@
 """Orthogonal projected gradient descent (Bryniarski et al. 2021, arXiv:2106.15023): past a classifier and a detector.
 
-With a and b the gradients at x_t of the classifier's loss and of the detector's silence:
+With a and b the gradients at x_t of the classifier's margin and of the detector's (minus its alarm):
 
     d_t     = a - proj_b(a)  where the image is not yet misclassified, else  b - proj_a(b)     (orthogonal)
     d_t     = a              where the image is not yet misclassified, else  b                 (selective)
     x_{t+1} = Proj_{ball and box} ( x_t + step_size * steepest(d_t) )
 
-proj_b(a) = <a, b> b / <b, b>: a step toward one aim leaves the other, to first order, as it is, and no weight between
-them has to be found. A step asks for both gradients. As in the authors' code the steepest direction is taken after the
-projection (the sign, in Linf), and is orthogonal no more.
+proj_b(a) = <a, b> b / <b, b>: to first order a step for one loss leaves the other unchanged, so no weight between them
+has to be found. A step asks for both gradients. As in the authors' code the steepest direction is taken after the
+projection (the sign, in Linf), and is no longer orthogonal.
 
-Departures: the loss is the goal's own margin, whose sign says who is misclassified; the walk may begin at random; steps
-are 2.5 eps / steps.
+Departures: the loss is the goal's own margin, whose sign says which rows are misclassified; the start may be random;
+step sizes are 2.5 eps / steps.
 """
 
 from __future__ import annotations
@@ -22,49 +22,37 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradient, Gradients
-from ...errors import ConfigError, GoalError
+from ...access import Attack, Batch, Gradient, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
+from ...errors import GoalError
 from ...geometry import Ball, rowwise
-from ...geometry.ball import Radius
-from ...geometry.region import Region
 from ...goals import Climb, ClimbDetector, ClimbTask, Margin
 from .pgd import PGD, PGDState
 
 
 @dataclass(frozen=True)
 class OrthogonalPGD(Attack[Gradients, PGDState]):
-    """Misclassified and undetected, each aim pursued across the other.
+    """Search for examples that are misclassified and not detected, a step for either at a time.
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
-        steps: each of two gradients.
-        step_size: in units of the norm; None: 2.5 * eps / steps.
-        orthogonal: make the gradient of one aim orthogonal to that of the other; False: the selective variant.
-        lead: the margin from which an image counts as misclassified (0.05 in the authors' code).
-        random_start: begin at a point uniform in the ball.
+        steps: the number of steps, each of two gradients.
+        step_size: in the ball's norm; None: 2.5 * eps / steps.
+        orthogonal: make the gradient of one loss orthogonal to that of the other; False: the selective variant.
+        misclassified_margin: the margin from which an image counts as misclassified (0.05 in the authors' code).
+        random_start: start at a point uniform in the ball; False: at the input.
 
     Raises GoalError on a target without a detector; one with a detector makes `Undetected` of any goal.
     """
 
     ball: Ball
-    steps: int = 100
-    step_size: float | None = None
+    steps: PositiveInt = 100
+    step_size: PositiveFloat | None = None
     orthogonal: bool = True
-    lead: float = 0.05
+    misclassified_margin: NonNegativeFloat = 0.05
     random_start: bool = True
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1 or not self.lead >= 0 or (self.step_size is not None and not self.step_size > 0):
-            given = f"steps={self.steps}, step_size={self.step_size}, lead={self.lead}"
-            raise ConfigError(f"OrthogonalPGD {given}; pass steps and a step size above 0, and a lead of 0 or more")
-
-    def rate(self, region: Region) -> Radius:
-        """The size of a step: one number, or (B,)."""
-        return 2.5 * region.radius / self.steps if self.step_size is None else self.step_size
+    uses_region: ClassVar[bool] = True
 
     @property
     def accepts_start(self) -> bool:
@@ -74,23 +62,24 @@ class OrthogonalPGD(Attack[Gradients, PGDState]):
         return PGD(self.ball, random_start=self.random_start).init(oracle, batch)
 
     def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
-        classifier = aimed(oracle, state.x, ClimbTask(Margin()))
-        detector = aimed(oracle, state.x, ClimbDetector())
+        classifier = loss_gradient(oracle, state.x, ClimbTask(Margin()))
+        detector = loss_gradient(oracle, state.x, ClimbDetector())
         region = oracle.region
         a, b = region.masked(classifier.grad), region.masked(detector.grad)
         if self.orthogonal:
-            a, b = across(a, b), across(b, a)
-        uphill = torch.where(rowwise(classifier.value > self.lead, a), b, a)
-        return PGDState(region.ascend_(uphill, state.x, self.rate(region)))
+            a, b = orthogonalize(a, b), orthogonalize(b, a)
+        direction = torch.where(rowwise(classifier.value > self.misclassified_margin, a), b, a)
+        step_size = 2.5 * region.radius / self.steps if self.step_size is None else self.step_size
+        return PGDState(region.ascend_(direction, state.x, step_size))
 
     def finish(self, oracle: Gradients, state: PGDState) -> None:
         oracle.score(state.x)
 
 
-def aimed(oracle: Gradients, images: Tensor, aim: Climb) -> Gradient:
-    """The gradient of one of the two aims."""
+def loss_gradient(oracle: Gradients, x: Tensor, loss: Climb) -> Gradient:
+    """Return the gradient of one of the two losses at x (B, ...); GoalError where the goal knows no detector."""
     try:
-        return oracle.gradient(images, loss=aim)
+        return oracle.gradient(x, loss=loss)
     except GoalError as error:
         raise GoalError(
             "OrthogonalPGD is an attack on a classifier with a detector, and this goal knows of none; attack "
@@ -98,8 +87,8 @@ def aimed(oracle: Gradients, images: Tensor, aim: Climb) -> Gradient:
         ) from error
 
 
-def across(a: Tensor, b: Tensor) -> Tensor:
-    """Row by row what is left of `a` without its part along `b`."""
+def orthogonalize(a: Tensor, b: Tensor) -> Tensor:
+    """Return a - proj_b(a), row by row, for a and b (B, ...)."""
     flat, along = a.flatten(1), b.flatten(1)
     along = along / along.abs().amax(1, keepdim=True).clamp_min(torch.finfo(b.dtype).tiny)  # squares must not underflow
     share = (flat * along).sum(1) / along.square().sum(1).clamp_min(torch.finfo(b.dtype).tiny)

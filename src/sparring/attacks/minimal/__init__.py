@@ -6,7 +6,7 @@ from .carlini_wagner_l0 import CarliniWagnerL0
 from .carlini_wagner_linf import CarliniWagnerLinf
 from .ddn import DDN
 from .deepfool import DeepFool
-from .ead import EAD, Rule
+from .ead import EAD, DecisionRule
 from .fab import FAB, FABT
 from .fmn import FMN
 from .jsma import JSMA
@@ -17,5 +17,5 @@ from .superdeepfool import SuperDeepFool
 
 __all__ = [
     "ALMA", "DDN", "EAD", "FAB", "FABT", "FMN", "JSMA", "LBFGS", "PDPGD", "CarliniWagner", "CarliniWagnerL0",
-    "CarliniWagnerLinf", "DeepFool", "Rule", "SigmaZero", "SuperDeepFool",
+    "CarliniWagnerLinf", "DecisionRule", "DeepFool", "SigmaZero", "SuperDeepFool",
 ]  # fmt: skip

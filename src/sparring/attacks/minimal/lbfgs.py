@@ -5,9 +5,9 @@
 with the largest c whose minimiser is still an example. The loss is the cross-entropy towards the target, or with its
 sign turned, away from the label.
 
-The minimiser is a projected quasi-Newton method: a component at the edge of the range that would leave it is fixed,
-the two-loop recursion runs over the free ones, and the step is halved, projected, until the objective falls enough
-(Armijo). One question is one trial of the line search; each row has its own history, line search and search over c.
+The minimiser is a projected quasi-Newton method (`quasi_newton`): the step is halved, projected, until the objective
+falls enough (Armijo). One question is one trial of the line search; each row has its own history, line search and
+search over c.
 
 Departures: L-BFGS-B's Cauchy point is left out. c falls tenfold until the first success, then rises fourfold until a
 failure, and is bisected in its logarithm; it starts where the linearised loss leads to the linearised boundary. Rounds
@@ -23,222 +23,118 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradients, Keep, margin_objective
-from ...errors import ConfigError
+from ...access import Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt, margin_objective
 from ...geometry import L2, Ball, rowwise, tiny
 from ...geometry.region import Region
 from ...goals import Climb, CrossEntropy
+from ..minimum_norm import MinimumNormAttack
+from .constant_search import LARGEST, SMALLEST
+from .quasi_newton import Evaluation, History, is_curved, quasi_newton_direction
+from .weight_search import WeightSearch
 
 ARMIJO, SHORTEST = 1e-4, 1e-6  # decrease that is enough, in shares of the slope; L2 length of the last trial
-GROWTH, FALL = 10.0, 4.0  # of the weight until the first success, and from there to the first failure
 
 
 @dataclass(frozen=True)
-class Point:
-    """Where a row stands, and the loss there; the objective follows for any c."""
+class LBFGSState:
+    """Each row's minimisation and its search over c."""
 
-    image: Tensor
-    loss: Tensor
-    grad: Tensor  # of the loss
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """A row's search over the weight 1 / c of the loss."""
-
-    weight: Tensor
-    low: Tensor  # largest that failed
-    high: Tensor  # smallest that succeeded
-    round: Tensor
-    inner: Tensor  # questions asked in this round
-    hit: Tensor  # has this round been across?
-
-    def after(self, over: Tensor) -> Bracket:
-        high = torch.where(over & self.hit, torch.minimum(self.high, self.weight), self.high)
-        failed = over & ~self.hit & high.isfinite()  # before the first success it says nothing: there are two minima
-        low = torch.where(failed, torch.maximum(self.low, self.weight), self.low)
-        outside = torch.where(self.hit, self.weight / FALL, self.weight * GROWTH)
-        weight = torch.where((low > 0) & high.isfinite(), (low * high).sqrt(), outside)
-        weight = torch.where(over, weight, self.weight)
-        return Bracket(weight, low, high, self.round + over, self.inner * ~over, self.hit & ~over)
+    start: Evaluation  # of each round: the original, or the last one that succeeded
+    current: Evaluation
+    direction: Tensor  # (B, ...)
+    step_size: Tensor  # (B,) of the next trial, in units of the direction
+    history: History
+    search: WeightSearch
 
 
 @dataclass(frozen=True)
-class QuasiNewton:
-    """One row's minimisation and its search over c."""
-
-    start: Point  # of each round: the original, or the last point across
-    point: Point
-    direction: Tensor
-    stretch: Tensor  # step length of the next trial
-    moves: Tensor  # (B, memory, n) s_i, newest first
-    bends: Tensor  # (B, memory, n) y_i
-    bracket: Bracket
-
-
-@dataclass(frozen=True)
-class LBFGS(Attack[Gradients, QuasiNewton]):
-    """Minimum L2 norm by a penalised loss.
+class LBFGS(MinimumNormAttack[Gradients, LBFGSState]):
+    """Find the smallest L2 norm by a penalised loss.
 
     Args:
-        rounds: values of c tried per row at most.
-        inner: trials per round at most.
-        memory: pairs that the Hessian is approximated from (10 in L-BFGS-B).
-        c: the first weight of |r|_2^2; None: per row.
+        ball: L2; a finite eps asks for examples within it.
+        binary_search_steps: the number of constants tried per row at most.
+        steps: trials per constant at most.
+        history_size: the number of pairs that the Hessian is approximated from (10 in L-BFGS-B).
+        initial_const: the first weight of |r|_2^2; None: per row.
         precision: a round ends where a step lowers the objective by less than this share of it.
         tolerance: a row is done when c is known to this factor, less one; 0: all rounds.
-        warm_start: begin each round at the last point that was across; False: at the image.
-        ball: L2; a finite eps asks for examples within it.
-        loss: what is weighed against |r|_2^2; None: the goal's own.
+        warm_start: whether a round begins at the last point that succeeded; False: at the image.
+        loss: the loss that is weighed against |r|_2^2; None: the goal's own.
     """
 
-    rounds: int = 20
-    inner: int = 100
-    memory: int = 10
-    c: float | None = None
-    precision: float = 1e-3
-    tolerance: float = 0.01
-    warm_start: bool = True
     ball: Ball = L2()
+    binary_search_steps: PositiveInt = 20
+    steps: PositiveInt = 100
+    history_size: PositiveInt = 10
+    initial_const: PositiveFloat | None = None
+    precision: NonNegativeFloat = 1e-3
+    tolerance: NonNegativeFloat = 0.01
+    warm_start: bool = True
     loss: Climb | None = field(default_factory=CrossEntropy)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     elsewhere: ClassVar[str] = "FMN"
-    regional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rounds < 1 or self.inner < 1 or self.memory < 1:
-            raise ConfigError(
-                f"LBFGS rounds={self.rounds}, inner={self.inner}, memory={self.memory}; pass numbers >= 1"
-            )
-        if not (self.precision >= 0 and self.tolerance >= 0 and (self.c is None or self.c > 0)):
-            raise ConfigError(
-                f"LBFGS c={self.c}, precision={self.precision}, tolerance={self.tolerance}; pass c > 0, the others >= 0"
-            )
 
     @property
-    def keep(self) -> Keep:
-        return Keep.SMALLEST
+    def total_steps(self) -> int:
+        return self.binary_search_steps * self.steps
 
-    @property
-    def steps(self) -> int:
-        return self.rounds * self.inner
-
-    def init(self, oracle: Gradients, batch: Batch) -> QuasiNewton:
+    def init(self, oracle: Gradients, batch: Batch) -> LBFGSState:
         region, x = oracle.region, oracle.region.x
-        zero, none = torch.zeros_like(region.eps), torch.zeros_like(oracle.key.indices)
         answer = oracle.gradient(x, loss=self.loss)
-        start = Point(x, answer.value, region.masked(answer.grad))
-        weight = self._linear_weight(oracle, start) if self.c is None else zero + 1 / self.c
-        bracket = Bracket(weight, zero, zero + torch.inf, none, none, none > 0)
-        history = x.new_zeros(len(x), self.memory, x[0].numel())
-        state = QuasiNewton(start, start, x, zero, history, history, bracket)
+        start = Evaluation(x, answer.value, region.masked(answer.grad))
+        const = self.initial_const
+        weight = torch.full_like(region.eps, 1 / const) if const else self._linear_weight(oracle, start)
+        none = x.new_zeros(len(x), self.history_size, x[0].numel())
+        state = LBFGSState(start, start, x, weight, History(none, none), WeightSearch.start(weight))
         direction = _direction(region, state)
-        return replace(state, direction=direction, stretch=_whole(region, direction))
+        return replace(state, direction=direction, step_size=_whole_step(region, direction))
 
-    def _linear_weight(self, oracle: Gradients, start: Point) -> Tensor:
+    def _linear_weight(self, oracle: Gradients, start: Evaluation) -> Tensor:
         """2 R / |grad loss|_2: the minimiser of |r|^2 - weight * loss, linearised, has the boundary's distance R."""
         answer = oracle.gradient(start.image, objective=margin_objective)
         grad = oracle.region.masked(answer.grad)
-        slope, rise = (g.flatten(1).norm(dim=1).clamp_min(tiny(g)) for g in (grad, start.grad))
-        weight: Tensor = 2 * answer.value.abs() / slope / rise
-        return weight.clamp(1e-6, 1e10)
+        margin_slope, loss_slope = (g.flatten(1).norm(dim=1).clamp_min(tiny(g)) for g in (grad, start.grad))
+        weight: Tensor = 2 * answer.value.abs() / margin_slope / loss_slope
+        return weight.clamp(SMALLEST, LARGEST)
 
-    def step(self, oracle: Gradients, state: QuasiNewton, t: int) -> QuasiNewton:
-        region, point, weight = oracle.region, state.point, state.bracket.weight
-        image = region.clamp_(point.image + state.direction * rowwise(state.stretch, region.x))
+    def step(self, oracle: Gradients, state: LBFGSState, t: int) -> LBFGSState:
+        region, current, weight = oracle.region, state.current, state.search.weight
+        image = region.clamp_(current.image + state.direction * rowwise(state.step_size, region.x))
         answer = oracle.gradient(image, loss=self.loss)
-        trial, moved = Point(image, answer.value, region.masked(answer.grad)), (image - point.image).flatten(1)
-        before, slope = _objective(point, region.x, weight)
-        after, ahead = _objective(trial, region.x, weight)
-        expected = (slope.flatten(1) * moved).sum(1)
+        trial, s = Evaluation(image, answer.value, region.masked(answer.grad)), (image - current.image).flatten(1)
+        before, grad_before = current.objective(region.x, weight)
+        after, grad_after = trial.objective(region.x, weight)
+        expected = (grad_before.flatten(1) * s).sum(1)
         accepted = after <= before + ARMIJO * expected
-        bend = (ahead - slope).flatten(1)
-        curved = accepted & ((moved * bend).sum(1) > 1e-10 * bend.square().sum(1))
-        bent = state.stretch * (-expected / 2 / (after - before - expected).clamp_min(tiny(image)))
-        shorter = torch.minimum(torch.maximum(bent.nan_to_num(0), state.stretch / 10), state.stretch / 2)
-        hit = state.bracket.hit | (accepted & (answer.verdict.margin > 0))
-        inner = state.bracket.inner + 1
-        crossed = accepted & (answer.verdict.margin > 0)
-        start = _chosen(crossed & self.warm_start, trial, state.start)
-        still = accepted & (before - after <= self.precision * torch.maximum(before.abs(), after.abs()))
+        y = (grad_after - grad_before).flatten(1)
+        parabola = state.step_size * (-expected / 2 / (after - before - expected).clamp_min(tiny(image)))
+        shorter = torch.minimum(torch.maximum(parabola.nan_to_num(0), state.step_size / 10), state.step_size / 2)
+        found = accepted & (answer.verdict.margin > 0)
+        converged = accepted & (before - after <= self.precision * torch.maximum(before.abs(), after.abs()))
         length = shorter * state.direction.flatten(1).norm(dim=1)
-        over = still | (~accepted & (length < SHORTEST)) | (inner >= self.inner)
-        bracket = replace(state.bracket, inner=inner, hit=hit).after(over)
-        turned = replace(
-            state,
-            start=start,
-            point=_chosen(accepted, trial, point),
-            moves=_pushed(curved, moved, state.moves),
-            bends=_pushed(curved, bend, state.bends),
-            bracket=bracket,
-        )
-        return self._turned(region, turned, accepted, over, shorter)
+        search, over = state.search.after_step(found, converged | (~accepted & (length < SHORTEST)), self.steps)
+        start = trial.where(found & self.warm_start, state.start)
+        history = state.history.pushed(accepted & is_curved(s, y), s, y).forgotten(over)
+        current = start.where(over, trial.where(accepted, current))
+        state = replace(state, start=start, current=current, history=history, search=search)
+        restarted = accepted | over
+        direction = torch.where(rowwise(restarted, image), _direction(region, state), state.direction)
+        step_size = torch.where(restarted, _whole_step(region, direction), shorter)
+        return replace(state, direction=direction, step_size=step_size)
 
-    def _turned(
-        self, region: Region, state: QuasiNewton, accepted: Tensor, over: Tensor, shorter: Tensor
-    ) -> QuasiNewton:
-        """Rows that moved take a new direction; those whose round is over begin the next one."""
-        point = _chosen(over, state.start, state.point)
-        forget = over[:, None, None]
-        moves, bends = state.moves.masked_fill(forget, 0), state.bends.masked_fill(forget, 0)
-        state, fresh = replace(state, point=point, moves=moves, bends=bends), accepted | over
-        direction = torch.where(rowwise(fresh, region.x), _direction(region, state), state.direction)
-        return replace(state, direction=direction, stretch=torch.where(fresh, _whole(region, direction), shorter))
-
-    def done(self, state: QuasiNewton) -> Tensor:
-        bracket = state.bracket
-        return (bracket.round >= self.rounds) | (bracket.high <= bracket.low * (1 + self.tolerance))
+    def done(self, state: LBFGSState) -> Tensor:
+        return state.search.is_over(self.binary_search_steps, self.tolerance)
 
 
-def _objective(point: Point, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """|r|^2 - weight * loss, where a higher loss is nearer to the goal, and its gradient."""
-    delta = point.image - x
-    value = delta.square().flatten(1).sum(1) - weight * point.loss
-    return value, 2 * delta - point.grad * rowwise(weight, x)
+def _direction(region: Region, state: LBFGSState) -> Tensor:
+    """The next direction (B, ...) of each row."""
+    grad = state.current.objective(region.x, state.search.weight)[1]
+    return quasi_newton_direction(region, state.current.image, grad, state.history)
 
 
-def _whole(region: Region, direction: Tensor) -> Tensor:
+def _whole_step(region: Region, direction: Tensor) -> Tensor:
     """(B,) the whole step, or what of it crosses the range once."""
     length: Tensor = direction.flatten(1).norm(dim=1)
     return (region.extent / length.clamp_min(tiny(direction))).clamp(max=1)
-
-
-def _chosen(rows: Tensor, one: Point, other: Point) -> Point:
-    wide = rowwise(rows, one.image)
-    return Point(
-        torch.where(wide, one.image, other.image),
-        torch.where(rows, one.loss, other.loss),
-        torch.where(wide, one.grad, other.grad),
-    )
-
-
-def _pushed(rows: Tensor, newest: Tensor, history: Tensor) -> Tensor:
-    """The history with `newest` in front, in these rows."""
-    return torch.where(rows[:, None, None], torch.cat([newest[:, None], history[:, :-1]], dim=1), history)
-
-
-def _direction(region: Region, state: QuasiNewton) -> Tensor:
-    """-H grad over the components that are free to move; H is half the identity where there is no history."""
-    slope = _objective(state.point, region.x, state.bracket.weight)[1]
-    image = state.point.image
-    free = (region.room(-slope, image) > 0) | (slope == 0)
-    rest = (slope * free).flatten(1)
-    moves, bends = state.moves * free.flatten(1)[:, None], state.bends * free.flatten(1)[:, None]
-    product, squares = (moves * bends).sum(2), bends.square().sum(2)
-    usable = product > 1e-10 * squares
-    inverse = torch.where(usable, 1 / product.clamp_min(tiny(image)), 0)
-    last = usable.to(torch.int8).argmax(1, keepdim=True)  # the newest usable pair
-    gamma = torch.where(usable, product / squares.clamp_min(tiny(image)), 0.5).gather(1, last)
-    shares = []
-    result = rest
-    for i in range(moves.shape[1]):
-        shares.append(inverse[:, i] * (moves[:, i] * result).sum(1))
-        result = result - shares[i][:, None] * bends[:, i]
-    result = result * gamma
-    for i in reversed(range(moves.shape[1])):
-        back = inverse[:, i] * (bends[:, i] * result).sum(1)
-        result = result + (shares[i] - back)[:, None] * moves[:, i]
-    uphill = (result * rest).sum(1) <= 0
-    return -torch.where(uphill[:, None], rest / 2, result).view_as(image)

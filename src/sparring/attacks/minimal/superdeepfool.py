@@ -1,165 +1,139 @@
 """SuperDeepFool (Abdolahpourrostam et al. 2023, arXiv:2303.12481, algorithm 2): SDF(m, n).
 
-    m times, or until x' is across      x' = x' + (1 + overshoot) (|f| / |w|_2 + 1e-4) w / |w|_2
+    m times, or until x' succeeds       x' = x' + (1 + overshoot) (|f| / |w|_2 + 1e-4) w / |w|_2
     n times                             x' = x + <x' - x, w> w / |w|_2^2
 
 and again, and at last a search on the line from x to the best x' for the boundary. f is the lead over the label at x'
 and w its gradient: the shortest way to a boundary is along its normal, to which the projection turns x' - x.
 
-Departures: the paper stops at the first projection that is across. Here a row goes on; each crossing that is no nearer
-than 0.999 of the best halves the turn, the share of the way to x + <..> w that a projection takes, and the third ends
-the row. Where x' is across, the projection ends on the linearised boundary (<x' - x, w> - f). DeepFool looks for the
-nearest class once, at the image; from there on w is the gradient of the margin, one backward pass instead of one for
-each class. In the walk, pixels that the valid range holds are left out of w. The search is by secants (Illinois)
-instead of bisection.
+Departures: the paper stops at the first projection that succeeds. Here a row goes on; each success that is no nearer
+than 0.999 of the best halves the relaxation, the share of the way to x + <..> w that a projection takes, and the third
+ends the row. Where x' succeeds, the projection ends on the linearised boundary (<x' - x, w> - f). DeepFool looks for
+the nearest class once, at the image; from there on w is the gradient of the margin, one backward pass instead of one
+for each class. In DeepFool's steps, pixels that the valid range holds are left out of w. The search is by secants
+(Illinois) instead of bisection.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Jacobians, Keep, margin_objective
-from ...errors import ConfigError
+from ...access import Batch, Bounds, Jacobians, NonNegativeFloat, NonNegativeInt, PositiveInt, margin_objective
 from ...geometry import L2, Ball, rowwise, tiny
 from ...geometry.region import Region
+from ..minimum_norm import MinimumNormAttack
+from .boundary_search import illinois_search
+from .linear_boundary import nearest_boundary
 
-SLACK, PROGRESS, NUDGE = 1e-4, 0.999, 1e-4
-LEAST = 0.2  # turn
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Where each row stands, its nearest crossing, and what it does next."""
-
-    at: Tensor
-    best: Tensor  # image
-    size: Tensor  # of the best perturbation
-    margins: Tensor  # (B, 2) at the image, and at the best
-    walked: Tensor  # DeepFool steps since the last projection; negative: projections that are left
-    turn: Tensor  # share of the way to the normal that a projection takes
-    going: Tensor
+SLACK, PROGRESS = 1e-4, 0.999
+SMALLEST_RELAXATION = 0.2
 
 
 @dataclass(frozen=True)
-class SuperDeepFool(Attack[Jacobians, Turns]):
-    """Minimum L2 norm: DeepFool, turned to the normal of the boundary that it has met.
+class SuperDeepFoolState:
+    """Where each row stands, its nearest example, and what it does next; (B,) unless a line says otherwise."""
+
+    image: Tensor  # (B, ...)
+    best: Tensor  # (B, ...) the nearest example
+    size: Tensor  # its distance; infinite before the first
+    margins: Tensor  # (B, 2) at the input, and at the nearest example
+    count: Tensor  # int64: DeepFool steps since the last projection; negative: projections that are left
+    relaxation: Tensor  # the share of the way that a projection takes
+    active: Tensor  # bool: does the row go on?
+
+
+@dataclass(frozen=True)
+class SuperDeepFool(MinimumNormAttack[Jacobians, SuperDeepFoolState]):
+    """Find the smallest L2 norm: DeepFool, turned to the normal of the boundary that it has met.
 
     Args:
-        steps: gradients per row at most.
-        walks: m, DeepFool steps before a projection; None: until across (SDF(infinity, n), the paper's choice). With
-            few, rows may be turned back again and again short of the boundary.
-        turns: n, projections in a row (1 in the paper's choice).
-        classes: how many of the nearest classes are looked at first, the label included.
-        overshoot: of DeepFool's steps (0.02 in the paper).
-        searches: forward passes of the line search.
         ball: L2; a finite eps asks for examples within it.
+        steps: gradients per row at most.
+        df_steps: m, DeepFool steps before a projection; None: until success (SDF(infinity, n), the paper's choice).
+            With few, rows may be turned back again and again short of the boundary.
+        projection_steps: n, projections in a row (1 in the paper's choice).
+        candidates: the number of most likely classes that are considered at first, the label included.
+        overshoot: the share by which a DeepFool step goes beyond the boundary (0.02 in the paper).
+        search_iter: forward passes of the line search (10 bisections in the authors' code).
     """
 
-    steps: int = 50
-    walks: int | None = None
-    turns: int = 1
-    classes: int = 10
-    overshoot: float = 0.02
-    searches: int = 4
     ball: Ball = L2()
+    steps: PositiveInt = 50
+    df_steps: PositiveInt | None = None
+    projection_steps: PositiveInt = 1
+    candidates: Annotated[int, Bounds(ge=2)] = 10
+    overshoot: NonNegativeFloat = 0.02
+    search_iter: NonNegativeInt = 4
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     elsewhere: ClassVar[str] = "DeepFool or FMN"
-    regional: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        counts = (self.steps, self.turns, self.classes - 1, self.searches + 1, 1 if self.walks is None else self.walks)
-        if min(counts) < 1 or self.overshoot < 0:
-            raise ConfigError(
-                f"SuperDeepFool steps={self.steps}, walks={self.walks}, turns={self.turns}, classes={self.classes}, "
-                f"overshoot={self.overshoot}, searches={self.searches}; pass at least 1, 1, 1, 2, 0 and 0"
-            )
-
-    @property
-    def keep(self) -> Keep:
-        return Keep.SMALLEST
-
-    def init(self, oracle: Jacobians, batch: Batch) -> Turns:
+    def init(self, oracle: Jacobians, batch: Batch) -> SuperDeepFoolState:
         x, none = oracle.region.x, torch.full_like(oracle.region.eps, torch.inf)
         count = torch.zeros_like(oracle.key.indices)
-        return Turns(x, x, none, torch.stack((none, none), dim=1), count, torch.ones_like(none), count == 0)
+        margins = torch.stack((none, none), dim=1)
+        return SuperDeepFoolState(x, x, none, margins, count, torch.ones_like(none), count == 0)
 
-    def step(self, oracle: Jacobians, state: Turns, t: int) -> Turns:
+    def step(self, oracle: Jacobians, state: SuperDeepFoolState, t: int) -> SuperDeepFoolState:
         region = oracle.region
-        margin, value, slope = self._first(oracle) if t == 0 else self._ask(oracle, state)
-        slope = region.masked(slope)
-        across, size = state.going & (margin > 0), region.norm(state.at - region.x)
-        nearer = across & (size < state.size)
-        turn = torch.where(across & (size > PROGRESS * state.size), state.turn / 2, state.turn)
-        going = state.going & (turn > LEAST)
-        low, high = state.margins.unbind(1)
-        turning = across | (state.walked < 0)
-        if self.walks is not None:
-            turning |= state.walked >= self.walks
-        turned = state.at.lerp(self._turned(region, state, slope, value), rowwise(turn, slope))
-        moved = torch.where(rowwise(turning, slope), turned, self._walked(region, state, slope, value))
-        left = torch.where(state.walked < 0, state.walked + 1, 1 - self.turns)
-        state = replace(
-            state,
-            at=region.clamp_(torch.where(rowwise(going, moved), moved, state.at)),
-            best=torch.where(rowwise(nearer, moved), state.at, state.best),
-            size=torch.where(nearer, size, state.size),
-            margins=torch.stack((margin if t == 0 else low, torch.where(nearer, margin, high)), dim=1),
-            walked=torch.where(turning, left, state.walked + 1),
-            turn=turn,
-            going=going,
+        margin, value, grad = self._first(oracle) if t == 0 else _linearized(oracle, state)
+        grad = region.masked(grad)
+        found, size = state.active & (margin > 0), region.norm(state.image - region.x)
+        better = found & (size < state.size)
+        relaxation = torch.where(found & (size > PROGRESS * state.size), state.relaxation / 2, state.relaxation)
+        active = state.active & (relaxation > SMALLEST_RELAXATION)
+        first, best = state.margins.unbind(1)
+        projecting = found | (state.count < 0)
+        if self.df_steps is not None:
+            projecting |= state.count >= self.df_steps
+        projected = state.image.lerp(_projected(region, state, grad, value), rowwise(relaxation, grad))
+        moved = torch.where(rowwise(projecting, grad), projected, self._deepfool_step(region, state, grad, value))
+        left = torch.where(state.count < 0, state.count + 1, 1 - self.projection_steps)
+        state = SuperDeepFoolState(
+            image=region.clamp_(torch.where(rowwise(active, moved), moved, state.image)),
+            best=torch.where(rowwise(better, moved), state.image, state.best),
+            size=torch.where(better, size, state.size),
+            margins=torch.stack((margin if t == 0 else first, torch.where(better, margin, best)), dim=1),
+            count=torch.where(projecting, left, state.count + 1),
+            relaxation=relaxation,
+            active=active,
         )
-        if t + 1 < self.steps and bool(going.any()):
+        if t + 1 < self.steps and bool(active.any()):
             return state
-        self._search(oracle, state)
-        return replace(state, going=torch.zeros_like(going))
+        rows = state.size.isfinite().nonzero().squeeze(1)
+        illinois_search(oracle, state.best, state.margins, rows, self.search_iter)
+        return replace(state, active=torch.zeros_like(active))
 
     def _first(self, oracle: Jacobians) -> tuple[Tensor, Tensor, Tensor]:
-        """The margin, and lead and slope of the class whose linearised boundary is nearest."""
-        x = oracle.region.x
-        answer = oracle.jacobian(x, self.classes - 1)
-        lengths = oracle.region.dual_norm_many(answer.grads).clamp_min(tiny(x))
-        nearest = (answer.margins.abs() / lengths).nan_to_num(nan=torch.inf).argmin(1)
-        row = torch.arange(len(x), device=x.device)
-        return answer.verdict.margin, answer.margins[row, nearest], answer.grads[row, nearest]
+        """The margin, and value and gradient of the class whose linearised boundary is nearest."""
+        answer = oracle.jacobian(oracle.region.x, self.candidates - 1)
+        boundary, _ = nearest_boundary(oracle.region, answer)
+        return boundary.margin, boundary.value, boundary.grad
 
-    def _ask(self, oracle: Jacobians, state: Turns) -> tuple[Tensor, Tensor, Tensor]:
-        """The margin (twice) and its slope where rows are going."""
-        rows = state.going.nonzero().squeeze(1)
-        answer = oracle.gradient(state.at[rows], objective=margin_objective, rows=rows)
-        margin = torch.full_like(state.size, -torch.inf).index_copy(0, rows, answer.verdict.margin)
-        return margin, margin, torch.zeros_like(state.at).index_copy(0, rows, answer.grad)
-
-    def _walked(self, region: Region, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
-        free = slope * (region.room(slope, state.at) > 0)
+    def _deepfool_step(self, region: Region, state: SuperDeepFoolState, grad: Tensor, value: Tensor) -> Tensor:
+        free = grad * (region.room(grad, state.image) > 0)
         length = free.flatten(1).norm(dim=1).clamp_min(tiny(free))
         scale = (1 + self.overshoot) * (value.abs() / length + SLACK) / length
-        return state.at + free * rowwise(scale.nan_to_num(0.0, 0.0, 0.0), free)
+        return state.image + free * rowwise(scale.nan_to_num(0.0, 0.0, 0.0), free)
 
-    def _turned(self, region: Region, state: Turns, slope: Tensor, value: Tensor) -> Tensor:
-        normal = region.steepest(slope)
-        beyond = value.clamp_min(0) / slope.flatten(1).norm(dim=1).clamp_min(tiny(slope))
-        return region.x + normal * rowwise(((state.at - region.x) * normal).flatten(1).sum(1) - beyond, normal)
+    def done(self, state: SuperDeepFoolState) -> Tensor | None:
+        return None if bool(state.active.any()) else ~state.active
 
-    def _search(self, oracle: Jacobians, state: Turns) -> None:
-        """Where the line from the image to the best example meets the boundary."""
-        rows = state.size.isfinite().nonzero().squeeze(1)
-        x = oracle.region.x[rows]
-        way = state.best[rows] - x
-        below, above = state.margins[rows].unbind(1)
-        low, high, last = torch.zeros_like(below), torch.ones_like(above), torch.zeros_like(above)
-        for _ in range(self.searches if len(rows) else 0):
-            share = low + (high - low) * (below / (below - above)).nan_to_num(0.5)
-            share = torch.minimum(share * (1 + NUDGE), (low + high) / 2 + (high - low) * 0.499)
-            margin = oracle.score(x + way * rowwise(share, way), rows=rows).margin
-            won, again = margin > 0, 0.5 ** (margin.sign() == last)  # the end that stays twice counts half
-            below, above = torch.where(won, below * again, margin), torch.where(won, margin, above * again)
-            low, high, last = torch.where(won, low, share), torch.where(won, share, high), margin.sign()
 
-    def done(self, state: Turns) -> Tensor | None:
-        return None if bool(state.going.any()) else ~state.going
+def _linearized(oracle: Jacobians, state: SuperDeepFoolState) -> tuple[Tensor, Tensor, Tensor]:
+    """The margin (twice) and its gradient where rows are active."""
+    rows = state.active.nonzero().squeeze(1)
+    answer = oracle.gradient(state.image[rows], objective=margin_objective, rows=rows)
+    margin = torch.full_like(state.size, -torch.inf).index_copy(0, rows, answer.verdict.margin)
+    return margin, margin, torch.zeros_like(state.image).index_copy(0, rows, answer.grad)
+
+
+def _projected(region: Region, state: SuperDeepFoolState, grad: Tensor, value: Tensor) -> Tensor:
+    """The projection of the perturbation onto the normal, at most as far as the linearised boundary."""
+    normal = region.steepest(grad)
+    beyond = value.clamp_min(0) / grad.flatten(1).norm(dim=1).clamp_min(tiny(grad))
+    return region.x + normal * rowwise(((state.image - region.x) * normal).flatten(1).sum(1) - beyond, normal)

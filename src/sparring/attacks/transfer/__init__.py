@@ -1,10 +1,13 @@
-"""Attacks whose gradients are made to hold on models that were not climbed: `Transferred(attack, *tricks)`."""
+"""Attacks whose examples transfer to other models: `TransferAttack(attack, *techniques)`."""
 
 from .diversity import InputDiversity
 from .scale import ScaleInvariance
-from .transfer import Transferred
+from .technique import TransferTechnique
+from .transfer_attack import TransferAttack
 from .translation import TranslationInvariance
-from .trick import Trick
 from .variance import VarianceTuning
 
-__all__ = ["InputDiversity", "ScaleInvariance", "Transferred", "TranslationInvariance", "Trick", "VarianceTuning"]
+__all__ = [
+    "InputDiversity", "ScaleInvariance", "TransferAttack", "TransferTechnique", "TranslationInvariance",
+    "VarianceTuning",
+]  # fmt: skip

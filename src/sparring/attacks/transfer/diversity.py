@@ -2,7 +2,7 @@
 
     g = grad_x L( T(x; p) ),  T: with probability p resized at random and padded with zeros at random, else x itself
 
-Each row draws for itself, anew at every question. Departure: as models take one size of images, the image is
+Each row draws for itself, anew at every query. Departure: as models take one size of images, the image is
 shrunk and padded to the size it came in, where the paper grows 299 pixels to 299 ... 330 and pads to 330.
 """
 
@@ -15,54 +15,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...access import Gradient
-from ...errors import ConfigError
+from ...access import Gradient, PositiveFraction, Probability
 from ...geometry import rowwise
-from .trick import Ask, Question, Trick, through
+from .technique import GradientFunction, GradientQuery, TransferTechnique, gradient_through
 
 
 @dataclass(frozen=True)
-class InputDiversity(Trick):
-    """DI.
+class InputDiversity(TransferTechnique):
+    """Take the gradient at randomly resized and padded images (DI).
 
     Args:
-        probability: of a transformed image, at each question (0.5 in the paper, 0.7 in Dong et al. 2019).
-        smallest: the least height, as a share of the image's (0.9, as 299 to 330).
+        diversity_prob: the probability of transforming an image, at each query, in [0, 1] (0.5 in the paper, 0.7 in
+            Dong et al. 2019).
+        resize_rate: the least height, as a share of the image's, in (0, 1] (0.9, as 299 to 330).
     """
 
-    probability: float = 0.7
-    smallest: float = 0.9
+    diversity_prob: Probability = 0.7
+    resize_rate: PositiveFraction = 0.9
 
-    short: ClassVar[str] = "DI"
+    abbreviation: ClassVar[str] = "DI"
     pixel_grid: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1 or not 0 < self.smallest <= 1:
-            raise ConfigError(
-                f"InputDiversity probability={self.probability}, smallest={self.smallest}; pass shares of 1"
-            )
-
-    def __call__(self, ask: Ask, question: Question) -> Gradient:
-        images = question.images
-        draws = question.key.uniform("diversity", (4,), question.step, images.dtype).unbind(1)
+    def __call__(self, gradient: GradientFunction, query: GradientQuery) -> Gradient:
+        images = query.images
+        draws = query.key.uniform("diversity", (4,), query.step, images.dtype).unbind(1)
         high, wide = images.shape[2:]
-        least = int(self.smallest * high)
-        shrunk = least + (draws[1] * max(1, high - least)).floor()
-        height, width = shrunk, (shrunk * wide / high).round().clamp(1, wide)
+        least = int(self.resize_rate * high)
+        height = least + (draws[1] * max(1, high - least)).floor()
+        width = (height * wide / high).round().clamp(1, wide)
         top = (draws[2] * (high - height + 1)).floor()
         left = (draws[3] * (wide - width + 1)).floor()
-        chosen = rowwise(draws[0] < self.probability, images)
-        return through(ask, question, lambda x: torch.where(chosen, placed(x, top, left, height, width), x))
+        chosen = rowwise(draws[0] < self.diversity_prob, images)
+
+        def transform(x: Tensor) -> Tensor:
+            return torch.where(chosen, resize_and_pad(x, top, left, height, width), x)
+
+        return gradient_through(gradient, query, transform)
 
 
-def placed(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """The images (B, C, H, W) resized to height x width (B,), bilinearly, with the corner at (top, left), in zeros."""
+def resize_and_pad(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Resize images (B, C, H, W) bilinearly to height x width (B,), and place them at (top, left) among zeros."""
     across, over_x = _axis(left, width, images.shape[3])
     down, over_y = _axis(top, height, images.shape[2])
     shape = len(images), *images.shape[2:]
     grid = torch.stack((across[:, None].expand(shape), down[:, :, None].expand(shape)), dim=3)
-    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=True)
-    return moved * (over_y[:, :, None] & over_x[:, None])[:, None]
+    resized = F.grid_sample(images, grid, padding_mode="border", align_corners=True)
+    return resized * (over_y[:, :, None] & over_x[:, None])[:, None]
 
 
 def _axis(start: Tensor, size: Tensor, length: int) -> tuple[Tensor, Tensor]:

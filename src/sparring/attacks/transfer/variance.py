@@ -2,7 +2,7 @@
 
     g_t = grad L(x_t) + v_{t-1},   v_t = 1/N sum_i grad L(x_t + r_i) - grad L(x_t),   r_i ~ U[-(beta eps), beta eps]^d
 
-Departure: the neighbors are cut to the valid range. With NI the neighborhood is that of the point looked ahead to.
+Departure: the neighbors are clipped to the valid range. With NI the neighborhood is that of the lookahead point.
 """
 
 from __future__ import annotations
@@ -12,45 +12,38 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...access import Gradient, check_ball
-from ...errors import ConfigError
+from ...access import Gradient, NonNegativeFloat, PositiveInt, check_ball
 from ...geometry import Ball, Linf, rowwise
-from .scale import average
-from .trick import Ask, Question, Remembered, Trick
+from .copies import average_over_copies
+from .technique import GradientFunction, GradientQuery, GradientWithMemory, TransferTechnique
 
 
 @dataclass(frozen=True)
-class VarianceTuning(Trick):
-    """VT, of Linf.
+class VarianceTuning(TransferTechnique):
+    """Add to the gradient how the last step's gradient differed from the mean over its neighborhood (VT), in Linf.
 
     Args:
-        neighbors: N (20 in the paper); 1 + N passes to a gradient.
-        radius: beta, in eps (1.5 in the paper).
+        N: the number of neighbors (20 in the paper); a gradient costs 1 + N passes.
+        beta: the radius of the neighborhood, in eps (1.5 in the paper).
     """
 
-    neighbors: int = 20
-    radius: float = 1.5
+    N: PositiveInt = 20
+    beta: NonNegativeFloat = 1.5
 
-    short: ClassVar[str] = "VT"
-    remembers: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.neighbors < 1 or not self.radius >= 0:
-            raise ConfigError(
-                f"VarianceTuning neighbors={self.neighbors}, radius={self.radius}; pass at least 1, and 0 or more"
-            )
+    abbreviation: ClassVar[str] = "VT"
+    has_memory: ClassVar[bool] = True
 
     def check(self, ball: Ball, images: Tensor | None = None) -> None:
         check_ball("VarianceTuning", ball, (Linf,), "ScaleInvariance")
         ball.bounded("VarianceTuning")
 
-    def __call__(self, ask: Ask, question: Question) -> Gradient:
-        def neighbor(copy: Question, number: Tensor) -> Gradient:
-            noise = copy.key.uniform("neighbors", copy.images.shape[1:], copy.step, copy.images.dtype)
-            noise.mul_(2).sub_(1).mul_(rowwise(self.radius * copy.region.eps, noise))
-            return ask(replace(copy, images=copy.region.clamp_(noise.add_(copy.images))))
+    def __call__(self, gradient: GradientFunction, query: GradientQuery) -> Gradient:
+        def at_neighbors(copies: GradientQuery, number: Tensor) -> Gradient:
+            noise = copies.key.uniform("neighbors", copies.images.shape[1:], copies.step, copies.images.dtype)
+            noise.mul_(2).sub_(1).mul_(rowwise(self.beta * copies.region.eps, noise))
+            return gradient(replace(copies, images=copies.region.clamp_(noise.add_(copies.images))))
 
-        answer = ask(question)
-        around = average(neighbor, question, self.neighbors)
-        variance, grad = around.grad.sub_(answer.grad), answer.grad + question.memory
-        return Remembered(answer.verdict, answer.value, grad, answer.images, variance)
+        answer = gradient(query)
+        mean = average_over_copies(at_neighbors, query, self.N)
+        variance, grad = mean.grad.sub_(answer.grad), answer.grad + query.memory
+        return GradientWithMemory(answer.verdict, answer.value, grad, answer.images, variance)

@@ -15,8 +15,9 @@ from torch import Tensor
 from ...access import Decisions, Gradients
 from ...errors import ConfigError
 from ...goals import Goal
-from ...targets import AdaptiveView, Classifier, Defended, Restricted, Target
+from ...targets import AdaptiveView, Defended, Model, Restricted, Target
 from ..plan import ACCESS, AuditPlan
+from .clean_chunk import CleanChunk
 from .weights import innermost_target, weights_hash
 
 NAIVE, ADAPTIVE = "naive", "adaptive"
@@ -47,18 +48,21 @@ class EvaluatedTarget:
 
 
 def attacker_views(
-    target: Target[Any], goal: Goal, images: Tensor, draws: int | None = None
+    target: Target[Any], goal: Goal, images: Tensor, draws: int | None = None, context: Any = None
 ) -> list[tuple[str, Target[Any]]]:
     """List the views with their names; without `draws`, `goal` at `images` decides how many passes a gradient takes.
 
-    A classifier whose answers are random is a defence too. Any other target is its own and only view, without a name.
+    A model whose answers are random is a defence too. Any other target is its own and only view, without a name.
     """
-    if isinstance(target, Classifier) and target.stochastic:
+    if isinstance(target, Model) and target.stochastic:
         target = Defended(target)
     if not isinstance(target, Defended):
         refuse_draws(target, draws)
         return [("", target)]
-    return [(NAIVE, target.naive_view()), (ADAPTIVE, target.adaptive_view(draws, goal=goal, images=images))]
+    return [
+        (NAIVE, target.naive_view()),
+        (ADAPTIVE, target.adaptive_view(draws, goal=goal, images=images, context=context)),
+    ]
 
 
 def refuse_draws(target: Target[Any], draws: int | None) -> None:
@@ -84,16 +88,20 @@ def with_alarm_weight(view: Target[Any], weight: float) -> Target[Any]:
 
 
 def evaluated_target(
-    target: Target[Any], plan: AuditPlan, goal: Goal, images: Tensor, surrogate: Target[Any] | None = None
+    target: Target[Any], plan: AuditPlan, first: CleanChunk, surrogate: Target[Any] | None = None
 ) -> EvaluatedTarget:
-    """Restrict the target to the access of the plan and list its views; a black box has one."""
+    """Restrict the target to the access of the plan and list its views; a black box has one.
+
+    `first` are inputs at which the views of a random defence measure what they need.
+    """
     if surrogate is not None:
         check_surrogate(surrogate, target)
     granted = restricted(target, plan)
     if granted is not target or plan.access in ("decisions", "scores"):
         refuse_draws(granted, plan.draws)
         return EvaluatedTarget(granted, (("", granted),), surrogate)
-    return EvaluatedTarget(target, tuple(attacker_views(target, goal, images, plan.draws)), surrogate)
+    views = attacker_views(target, first.goal(), first.images, plan.draws, first.context)
+    return EvaluatedTarget(target, tuple(views), surrogate)
 
 
 def restricted(target: Target[Any], plan: AuditPlan) -> Target[Any]:
@@ -108,9 +116,18 @@ def check_surrogate(surrogate: Target[Any], target: Target[Any]) -> None:
     """Raise ConfigError where examples made on the surrogate would say nothing."""
     if not issubclass(surrogate.access, Gradients):
         raise ConfigError(f"the surrogate {surrogate.name} gives no gradients; name a model of your own")
+    if surrogate.task != target.task:
+        raise ConfigError(
+            f"the surrogate {surrogate.name} gives outputs of {task_name(surrogate)} and {target.name} of "
+            f"{task_name(target)}; name a model of the same task"
+        )
     own, theirs = weights_hash(innermost_target(surrogate)), weights_hash(innermost_target(target))
     if own is not None and own == theirs:
         raise ConfigError(
             f"the surrogate {surrogate.name} is the audited model itself: what transfers to it says nothing; name a "
             "model that was trained independently, or leave the surrogate out"
         )
+
+
+def task_name(target: Target[Any]) -> str:
+    return "no task" if target.task is None else target.task.name

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...access import Keep
 from ...engine import Engine, run
 from ...geometry import Ball
+from ...inputs import Images
 from ...targets import Target
 from ...threats import BALLS, Norm, Threat
 from ..observer import AttackStarted, AuditObserver
@@ -92,7 +93,7 @@ def step_shares(evaluated: EvaluatedTarget, plan: AuditPlan) -> dict[ScheduleKey
         for view in range(len(evaluated.views)):
             for which, ball in enumerate(balls):
                 for scheduled in scheduled_attacks(evaluated, ball, plan, view):
-                    slots[norm, which, scheduled.attack_index] = scheduled.entry.attack.steps
+                    slots[norm, which, scheduled.attack_index] = scheduled.entry.attack.total_steps
     ends = list(accumulate(slots.values()))
     return {
         slot: ((end - steps) / ends[-1], steps / ends[-1])
@@ -155,6 +156,7 @@ class ChunkEvaluation:
         if scheduled.entry.transferred:
             outcome = run_transfer(scheduled.entry, self.evaluated, clean, rows, slot, engine)
         else:
+            limits = clean.limits_of(rows)
             outcome = run(
                 attack,
                 scheduled.target,
@@ -164,6 +166,9 @@ class ChunkEvaluation:
                 keep=Keep.FIRST if math.isfinite(attack.ball.eps) else None,
                 budget=scheduled.entry.budget,
                 engine=engine,
+                context=clean.context_of(rows),
+                mask=limits.mask,
+                eps=limits.eps,
             )
         return confirm(self.evaluated.target, clean, scheduled.entry, outcome, rows, slot, plan.batch_size)
 
@@ -176,7 +181,12 @@ class ChunkEvaluation:
         return AttackStarted(threat, name, len(rows), self.clean.first, len(self.clean), done, share)
 
     def rescale(self, threat: Threat, standing: list[Survivors], store: ExampleStore) -> Iterator[RescaledExample]:
-        """Rescale the examples that 8-bit rounding undoes to each whole radius; yield those that then work."""
+        """Rescale the examples that 8-bit rounding undoes to each whole radius; yield those that then work.
+
+        What is no image has no 8 bits to be rounded to.
+        """
+        if not isinstance(self.evaluated.target.inputs, Images):
+            return
         survives_rounding = torch.zeros(len(self.clean), dtype=torch.bool)
         for which, ball in enumerate(threat.balls()):
             state = replace(standing[which], survives_rounding=standing[which].survives_rounding | survives_rounding)

@@ -11,16 +11,16 @@ from torch import nn
 
 from ...access import Jacobians
 from ...errors import ConfigError
-from ...targets import Classifier, Restricted, Target
+from ...targets import Model, Restricted, Target
 from ..plan import AuditPlan
 from .attacker_views import EvaluatedTarget
 from .weights import innermost_target
 
 
-class CompiledClassifier(Restricted[Jacobians]):
-    """A classifier whose module is compiled, for any number of images; the eager one judges."""
+class CompiledModel(Restricted[Jacobians]):
+    """A model whose module is compiled, for any number of images; the eager one judges."""
 
-    def __init__(self, eager: Classifier) -> None:
+    def __init__(self, eager: Model) -> None:
         fast = copy(eager)
         fast.model = torch.compile(eager.model, dynamic=True)
         super().__init__(fast, Jacobians)
@@ -33,8 +33,8 @@ class CompiledClassifier(Restricted[Jacobians]):
     def identity(self) -> tuple[object, ...]:
         return ("compiled", *self.eager.identity())
 
-    def __reduce__(self) -> tuple[type[CompiledClassifier], tuple[Classifier]]:
-        return CompiledClassifier, (self.eager,)
+    def __reduce__(self) -> tuple[type[CompiledModel], tuple[Model]]:
+        return CompiledModel, (self.eager,)
 
 
 def compile_views(evaluated: EvaluatedTarget, plan: AuditPlan) -> EvaluatedTarget:
@@ -42,12 +42,12 @@ def compile_views(evaluated: EvaluatedTarget, plan: AuditPlan) -> EvaluatedTarge
     if not plan.compile:
         return evaluated
     ((name, target),) = evaluated.views if len(evaluated.views) == 1 else (("", None),)
-    if not isinstance(target, Classifier) or not isinstance(target.model, nn.Module) or target.stochastic:
+    if not isinstance(target, Model) or not isinstance(target.model, nn.Module) or target.stochastic:
         raise ConfigError(
             f"compile=True serves a torch.nn.Module that is asked for gradients, and {evaluated.target.name} is none, "
             "or stands behind a defence; leave compile out"
         )
-    return replace(evaluated, views=((name, CompiledClassifier(target)),))
+    return replace(evaluated, views=((name, CompiledModel(target)),))
 
 
 def describe_precision(target: Target[Any], plan: AuditPlan) -> str:

@@ -11,11 +11,12 @@ from torch import Tensor
 from ...access import Reason
 from ...engine import Outcome
 from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
+from ...inputs import Images
 from ...targets import Target
 from ...threats import Norm
 from ..suites.suite_entry import SuiteEntry
 from .clean_chunk import CleanChunk
-from .predictions import aggregate, compress_jpeg, is_feasible, predict_repeatedly, round_to_uint8
+from .predictions import AggregatedPrediction, aggregate, compress_jpeg, predict_repeatedly, round_to_uint8
 
 NORMS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
 
@@ -60,17 +61,17 @@ class AttackResult:
 class Examples:
     """The F examples of the rows that have one, in their order, and what the model predicts for them."""
 
-    images: Tensor  # (F, C, H, W) float32
-    sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - image
-    predicted: Tensor
-    confidence: Tensor
-    rate_uint8: Tensor
-    uint8_size: Tensor  # in the threat's norm, after rounding
+    images: Tensor  # (F, ...) float32
+    sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - input
+    prediction: dict[str, Tensor]  # what the task reads of the answers: columns (F,) by name
+    finite: Tensor  # bool
+    rate_uint8: Tensor | None  # None, as the two that follow: inputs that are no images have no 8 bits
+    uint8_size: Tensor | None  # in the threat's norm, after rounding
     survives_jpeg90: Tensor | None  # bool; None: JPEG has no such channels
 
     @property
-    def survives_uint8(self) -> Tensor:
-        return self.rate_uint8 > 0.5
+    def survives_uint8(self) -> Tensor | None:
+        return None if self.rate_uint8 is None else self.rate_uint8 > 0.5
 
 
 def confirm(
@@ -115,48 +116,51 @@ def confirm(
 def measure_examples(
     target: Target[Any], clean: CleanChunk, rows: Tensor, images: Tensor, ball: Ball, slot: AttackSlot, batch_size: int
 ) -> tuple[Examples, Tensor]:
-    """Predict the examples `images` (F, C, H, W), also in 8 bits and as JPEG; return them and their success rates (F,).
+    """Predict the examples `images` (F, ...), of pictures also in 8 bits and as JPEG; return them and their success
 
-    An example outside the ball or the valid range counts for nothing.
+    rates (F,). An example outside the ball, the valid range or the mask counts for nothing.
     """
-    originals, labels, goal = clean.images[rows].float(), clean.labels[rows], clean.goal(rows)
     if not len(rows):
         nothing = torch.zeros(0)
-        empty = Examples(images, dict.fromkeys(NORMS, nothing), nothing.long(), nothing, nothing, nothing, None)
+        empty = Examples(images, dict.fromkeys(NORMS, nothing), {}, nothing.bool(), nothing, nothing, None)
         return empty, nothing
+    originals, inputs = clean.images[rows].float(), target.inputs
     key = clean.key(rows, slot.seed, slot.draw_offset)
-    seen = aggregate(target, predict_repeatedly(target, images, batch_size, key.reseeded(0)), goal, labels)
-    coarse, packed = round_to_uint8(images), compress_jpeg(images)
-    in_8_bits = aggregate(target, predict_repeatedly(target, coarse, batch_size, key.reseeded(1)), goal, labels)
-    in_jpeg = None
-    if packed is not None:
-        in_jpeg = (
-            aggregate(target, predict_repeatedly(target, packed, batch_size, key.reseeded(2)), goal, labels).rate > 0.5
-        )
+    context, goal, truth = clean.context_of(rows), clean.goal(rows), clean.truth_of(rows)
+
+    def looked(examples: Tensor, draw: int) -> AggregatedPrediction:
+        seen = predict_repeatedly(target, examples, batch_size, key.reseeded(draw), context)
+        return aggregate(target, seen, goal, truth)
+
+    seen = looked(images, 0)
+    pictures = isinstance(inputs, Images)
+    coarse = round_to_uint8(images, inputs) if pictures else None
+    packed = compress_jpeg(images, inputs) if pictures else None
     examples = Examples(
         images=images,
         sizes={name: norm.norm(images - originals) for name, norm in NORMS.items()},
-        predicted=seen.predicted,
-        confidence=seen.confidence,
-        rate_uint8=in_8_bits.rate,
-        uint8_size=ball.norm(coarse - originals),
-        survives_jpeg90=in_jpeg,
+        prediction=seen.prediction,
+        finite=seen.finite,
+        rate_uint8=None if coarse is None else looked(coarse, 1).rate,
+        uint8_size=None if coarse is None else ball.norm(coarse - originals),
+        survives_jpeg90=None if packed is None else looked(packed, 2).rate > 0.5,
     )
-    return examples, torch.where(is_feasible(ball, images, originals), seen.rate, 0.0)
+    feasible = clean.region(rows, ball, inputs).contains(images)
+    return examples, torch.where(feasible, seen.rate, 0.0)
 
 
 def select_examples(examples: Examples, mask: Tensor) -> Examples:
     """Select the examples where `mask` (F,) is true."""
-    jpeg = examples.survives_jpeg90
     return replace(
         examples,
         images=examples.images[mask],
         sizes={name: size[mask] for name, size in examples.sizes.items()},
-        predicted=examples.predicted[mask],
-        confidence=examples.confidence[mask],
-        rate_uint8=examples.rate_uint8[mask],
-        uint8_size=examples.uint8_size[mask],
-        survives_jpeg90=None if jpeg is None else jpeg[mask],
+        prediction={name: column[mask] for name, column in examples.prediction.items()},
+        finite=examples.finite[mask],
+        **{
+            name: None if (values := getattr(examples, name)) is None else values[mask]
+            for name in ("rate_uint8", "uint8_size", "survives_jpeg90")
+        },
     )
 
 
@@ -166,9 +170,10 @@ def rescaled_success_rate(
     """Return (len(rows),) success rates of the rows' examples in 8 bits after rescaling each to the whole radius."""
     if not len(rows):
         return torch.zeros(0)
-    originals = clean.images[rows].float()
-    delta = images.float() - originals
-    longer = delta * rowwise(ball.eps / ball.norm(delta).clamp_min(tiny(delta)), delta)
-    coarse = round_to_uint8(originals + ball.project(longer, originals))
-    seen = predict_repeatedly(target, coarse, batch_size, clean.key(rows, slot.seed, slot.draw_offset))
-    return aggregate(target, seen, clean.goal(rows), clean.labels[rows]).rate
+    region = clean.region(rows, ball, target.inputs)
+    delta = images.float() - region.x
+    longer = delta * rowwise(region.eps / region.norm(delta).clamp_min(tiny(delta)), delta)
+    coarse = round_to_uint8(region.x + region.project(longer), target.inputs)
+    key = clean.key(rows, slot.seed, slot.draw_offset)
+    seen = predict_repeatedly(target, coarse, batch_size, key, clean.context_of(rows))
+    return aggregate(target, seen, clean.goal(rows), clean.truth_of(rows)).rate

@@ -6,31 +6,33 @@ answers in which the attacker has won.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...errors import out_of_memory
-from ...geometry import Ball
-from ...goals import DetectorOutputs, Goal, Misclassify
+from ...batching import iterate_batches
+from ...errors import TargetError
+from ...goals import DetectorOutputs, Goal
+from ...inputs import Images, Inputs
 from ...random import Key
+from ...rows import flatten, floats_to, join, take, to
 from ...targets import JPEG, Target, answered
+from ...tasks import Task
 
 LEVELS = 255
-TOLERANCE = 1e-6
 CONFIRMATION_SAMPLES = 20
 QUALITY = 90
 DRAW_OFFSET = 1 << 42  # where the audit's own draws begin; the engine's are numbered below
+CPU = torch.device("cpu")
 
 
 class Prediction(NamedTuple):
-    """What the target predicts for B images, everything on the CPU."""
+    """What the target predicts for B inputs, everything on the CPU."""
 
-    outputs: Tensor  # (B, K) float32
-    predicted: Tensor  # (B,) int64
-    confidence: Tensor  # (B,) softmax probability of the prediction; 0 where the output is not finite
+    outputs: Any  # of the target's task, in float32: logits (B, K), embeddings (B, D), ...
     finite: Tensor  # (B,) bool
     alarm: Tensor | None = None  # (B,) above 0 where a detector rejects; None: there is none
 
@@ -44,111 +46,165 @@ class Prediction(NamedTuple):
         """(B,) bool"""
         return torch.zeros_like(self.finite) if self.alarm is None else self.alarm > 0
 
+    @property
+    def readable(self) -> Any:
+        """The outputs with 0 in the place of rows that are not finite, where they are a tensor."""
+        if not isinstance(self.outputs, Tensor):
+            return self.outputs
+        return torch.where(self.finite.view(-1, *[1] * (self.outputs.ndim - 1)), self.outputs, 0.0)
+
+    @property
+    def predicted(self) -> Tensor:
+        """(B,) int64, the class of a classifier."""
+        classes: Tensor = self.readable.argmax(1)
+        return classes
+
+    @property
+    def confidence(self) -> Tensor:
+        """(B,) the softmax probability of a classifier's class; 0 where the output is not finite."""
+        return torch.where(self.finite, self.readable.softmax(1).amax(1), 0.0)
+
+    def columns(self, task: Task, truth: Goal) -> dict[str, Tensor]:
+        """Return what the task reads of the outputs, columns (B,) by name.
+
+        Raises: TargetError where the task gives something else.
+        """
+        found = task.prediction(self.readable, truth)
+        for name, column in found.items():
+            if not isinstance(name, str) or not isinstance(column, Tensor) or column.shape != self.finite.shape:
+                got = tuple(column.shape) if isinstance(column, Tensor) else type(column).__name__
+                raise TargetError(
+                    f"{type(task).__name__}.prediction gives {name!r}: {got} for {len(self.finite)} inputs; return "
+                    "tensors (B,) by name"
+                )
+        return found
+
 
 class AggregatedPrediction(NamedTuple):
-    """Several answers to each of B images, aggregated; everything on the CPU."""
+    """Several answers to each of B inputs, aggregated; everything on the CPU."""
 
     rate: Tensor  # (B,) share of the answers in which the attacker has won
-    missed: Tensor  # (B,) share of the answers that another class leads, or that are rejected
+    missed: Tensor  # (B,) share of the answers that miss the truth, or that are rejected
     rejected: Tensor  # (B,) share of the answers that are rejected
-    predicted: Tensor  # (B,) what is predicted most often
-    confidence: Tensor  # (B,) mean over the answers
+    prediction: dict[str, Tensor]  # columns (B,): of numbers the mean, else what is said most often
     finite: Tensor  # (B,) bool: every answer
 
 
-def predict(target: Target[Any], images: Tensor, batch_size: int, key: Key | None = None) -> Prediction:
-    """Predict images (B, C, H, W), `batch_size` at a time and half as many where memory runs out.
+def predict(
+    target: Target[Any], images: Tensor, batch_size: int, key: Key | None = None, context: Any = None
+) -> Prediction:
+    """Predict inputs (B, ...), `batch_size` at a time and half as many where memory runs out.
 
-    `key` (one id per image) is what a target with randomness draws from.
+    `key` (one id per input) is what a target with randomness draws from; `context` lies beside the inputs.
     """
-    target, start, parts = target.confirming_target, 0, []
-    with target.frozen(), torch.no_grad():
-        while start < len(images):
-            rows = slice(start, min(start + batch_size, len(images)))
-            try:
-                parts.append(
-                    _predict_batch(
-                        target, images[rows], None if key is None else replace(key, indices=key.indices[rows])
-                    )
-                )
-            except RuntimeError as error:
-                if batch_size == 1 or not out_of_memory(error):
-                    raise
-                batch_size = max(1, (rows.stop - rows.start) // 2)
-                continue
-            start = rows.stop
+    target = target.confirming_target
+
+    def ask(rows: Tensor) -> tuple[Any, Tensor | None]:
+        drawn = None if key is None else replace(key, indices=key.indices[rows])
+        return _predict_batch(target, images[rows], drawn, take(context, rows))
+
+    with target.frozen():
+        parts = list(iterate_batches(ask, torch.arange(len(images)), batch_size=batch_size))
     alarms = [alarm for _, alarm in parts if alarm is not None]
-    outputs, alarm = torch.cat([part for part, _ in parts]), torch.cat(alarms) if alarms else None
-    finite = outputs.isfinite().all(1)
+    outputs, alarm = join([part for part, _ in parts]), torch.cat(alarms) if alarms else None
+    finite = finite_rows(outputs)
     if alarm is not None:
         finite &= alarm.isfinite()
-    calm = torch.where(finite[:, None], outputs, 0.0)
-    confidence, predicted = calm.softmax(1).max(1)
-    return Prediction(outputs, predicted, torch.where(finite, confidence, 0.0), finite, alarm)
+    return Prediction(outputs, finite, alarm)
 
 
-def _predict_batch(target: Target[Any], images: Tensor, key: Key | None) -> tuple[Tensor, Tensor | None]:
+def finite_rows(outputs: Any) -> Tensor:
+    """(B,) bool: no output of the row is NaN or infinite; in a record (of boxes) infinity may stand for absence."""
+    if isinstance(outputs, Tensor):
+        return outputs.flatten(1).isfinite().all(1)
+    tensors = [tensor for tensor in flatten(outputs)[0].values() if tensor.is_floating_point()]
+    return torch.stack([~tensor.flatten(1).isnan().any(1) for tensor in tensors]).all(0)
+
+
+def _predict_batch(target: Target[Any], images: Tensor, key: Key | None, context: Any) -> tuple[Any, Tensor | None]:
     if key is not None:
         key = replace(key, indices=key.indices.to(target.device))
-    answer = answered(target, images.float().to(target.device), key)
+    answer = answered(target, images.float().to(target.device), key, to(context, target.device))
     if isinstance(answer, DetectorOutputs):
-        return answer.outputs.float().cpu(), answer.alarm.float().cpu()
-    return answer.float().cpu(), None
+        return floats_to(to(answer.outputs, CPU), torch.float32), answer.alarm.float().cpu()
+    return floats_to(to(answer, CPU), torch.float32), None
 
 
 def goal_met(target: Target[Any], seen: Prediction, goal: Goal) -> Tensor:
     """(B,) bool: the goal is met, by the rule that the attacks were measured with."""
-    return (target.confirming_target.adapt_goal(goal)(seen.answer).margin > 0) & seen.finite
+    return (target.confirming_target.adapt_goal(goal).margin(seen.answer) > 0) & seen.finite
 
 
-def misclassified(seen: Prediction, labels: Tensor) -> Tensor:
-    """(B,) bool: another class leads the label, the answer is not finite, or the image is rejected."""
-    return (Misclassify(labels)(seen.outputs).margin > 0) | ~seen.finite | seen.rejected
+def truth_missed(seen: Prediction, truth: Goal) -> Tensor:
+    """(B,) bool: another class leads the label (the truth's margin is above 0), or there is no such answer at all.
+
+    That is the case where the answer is not finite or the input is rejected.
+    """
+    return (truth.margin(seen.outputs) > 0) | ~seen.finite | seen.rejected
 
 
-def predict_repeatedly(target: Target[Any], images: Tensor, batch_size: int, key: Key) -> list[Prediction]:
-    """Predict each image CONFIRMATION_SAMPLES times, or once where the target is deterministic; `key` must be fresh."""
+def predict_repeatedly(
+    target: Target[Any], images: Tensor, batch_size: int, key: Key, context: Any = None
+) -> list[Prediction]:
+    """Predict each input CONFIRMATION_SAMPLES times, or once where the target is deterministic; `key` must be fresh."""
     if not target.confirming_target.stochastic:
-        return [predict(target, images, batch_size)]
+        return [predict(target, images, batch_size, context=context)]
+    count = len(images)
     again = images.repeat(CONFIRMATION_SAMPLES, *[1] * (images.ndim - 1))
     drawn = replace(key, indices=torch.cat([key.at(which).indices for which in range(CONFIRMATION_SAMPLES)]))
-    whole = predict(target, again, batch_size, drawn)
-    return [Prediction(*parts) for parts in zip(*(split_samples(field, len(images)) for field in whole), strict=True)]
+    beside = take(context, torch.arange(count).repeat(CONFIRMATION_SAMPLES))
+    whole = predict(target, again, batch_size, drawn, beside)
+    parts = [slice(which * count, (which + 1) * count) for which in range(CONFIRMATION_SAMPLES)]
+    return [
+        Prediction(take(whole.outputs, part), whole.finite[part], None if whole.alarm is None else whole.alarm[part])
+        for part in parts
+    ]
 
 
-def split_samples(field: Tensor | None, size: int) -> list[Tensor | None]:
-    """Split one field into CONFIRMATION_SAMPLES parts."""
-    return [None] * CONFIRMATION_SAMPLES if field is None else list(torch.split(field, size))
-
-
-def aggregate(target: Target[Any], seen: list[Prediction], goal: Goal, labels: Tensor) -> AggregatedPrediction:
-    """Aggregate the answers: shares in which the attacker's goal is met and in which the label is missed."""
+def aggregate(target: Target[Any], seen: list[Prediction], goal: Goal, truth: Goal) -> AggregatedPrediction:
+    """Aggregate the answers: shares in which the attacker's goal is met and in which the truth is missed."""
 
     def share(values: list[Tensor]) -> Tensor:
         return torch.stack(values).float().mean(0)
 
+    assert target.task is not None
+    read = [one.columns(target.task, truth) for one in seen]
     return AggregatedPrediction(
         rate=share([goal_met(target, one, goal) for one in seen]),
-        missed=share([misclassified(one, labels) for one in seen]),
+        missed=share([truth_missed(one, truth) for one in seen]),
         rejected=share([one.rejected for one in seen]),
-        predicted=torch.stack([one.predicted for one in seen]).mode(0).values,
-        confidence=share([one.confidence for one in seen]),
+        prediction={name: typical([columns[name] for columns in read]) for name in read[0]},
         finite=torch.stack([one.finite for one in seen]).all(0),
     )
 
 
-def is_feasible(ball: Ball, examples: Tensor, originals: Tensor) -> Tensor:
-    """(B,) bool: within the ball and the valid range, rounding apart."""
-    flat = examples.flatten(1)
-    valid = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
-    return valid & (ball.norm(examples - originals) <= ball.eps + TOLERANCE * max(1.0, ball.eps))
+def typical(answers: Sequence[Tensor]) -> Tensor:
+    """(B,) the mean of several answers that are real numbers; of classes, counts and flags the most frequent."""
+    values = torch.stack(list(answers))
+    if values.is_floating_point():
+        return values.mean(0)
+    return values.long().mode(0).values.to(values.dtype)
 
 
-def round_to_uint8(images: Tensor) -> Tensor:
-    """Round the images to 8 bits, as a PNG file holds them."""
-    return (images.clamp(0, 1) * LEVELS).round() / LEVELS
+def round_to_uint8(images: Tensor, inputs: Inputs | None = None) -> Tensor:
+    """Round the images to 8 bits of their range ([0, 1] by default), as a PNG file holds them."""
+    low, width = image_range(inputs)
+    if (low, width) == (0.0, 1.0):
+        return (images.clamp(0, 1) * LEVELS).round() / LEVELS
+    return low + width * round_to_uint8((images - low) / width)
 
 
-def compress_jpeg(images: Tensor) -> Tensor | None:
+def compress_jpeg(images: Tensor, inputs: Inputs | None = None) -> Tensor | None:
     """Compress the images as JPEG of quality 90 and decode them; None where JPEG has no such channels."""
-    return JPEG(QUALITY)(images.clamp(0, 1)) if images.shape[1] in (1, 3) else None
+    low, width = image_range(inputs)
+    if images.shape[1] not in (1, 3):
+        return None
+    if (low, width) == (0.0, 1.0):
+        return JPEG(QUALITY)(images.clamp(0, 1))
+    return low + width * JPEG(QUALITY)(((images - low) / width).clamp(0, 1))
+
+
+def image_range(inputs: Inputs | None) -> tuple[float, float]:
+    """Return the lowest value of images, and how far the highest lies above it."""
+    images = inputs if isinstance(inputs, Images) else Images()
+    return images.low, images.high - images.low

@@ -59,7 +59,8 @@ class Survivors:
         theirs, places = result.claimed[result.kept], store.add(result.examples.images)
         better = theirs > claimed[rows]
         claimed[rows[better]], position[rows[better]] = theirs[better], places[better]
-        survives_rounding[rows] |= result.examples.survives_uint8
+        survives = result.examples.survives_uint8
+        survives_rounding[rows] |= torch.tensor(True) if survives is None else survives
         return Survivors(claimed, position, survives_rounding)
 
     def merged(self, other: Survivors) -> Survivors:

@@ -28,12 +28,22 @@ def run_transfer(
         raise ConfigError(f"{entry.name} needs a surrogate; pass surrogate=")
     clock, goal = time.perf_counter(), clean.goal(rows)
     images, attack = clean.images[rows], entry.attack
+    own, context, limits = evaluated.surrogate, clean.context_of(rows), clean.limits_of(rows)
     made = run(
-        attack, evaluated.surrogate, goal, images, indices=clean.first + rows, keep=Keep.HIGHEST_LOSS, engine=engine
+        attack,
+        own,
+        goal,
+        images,
+        indices=clean.first + rows,
+        context=context if own.takes_context else None,
+        keep=Keep.HIGHEST_LOSS,
+        engine=engine,
+        mask=limits.mask,
+        eps=limits.eps,
     )
     key = clean.key(rows, slot.seed, slot.draw_offset).reseeded(3)
-    seen = predict_repeatedly(evaluated.target, made.examples, engine.batch_size, key)
-    rate = aggregate(evaluated.target, seen, goal, clean.labels[rows]).rate
+    seen = predict_repeatedly(evaluated.target, made.examples, engine.batch_size, key, context)
+    rate = aggregate(evaluated.target, seen, goal, clean.truth_of(rows)).rate
     success, one = rate > 0.5, torch.ones_like(rows)
     return Outcome(
         examples=made.examples,

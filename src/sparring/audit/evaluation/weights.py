@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...engine import fingerprint
-from ...targets import Defended, Restricted, Target
+from ...targets import Restricted, Target
+from ...targets.pipeline import Pipeline
 
 
 def tensor_bytes(tensor: Tensor) -> Any:
@@ -23,13 +24,13 @@ def image_hash(image: Tensor) -> str:
 
 def innermost_target(target: Target[Any]) -> Target[Any]:
     """Return the target without what narrows it or stands before it."""
-    while isinstance(target, Restricted | Defended):
+    while isinstance(target, Restricted | Pipeline):
         target = target.target
     return target
 
 
 def weights_hash(target: Target[Any]) -> str | None:
-    """SHA-256 over the names and values of a module's parameters and buffers, and over all of a defence's parts.
+    """SHA-256 over the names and values of a module's parameters and buffers, and over all parts of a pipeline.
 
     None for what is no module.
     """
@@ -38,7 +39,7 @@ def weights_hash(target: Target[Any]) -> str | None:
         return None
     while isinstance(target, Restricted):
         target = target.target
-    if isinstance(target, Defended):
+    if isinstance(target, Pipeline):
         return fingerprint(*target.identity())
     digest = hashlib.sha256()
     for name, value in [*model.named_parameters(), *model.named_buffers()]:

@@ -25,7 +25,7 @@ ENDINGS = {
 def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
     """Yield the findings that hold."""
     yield from ending_findings(records)
-    broken = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_confidence = 0")  # no softmax has a maximum of 0
+    broken = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_finite")
     if broken:
         yield KINDS["non-finite"].finding(f"{broken} clean images make the model answer NaN or infinity.")
     yield from fallen_without_gradients(records, report)
@@ -92,6 +92,7 @@ def nothing_left_findings(report: Report) -> Iterator[Finding]:
 def rounding_findings(report: Report) -> Iterator[Finding]:
     given = [threat for threat in report.threats if threat.smallest is None]
     attacks = [attack for threat in given for part in threat.epsilons for attack in part.attacks]
-    found, alive = sum(one.fell for one in attacks), sum(one.survives_uint8 for one in attacks)
+    counted = [(one.fell, one.survives_uint8) for one in attacks if one.survives_uint8 is not None]
+    found, alive = sum(fell for fell, _ in counted), sum(alive for _, alive in counted)
     if found and (found - alive) / found >= DYING:
         yield KINDS["rounding"].finding(f"{found - alive} of {found} examples no longer work once rounded to 8 bits.")

@@ -84,7 +84,7 @@ def ranking_findings(found: dict[str, Any]) -> Iterator[Finding]:
 
 def convergence_findings(found: dict[str, Any]) -> Iterator[Finding]:
     """Yield findings where no bound, or more steps, would change the number."""
-    if many(found["unbounded"], found["of"], TENTH):
+    if found["unbounded"] is not None and many(found["unbounded"], found["of"], TENTH):
         yield KINDS["unbounded-not-zero"].finding(
             f"{found['unbounded']} of {found['of']} images withstand PGD that may change every pixel at will."
         )

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from ...errors import ConfigError, SparringError, UserCodeError, described, user_frame
+from ...rows import take
 from ...zoo import Chunk
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
@@ -126,9 +127,10 @@ def picklable(error: BaseException) -> Exception:
 
 
 def serialize_chunk(number: int, chunk: Chunk) -> bytes:
-    """Pack the chunk alone, without the larger tensor that its images may be a view of."""
-    labels = None if chunk.labels is None else chunk.labels.clone()
-    return serialize((number, replace(chunk, images=chunk.images.detach().clone(), labels=labels)))
+    """Pack the chunk alone, without the larger tensors that its parts may be views of."""
+    rows = torch.arange(len(chunk.images))
+    copied = {name: take(getattr(chunk, name), rows) for name in ("labels", "goal", "context")}
+    return serialize((number, replace(chunk, images=chunk.images.detach().clone(), **copied)))
 
 
 def serialize(value: Any, module: ModuleType = pickle) -> bytes:

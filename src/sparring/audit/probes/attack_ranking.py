@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...access import Gradients, Keep
 from ...attacks import FGSM, MIFGSM, PGD, Square
-from ...engine import Engine, run
 from ..suites.suite import TRANSFER_STEPS
 from .diagnostic_attacks import RandomNoise
 from .sample import ProbeSample
@@ -37,13 +36,11 @@ def rank_attacks(sample: ProbeSample) -> dict[str, Any] | None:
         "at": str(ball),
         "single_step": int((reached(FGSM(ball)) > pgd + slack).sum()),
         "noise": int((reached(RandomNoise(ball, STEPS)) >= pgd - slack).sum()),
-        "queries": int((reached(Square(ball, steps=QUERIES)) > pgd + slack).sum()),
+        "queries": int((reached(Square(ball, n_queries=QUERIES)) > pgd + slack).sum()),
         "transfer": None,
     }
     if own is not None:
-        engine = Engine(batch_size=sample.plan.batch_size, seed=sample.plan.seed)
-        transferred, goal = MIFGSM(ball, steps=TRANSFER_STEPS), sample.clean.goal()
-        made = run(transferred, own, goal, sample.images, indices=sample.indices, keep=Keep.HIGHEST_LOSS, engine=engine)
+        made = sample.attack(MIFGSM(ball, steps=TRANSFER_STEPS), Keep.HIGHEST_LOSS, target=own)
         found["transfer"] = int((sample.margins(made.examples) > pgd + slack).sum())
         found["surrogate_fell"] = int(made.success.sum())
     return found

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from ...access import Attack, Gradients, Keep
-from ...attacks import PGD, Cascade, Restarts, Rivals, Sweep
+from ...attacks import PGD, Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
 from ...geometry import Linf
 from ..suites.suite import suite
 from .sample import ProbeSample
 
 STEPS = 50  # of PGD without a bound
 TIMES = 4  # as many steps
-BLOCKS = 1  # of `Sweep` with climbs that are so much longer
+BLOCKS = 1  # of `Sweep` with that many times the gradient steps
 ROWS = 8  # images that the longer attack is tried on at most
 
 
 def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
-    """`unbounded`: images that withstand PGD in the whole of [0, 1]; `more`: of `tried`, those that fall to the suite's
+    """`unbounded`: images that withstand PGD in the whole valid range; `more`: of `tried`, those that fall to the
 
-    strongest attack with more steps and not to it as it is.
+    suite's strongest attack with more steps and not to it as it is.
 
-    None without gradients.
+    None without gradients. `unbounded` is None where a mask holds components still, or the range has no end.
     """
     if not issubclass(sample.view.access, Gradients):
         return None
-    free = sample.attack(PGD(Linf(1.0), steps=STEPS), Keep.FIRST)
-    found: dict[str, Any] = {"of": len(sample), "unbounded": int((~free.success).sum()), "tried": 0}
+    found: dict[str, Any] = {"of": len(sample), "unbounded": None, "tried": 0}
+    width = range_width(sample)
+    if math.isfinite(width) and not sample.restricted:
+        free = sample.attack(PGD(Linf(width), steps=STEPS), Keep.FIRST)
+        found["unbounded"] = int((~free.success).sum())
     attack, more = strongest_attack(sample)
     if attack is not None and more is not None:
         rows = torch.arange(min(ROWS, len(sample)))
@@ -39,17 +43,25 @@ def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
     return found
 
 
+def range_width(sample: ProbeSample) -> float:
+    """Return how far two values of an input may lie apart; infinity where there is no limit."""
+    low, high = sample.view.inputs.range_like(sample.images)
+    return float(torch.as_tensor(high).max() - torch.as_tensor(low).min())
+
+
 def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Attack[Any, Any] | None]:
-    """The suite's last attack with gradients that can be given more steps, and with more; of `auto` its last part."""
+    """The suite's last attack with gradients that can be given more steps, and with more; of `Auto` its last part."""
     pair: tuple[Attack[Any, Any] | None, Attack[Any, Any] | None] = (None, None)
     if sample.plan.smallest and not sample.plan.threats:
         return pair
     for entry in suite(sample.view.access, sample.ball, sample.plan):
-        attack = entry.attack.attacks[-1] if isinstance(entry.attack, Cascade) else entry.attack
+        attack = entry.attack
+        if isinstance(attack, Auto | AutoAttack | Cascade):
+            attack = attack.parts[-1]
         more = with_more_steps(attack) if issubclass(entry.access, Gradients) and not entry.transferred else None
         if more is not None:
             pair = (attack, more)
-        if entry.name == "auto":
+        if isinstance(entry.attack, Auto):
             break
     return pair
 
@@ -57,9 +69,11 @@ def strongest_attack(sample: ProbeSample) -> tuple[Attack[Any, Any] | None, Atta
 def with_more_steps(attack: Attack[Any, Any]) -> Attack[Any, Any] | None:
     """Return the attack with TIMES the steps; None where it has no such number."""
     if isinstance(attack, Sweep):
-        return replace(attack, climb=TIMES * attack.climb, blocks=min(BLOCKS, attack.blocks))
+        return replace(attack, gradient_steps=TIMES * attack.gradient_steps, blocks=min(BLOCKS, attack.blocks))
     if isinstance(attack, Restarts | Rivals):
         inner = with_more_steps(attack.attack)
         return None if inner is None else replace(attack, attack=inner)
     known = {field.name for field in fields(attack)}  # type: ignore[arg-type]
-    return replace(attack, steps=TIMES * attack.steps) if "steps" in known else None  # type: ignore[type-var]
+    if "steps" not in known or getattr(attack, "steps", 0) != attack.total_steps:
+        return None
+    return replace(attack, steps=TIMES * attack.total_steps)  # type: ignore[type-var]

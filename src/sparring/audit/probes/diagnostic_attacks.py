@@ -37,14 +37,19 @@ class GradientWalkState:
 
 @dataclass(frozen=True)
 class GradientWalk(Attack[Gradients, GradientWalkState]):
-    """From the image, `steps` steps of eps / steps along the gradient of the margin."""
+    """From the image, `steps` steps of eps / steps along the gradient of the margin.
+
+    `by_loss`: along that of the goal's loss, where the margin is that of a single part of many (`ShareGoal`) and its
+    gradient leads nowhere.
+    """
 
     ball: Ball
     log: GradientLog = field(compare=False)
     steps: int = 10
+    by_loss: bool = False
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Gradients, batch: Batch) -> GradientWalkState:
         x = oracle.region.x
@@ -53,7 +58,7 @@ class GradientWalk(Attack[Gradients, GradientWalkState]):
         return GradientWalkState(x.clone(), answer.verdict.margin, zero, zero)
 
     def step(self, oracle: Gradients, state: GradientWalkState, t: int) -> GradientWalkState:
-        answer = oracle.gradient(state.image, objective=margin_objective)
+        answer = oracle.gradient(state.image, objective=None if self.by_loss else margin_objective)
         zero = answer.grad.flatten(1).abs().amax(1) == 0 if t == 0 else state.zero_margin_gradient
         region = oracle.region
         image = region.ascend_(answer.grad, state.image, region.radius / self.steps)
@@ -81,7 +86,7 @@ class RandomNoise(Attack[Scores, RandomNoiseState]):
     steps: int = 20
 
     spends_radius: ClassVar[bool] = True
-    regional: ClassVar[bool] = True
+    uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Scores, batch: Batch) -> RandomNoiseState:
         return RandomNoiseState(torch.full_like(oracle.region.eps, -torch.inf))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...access import Keep, Reason
+from ...goals.share import ShareGoal
 from .diagnostic_attacks import GradientLog, GradientWalk
 from .sample import ProbeSample
 
@@ -17,7 +18,8 @@ def check_gradients(sample: ProbeSample) -> dict[str, Any]:
     steps along the gradient bring the margin no higher; `non_finite`, a gradient is NaN or infinite.
     """
     log = GradientLog()
-    outcome = sample.attack(GradientWalk(sample.ball, log), Keep.HIGHEST_LOSS)
+    walk = GradientWalk(sample.ball, log, by_loss=isinstance(sample.clean.goal(), ShareGoal))
+    outcome = sample.attack(walk, Keep.HIGHEST_LOSS)
     zero_loss, flat, gain = (log.joined(name) for name in ("zero_loss_gradient", "zero_margin_gradient", "gain"))
     broken = outcome.reason == int(Reason.NON_FINITE)
     return {

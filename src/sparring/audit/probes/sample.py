@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
+from ...rows import join, take
 from ...targets import AdaptiveView, Target
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
@@ -34,7 +35,6 @@ class ProbeSample:
     evaluated: EvaluatedTarget
     plan: AuditPlan
     images: Tensor
-    labels: Tensor
     clean: CleanChunk  # of these images; its goal is the attacker's
     indices: Tensor
     ball: Ball
@@ -51,19 +51,44 @@ class ProbeSample:
             return AdaptiveView(known.defended, DRAWS, known.weight)
         return known
 
-    def attack(self, attack: Attack[Any, Any], keep: Keep = Keep.HIGHEST_MARGIN, rows: Tensor | None = None) -> Outcome:
-        """Return the attack on the sample, or on some rows of it; by default its highest margins come back."""
+    @property
+    def restricted(self) -> bool:
+        """May some components not move?"""
+        return self.clean.limits.mask is not None
+
+    def attack(
+        self,
+        attack: Attack[Any, Any],
+        keep: Keep = Keep.HIGHEST_MARGIN,
+        rows: Tensor | None = None,
+        target: Target[Any] | None = None,
+    ) -> Outcome:
+        """Return the attack on the sample, or on some rows of it; by default its highest margins come back.
+
+        `target` is what is attacked in place of the view of whoever knows most.
+        """
         chosen = torch.arange(len(self)) if rows is None else rows
-        engine = Engine(self.plan.batch_size, self.plan.seed, progress=self.observer.step)
-        goal, images = self.clean.goal(chosen), self.images[chosen]
-        return run(attack, self.view, goal, images, indices=self.indices[chosen], keep=keep, engine=engine)
+        attacked = self.view if target is None else target
+        limits = self.clean.limits_of(chosen)
+        return run(
+            attack,
+            attacked,
+            self.clean.goal(chosen),
+            self.images[chosen],
+            indices=self.indices[chosen],
+            context=self.clean.context_of(chosen) if attacked.takes_context else None,
+            keep=keep,
+            engine=Engine(self.plan.batch_size, self.plan.seed, progress=self.observer.step),
+            mask=limits.mask,
+            eps=limits.eps if attack.ball == self.ball else None,  # radii of rows are those of the plan's threat
+        )
 
     def margins(self, images: Tensor) -> Tensor:
         """(N,) the attacker's lead, above 0 where he has won; the median of several answers where they are random."""
         target = self.evaluated.target
         key = self.clean.key(torch.arange(len(images)), self.plan.seed, DRAW_OFFSET - 1)
         goal = target.confirming_target.adapt_goal(self.clean.goal())
-        seen = predict_repeatedly(target, images, self.plan.batch_size, key)
+        seen = predict_repeatedly(target, images, self.plan.batch_size, key, self.clean.context)
         return torch.stack([goal(one.answer).margin for one in seen]).median(0).values
 
 
@@ -85,28 +110,47 @@ def gather_sample(
             break
     if not found:
         return None
-    rows = [part.correct.nonzero().squeeze(1) for part in parts]
+    clean = right_ones(parts, wanted)
+    ball = probe_ball(plan, evaluated.target.inputs.scale)
+    if all(ball not in threat.balls() for threat in plan.threats):  # a radius of a row is one of the plan's norm
+        clean = replace(clean, limits=replace(clean.limits, eps=None))
+    return ProbeSample(evaluated, plan, clean.images, clean, positions(parts, wanted), ball, observer)
 
-    def joined(name: str) -> Tensor:
-        return torch.cat([getattr(part, name)[here] for part, here in zip(parts, rows, strict=True)])[:wanted]
 
-    indices = torch.cat([part.first + here for part, here in zip(parts, rows, strict=True)])[:wanted]
-    tensors = {name: joined(name) for name in ("images", "labels", "predicted", "confidence", "correct", "claimed")}
-    rest = {name: joined(name) for name in ("rate", "rejected")}
-    aims = None if parts[0].aims is None else joined("aims")
-    names = [str(number) for number in indices.tolist()]
-    clean = CleanChunk(first=0, names=names, from_data=parts[0].from_data, aims=aims, **tensors, **rest)
-    return ProbeSample(evaluated, plan, clean.images, clean.labels, clean, indices, probe_ball(plan), observer)
+def right_rows(parts: list[CleanChunk]) -> list[Tensor]:
+    """Return the rows of each chunk that the model is right on."""
+    return [part.correct.nonzero().squeeze(1) for part in parts]
+
+
+def positions(parts: list[CleanChunk], wanted: int) -> Tensor:
+    """Return the positions in the data set of the first inputs that the model is right on."""
+    return torch.cat([part.first + rows for part, rows in zip(parts, right_rows(parts), strict=True)])[:wanted]
+
+
+def right_ones(parts: list[CleanChunk], wanted: int) -> CleanChunk:
+    """Return the first `wanted` inputs that the model is right on, as one chunk."""
+    chosen = [(part, rows) for part, rows in zip(parts, right_rows(parts), strict=True) if len(rows)]
+
+    def joined(records: list[Any]) -> Any:
+        """The rows of one record of each chunk, put together."""
+        whole = join([take(record, rows) for record, (_, rows) in zip(records, chosen, strict=True)])
+        return take(whole, slice(0, wanted))
+
+    names = [str(number) for number in positions(parts, wanted).tolist()]
+    fields = ("images", "truth", "finite", "correct", "claimed", "rate", "rejected", "aim", "context", "limits")
+    rest = {name: joined([getattr(part, name) for part, _ in chosen]) for name in fields}
+    columns = {name: joined([part.prediction[name] for part, _ in chosen]) for name in parts[0].prediction}
+    return CleanChunk(first=0, names=names, from_data=parts[0].from_data, prediction=columns, **rest)
 
 
 def smaller(limit: int | None, most: int) -> int:
     return most if limit is None else min(limit, most)
 
 
-def probe_ball(plan: AuditPlan) -> Ball:
-    """Return the middle radius of the first threat in Linf or L2; a usual one where there is none."""
+def probe_ball(plan: AuditPlan, scale: float = 1.0) -> Ball:
+    """Return the middle radius of the first threat in Linf or L2; else a usual one, in units of `scale`."""
     for threat in plan.threats:
         balls = threat.balls()
         if isinstance(balls[0], Linf | L2):
             return balls[(len(balls) - 1) // 2]
-    return Linf(USUAL)
+    return Linf(USUAL * scale)

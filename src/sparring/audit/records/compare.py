@@ -71,8 +71,18 @@ def check_comparable(before: Records, after: Records) -> None:
             f"{before.folder} and {after.folder} are of other images: {counts[0]} of {before.facts.data} "
             f"and {counts[1]} of {after.facts.data}, as their models saw them; audit both on the same data"
         )
-    question = "SELECT label FROM sample ORDER BY id"
+    if before.facts.task != after.facts.task or before.plan.goal != after.plan.goal:
+        words = [f"{one.facts.task}, {one.plan.goal}" for one in (before, after)]
+        raise RunError(
+            f"{before.folder} and {after.folder} are of other goals ({words[0]}; {words[1]}); audit both under the same"
+        )
+    question = "SELECT label, goal_sha256 FROM sample ORDER BY id"
     for one, other in zip(before.select(question), after.select(question), strict=True):
+        if one["goal_sha256"] != other["goal_sha256"]:
+            raise RunError(
+                f"{before.folder} and {after.folder} have other goals for the same inputs (templates, boxes, labels of "
+                "pixels, or what lies beside them); audit both on the same data"
+            )
         if one["label"] != other["label"]:
             raise RunError(
                 f"{before.folder} and {after.folder} have other labels for the same images; where the model's own "

@@ -6,32 +6,51 @@ import csv
 import json
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
 from ...targets.optional_imports import require
+from ..evaluation.prediction_columns import read_prediction
 from .database import Records
+from .facts import Facts
 from .run_folder import writing
 
 FORMS = ("parquet", "csv", "json")
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for the beginning of a formula
 BATCH = 10_000  # rows of a Parquet row group
 ROWS = """
-SELECT result.sample, sample.name, sample.label, sample.label_source, sample.aim, sample.clean_prediction,
-    sample.clean_confidence, sample.clean_correct, sample.clean_rate, sample.clean_rejected, result.norm, result.eps,
+SELECT result.sample, sample.name, sample.label, sample.label_source, sample.aim, sample.clean_correct,
+    sample.clean_rate, sample.clean_rejected, result.norm, result.eps,
     result.view, result.attack, result.access, result.seed, result.success, result.rate, result.linf, result.l2,
     result.l1, result.l0, result.forwards, result.backwards, result.checks, result.first, result.reason,
-    result.seconds, result.predicted, result.confidence, result.survives_uint8, result.rate_uint8, result.uint8_size,
-    result.survives_jpeg90, result.example_file, result.example_row
+    result.seconds, result.survives_uint8, result.rate_uint8, result.uint8_size,
+    result.survives_jpeg90, result.example_file, result.example_row, sample.clean_prediction AS before,
+    result.prediction AS after
 FROM result JOIN sample ON sample.id = result.sample ORDER BY result.sample, result.norm, result.eps, result.turn
 """
 WHOLE = {
-    "sample", "label", "aim", "clean_prediction", "clean_correct", "seed", "success", "forwards", "backwards", "checks",
-    "first", "predicted", "survives_uint8", "survives_jpeg90", "example_row",
+    "sample", "label", "aim", "clean_correct", "seed", "success", "forwards", "backwards", "checks", "first",
+    "survives_uint8", "survives_jpeg90", "example_row",
 }  # fmt: skip
 TEXT = {"name", "label_source", "norm", "view", "attack", "access", "reason", "example_file"}
+BEFORE = {"predicted": "clean_prediction"}  # the name of a column before the attack, where it is not clean_NAME
+
+
+@dataclass(frozen=True)
+class ExportedColumn:
+    """A column of the table.
+
+    `place` and `of`: it is of the task's prediction before or after the attack, and what it is called there.
+    """
+
+    name: str
+    kind: Literal["whole", "real", "text"]
+    place: Literal["", "before", "after"] = ""
+    of: str = ""
 
 
 def export(run: Path, form: str, out: Path | None = None) -> Path:
@@ -51,7 +70,10 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     partial = path.with_name(path.name + ".partial")
     try:
         with writing(path.parent):
-            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](result_rows(records), partial)
+            listed = exported_columns(records.facts)
+            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](
+                result_rows(records), listed, partial
+            )
             os.replace(partial, path)
     finally:
         records.close()
@@ -61,8 +83,16 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
 
 def result_rows(records: Records) -> Iterator[dict[str, Any]]:
     """Yield every row, without what is infinite."""
+    listed = exported_columns(records.facts)
     for row in records.select(ROWS):
-        yield {name: None if row[name] == math.inf else row[name] for name in row.keys()}  # noqa: SIM118
+        predictions = {place: read_prediction(row[place]) for place in ("before", "after")}
+        yield {one.name: exported_value(one, row, predictions) for one in listed}
+
+
+def exported_value(column: ExportedColumn, row: sqlite3.Row, predictions: dict[str, dict[str, Any]]) -> Any:
+    """Return a number or a text; None for what is infinite or not known, 0 and 1 for flags."""
+    value = predictions[column.place].get(column.of) if column.place else row[column.name]
+    return None if value == math.inf else int(value) if isinstance(value, bool) else value
 
 
 def escape_formula(value: Any) -> Any:
@@ -70,15 +100,15 @@ def escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(ACTIVE) else value
 
 
-def write_csv(found: Iterator[dict[str, Any]], path: Path) -> None:
+def write_csv(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns())
+        table = csv.DictWriter(file, [one.name for one in listed])
         table.writeheader()
         for row in found:
             table.writerow({name: escape_formula(value) for name, value in row.items()})
 
 
-def write_json(found: Iterator[dict[str, Any]], path: Path) -> None:
+def write_json(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(found):
@@ -93,10 +123,10 @@ def import_pyarrow() -> Any:
     return require("pyarrow", "Parquet", "export")
 
 
-def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> None:
+def write_parquet(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
     pa = import_pyarrow()
-    kinds = {name: pa.int64() if name in WHOLE else pa.string() if name in TEXT else pa.float64() for name in columns()}
-    schema = pa.schema(list(kinds.items()))
+    kinds = {"whole": pa.int64(), "text": pa.string(), "real": pa.float64()}
+    schema = pa.schema([(one.name, kinds[one.kind]) for one in listed])
     with pa.parquet.ParquetWriter(path, schema) as writer:
         waiting: list[dict[str, Any]] = []
         for row in found:
@@ -107,7 +137,17 @@ def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> None:
         writer.write_table(pa.Table.from_pylist(waiting, schema))
 
 
-def columns() -> list[str]:
-    """Return the names of the columns, in order."""
+def exported_columns(facts: Facts) -> list[ExportedColumn]:
+    """Return the columns in order: those of every run, then what the task says before the attack and after it."""
     named = ROWS.partition("FROM")[0].replace("SELECT", "").split(",")
-    return [one.strip().partition(".")[2] for one in named]
+    names = [one.strip().partition(".")[2] for one in named if " AS " not in one]
+    listed = [ExportedColumn(name, "whole" if name in WHOLE else "text" if name in TEXT else "real") for name in names]
+    for column in facts.columns:
+        kind: Literal["whole", "real"] = "real" if column.kind == "number" else "whole"
+        before = BEFORE.get(column.name, f"clean_{column.name}")
+        listed.append(
+            ExportedColumn(before if before not in names else f"{before}_prediction", kind, "before", column.name)
+        )
+        after = column.name if column.name not in names else f"{column.name}_prediction"
+        listed.append(ExportedColumn(after, kind, "after", column.name))
+    return listed

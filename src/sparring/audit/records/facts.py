@@ -9,7 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from ..evaluation.prediction_columns import PredictionColumn
+
 PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
+
+
+class MaskFacts(BaseModel):
+    """The mask under which attacks worked: the share of components that may move; `each`: every input has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    share: float
+    each: bool
 
 
 class Facts(BaseModel):
@@ -20,7 +30,9 @@ class Facts(BaseModel):
     source: str | None
     sha256: str | None  # of the weights' file, else of the weights
     weights: str | None  # SHA-256 over the parameters and buffers as they are in memory
-    classes: int
+    task: str
+    columns: tuple[PredictionColumn, ...]  # of the task's prediction
+    classes: int | None  # of a classifier
     class_names: tuple[str, ...] | None
     access: str
     views: tuple[tuple[str, str], ...]  # name and access of each view, in their order
@@ -29,7 +41,10 @@ class Facts(BaseModel):
     rejects: bool
     draws: int  # passes that a question of the last view is averaged over
     surrogate: str | None  # SHA-256 of the surrogate's weights
+    inputs: str  # images, point clouds, ...
     input_shape: tuple[int, ...]
+    mask: MaskFacts | None
+    radii: tuple[float, float] | None  # the smallest and the largest, where each input has one of its own
     probabilities: bool
     data: str
     label_note: str

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from ...access import Reason
+from ...goals import Goal
+from ...zoo import Chunk
 from ..evaluation.cascade import Event, RescaledExample
 from ..evaluation.clean_chunk import CleanChunk
 from ..evaluation.confirmation import AttackResult
+from ..evaluation.data_goal import row_digests
+from ..evaluation.prediction_columns import prediction_texts
 from ..evaluation.weights import image_hash
 from .example_files import example_file
 
@@ -34,7 +38,10 @@ class ChunkRows:
 
 def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: float, kept: KeptOriginals) -> ChunkRows:
     """Return rows of one chunk; `kept` counts the originals of earlier chunks and is not changed."""
-    hashes = [image_hash(image) for image in clean.images]
+    hashes, goals = (
+        [image_hash(image) for image in clean.images],
+        goal_hashes(data_goal(clean), clean.context, len(clean)),
+    )
     results: list[dict[str, Any]] = []
     examples: list[Tensor] = []
     stored = 0
@@ -43,7 +50,7 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
         examples.append(result.examples.images)
         stored += len(result.examples.images)
     wanted = originals(results, kept)
-    samples = sample_rows(number, clean, hashes, wanted)
+    samples = sample_rows(number, clean, hashes, goals, wanted)
     tensors: dict[str, Tensor] = {}
     if stored:
         tensors["examples"] = torch.cat(examples)
@@ -52,7 +59,7 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
         "id": number,
         "first": clean.first,
         "count": len(clean),
-        "sha256": chunk_hash(hashes),
+        "sha256": chunk_hash(hashes, goals),
         "seconds": seconds,
     }
     return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
@@ -67,8 +74,27 @@ def stretched_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any
     ]
 
 
-def chunk_hash(hashes: list[str]) -> str:
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+def data_goal(clean: CleanChunk) -> Goal | None:
+    """Return the goal that came with the data; None of a classifier, whose labels have a column."""
+    return clean.truth if clean.labels is None else None
+
+
+def goal_hashes(goal: Goal | None, context: Any, count: int) -> list[str]:
+    """SHA-256 of goal and context of each input; empty where there is neither."""
+    if goal is None and context is None:
+        return [""] * count
+    pairs = zip(row_digests(goal, count), row_digests(context, count), strict=True)
+    return [hashlib.sha256(f"{one} {other}".encode()).hexdigest() for one, other in pairs]
+
+
+def given_hash(chunk: Chunk) -> str:
+    """SHA-256 of a chunk as the data gives it, as `chunk_rows` records it."""
+    goals = goal_hashes(chunk.goal, chunk.context, len(chunk.images))
+    return chunk_hash([image_hash(image) for image in chunk.images], goals)
+
+
+def chunk_hash(hashes: list[str], goals: list[str]) -> str:
+    return hashlib.sha256("".join([*hashes, *goals]).encode()).hexdigest()
 
 
 def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
@@ -82,9 +108,12 @@ def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
     return sorted(wanted)
 
 
-def sample_rows(number: int, clean: CleanChunk, hashes: list[str], wanted: list[int]) -> list[dict[str, Any]]:
+def sample_rows(
+    number: int, clean: CleanChunk, hashes: list[str], goals: list[str], wanted: list[int]
+) -> list[dict[str, Any]]:
     places = {sample: row for row, sample in enumerate(wanted)}
-    rows = []
+    rows, predictions = [], prediction_texts(clean.prediction, clean.finite)
+    labels, aims = clean.labels, clean.aims
     for i, name in enumerate(clean.names):
         sample = clean.first + i
         rows.append(
@@ -92,16 +121,17 @@ def sample_rows(number: int, clean: CleanChunk, hashes: list[str], wanted: list[
                 "id": sample,
                 "chunk": number,
                 "name": name,
-                "label": int(clean.labels[i]),
+                "label": None if labels is None else int(labels[i]),
                 "label_source": "data" if clean.from_data else "model",
-                "clean_prediction": int(clean.predicted[i]),
-                "clean_confidence": float(clean.confidence[i]),
+                "clean_prediction": predictions[i],
+                "clean_finite": int(clean.finite[i]),
                 "clean_correct": int(clean.correct[i]),
                 "clean_claimed": float(clean.claimed[i]),
                 "clean_rate": float(clean.rate[i]),
                 "clean_rejected": float(clean.rejected[i]),
-                "aim": None if clean.aims is None else int(clean.aims[i]),
+                "aim": None if aims is None else int(aims[i]),
                 "sha256": hashes[i],
+                "goal_sha256": goals[i] or None,
                 "original_file": example_file(number) if sample in places else None,
                 "original_row": places.get(sample),
             }
@@ -149,14 +179,14 @@ def result_rows(number: int, clean: CleanChunk, result: AttackResult, offset: in
 def example_columns(result: AttackResult) -> dict[str, list[Any]]:
     """Return sizes and predictions of the attempt's examples, in their order."""
     examples = result.examples
+    survives = examples.survives_uint8
     columns: dict[str, Tensor | None] = {
         **examples.sizes,
-        "predicted": examples.predicted,
-        "confidence": examples.confidence,
-        "survives_uint8": examples.survives_uint8.long(),
+        "survives_uint8": None if survives is None else survives.long(),
         "rate_uint8": examples.rate_uint8,
         "uint8_size": examples.uint8_size,
         "survives_jpeg90": None if examples.survives_jpeg90 is None else examples.survives_jpeg90.long(),
     }
     nothing: list[Any] = [None] * len(examples.images)
-    return {name: nothing if values is None else values.tolist() for name, values in columns.items()}
+    found: dict[str, list[Any]] = {name: nothing if each is None else each.tolist() for name, each in columns.items()}
+    return found | {"prediction": prediction_texts(examples.prediction, examples.finite)}

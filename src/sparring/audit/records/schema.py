@@ -12,13 +12,17 @@
 An eps of infinity stands for the search of the smallest example. `turn` numbers the attacks at one radius in the order
 in which they run. `claimed` is the share of answers in which the attacker won when the engine looked, and says which
 of a sample's examples is its worst; `rate` is the share when the auditor looked, and is what counts. `survives_uint8`
-speaks of PNG too, which keeps 8 bits as they are.
+speaks of PNG too, which keeps 8 bits as they are; it and its neighbours are NULL for inputs that are no images.
+
+`clean_prediction` and `prediction` are JSON, the columns that the task reads of the answers: of a classifier
+`predicted` and `confidence`. Where an answer is no number they are null. `label` and `aim` are classes of a classifier;
+of other tasks `goal_sha256` tells the goal and the context of a sample from others.
 
 A chunk's examples are on the disk before its rows are committed, so no row names a file that is not there.
 """
 
 FILE = "records.sqlite"
-FORMAT = 3
+FORMAT = 4
 SCHEMA = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
@@ -27,16 +31,17 @@ CREATE TABLE chunk (
     id INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL, sha256 TEXT NOT NULL,
     seconds REAL NOT NULL);
 CREATE TABLE sample (
-    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk, name TEXT NOT NULL, label INTEGER NOT NULL,
-    label_source TEXT NOT NULL, clean_prediction INTEGER NOT NULL, clean_confidence REAL NOT NULL,
+    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk, name TEXT NOT NULL, label INTEGER,
+    label_source TEXT NOT NULL, clean_prediction TEXT NOT NULL, clean_finite INTEGER NOT NULL,
     clean_correct INTEGER NOT NULL, clean_claimed REAL NOT NULL, clean_rate REAL NOT NULL,
-    clean_rejected REAL NOT NULL, aim INTEGER, sha256 TEXT NOT NULL, original_file TEXT, original_row INTEGER);
+    clean_rejected REAL NOT NULL, aim INTEGER, sha256 TEXT NOT NULL, goal_sha256 TEXT, original_file TEXT,
+    original_row INTEGER);
 CREATE TABLE result (
     sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, view TEXT NOT NULL,
     attack TEXT NOT NULL, seed INTEGER NOT NULL, turn INTEGER NOT NULL, access TEXT NOT NULL,
     success INTEGER NOT NULL, claimed REAL NOT NULL, rate REAL NOT NULL, linf REAL, l2 REAL, l1 REAL, l0 REAL,
     forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, checks INTEGER NOT NULL, first INTEGER NOT NULL,
-    reason TEXT NOT NULL, seconds REAL NOT NULL, predicted INTEGER, confidence REAL, survives_uint8 INTEGER,
+    reason TEXT NOT NULL, seconds REAL NOT NULL, prediction TEXT, survives_uint8 INTEGER,
     rate_uint8 REAL, uint8_size REAL, survives_jpeg90 INTEGER, example_file TEXT, example_row INTEGER,
     PRIMARY KEY (sample, norm, eps, view, attack, seed)) WITHOUT ROWID;
 CREATE TABLE stretched (

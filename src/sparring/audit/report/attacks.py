@@ -13,6 +13,7 @@ from ..records import queries
 from ..records.database import Records
 from ..records.queries import ResultScope
 from ..suites.suite import MAX_ATTACKS, suite
+from .gallery import IMAGES
 from .model import AttackPart
 
 SUMS = """
@@ -67,6 +68,7 @@ def attack_part(
     sums = next(records.select(SUMS, *place))
     asked, fell = sums["asked"], sums["fell"]
     examples = int(sums["examples"])
+    pictures = records.facts.inputs == IMAGES
     median = MEDIAN.format(column=norm.lower())
     return AttackPart(
         attack=name,
@@ -79,8 +81,8 @@ def attack_part(
         fallen_so_far=after[0],
         robust_accuracy_after=after[1],
         median_size=records.scalar(median, *place, examples) if examples else None,
-        survives_uint8=int(sums["uint8"]),
-        survives_jpeg90=jpeg_survivors(sums["jpeg"], records.facts.input_shape[0]),
+        survives_uint8=int(sums["uint8"]) if pictures else None,
+        survives_jpeg90=jpeg_survivors(sums["jpeg"], records.facts.input_shape[0]) if pictures else None,
         forwards=int(sums["f"]),
         backwards=int(sums["b"]),
         checks=int(sums["c"]),

@@ -105,9 +105,11 @@ def symbol(norm: str) -> str:
     return NORMS.get(norm.lower(), visible(norm, 20))
 
 
-def limit(norm: str) -> str:
-    """What a ball of this norm allows, up to the radius."""
-    return LIMITS.get(norm, "the size of the change is at most")
+def limit(norm: str, pictures: bool = True, masked: bool = False) -> str:
+    """What a ball of this norm allows, up to the radius; `masked`: only some values may change."""
+    words = LIMITS.get(norm, "the size of the change is at most")
+    words = words if pictures else words.replace("color ", "")
+    return words.replace("every", "every free") if masked else words
 
 
 def left_standing(reasons: Mapping[str, int]) -> list[str]:

@@ -15,14 +15,17 @@ from markupsafe import Markup
 
 from ...errors import RunError
 from .attack_table import attack_names, by_view, spent
+from .card import headline, searched, sort_values, sortable
 from .class_table import FIRST, class_table
 from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curve_panel
 from .format import FILTERS
+from .gallery import IMAGES
 from .model import Finding, Report
 from .pictures import embedded
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
+CARD = {"headline": headline, "searched": searched, "sort_values": sort_values}
 SCRIPTS = ("page.js", "classes.js", "gallery.js")
 BRIEF = 4  # findings beside the result; all of them have a section
 
@@ -84,6 +87,10 @@ def _content(report: Report) -> dict[str, Any]:
         "passes": spent(attacks),
         "in_jpeg": any(row.survives_jpeg90 is not None for row in attacks),
         "classes": class_table(report),
+        "pictures": report.model.inputs == IMAGES,
+        "thing": "image" if report.model.inputs == IMAGES else "input",
+        "things": "images" if report.model.inputs == IMAGES else "inputs",
+        "sortable": sortable(report),
         "shown_attacks": list(dict.fromkeys(part.attack for part in report.gallery)),
         "shown_threats": _shown_threats(report),
         "panels": [curve_panel(threat) for threat in report.threats],
@@ -98,8 +105,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS | {"by_view": by_view})
+    environment.filters.update(FILTERS | {"by_view": by_view, "article": article} | CARD)
     return environment
+
+
+def article(noun: str) -> str:
+    """Return `an image` or `an input`."""
+    return f"an {noun}"
 
 
 def _part(name: str) -> str:

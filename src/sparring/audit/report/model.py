@@ -25,7 +25,9 @@ class ModelPart(Part):
     name: str
     source: str | None = None
     sha256: str | None = Field(default=None, description="of the weights, where there is one file")
-    classes: int
+    task: str = Field(default="classification", description="what its answers are: classification, verification, ...")
+    inputs: str = Field(default="images", description="what it takes: images, point clouds, ...")
+    classes: int | None = Field(default=None, description="of a classifier; None: another task")
     access: str = Field(description="what attacks were granted: Jacobians, Gradients, Scores or Decisions")
     views: list[str] = Field(
         default=[], description="of a defended model: naive (an attacker who knows of no defence), then adaptive"
@@ -33,7 +35,7 @@ class ModelPart(Part):
     stochastic: bool = Field(default=False, description="answers are random: shares are expectations")
     rejects: bool = Field(default=False, description="may reject an image; the attacker must pass undetected")
     draws: int = Field(default=1, description="passes that each question of the adaptive attacker is averaged over")
-    input_shape: list[int] = Field(description="(channels, height, width) of the images")
+    input_shape: list[int] = Field(description="of one input; of images (channels, height, width)")
 
 
 class SkippedFile(Part):
@@ -41,6 +43,14 @@ class SkippedFile(Part):
 
     name: str
     reason: str
+
+
+class PredictedValue(Part):
+    """One thing that the task says of an answer: a class, a similarity, a number of objects, yes or no."""
+
+    kind: Literal["class", "number", "count", "flag"]
+    value: bool | int | float | None = Field(description="None: the answer is no number")
+    text: str = Field(description="as a reader sees it: the name of a class, a share in percent")
 
 
 class DataPart(Part):
@@ -52,7 +62,10 @@ class DataPart(Part):
     label_note: str
     labelled_count: int
     clean_accuracy: Share | None = Field(description="over the images whose label comes with the data; None: none")
-    mean_confidence: float | None = Field(default=None, description="of the clean predictions, in [0, 1]")
+    prediction: dict[str, PredictedValue] = Field(
+        default={},
+        description="what the task says of the clean inputs, in the mean: confidence, similarity, objects, ...",
+    )
     rejected: Share | None = Field(default=None, description="clean images that a detector rejects; None: it has none")
     skipped: list[SkippedFile] = Field(default=[])
     sha256: str = Field(description="over the images as the model saw them, in order")
@@ -69,7 +82,10 @@ class AttackPart(Part):
     fallen_so_far: int = Field(description="union over this and the attacks before it, wrong-from-the-start included")
     robust_accuracy_after: float
     median_size: float | None = Field(description="median distance of its examples, in the threat's norm")
-    survives_uint8: int = Field(description="of those that fell, how many still fool the model after 8-bit rounding")
+    survives_uint8: int | None = Field(
+        default=None,
+        description="of those that fell, how many still fool the model after 8-bit rounding; None: they are no images",
+    )
     survives_jpeg90: int | None = Field(
         default=None, description="and after JPEG at quality 90; None: JPEG has no such channels"
     )
@@ -99,7 +115,7 @@ class EpsilonPart(Part):
     eps: float
     eps_text: str = Field(description="as the user would write it, e.g. 4/255")
     robust_accuracy: Share
-    robust_accuracy_uint8: Share = Field(description=UINT8)
+    robust_accuracy_uint8: Share | None = Field(default=None, description=f"{UINT8}; None: the inputs are no images")
     wrong_before: int = Field(description="images wrong before any attack")
     fallen_at_smaller_eps: int = Field(description="images whose example at a smaller eps of this norm serves here too")
     attacks: list[AttackPart]
@@ -149,37 +165,44 @@ class ClassPart(Part):
     )
 
 
-class PredictedClass(Part):
-    """What the model says of a picture."""
+class MaskPart(Part):
+    """The mask that attacks worked under: which components may move."""
 
-    label: int
-    name: str
-    confidence: float
+    share: float = Field(description="of the components that may move, in [0, 1]")
+    each: bool = Field(description="every input has a mask of its own")
+    picture: str | None = Field(default=None, description="of the one mask of images: white may move")
+
+
+class RadiiPart(Part):
+    """The radii where each input has one of its own."""
+
+    low: float
+    high: float
 
 
 class GalleryPart(Part):
-    """One image that fell, with its pictures."""
+    """One input that fell; with pictures, where it is an image."""
 
     sample: int = Field(description="position in the data set")
     name: str
-    label: int
-    label_name: str
+    label: int | None = Field(default=None, description="of a classifier")
+    label_name: str | None = None
     label_source: Literal["data", "model"]
-    before: PredictedClass
-    after: PredictedClass
+    before: dict[str, PredictedValue] = Field(description="what the task says of the input, by name")
+    after: dict[str, PredictedValue] = Field(description="and of the example")
     attack: str
     norm: str
     eps: float
     eps_text: str
     sizes: dict[str, float] = Field(description="of the perturbation, by norm: linf, l2, l1, l0")
     queries: int = Field(description="forward passes until it fell")
-    survives_uint8: bool
-    original: str
-    perturbation: str = Field(description="0.5 + magnification * (adversarial - original)")
-    adversarial: str
-    magnification: float
-    width: int
-    height: int
+    survives_uint8: bool | None = Field(default=None, description="None: it is no image")
+    original: str | None = Field(default=None, description="None, as the five that follow: it is no image")
+    perturbation: str | None = Field(default=None, description="0.5 + magnification * (adversarial - original)")
+    adversarial: str | None = None
+    magnification: float | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 class Provenance(Part):
@@ -220,6 +243,9 @@ class Report(Part):
     format: int = FORMAT
     title: str
     confidence: float = Field(default=0.95, description="of every interval")
+    goal: str = Field(default="misclassify", description="what the attacker wants, with its plain values")
+    mask: MaskPart | None = Field(default=None, description="None: every component may move")
+    radii: RadiiPart | None = Field(default=None, description="None: the threats' radii are those of every input")
     model: ModelPart
     data: DataPart
     threats: list[ThreatPart]

@@ -56,8 +56,9 @@ def paper_figures(folder: Path | str, examples: int = 6) -> list[Path]:
     with warnings.catch_warnings(), rc_context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box
         made = {f"curve-{threat.norm.lower()}": _curve(threat, measure) for threat in report.threats if threat.curve}
-        if report.gallery and examples > 0:
-            made["gallery"] = strip(run, report.gallery[:: -(-len(report.gallery) // examples)])
+        shown = [part for part in report.gallery if part.original is not None]
+        if shown and examples > 0:
+            made["gallery"] = strip(run, shown[:: -(-len(shown) // examples)])
         files = {f"{name}.{kind}": _bytes(figure, kind) for name, figure in made.items() for kind in ("pdf", "png")}
     return _write(run / FOLDER, files)
 

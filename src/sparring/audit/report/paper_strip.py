@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import RunError
 from .escaping import visible
-from .format import percent
-from .model import GalleryPart
+from .model import GalleryPart, PredictedValue
 from .pictures import picture
 
 if TYPE_CHECKING:
@@ -35,27 +34,32 @@ def blank(width: float, height: float) -> Figure:
 
 
 def strip(run: Path, parts: list[GalleryPart]) -> Figure:
-    """Return one column for each example: original, perturbation, adversarial example."""
+    """Return one column for each example, each with pictures: original, perturbation, adversarial example."""
     figure = blank(min(PAGE, 0.35 + 1.1 * len(parts)), 4.1)
     rows = figure.subplots(3, len(parts), squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
     for place, part in enumerate(parts):
         column = (part.original, part.perturbation, part.adversarial)
-        words = (_said(part.before.name, part.before.confidence), f"× {part.magnification:.3g}", "")
+        words = (_said(part.before), f"× {part.magnification:.3g}", "")
         for axes, name, word in zip(rows[:, place], column, words, strict=True):
+            assert name is not None
             axes.imshow(_decoded(run, name), cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="equal")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.set_title(word, fontsize=TEXT, pad=2, parse_math=False)
-        after = _said(part.after.name, part.after.confidence)
-        rows[2, place].set_xlabel(after, fontsize=TEXT, labelpad=2, color=LOUD, parse_math=False)
+        rows[2, place].set_xlabel(_said(part.after), fontsize=TEXT, labelpad=2, color=LOUD, parse_math=False)
     for axes, word in zip(rows[:, 0], ("original", "perturbation", "adversarial"), strict=True):
         axes.set_ylabel(word, fontsize=TEXT + 1)
     return figure
 
 
-def _said(name: str, confidence: float) -> str:
-    return f"{visible(name, LETTERS)}\n{percent(confidence)}"
+def _said(values: dict[str, PredictedValue]) -> str:
+    """Return the first two things that the task says, the class of a classifier without its word."""
+    words = [
+        one.text if one.kind == "class" or name == "confidence" else f"{name.replace('_', ' ')} {one.text}"
+        for name, one in list(values.items())[:2]
+    ]
+    return "\n".join(visible(word, LETTERS) for word in words)
 
 
 def _decoded(run: Path, name: str) -> Image:

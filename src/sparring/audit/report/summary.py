@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ..evaluation.prediction_columns import read_prediction
 from ..records import queries
 from ..records.database import Records
 from ..records.schema import FILE
 from ..records.statistics import share
 from .classes import per_class
-from .gallery import gallery
-from .model import DataPart, ModelPart, Provenance, Report, SkippedFile
+from .gallery import gallery, mask_part, mean_text
+from .model import DataPart, ModelPart, PredictedValue, Provenance, RadiiPart, Report, SkippedFile
 from .threats import fixed_radius_part, minimum_norm_part
 
 
@@ -21,6 +22,9 @@ def summarize(records: Records) -> Report:
     threats += [minimum_norm_part(records, norm) for norm in plan.smallest]
     report = Report(
         title=f"{facts.model} on {facts.data}",
+        goal=plan.goal,
+        mask=mask_part(records),
+        radii=None if facts.radii is None else RadiiPart(low=facts.radii[0], high=facts.radii[1]),
         model=model_part(records),
         data=data_part(records),
         threats=threats,
@@ -29,6 +33,8 @@ def summarize(records: Records) -> Report:
         provenance=provenance(records),
         probes={name: found for name, found in records.probe_results().items() if name != "seconds"},
     )
+    if facts.classes is None:
+        return report
     return report.model_copy(update={"per_class": per_class(records, threats, report.worst())})
 
 
@@ -38,6 +44,8 @@ def model_part(records: Records) -> ModelPart:
         name=facts.model,
         source=facts.source,
         sha256=facts.sha256,
+        task=facts.task,
+        inputs=facts.inputs,
         classes=facts.classes,
         access=facts.views[-1][1],
         input_shape=list(facts.input_shape),
@@ -62,11 +70,28 @@ def data_part(records: Records) -> DataPart:
         label_note=records.facts.label_note,
         labelled_count=labelled,
         clean_accuracy=share(labelled - missed, labelled) if labelled else None,
-        mean_confidence=records.scalar("SELECT AVG(clean_confidence) FROM sample"),
+        prediction=mean_prediction(records),
         rejected=rejected if records.facts.rejects else None,
         skipped=[SkippedFile(name=row["name"], reason=row["reason"]) for row in skipped],
         sha256=records.data_hash(),
     )
+
+
+def mean_prediction(records: Records) -> dict[str, PredictedValue]:
+    """Return what the task says of the clean inputs in the mean, of all that is no class; without what is no number."""
+    kinds = {column.name: column.kind for column in records.facts.columns if column.kind != "class"}
+    sums, counts = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0)
+    for row in records.select("SELECT clean_prediction FROM sample ORDER BY id"):
+        found = read_prediction(row["clean_prediction"])
+        for name in kinds:
+            if found[name] is not None:
+                sums[name] += found[name]
+                counts[name] += 1
+    means = {name: sums[name] / counts[name] for name in kinds if counts[name]}
+    return {
+        name: PredictedValue(kind=kinds[name], value=mean, text=mean_text(name, kinds[name], mean))
+        for name, mean in means.items()
+    }
 
 
 def provenance(records: Records) -> Provenance:

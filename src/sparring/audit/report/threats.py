@@ -11,6 +11,7 @@ from ..records.database import Records
 from ..records.queries import LOSSES_IN_8_BITS, ResultScope
 from ..records.statistics import share
 from .attacks import attack_parts
+from .gallery import IMAGES
 from .model import CurvePoint, EpsilonPart, SmallestPart, ThreatPart, ViewPart
 
 POINTS = 40  # of a curve of smallest sizes, at most
@@ -30,7 +31,7 @@ def fixed_radius_part(records: Records, threat: Threat) -> ThreatPart:
 
 
 def radius_part(records: Records, norm: Norm, text: str, ball: Ball) -> EpsilonPart:
-    everything = ResultScope(norm, ball.eps)
+    everything, pictures = ResultScope(norm, ball.eps), records.facts.inputs == IMAGES
     before = ResultScope(norm, ball.eps, turn=-1)
     wrong = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")
     views = [name for name, _ in records.facts.views]
@@ -38,7 +39,7 @@ def radius_part(records: Records, norm: Norm, text: str, ball: Ball) -> EpsilonP
         eps=ball.eps,
         eps_text=text,
         robust_accuracy=queries.robust_accuracy(records, everything),
-        robust_accuracy_uint8=queries.robust_accuracy(records, everything, LOSSES_IN_8_BITS),
+        robust_accuracy_uint8=queries.robust_accuracy(records, everything, LOSSES_IN_8_BITS) if pictures else None,
         wrong_before=wrong,
         fallen_at_smaller_eps=max(0, queries.total_lost(records, before)[1] - wrong),
         attacks=attack_parts(records, norm, ball, ball.eps),
@@ -68,7 +69,7 @@ def minimum_norm_part(records: Records, norm: Norm) -> ThreatPart:
         eps=median,
         eps_text=f"{median:.4g} ({text})",
         robust_accuracy=stand,
-        robust_accuracy_uint8=share(right - in_8_bits, count),
+        robust_accuracy_uint8=share(right - in_8_bits, count) if records.facts.inputs == IMAGES else None,
         wrong_before=count - right,
         fallen_at_smaller_eps=0,
         attacks=attack_parts(records, norm, BALLS[norm](), median),

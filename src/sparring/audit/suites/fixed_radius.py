@@ -1,7 +1,7 @@
 """The suites within a radius, cheapest attack first.
 
     quick      a first look: FGSM, PGD with restarts, Square
-    standard   FGSM, a few steps of PGD, `attacks.auto` (queries among its rounds), Square
+    standard   FGSM, a few steps of PGD, `attacks.Auto` (gradients and queries in turn), Square
     thorough   as standard, with AutoAttack's stages, FMN and HopSkipJump, and more of everything
 
 Suites `standard` and `thorough` also attack the detector, when there is one: with several weights of the joint loss,
@@ -22,13 +22,13 @@ from ...attacks import (
     FMN,
     L1APGD,
     PGD,
+    Auto,
     HopSkipJump,
     OrthogonalPGD,
     Restarts,
     Rivals,
     Square,
     SurFree,
-    auto,
 )
 from ...geometry import L1, L2, Ball, Linf
 from ...goals import RivalMargin
@@ -54,7 +54,7 @@ def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[Suit
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
     if isinstance(ball, Linf | L2):
-        yield make_entry(Square(ball, steps=plan.queries), plan)
+        yield make_entry(Square(ball, n_queries=plan.queries), plan)
         if not issubclass(access, Scores):
             yield make_entry(HopSkipJump(ball=ball), plan)
 
@@ -62,8 +62,8 @@ def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[Suit
 def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
-        yield make_entry(auto(ball), plan, "auto")
-        yield make_entry(Square(ball, steps=plan.queries), plan)
+        yield make_entry(Auto(ball), plan)
+        yield make_entry(Square(ball, n_queries=plan.queries), plan)
     if isinstance(ball, Linf | L2) and not issubclass(access, Scores):
         yield make_entry(HopSkipJump(ball=ball), plan)
 
@@ -73,12 +73,12 @@ def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
         return
     ascent: Any = L1APGD if isinstance(ball, L1) else APGD
     yield from gradient_attacks(ball, plan)
-    yield make_entry(auto(ball), plan, "auto")
+    yield make_entry(Auto(ball), plan)
     yield make_entry(ascent(ball, steps=plan.steps), plan)
     yield make_entry(Rivals(ascent(ball, steps=plan.steps, loss=None)), plan)
-    yield make_entry(Rivals(FABT(ball, steps=plan.steps, steered=True), loss=RivalMargin), plan)
+    yield make_entry(Rivals(FABT(ball, steps=plan.steps, linearize_loss=True), loss=RivalMargin), plan)
     yield make_entry(FMN(ball), plan)
-    yield make_entry(Square(ball, steps=plan.queries), plan)
+    yield make_entry(Square(ball, n_queries=plan.queries), plan)
     if isinstance(ball, Linf | L2):
         yield make_entry(HopSkipJump(ball=ball), plan)
     if isinstance(ball, L2) and not issubclass(access, Scores):
@@ -94,6 +94,6 @@ def past_detector(ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
         entry = make_entry(with_restarts(PGD(ball, steps=steps), plan), plan, f"joint PGD, weight {weight:g}")
         yield replace(entry, weight=weight)
         if weight > 1 or (plan.suite == "thorough" and weight != 1):
-            yield replace(make_entry(auto(ball), plan, f"auto, weight {weight:g}"), weight=weight)
+            yield replace(make_entry(Auto(ball), plan, f"Auto, weight {weight:g}"), weight=weight)
     for orthogonal, name in ((True, "OrthogonalPGD"), (False, "SelectivePGD")):
         yield make_entry(with_restarts(OrthogonalPGD(ball, steps=steps, orthogonal=orthogonal), plan), plan, name)

@@ -49,7 +49,7 @@ def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
         return
     if isinstance(ball, L2 | L1):
         yield make_entry(ALMA(ball=ball, steps=100), plan)
-    yield make_entry(Rivals(FABT(ball, steered=True), loss=RivalMargin), plan)
+    yield make_entry(Rivals(FABT(ball, linearize_loss=True), loss=RivalMargin), plan)
     yield from decision_attacks(access, ball, plan)
 
 
@@ -66,7 +66,7 @@ def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
         yield make_entry(EAD(ball=ball) if isinstance(ball, L1) else CarliniWagner(ball=ball), plan)
     else:
         yield make_entry(CarliniWagnerLinf(ball=ball), plan)
-    yield make_entry(Rivals(FABT(ball, steered=True), loss=RivalMargin), plan)
+    yield make_entry(Rivals(FABT(ball, linearize_loss=True), loss=RivalMargin), plan)
     yield from decision_attacks(access, ball, plan)
     if issubclass(access, Gradients) and isinstance(ball, Linf | L2):
         yield make_entry(HopSkipJump(ball=ball), plan)

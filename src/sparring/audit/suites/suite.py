@@ -86,8 +86,8 @@ def build_attack(kind: type[Attack[Any, Any]], ball: Ball, plan: AuditPlan) -> A
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if "ball" not in known:
         return None
-    steps = {"PGD": plan.steps, "Square": plan.queries}.get(kind.__name__)
+    numbers = {"PGD": {"steps": plan.steps}, "Square": {"n_queries": plan.queries}}.get(kind.__name__, {})
     try:
-        return kind(**({"ball": ball} | ({"steps": steps} if steps else {})))
+        return kind(**({"ball": ball} | numbers))
     except SparringError:
         return None

@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def apply(
+def apply_command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A file that `sparring fit` wrote.")],
     data: given.Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for the perturbed pictures.")],
@@ -30,7 +30,7 @@ def apply(
     classes: given.Classes = None,
 ) -> None:
     """Apply what `sparring fit` made to the images of DATA, and write them as PNG files."""
-    from ...attacks import opened
+    from ...attacks import load_artifact
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.apply import CONTACT_SHEET, ApplyArtifact
     from ...experiments.artifacts import describe_artifact, input_made_for
@@ -40,7 +40,7 @@ def apply(
     from ..specs.artifacts import load_for_artifact
 
     refuse_used_folder(out)
-    found, made = opened(artifact)
+    found, made = load_artifact(artifact)
     for line in describe_artifact(found, made):
         say(line)
     overrides = InputOverrides(mean, std, size, channels, classes)

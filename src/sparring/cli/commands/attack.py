@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def attack(
+def attack_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An attack, as `sparring list attacks` names it.")],
     model: given.Model,
     data: given.Data,
@@ -36,6 +36,7 @@ def attack(
     encode: given.Encode = None,
     rate: given.Rate = None,
     lock_out: given.LockOut = None,
+    mask: given.Mask = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the examples and pictures of them.")] = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
@@ -57,6 +58,7 @@ def attack(
     from ..display.tables import show_attacks
     from ..specs.attacks import make_attack, parse_balls
     from ..specs.defenses import adaptive_view, add_defense
+    from ..specs.masks import load_mask
     from ..specs.models import add_surrogate
     from ..specs.services import ServiceOptions
 
@@ -69,7 +71,8 @@ def attack(
         loaded = add_surrogate(loaded, surrogate, device)
     start_model = None if start_on is None else load_model(start_on, device=device).target
     budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
-    experiment = AttackDataset(loaded, pictures, targeted, rows, seed, out, budget, start_model)
+    free = load_mask(mask, loaded, pictures, limit)
+    experiment = AttackDataset(loaded, pictures, targeted, rows, seed, out, budget, start_model, free)
     with ProgressBars() as bars:
         totals = experiment.run(attacks, bars)
     show_attacks(experiment, attacks, totals)

@@ -10,7 +10,7 @@ import typer
 from ...errors import ConfigError, ThreatError
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
 from ..display.errors import with_exit_code
-from ..specs.models import InputOverrides, load_model_and_data, load_with_overrides
+from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
 from . import options as given
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def audit(
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server, also where the audit fails.")
     ] = None,
-    goal: Annotated[str | None, typer.Option(help="misclassify (default) or least-likely.")] = None,
+    goal: Annotated[str | None, typer.Option(help="Of a classifier: misclassify (default) or least-likely.")] = None,
+    mask: given.Mask = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
     seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
@@ -107,6 +108,7 @@ def audit(
         "defend": defend or None,
         "votes": votes,
         "draws": draws,
+        "mask": mask,
         "seed": seed,
         "repeats": repeats,
         "limit": limit,
@@ -195,16 +197,18 @@ def run_audit_command(
     from ..display.estimate import show_estimate
     from ..display.progress import AuditProgressBars
     from ..specs.defenses import add_defense
+    from ..specs.masks import load_mask
 
     smallest = all(":" not in word for word in config.threats)
     if fail_under is not None and smallest:
         raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
     described = InputOverrides(**config.input.model_dump())
-    loaded, pictures = load_model_and_data(config.model, config.data, described, device, config.limit)
+    loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit)
     loaded = add_defense(loaded, config.defend, config.votes)
+    mask = load_mask(config.mask, loaded, pictures, config.limit)
     own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)
     options: dict[str, Any] = {name: getattr(config, name) for name in PLAIN} | config.effort.model_dump()
-    options |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line()}
+    options |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line(), "mask": mask}
     if dry_run or out is None:
         show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **options))
         return

@@ -18,7 +18,7 @@ COLUMNS = ["threat", "first", "second", "difference", "only first", "only second
 
 
 @with_exit_code
-def compare(
+def compare_command(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished audit.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, on the same images and labels.")],
 ) -> None:

@@ -21,7 +21,7 @@ PHOTOS_LIMIT, DIGITS_LIMIT = 8, 200
 
 
 @with_exit_code
-def demo(
+def demo_command(
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
 ) -> None:
     """Audit a real ImageNet classifier on photographs: about a minute, and a report with pictures.
@@ -30,14 +30,14 @@ def demo(
     """
     loaded, pictures, threats = subject()
     say(f"auditing {loaded.name} on {pictures.name} under {' and '.join(threats)}")
-    from ...audit import audit, parse_all
+    from ...audit import audit, parse_threat_list
     from ..display.progress import AuditProgressBars
 
     with AuditProgressBars() as observer, resumable(out, command_line()):
         report = audit(
             loaded,
             pictures,
-            threats=parse_all(threats),
+            threats=parse_threat_list(threats),
             out=out,
             suite="quick",
             batch_size=16,

@@ -12,7 +12,7 @@ from ..display.errors import with_exit_code
 
 
 @with_exit_code
-def export(
+def export_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an audit, finished or not.")],
     to: Annotated[str, typer.Option(help="parquet, csv or json.")],
     out: Annotated[Path | None, typer.Option(help="The file; RUN/results.FORM when not given.")] = None,

@@ -13,7 +13,7 @@ from . import options as given
 
 
 @with_exit_code
-def fit(
+def fit_command(
     name: Annotated[str, typer.Argument(metavar="ATTACK", help="As `sparring list attacks` names it: universal, ...")],
     model: given.Model,
     data: given.Data,
@@ -25,7 +25,9 @@ def fit(
         int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
-    portion: Annotated[int | None, typer.Option(help="Images per step; the attack's own by default.")] = None,
+    attack_batch_size: Annotated[
+        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
+    ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,
     start: Annotated[
@@ -49,7 +51,7 @@ def fit(
     from ..display.tables import show_fit_inputs, show_fitted
     from ..specs.attacks import make_shared_attack
 
-    attack, paths = make_shared_attack(name, threat or [], epochs, portion), ArtifactPaths(out)
+    attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
     paths.check_free()
     overrides = InputOverrides(mean, std, size, channels, classes)
     loaded, pictures = load_model_and_data(model, data, overrides, device, limit)

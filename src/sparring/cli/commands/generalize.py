@@ -12,7 +12,7 @@ from . import options as given
 
 
 @with_exit_code
-def generalize(
+def generalize_command(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="The rows: each MODEL, or NAME=MODEL to call it NAME.")
     ],

@@ -13,7 +13,7 @@ from ..display.console import print_table
 from ..display.errors import with_exit_code
 
 
-def attacks() -> None:
+def list_attacks() -> None:
     from ...attacks import shared_table
     from ...attacks import table as known
 
@@ -22,7 +22,7 @@ def attacks() -> None:
         print_table(title, ["name", "asks for", "what it is"], rows, left=3)
 
 
-def goals() -> None:
+def list_goals() -> None:
     from ...goals import ClassifyAs, Misclassify
 
     rows: list[list[object]] = [
@@ -32,31 +32,31 @@ def goals() -> None:
     print_table("goals", ["name", "how", "what it is"], rows, left=3)
 
 
-def models() -> None:
+def list_models() -> None:
     from ...zoo import models as known
 
     print_table("models", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
-def data() -> None:
+def list_data() -> None:
     from ...zoo import data as known
 
     print_table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
-def objectives() -> None:
+def list_objectives() -> None:
     from ...defenses.training import table as known
 
     rows: list[list[object]] = [[name, wanted(kind), first_line(kind)] for name, kind in known.items()]
     print_table("objectives of a training plan", ["name", "other keys", "what it is"], rows, left=3)
 
 
-def defenses() -> None:
+def list_defenses() -> None:
     from ..specs.defenses import known_stages
 
     rows: list[list[object]] = [[name, _parameters(kind), first_line(kind)] for name, kind in known_stages().items()]
     print_table("stages: --defend NAME:PARAMETER=VALUE", ["name", "parameters", "what it is"], rows, left=3)
-    objectives()
+    list_objectives()
 
 
 def _parameters(kind: type) -> str:
@@ -75,12 +75,12 @@ def wanted(kind: type) -> str:
 
 
 KINDS = {
-    "attacks": attacks,
-    "goals": goals,
-    "models": models,
-    "data": data,
-    "defenses": defenses,
-    "objectives": objectives,
+    "attacks": list_attacks,
+    "goals": list_goals,
+    "models": list_models,
+    "data": list_data,
+    "defenses": list_defenses,
+    "objectives": list_objectives,
 }
 
 
@@ -90,7 +90,7 @@ def first_line(kind: type) -> str:
 
 
 @with_exit_code
-def listing(
+def list_command(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
 ) -> None:
     """List attacks, models, data, goals, defenses or training objectives by name."""

@@ -43,6 +43,13 @@ Votes = Annotated[int, typer.Option(help="Answers of a random defence that make 
 Draws = Annotated[
     int | None, typer.Option(help="Passes per gradient of a random defence; by the gradient's variance if not given.")
 ]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where images may be changed: a PNG (white: may move), or a .npy or .npz of bools or 0 and 1.",
+    ),
+]
 Rate = Annotated[float | None, typer.Option(help="The model answers so many images a second.")]
 LockOut = Annotated[int | None, typer.Option(help="After so many images the model answers no more.")]
 Out = Annotated[Path, typer.Option(help="A folder for records, examples and report.")]

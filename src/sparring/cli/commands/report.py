@@ -11,7 +11,7 @@ from ..display.errors import with_exit_code
 
 
 @with_exit_code
-def report(
+def report_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an audit, finished or not.")],
     figures: Annotated[
         bool, typer.Option("--figures", help="Also write curves and a strip of the gallery as PDF and PNG.")

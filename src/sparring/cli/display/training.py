@@ -81,13 +81,13 @@ def stoppable(job: TrainFromPlan) -> Iterator[None]:
 
 def announce(plan: TrainingPlan, inputs: TrainingInputs, devices: Devices) -> None:
     """Say what is about to be done."""
-    config, held_out = plan.recipe, inputs.validation.held_out
-    rows = len(inputs.images) - held_out
+    config, val_size = plan.training, inputs.validation.val_size
+    rows = len(inputs.images) - val_size
     module = trainable_module(inputs.classifier)
     weights = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
     origin = f"fresh weights under seed {config.seed}" if plan.weights == "fresh" else "its own weights to begin at"
     say(f"model      {inputs.loaded.name}: {weights:,} weights to train, {origin}")
-    say(f"data       {inputs.data.name}: {rows:,} images to train on, {held_out:,} held out")
+    say(f"data       {inputs.data.name}: {rows:,} images to train on, {val_size:,} held out")
     if inputs.data.skipped:
         first = inputs.data.skipped[0]
         say(f"{len(inputs.data.skipped)} pictures cannot be read and are left out: {first.name}: {first.reason}")
@@ -97,8 +97,8 @@ def announce(plan: TrainingPlan, inputs: TrainingInputs, devices: Devices) -> No
     for source in inputs.adversary.sources:
         say(f"source     {source.name}")
     for attack in inputs.validation_attacks:
-        say(f"watch      {attack}")
-    steps = max(sum(attack.steps for attack in inputs.adversary.at(epoch)) for epoch in range(config.epochs))
+        say(f"validation {attack}")
+    steps = max(sum(attack.total_steps for attack in inputs.adversary.at(epoch)) for epoch in range(config.epochs))
     if isinstance(inputs.objective, Free):
         steps = 0  # it runs no attack
     replays = inputs.objective.minibatch_replays

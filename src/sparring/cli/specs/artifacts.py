@@ -7,7 +7,7 @@ from dataclasses import replace
 from ...attacks import Artifact
 from ...errors import ConfigError
 from ...experiments.apply import input_of_artifact
-from ...experiments.model_set import resized
+from ...experiments.model_set import target_for_size
 from ...zoo import Data, InputSpec, LoadedModel, load_data
 from .models import InputOverrides, load_with_overrides, parse_input_spec
 
@@ -32,6 +32,6 @@ def load_for_artifact(
         return load_data(data, input=spec, limit=limit), None
     loaded = load_with_overrides(model, overrides, device)
     spec = input_of_artifact(loaded.input or usual, artifact)
-    loaded = replace(loaded, input=spec, target=resized(loaded, replace(loaded, input=spec)))
+    loaded = replace(loaded, input=spec, target=target_for_size(loaded, replace(loaded, input=spec)))
     classes = getattr(loaded.target, "classes", None)
     return load_data(data, input=spec, class_names=loaded.class_names, classes=classes, limit=limit), loaded

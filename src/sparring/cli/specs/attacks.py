@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from ... import attacks as room
 from ...access import Attack, Gradients, Shared
-from ...attacks import InputDiversity, ScaleInvariance, Transferred, TranslationInvariance, VarianceTuning
+from ...attacks import InputDiversity, ScaleInvariance, TransferAttack, TranslationInvariance, VarianceTuning
 from ...errors import ConfigError, ThreatError, nearest
 from ...geometry import Ball, Union
-from ...threats import parse_all
+from ...threats import parse_threat_list
 
 K = TypeVar("K")
-TRICKS: dict[str, Any] = {
+TECHNIQUES: dict[str, Any] = {
     "vmi": VarianceTuning,
     "ti": TranslationInvariance,
     "si": ScaleInvariance,
@@ -46,7 +46,7 @@ def parse_balls(name: str, threats: list[str]) -> list[Ball | None]:
     """The balls of the threats; [None] where the attack brings its own norm, their union where it takes several."""
     kind = attack_class(name)
     if threats:
-        found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+        found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
         return [Union(tuple(found))] if takes_several_balls(kind) else list(found)
     for parameter in fields(kind):  # type: ignore[arg-type]
         free = parameter.default is MISSING and parameter.default_factory is MISSING
@@ -67,35 +67,40 @@ def make_attack(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, 
     if isinstance(ball, Union):
         options = {"balls": ball.balls}
     if steps is not None:
-        if "steps" not in {parameter.name for parameter in fields(kind)}:  # type: ignore[arg-type]
+        known = {parameter.name for parameter in fields(kind)}  # type: ignore[arg-type]
+        number = next((option for option in ("steps", "n_queries") if option in known), None)
+        if number is None:
             raise ConfigError(f"{name} has no --steps")
         if steps < 1:
             raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
-        options["steps"] = steps
+        options[number] = steps
     return kind(**options)
 
 
-def make_shared_attack(name: str, threats: list[str], epochs: int | None, portion: int | None) -> Shared[Any, Any, Any]:
+def make_shared_attack(
+    name: str, threats: list[str], epochs: int | None, batch_size: int | None
+) -> Shared[Any, Any, Any]:
     """Return the attack of that name within the one ball that was given."""
     kind = shared_attack_class(name)
-    found = [ball for threat in parse_all(threats) for ball in threat.balls()]
+    found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
     if len(found) != 1:
         given = "none is given" if not found else f"{len(found)} are given"
         raise ThreatError(f"{name} is made for one radius, and {given}; pass one, as --threat linf:10/255")
-    numbers = {"epochs": epochs, "portion": portion}
+    numbers = {"epochs": epochs, "batch_size": batch_size}
     options: dict[str, Any] = {option: number for option, number in numbers.items() if number is not None}
     return kind(**(options | {"ball": found[0]}))
 
 
 def make_transfer_attacks(
-    name: str, threats: list[str], steps: int | None, tricks: list[str]
+    name: str, threats: list[str], steps: int | None, techniques: list[str]
 ) -> list[Attack[Gradients, Any]]:
-    """Make the gradient attack at each radius, with the tricks that help transfer."""
-    unknown = [trick for trick in tricks if trick not in TRICKS]
+    """Make the gradient attack at each radius, with the techniques that help transfer."""
+    unknown = [technique for technique in techniques if technique not in TECHNIQUES]
     if unknown:
-        raise ConfigError(f"there is no trick {unknown[0]!r} ({', '.join(TRICKS)}).{nearest(unknown[0], TRICKS)}")
+        known = ", ".join(TECHNIQUES)
+        raise ConfigError(f"there is no technique {unknown[0]!r} ({known}).{nearest(unknown[0], TECHNIQUES)}")
     if not issubclass(attack_class(name)._access, Gradients):
         raise ConfigError(f"{name} asks for no gradient; transfer needs a gradient attack, as mi-fgsm")
-    chosen = [make() for trick, make in TRICKS.items() if trick in tricks]
+    chosen = [make() for technique, make in TECHNIQUES.items() if technique in techniques]
     made = [make_attack(name, ball, steps) for ball in parse_balls(name, threats)]
-    return [Transferred(attack, *chosen) if chosen else attack for attack in made]
+    return [TransferAttack(attack, *chosen) if chosen else attack for attack in made]

@@ -97,7 +97,7 @@ def _of_file(spec: str) -> list[Stage | Detector]:
     from ...zoo import python_file
 
     file, _, factory = spec.rpartition(":")
-    made = python_file.call(Path(file), factory)
+    made = python_file.call_factory(Path(file), factory)
     parts = list(made) if isinstance(made, Sequence) else [made]
     for part in parts:
         if not isinstance(part, Stage | Detector):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ...errors import ConfigError
-from ...experiments.model_set import ModelSet, resized
+from ...experiments.model_set import ModelSet, target_for_size
 from ...zoo import LoadedModel, count_classes, load_data, load_model
 from ...zoo.loaders import LOADERS
 
@@ -26,7 +26,7 @@ def load_model_set(specs: list[str], data: str, device: str, limit: int | None) 
             raise ConfigError(f"{name or one.name} is given twice; a matrix is of different models, as NAME=MODEL")
         loaded[name or one.name] = one
     largest = max(loaded.values(), key=lambda one: one.input.height * one.input.width if one.input else 0)
-    targets = {name: resized(one, largest) for name, one in loaded.items()}
+    targets = {name: target_for_size(one, largest) for name, one in loaded.items()}
     classes = count_classes(largest, data) if data.startswith("folder:") else None
     pictures = load_data(data, input=largest.input, class_names=largest.class_names, classes=classes, limit=limit)
     return ModelSet(targets, loaded, pictures)

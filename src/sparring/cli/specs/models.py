@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import AccessError, ConfigError
 
 if TYPE_CHECKING:
+    from ...audit.evaluation.batches import DataSource
     from ...targets import Classifier, Restricted
     from ...zoo import Data, InputSpec, LoadedModel
 
@@ -38,13 +39,36 @@ def load_model_and_data(
     model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
 ) -> tuple[LoadedModel, Data]:
     """Return the model, and the data as that model wants it."""
-    from ...zoo import count_classes, load_data
     from ..display.progress import ProgressBars
 
     with ProgressBars(f"loading {model} and {data}"):
         loaded = load_with_overrides(model, overrides, device)
-        classes, names = count_classes(loaded, data), loaded.class_names
-        return loaded, load_data(data, input=loaded.input, class_names=names, classes=classes, limit=limit)
+        return loaded, load_data_for(loaded, data, limit)
+
+
+def load_data_for(loaded: LoadedModel, data: str, limit: int | None) -> Data:
+    """Return the data as the model wants it."""
+    from ...zoo import count_classes, load_data
+
+    classes, names = count_classes(loaded, data), loaded.class_names
+    return load_data(data, input=loaded.input, class_names=names, classes=classes, limit=limit)
+
+
+def load_model_and_source(
+    model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
+) -> tuple[LoadedModel, DataSource]:
+    """Return the model and what it is audited on: of a task other than classification batches that FILE.py returns."""
+    from ...audit.evaluation.batches import as_data_source
+    from ...tasks import Classification
+    from ...zoo.python_file import call_factory, split_factory
+    from ..display.progress import ProgressBars
+
+    with ProgressBars(f"loading {model} and {data}"):
+        loaded = load_with_overrides(model, overrides, device)
+        task, user = loaded.target.task, split_factory(data)
+        if task is not None and not isinstance(task, Classification) and user is not None:
+            return loaded, as_data_source(call_factory(*user), data)
+        return loaded, load_data_for(loaded, data, limit)
 
 
 def load_with_overrides(model: str, overrides: InputOverrides, device: str) -> LoadedModel:

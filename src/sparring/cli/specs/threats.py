@@ -6,7 +6,7 @@ import re
 
 from ...errors import ThreatError
 from ...experiments.generalization import ThreatColumn, ThreatColumns
-from ...threats import parse, parse_all
+from ...threats import parse_threat, parse_threat_list
 from ...transfer import attacks_within
 
 
@@ -17,7 +17,7 @@ def parse_columns(threats: list[str], unions: list[str]) -> ThreatColumns:
     """
     columns = tuple(
         ThreatColumn(threat.norm, radius.text, ball)
-        for threat in parse_all(threats)
+        for threat in parse_threat_list(threats)
         for radius, ball in zip(threat.radii, threat.balls(), strict=True)
     )
     attacks_within([column.ball for column in columns])
@@ -26,7 +26,7 @@ def parse_columns(threats: list[str], unions: list[str]) -> ThreatColumns:
 
 def parse_union(columns: tuple[ThreatColumn, ...], union: str) -> tuple[ThreatColumn, ...]:
     """Return the columns that `linf:0.3,l2:2,l1:10` names."""
-    balls = [ball for spec in re.split(r",(?=[^,:]*:)", union) for ball in parse(spec).balls()]
+    balls = [ball for spec in re.split(r",(?=[^,:]*:)", union) for ball in parse_threat(spec).balls()]
     missing = [ball for ball in balls if ball not in [column.ball for column in columns]]
     if missing:
         known = ", ".join(map(str, columns))

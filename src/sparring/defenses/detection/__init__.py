@@ -1,6 +1,6 @@
-"""What tells adversarial images from others: one protocol for all, thresholds at a stated rate, and honest figures."""
+"""Detectors of adversarial images: one protocol, thresholds at a stated false positive rate, and their evaluation."""
 
-from .adversarial_set import AdversarialSet, make_adversarial_set, noise
+from .adversarial_set import AdversarialSet, add_sign_noise, make_adversarial_set
 from .detector import DetectorEstimator
 from .evaluation import DetectorEvaluation, evaluate_detector
 from .extra_class import ExtraClass
@@ -17,7 +17,7 @@ from .mahalanobis import Mahalanobis
 from .serialization import load_detector
 from .subspace import Subspace
 from .table import table
-from .threshold import Threshold, threshold
+from .threshold import Threshold, conformal_threshold
 
 __all__ = [
     "LID",
@@ -36,12 +36,12 @@ __all__ = [
     "Mahalanobis",
     "Subspace",
     "Threshold",
+    "add_sign_noise",
     "auroc",
+    "conformal_threshold",
     "detector_generalization",
     "evaluate_detector",
     "load_detector",
     "make_adversarial_set",
-    "noise",
     "table",
-    "threshold",
 ]  # fmt: skip

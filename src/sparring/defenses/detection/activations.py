@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...batching import iterate_batches
 from ...errors import ConfigError, TargetError, nearest
 from ...targets import Classifier, Target
 
@@ -17,18 +18,18 @@ Reduce = Callable[[Tensor], Tensor]
 Change = Callable[[Tensor], Tensor]
 
 
-def flat(activation: Tensor) -> Tensor:
-    """(B, F): every unit. A tensor of its own, which a layer that works in place does not reach."""
+def flatten_units(activation: Tensor) -> Tensor:
+    """Return every unit as (B, F), in a tensor of its own, which layers that work in place do not reach."""
     return activation.flatten(1).clone()
 
 
-def pooled(activation: Tensor) -> Tensor:
-    """(B, channels): the mean over all places of (B, channels, H, W)."""
+def spatial_mean(activation: Tensor) -> Tensor:
+    """Return (B, channels): the mean over H and W of (B, channels, H, W)."""
     return activation.mean((2, 3)) if activation.ndim == 4 else activation.clone()
 
 
-def whole(activation: Tensor) -> Tensor:
-    """Return the activation as it is."""
+def unreduced(activation: Tensor) -> Tensor:
+    """Return a copy of the activation."""
     return activation.clone()
 
 
@@ -40,8 +41,8 @@ def inner_module(target: Target[Any]) -> nn.Module:
     return model
 
 
-def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
-    """The layers that are read by default: all modules without parts whose output has rank 2 or 4, logits included.
+def default_layers(target: Target[Any], image: Tensor) -> tuple[str, ...]:
+    """Return the layers that are read by default: all leaf modules whose output has rank 2 or 4, logits included.
 
     In the order of their last call, and without those that only hand on (Flatten, Identity, Dropout).
     """
@@ -63,30 +64,32 @@ def leaves(target: Target[Any], image: Tensor) -> tuple[str, ...]:
     return tuple(called)
 
 
-def chosen(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
-    """Return the names to read: `layers`, looked at, or the default ones.
+def select_layers(target: Target[Any], layers: Sequence[str] | None, image: Tensor) -> tuple[str, ...]:
+    """Return the names of the layers to read: `layers`, checked, or the default ones where it is None.
 
     Raises:
         ConfigError: a name that the model does not have, or a layer that cannot be read.
     """
     if layers is None:
-        return leaves(target, image)
+        return default_layers(target, image)
     if isinstance(layers, str) or not layers:
-        raise ConfigError(f"layers={layers!r}; pass one or more names, as ('{next(iter(leaves(target, image)))}',)")
+        raise ConfigError(
+            f"layers={layers!r}; pass one or more names, as ('{next(iter(default_layers(target, image)))}',)"
+        )
     known = [name for name, _ in inner_module(target).named_modules() if name]
     for name in layers:
         if name not in known:
             hint = nearest(name, known)
             raise ConfigError(f"{target.name} has no layer {name!r}.{hint} Its layers: {', '.join(known)}")
     with torch.no_grad(), target.frozen():
-        activations(target, image[:1], tuple(layers), whole)
+        activations(target, image[:1], tuple(layers), unreduced)
     return tuple(layers)
 
 
 def activations(
     target: Target[Any], images: Tensor, layers: tuple[str, ...], reduce: Reduce
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the logits, and what `reduce` makes of each layer's output: of its last call, where it is called again."""
+    """Return the logits, and what `reduce` makes of the output of each layer's last call."""
     model, read = inner_module(target), dict[str, Tensor]()
 
     def reading(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -108,8 +111,16 @@ def activations(
     return logits, [read[name] for name in layers]
 
 
+def layer_features(
+    target: Target[Any], images: Tensor, layers: tuple[str, ...], reduce: Reduce, batch_size: int
+) -> list[Tensor]:
+    """Return what `reduce` makes of each layer's output for all images (N, C, H, W), without gradients."""
+    parts = iterate_batches(lambda x: activations(target, x, layers, reduce)[1], images, batch_size=batch_size)
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
 def last_linear(target: Target[Any], image: Tensor) -> str:
-    """The linear layer that is called last: its input is the last hidden layer; TargetError where there is none."""
+    """Return the linear layer that is called last: its input is the last hidden layer. TargetError where none is."""
     model, called = inner_module(target), list[str]()
     with ExitStack() as hooks, torch.no_grad(), target.frozen():
         for name, module in model.named_modules():
@@ -123,8 +134,8 @@ def last_linear(target: Target[Any], image: Tensor) -> str:
 
 
 @contextmanager
-def entering(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
-    """What goes into the layer is `change` of it."""
+def modified_layer_input(target: Target[Any], layer: str, change: Change) -> Iterator[None]:
+    """Replace what goes into the layer by `change` of it, within this context."""
     module = inner_module(target).get_submodule(layer)
     hook = module.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))
     try:

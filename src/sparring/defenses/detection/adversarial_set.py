@@ -9,26 +9,26 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Keep
+from ...batching import map_batches
 from ...engine import Engine, check_images, run
 from ...errors import ThreatError
 from ...geometry import L0, Ball, rowwise
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Target
-from .batched import batched
 
 HALVINGS = 30
 
 
 @dataclass(frozen=True)
 class AdversarialSet:
-    """What an attack made of N images, on a model without a detector."""
+    """The examples that an attack made of N images, on a model without a detector."""
 
     attack: str  # with its ball: "PGD Linf(0.1)"
     originals: Tensor  # (N, C, H, W)
     examples: Tensor  # (N, C, H, W)
     fooling: Tensor  # (N,) bool: the model is right on the original and wrong on the example
-    right: Tensor  # (N,) bool: the model is right on the original
+    correct: Tensor  # (N,) bool: the model is right on the original
     ball: Ball
 
     def __len__(self) -> int:
@@ -36,16 +36,18 @@ class AdversarialSet:
 
     @property
     def fooling_examples(self) -> Tensor:
+        """Return the examples (M, C, H, W) that fool the model."""
         return self.examples[self.fooling]
 
     @property
     def fooled_originals(self) -> Tensor:
+        """Return the originals (M, C, H, W) of the examples that fool the model."""
         return self.originals[self.fooling]
 
     def noisy(self, seed: int = 0) -> Tensor:
-        """Random noise on each fooled original, of the norm of its perturbation (`noise`)."""
+        """Return each fooled original with random noise of the norm of its perturbation (`add_sign_noise`)."""
         originals = self.fooled_originals
-        return noise(originals, self.ball, self.ball.norm(self.fooling_examples - originals), seed)
+        return add_sign_noise(originals, self.ball, self.ball.norm(self.fooling_examples - originals), seed)
 
 
 def make_adversarial_set(
@@ -67,13 +69,13 @@ def make_adversarial_set(
     keep = attack.keep if attack.keep is Keep.SMALLEST else Keep.HIGHEST_LOSS
     found = run(attack, target, goal, images, indices=indices, keep=keep, engine=engine)
     with target.frozen():
-        right = batched(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
-    fooling = right.to(images.device) & found.success
+        correct = map_batches(lambda x, y: target(x.to(target.device)).argmax(1).to(y.device) == y, images, labels)
+    fooling = correct.to(images.device) & found.success
     name = f"{attack.name} {attack.ball}"
-    return AdversarialSet(name, images.detach(), found.examples, fooling, right.to(images.device), attack.ball)
+    return AdversarialSet(name, images.detach(), found.examples, fooling, correct.to(images.device), attack.ball)
 
 
-def noise(images: Tensor, ball: Ball, sizes: Tensor, seed: int = 0) -> Tensor:
+def add_sign_noise(images: Tensor, ball: Ball, sizes: Tensor, seed: int = 0) -> Tensor:
     """Return the images (N, C, H, W) with random signs added, cut at [0, 1], of norm `sizes` (N,) after the cut.
 
     Where even the largest noise does not reach the size, it is what comes nearest.

@@ -1,4 +1,4 @@
-"""What is looked at before a detector learns or scores: images, labels and models that fit together."""
+"""Checks of images, labels and models, before a detector learns or scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...targets import Target
 
 
 def check_detector_images(word: str, images: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
-    """`images`, ready for slopes, if they are (N, C, H, W) floats in [0, 1], and of `shape` (C, H, W) if given."""
+    """Return `images` detached; InputError unless they are floats (N, C, H, W) in [0, 1], of `shape` if given."""
     if not isinstance(images, Tensor):
         raise InputError(f"{word}: pass a tensor of images (N, C, H, W), not a {type(images).__name__}")
     try:
@@ -28,7 +28,7 @@ def check_detector_images(word: str, images: Tensor, shape: tuple[int, ...] | No
 
 
 def check_detector_labels(labels: Tensor, count: int) -> Tensor:
-    """`labels` if they are one class per clean image."""
+    """Return `labels` as int64; InputError unless they are one class per clean image."""
     whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
     if not whole or labels.dtype == torch.bool or labels.shape != (count,):
         got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__

@@ -1,7 +1,7 @@
-"""One protocol for all detectors: fit, score, calibrate, screen.
+"""One protocol for all detectors: fit, score, calibrate, reject.
 
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
-fitted = fitted.calibrated(validation, fpr=0.05)              # a threshold, from clean images it has not seen
+fitted = fitted.calibrate(validation, fpr=0.05)              # a threshold, from clean images it has not seen
 fitted.score(images)                                          # (N,) higher: more adversarial
 Defended(target, fitted)                                      # a fitted detector is a Detector
 """
@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...targets import Target
 from .adversarial_set import AdversarialSet
-from .batched import batched
 from .checks import check_detector_images, check_detector_labels, check_logits
 from .fitted import FitMetadata, FittedDetector, frozen_target
 from .image_hashes import hash_images
@@ -26,7 +26,7 @@ from .image_hashes import hash_images
 
 @dataclass(frozen=True)
 class DetectorTrainingData:
-    """What a detector learns from, looked at before; all on one device."""
+    """The checked data that a detector learns from; all on one device."""
 
     clean: Tensor  # (N, C, H, W)
     adversarial: Tensor | None  # (M, C, H, W), those that fool the target where that is known
@@ -37,39 +37,39 @@ class DetectorTrainingData:
 
     @property
     def victim(self) -> Target[Any]:
-        """The target of a detector that reads one."""
+        """Return the target; only detectors that read one ask for it."""
         assert self.target is not None
         return self.target
 
     @property
     def examples(self) -> Tensor:
-        """The adversarial images of a detector that needs them."""
+        """Return the adversarial images; only detectors that need them ask for them."""
         assert self.adversarial is not None
         return self.adversarial
 
     @property
     def harmless(self) -> Tensor:
-        """The clean images, and the noisy ones after them."""
+        """Return the clean images, and the noisy ones after them."""
         return self.beside_noise(self.clean)
 
     def beside_noise(self, clean: Tensor) -> Tensor:
-        """These images, and the noisy ones after them."""
+        """Return these images, and the noisy ones after them."""
         return clean if self.noisy is None else torch.cat((clean, self.noisy))
 
     def classes(self) -> Tensor:
-        """(N,) the class of each clean image."""
+        """Return (N,) the class of each clean image."""
         if self.labels is not None:
             return self.labels
-        return batched(lambda images: self.victim(images).argmax(1), self.clean)
+        return map_batches(lambda images: self.victim(images).argmax(1), self.clean)
 
     def shuffled(self) -> Tensor:
-        """(N,) the clean images' positions in a random order."""
+        """Return (N,) the clean images' positions in a random order."""
         order = torch.randperm(len(self.clean), generator=torch.Generator().manual_seed(self.seed))
         return order.to(self.clean.device)
 
 
 class DetectorEstimator(ABC):
-    """A way to tell adversarial images from others: a frozen record of parameters."""
+    """A detector that has not learned yet: a frozen record of parameters, with `fit`."""
 
     needs_adversarial: ClassVar[bool] = False
     needs_target: ClassVar[bool] = True
@@ -85,7 +85,7 @@ class DetectorEstimator(ABC):
         noisy: Tensor | None = None,
         seed: int = 0,
     ) -> FittedDetector:
-        """Learn.
+        """Fit the detector, and return it fitted; this record stays as it is.
 
         Args:
             clean: images (N, C, H, W) in [0, 1].
@@ -125,8 +125,8 @@ class DetectorEstimator(ABC):
             return None, ()
         if given is None:
             raise InputError(
-                f"{name} learns from adversarial examples: pass some, as crafted(PGD(Linf(0.1)), target, images, "
-                "labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
+                f"{name} learns from adversarial examples: pass some, as make_adversarial_set(PGD(Linf(0.1)), target, "
+                "images, labels), or take a detector that needs none (FeatureSqueezing, MagNet, Subspace)"
             )
         if not isinstance(given, AdversarialSet):
             return check_detector_images("adversarial images", given, shape), ("unknown",)
@@ -146,8 +146,8 @@ class DetectorEstimator(ABC):
 
     @abstractmethod
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        """Return the fields of the fitted detector; the target is held still meanwhile."""
+        """Return the fields of the fitted detector; the target is frozen meanwhile."""
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
-        """A blank network for the field `name` and images of `shape` (C, H, W), into which saved weights are read."""
+        """Return a blank network for the field `name` and images of `shape` (C, H, W), to read saved weights into."""
         raise KeyError(name)

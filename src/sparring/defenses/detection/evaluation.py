@@ -23,7 +23,7 @@ from .intervals import Interval, auroc, clopper_pearson
 
 @dataclass(frozen=True)
 class DetectorEvaluation:
-    """What was measured of one detector on one attack."""
+    """The measurements of one detector on one attack."""
 
     detector: str
     fitted_on: tuple[str, ...]  # attacks
@@ -50,7 +50,7 @@ class DetectorEvaluation:
 def evaluate_detector(
     fitted: FittedDetector, crafted: AdversarialSet, clean: Tensor | None = None, *, seed: int = 0
 ) -> DetectorEvaluation:
-    """Measure a calibrated detector.
+    """Measure a calibrated detector on the examples of an attack.
 
     Args:
         fitted: with a threshold.
@@ -63,7 +63,7 @@ def evaluate_detector(
         InputError: images of another shape.
     """
     limit = fitted.limit
-    originals = crafted.originals[crafted.right]
+    originals = crafted.originals[crafted.correct]
     fresh = originals if clean is None else clean
     if not len(fresh):
         raise InputError(f"the model is right on none of the {len(crafted)} images of {crafted.attack}")
@@ -99,7 +99,7 @@ def _noisy(fitted: FittedDetector, crafted: AdversarialSet, seed: int) -> Tensor
 
 
 def evaluation_notes(fitted: FittedDetector, crafted: AdversarialSet, clean: Tensor) -> tuple[str, ...]:
-    """What must be said beside the figures."""
+    """Return what must be said beside the figures."""
     notes, seen = [], fitted.metadata.seen
     if crafted.attack in fitted.metadata.attacks:
         notes.append(f"fit and test attack are the same, {crafted.attack}")

@@ -19,19 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...batching import map_batches
 from ...errors import TargetError
 from ...random import Key
 from ...targets import Classifier, Target
-from ..purification.learning import Schedule
+from ..fitting import FitConfig
 from .activations import inner_module, last_linear
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
 
 
 class FirstClasses(nn.Module):
-    """The first `classes` logits of a net."""
+    """A network that returns the first `classes` logits of another."""
 
     def __init__(self, net: nn.Module, classes: int) -> None:
         super().__init__()
@@ -44,28 +44,30 @@ class FirstClasses(nn.Module):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedExtraClass(FittedDetector):
+    """An `ExtraClass` that has learned: the network of K + 1 classes."""
+
     net: nn.Module
     classes: int  # without the extra one
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        logits = around(self.victim, self.net)(images)
+        logits = with_network(self.victim, self.net)(images)
         return logits[:, self.classes] - logits[:, : self.classes].amax(1)
 
     @property
     def classifier(self) -> Classifier:
-        """The classifier that learned together with the detector: what `Defended` is to protect."""
-        return around(self.victim, FirstClasses(self.net, self.classes))
+        """Return the classifier that learned together with the detector: the one that `Defended` is to protect."""
+        return with_network(self.victim, FirstClasses(self.net, self.classes))
 
 
 @dataclass(frozen=True)
 class ExtraClass(DetectorEstimator):
-    """The target's classes and one for adversarial images.
+    """Train a classifier that has one class more, for adversarial images.
 
     Args:
-        schedule: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
+        config: of the training; 3 epochs, since the net begins with the target's weights. Its seed is that of `fit`.
     """
 
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=3))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=3))
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedExtraClass
@@ -74,16 +76,16 @@ class ExtraClass(DetectorEstimator):
         target, labels = data.victim, data.classes()
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), target)
-        twin, classes = around(target, net), target(data.clean[:1]).shape[1]
+        twin, classes = with_network(target, net), target(data.clean[:1]).shape[1]
         if data.noisy is not None:
-            labels = torch.cat((labels, batched(lambda x: target(x).argmax(1), data.noisy)))
+            labels = torch.cat((labels, map_batches(lambda x: target(x).argmax(1), data.noisy)))
         images = torch.cat((data.harmless, data.examples))
         labels = torch.cat((labels, labels.new_full((len(data.examples),), classes)))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(twin(x), y, reduction="none")
 
-        return {"net": train_network(net, loss, self.schedule, data.seed, images, labels), "classes": classes}
+        return {"net": train_network(net, loss, self.config, data.seed, images, labels), "classes": classes}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         """Return the target's network with one output more in the linear layer that is called last."""
@@ -94,12 +96,12 @@ class ExtraClass(DetectorEstimator):
         net = deepcopy(inner_module(target)).requires_grad_(True)
         old = net.get_submodule(last)
         assert isinstance(old, nn.Linear)
-        net.set_submodule(last, widened(old))
+        net.set_submodule(last, add_output(old))
         return net
 
 
-def widened(old: nn.Linear) -> nn.Linear:
-    """Return the layer with one output more."""
+def add_output(old: nn.Linear) -> nn.Linear:
+    """Return a copy of the linear layer with one output more."""
     new = nn.Linear(old.in_features, old.out_features + 1).to(old.weight)
     with torch.no_grad():
         new.weight[:-1] = old.weight
@@ -107,8 +109,8 @@ def widened(old: nn.Linear) -> nn.Linear:
     return new
 
 
-def around(target: Target[Any], net: nn.Module) -> Classifier:
-    """Return the target with another net inside."""
+def with_network(target: Target[Any], net: nn.Module) -> Classifier:
+    """Return a copy of the target around another network."""
     assert isinstance(target, Classifier)
     twin = copy(target)
     twin.model, twin.classes = net, None

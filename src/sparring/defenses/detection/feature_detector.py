@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_whole
-from ..purification.learning import Schedule
-from .activations import activations, chosen, leaves, whole
-from .batched import batched
+from ..fitting import FitConfig
+from ..parameters import check_whole
+from .activations import activations, default_layers, select_layers, unreduced
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .input_detector import train_binary_detector
@@ -29,6 +29,8 @@ from .nets import ConvDetectorNet, VectorDetectorNet
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedFeature(FittedDetector):
+    """A `FeatureDetector` that has learned."""
+
     layer: str
     net: nn.Module
 
@@ -39,18 +41,18 @@ class FittedFeature(FittedDetector):
 
 @dataclass(frozen=True)
 class FeatureDetector(DetectorEstimator):
-    """A network that sees what the model makes of the image.
+    """Train a binary network on one hidden layer's activations of the model.
 
     Args:
         layer: the name of a layer with an output of rank 2 or 4; None: the middle one of those that are read by default
             (`activations.leaves`).
         width: channels of its first convolution.
-        schedule: of its training; its seed is that of `fit`.
+        config: of its training; its seed is that of `fit`.
     """
 
     layer: str | None = None
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10))
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedFeature
@@ -61,18 +63,20 @@ class FeatureDetector(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         layer = self.named(data.victim, data.clean)
         harmless, examples = (
-            batched(lambda x: activation_at(data.victim, x, layer), images) for images in (data.harmless, data.examples)
+            map_batches(lambda x: activation_at(data.victim, x, layer), images)
+            for images in (data.harmless, data.examples)
         )
         with seeded(data.seed):
-            net = self.judge(harmless).to(harmless)
-        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.schedule, data.seed)}
+            net = self.make_net(harmless).to(harmless)
+        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.config, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
-        """Return the layer that is read."""
-        known = leaves(target, images)
-        return known[len(known) // 2] if self.layer is None else chosen(target, (self.layer,), images)[0]
+        """Return the name of the layer that is read."""
+        known = default_layers(target, images)
+        return known[len(known) // 2] if self.layer is None else select_layers(target, (self.layer,), images)[0]
 
-    def judge(self, features: Tensor) -> nn.Module:
+    def make_net(self, features: Tensor) -> nn.Module:
+        """Return a blank network for activations of that shape."""
         if features.ndim == 4:
             return ConvDetectorNet(features.shape[1], self.width)
         return VectorDetectorNet(features.shape[1], 4 * self.width)
@@ -81,9 +85,9 @@ class FeatureDetector(DetectorEstimator):
         assert target is not None
         image = torch.zeros(1, *shape, device=target.device)
         with torch.no_grad(), target.frozen():
-            return self.judge(activation_at(target, image, self.named(target, image)))
+            return self.make_net(activation_at(target, image, self.named(target, image)))
 
 
 def activation_at(target: Target[Any], images: Tensor, layer: str) -> Tensor:
-    """Return the layer's output, as it is."""
-    return activations(target, images, (layer,), whole)[1][0]
+    """Return the layer's output (B, ...), unreduced."""
+    return activations(target, images, (layer,), unreduced)[1][0]

@@ -25,6 +25,8 @@ from .fitted import FittedDetector
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedSqueezing(FittedDetector):
+    """A `FeatureSqueezing` with its target."""
+
     detector: FeatureSqueezing
 
     @property
@@ -33,6 +35,7 @@ class FittedSqueezing(FittedDetector):
 
     @property
     def squeezers(self) -> tuple[Stage, ...]:
+        """Return the squeezers for images with as many channels as those seen in `fit`."""
         return self.detector.stages(self.metadata.shape[0])
 
     @property
@@ -57,7 +60,7 @@ class FittedSqueezing(FittedDetector):
 
 @dataclass(frozen=True)
 class FeatureSqueezing(DetectorEstimator):
-    """How far apart the model's answers on an image and on squeezed versions of it are.
+    """Score an image by how far the model's answers on it and on squeezed versions of it are apart.
 
     Args:
         squeezers: stages; None: bit depth 1 and a 2 x 2 median on gray images, bit depth 5 and a 2 x 2 median on

@@ -1,4 +1,4 @@
-"""A detector that has learned: it scores, it is given a threshold, and then it screens."""
+"""A fitted detector: it scores images, is given a threshold, and then rejects."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from ...batching import BATCH_SIZE, map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
 from ...transforms import Detector
-from .batched import BATCH, batched
 from .checks import check_detector_images
 from .image_hashes import count_known
-from .threshold import Threshold, threshold
+from .threshold import Threshold, conformal_threshold
 
 if TYPE_CHECKING:
     from .detector import DetectorEstimator
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitMetadata:
-    """What a fitted detector has seen."""
+    """The record of what a fitted detector has seen."""
 
-    seen: Tensor  # (N,) marks of its clean images
+    seen: Tensor  # (N,) hashes of its clean images
     attacks: tuple[str, ...]  # that its adversarial images are of; "unknown" where a tensor was given
     shape: tuple[int, ...]  # (C, H, W)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDetector(Detector):
-    """A fitted detector. Frozen: `calibrated` returns another."""
+    """A fitted detector. It is frozen: `calibrate` returns another, with a threshold."""
 
     detector: DetectorEstimator
     target: Target[Any] | None
@@ -44,15 +44,16 @@ class FittedDetector(Detector):
 
     @abstractmethod
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        """(B,) the score, differentiable in the images (B, C, H, W)."""
+        """Return the score (B,), differentiable in the images (B, C, H, W); higher is more adversarial."""
 
     @property
     def name(self) -> str:
+        """Return the name of the detector."""
         return type(self.detector).__name__
 
     @property
     def victim(self) -> Target[Any]:
-        """The target of a detector that reads one."""
+        """Return the target; only detectors that read one ask for it."""
         assert self.target is not None
         return self.target
 
@@ -62,8 +63,17 @@ class FittedDetector(Detector):
         model = getattr(self.target, "model", None)
         return (*own, model) if isinstance(model, nn.Module) else own
 
-    def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH) -> Tensor:
-        """(N,) of images x (N, C, H, W): higher is more adversarial. `indices` (N,) and `seed` key what draws."""
+    def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH_SIZE) -> Tensor:
+        """Return the scores (N,) of images x (N, C, H, W); higher is more adversarial.
+
+        Args:
+            x: images in [0, 1], of the shape seen in `fit`.
+            indices: (N,) positions that key random draws; 0 to N - 1 by default.
+            seed: of random draws.
+            batch_size: images per pass.
+
+        Raises: InputError.
+        """
         images = check_detector_images("images to score", x, self.metadata.shape).to(self.device)
         key = Key((torch.arange(len(x)) if indices is None else indices).to(self.device), seed)
 
@@ -71,18 +81,18 @@ class FittedDetector(Detector):
             return self.measure(part, replace(key, indices=indices))
 
         with torch.inference_mode(False), frozen_target(self.target):
-            return batched(measured, images, key.indices, size=batch_size)
+            return map_batches(measured, images, key.indices, batch_size=batch_size)
 
     @property
     def device(self) -> torch.device:
-        """Where it works: the target's device, or that of its own network."""
+        """Return the device where it works: the target's, or that of its own network."""
         if self.target is not None:
             return self.target.device
         weights = (weight for module in self.modules for weight in module.parameters())
         return next((weight.device for weight in weights), torch.device("cpu"))
 
-    def calibrated(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
-        """The same detector with a threshold, which a share `fpr` of fresh clean images exceeds at most (`threshold`).
+    def calibrate(self, clean_validation: Tensor, fpr: float = 0.05, *, seed: int = 0) -> Self:
+        """Return the same detector with a threshold that a share `fpr` of fresh clean images exceeds at most.
 
         Raises:
             InputError: images that it has learned from, or too few of them for that rate.
@@ -93,32 +103,32 @@ class FittedDetector(Detector):
                 f"{repeated} of {len(clean_validation)} validation images were used to fit {self.name}, whose scores "
                 "of them say nothing of others; pass clean images that it has not seen"
             )
-        return replace(self, threshold=threshold(self.score(clean_validation, seed=seed), fpr))
+        return replace(self, threshold=conformal_threshold(self.score(clean_validation, seed=seed), fpr))
 
     @property
     def limit(self) -> Threshold:
-        """The threshold; ConfigError where there is none yet."""
+        """Return the threshold; ConfigError where there is none yet."""
         if self.threshold is None:
-            raise ConfigError(f"{self.name} has no threshold yet: call calibrated(clean_validation, fpr=0.05)")
+            raise ConfigError(f"{self.name} has no threshold yet: call calibrate(clean_validation, fpr=0.05)")
         return self.threshold
 
     def alarm(self, images: Tensor, key: Key) -> Tensor:
         limit = self.limit
-        return (self.measure(images, key) - limit.value) / limit.spread
+        return (self.measure(images, key) - limit.value) / limit.std
 
     def identity(self) -> tuple[object, ...]:
         names = [f.name for f in fields(self) if f.name not in ("detector", "target", "metadata")]
-        own = [word for name in names for word in self._told(name)]
+        own = [word for name in names for word in self._identity_of_field(name)]
         return (repr(self.detector), *own, *(self.target.identity() if self.target is not None else ()))
 
-    def _told(self, name: str) -> tuple[object, ...]:
+    def _identity_of_field(self, name: str) -> tuple[object, ...]:
         value = getattr(self, name)
         if isinstance(value, nn.Module):
             return tuple(part for pair in sorted(value.state_dict().items()) for part in pair)
         return (name, *value) if isinstance(value, tuple) else (name, value)
 
     def save(self, path: Path | str) -> Path:
-        """Write one safetensors file: tensors and plain values, not the target. `opened` reads it.
+        """Write one safetensors file: tensors and plain values, not the target. `load_detector` reads it.
 
         Raises:
             RunError: where the disk does not take it.
@@ -129,5 +139,5 @@ class FittedDetector(Detector):
 
 
 def frozen_target(target: Target[Any] | None) -> AbstractContextManager[None]:
-    """Return the target held still, where there is one."""
+    """Freeze the target within this context, where there is one."""
     return nullcontext() if target is None else target.frozen()

@@ -18,7 +18,7 @@ from .fitted import FittedDetector
 
 @dataclass(frozen=True)
 class GeneralizationRow:
-    """One fitted detector, tested on every attack."""
+    """The row of one fitted detector, tested on every attack."""
 
     detector: str  # the caller's name for it
     fitted_on: str | None  # None: it needs no adversarial examples
@@ -28,7 +28,7 @@ class GeneralizationRow:
 
 @dataclass(frozen=True)
 class DetectorGeneralization:
-    """The matrix: one row per detector and attack that it was fitted on."""
+    """A matrix of evaluations: one row per detector and attack that it was fitted on, one column per attack."""
 
     attacks: tuple[str, ...]  # the columns
     rows: tuple[GeneralizationRow, ...]
@@ -68,7 +68,7 @@ def detector_generalization(
         seed: of fits and noise.
 
     Raises:
-        InputError, ConfigError, TargetError: as `fit`, `calibrated` and `evaluate_detector` do.
+        InputError, ConfigError, TargetError: as `fit`, `calibrate` and `evaluate_detector` do.
     """
     if not detectors or not fits or not tests:
         raise InputError("a matrix takes detectors, attacks to fit on and attacks to test on; one of them is empty")
@@ -77,7 +77,7 @@ def detector_generalization(
         for made in fits if detector.needs_adversarial else fits[:1]:
             noisy = made.noisy(seed) if noise and detector.needs_adversarial else None
             fitted = detector.fit(made.originals, made, target=target, labels=labels, noisy=noisy, seed=seed)
-            fitted = fitted.calibrated(validation, fpr)
+            fitted = fitted.calibrate(validation, fpr)
             cells = tuple(evaluate_detector(fitted, test, seed=seed) for test in tests)
             rows.append(GeneralizationRow(name, made.attack if detector.needs_adversarial else None, fitted, cells))
     return DetectorGeneralization(tuple(test.attack for test in tests), tuple(rows))

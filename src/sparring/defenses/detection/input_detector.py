@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_whole
-from ..purification.learning import Schedule
+from ..fitting import FitConfig
+from ..parameters import check_whole
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded, train_network
@@ -26,6 +26,8 @@ from .nets import ConvDetectorNet
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedInput(FittedDetector):
+    """An `InputDetector` that has learned."""
+
     net: nn.Module
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
@@ -35,15 +37,15 @@ class FittedInput(FittedDetector):
 
 @dataclass(frozen=True)
 class InputDetector(DetectorEstimator):
-    """A network that sees the image alone; it needs adversarial examples and no target.
+    """Train a binary network on images alone; it needs adversarial examples and no target.
 
     Args:
         width: channels of the first convolution; the others have twice as many.
-        schedule: of its training; its seed is that of `fit`.
+        config: of its training; its seed is that of `fit`.
     """
 
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10))
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10))
 
     needs_adversarial: ClassVar[bool] = True
     needs_target: ClassVar[bool] = False
@@ -55,16 +57,16 @@ class InputDetector(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), None).to(data.clean)
-        return {"net": train_binary_detector(net, data.harmless, data.examples, self.schedule, data.seed)}
+        return {"net": train_binary_detector(net, data.harmless, data.examples, self.config, data.seed)}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         return ConvDetectorNet(shape[0], self.width)
 
 
 def train_binary_detector(
-    net: nn.Module, harmless: Tensor, adversarial: Tensor, schedule: Schedule, seed: int
+    net: nn.Module, harmless: Tensor, adversarial: Tensor, config: FitConfig, seed: int
 ) -> nn.Module:
-    """Return the network trained to give harmless tensors (N, ...) low logits and adversarial ones (M, ...) high ones.
+    """Train the network: low logits for harmless tensors (N, ...), high ones for adversarial (M, ...); return it.
 
     Both sides weigh the same, whatever their numbers.
     """
@@ -75,4 +77,4 @@ def train_binary_detector(
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="none", pos_weight=heavier)
 
-    return train_network(net, loss, schedule, seed, both, labels)
+    return train_network(net, loss, config, seed, both, labels)

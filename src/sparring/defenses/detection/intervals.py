@@ -16,7 +16,7 @@ Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval of 95 %."""
+    """An estimate and its 95 % interval."""
 
     value: float
     low: float
@@ -28,7 +28,7 @@ class Interval:
 
 
 def clopper_pearson(count: int, total: int) -> Interval:
-    """`count` of `total` with the interval of Clopper & Pearson (1934): Beta quantiles, never too narrow."""
+    """Return `count` / `total` with the interval of Clopper & Pearson (1934): Beta quantiles, never too narrow."""
     from scipy.stats import beta  # type: ignore[import-untyped]
 
     if not 0 <= count <= total:
@@ -42,7 +42,7 @@ def clopper_pearson(count: int, total: int) -> Interval:
 
 
 def auroc(clean: Tensor, adversarial: Tensor) -> Interval:
-    """The chance that an adversarial image scores above a clean one, ties counted half, from scores (n,) and (m,).
+    """Return the area under the ROC curve from scores (n,) and (m,), ties counted half, with its 95 % interval.
 
     The interval is that of DeLong et al. (1988) on the logit of the area. Where one side lies wholly above the other
     its variance is zero; then each of min(n, m) disjoint pairs is a trial that came out one way, and the interval is

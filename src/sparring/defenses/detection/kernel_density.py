@@ -20,82 +20,84 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_number, check_whole
-from .activations import Change, entering, last_linear
-from .batched import batched
+from ..parameters import check_number, check_whole
+from .activations import Change, last_linear, modified_layer_input
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
-from .logistic import logistic
+from .logistic import fit_logistic
 
 MULTIPLES = torch.logspace(-0.7, 0.7, 10)
 
 
 @dataclass(frozen=True)
 class Densities:
-    """The clean activations (N, F) of the last hidden layer, their classes (N,), and how they are smeared."""
+    """The clean activations (N, F) of the last hidden layer, their classes (N,), and the kernels around them."""
 
     layer: str
     points: Tensor
     classes: Tensor
     bandwidth: float
-    passes: int
+    n_samples: int
     dropout: float
 
     def features(self, target: Target[Any], images: Tensor, key: Key) -> Tensor:
-        """(B, 2): log density and uncertainty."""
-        logits, hidden = entered(target, images, self.layer)
+        """Return (B, 2): log density and uncertainty of each image."""
+        logits, hidden = logits_and_hidden(target, images, self.layer)
         own = logits.argmax(1)[:, None] == self.classes
         density = log_density(hidden, self.points, own, self.bandwidth)
-        if not self.passes:
+        if not self.n_samples:
             return torch.stack((density, torch.zeros_like(density)), 1)
         square, mean = torch.zeros_like(density), torch.zeros_like(logits)
-        for turn in range(self.passes):
+        for turn in range(self.n_samples):
             kept = key.reseeded(turn).uniform("dropout", hidden.shape[1:], dtype=hidden.dtype) >= self.dropout
             mask = kept / (1 - self.dropout)
-            with entering(target, self.layer, _times(mask)):
+            with modified_layer_input(target, self.layer, _times(mask)):
                 probabilities = target(images).softmax(1)
             square, mean = square + probabilities.square().sum(1), mean + probabilities
-        return torch.stack((density, square / self.passes - (mean / self.passes).square().sum(1)), 1)
+        return torch.stack((density, square / self.n_samples - (mean / self.n_samples).square().sum(1)), 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDensity(FittedDetector):
+    """A `KernelDensity` that has learned."""
+
     layer: str
     points: Tensor
     classes: Tensor
     bandwidth: float
-    passes: int
+    n_samples: int
     dropout: float
     weight: Tensor  # (2,)
     bias: Tensor  # ()
 
     @property
     def stochastic(self) -> bool:
-        return self.passes > 0
+        return self.n_samples > 0
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.passes, self.dropout)
+        densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.n_samples, self.dropout)
         return densities.features(self.victim, images, key) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
 class KernelDensity(DetectorEstimator):
-    """How dense clean images of the same class lie around an image, and how sure the model is of it.
+    """Score an image by the density of clean images of its class around it, and by how sure the model is of it.
 
     Args:
         bandwidth: of the Gaussian kernels, in units of the last hidden layer; None: the likeliest.
-        passes: T; 50 in the paper. 0: the density alone.
+        n_samples: T, dropout masks; 50 in the paper. 0: the density alone.
         dropout: share of the last hidden layer's units that a mask takes out.
-        strength: C of the logistic regression.
+        C: inverse regularization of the logistic regression, as scikit-learn has it.
     """
 
     bandwidth: float | None = None
-    passes: int = 50
+    n_samples: int = 50
     dropout: float = 0.5
-    strength: float = 1.0
+    C: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedDensity
@@ -103,28 +105,30 @@ class KernelDensity(DetectorEstimator):
     def check(self) -> None:
         if self.bandwidth is not None:
             check_number(self, "bandwidth", self.bandwidth, 0, above=True)
-        check_whole(self, "passes", self.passes, 0)
-        check_number(self, "strength", self.strength, 0, above=True)
+        check_whole(self, "n_samples", self.n_samples, 0)
+        check_number(self, "C", self.C, 0, above=True)
         if not 0 < self.dropout < 1:
             raise ConfigError(f"KernelDensity dropout={self.dropout}; pass a share between 0 and 1")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target, clean = data.victim, data.clean
         layer, classes = last_linear(target, clean), data.classes()
-        points = batched(lambda x: entered(target, x, layer)[1], clean)
+        points = map_batches(lambda x: logits_and_hidden(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
         order = data.shuffled()
         order = order[classes[order].argsort(stable=True)]
         kept, rest = order[::2], order[1::2]  # half of each class
-        width = self.bandwidth or likeliest(points[kept], classes[kept], points[rest], classes[rest])
-        densities = Densities(layer, points[kept], classes[kept], width, self.passes, self.dropout)
+        width = self.bandwidth or most_likely_bandwidth(points[kept], classes[kept], points[rest], classes[rest])
+        densities = Densities(layer, points[kept], classes[kept], width, self.n_samples, self.dropout)
 
         def features(images: Tensor) -> Tensor:
             indices = torch.arange(len(images), device=images.device)
-            return batched(lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices)
+            return map_batches(
+                lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices
+            )
 
         harmless = data.beside_noise(clean[rest])
-        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
+        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
         return {**vars(densities), "weight": weight, "bias": bias}
 
 
@@ -133,29 +137,29 @@ def _times(mask: Tensor) -> Change:
     return lambda x: x * mask.view_as(x)
 
 
-def entered(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """Return the logits, and what goes into the layer (B, F)."""
+def logits_and_hidden(target: Target[Any], images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Return the logits (B, K), and what goes into the layer (B, F)."""
     seen: list[Tensor] = []
 
     def look(x: Tensor) -> Tensor:
         seen.append(x.flatten(1))
         return x
 
-    with entering(target, layer, look):
+    with modified_layer_input(target, layer, look):
         logits: Tensor = target(images)
     return logits, seen[-1]
 
 
 def log_density(x: Tensor, points: Tensor, own: Tensor, bandwidth: float) -> Tensor:
-    """(B,) of x (B, F) under the mean of Gaussians around those of the points (N, F) that the mask own (B, N) names."""
+    """Return (B,) the log density of x (B, F) under Gaussians around the points (N, F) that `own` (B, N) names."""
     apart = torch.cdist(x, points, compute_mode="donot_use_mm_for_euclid_dist").square()
     exponents = (-apart / (2 * bandwidth**2)).masked_fill(~own, -torch.inf)
     normal = 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
     return exponents.logsumexp(1) - own.sum(1).log() - normal
 
 
-def likeliest(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
-    """Return the bandwidth under which the others are likeliest, given the points of their classes."""
+def most_likely_bandwidth(points: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor) -> float:
+    """Return the bandwidth under which the others have the highest likelihood, given the points of their classes."""
     own = their_classes[:, None] == classes
     apart = torch.cdist(others, points).masked_fill(~own, torch.inf).amin(1)
     near = float(apart[apart.isfinite()].mean())

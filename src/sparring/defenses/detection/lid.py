@@ -17,19 +17,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...batching import map_batches
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...targets import Target
-from ..purification.checks import check_number, check_whole
-from .activations import activations, chosen, flat, pooled
-from .batched import batched
+from ..parameters import check_number, check_whole
+from .activations import activations, flatten_units, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
-from .logistic import logistic
+from .logistic import fit_logistic
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedLID(FittedDetector):
+    """A `LID` that has learned."""
+
     layers: tuple[str, ...]
     reference: tuple[Tensor, ...]  # per layer (minibatches, images, units)
     weight: Tensor  # (layers,)
@@ -38,66 +40,68 @@ class FittedLID(FittedDetector):
     pool: bool
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
+        found = layer_dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
         return found @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
 class LID(DetectorEstimator):
-    """How many dimensions the neighbourhood of an image has, layer by layer.
+    """Score an image by the local intrinsic dimensionality of its neighborhood in each layer.
 
     Args:
         k: neighbours; 20 of a minibatch of 100 in the paper for digits.
-        minibatch: clean images among which they are sought.
-        minibatches: how many of them the estimate is averaged over.
+        minibatch_size: clean images among which they are sought.
+        n_minibatches: how many of them the estimate is averaged over.
         layers: names; None: all that are read by default (`activations.leaves`).
         pool: take the mean over places of a layer of rank 4, as large images need it; the paper takes every unit.
-        strength: C of the logistic regression.
+        C: inverse regularization of the logistic regression, as scikit-learn has it.
     """
 
     k: int = 20
-    minibatch: int = 100
-    minibatches: int = 1
+    minibatch_size: int = 100
+    n_minibatches: int = 1
     layers: tuple[str, ...] | None = None
     pool: bool = False
-    strength: float = 1.0
+    C: float = 1.0
 
     needs_adversarial: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]] = FittedLID
 
     def check(self) -> None:
         check_whole(self, "k", self.k, 2)
-        check_whole(self, "minibatch", self.minibatch, 2)
-        check_whole(self, "minibatches", self.minibatches, 1)
-        check_number(self, "strength", self.strength, 0, above=True)
-        if self.k > self.minibatch:
-            raise ConfigError(f"LID k={self.k} is larger than its reference of minibatch={self.minibatch} images")
+        check_whole(self, "minibatch_size", self.minibatch_size, 2)
+        check_whole(self, "n_minibatches", self.n_minibatches, 1)
+        check_number(self, "C", self.C, 0, above=True)
+        if self.k > self.minibatch_size:
+            raise ConfigError(
+                f"LID k={self.k} is larger than its reference of minibatch_size={self.minibatch_size} images"
+            )
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, clean, taken = data.victim, data.clean, self.minibatch * self.minibatches
+        target, clean, taken = data.victim, data.clean, self.minibatch_size * self.n_minibatches
         if len(clean) < taken + 2:
             raise InputError(
                 f"LID keeps {taken} clean images as neighbours and learns from others, and there are {len(clean)}; "
-                f"pass {2 * taken} or so, or a smaller minibatch"
+                f"pass {2 * taken} or so, or a smaller minibatch_size"
             )
         order = data.shuffled()
-        names = chosen(target, self.layers, clean)
-        read = pooled if self.pool else flat
+        names = select_layers(target, self.layers, clean)
+        read = spatial_mean if self.pool else flatten_units
         with torch.no_grad():
             _, found = activations(target, clean[order[:taken]], names, read)
-        reference = tuple(each.view(self.minibatches, self.minibatch, -1) for each in found)
+        reference = tuple(each.view(self.n_minibatches, self.minibatch_size, -1) for each in found)
 
         def features(images: Tensor) -> Tensor:
-            return batched(lambda x: dimensions(target, x, names, reference, self.k, self.pool), images)
+            return map_batches(lambda x: layer_dimensions(target, x, names, reference, self.k, self.pool), images)
 
         harmless = data.beside_noise(clean[order[taken:]])
-        weight, bias = logistic(features(harmless), features(data.examples), self.strength)
+        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
         return {
             "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
         }  # fmt: skip
 
 
-def dimensions(
+def layer_dimensions(
     target: Target[Any],
     images: Tensor,
     layers: tuple[str, ...],
@@ -105,14 +109,14 @@ def dimensions(
     k: int,
     pool: bool,
 ) -> Tensor:
-    """(B, layers) the LID of each image among the reference, averaged over its minibatches."""
-    _, found = activations(target, images, layers, pooled if pool else flat)
-    columns = [dimension(distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
+    """Return (B, layers) the LID of each image among the reference, averaged over its minibatches."""
+    _, found = activations(target, images, layers, spatial_mean if pool else flatten_units)
+    columns = [intrinsic_dimension(reference_distances(a, r), k).mean(1) for a, r in zip(found, reference, strict=True)]
     return torch.stack(columns, 1)
 
 
-def distances(points: Tensor, reference: Tensor) -> Tensor:
-    """(B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
+def reference_distances(points: Tensor, reference: Tensor) -> Tensor:
+    """Return (B, minibatches, images) Euclidean distances, by a matrix product: activations have thousands of units.
 
     |a|^2 - 2 ab + |b|^2 is taken around the mean of the reference, so that little is lost to rounding.
     """
@@ -123,7 +127,7 @@ def distances(points: Tensor, reference: Tensor) -> Tensor:
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt().view(len(points), *reference.shape[:2])
 
 
-def dimension(apart: Tensor, k: int) -> Tensor:
-    """(...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
+def intrinsic_dimension(apart: Tensor, k: int) -> Tensor:
+    """Return (...) the maximum-likelihood estimate from the k smallest of the distances (..., R)."""
     nearest = apart.topk(k, largest=False).values.clamp_min(torch.finfo(apart.dtype).tiny)
     return -1 / (nearest / nearest[..., -1:]).log().mean(-1).clamp_max(-torch.finfo(apart.dtype).eps)

@@ -5,23 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...errors import AssetError, InputError
+from ...errors import InputError
+from ...targets.optional_imports import require
 
 
-def logistic(harmless: Tensor, adversarial: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
-    """weight (F,) and bias () of the log-odds of being adversarial, from features (N, F) and (M, F).
+def fit_logistic(harmless: Tensor, adversarial: Tensor, C: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return weight (F,) and bias () of the log-odds of being adversarial, from features (N, F) and (M, F).
 
-    The features are standardised for the regression, whose penalty is |w|^2 / (2 strength) and whose two sides weigh
+    The features are standardised for the regression, whose penalty is |w|^2 / (2 C) and whose two sides weigh
     the same; weight and bias are for the features as they are.
 
     Raises:
         AssetError: scikit-learn is not installed.
         InputError: features that are not finite.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise AssetError(f"this detector needs scikit-learn ({error}); pip install 'sparring[detect]'") from error
+    linear_model = require("sklearn.linear_model", "this detector", "detect")
     features = torch.cat((harmless, adversarial)).double().cpu()
     if not bool(features.isfinite().all()):
         column = int((~features.isfinite().all(0)).nonzero()[0])
@@ -29,7 +27,7 @@ def logistic(harmless: Tensor, adversarial: Tensor, strength: float = 1.0) -> tu
     center, scale = features.mean(0), features.std(0, correction=0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     labels = torch.cat((torch.zeros(len(harmless)), torch.ones(len(adversarial))))
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    model = linear_model.LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
     model.fit(((features - center) / scale).numpy(), labels.numpy())
     weight = torch.from_numpy(model.coef_[0]) / scale
     bias = float(model.intercept_[0]) - (weight * center).sum()

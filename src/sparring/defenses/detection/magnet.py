@@ -19,14 +19,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...batching import map_batches
 from ...errors import InputError
 from ...random import Key
 from ...targets import Target
+from ..fitting import FitConfig
+from ..parameters import check_number, check_whole
 from ..purification.autoencoder import fit_denoiser
-from ..purification.checks import check_number, check_whole
 from ..purification.denoiser import Denoiser
-from ..purification.learning import Schedule
-from .batched import batched
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 from .learning import seeded
@@ -35,59 +35,63 @@ from .nets import Autoencoder
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedMagNet(FittedDetector):
+    """A `MagNet` that has learned."""
+
     net: nn.Module
     center: Tensor  # (errors,)
     scale: Tensor
     temperatures: tuple[float, ...]
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = errors(self.victim, self.net, self.temperatures, images)
+        found = reconstruction_errors(self.victim, self.net, self.temperatures, images)
         return ((found - self.center) / self.scale).amax(1)
 
     @property
     def reformer(self) -> Denoiser:
-        """The autoencoder as a stage."""
+        """Return the autoencoder as a stage, to be put behind the detector."""
         return Denoiser(self.net)
 
 
 @dataclass(frozen=True)
 class MagNet(DetectorEstimator):
-    """How badly an autoencoder of clean images restores an image, and how differently the model then answers.
+    """Score an image by how badly an autoencoder restores it, and by how much the model's answer changes.
 
     Args:
         temperatures: of the softmaxes that are compared; 10 and 40 in the paper, () for the errors alone.
-        noise: standard deviation of the Gaussian noise that the autoencoder learns to take away; 0.1 in the paper.
+        sigma: standard deviation of the Gaussian noise that the autoencoder learns to take away; 0.1 in the paper.
         width: channels of the autoencoder's first convolution.
-        schedule: of its training; its seed is that of `fit`.
-        held_out: share of the clean images on which the errors are scaled.
+        config: of its training; its seed is that of `fit`.
+        val_fraction: share of the clean images on which the errors are scaled.
     """
 
     temperatures: tuple[float, ...] = (10.0, 40.0)
-    noise: float = 0.1
+    sigma: float = 0.1
     width: int = 16
-    schedule: Schedule = field(default_factory=lambda: Schedule(epochs=10, rate=3e-3))
-    held_out: float = 0.2
+    config: FitConfig = field(default_factory=lambda: FitConfig(epochs=10, lr=3e-3))
+    val_fraction: float = 0.2
 
     fitted: ClassVar[type[FittedDetector]] = FittedMagNet
 
     def check(self) -> None:
         for temperature in self.temperatures:
             check_number(self, "temperature", temperature, 0, above=True)
-        check_number(self, "noise", self.noise, 0, 1, above=True)
-        check_number(self, "held_out", self.held_out, 0, 1, above=True)
+        check_number(self, "sigma", self.sigma, 0, 1, above=True)
+        check_number(self, "val_fraction", self.val_fraction, 0, 1, above=True)
         check_whole(self, "width", self.width, 1)
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         clean, order = data.clean, data.shuffled()
-        kept = max(2, round(self.held_out * len(clean)))
+        kept = max(2, round(self.val_fraction * len(clean)))
         if kept >= len(clean):
             raise InputError(f"MagNet holds out {kept} of {len(clean)} clean images, which leaves none; pass more")
         with seeded(data.seed):
             net = self.network("net", tuple(clean.shape[1:]), None).to(clean)
-        schedule = replace(self.schedule, seed=data.seed)
-        fit_denoiser(Denoiser(net), clean[order[kept:]], noise=self.noise, schedule=schedule)
+        config = replace(self.config, seed=data.seed)
+        fit_denoiser(Denoiser(net), clean[order[kept:]], sigma=self.sigma, config=config)
         net.requires_grad_(False)
-        found = batched(lambda x: errors(data.victim, net, self.temperatures, x), clean[order[:kept]])
+        found = map_batches(
+            lambda x: reconstruction_errors(data.victim, net, self.temperatures, x), clean[order[:kept]]
+        )
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
         return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}
 
@@ -95,9 +99,11 @@ class MagNet(DetectorEstimator):
         return Autoencoder(shape[0], self.width)
 
 
-def errors(target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor) -> Tensor:
-    """(B, 2 + temperatures) the errors of each image."""
-    restored = Denoiser(net).bare(images)
+def reconstruction_errors(
+    target: Target[Any], net: nn.Module, temperatures: tuple[float, ...], images: Tensor
+) -> Tensor:
+    """Return (B, 2 + temperatures) the errors of each image."""
+    restored = Denoiser(net).unclipped(images)
     off = (images - restored).flatten(1)
     columns = [off.abs().mean(1), off.square().mean(1)]
     if temperatures:
@@ -107,7 +113,7 @@ def errors(target: Target[Any], net: nn.Module, temperatures: tuple[float, ...],
 
 
 def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
+    """Return (B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
     p, q = a.log_softmax(1), b.log_softmax(1)
     middle = torch.logaddexp(p, q) - math.log(2)
     return 0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ConvDetectorNet(nn.Module):
-    """Images or feature maps (B, C, H, W) of any size -> one logit (B,): three convolutions and a mean over places."""
+    """Three convolutions and a mean over places: images or feature maps (B, C, H, W) of any size -> one logit (B,)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ConvDetectorNet(nn.Module):
 
 
 class VectorDetectorNet(nn.Module):
-    """Features (B, F) -> one logit (B,)."""
+    """Two hidden layers: features (B, F) -> one logit (B,)."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ...engine import fingerprint
 from ...errors import ConfigError, InputError, TargetError
 from ...random import Key
-from ...storage import read, write
+from ...storage import read_tensors, write_tensors
 from ...targets import Target
-from ..purification.learning import Schedule
+from ..fitting import FitConfig
 from .detector import DetectorEstimator
 from .fitted import FitMetadata, FittedDetector
 from .table import table
@@ -25,7 +25,7 @@ PlainValue = bool | int | float | str | None
 
 
 def save_detector(fitted: FittedDetector, path: Path) -> Path:
-    """Write the file; `FittedDetector.save`."""
+    """Write the detector to a file and return its path; see `FittedDetector.save`."""
     tensors: dict[str, Tensor] = {"seen": fitted.metadata.seen}
     values: dict[str, Any] = {}
     for f in fields(fitted):
@@ -43,14 +43,14 @@ def save_detector(fitted: FittedDetector, path: Path) -> Path:
         "target": fingerprint(*fitted.target.identity()) if fitted.target is not None else None,
         "fields": values,
     }
-    write(path, tensors, about)
+    write_tensors(path, tensors, about)
     return path
 
 
 def load_detector(
     path: Path | str, *, target: Target[Any] | None = None, detector: DetectorEstimator | None = None
 ) -> FittedDetector:
-    """Return the fitted detector of a file.
+    """Read a fitted detector from a file.
 
     Args:
         path: what `FittedDetector.save` wrote.
@@ -62,7 +62,7 @@ def load_detector(
         TargetError: where the target is missing or another.
         ConfigError: where the detector must be given.
     """
-    tensors, values = read(Path(path), "pass a file that FittedDetector.save wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that FittedDetector.save wrote")
     try:
         kind, marked = table[values["detector"]], values["target"]
         shape = tuple(int(size) for size in values["shape"])
@@ -115,8 +115,8 @@ def _built(
 
 def _plain(value: Any) -> Any:
     """Return a parameter as a file holds it."""
-    if isinstance(value, Schedule):
-        return {"schedule": vars(value)}
+    if isinstance(value, FitConfig):
+        return {"fit_config": vars(value)}
     if isinstance(value, tuple) and all(isinstance(part, PlainValue) for part in value):
         return list(value)
     return value if isinstance(value, PlainValue) else {"given": type(value).__name__}
@@ -133,7 +133,7 @@ def _detector(
     for name, value in parameters.items():
         if isinstance(value, dict) and "given" in value:
             raise ConfigError(f"{kind.__name__} {name} is in no file: pass detector={kind.__name__}({name}=...)")
-        made[name] = Schedule(**value["schedule"]) if isinstance(value, dict) else value
+        made[name] = FitConfig(**value["fit_config"]) if isinstance(value, dict) else value
         made[name] = tuple(value) if isinstance(value, list) else made[name]
     detector = kind(**made)
     detector.check()

@@ -21,14 +21,16 @@ from torch import Tensor
 
 from ...errors import ConfigError, InputError
 from ...random import Key
-from ..purification.checks import check_whole
-from .activations import activations, chosen, pooled
+from ..parameters import check_whole
+from .activations import activations, layer_features, select_layers, spatial_mean
 from .detector import DetectorEstimator, DetectorTrainingData
 from .fitted import FittedDetector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedSubspace(FittedDetector):
+    """A `Subspace` that has learned."""
+
     layers: tuple[str, ...]
     centers: tuple[Tensor, ...]  # per layer (units,)
     directions: tuple[Tensor, ...]  # per layer (units, rank)
@@ -36,48 +38,48 @@ class FittedSubspace(FittedDetector):
     scale: Tensor  # (layers,)
 
     def measure(self, images: Tensor, key: Key) -> Tensor:
-        _, found = activations(self.victim, images, self.layers, pooled)
-        columns = [residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
+        _, found = activations(self.victim, images, self.layers, spatial_mean)
+        columns = [log_residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
         return ((torch.stack(columns, 1) - self.usual) / self.scale).mean(1)
 
 
 @dataclass(frozen=True)
 class Subspace(DetectorEstimator):
-    """How much of the activations clean images do not explain.
+    """Score an image by the part of its activations that lies outside the subspace of clean images.
 
     Args:
-        variance: share of the clean variance that the directions of a layer hold.
-        folds: of the cross-validation.
+        explained_variance: share of the clean variance that the directions of a layer hold.
+        n_splits: parts of the cross-validation.
         layers: names; None: all that are read by default (`activations.leaves`).
     """
 
-    variance: float = 0.9
-    folds: int = 5
+    explained_variance: float = 0.9
+    n_splits: int = 5
     layers: tuple[str, ...] | None = None
 
     fitted: ClassVar[type[FittedDetector]] = FittedSubspace
 
     def check(self) -> None:
-        check_whole(self, "folds", self.folds, 2)
-        if not 0 < self.variance < 1:
-            raise ConfigError(f"Subspace variance={self.variance}; pass a share between 0 and 1")
+        check_whole(self, "n_splits", self.n_splits, 2)
+        if not 0 < self.explained_variance < 1:
+            raise ConfigError(f"Subspace explained_variance={self.explained_variance}; pass a share between 0 and 1")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         target, clean = data.victim, data.clean
-        if len(clean) < 2 * self.folds:
-            raise InputError(f"Subspace needs {2 * self.folds} clean images for {self.folds} folds; got {len(clean)}")
-        layers = chosen(target, self.layers, clean)
-        with torch.no_grad():
-            parts = [activations(target, part, layers, pooled)[1] for part in torch.split(clean, 50)]
-        features = [torch.cat(column) for column in zip(*parts, strict=True)]
-        fold = torch.arange(len(clean), device=clean.device) % self.folds
+        if len(clean) < 2 * self.n_splits:
+            raise InputError(
+                f"Subspace needs {2 * self.n_splits} clean images for {self.n_splits} folds; got {len(clean)}"
+            )
+        layers = select_layers(target, self.layers, clean)
+        features = layer_features(target, clean, layers, spatial_mean, batch_size=50)
+        fold = torch.arange(len(clean), device=clean.device) % self.n_splits
         found = torch.stack([self._unseen(each, fold) for each in features], 1)
         scale = found.std(0, correction=0)
         informative = (scale > 0) & found.isfinite().all(0)
         if not bool(informative.any()):
             raise InputError("no layer tells one clean image from another; name other layers")
         kept = informative.nonzero().flatten().tolist()
-        spans = [span(features[place], self.variance) for place in kept]
+        spans = [principal_directions(features[place], self.explained_variance) for place in kept]
         return {
             "layers": tuple(layers[place] for place in kept),
             "centers": tuple(center for center, _ in spans),
@@ -89,14 +91,16 @@ class Subspace(DetectorEstimator):
     def _unseen(self, features: Tensor, fold: Tensor) -> Tensor:
         """(N,) the residual of each image outside a subspace that was found without it."""
         found = features.new_empty(len(features))
-        for number in range(self.folds):
+        for number in range(self.n_splits):
             left_out = fold == number
-            found[left_out] = residual(features[left_out], *span(features[~left_out], self.variance))
+            found[left_out] = log_residual(
+                features[left_out], *principal_directions(features[~left_out], self.explained_variance)
+            )
         return found
 
 
-def span(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-    """The center (F,) of features (N, F), and orthonormal directions (F, r) that hold that share of their variance.
+def principal_directions(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+    """Return the center (F,) of features (N, F), and orthonormal directions (F, r) with that share of the variance.
 
     At least one direction, and at most half as many as there are features.
     """
@@ -107,8 +111,8 @@ def span(features: Tensor, variance: float) -> tuple[Tensor, Tensor]:
     return center, directions[: max(1, min(rank, len(features) // 2))].T.to(features)
 
 
-def residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
-    """(B,) log of the length of what is left outside the directions."""
+def log_residual(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
+    """Return (B,) the log of the norm of what lies outside the directions."""
     apart = features - center
     left = apart - (apart @ directions) @ directions.T
     return 0.5 * left.square().sum(1).clamp_min(torch.finfo(left.dtype).tiny).log()

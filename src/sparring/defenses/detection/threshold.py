@@ -12,15 +12,15 @@ from ...errors import ConfigError, InputError
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score, and how it was found."""
+    """A score above which images are rejected, and how it was found."""
 
     value: float  # rejected is what scores above it
-    spread: float  # the standard deviation of the clean scores: the unit of alarms
+    std: float  # the standard deviation of the clean scores: the unit of alarms
     fpr: float  # the false positive rate that was asked for
     images: int  # clean images that it was set on
 
 
-def threshold(scores: Tensor, fpr: float) -> Threshold:
+def conformal_threshold(scores: Tensor, fpr: float) -> Threshold:
     """Return the ceil((n + 1) (1 - fpr))-th smallest of n clean scores (n,).
 
     A fresh clean image, exchangeable with those n, scores above it with probability fpr at most (the quantile of split
@@ -40,10 +40,10 @@ def threshold(scores: Tensor, fpr: float) -> Threshold:
             f"{len(scores)} clean images cannot set a threshold at a false positive rate of {fpr:g}: that takes "
             f"{least} at least; pass more, or ask for a rate of {1 / (len(scores) + 1):.2g} or above"
         )
-    spread = float(scores.double().std(correction=0))
-    if not spread > 0:
+    std = float(scores.double().std(correction=0))
+    if not std > 0:
         raise InputError(
             f"the detector gives all {len(scores)} clean images the score {float(scores[0]):g}, so that no threshold "
             "parts them from others; fit it on more images or with other parameters"
         )
-    return Threshold(float(scores.sort().values[place - 1]), spread, float(fpr), len(scores))
+    return Threshold(float(scores.sort().values[place - 1]), std, float(fpr), len(scores))

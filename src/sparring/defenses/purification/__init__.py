@@ -1,15 +1,15 @@
-"""What images pass through before a model sees them, and what learns to take an attack out of them."""
+"""Stages that clean images before a model sees them, some of them learned."""
 
+from ..fitting import FitConfig
 from .autoencoder import DenoisingAutoencoder, fit_denoiser
 from .bit_depth import BitDepth
 from .defense_gan import DefenseGAN
 from .denoiser import Denoiser
 from .diffusion import Diffusion, linear_betas
 from .feature_denoising import FeatureDenoising
-from .generator import Generator, fit_generator
+from .generator import VAEGenerator, fit_generator
 from .hgd import HGD, UNet, fit_hgd
-from .jpeg import JPEG
-from .learning import Schedule
+from .jpeg import JPEGCompression
 from .median import Median
 from .non_local_means import NonLocalMeans
 from .quilting import Quilting, clean_patches
@@ -19,8 +19,9 @@ from .wavelet import Wavelet
 from .weights import load_weights, save_weights
 
 __all__ = [
-    "HGD", "JPEG", "BitDepth", "DefenseGAN", "Denoiser", "DenoisingAutoencoder", "Diffusion", "FeatureDenoising",
-    "Generator", "Median", "NonLocalMeans", "Quilting", "Schedule", "TotalVariation", "UNet", "Wavelet",
+    "HGD", "BitDepth", "DefenseGAN", "Denoiser", "DenoisingAutoencoder", "Diffusion", "FeatureDenoising",
+    "FitConfig", "JPEGCompression", "Median", "NonLocalMeans", "Quilting", "TotalVariation", "UNet", "VAEGenerator",
+    "Wavelet",
     "clean_patches", "fit_denoiser", "fit_generator", "fit_hgd", "linear_betas", "load_weights", "save_weights",
     "table",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """A denoising autoencoder (Vincent et al. 2008, ICML; as a defence Gu & Rigazio 2014, arXiv:1412.5068).
 
-min  E |A(clip(x + noise n)) - x|^2 per pixel,     n standard normal
+min  E |A(clip(x + sigma n)) - x|^2 per pixel,     n standard normal
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_number, check_pictures, check_whole, moved_to
+from ..fitting import FitConfig, minimize_loss
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_clean_images
 from .denoiser import Denoiser
-from .learning import Schedule, learn
 
 
 class DenoisingAutoencoder(nn.Module):
@@ -55,16 +56,16 @@ def fit_denoiser(
     stage: Denoiser,
     images: Tensor,
     *,
-    noise: float = 0.3,
-    schedule: Schedule | None = None,
+    sigma: float = 0.3,
+    config: FitConfig | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[float, ...]:
     """Train the stage's network in place to take Gaussian noise away.
 
     Args:
         images: (N, C, H, W) clean, in [0, 1], on the network's device.
-        noise: its standard deviation.
-        schedule: how; see `Schedule`.
+        sigma: its standard deviation.
+        config: how; see `FitConfig`.
         progress: called after every epoch with its number, their number and the mean loss.
 
     Returns:
@@ -72,13 +73,13 @@ def fit_denoiser(
 
     Raises: InputError, ConfigError, RunError.
     """
-    check_pictures("a denoiser", images)
-    check_number(stage, "noise", noise, 0, above=True)
-    clean = moved_to(stage.module, images)
+    check_clean_images("a denoiser", images)
+    check_number(stage, "sigma", sigma, 0, above=True)
+    clean = cast_to_weights(stage.module, images)
 
     def loss(rows: Tensor) -> Tensor:
         x = clean[rows]
-        noisy = (x + noise * torch.randn_like(x)).clamp(0, 1)
-        return F.mse_loss(stage.bare(noisy), x)
+        noisy = (x + sigma * torch.randn_like(x)).clamp(0, 1)
+        return F.mse_loss(stage.unclipped(noisy), x)
 
-    return learn((stage.module,), len(images), loss, schedule or Schedule(), progress)
+    return minimize_loss((stage.module,), len(images), loss, config or FitConfig(), progress)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_whole
+from ..parameters import check_whole
 
 
 @dataclass(frozen=True)
 class BitDepth(Stage):
-    """Images (B, C, H, W) rounded to 2^bits levels; flat almost everywhere, so the identity stands in for its slope.
+    """Round images (B, C, H, W) to 2^bits levels; the identity stands in for the slope, which is 0 almost everywhere.
 
     Args:
         bits: 1 to 8. Guo et al. take 3 for photographs, Xu et al. 1 for digits and 4 or 5 for color.

@@ -20,42 +20,43 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_module, check_number, check_whole, moved_to
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_module
 
 SLOPES = ("identity", "tangent")
 
 
 @dataclass(frozen=True, eq=False)
 class DefenseGAN(Stage):
-    """Images (B, C, H, W), each replaced by the nearest that a generator makes; stochastic by its starts.
+    """Replace each image (B, C, H, W) by the nearest one that a generator makes; stochastic by its starts.
 
     Args:
-        generator: from z (N, latent) to images (N, C, H, W) in [0, 1].
-        latent: length of z.
+        generator: from z (N, latent_dim) to images (N, C, H, W) in [0, 1].
+        latent_dim: length of z.
         steps: L, 200 in the paper.
         restarts: R, 10 in the paper.
-        rate, momentum: of the descent on the mean squared difference per pixel: 10 and 0.7 in the authors' code. The
-            rate falls to a tenth over the last fifth of the steps.
-        spread: standard deviation of the starts; 1 for a generator of standard normal z.
+        lr, momentum: of the descent on the mean squared difference per pixel: 10 and 0.7 in the authors' code. The
+            learning rate falls to a tenth over the last fifth of the steps.
+        init_std: standard deviation of the starts; 1 for a generator of standard normal z.
 
     Raises: ConfigError, TargetError.
     """
 
     generator: nn.Module
-    latent: int
+    latent_dim: int
     steps: int = 200
     restarts: int = 10
-    rate: float = 10.0
+    lr: float = 10.0
     momentum: float = 0.7
-    spread: float = 1.0
+    init_std: float = 1.0
 
     def __post_init__(self) -> None:
         check_module(self, self.generator)
-        for word in ("latent", "steps", "restarts"):
+        for word in ("latent_dim", "steps", "restarts"):
             check_whole(self, word, getattr(self, word), 1)
-        check_number(self, "rate", self.rate, 0, above=True)
+        check_number(self, "lr", self.lr, 0, above=True)
         check_number(self, "momentum", self.momentum, 0, 0.999)
-        check_number(self, "spread", self.spread, 0)
+        check_number(self, "init_std", self.init_std, 0)
 
     @property
     def stochastic(self) -> bool:
@@ -74,21 +75,21 @@ class DefenseGAN(Stage):
             return self._made(self.code(images, key), images)
 
     def code(self, images: Tensor, key: Key) -> Tensor:
-        """(B, latent) z*."""
-        x = moved_to(self.generator, images.detach())
-        starts = self.spread * key.normal("start", (self.restarts, self.latent), dtype=x.dtype)
+        """Return z* (B, latent_dim), the code of the nearest image that the generator makes."""
+        x = cast_to_weights(self.generator, images.detach())
+        starts = self.init_std * key.normal("start", (self.restarts, self.latent_dim), dtype=x.dtype)
         z, speed = starts.flatten(0, 1), torch.zeros_like(starts.flatten(0, 1))
         wanted = x.repeat_interleave(self.restarts, 0)
         for step in range(self.steps):
-            rate = self.rate if step < 0.8 * self.steps else 0.1 * self.rate
+            lr = self.lr if step < 0.8 * self.steps else 0.1 * self.lr
             with torch.inference_mode(False), torch.enable_grad():
                 z = z.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(self._distance(z, wanted).sum(), z)
             speed = self.momentum * speed + slope
-            z = z.detach() - rate * speed
+            z = z.detach() - lr * speed
         with torch.no_grad():
             best = self._distance(z, wanted).view(-1, self.restarts).argmin(1)
-        return z.view(-1, self.restarts, self.latent)[torch.arange(len(x), device=x.device), best]
+        return z.view(-1, self.restarts, self.latent_dim)[torch.arange(len(x), device=x.device), best]
 
     def _distance(self, z: Tensor, wanted: Tensor) -> Tensor:
         """(N,) mean squared difference."""

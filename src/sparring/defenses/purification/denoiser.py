@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from ...errors import TargetError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_module, moved_to
+from .checks import cast_to_weights, check_module
 
 
 @dataclass(frozen=True, eq=False)
 class Denoiser(Stage):
-    """Images (B, C, H, W) through a network of the same shape, clipped to [0, 1]; autograd goes through it.
+    """Pass images (B, C, H, W) through a network that keeps their shape, clipped to [0, 1]; autograd goes through it.
 
     Args:
         module: in [0, 1], in eval mode where it has batch norm or dropout.
@@ -34,11 +34,11 @@ class Denoiser(Stage):
         return (self.module,)
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        return self.bare(images).clamp(0, 1)
+        return self.unclipped(images).clamp(0, 1)
 
-    def bare(self, images: Tensor) -> Tensor:
-        """What comes out, not yet clipped."""
-        answer: Tensor = self.module(moved_to(self.module, images)).to(images.dtype)
+    def unclipped(self, images: Tensor) -> Tensor:
+        """Return the restored images, not clipped to [0, 1]."""
+        answer: Tensor = self.module(cast_to_weights(self.module, images)).to(images.dtype)
         if answer.shape != images.shape:
             raise TargetError(
                 f"the denoiser gives {tuple(answer.shape)} for images {tuple(images.shape)}; it must keep their shape"

@@ -26,23 +26,24 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import ConfigError, TargetError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_module, check_number, check_whole, moved_to
+from ..parameters import check_number, check_whole
+from .checks import cast_to_weights, check_module
 
 
-def linear_betas(count: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """(count,) the variances that Ho et al. 2020 add at each time."""
-    return torch.linspace(first, last, count, dtype=torch.float64)
+def linear_betas(n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+    """Return the noise variances (n_steps,) of Ho et al. 2020 (arXiv:2006.11239, section 4), evenly spaced."""
+    return torch.linspace(beta_start, beta_end, n_steps, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Diffusion(Stage):
-    """Images (B, C, H, W), noised and denoised by a diffusion model; stochastic and differentiable.
+    """Noise and denoise images (B, C, H, W) by a diffusion model; stochastic and differentiable.
 
     Args:
         denoiser: from (x_t (B, C, H, W), t (B,) int64 in 0..T-1) to the noise in x_t, (B, C, H, W) or (B, 2 C, H, W),
             of which the second half (learned variances) is not read.
         betas: (T,) the noise schedule that the denoiser was trained with.
-        time: t* as a share of T; Nie et al. take 0.1 on CIFAR-10 and 0.15 on ImageNet in Linf.
+        t_star: t* as a share of T; Nie et al. take 0.1 on CIFAR-10 and 0.15 on ImageNet in Linf.
         steps: of the way back; None: every time up to t*.
         eta: 1 for DDPM, 0 for DDIM.
 
@@ -51,7 +52,7 @@ class Diffusion(Stage):
 
     denoiser: nn.Module
     betas: Tensor = field(default_factory=linear_betas, repr=False)
-    time: float = 0.1
+    t_star: float = 0.1
     steps: int | None = None
     eta: float = 1.0
 
@@ -59,15 +60,15 @@ class Diffusion(Stage):
         check_module(self, self.denoiser)
         if self.betas.ndim != 1 or not bool(((self.betas > 0) & (self.betas < 1)).all()) or len(self.betas) == 0:
             raise ConfigError("Diffusion betas must be (T,) numbers between 0 and 1; pass linear_betas()")
-        check_number(self, "time", self.time, 0, 1, above=True)
+        check_number(self, "t_star", self.t_star, 0, 1, above=True)
         check_number(self, "eta", self.eta, 0, 1)
         if self.steps is not None:
             check_whole(self, "steps", self.steps, 1, self.deepest)
 
     @property
     def deepest(self) -> int:
-        """The number of times up to t*."""
-        return max(1, round(self.time * len(self.betas)))
+        """Return the number of times up to t*."""
+        return max(1, round(self.t_star * len(self.betas)))
 
     @property
     def stochastic(self) -> bool:
@@ -87,7 +88,7 @@ class Diffusion(Stage):
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         kept = torch.cumprod(1 - self.betas.double(), 0).tolist()
-        x, times, shape = 2 * moved_to(self.denoiser, images) - 1, self.times(), images.shape[1:]
+        x, times, shape = 2 * cast_to_weights(self.denoiser, images) - 1, self.times(), images.shape[1:]
         start = kept[times[0]]
         x = start**0.5 * x + (1 - start) ** 0.5 * key.normal("forward", shape, dtype=x.dtype)
         for step, t in enumerate(times):

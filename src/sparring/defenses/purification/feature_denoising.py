@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError
-from .checks import check_whole
+from ..parameters import check_whole
 from .padding import mirror_pad, windows
 
 KINDS = ("gaussian", "dot", "mean", "median")
 
 
 class FeatureDenoising(nn.Module):
-    """Features (B, channels, H, W) -> features of the same shape.
+    """Denoise features (B, channels, H, W), and add them to the features: a block of a network.
 
     Args:
         channels: of the features.
@@ -53,7 +53,7 @@ class FeatureDenoising(nn.Module):
         return moved
 
     def denoised(self, features: Tensor) -> Tensor:
-        """(B, channels, H, W) what W is applied to."""
+        """Return the denoised features (B, channels, H, W), which W is applied to."""
         if self.kind == "mean":
             return F.avg_pool2d(mirror_pad(features, 1, 1), 3, 1)
         if self.kind == "median":

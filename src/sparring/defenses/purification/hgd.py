@@ -22,9 +22,9 @@ from ...errors import ConfigError, InputError
 from ...goals import Misclassify
 from ...random import Key
 from ...targets import Classifier
-from .checks import check_pictures, moved_to
+from ..fitting import EpochProgress, FitConfig, minimize_loss
+from .checks import cast_to_weights, check_clean_images
 from .denoiser import Denoiser
-from .learning import LearningReport, Schedule, learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ def fit_hgd(
     attacks: Sequence[Attack[Any, Any]],
     *,
     features: Callable[[Tensor], Tensor] | None = None,
-    schedule: Schedule | None = None,
-    progress: LearningReport | None = None,
+    config: FitConfig | None = None,
+    progress: EpochProgress | None = None,
 ) -> tuple[float, ...]:
     """Train the stage's network in place, guided by the target, which is left as it was.
 
@@ -52,7 +52,7 @@ def fit_hgd(
         attacks: on the target, each of which gets its share of the images; several with different eps, as the paper
             has FGSM and iterated FGSM with eps 1 to 16 of 255. Half of each minibatch is left clean.
         features: f_l, from images to a tensor with one row per image; None: the target's logits.
-        schedule: how; its seed is that of the attacks too.
+        config: how; its seed is that of the attacks too.
         progress: called after every epoch with its number, their number and the mean loss.
 
     Returns:
@@ -60,14 +60,14 @@ def fit_hgd(
 
     Raises: InputError, ConfigError, RunError.
     """
-    schedule = schedule or Schedule()
-    check_pictures("HGD", images)
+    config = config or FitConfig()
+    check_clean_images("HGD", images)
     if labels.shape != (len(images),):
         raise InputError(f"HGD takes one label per image; got {tuple(labels.shape)} for {len(images)} images")
     if not attacks:
         raise ConfigError("HGD learns from adversarial images; pass at least one attack")
-    adversarial = attack_images(target, images, labels, attacks, schedule)
-    clean, moved = moved_to(stage.module, images), moved_to(stage.module, adversarial)
+    adversarial = attack_images(target, images, labels, attacks, config)
+    clean, moved = cast_to_weights(stage.module, images), cast_to_weights(stage.module, adversarial)
     guide: Callable[[Tensor], Tensor] = features or target
 
     def loss(rows: Tensor) -> Tensor:
@@ -75,22 +75,22 @@ def fit_hgd(
         untouched = torch.rand(len(rows), 1, 1, 1, device=x.device) < 0.5
         with torch.no_grad():
             wanted = guide(x)
-        return (guide(stage.bare(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
+        return (guide(stage.unclipped(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
 
     with target.frozen():
-        return learn((stage.module,), len(images), loss, schedule, progress)
+        return minimize_loss((stage.module,), len(images), loss, config, progress)
 
 
 def attack_images(
-    target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], schedule: Schedule
+    target: Classifier, images: Tensor, labels: Tensor, attacks: Sequence[Attack[Any, Any]], config: FitConfig
 ) -> Tensor:
-    """Return every image under one of the attacks, which are dealt out by the seed."""
-    key = Key(torch.arange(len(images), device=images.device), schedule.seed)
+    """Return every image attacked by one of the attacks, which the seed assigns."""
+    key = Key(torch.arange(len(images), device=images.device), config.seed)
     dealt = key.integers("attack", (), len(attacks))
     moved = images.clone()
-    engine = Engine(seed=schedule.seed)
+    engine = Engine(seed=config.seed)
     for number, attack in enumerate(attacks):
-        for rows in (dealt == number).nonzero().squeeze(1).split(schedule.batch_size):  # type: ignore[no-untyped-call]
+        for rows in (dealt == number).nonzero().squeeze(1).split(config.batch_size):  # type: ignore[no-untyped-call]
             moved[rows] = craft(
                 attack, target, Misclassify(labels[rows]), images[rows], indices=rows.cpu(), engine=engine
             )
@@ -98,7 +98,7 @@ def attack_images(
 
 
 class UNet(nn.Module):
-    """Images (B, C, H, W) -> what is to be added to them, of the same shape; nothing before it has learned.
+    """A U-Net: images (B, C, H, W) -> what is to be added to them, of the same shape; 0 before it has learned.
 
     Each of `depth` levels halves the sides and doubles the filters, up to 4 times the first; on the way back, what is
     interpolated meets what was there on the way down. Blocks of two 3 x 3 convolutions with batch norm and ReLU, then a

@@ -16,32 +16,32 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_whole
-from .jpeg_codec import coded, cubic, halfway, straight
+from ..parameters import check_whole
+from .jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding
 
-ROUNDINGS = {"halfway": halfway, "cubic": cubic, "straight": straight}
+ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding}
 HALVED = 2  # Pillow's word for 4:2:0
 
 
 @dataclass(frozen=True)
-class JPEG(Stage):
-    """Images (B, 1 or 3, H, W) in [0, 1] through 8-bit JPEG, color with chroma halved (4:2:0).
+class JPEGCompression(Stage):
+    """Compress images (B, 1 or 3, H, W) in [0, 1] by 8-bit JPEG, color with chroma halved (4:2:0).
 
     Args:
         quality: libjpeg's, 1 to 100; 75 in Guo et al.
-        rounding: of the coefficients in the stand-in: "cubic" (Shin & Song 2017), none at all ("straight"), or
-            "halfway" between them, by which the most attacks get through.
+        rounding: of the coefficients in the stand-in: "cubic" (Shin & Song 2017), none at all ("none"), or
+            the "mean" of the two, by which the most attacks get through.
 
     Raises: ConfigError, and InputError for images it cannot hold.
     """
 
     quality: int = 75
-    rounding: str = "halfway"
+    rounding: str = "mean"
 
     def __post_init__(self) -> None:
         check_whole(self, "quality", self.quality, 1, 100)
         if self.rounding not in ROUNDINGS:
-            raise ConfigError(f"JPEG rounding={self.rounding!r}; pass one of {', '.join(ROUNDINGS)}")
+            raise ConfigError(f"JPEGCompression rounding={self.rounding!r}; pass one of {', '.join(ROUNDINGS)}")
 
     @property
     def differentiable(self) -> bool:
@@ -54,7 +54,7 @@ class JPEG(Stage):
         return torch.from_numpy(decoded.reshape(levels.shape)).to(images).permute(0, 3, 1, 2).contiguous().div_(255)
 
     def smooth(self, images: Tensor, key: Key) -> Tensor:
-        return coded(images, self.quality, ROUNDINGS[self.rounding])
+        return encode_decode(images, self.quality, ROUNDINGS[self.rounding])
 
     def _through(self, picture: np.ndarray) -> np.ndarray:
         """Return one picture (H, W, C), which libjpeg takes one at a time."""

@@ -31,7 +31,7 @@ TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0
 Rounding = Callable[[Tensor], Tensor]
 
 
-def coded(images: Tensor, quality: int, rounding: Rounding) -> Tensor:
+def encode_decode(images: Tensor, quality: int, rounding: Rounding) -> Tensor:
     """Return images (B, 1 or 3, H, W) in [0, 1] encoded and decoded; the result may reach beyond [0, 1]."""
     levels = images * 255 - 128
     if images.shape[1] == 1:
@@ -50,20 +50,20 @@ def quantization_table(base: tuple[int, ...], quality: int) -> tuple[int, ...]:
     return tuple(min(255, max(1, (step * scale + 50) // 100)) for step in base)
 
 
-def cubic(values: Tensor) -> Tensor:
-    """round(x) + (x - round(x))^3: rounding with a slope (Shin & Song 2017)."""
+def cubic_rounding(values: Tensor) -> Tensor:
+    """Return round(x) + (x - round(x))^3: rounding with a slope (Shin & Song 2017)."""
     whole = values.round()
     return whole + (values - whole) ** 3
 
 
-def halfway(values: Tensor) -> Tensor:
-    """Return the mean of `cubic` and `straight`: round(x) + (d + d^3) / 2, d = x - round(x)."""
+def mean_rounding(values: Tensor) -> Tensor:
+    """Return the mean of `cubic_rounding` and `no_rounding`: round(x) + (d + d^3) / 2, d = x - round(x)."""
     whole = values.round()
     return whole + ((values - whole) + (values - whole) ** 3) / 2
 
 
-def straight(values: Tensor) -> Tensor:
-    """No rounding: slope 1 everywhere."""
+def no_rounding(values: Tensor) -> Tensor:
+    """Return the values as they are: slope 1 everywhere."""
     return values
 
 

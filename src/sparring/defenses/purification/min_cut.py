@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def min_cut(cost: Tensor) -> Tensor:
-    """(..., lines) int64: the place on each line of `cost` (..., lines, places) where a path of least sum goes through.
+    """Return (..., lines) int64: where on each line of `cost` (..., lines, places) the path of least sum goes through.
 
     From one line to the next it moves by at most one place.
     """

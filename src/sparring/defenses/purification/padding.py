@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def mirror_pad(images: Tensor, before: int, after: int) -> Tensor:
-    """Images (..., H, W) with rows and columns `before` and `after`: d c b a | a b c d | d c b a, however far."""
+    """Return images (..., H, W) with `before` and `after` mirrored rows and columns: d c b a | a b c d | d c b a."""
     for axis in (-2, -1):
         count = images.shape[axis]
         places = torch.arange(-before, count + after, device=images.device) % (2 * count)
@@ -16,6 +16,6 @@ def mirror_pad(images: Tensor, before: int, after: int) -> Tensor:
 
 
 def windows(images: Tensor, size: int) -> Tensor:
-    """(B, C, H, W, size * size): the window around each pixel, one more before it than after where `size` is even."""
+    """Return (B, C, H, W, size * size): the window around each pixel; an even one has one more before it than after."""
     wide = mirror_pad(images, size // 2, (size - 1) // 2)
     return wide.unfold(2, size, 1).unfold(3, size, 1).flatten(4)

@@ -18,7 +18,8 @@ from torch import Tensor
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_pictures, check_whole
+from ..parameters import check_whole
+from .checks import check_clean_images
 from .min_cut import min_cut
 from .padding import mirror_pad
 
@@ -27,7 +28,7 @@ SEARCHED = 1 << 24  # distances in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class Quilting(Stage):
-    """Images (B, C, H, W) made of clean patches; stochastic, and the identity stands in for its slope.
+    """Put images (B, C, H, W) together from clean patches; stochastic, and the identity stands in for its slope.
 
     Args:
         patches: (M, C, size, size) the data base, of the device of the images; see `clean_patches`.
@@ -42,7 +43,7 @@ class Quilting(Stage):
     neighbors: int = 10
 
     def __post_init__(self) -> None:
-        check_pictures("Quilting", self.patches)
+        check_clean_images("Quilting", self.patches)
         if self.patches.shape[2] != self.patches.shape[3]:
             raise InputError(f"Quilting takes square patches, not {tuple(self.patches.shape[2:])}")
         check_whole(self, "overlap", self.overlap, 1, self.size - 1)
@@ -52,6 +53,7 @@ class Quilting(Stage):
 
     @property
     def size(self) -> int:
+        """Return the width of a patch."""
         return self.patches.shape[2]
 
     @property
@@ -113,19 +115,19 @@ class Quilting(Stage):
         return (cut_left | ~left[:, None, None]) & (cut_above | ~above[:, None, None])
 
 
-def clean_patches(images: Tensor, size: int = 5, count: int = 1_000_000, seed: int = 0) -> Tensor:
-    """(count, C, size, size) patches of clean `images` (N, C, H, W), at places drawn from the seed.
+def clean_patches(images: Tensor, patch_size: int = 5, n_patches: int = 1_000_000, seed: int = 0) -> Tensor:
+    """Cut patches (n_patches, C, patch_size, patch_size) out of clean `images` (N, C, H, W), at places by the seed.
 
     Guo et al. have 1,000,000 of 5 x 5.
 
     Raises: InputError, ConfigError.
     """
-    check_pictures("a data base of patches", images)
-    if min(size, count) < 1 or size > min(images.shape[2:]):
-        message = f"{count} patches of {size} x {size} from images {tuple(images.shape[2:])}"
-        raise ConfigError(f"{message}; pass a count of at least 1 and a size that fits the images")
+    check_clean_images("a data base of patches", images)
+    if min(patch_size, n_patches) < 1 or patch_size > min(images.shape[2:]):
+        message = f"{n_patches} patches of {patch_size} x {patch_size} from images {tuple(images.shape[2:])}"
+        raise ConfigError(f"{message}; pass n_patches of at least 1 and a patch_size that fits the images")
     key = Key(torch.zeros(1, dtype=torch.int64, device=images.device), seed)
-    highest = (len(images), images.shape[2] - size + 1, images.shape[3] - size + 1)
-    which, row, column = (key.integers(f"patches {axis}", (count,), high)[0] for axis, high in enumerate(highest))
-    views = images.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, rows, columns, size, size), no copy
+    highest = (len(images), images.shape[2] - patch_size + 1, images.shape[3] - patch_size + 1)
+    which, row, column = (key.integers(f"patches {axis}", (n_patches,), high)[0] for axis, high in enumerate(highest))
+    views = images.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (N, C, rows, columns, size, size), no copy
     return views[which, :, row, column]

@@ -8,7 +8,7 @@ from .defense_gan import DefenseGAN
 from .denoiser import Denoiser
 from .diffusion import Diffusion
 from .hgd import HGD
-from .jpeg import JPEG
+from .jpeg import JPEGCompression
 from .median import Median
 from .non_local_means import NonLocalMeans
 from .quilting import Quilting
@@ -17,7 +17,7 @@ from .wavelet import Wavelet
 
 table: dict[str, type[Stage]] = {
     "bit-depth": BitDepth,
-    "jpeg": JPEG,
+    "jpeg": JPEGCompression,
     "median": Median,
     "total-variation": TotalVariation,
     "non-local-means": NonLocalMeans,

@@ -1,12 +1,12 @@
 """Total-variation minimisation on part of the pixels (Guo et al. 2017, arXiv:1711.00117, section 3).
 
-    min_z  1/2 |keep * (z - x)|^2 + strength * sum_i |(grad z)_i|_2
+    min_z  1/2 |keep * (z - x)|^2 + lambda * sum_i |(grad z)_i|_2
 
-`keep` is drawn anew for each image: each pixel of each channel is left out with probability `drop`. Solved for each
-channel by primal-dual steps (Chambolle & Pock 2011, J. Math. Imaging Vision 40, algorithm 1) with forward differences
-and no flow over the edges:
+`keep` is drawn anew for each image: each pixel of each channel is left out with probability `drop_prob`. Solved for
+each channel by primal-dual steps (Chambolle & Pock 2011, J. Math. Imaging Vision 40, algorithm 1) with forward
+differences and no flow over the edges:
 
-    p <- project(p + dual_step * grad z_bar) to |p_i| <= strength
+    p <- project(p + dual_step * grad z_bar) to |p_i| <= lambda
     z <- (z + step * (div p + keep * x)) / (1 + step * keep),     z_bar <- 2 z_new - z_old
 
 Departures: the squared data term is that of the authors' code, where the paper has its root; the solver is not the
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...random import Key
 from ...transforms import Stage
-from .checks import check_number, check_whole
+from ..parameters import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2
 SMOOTH = 10  # steps of the stand-in; more of them break no more
@@ -33,73 +33,73 @@ AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 
 @dataclass(frozen=True)
 class TotalVariation(Stage):
-    """Images (B, C, H, W) with half of their pixels dropped and put in again by the flattest image that fits.
+    """Drop pixels of images (B, C, H, W) at random, and restore them by the image of least total variation that fits.
 
     Stochastic. Autograd would go through the solver, but the slope of one draw knows half of the pixels only: `SMOOTH`
     steps on the same problem with all of them kept stand in, which break more with fewer draws.
 
     Args:
-        drop: probability that a pixel is left out; 0.5 in Guo et al.
-        strength: weight of the total variation, in units of pixels; 0.03 in Guo et al.
+        drop_prob: probability that a pixel is left out; 0.5 in Guo et al.
+        lambda_: weight of the total variation, in units of pixels; 0.03 in Guo et al.
         steps: of the solver.
 
     Raises: ConfigError.
     """
 
-    drop: float = 0.5
-    strength: float = 0.03
+    drop_prob: float = 0.5
+    lambda_: float = 0.03
     steps: int = 100
 
     def __post_init__(self) -> None:
-        check_number(self, "drop", self.drop, 0, 0.99)
-        check_number(self, "strength", self.strength, 0, above=True)
+        check_number(self, "drop_prob", self.drop_prob, 0, 0.99)
+        check_number(self, "lambda_", self.lambda_, 0, above=True)
         check_whole(self, "steps", self.steps, 1)
 
     @property
     def stochastic(self) -> bool:
-        return self.drop > 0
+        return self.drop_prob > 0
 
     @property
     def differentiable(self) -> bool:
         return False
 
     def smooth(self, images: Tensor, key: Key) -> Tensor:
-        return flattest(images, torch.ones_like(images), self.strength, SMOOTH)
+        return minimize_total_variation(images, torch.ones_like(images), self.lambda_, SMOOTH)
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        kept = key.uniform("kept", images.shape[1:], dtype=images.dtype) >= self.drop
-        return flattest(images, kept.to(images), self.strength, self.steps).clamp(0, 1)
+        kept = key.uniform("kept", images.shape[1:], dtype=images.dtype) >= self.drop_prob
+        return minimize_total_variation(images, kept.to(images), self.lambda_, self.steps).clamp(0, 1)
 
 
-def flattest(images: Tensor, keep: Tensor, strength: float, steps: int) -> Tensor:
-    """Return the minimiser z (B, C, H, W), near enough; `keep` is 1 where a pixel counts and 0 where it does not."""
+def minimize_total_variation(images: Tensor, keep: Tensor, lambda_: float, steps: int) -> Tensor:
+    """Return the minimizer z (B, C, H, W), after `steps`; `keep` is 1 where a pixel counts and 0 where it does not."""
     z = ahead = _filled(images, keep)
     p = images.new_zeros((2, *images.shape))
     pull, scale = STEP * keep * images, 1 / (1 + STEP * keep)
     tiny = torch.finfo(images.dtype).tiny
     for _ in range(steps):
-        p = p + gradient(ahead) / (8 * STEP)
+        p = p + forward_differences(ahead) / (8 * STEP)
         length = p.square().sum(0).clamp_min(tiny).sqrt()
-        p = p / (length / strength).clamp_min(1)
-        moved = (z + STEP * dual_divergence(p) + pull) * scale
+        p = p / (length / lambda_).clamp_min(1)
+        moved = (z + STEP * divergence(p) + pull) * scale
         z, ahead = moved, 2 * moved - z
     return z
 
 
-def objective(z: Tensor, images: Tensor, keep: Tensor, strength: float) -> Tensor:
-    """(B,) what is minimised, all channels together."""
+def total_variation_objective(z: Tensor, images: Tensor, keep: Tensor, lambda_: float) -> Tensor:
+    """Return the objective (B,), all channels together."""
     data = (keep * (z - images)).square().flatten(1).sum(1) / 2
-    return data + strength * gradient(z).square().sum(0).sqrt().flatten(1).sum(1)
+    return data + lambda_ * forward_differences(z).square().sum(0).sqrt().flatten(1).sum(1)
 
 
-def gradient(z: Tensor) -> Tensor:
-    """(2, B, C, H, W) differences to the next row and to the next column; 0 at the last."""
+def forward_differences(z: Tensor) -> Tensor:
+    """Return (2, B, C, H, W) differences to the next row and to the next column; 0 at the last."""
     down, right = F.pad(z.diff(dim=2), (0, 0, 0, 1)), F.pad(z.diff(dim=3), (0, 1))
     return torch.stack((down, right))
 
 
-def dual_divergence(p: Tensor) -> Tensor:
-    """(B, C, H, W) minus the adjoint of `gradient`."""
+def divergence(p: Tensor) -> Tensor:
+    """Return (B, C, H, W) minus the adjoint of `forward_differences`."""
     down, right = p[0, :, :, :-1], p[1, :, :, :, :-1]
     return F.pad(down, (0, 0, 0, 1)) - F.pad(down, (0, 0, 1, 0)) + F.pad(right, (0, 1)) - F.pad(right, (1, 0))
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from torch import nn
 
 from ...errors import RunError
-from ...storage import read, write
+from ...storage import read_tensors, write_tensors
 
 
 def save_weights(module: nn.Module, path: Path | str) -> Path:
-    """Write parameters and buffers; RunError where the disk does not take them."""
+    """Write parameters and buffers to a file, and return its path; RunError where the disk does not take it."""
     path = Path(path)
-    write(path, dict(module.state_dict()), {"module": type(module).__name__})
+    write_tensors(path, dict(module.state_dict()), {"module": type(module).__name__})
     return path
 
 
 def load_weights(module: nn.Module, path: Path | str) -> None:
     """Put what `save_weights` wrote into a module of the same shape, in eval mode; RunError where it is another's."""
-    tensors, values = read(Path(path), "pass a file that save_weights wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that save_weights wrote")
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     if {name: tuple(value.shape) for name, value in tensors.items()} != wanted:
         raise RunError(

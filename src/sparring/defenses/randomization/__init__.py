@@ -1,11 +1,18 @@
-"""Defences that draw: each answer is another, and what they are worth is judged over the draws."""
+"""Random defences: stages and layers that draw anew at each question."""
 
-from .activation_pruning import ActivationPruning, pruned
+from .activation_pruning import ActivationPruning, add_activation_pruning
 from .input_noise import InputNoise
 from .resize_pad import ResizePad
-from .self_ensemble import NoiseLayer, self_ensembled
+from .self_ensemble import NoiseLayer, add_noise_layers
 from .table import networks, table
 
 __all__ = [
-    "ActivationPruning", "InputNoise", "NoiseLayer", "ResizePad", "networks", "pruned", "self_ensembled", "table",
+    "ActivationPruning",
+    "InputNoise",
+    "NoiseLayer",
+    "ResizePad",
+    "add_activation_pruning",
+    "add_noise_layers",
+    "networks",
+    "table",
 ]  # fmt: skip

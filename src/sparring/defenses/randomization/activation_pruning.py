@@ -8,40 +8,35 @@ The expectation is a. It needs no training.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from .inserted import Inserted, inserted
+from ..parameters import check_number
+from .layer_insertion import InsertedLayer, insert_layers
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 
 
-class ActivationPruning(Inserted):
-    """Activations (B, ...), each image's pruned and scaled for itself.
+class ActivationPruning(InsertedLayer):
+    """Prune the activations (B, ...) of each image at random, and scale those that are kept.
 
     The draws are the paper's own, r from one distribution over all activations of the layer, by inversion of its sums
     in float64. The factors 1 / (1 - (1 - p)^r) are held constant in the backward pass: then the expectation of the
     slope, too, is the slope of the expectation.
 
     Args:
-        share: r is this share of the layer's activations (of one image), rounded, at least 1; it may be above 1.
+        fraction: r is this share of the layer's activations (of one image), rounded, at least 1; it may be above 1.
 
     Raises: ConfigError.
     """
 
-    def __init__(self, share: float = 1.0) -> None:
+    def __init__(self, fraction: float = 1.0) -> None:
         super().__init__()
-        number = isinstance(share, int | float) and not isinstance(share, bool)
-        if not number or not 0 < share < math.inf:
-            raise ConfigError(
-                f"ActivationPruning share={share!r}; pass a number above 0 (1: as many draws as there are activations)"
-            )
-        self.share = float(share)
+        check_number(self, "fraction", fraction, 0, above=True)
+        self.fraction = float(fraction)
 
     def noisy(self, inputs: Tensor) -> Tensor:
+        """Return the inputs (B, ...) pruned and scaled."""
         with torch.no_grad():
             factors = self._factors(inputs.detach().flatten(1).abs())
         return inputs * factors.to(inputs.dtype).view_as(inputs)
@@ -49,7 +44,7 @@ class ActivationPruning(Inserted):
     def _factors(self, sizes: Tensor) -> Tensor:
         """(B, n) what the activations of these sizes are multiplied by: 0 where they are pruned."""
         count = sizes.shape[1]
-        draws = max(1, round(self.share * count))
+        draws = max(1, round(self.fraction * count))
         sums = sizes.cumsum(1, dtype=torch.float64)
         total = sums[:, -1:]
         places = self.uniform(sums.new_empty(len(sums), draws)) * total
@@ -60,20 +55,20 @@ class ActivationPruning(Inserted):
         return torch.where(kept, 1 / chance, 0.0)
 
     def extra_repr(self) -> str:
-        return f"share={self.share:g}"
+        return f"fraction={self.fraction:g}"
 
 
-def pruned(network: nn.Module, share: float = 1.0) -> nn.Module:
+def add_activation_pruning(network: nn.Module, fraction: float = 1.0) -> nn.Module:
     """Return a copy of `network` with pruning behind each of its ReLU and ReLU6 modules.
 
     Args:
         network: any module, trained already.
-        share: of each layer's activations, as many are drawn.
+        fraction: of each layer's activations, as many are drawn.
 
     Raises: TargetError, ConfigError.
     """
 
     def wrap(activation: nn.Module, number: int) -> nn.Sequential:
-        return nn.Sequential(activation, ActivationPruning(share))
+        return nn.Sequential(activation, ActivationPruning(fraction))
 
-    return inserted(network, ACTIVATIONS, ActivationPruning, wrap)
+    return insert_layers(network, ACTIVATIONS, ActivationPruning, wrap)

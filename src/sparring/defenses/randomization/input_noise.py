@@ -13,13 +13,14 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...random import Key
 from ...transforms import Stage
+from ..parameters import check_number
 
 KINDS = ("normal", "uniform")
 
 
 @dataclass(frozen=True)
 class InputNoise(Stage):
-    """Images (B, C, H, W) with noise on each pixel of each channel.
+    """Add noise to each pixel of each channel of images (B, C, H, W).
 
     Args:
         sigma: the noise's standard deviation, in units of [0, 1], of either kind: "uniform" reaches to sqrt(3) sigma.
@@ -34,9 +35,7 @@ class InputNoise(Stage):
     clip: bool = False
 
     def __post_init__(self) -> None:
-        number = isinstance(self.sigma, int | float) and not isinstance(self.sigma, bool)
-        if not number or not 0 < self.sigma < math.inf:
-            raise ConfigError(f"InputNoise sigma={self.sigma!r}; pass a number above 0, in units of [0, 1]")
+        check_number(self, "sigma", self.sigma, 0, above=True)
         if self.kind not in KINDS:
             raise ConfigError(f"InputNoise kind={self.kind!r}; pass one of {', '.join(KINDS)}")
         if not isinstance(self.clip, bool):

@@ -1,6 +1,6 @@
 """Resizing and padding at random (Xie et al. 2017, arXiv:1711.01991, section 3).
 
-    x -> pad_0( resize(x, r), top, left ),   r uniform in [low, high),  top and left uniform in [0, size - r]
+    x -> pad_0( resize(x, r), top, left ),   top and left uniform in [0, output size - r]
 
 Each image has a size and a place of its own. All of it is linear in the pixels, so that autograd goes through it as it
 is; with "nearest", as in the authors' code, each output pixel reads one input pixel, and its slope goes there.
@@ -25,8 +25,8 @@ INTERPOLATIONS = ("nearest", "bilinear")
 MOST = 16.0  # of an image's size; whoever asks for more has passed pixels
 
 
-class Span(NamedTuple):
-    """Where the resized images lie on one axis of the output: (B,) whole numbers."""
+class AxisPlacement(NamedTuple):
+    """Where the resized images lie on one axis of the output: start and length (B,), whole numbers."""
 
     start: Tensor
     length: Tensor
@@ -34,12 +34,12 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizePad(Stage):
-    """Images (B, C, H, W), each resized to a random size and laid at a random place in zeros (B, C, size H, size W).
+    """Resize each image (B, C, H, W) to a random size, and pad it with zeros to (B, C, output_scale H, output_scale W).
 
     Args:
-        low, high: the resized height is low H, or more by whole pixels and less than high H, each with the same
-            probability; the width likewise, with the same draw. Shares of the image's: 310 and 331 of 299 in the paper.
-        size: share of the image's height and width that the output has: 331 of 299 in the paper.
+        min_scale, max_scale: the resized height is a whole number of pixels, uniform from min_scale H to below
+            max_scale H; the width likewise, with the same draw. Shares of the image's: 310 and 331 of 299 in the paper.
+        output_scale: share of the image's height and width that the output has: 331 of 299 in the paper.
         interpolation: "nearest" or "bilinear", as `torch.nn.functional.interpolate` has them.
 
     The model must take images of the new size, and be right on them: measure its clean accuracy behind the stage.
@@ -49,19 +49,25 @@ class ResizePad(Stage):
     Raises: ConfigError.
     """
 
-    low: float = 310 / 299
-    high: float = 331 / 299
-    size: float = 331 / 299
+    min_scale: float = 310 / 299
+    max_scale: float = 331 / 299
+    output_scale: float = 331 / 299
     interpolation: str = "nearest"
 
     def __post_init__(self) -> None:
-        shares = self.low, self.high, self.size
-        message = f"ResizePad low={self.low!r}, high={self.high!r}, size={self.size!r}; pass"
+        shares = self.min_scale, self.max_scale, self.output_scale
+        given = f"min_scale={self.min_scale!r}, max_scale={self.max_scale!r}, output_scale={self.output_scale!r}"
+        message = f"ResizePad {given}; pass"
         if any(isinstance(share, bool) or not isinstance(share, int | float) for share in shares):
             raise ConfigError(f"{message} numbers: shares of the image's height and width")
-        if not all(math.isfinite(share) for share in shares) or not 0 < self.low <= self.high <= self.size:
-            raise ConfigError(f"{message} 0 < low <= high <= size, as shares of the image's height and width")
-        if self.size > MOST:
+        if (
+            not all(math.isfinite(share) for share in shares)
+            or not 0 < self.min_scale <= self.max_scale <= self.output_scale
+        ):
+            raise ConfigError(
+                f"{message} 0 < min_scale <= max_scale <= output_scale, as shares of the image's height and width"
+            )
+        if self.output_scale > MOST:
             raise ConfigError(f"{message} shares of the image's height and width, not pixels: 331 / 299, or 1.107")
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(
@@ -77,32 +83,34 @@ class ResizePad(Stage):
         return True
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        down, across = self.drawn(images, key)
-        return laid(images, down, across, self.output(images), self.interpolation)
+        down, across = self.draw_placements(images, key)
+        return resize_and_place(images, down, across, self.output_size(images), self.interpolation)
 
-    def output(self, images: Tensor) -> tuple[int, int]:
-        """Height and width of what comes out."""
+    def output_size(self, images: Tensor) -> tuple[int, int]:
+        """Return the height and width of the output."""
         high, wide = images.shape[2:]
-        return pixels(self.size, high), pixels(self.size, wide)
+        return scaled_length(self.output_scale, high), scaled_length(self.output_scale, wide)
 
-    def drawn(self, images: Tensor, key: Key) -> tuple[Span, Span]:
-        """For each image where its rows of pixels go, and where its columns."""
+    def draw_placements(self, images: Tensor, key: Key) -> tuple[AxisPlacement, AxisPlacement]:
+        """Return, for each image, where its rows of pixels go, and where its columns go."""
         size, top, left = key.uniform("resize-pad", (3,)).unbind(1)
         high, wide = images.shape[2:]
         return self._span(size, top, high), self._span(size, left, wide)
 
-    def _span(self, size: Tensor, place: Tensor, length: int) -> Span:
-        least, most = pixels(self.low, length), pixels(self.high, length)
+    def _span(self, size: Tensor, place: Tensor, length: int) -> AxisPlacement:
+        least, most = scaled_length(self.min_scale, length), scaled_length(self.max_scale, length)
         resized = least + (size * max(1, most - least)).floor()
-        return Span((place * (pixels(self.size, length) - resized + 1)).floor(), resized)
+        return AxisPlacement((place * (scaled_length(self.output_scale, length) - resized + 1)).floor(), resized)
 
 
-def pixels(share: float, length: int) -> int:
-    """Return a share of so many pixels, in whole ones."""
+def scaled_length(share: float, length: int) -> int:
+    """Return `share` of `length` pixels, rounded, at least 1."""
     return max(1, round(share * length))
 
 
-def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interpolation: str) -> Tensor:
+def resize_and_place(
+    images: Tensor, down: AxisPlacement, across: AxisPlacement, size: tuple[int, int], interpolation: str
+) -> Tensor:
     """Return the images (B, C, H, W) resized, each to its own height and width, in zeros (B, C, *size)."""
     y, inside_y = _read(down, images.shape[2], size[0], interpolation, images.dtype)
     x, inside_x = _read(across, images.shape[3], size[1], interpolation, images.dtype)
@@ -112,7 +120,7 @@ def laid(images: Tensor, down: Span, across: Span, size: tuple[int, int], interp
     return resized * (inside_y[:, :, None] & inside_x[:, None])[:, None]
 
 
-def _read(span: Span, length: int, size: int, interpolation: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _read(span: AxisPlacement, length: int, size: int, interpolation: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(B, size) where each output pixel reads, in grid_sample's units, and whether it reads.
 
     The nearest pixel is looked for in float32, as torch does for images in float32, whatever these are in.

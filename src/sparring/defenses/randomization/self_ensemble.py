@@ -4,25 +4,23 @@
 
 The network is trained with its noise, which is on in use too:
 
-    net = self_ensembled(Net())
+    net = add_noise_layers(Net())
     train(Classifier(net), digits, Plain())
     defended = Defended(Classifier(net), votes=10)
 """
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from .inserted import Inserted, inserted
+from ..parameters import check_number
+from .layer_insertion import InsertedLayer, insert_layers
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-class NoiseLayer(Inserted):
-    """x (B, ...) -> x + sigma z, in training and in use.
+class NoiseLayer(InsertedLayer):
+    """Add Gaussian noise, x (B, ...) -> x + sigma z, in training and in use.
 
     Args:
         sigma: standard deviation, in units of what the layer is given.
@@ -32,19 +30,18 @@ class NoiseLayer(Inserted):
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-        if not number or not 0 <= sigma < math.inf:
-            raise ConfigError(f"NoiseLayer sigma={sigma!r}; pass a number >= 0")
+        check_number(self, "sigma", sigma, 0)
         self.sigma = float(sigma)
 
     def noisy(self, inputs: Tensor) -> Tensor:
+        """Return the inputs (B, ...) with noise."""
         return inputs + self.sigma * self.normal(inputs)
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma:g}"
 
 
-def self_ensembled(network: nn.Module, sigma_init: float = 0.2, sigma_inner: float = 0.1) -> nn.Module:
+def add_noise_layers(network: nn.Module, sigma_init: float = 0.2, sigma_inner: float = 0.1) -> nn.Module:
     """Return a copy of `network` with noise before each of its convolutions, to be trained.
 
     Args:
@@ -58,4 +55,4 @@ def self_ensembled(network: nn.Module, sigma_init: float = 0.2, sigma_inner: flo
     def wrap(convolution: nn.Module, number: int) -> nn.Sequential:
         return nn.Sequential(NoiseLayer(sigma_inner if number else sigma_init), convolution)
 
-    return inserted(network, CONVOLUTIONS, NoiseLayer, wrap)
+    return insert_layers(network, CONVOLUTIONS, NoiseLayer, wrap)

@@ -1,4 +1,4 @@
-"""Adversarial training: objectives, the adversary inside the loop, and the watch over it."""
+"""Adversarial training: objectives, the adversary inside the loop, and the validation after each epoch."""
 
 from .adversary import Adversary
 from .config import Augment, Averaging, Optimizer, TrainingConfig, Validation, WeightPerturbation

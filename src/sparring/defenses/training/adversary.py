@@ -1,4 +1,4 @@
-"""Who the model trains against: attacks, when they are how strong, and in which mode they see the model."""
+"""The adversary inside a training: its attacks, their radius and steps by epoch, and the model's mode."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ Knots = tuple[tuple[float, float], ...]  # (epoch, value), rising epochs
 
 @dataclass(frozen=True)
 class Adversary:
-    """The attacks inside the training loop.
+    """Say which attacks make the training examples, how strong they are, and how they see the model.
 
     Args:
         attacks: one, or one per threat for objectives over several.
         batch_norm: "eval": the attack sees the model as it will be used; "train": as it is trained, with the
             statistics of the adversarial batch and dropout on. Running statistics are left alone either way.
-        keep: "last": the point where the attack ends, at the cost of its steps alone; "worst": the highest loss that
-            it saw, which costs a look at the clean images, at the last point and at each winner.
-        strength: (epoch, share of eps) between which the radius is linear, and step sizes with it; full by default.
-        steps: (epoch, steps): from that epoch on; the attacks' own by default.
+        keep: "last": the point where the attack ends, at the cost of its steps alone; "highest_loss": the highest loss
+            that it saw, which costs a pass on the clean images, at the last point and at each winner.
+        eps_schedule: (epoch, share of eps) between which the radius is linear, and step sizes with it; full by default.
+        steps_schedule: (epoch, steps): from that epoch on; the attacks' own by default.
         sources: other models whose examples are mixed in, for objectives that want some.
+
+    Raises: ConfigError.
     """
 
     attacks: tuple[Attack[Any, Any], ...] = ()
     batch_norm: str = "eval"
     keep: str = "last"
-    strength: Knots = ()
-    steps: Knots = ()
+    eps_schedule: Knots = ()
+    steps_schedule: Knots = ()
     sources: tuple[Target[Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -44,20 +46,20 @@ class Adversary:
             if attack.keep is Keep.SMALLEST:
                 raise ConfigError(f"{attack.name} searches for the smallest example; train with PGD or its like")
             attack.ball.bounded(attack.name)
-        check_knots("strength", self.strength, least=0.0)
-        check_knots("steps", self.steps, least=1.0)
-        if self.steps and not all("steps" in names(attack) for attack in self.attacks):
-            raise ConfigError("steps by epoch are for attacks with a number of steps: PGD, BIM, APGD, ...")
+        check_knots("eps_schedule", self.eps_schedule, least=0.0)
+        check_knots("steps_schedule", self.steps_schedule, least=1.0)
+        if self.steps_schedule and not all("steps" in names(attack) for attack in self.attacks):
+            raise ConfigError("steps_schedule is for attacks with a number of steps: PGD, BIM, APGD, ...")
 
     def at(self, epoch: float) -> tuple[Attack[Any, Any], ...]:
         """Return the attacks `epoch` epochs after the beginning."""
-        share = interpolate(self.strength, epoch) if self.strength else 1.0
-        steps = [int(value) for since, value in self.steps if since <= epoch]
+        share = interpolate(self.eps_schedule, epoch) if self.eps_schedule else 1.0
+        steps = [int(value) for since, value in self.steps_schedule if since <= epoch]
         return tuple(scaled(attack, share, steps[-1] if steps else None) for attack in self.attacks)
 
 
 LEAST = 1e-4  # of the radius: attacks want steps above 0
-MODES, KEPT = ("eval", "train"), ("last", "worst")
+MODES, KEPT = ("eval", "train"), ("last", "highest_loss")
 
 
 def names(attack: Attack[Any, Any]) -> set[str]:
@@ -69,7 +71,7 @@ def scaled(attack: Attack[Any, Any], share: float, steps: int | None) -> Attack[
     """Return the attack with its radii and step sizes times `share`, and so many steps."""
     changes: dict[str, Any] = {}
     if share != 1.0:
-        for name in names(attack) & {"ball", "balls", "step_size", "step_sizes"}:
+        for name in names(attack) & {"ball", "balls", "step_size", "step_sizes", "learning_rate"}:
             changes[name] = times(getattr(attack, name), max(share, LEAST))
     if steps is not None:
         changes["steps"] = steps
@@ -78,7 +80,7 @@ def scaled(attack: Attack[Any, Any], share: float, steps: int | None) -> Attack[
 
 
 def times(value: Any, share: float) -> Any:
-    """Return a ball, a number, or several of them, smaller."""
+    """Return a ball, a number, or a tuple of them, scaled by `share`."""
     if isinstance(value, tuple):
         return tuple(times(one, share) for one in value)
     if isinstance(value, Union):
@@ -90,7 +92,7 @@ def times(value: Any, share: float) -> Any:
 
 
 def interpolate(knots: Sequence[tuple[float, float]], epoch: float) -> float:
-    """Linear between the knots, constant before the first and after the last."""
+    """Interpolate linearly between the knots (epoch, value); constant before the first and after the last."""
     before, after = knots[0], knots[-1]
     if epoch <= before[0]:
         return before[1]

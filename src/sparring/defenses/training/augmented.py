@@ -10,7 +10,7 @@ from ...random import Key
 from .config import Augment
 
 
-def augmented(images: Tensor, key: Key, how: Augment) -> Tensor:
+def augment_images(images: Tensor, key: Key, how: Augment) -> Tensor:
     """Return the images (B, C, H, W) mirrored and shifted as `how` says; what moves in from outside is black."""
     if how.flip:
         mirrored = key.signs("flip", (1,), dtype=images.dtype) > 0

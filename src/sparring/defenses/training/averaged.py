@@ -10,7 +10,7 @@ from torch import nn
 from .config import Averaging
 
 
-class Averaged:
+class AveragedModel:
     """A copy of `model` whose weights and buffers are the average; equal to the model until averaging starts."""
 
     def __init__(self, model: nn.Module, how: Averaging, updates: int) -> None:
@@ -20,14 +20,14 @@ class Averaged:
 
     @property
     def _share(self) -> float:
-        """Of the new weights in the average; while an exponential average is young it forgets faster."""
+        """Return the weight of the newest weights in the average; a young exponential average forgets faster."""
         if self.how.kind == "swa":
             return 1 / (self.count + 1)
         return max(1 - self.how.decay, 9 / (10 + self.count))
 
     @torch.no_grad()
     def update(self, model: nn.Module, t: int) -> None:
-        """After update t."""
+        """Take the weights of `model` after update t into the average."""
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         starting = t < self.begin or self.count == 0
         share = 1.0 if starting else self._share

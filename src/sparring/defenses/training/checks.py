@@ -1,4 +1,4 @@
-"""What is looked at before a training begins: do model, images, objective and numbers fit together?"""
+"""Checks before a training begins: that model, images, objective and numbers fit together."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def check_run(
     devices: Devices,
 ) -> None:
     """Raise where model, images and numbers do not fit together; the model sees two images."""
-    if validation.held_out >= len(images):
+    if validation.val_size >= len(images):
         raise InputError(
-            f"watch.held_out={validation.held_out} of {len(images)} images leaves none to train on; hold out fewer"
+            f"validation.val_size={validation.val_size} of {len(images)} images leaves none to train on; hold out fewer"
         )
     processes = devices.count * devices.nodes
     if config.batch_size % processes:
@@ -50,8 +50,8 @@ def check_run(
         raise ConfigError(f"{message}; pass a multiple of {processes}")
     if validation.collapse == "rollback" and not objective.runs_attacks and adversary.attacks:
         raise ConfigError(
-            f"watch.collapse='rollback' puts another attack in the adversary's place, and {type(objective).__name__} "
-            "runs none; choose 'stop' or 'ignore'"
+            "validation.collapse='rollback' puts another attack in the adversary's place, and "
+            f"{type(objective).__name__} runs none; choose 'stop' or 'ignore'"
         )
     first, _ = images.at(torch.arange(min(2, len(images))))
     for attack in adversary.attacks:
@@ -78,7 +78,7 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def model_signature(classifier: Classifier) -> list[object]:
-    """What tells this model from others but for its weights, which a training changes."""
+    """Return what tells this model from others except its weights, which a training changes."""
     state = trainable_module(classifier).state_dict()
     names = [f"{name} {value.dtype} {tuple(value.shape)}" for name, value in sorted(state.items())]
     how = classifier.layout, classifier.binary, classifier.probabilities, classifier._mean, classifier._std

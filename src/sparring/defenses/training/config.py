@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ConfigSection(BaseModel):
-    """A table of a plan; what does not fit is a ConfigError that names the field, the value and what was expected."""
+    """A record of settings; raises a ConfigError that names the field, the value and what was expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     table: ClassVar[str | None] = None  # its name in a plan, where that is not the name of the class
@@ -29,46 +29,57 @@ class ConfigSection(BaseModel):
 
 
 def describe_error(where: str, error: ValidationError) -> str:
-    """Return the first thing wrong, in a line."""
+    """Describe the first error in one line; `where` is the name of the table."""
     first = error.errors()[0]
     place = ".".join([where, *(str(part) for part in first["loc"])])
     return f"{place}={first['input']!r:.80}: {first['msg']}"
 
 
 class Optimizer(ConfigSection):
-    """The optimiser and its rate over the training.
+    """Say which optimizer trains, and its learning rate over the training.
 
-    `schedule`: "constant"; "one-cycle": linear up to `rate` over the first `warmup` of all updates, then linear down
-    to 0 (the cyclic rate of Wong et al. 2020); "cosine": warm-up, then half a cosine down to 0; "steps": warm-up, then
-    a tenth of the rate after each share of all updates in `milestones`.
+    Args:
+        name: "sgd", "adam" or "adamw".
+        lr: the peak learning rate.
+        momentum: of SGD.
+        weight_decay: as torch's optimizers take it.
+        schedule: "constant"; "one-cycle": linear up to `lr` over the first `warmup` of all updates, then linear down to
+            0 (the cyclic learning rate of Wong et al. 2020, arXiv:2001.03994); "cosine": warm-up, then half a cosine
+            down to 0; "steps": warm-up, then a tenth after each milestone.
+        warmup: share of all updates, in [0, 1).
+        milestones: shares of all updates, in [0, 1).
+        max_grad_norm: L2 norm that gradients are clipped to; None: no clipping.
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    rate: Annotated[float, Field(gt=0)] = 0.1
+    lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Literal["constant", "one-cycle", "cosine", "steps"] = "one-cycle"
     warmup: Fraction = 0.3
     milestones: tuple[Fraction, ...] = (0.5, 0.75)
-    clip: Annotated[float, Field(gt=0)] | None = None
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
 
-    def rate_at(self, done: float) -> float:
-        """Return the rate after a share `done` of all updates."""
+    def lr_at(self, done: float) -> float:
+        """Return the learning rate after a share `done` of all updates."""
         if self.schedule == "constant":
-            return self.rate
+            return self.lr
         if done < self.warmup:
-            return self.rate * done / self.warmup
+            return self.lr * done / self.warmup
         if self.schedule == "steps":
-            return float(self.rate * 0.1 ** sum(done >= milestone for milestone in self.milestones))
+            return float(self.lr * 0.1 ** sum(done >= milestone for milestone in self.milestones))
         left = (1 - done) / (1 - self.warmup)
-        return self.rate * (left if self.schedule == "one-cycle" else (1 - math.cos(math.pi * left)) / 2)
+        return self.lr * (left if self.schedule == "one-cycle" else (1 - math.cos(math.pi * left)) / 2)
 
 
 class Averaging(ConfigSection):
-    """A running average of the weights, which is then what is validated and kept.
+    """Average the weights over the training; the average is then what is validated and kept.
 
-    "ema": decay * average + (1 - decay) * weights after each update; "swa": the plain mean over all updates (Izmailov
-    et al. 2018). Both begin after `start` of all updates, and buffers are averaged too.
+    Args:
+        kind: "ema": decay * average + (1 - decay) * weights after each update; "swa": the plain mean over all updates
+            (Izmailov et al. 2018, arXiv:1803.05407). Buffers are averaged too.
+        decay: of "ema".
+        start: share of all updates after which the average begins.
     """
 
     kind: Literal["ema", "swa"] = "ema"
@@ -77,7 +88,7 @@ class Averaging(ConfigSection):
 
 
 class WeightPerturbation(ConfigSection):
-    """Adversarial weight perturbation (Wu et al. 2020, arXiv:2004.05884, eq. 8 and 10), on top of any objective.
+    """Perturb the weights adversarially (AWP: Wu et al. 2020, arXiv:2004.05884, eq. 8 and 10), under any objective.
 
     The weights of each layer are moved by gamma |w| g / |g| up the objective before the gradient is taken, and put
     back exactly before the update. Biases and norms are left alone, as by the authors.
@@ -88,16 +99,32 @@ class WeightPerturbation(ConfigSection):
 
 
 class Augment(ConfigSection):
-    """Random views of each image, drawn anew each epoch: mirrored left to right; shifted by up to `shift` pixels."""
+    """Augment each image anew in each epoch.
+
+    Args:
+        flip: mirror it left to right with probability 1/2.
+        shift: move it by up to so many pixels along each axis; what moves in is black.
+    """
 
     flip: bool = False
     shift: Annotated[int, Field(ge=0)] = 0
 
 
 class TrainingConfig(ConfigSection):
-    """How a model is trained: epochs, batch size, seed, optimizer, averaging, precision."""
+    """Say how a model is trained: everything but objective, adversary and validation.
 
-    table: ClassVar[str | None] = "recipe"
+    Args:
+        epochs: passes over the training images.
+        batch_size: images per update, over all processes together.
+        seed: of the order of the images and of all draws.
+        optimizer, averaging, weight_perturbation, augment: see there; None: not used.
+        precision: of lightning-fabric: "32-true", "bf16-mixed" or "64-true".
+        channels_last: lay out weights and images so; faster for convolutions.
+        checkpoint_seconds: least time between two checkpoints within an epoch.
+        workers: processes that read images.
+    """
+
+    table: ClassVar[str | None] = "training"
 
     epochs: Count = 10
     batch_size: Count = 128
@@ -109,23 +136,30 @@ class TrainingConfig(ConfigSection):
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     channels_last: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
-    workers: Annotated[int, Field(ge=0)] = 0  # processes that read images
+    workers: Annotated[int, Field(ge=0)] = 0
 
 
 class Validation(ConfigSection):
-    """The validation after each epoch, on images held out of the training set.
+    """Say how the model is validated after each epoch, on images held out of the training set.
 
-    `held_out` images are never trained on. The robust accuracy is measured with another attack and another seed than
-    training uses, and the best model is the one with the highest. A single-step attack runs beside it: where it is
-    withstood and the iterated one is not, the training has overfitted to single steps (catastrophic overfitting, Wong
-    et al. 2020), and `collapse` says what then happens: "stop", "rollback" (to the best weights, after which PGD with
-    `rescue_steps` takes the adversary's place) or "ignore".
+    The robust accuracy is measured with another attack and another seed than training uses, and the best model is the
+    one with the highest. A single-step attack runs beside it: where it is withstood and the iterated one is not, the
+    training has overfitted to single steps (catastrophic overfitting, Wong et al. 2020, arXiv:2001.03994).
+
+    Args:
+        val_size: images that are never trained on.
+        steps: of the iterated attack.
+        batch_size: images per pass.
+        collapse: what follows catastrophic overfitting: "stop", "rollback" (to the best weights, after which PGD with
+            `rescue_steps` takes the adversary's place) or "ignore".
+        rescue_steps: of that PGD.
+        patience: epochs without a better one after which training stops; None: never.
     """
 
-    table: ClassVar[str | None] = "watch"
-    held_out: Count = 1000
+    table: ClassVar[str | None] = "validation"
+    val_size: Count = 1000
     steps: Count = 20
     batch_size: Count = 250
     collapse: Literal["stop", "rollback", "ignore"] = "stop"
     rescue_steps: Annotated[int, Field(ge=2)] = 5
-    patience: Count | None = None  # epochs without a better one before it stops; None: never
+    patience: Count | None = None

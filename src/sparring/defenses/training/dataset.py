@@ -32,12 +32,15 @@ class IndexedData(ABC):
         """Return a text that tells these images from others: a checkpoint belongs to one source."""
 
     def at(self, rows: Tensor) -> LabelledBatch:
-        """Return the images at these positions."""
+        """Return the images (B, C, H, W) and labels (B,) at these positions."""
         return next(self.batches([rows]))
 
 
 class InMemoryData(IndexedData):
-    """Images (N, C, H, W) and labels (N,) in memory."""
+    """Images (N, C, H, W) in [0, 1] and labels (N,) held in memory, as bytes where that loses nothing.
+
+    Raises: InputError.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         if isinstance(images, Tensor):
@@ -77,7 +80,7 @@ class StreamedData(IndexedData):
     """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on.
 
     Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
-    workers=0; `recipe.augment` repeats its draws always.
+    workers=0; `training.augment` repeats its draws always.
     """
 
     def __init__(self, dataset: Any, workers: int = 0) -> None:
@@ -109,7 +112,7 @@ class StreamedData(IndexedData):
 
 @dataclass(frozen=True)
 class DataSubset(IndexedData):
-    """Some positions (M,) of another source."""
+    """The images at some positions (M,) of other data."""
 
     whole: IndexedData
     positions: Tensor
@@ -125,7 +128,7 @@ class DataSubset(IndexedData):
 
 
 def as_indexed_data(data: Any, workers: int = 0) -> IndexedData:
-    """`(images, labels)`, a data set with `len` and `[i]`, or a source as it is."""
+    """Return IndexedData for `(images, labels)`, for a data set with `len` and `[i]`, or `data` itself."""
     if isinstance(data, IndexedData):
         return data
     if isinstance(data, tuple) and len(data) == 2:
@@ -146,4 +149,5 @@ def as_bytes(images: Tensor) -> Tensor:
 
 
 def as_floats(pixels: Tensor) -> Tensor:
+    """Return bytes as floats in [0, 1], and floats as they are."""
     return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...errors import AssetError, ConfigError
+from ...errors import ConfigError
+from ...targets.optional_imports import require
 from .config import ConfigSection
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class Devices(ConfigSection):
-    """What to train on: `count` processes, one per device; on a CPU they talk through gloo."""
+    """Say what to train on: one process per device; on a CPU they communicate through gloo.
+
+    Args:
+        accelerator: "auto", "cpu" or "cuda".
+        count: processes of each machine.
+        nodes: machines.
+    """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     count: Annotated[int, Field(ge=1)] = 1
@@ -26,21 +33,21 @@ class Devices(ConfigSection):
 
 
 def launch(devices: Devices, precision: str) -> Processes:
-    """Begin the processes; each of them comes back from here."""
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise AssetError(f"training needs lightning-fabric ({error}); pip install 'sparring[train]'") from error
+    """Start the processes; each of them returns from here.
+
+    Raises: AssetError without lightning-fabric, ConfigError where the devices are not there.
+    """
+    fabric_package = require("lightning_fabric", "training", "train")
     many = devices.count * devices.nodes > 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fabric = Fabric(
+            fabric = fabric_package.Fabric(
                 accelerator=devices.accelerator,
                 devices=devices.count,
                 num_nodes=devices.nodes,
                 strategy="ddp" if many else "auto",
-                precision=precision,  # type: ignore[arg-type]
+                precision=precision,
             )
             fabric.launch()
     except (RuntimeError, ValueError) as error:
@@ -50,30 +57,33 @@ def launch(devices: Devices, precision: str) -> Processes:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """One process among those that train together."""
 
     fabric: Fabric
 
     @property
-    def place(self) -> int:
+    def rank(self) -> int:
+        """Return this process's number, from 0."""
         return self.fabric.global_rank
 
     @property
     def count(self) -> int:
+        """Return how many processes there are."""
         return self.fabric.world_size
 
     @property
-    def first(self) -> bool:
-        """Is it the one that writes?"""
+    def is_first(self) -> bool:
+        """Tell whether this process is the one that writes."""
         return self.fabric.is_global_zero
 
     @property
     def device(self) -> torch.device:
+        """Return the device of this process."""
         return self.fabric.device
 
     def part(self, rows: Tensor) -> Tensor:
-        """This process's part of them."""
-        return rows.tensor_split(self.count)[self.place]
+        """Return this process's part of the rows."""
+        return rows.tensor_split(self.count)[self.rank]
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over all processes."""
@@ -83,7 +93,7 @@ class Processes:
         return summed
 
     def agreed(self, due: bool) -> bool:
-        """What the first process says, for all."""
+        """Return what the first process says, in every process."""
         return due if self.count == 1 else bool(self.fabric.broadcast(due))
 
     def same_statistics(self, model: torch.nn.Module) -> None:
@@ -97,7 +107,7 @@ class Processes:
                 buffer.copy_(mean.view_as(buffer))
 
     def gathered(self, value: Tensor) -> Tensor:
-        """Return the parts of all processes, one after the other."""
+        """Return the parts of all processes, joined in the order of their ranks."""
         if self.count == 1:
             return value
         whole: Tensor = self.fabric.all_gather(value)  # type: ignore[assignment]

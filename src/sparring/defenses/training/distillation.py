@@ -23,10 +23,16 @@ from .objective import Objective, check_field
 
 @dataclass(frozen=True)
 class Distillation(Objective):
-    """Cross-entropy with the teacher's probabilities at `temperature` (100 is the highest of the paper).
+    """Train on the cross-entropy with a teacher's probabilities, without an attack.
 
-    The teacher answers with logits (B, K) of the same classes and is left as it is. There is no attack. The gradient
-    in the weights is small, of order 1 / T, as the paper has it: a larger rate or Adam makes up for it.
+    The gradient in the weights is small, of order 1 / T, as the paper has it: a larger learning rate or Adam makes up
+    for it.
+
+    Args:
+        teacher: answers with logits (B, K) of the same classes; it is left as it is.
+        temperature: divides both logits; 100 is the highest of the paper.
+
+    Raises: ConfigError.
     """
 
     teacher: Target[Any]

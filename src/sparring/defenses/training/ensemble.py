@@ -1,6 +1,6 @@
 """Ensemble adversarial training (Tramer et al. 2018, arXiv:1705.07204): examples of other models too.
 
-    c J(w, x) + (1 - c) J(w, x_adv),     x_adv from one of several models, this one or a static one
+    alpha J(w, x) + (1 - alpha) J(w, x_adv),     x_adv from one of several models, this one or a static one
 
 A model that makes its own examples alone learns to make weak ones; those of static models do not depend on it.
 """
@@ -21,7 +21,7 @@ from .minibatch import Craft
 
 @dataclass(frozen=True)
 class EnsembleTraining(Goodfellow):
-    """c J(x) + (1 - c) J(x_adv), c = 0.5 as in the paper.
+    """Train on alpha J(x) + (1 - alpha) J(x_adv) with examples of several models; alpha is 0.5 as in the paper.
 
     Each minibatch draws who makes its examples, by its number: the model itself or one of the adversary's `sources`,
     all with the same chance. The attack is the adversary's one, `FGSM` or `RFGSM` in the paper.

@@ -27,20 +27,25 @@ DELTA = "delta"  # its name in the memory
 
 @dataclass(frozen=True)
 class Free(Objective):
-    """J(x + delta), `replays` updates per minibatch (8 in the paper for CIFAR-10, 4 for ImageNet).
+    """Train on J(x + delta), with several updates per minibatch that share their backward pass with the attack.
 
-    Divide the epochs by `replays`: with the paper's 8 an epoch costs as much as 8 without an attack. The adversary's
-    one attack is not run: it lends its Linf ball, and names what the watch guards against.
+    Divide the epochs by `m`: with the paper's 8 an epoch costs as much as 8 without an attack. The adversary's one
+    attack is not run: its Linf ball bounds delta, and the validation attacks within it.
+
+    Args:
+        m: updates per minibatch; 8 for CIFAR-10 and 4 for ImageNet in the paper.
+
+    Raises: ConfigError.
     """
 
-    replays: int = 8
+    m: int = 8
 
     def __post_init__(self) -> None:
-        check_field(self, "replays", isinstance(self.replays, int) and self.replays >= 1, "a whole number from 1")
+        check_field(self, "m", isinstance(self.m, int) and self.m >= 1, "a whole number from 1")
 
     @property
     def minibatch_replays(self) -> int:
-        return self.replays
+        return self.m
 
     @property
     def runs_attacks(self) -> bool:
@@ -66,7 +71,7 @@ class Free(Objective):
 
 
 def remembered_delta(craft: Craft) -> Tensor:
-    """(B or more, C, H, W) the delta so far, within the present eps; 0 at first, and never fewer rows than before."""
+    """Return the delta so far (B or more, C, H, W), within the present eps; 0 at first, and never fewer rows."""
     images, eps = craft.batch.images, craft.ball.eps
     delta = craft.memory.get(DELTA, images.new_zeros(0, *images.shape[1:]))
     missing = max(len(images), len(delta), craft.engine.batch_size) - len(delta)  # as many in every process

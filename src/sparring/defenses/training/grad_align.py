@@ -1,6 +1,6 @@
 """GradAlign (Andriushchenko & Flammarion 2020, arXiv:2007.02617): gradients that agree within the ball.
 
-    l(x) + weight * ( 1 - cos( grad_x J(w, x), grad_x J(w, x + eta) ) ),      eta uniform in the ball
+    l(x) + lambda * ( 1 - cos( grad_x J(w, x), grad_x J(w, x + eta) ) ),      eta uniform in the ball
 
 It keeps single-step training from overfitting to its step. Both gradients are differentiated in the weights. A row
 whose gradient is 0 at either point has no angle and adds nothing, as in the authors' code. Departure: x + eta keeps to
@@ -23,22 +23,27 @@ from .objective import Objective, check_field, cross_entropy
 
 @dataclass(frozen=True)
 class GradAlign(Objective):
-    """`objective` with the alignment of input gradients on top, in the ball of the adversary's first attack.
+    """Add the alignment of input gradients to another objective, in the ball of the adversary's first attack.
 
-    It costs two forward and two backward passes that are differentiated again. `weight` is 0.2, the paper's for
-    CIFAR-10 at eps 8/255; larger radii want more.
+    It costs two forward and two backward passes that are differentiated again.
+
+    Args:
+        objective: what it is added to, as `Madry()`.
+        lambda_: weight of the alignment; 0.2 for CIFAR-10 at eps 8/255 in the paper, more for larger radii.
+
+    Raises: ConfigError.
     """
 
     objective: Objective
-    weight: float = 0.2
+    lambda_: float = 0.2
 
     def __post_init__(self) -> None:
-        check_field(self, "weight", 0 <= self.weight < math.inf, "a number from 0")
+        check_field(self, "lambda_", 0 <= self.lambda_ < math.inf, "a number from 0")
         check_field(self, "objective", isinstance(self.objective, Objective), "the objective beneath, as Madry()")
 
     @property
     def attacks(self) -> tuple[int, int]:
-        """One at least, for its ball."""
+        """Return how many attacks it works with: one at least, for its ball."""
         least, most = self.objective.attacks
         return max(1, least), max(1, most)
 
@@ -58,21 +63,21 @@ class GradAlign(Objective):
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         here, there = (input_gradient(net, images, batch.labels) for images in (batch.images, examples[-1]))
-        return self.objective.losses(net, batch, examples[:-1]) + self.weight * misaligned(here, there)
+        return self.objective.losses(net, batch, examples[:-1]) + self.lambda_ * misaligned(here, there)
 
     def after_update(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
         self.objective.after_update(craft, examples[:-1])
 
 
 def input_gradient(net: Net, images: Tensor, labels: Tensor) -> Tensor:
-    """(B, C, H, W) grad_x of the cross-entropy, differentiable in the weights."""
+    """Return (B, C, H, W) grad_x of the cross-entropy, differentiable in the weights."""
     images = images.detach().requires_grad_()
     (found,) = torch.autograd.grad(cross_entropy(net(images), labels).sum(), images, create_graph=True)
     return found
 
 
 def misaligned(here: Tensor, there: Tensor) -> Tensor:
-    """(B,) 1 - cos of the angle between two gradients; 0 where one of them is 0."""
+    """Return (B,) 1 - cos of the angle between two gradients; 0 where one of them is 0."""
     peaks = [side.detach().flatten(1).abs().amax(1) for side in (here, there)]
     angled = (peaks[0] > 0) & (peaks[1] > 0)
     sides = [  # of size 1, since small gradients have squares that underflow

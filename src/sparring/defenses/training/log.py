@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from ...errors import AssetError, RunError
+from ...errors import RunError
+from ...storage import write_atomically
+from ...targets.optional_imports import require
 from .validation import Epoch
 
-CURVES = ("loss", "clean", "single_step", "robust", "eps", "rate")
+CURVES = ("loss", "clean", "single_step", "robust", "eps", "lr")
 
 
-class Log:
-    """Written after each epoch; a training that goes on from a checkpoint drops the lines that came after it."""
+class TrainingLog:
+    """Write log.csv and TensorBoard curves after each epoch; a resumed training drops later lines.
+
+    Raises: AssetError without tensorboard, RunError where the disk does not take the file.
+    """
 
     def __init__(self, folder: Path, done: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise AssetError(f"the log needs tensorboard ({error}); pip install 'sparring[train]'") from error
         self.path = folder / "log.csv"
-        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        tensorboard = require("torch.utils.tensorboard", "the log of a training", "train")
+        self.curves = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, epochs: Sequence[Epoch]) -> None:
+        """Write all epochs so far; the last one is added to the curves."""
         text = io.StringIO()
         table = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
         table.writeheader()
         table.writerows(epoch.row() for epoch in epochs)
-        partial = self.path.with_suffix(".partial")
         try:
-            partial.write_text(text.getvalue())
-            os.replace(partial, self.path)
+            write_atomically(self.path, text.getvalue().encode())
         except OSError as error:
             raise RunError(f"cannot write {self.path}: {error}; free some space and run again with --resume") from error
         for name in CURVES:
@@ -44,4 +44,5 @@ class Log:
         self.curves.flush()
 
     def close(self) -> None:
+        """Close the TensorBoard writer."""
         self.curves.close()

@@ -14,7 +14,7 @@ from .objective import Objective
 
 
 class LossModule(nn.Module):
-    """From a part of a minibatch to this process's share of the mean loss."""
+    """Compute this process's share of the mean loss from its part of a minibatch."""
 
     def __init__(self, classifier: Classifier, objective: Objective, processes: int) -> None:
         super().__init__()
@@ -22,14 +22,14 @@ class LossModule(nn.Module):
         self._classifier, self._objective, self._processes = classifier, objective, processes
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
-        """`rows` is the size of the whole minibatch: processes average their gradients, whatever their parts."""
+        """Return the loss; `rows` is the size of the whole minibatch, since processes average their gradients."""
         batch = Minibatch(images, labels, Key(indices, seed))
         losses = self._objective.losses(self._classifier, batch, examples)
         return losses.sum() * (self._processes / rows)
 
 
 class WeightPerturber:
-    """The weights moved up the objective, layer by layer, and put back bit by bit."""
+    """Move the weights up the objective, layer by layer, and put them back exactly."""
 
     def __init__(self, module: nn.Module, gamma: float) -> None:
         self.gamma = gamma
@@ -40,7 +40,7 @@ class WeightPerturber:
         self.before: list[Tensor] = []
 
     def move(self) -> None:
-        """w <- w + gamma |w| g / |g| from the gradients that are there; the statistics as before they were taken."""
+        """Set w <- w + gamma |w| g / |g| from the gradients in place, and restore batch-norm statistics."""
         self.before = [weight.detach().clone() for weight in self.weights]
         with torch.no_grad():
             for buffer, value in zip(self.buffers, self.statistics, strict=True):
@@ -51,6 +51,7 @@ class WeightPerturber:
                     weight.add_(weight.grad * (self.gamma * weight.norm() / size))
 
     def put_back(self) -> None:
+        """Restore the weights that `move` changed."""
         with torch.no_grad():
             for weight, value in zip(self.weights, self.before, strict=True):
                 weight.copy_(value)

@@ -18,13 +18,20 @@ from .objective import Objective, check_field, cross_entropy
 
 @dataclass(frozen=True)
 class Plain(Objective):
-    """J(x): no attack at all. `temperature` divides the logits, as a distillation's teacher wants."""
+    """Train on J(x), without an attack.
 
-    smoothing: float = 0.0
+    Args:
+        label_smoothing: in [0, 1).
+        temperature: divides the logits, as the teacher of a `Distillation` is trained.
+
+    Raises: ConfigError.
+    """
+
+    label_smoothing: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_field(self, "smoothing", 0 <= self.smoothing < 1, "a share in [0, 1)")
+        check_field(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share in [0, 1)")
         check_field(self, "temperature", 0 < self.temperature < math.inf, "a number above 0")
 
     @property
@@ -32,20 +39,26 @@ class Plain(Objective):
         return 0, 0
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
-        return cross_entropy(net(batch.images) / self.temperature, batch.labels, self.smoothing)
+        return cross_entropy(net(batch.images) / self.temperature, batch.labels, self.label_smoothing)
 
 
 @dataclass(frozen=True)
 class Madry(Objective):
-    """J(x_adv) alone; `smoothing` of the labels is no part of the paper."""
+    """Train on J(x_adv) alone.
 
-    smoothing: float = 0.0
+    Args:
+        label_smoothing: in [0, 1); no part of the paper.
+
+    Raises: ConfigError.
+    """
+
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        check_field(self, "smoothing", 0 <= self.smoothing < 1, "a share in [0, 1)")
+        check_field(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share in [0, 1)")
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         return (craft(),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
-        return cross_entropy(net(examples[0]), batch.labels, self.smoothing)
+        return cross_entropy(net(examples[0]), batch.labels, self.label_smoothing)

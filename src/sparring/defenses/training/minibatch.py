@@ -1,4 +1,4 @@
-"""One minibatch, and what an objective may ask for while it makes its adversarial examples."""
+"""One minibatch, and the attacks that an objective may run on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Net = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """Images (B, C, H, W) in [0, 1], labels (B,) int64, and the key of their draws in this epoch."""
+    """One minibatch: images (B, C, H, W) in [0, 1], labels (B,) int64, and the key of their draws in this epoch."""
 
     images: Tensor
     labels: Tensor
@@ -34,36 +34,48 @@ class Minibatch:
 
 @dataclass(frozen=True)
 class Craft:
-    """Makes the examples of one minibatch against the model as it stands: `craft(0)` runs the first of its attacks.
+    """Make the examples of one minibatch against the model as it stands: `craft(0)` runs the first of its attacks.
 
-    `attacks` are at the strength of the present moment; `trainee` is the model; `sources` are other models, whose
-    examples are transferred; `memory` is what an objective keeps from one minibatch to the next; `step` counts the
-    minibatches since the beginning.
+    Args:
+        batch: the minibatch.
+        trainee: the model, as its own attacks see it.
+        attacks: with their radius and steps at this point of the training.
+        sources: other models, whose examples are transferred.
+        highest_loss: return the example of the highest loss, not the last.
+        step: minibatches since the beginning.
+        memory: what an objective keeps from one minibatch to the next.
+        engine: batch size and precision of the attacks.
     """
 
     batch: Minibatch
     trainee: Trainee
     attacks: tuple[Attack[Any, Any], ...]
     sources: tuple[Target[Any], ...]
-    worst: bool
+    highest_loss: bool
     step: int
     memory: dict[str, Tensor]
     engine: Engine
 
     @property
     def ball(self) -> Ball:
-        """The first attack's, at its present radius."""
+        """Return the ball of the first attack, at its present radius."""
         return self.attacks[0].ball
 
     def __call__(
         self, which: int = 0, *, loss: Climb | None = None, start: Tensor | None = None, on: Target[Any] | None = None
     ) -> Tensor:
-        """Examples (B, C, H, W) of attack `which` that climb `loss` (cross-entropy) from `start`, on the model `on`."""
+        """Return examples (B, C, H, W) of attack number `which`.
+
+        Args:
+            loss: what they climb; cross-entropy by default.
+            start: images (B, C, H, W) to begin at; where the attack begins by itself by default.
+            on: the model that is attacked; the trainee by default.
+        """
         batch, target, attack = self.batch, self.trainee if on is None else on, self.attacks[which]
         if loss is not None and getattr(attack, "loss", None) is not None:
             attack = replace(cast(Any, attack), loss=None)  # what is asked for goes before an attack's own
         goal = Misclassify(batch.labels, loss or CrossEntropy())
-        if self.worst:
+        if self.highest_loss:
             engine = replace(self.engine, seed=batch.key.seed, batch_size=max(len(batch), self.engine.batch_size))
             indices = batch.key.indices.cpu()
             found = run(
@@ -75,17 +87,17 @@ class Craft:
             return crafted(attack, target, goal, region, batch.key, start, self.engine)
 
     def logits(self, images: Tensor) -> Tensor:
-        """(B, K) of the model in the mode of the attack, without slopes."""
+        """Return the model's logits (B, K), in the mode in which it is attacked and without gradients."""
         device = images.device
         with self.trainee.frozen(), torch.no_grad(), self.engine.precision(device):
             return self.trainee(images)
 
-    def near(self, spread: float) -> Tensor:
-        """Return the images moved by Gaussian noise of that standard deviation, within [0, 1]."""
+    def near(self, sigma: float) -> Tensor:
+        """Return the images with Gaussian noise of standard deviation `sigma`, cut at [0, 1]."""
         images = self.batch.images
         noise = self.batch.key.normal("near", images.shape[1:], dtype=images.dtype)
-        return noise.mul_(spread).add_(images).clamp_(0, 1)
+        return noise.mul_(sigma).add_(images).clamp_(0, 1)
 
     def within(self) -> Tensor:
-        """Return the images moved by a draw from the ball."""
+        """Return the images with a perturbation drawn uniformly from the ball."""
         return self.batch.images + self.ball.sample(self.batch.key, self.batch.images, "within")

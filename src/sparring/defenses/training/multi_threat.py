@@ -20,7 +20,7 @@ from .objective import Objective, cross_entropy
 
 @dataclass(frozen=True)
 class Average(Objective):
-    """The mean of the losses on the examples of every attack, a pass for each."""
+    """Train on the mean of the losses on the examples of every attack, which takes a pass for each."""
 
     @property
     def attacks(self) -> tuple[int, int]:
@@ -35,7 +35,7 @@ class Average(Objective):
 
 @dataclass(frozen=True)
 class Maximum(Objective):
-    """The loss on the worst example of each row, by its cross-entropy.
+    """Train on the example of each row with the highest cross-entropy among those of all attacks.
 
     Which it is comes from a forward pass per attack without slopes, in the mode in which the model is attacked; so one
     pass is differentiated, on the chosen examples.

@@ -6,7 +6,6 @@ Models stay words here: whoever makes the objective passes a function that turns
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
@@ -21,8 +20,9 @@ from ...access import Attack
 from ...attacks import table as attacks
 from ...errors import ConfigError, SparringError, ThreatError, nearest
 from ...geometry import Ball
+from ...storage import read_toml
 from ...targets import Target
-from ...threats import parse
+from ...threats import parse_threat
 from .adversary import Adversary
 from .config import Count, TrainingConfig, describe_error
 from .config import Validation as Watched
@@ -35,30 +35,31 @@ PLAIN = (bool, int, float, str, NoneType)
 
 
 class PlanTable(BaseModel):
-    """A table of the plan's own; what does not fit is told by `make_training_plan`."""
+    """A table of a training plan; `make_training_plan` reports what does not fit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NamedTable(PlanTable):
-    """Something by its name; the other keys are its fields."""
+    """A table that names something; its other keys are the fields of that thing."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
 
     @property
     def options(self) -> dict[str, Any]:
+        """Return the other keys with their values."""
         return dict(self.model_extra or {})
 
 
 class NamedAttack(NamedTable):
-    """An attack, and the radius that it keeps to; several for attacks on several balls at once."""
+    """A table for an attack and its threat; several threats for attacks on several balls at once."""
 
     threat: str | tuple[str, ...] | None = None
 
 
 def as_list(value: object) -> object:
-    """Return one table where a list of them may be."""
+    """Return a list of one table where a table may stand for a list."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -66,30 +67,30 @@ Attacks = Annotated[tuple[NamedAttack, ...], BeforeValidator(as_list)]
 
 
 class DataTable(PlanTable):
-    """The training images."""
+    """The table [data]: the training images."""
 
     train: str
     limit: Count | None = None
 
 
 class AdversaryTable(PlanTable):
-    """The adversary's way, beside its attacks; the fields of `Adversary`."""
+    """The table [adversary]: the fields of `Adversary` beside its attacks."""
 
     batch_norm: Literal["eval", "train"] = "eval"
-    keep: Literal["last", "worst"] = "last"
-    strength: tuple[tuple[float, float], ...] = ()
-    steps: tuple[tuple[float, int], ...] = ()
+    keep: Literal["last", "highest_loss"] = "last"
+    eps_schedule: tuple[tuple[float, float], ...] = ()
+    steps_schedule: tuple[tuple[float, int], ...] = ()
     sources: tuple[str, ...] = ()
 
 
 class ValidationTable(Watched):
-    """The watch, and the attacks that it measures with; by default one of its own choice per ball."""
+    """The table [validation], with the attacks that it measures with; by default one per ball."""
 
     attack: Attacks = ()
 
 
 class TrainingPlan(PlanTable):
-    """All that decides what comes of a training.
+    """A training as its plan describes it: everything that decides its result.
 
     `weights`: "fresh" resets every layer under the seed, "given" goes on from the model's own. `attack` is what the
     model trains against; `adversary` says how.
@@ -101,48 +102,40 @@ class TrainingPlan(PlanTable):
     objective: NamedTable
     attack: Attacks = ()
     adversary: AdversaryTable = Bounds(default_factory=AdversaryTable)
-    recipe: TrainingConfig = Bounds(default_factory=TrainingConfig)
-    watch: ValidationTable = Bounds(default_factory=ValidationTable)
+    training: TrainingConfig = Bounds(default_factory=TrainingConfig)
+    validation: ValidationTable = Bounds(default_factory=ValidationTable)
     devices: Devices = Bounds(default_factory=Devices)
 
-    def made_objective(self, load: Load) -> Objective:
+    def make_objective(self, load: Load) -> Objective:
         """Return the objective, with the models that it names."""
-        return made_objective(self.objective, load, "objective")
+        return make_objective(self.objective, load, "objective")
 
-    def made_adversary(self, load: Load) -> Adversary:
+    def make_adversary(self, load: Load) -> Adversary:
         """Return the adversary, with the models that it names."""
         against = self.adversary
         return Adversary(
-            made_attacks(self.attack, "attack"),
+            make_attacks(self.attack, "attack"),
             batch_norm=against.batch_norm,
             keep=against.keep,
-            strength=against.strength,
-            steps=against.steps,
+            eps_schedule=against.eps_schedule,
+            steps_schedule=against.steps_schedule,
             sources=tuple(load(source) for source in against.sources),
         )
 
-    def made_watch(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
-        """Return the watch, and the attacks that were asked for."""
-        chosen = made_attacks(self.watch.attack, "watch.attack")
+    def make_validation(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
+        """Return the validation, and the attacks that the plan names; None where it names none."""
+        chosen = make_attacks(self.validation.attack, "validation.attack")
         for attack in chosen:
             attack.ball.bounded(attack.name)
-        return Watched(**self.watch.model_dump(exclude={"attack"})), chosen or None
+        return Watched(**self.validation.model_dump(exclude={"attack"})), chosen or None
 
 
 def read_training_plan(path: Path) -> TrainingPlan:
-    """Return the plan in a TOML file.
+    """Read the plan of a training from a TOML file.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; name a training plan, which is a TOML file") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name a training plan, a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    table = read_toml(path, "a training plan")
     try:
         return make_training_plan(table)
     except (ConfigError, ThreatError) as error:
@@ -150,21 +143,25 @@ def read_training_plan(path: Path) -> TrainingPlan:
 
 
 def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
-    """Return the plan, if everything in it is known and of its type."""
+    """Return the plan of a table; ConfigError where something in it is unknown or not of its type."""
     refuse_unknown(TrainingPlan, table, "")
     try:
         plan = TrainingPlan.model_validate(table)
     except ValidationError as error:
         raise ConfigError(problem(error)) from error
     if not names_models(plan.objective, "objective"):
-        plan.made_objective(_unasked)
-    plan.made_watch()
-    Adversary(made_attacks(plan.attack, "attack"), strength=plan.adversary.strength, steps=plan.adversary.steps)
+        plan.make_objective(_unasked)
+    plan.make_validation()
+    Adversary(
+        make_attacks(plan.attack, "attack"),
+        eps_schedule=plan.adversary.eps_schedule,
+        steps_schedule=plan.adversary.steps_schedule,
+    )
     return plan
 
 
 def problem(error: ValidationError) -> str:
-    """Return the first thing wrong, in a line."""
+    """Describe the first error in one line."""
     first = error.errors()[0]
     if first["type"] == "missing":
         return f"the plan has no {'.'.join(str(part) for part in first['loc'])}; it needs one"
@@ -184,12 +181,13 @@ def refuse_unknown(kind: type[BaseModel], table: Mapping[str, Any], place: str) 
 
 
 def unknown(place: str, key: str, known: Iterable[str]) -> str:
-    """What is said of a key that is not known."""
+    """Describe a key that is not known."""
     names = list(known)
     return f"{place} has no {key!r} (it has {', '.join(names)}).{nearest(key, names)}"
 
 
 def is_table(part: object) -> bool:
+    """Tell whether a type is a table of the plan."""
     return isinstance(part, type) and issubclass(part, BaseModel)
 
 
@@ -205,20 +203,20 @@ def type_parts(hint: Any) -> list[Any]:
 
 
 def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[Any]:
-    """Return the class of that name; ConfigError with the nearest."""
+    """Return the class of that name; ConfigError with the nearest name where there is none."""
     if name not in known:
         listed = ", ".join(known)
         raise ConfigError(f"{place}.name={name!r} is unknown (there are {listed}).{nearest(name, known)}")
     return known[name]
 
 
-def made_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
+def make_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
     """Return the attacks of a list of tables."""
     places = [place] if len(named) == 1 else [f"{place}.{which}" for which in range(len(named))]
-    return tuple(made_attack(one, where) for one, where in zip(named, places, strict=True))
+    return tuple(make_plan_attack(one, where) for one, where in zip(named, places, strict=True))
 
 
-def made_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
+def make_plan_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
     """Return the attack with its radius."""
     kind = kind_called(named.name, place, attacks)
     options = check_options(named, kind, place) | balls(named, kind, place)
@@ -230,7 +228,7 @@ def made_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
 
 
 def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
-    """Return the attack's ball, or its balls, from the words of its threat."""
+    """Return the `ball` or `balls` of an attack, from its threat or threats."""
     known = {field.name: field for field in fields(kind)}
     if "balls" in known:
         if not isinstance(named.threat, tuple) or not named.threat:
@@ -248,9 +246,9 @@ def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
 
 
 def ball(threat: str, place: str) -> Ball:
-    """Return the one ball of a threat."""
+    """Return the ball of a threat with one radius."""
     try:
-        found = parse(threat).balls()
+        found = parse_threat(threat).balls()
     except ThreatError as error:
         raise ThreatError(f"{place}.{error}") from error
     if len(found) != 1:
@@ -259,7 +257,7 @@ def ball(threat: str, place: str) -> Ball:
 
 
 def names_models(named: NamedTable, place: str) -> bool:
-    """Does making the objective take a model? Its options are checked on the way."""
+    """Tell whether making the objective takes a model; its options are checked on the way."""
     kind = kind_called(named.name, place, objectives)
     hints = get_type_hints(kind)
     options = check_options(named, kind, place)
@@ -273,14 +271,14 @@ def _unasked(spec: str) -> Target[Any]:
     raise AssertionError(spec)
 
 
-def made_objective(named: NamedTable, load: Load, place: str) -> Objective:
+def make_objective(named: NamedTable, load: Load, place: str) -> Objective:
     """Return the objective, with the models and objectives inside it."""
     kind = kind_called(named.name, place, objectives)
     options = check_options(named, kind, place)
     hints = get_type_hints(kind)
     for key, value in options.items():
         if contains_type(hints[key], Objective):
-            options[key] = made_objective(value, load, f"{place}.{key}")
+            options[key] = make_objective(value, load, f"{place}.{key}")
         elif contains_type(hints[key], Target):
             options[key] = load(value) if isinstance(value, str) else tuple(load(spec) for spec in value)
     try:
@@ -291,7 +289,7 @@ def made_objective(named: NamedTable, load: Load, place: str) -> Objective:
 
 
 def check_options(named: NamedTable, kind: type[Any], place: str) -> dict[str, Any]:
-    """Return the options of the right types; models are still words, and objectives inside an objective tables."""
+    """Return the options in their types; models are still names, and objectives inside an objective still tables."""
     hints, known = get_type_hints(kind), writable(kind)
     checked = {}
     for key, value in named.options.items():
@@ -312,7 +310,7 @@ def writable(kind: type[Any]) -> dict[str, Field[Any]]:
 
 
 def check_option(hint: Any, value: Any, place: str) -> Any:
-    """Return a value of that type, from what TOML makes of it."""
+    """Return a value of TOML in the type that `hint` says; ConfigError where it does not fit."""
     if contains_type(hint, Objective):
         try:
             inner = NamedTable.model_validate(value)
@@ -336,15 +334,17 @@ def check_type(hint: Any, value: Any, place: str, cure: str = "") -> Any:
 
 
 def is_writable(hint: Any) -> bool:
-    """Can the field be written in a plan?"""
+    """Tell whether a plan can give a field of that type."""
     return any(contains_type(hint, kind) for kind in (Objective, Target)) or all(
         part in (*PLAIN, tuple) or (isinstance(part, type) and issubclass(part, Enum)) for part in type_parts(hint)
     )
 
 
 def contains_type(hint: Any, kind: type[Any]) -> bool:
+    """Tell whether `hint` is made of `kind` or of a class derived from it."""
     return any(isinstance(part, type) and issubclass(part, kind) for part in type_parts(hint))
 
 
 def is_required(field: Field[Any]) -> bool:
+    """Tell whether a field has no default."""
     return field.default is MISSING and field.default_factory is MISSING

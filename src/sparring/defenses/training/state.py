@@ -1,4 +1,4 @@
-"""A training written down: tensors and plain values, so that nothing in a checkpoint is executed."""
+"""The state of a training as tensors and plain values, so that nothing in a checkpoint is executed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def training_state(update: TrainingStep) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return all that updates change: tensors, and plain values. Every process must call it."""
     memory = {f"memory.{name}": update.processes.gathered(value) for name, value in update.memory.items()}
-    tensors, plain = flattened(update.optimizer)
+    tensors, plain = flatten_optimizer(update.optimizer)
     tensors |= tensors_of(update.model, "model") | memory
     if update.averaged is not None:
         tensors |= tensors_of(update.averaged.model, "average")
@@ -24,12 +24,12 @@ def training_state(update: TrainingStep) -> tuple[dict[str, Tensor], dict[str, A
 
 
 def restore_state(update: TrainingStep, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """The reverse of `training_state`."""
+    """Put back what `training_state` returned."""
     update.model.load_state_dict(with_prefix(tensors, "model"))
     if update.averaged is not None:
         update.averaged.model.load_state_dict(with_prefix(tensors, "average"))
         update.averaged.count = values["averaged"]
-    refill(update.optimizer, tensors, values["optimizer"])
+    restore_optimizer(update.optimizer, tensors, values["optimizer"])
     update.memory |= {
         name: update.processes.part(value).to(update.processes.device)
         for name, value in with_prefix(tensors, "memory").items()
@@ -38,7 +38,7 @@ def restore_state(update: TrainingStep, tensors: Mapping[str, Tensor], values: M
 
 
 def tensors_of(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """Parameters and buffers by name."""
+    """Return the parameters and buffers of a module under `prefix`."""
     return {f"{prefix}.{name}": value.detach() for name, value in module.state_dict().items()}
 
 
@@ -48,8 +48,8 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-def flattened(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimiser's memory of each parameter: tensors, and the plain values among it."""
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an optimizer's state of each parameter: tensors, and plain values."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for place, memory in optimizer.state_dict()["state"].items():
@@ -61,8 +61,10 @@ def flattened(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict
     return tensors, plain
 
 
-def refill(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    """The reverse of `flattened`."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Put back what `flatten_optimizer` returned."""
     memory: dict[int, dict[str, Any]] = {}
     for name, value in {**with_prefix(tensors, "optimizer"), **plain}.items():
         place, _, word = name.partition(".")

@@ -19,24 +19,30 @@ from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
 from .objective import Objective, check_field, cross_entropy, kl_divergence
 
-SPREAD = 0.001  # standard deviation of the start
+START_SIGMA = 0.001  # standard deviation of the start
 
 
 @dataclass(frozen=True)
 class TRADES(Objective):
-    """J(x) + beta KL(p(x) || p(x')); beta 6 as for CIFAR-10 in the paper, `smoothing` of the labels is no part of it.
+    """Train on J(x) + beta KL(p(x) || p(x')).
 
     The attack climbs the divergence from the clean answer, which costs one forward pass more. Its gradient is 0 at the
     clean image, so an attack that can begin elsewhere does so at x + 0.001 N(0, I), and one that begins at the image
     and nowhere else is refused.
+
+    Args:
+        beta: weight of the divergence; 6 for CIFAR-10 in the paper.
+        label_smoothing: in [0, 1); no part of the paper.
+
+    Raises: ConfigError.
     """
 
     beta: float = 6.0
-    smoothing: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         check_field(self, "beta", 0 <= self.beta < float("inf"), "a number from 0")
-        check_field(self, "smoothing", 0 <= self.smoothing < 1, "a share in [0, 1)")
+        check_field(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share in [0, 1)")
 
     def check(self, adversary: Adversary) -> None:
         attack = adversary.attacks[0]
@@ -47,9 +53,11 @@ class TRADES(Objective):
             )
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        start = craft.near(SPREAD) if craft.attacks[0].accepts_start else None
+        start = craft.near(START_SIGMA) if craft.attacks[0].accepts_start else None
         return (craft(loss=Divergence(craft.logits(craft.batch.images)), start=start),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         clean = net(batch.images)
-        return cross_entropy(clean, batch.labels, self.smoothing) + self.beta * kl_divergence(clean, net(examples[0]))
+        return cross_entropy(clean, batch.labels, self.label_smoothing) + self.beta * kl_divergence(
+            clean, net(examples[0])
+        )

@@ -1,4 +1,4 @@
-"""`train`: examples, a loss, an update - and a look at what it is worth after each epoch."""
+"""`train`: examples, a loss and an update for each minibatch, and a validation after each epoch."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from ...access import Attack
 from ...engine import fingerprint
 from ...errors import RunError
 from ...random import Key
-from ...storage import read, write
+from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
 from .dataset import DataSubset, IndexedData, as_indexed_data
 from .devices import Devices, Processes, launch
-from .log import Log
+from .log import TrainingLog
 from .objective import Objective
 from .state import restore_state, training_state, with_prefix
 from .update import TrainingStep
 from .validation import Epoch, Validator, choose_validation_attacks, has_collapsed, masking_note
 
-LOOK_EVERY = 20  # updates between looks at the clock and at whether the loss is still a number
+CHECK_EVERY = 20  # updates between checks of the clock and of whether the loss is still a number
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a training stands; passed to `progress` after every update."""
+    """The state of a training; passed to `progress` after every update."""
 
     update: int
     updates: int
@@ -48,12 +48,12 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training. The model itself holds the best weights, in the mode it was in before."""
+    """The result of a training. The model itself holds the best weights, in the mode it was in before."""
 
     log: tuple[Epoch, ...]
     best: Epoch
     last: Epoch
-    weights: dict[str, Tensor]  # the best by the watch, on the CPU
+    weights: dict[str, Tensor]  # of the best epoch, on the CPU
     last_weights: dict[str, Tensor]
     stopped: str | None  # why it ended before its last epoch
 
@@ -79,20 +79,21 @@ def train(
     values: dict[str, Any] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> Trained:
-    """Train the classifier's model in place; it ends with the weights that were best on held-out training images.
+    """Train the classifier's model in place; it ends with the weights that were best on the validation images.
 
     Args:
         classifier: with its mean and std; images in [0, 1] go in.
         data: (images (N, C, H, W), labels (N,)), or a data set with `len` and `[i] -> (image, label)`.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
         adversary: the attacks inside the loop; none for `Plain` and `Distillation`.
-        recipe, watch, devices: how; see there.
-        watch_attacks: what the robust accuracy is measured with; by default APGD in each ball of the adversary, or PGD
-            where APGD trains.
+        config, validation, devices: how; see there.
+        validation_attacks: what the robust accuracy is measured with; by default APGD in each ball of the adversary,
+            or PGD where APGD trains.
         out: a folder for checkpoint, log and weights; without one nothing is written.
         resume: go on from the checkpoint in `out`. A training that was killed ends with the same weights, to the bit
             on one machine.
         values: plain values written beside the weights.
+        progress: called with a `TrainingProgress` after every update.
 
     Raises:
         ConfigError, InputError, TargetError, ThreatError: before the first update.
@@ -118,7 +119,7 @@ def train(
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """The global random state as it was before, whatever is drawn inside."""
+    """Put the global random state back at the end, whatever is drawn inside."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         yield
@@ -141,7 +142,7 @@ class _Training:
     ) -> None:
         self.processes, self.adversary, self.config, self.validation = processes, adversary, config, validation
         self.classifier, self.model, self.out = classifier, trainable_module(classifier), out
-        self.training, self.held_out = split_held_out(images, validation.held_out, config.seed)
+        self.training, self.validation_images = split_validation(images, validation.val_size, config.seed)
         self.flags = [(module, module.training) for module in self.model.modules()]
         full, rest = divmod(len(self.training), config.batch_size)
         normed = any("BatchNorm" in type(module).__name__ for module in self.model.modules())
@@ -152,7 +153,7 @@ class _Training:
         self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * config.epochs
         self.update = TrainingStep(processes, classifier, self.model, objective, adversary, config, self.updates)
-        self.judge = Validator(self.held_out, attacks, validation, config.seed, processes)
+        self.judge = Validator(self.validation_images, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
@@ -166,7 +167,7 @@ class _Training:
 
     @property
     def target(self) -> Classifier:
-        """What is validated and kept: the average of the weights where there is one."""
+        """Return the classifier that is validated and kept: of the average of the weights where there is one."""
         if self.update.averaged is None:
             return self.classifier
         shown = copy.copy(self.classifier)
@@ -178,7 +179,7 @@ class _Training:
             self._load()
         self.started = self.saved = time.perf_counter()
         self.started -= self.seconds
-        log = Log(self.out, len(self.log)) if self.out is not None and self.processes.first else None
+        log = TrainingLog(self.out, len(self.log)) if self.out is not None and self.processes.is_first else None
         try:
             while self.t < self.updates and self.stopped is None:
                 self._epoch()
@@ -196,7 +197,7 @@ class _Training:
             self.model.to(self.precision)
 
     def _epoch(self) -> None:
-        """What is left of the epoch."""
+        """Train on what is left of the epoch."""
         epoch, place = divmod(self.t, self.per_epoch)
         key = Key(torch.tensor([epoch]), self.config.seed)
         order = key.uniform("order", (len(self.training),), dtype=torch.float64)[0].argsort()
@@ -211,7 +212,7 @@ class _Training:
             self.update.seed_draws(self.t)  # for what the data set draws, before the update draws
             if self.progress is not None:
                 self.progress(self._progress())
-            if self.t % LOOK_EVERY == 0 or self.t % self.per_epoch == 0:
+            if self.t % CHECK_EVERY == 0 or self.t % self.per_epoch == 0:
                 self._must_be_finite()
                 due = time.perf_counter() - self.saved > self.config.checkpoint_seconds
                 if self.t % self.per_epoch and self.out is not None and self.processes.agreed(due):
@@ -226,14 +227,14 @@ class _Training:
             raise self._lost("the loss is no number")
 
     def _lost(self, what: str) -> RunError:
-        cure = "lower the optimizer's rate or clip, and begin again"
+        cure = "lower the optimizer's lr or max_grad_norm, and begin again"
         kept = f"; {self.out / BEST} is from before" if self.out is not None and self.best else ""
         return RunError(f"{what} after {self.t} updates; {cure}{kept}")
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
         clean, single, robust = self.judge(self.target)
-        epoch, strength = self.t // self.per_epoch, self.adversary.strength
+        epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,
             updates=self.t,
@@ -241,8 +242,8 @@ class _Training:
             clean=clean,
             single_step=single,
             robust=robust,
-            eps=interpolate(strength, epoch) if strength else 1.0,
-            rate=self.update.rate,
+            eps=interpolate(schedule, epoch) if schedule else 1.0,
+            lr=self.update.lr,
             seconds=time.perf_counter() - self.started,
         )
         now = replace(now, note=masking_note(now))
@@ -275,8 +276,8 @@ class _Training:
         self.log[-1] = replace(now, note=what)
 
     def _keep(self, name: str, weights: dict[str, Tensor], epoch: Epoch) -> None:
-        if self.out is not None and self.processes.first:
-            write(self.out / name, weights, {**self.values, "epoch": epoch.row()})
+        if self.out is not None and self.processes.is_first:
+            write_tensors(self.out / name, weights, {**self.values, "epoch": epoch.row()})
 
     def _finished(self) -> Trained:
         last = snapshot(trainable_module(self.target))
@@ -286,7 +287,7 @@ class _Training:
         return Trained(tuple(self.log), best, self.log[-1], self.best_weights, last, self.stopped)
 
     def _save(self) -> None:
-        """The whole state, written by the first process."""
+        """Write the whole state; the first process does."""
         if self.out is None:
             return
         weights = [weight.detach() for weight in self.model.parameters()]
@@ -295,7 +296,7 @@ class _Training:
         self.seconds, self.saved = time.perf_counter() - self.started, time.perf_counter()
         whole = self.processes.total(self.sum.clone())
         tensors, values = training_state(self.update)
-        if not self.processes.first:
+        if not self.processes.is_first:
             return
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | {"sum": whole}
         values |= {
@@ -306,32 +307,31 @@ class _Training:
             "best": self.best,
             "log": [epoch.row() for epoch in self.log],
         }
-        write(self.out / CHECKPOINT, tensors, values)
+        write_tensors(self.out / CHECKPOINT, tensors, values)
 
     def _load(self) -> None:
         path = None if self.out is None else self.out / CHECKPOINT
         if path is None or not path.exists():
             raise RunError(f"there is nothing to go on from in {self.out}: no {CHECKPOINT}; leave out resume")
-        tensors, values = read(path, "begin again in another folder")
-        if values.get("mark") != self.mark:
-            raise RunError(
-                f"{path} belongs to another training (other plan, images or seed); go on with the plan it was "
-                "begun with, or begin again in another folder"
-            )
+        stranger = (
+            "belongs to another training (other plan, images or seed); go on with the plan it was begun with, or begin "
+            "again in another folder"
+        )
+        tensors, values = read_checkpoint(path, self.mark, "begin again in another folder", stranger)
         restore_state(self.update, tensors, values)
         self.best_weights = with_prefix(tensors, "best")
-        if self.processes.first:
+        if self.processes.is_first:
             self.sum.copy_(tensors["sum"])
         self.t, self.seconds, self.stopped, self.best = (values[n] for n in ("t", "seconds", "stopped", "best"))
         self.log = [Epoch(**row) for row in values["log"]]
 
 
-def split_held_out(images: IndexedData, held_out: int, seed: int) -> tuple[IndexedData, IndexedData]:
-    """Return a part to train on and a part to watch, drawn from the seed."""
+def split_validation(images: IndexedData, val_size: int, seed: int) -> tuple[IndexedData, IndexedData]:
+    """Return the images to train on and `val_size` images to validate on, drawn from the seed."""
     order = Key(torch.tensor([0]), seed).uniform("held out", (len(images),), dtype=torch.float64)[0].argsort()
-    return DataSubset(images, order[held_out:].sort().values), DataSubset(images, order[:held_out].sort().values)
+    return DataSubset(images, order[val_size:].sort().values), DataSubset(images, order[:val_size].sort().values)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, copied to the CPU."""
+    """Return the parameters and buffers, copied to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

@@ -15,8 +15,8 @@ from ...engine import Engine
 from ...random import Key
 from ...targets import Classifier, Trainee
 from .adversary import Adversary
-from .augmented import augmented
-from .averaged import Averaged
+from .augmented import augment_images
+from .averaged import AveragedModel
 from .config import Optimizer, TrainingConfig
 from .devices import Processes
 from .loss_module import LossModule, WeightPerturber
@@ -25,7 +25,7 @@ from .objective import Objective
 
 
 class TrainingStep:
-    """Everything that an update changes: the weights, their average, the optimiser, what the objective remembers."""
+    """Update the weights from one minibatch; holds all that updates change: weights, average, optimizer, memory."""
 
     def __init__(
         self,
@@ -46,35 +46,35 @@ class TrainingStep:
         self.step, self.optimizer = processes.fabric.setup(step, make_optimizer(config.optimizer, weights))
         self.still = [module for module in model.modules() if not module.training] if model.training else []
         self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train", still=self.still)
-        self.averaged = None if config.averaging is None else Averaged(model, config.averaging, updates)
+        self.averaged = None if config.averaging is None else AveragedModel(model, config.averaging, updates)
         autocast = torch.bfloat16 if config.precision == "bf16-mixed" else None
         self.engine = Engine(config.batch_size // processes.count, config.seed, autocast=autocast)
         self.memory: dict[str, Tensor] = {}
         self.rescue: int | None = None  # steps of the PGD that has taken the adversary's place
 
     def __call__(self, t: int, epoch: float, images: Tensor, labels: Tensor, rows: Tensor, count: int) -> Tensor:
-        """Update t on this process's part of a minibatch of `count` images; its share of the sum of their losses."""
+        """Run update t on this process's part of a minibatch of `count` images; return its sum of losses."""
         config, device = self.config, self.processes.device
         self.seed_draws(t)
         key = Key(rows.to(device), config.seed).reseeded(int(epoch))
-        pictures = augmented(images.to(device), key, config.augment)
+        pictures = augment_images(images.to(device), key, config.augment)
         if config.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         batch = Minibatch(pictures, labels.to(device), key)
         craft = Craft(
-            batch, self.trainee, self._attacks(epoch), self.adversary.sources, self.adversary.keep == "worst", t,
+            batch, self.trainee, self._attacks(epoch), self.adversary.sources, self.adversary.keep == "highest_loss", t,
             self.memory, self.engine,
         )  # fmt: skip
-        self._set_rate(t)
+        self._set_lr(t)
         self.step.train()
         for module in self.still:
             module.training = False
         loss = torch.zeros((), device=device)
         for _ in range(self.objective.minibatch_replays):
             examples = self.objective.examples(craft)
-            loss = self._slopes(batch, examples, count, epoch)
-            if config.optimizer.clip is not None:
-                most = config.optimizer.clip
+            loss = self._gradients(batch, examples, count, epoch)
+            if config.optimizer.max_grad_norm is not None:
+                most = config.optimizer.max_grad_norm
                 self.processes.fabric.clip_gradients(self.step, self.optimizer, max_norm=most, error_if_nonfinite=False)
             self.optimizer.step()
             self.objective.after_update(craft, examples)
@@ -84,19 +84,19 @@ class TrainingStep:
         return loss * (count / self.processes.count)
 
     def seed_draws(self, t: int) -> None:
-        """Begin the generators that dropout and data sets draw from anew.
+        """Seed the generators that dropout and data sets draw from, for update t.
 
         Not by `torch.manual_seed`, which on a machine without a GPU notes each call, with its stack, for the day when
         there is one.
         """
-        seed = crc32(f"{self.config.seed} {self.processes.place} {t}".encode())
+        seed = crc32(f"{self.config.seed} {self.processes.rank} {t}".encode())
         torch.default_generator.manual_seed(seed)
         if self.processes.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     @property
-    def rate(self) -> float:
-        """Of the last update."""
+    def lr(self) -> float:
+        """Return the learning rate of the last update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def forget(self) -> None:
@@ -104,8 +104,8 @@ class TrainingStep:
         self.optimizer.load_state_dict({"state": {}, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.memory.clear()
 
-    def _slopes(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int, epoch: float) -> Tensor:
-        """The gradient of the objective in the weights, where the weights are or at the worst place near them."""
+    def _gradients(self, batch: Minibatch, examples: tuple[Tensor, ...], count: int, epoch: float) -> Tensor:
+        """Take the gradient of the objective in the weights, at the weights or at the worst place near them."""
         perturbation = self.config.weight_perturbation
         if perturbation is None or epoch < perturbation.warmup:
             return self._backward(batch, examples, count)
@@ -131,10 +131,10 @@ class TrainingStep:
             return attacks
         return tuple(PGD(attack.ball, steps=self.rescue) for attack in attacks)
 
-    def _set_rate(self, t: int) -> None:
-        rate = self.config.optimizer.rate_at(t / self.updates)
+    def _set_lr(self, t: int) -> None:
+        lr = self.config.optimizer.lr_at(t / self.updates)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
 
 
 def make_optimizer(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -142,6 +142,6 @@ def make_optimizer(how: Optimizer, weights: list[nn.Parameter]) -> torch.optim.O
     fused = all(weight.device.type in ("cpu", "cuda") and weight.is_floating_point() for weight in weights)
     if how.name == "sgd":
         momentum, decay = how.momentum, how.weight_decay
-        return torch.optim.SGD(weights, lr=how.rate, momentum=momentum, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(weights, lr=how.lr, momentum=momentum, weight_decay=decay, fused=fused)
     kind: Callable[..., torch.optim.Optimizer] = torch.optim.Adam if how.name == "adam" else torch.optim.AdamW
-    return kind(weights, lr=how.rate, weight_decay=how.weight_decay, fused=fused)
+    return kind(weights, lr=how.lr, weight_decay=how.weight_decay, fused=fused)

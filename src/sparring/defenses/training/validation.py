@@ -1,4 +1,4 @@
-"""What is looked at between epochs: accuracy without an attack, under a single step, and under an iterated attack."""
+"""Validation between epochs: accuracy without an attack, under a single step, and under an iterated attack."""
 
 from __future__ import annotations
 
@@ -26,35 +26,37 @@ COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the log. Accuracies are shares of the held-out images; NaN where nothing attacks."""
+    """One line of the log. Accuracies are shares of the validation images; NaN where nothing attacks."""
 
     epoch: int
     updates: int
     loss: float  # mean over the epoch's rows
-    clean: float
-    single_step: float
-    robust: float
+    clean: float  # accuracy
+    single_step: float  # accuracy after one step of FGSM
+    robust: float  # accuracy after FGSM and every validation attack
     eps: float  # share of the full radius
-    rate: float
-    seconds: float
+    lr: float
+    seconds: float  # since the beginning
     note: str = ""
 
     def row(self) -> dict[str, Any]:
+        """Return the fields by name, as the log holds them."""
         return asdict(self)
 
     @property
     def score(self) -> float:
-        """What the best model is best in."""
+        """Return the accuracy by which the best epoch is chosen: robust, or clean where nothing attacks."""
         return self.clean if self.robust != self.robust else self.robust
 
 
 def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
-    """An attack for each ball that training knows, of another kind than those that train; it climbs the margin."""
+    """Return an attack for each ball of the training attacks, of another kind than those that train."""
     balls = dict.fromkeys(ball for attack in attacks for ball in getattr(attack, "balls", (attack.ball,)))
     return tuple(validation_attack(ball, steps, {type(attack) for attack in attacks}) for ball in balls)
 
 
 def validation_attack(ball: Ball, steps: int, training: set[type[Attack[Any, Any]]]) -> Attack[Any, Any]:
+    """Return the attack of `steps` steps that validates within `ball`, none of the `training` kinds."""
     if isinstance(ball, L0):
         return SigmaZero(ball, steps=steps) if PGD in training else PGD(ball, steps=steps)
     if isinstance(ball, L1):
@@ -64,7 +66,7 @@ def validation_attack(ball: Ball, steps: int, training: set[type[Attack[Any, Any
 
 @dataclass(frozen=True)
 class Validator:
-    """Measures a model on images held out."""
+    """Measure a model on the validation images."""
 
     images: IndexedData
     attacks: tuple[Attack[Any, Any], ...]
@@ -106,7 +108,7 @@ class Validator:
 
 
 def masking_note(now: Epoch) -> str:
-    """What must be said where single steps are withstood at the full radius and iterated attacks are not."""
+    """Return a note where single steps are withstood at the full radius and iterated attacks are not; else ''."""
     if now.eps < 1 or not now.single_step - now.robust > FAR_APART:
         return ""
     return (
@@ -116,5 +118,5 @@ def masking_note(now: Epoch) -> str:
 
 
 def has_collapsed(now: Epoch, best: float) -> bool:
-    """Has the training overfitted to single steps: these are withstood, and iterated ones no longer?"""
+    """Tell whether single steps are withstood and iterated attacks no longer; `best` is the best robust accuracy."""
     return now.robust < COLLAPSED * best and now.single_step - now.robust > APART

@@ -31,18 +31,21 @@ LOADERS: dict[str, Callable[[str, str], LoadedModel]] = {
 
 
 def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
-    """The model that `spec` names, ready to be attacked on `device`.
+    """Load the model that `spec` names, ready to be attacked on `device`.
 
-    `spec` is `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`,
-    `onnx:FILE`, `trained:DIR`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file.
-    Raises ConfigError (unknown name), AssetError (something to fetch or install first) and TargetError (what was
-    found is no model).
+    Args:
+        spec: `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`,
+            `onnx:FILE`, `trained:DIR`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file.
+        device: "cpu", "cuda" or "cuda:0".
+
+    Raises: ConfigError (unknown name), AssetError (something to fetch or install first), TargetError (what was found is
+        no model).
     """
     _check_device(device)
     if is_address(spec):
         return remote_model(spec)
     scheme, _, name = spec.partition(":")
-    if scheme != SCHEME and (user := python_file.split(spec)):
+    if scheme != SCHEME and (user := python_file.split_factory(spec)):
         return user_model(*user, device)
     if name and scheme in LOADERS:
         return LOADERS[scheme](name, device)

@@ -13,17 +13,17 @@ from ...errors import ConfigError, TargetError
 from ...targets import Classifier
 from ..loaded import InputSpec, LoadedModel
 from ..pictures import FILTERS
-from .optional import needed
+from .optional import import_optional
 
 CONVNEXT_SQUASHES = 384  # from this size on ConvNeXT's processor does not crop
 FAILURES = (OSError, ValueError, RuntimeError, KeyError)
 
 
 def hugging_face_model(name: str, device: str) -> LoadedModel:
-    """`AutoModelForImageClassification.from_pretrained(NAME)` as a target."""
+    """Return `AutoModelForImageClassification.from_pretrained(NAME)` as a target."""
     if name.count("/") != 1:
         raise ConfigError(f"hf:{name}: name a repository as hf:ORG/NAME")
-    transformers = needed("transformers", "hf", "transformers")
+    transformers = import_optional("transformers", "hf", "transformers")
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         net = transformers.AutoModelForImageClassification.from_pretrained(
@@ -45,7 +45,7 @@ def hugging_face_model(name: str, device: str) -> LoadedModel:
 
 
 def input_of(name: str, processor: Any, channels: int) -> InputSpec:
-    """The processor's size, crop and filter; height and width without a crop squash the picture."""
+    """Return the processor's size, crop and filter; height and width without a crop squash the picture."""
     size: dict[str, int] = dict(processor.size)
     interpolation = filter_of(processor)
     cropped = bool(getattr(processor, "do_center_crop", False))
@@ -69,7 +69,7 @@ def input_of(name: str, processor: Any, channels: int) -> InputSpec:
 
 
 def filter_of(processor: Any) -> str:
-    """The name of the filter, which processors give as Pillow's number, as an enum or not at all."""
+    """Return the name of the filter, which processors give as Pillow's number, as an enum or not at all."""
     given = getattr(processor, "resample", None)
     value = getattr(given, "value", given)
     if isinstance(value, str):

@@ -8,7 +8,7 @@ from ..loaded import InputSpec, LoadedModel
 
 
 def onnx_model(name: str, device: str) -> LoadedModel:
-    """The file as a target; onnxruntime runs it on the CPU."""
+    """Return the model of an ONNX file as a target; onnxruntime runs it on the CPU."""
     if device != "cpu":
         raise ConfigError(f"onnx:{name} runs on the CPU only, not on {device!r}; leave --device out")
     target = Onnx(name)

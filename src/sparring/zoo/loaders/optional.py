@@ -8,8 +8,8 @@ from types import ModuleType
 from ...errors import AssetError
 
 
-def needed(module: str, scheme: str, install: str) -> ModuleType:
-    """The module; AssetError that says what to install when it is missing or broken."""
+def import_optional(module: str, scheme: str, install: str) -> ModuleType:
+    """Import a module; AssetError that says what to install where it is missing or broken."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -27,7 +27,7 @@ KINDS = ("logits", "probabilities", "labels")
 
 
 def remote_model(spec: str) -> LoadedModel:
-    """The model at the address, with what it says of itself."""
+    """Return the model at the address, with what it says of itself."""
     url, _, said = spec.partition("#")
     options = dict(parse_qsl(said, keep_blank_values=True))
     for name in options:
@@ -82,5 +82,5 @@ def _input(target: Remote | RemoteLabels, layout: str) -> InputSpec | None:
 
 
 def is_address(spec: str) -> bool:
-    """Is it http://... or https://...?"""
+    """Tell whether the spec is http://... or https://..."""
     return re.match(r"https?://", spec) is not None

@@ -6,7 +6,7 @@ from ...errors import ConfigError, TargetError, nearest
 from ...targets import Classifier
 from .. import imagenet_classes
 from ..loaded import InputSpec, LoadedModel
-from .optional import needed
+from .optional import import_optional
 
 INSTALL = "git+https://github.com/RobustBench/robustbench.git"
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,7 +20,7 @@ DEFAULTS = ("cifar10", "Linf")
 
 
 def robustbench_model(name: str, device: str) -> LoadedModel:
-    """`robustbench.utils.load_model(NAME, dataset, threat_model)`; CIFAR-10 and Linf by default."""
+    """Return `robustbench.utils.load_model(NAME, dataset, threat_model)` as a target; CIFAR-10 and Linf by default."""
     given = name.split("/")
     if len(given) > 3:
         raise ConfigError(f"robustbench:{name} has {len(given)} parts; use robustbench:NAME/DATASET/THREAT")
@@ -29,7 +29,7 @@ def robustbench_model(name: str, device: str) -> LoadedModel:
         if word not in options:
             wanted = f"use robustbench:NAME/DATASET/THREAT with {', '.join(SETS)} and {', '.join(THREATS)}"
             raise ConfigError(f"robustbench:{name}: {word!r} is unknown; {wanted}.{nearest(word, options)}")
-    utils = needed("robustbench.utils", "robustbench", INSTALL)
+    utils = import_optional("robustbench.utils", "robustbench", INSTALL)
     try:
         net = utils.load_model(model_name=model, dataset=dataset, threat_model=threat)
     except KeyError as error:

@@ -7,14 +7,14 @@ from ...targets import Classifier
 from .. import imagenet_classes
 from ..loaded import InputSpec, LoadedModel
 from ..pictures import FILTERS
-from .optional import needed
+from .optional import import_optional
 
 IMAGENET = 1000
 
 
 def timm_model(name: str, device: str) -> LoadedModel:
-    """`timm.create_model(NAME, pretrained=True)` as a target."""
-    timm, timm_data = needed("timm", "timm", "timm"), needed("timm.data", "timm", "timm")
+    """Return `timm.create_model(NAME, pretrained=True)` as a target."""
+    timm, timm_data = import_optional("timm", "timm", "timm"), import_optional("timm.data", "timm", "timm")
     if ":" not in name and not timm.is_model(name):
         raise ConfigError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ...errors import ConfigError, TargetError, nearest
 from ...targets import Classifier
 from ..loaded import InputSpec, LoadedModel
-from .optional import needed
+from .optional import import_optional
 
 
 def torchvision_model(name: str, device: str) -> LoadedModel:
-    """`torchvision.models.get_model(NAME, weights=DEFAULT)` as a target."""
-    models = needed("torchvision.models", "torchvision", "torchvision")
+    """Return `torchvision.models.get_model(NAME, weights=DEFAULT)` as a target."""
+    models = import_optional("torchvision.models", "torchvision", "torchvision")
     known = models.list_models(module=models)
     if name not in known:
         raise ConfigError(f"torchvision has no classifier {name!r}.{nearest(name, known)}")
@@ -24,5 +24,5 @@ def torchvision_model(name: str, device: str) -> LoadedModel:
     spec = InputSpec(3, crop, crop, crop_fraction=crop / resize, interpolation=preset.interpolation.value)
     names = tuple(weights.meta["categories"])
     target = Classifier(net.eval().to(device), mean=preset.mean, std=preset.std, classes=len(names), name=name)
-    version = needed("torchvision", "torchvision", "torchvision").__version__
+    version = import_optional("torchvision", "torchvision", "torchvision").__version__
     return LoadedModel(f"torchvision:{name}", target, spec, names, f"torchvision {version}, {weights}", None)

@@ -6,7 +6,6 @@ file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTO
 
 from __future__ import annotations
 
-import hashlib
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ...errors import ConfigError, RunError, TargetError
+from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
 from ..loaded import LoadedModel
@@ -25,10 +25,10 @@ ELSEWHERE = ("http", "https", "onnx")  # no modules
 
 
 def trained_model(name: str, device: str) -> LoadedModel:
-    """The model of that folder, under the folder's name."""
+    """Return the model of a training's folder, under the folder's name."""
     from . import load_model
 
-    where, factory = parted(name)
+    where, factory = split_trained_spec(name)
     weights = where if where.suffix == ".safetensors" else where / BEST
     if not weights.parent.is_dir():
         raise ConfigError(f"{SCHEME}:{name}: there is no folder {weights.parent}; name one that `sparring train` made")
@@ -39,52 +39,51 @@ def trained_model(name: str, device: str) -> LoadedModel:
     target = loaded.target
     if not isinstance(target, Classifier) or not isinstance(target.model, nn.Module):
         raise TargetError(f"{SCHEME}:{name}: {spec} is no module that could take weights; name the model of the plan")
-    fill(target.model, weights, spec)
+    fill_weights(target.model, weights, spec)
     shown = copy(target)
     shown._name = weights.parent.resolve().name
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return replace(loaded, name=f"{SCHEME}:{name}", target=shown, source=str(weights), sha256=sha256)
+    return replace(loaded, name=f"{SCHEME}:{name}", target=shown, source=str(weights), sha256=file_sha256(weights))
 
 
-def parted(name: str) -> tuple[Path, str | None]:
-    """Folder or weights file, and FILE.py:FACTORY where it is given."""
+def split_trained_spec(name: str) -> tuple[Path, str | None]:
+    """Return the folder or weights file, and FILE.py:FACTORY where it is given."""
     where, _, factory = name.rpartition("@")
-    if where and python_file.split(factory) is not None:
+    if where and python_file.split_factory(factory) is not None:
         return Path(where).expanduser(), factory
     return Path(name).expanduser(), None
 
 
 def architecture(folder: Path) -> str:
-    """The MODEL that gives the network: of a training that went on from another, the other's."""
+    """Return the MODEL that gives the network; a training that went on from another has the other's."""
     first, seen = folder, {folder.resolve()}
     while True:
-        spec = planned(folder)
+        spec = planned_model(folder)
         scheme, _, rest = spec.partition(":")
         if scheme in ELSEWHERE:
             raise TargetError(f"{folder / PLAN} names {spec}, which is no module; {SCHEME}: loads trainings only")
         if scheme != SCHEME:
-            if python_file.split(spec) is not None:
-                raise ConfigError(refusal(folder, first, spec))
+            if python_file.split_factory(spec) is not None:
+                raise ConfigError(refusal_message(folder, first, spec))
             return spec
-        where, factory = parted(rest)
+        where, factory = split_trained_spec(rest)
         if factory is not None:
-            raise ConfigError(refusal(folder, first, factory))
+            raise ConfigError(refusal_message(folder, first, factory))
         folder = where.parent if where.suffix == ".safetensors" else where
         if folder.resolve() in seen:
             raise ConfigError(f"{first / PLAN} goes on from itself; the plan of a training names another MODEL")
         seen.add(folder.resolve())
 
 
-def refusal(folder: Path, first: Path, spec: str) -> str:
+def refusal_message(folder: Path, first: Path, spec: str) -> str:
+    """Say that the Python file of a plan is not run, and what to write to run it."""
     return (
         f"{folder / PLAN} names {spec}, and a Python file is not run because a folder says so; if you trust the file, "
         f"write {SCHEME}:{first}@{spec}"
     )
 
 
-def planned(folder: Path) -> str:
-    """The MODEL of the folder's plan."""
+def planned_model(folder: Path) -> str:
+    """Return the MODEL that the folder's plan names."""
     from ...defenses.training.plan import read_training_plan
 
     path = folder / PLAN
@@ -93,9 +92,9 @@ def planned(folder: Path) -> str:
     return read_training_plan(path).model
 
 
-def fill(model: nn.Module, weights: Path, spec: str) -> None:
+def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:
     """Load the weights; TargetError where names or shapes are not the model's."""
-    tensors = read(weights)
+    tensors = read_trained_weights(weights)
     own = model.state_dict()
     for word, names in (("lacks", own.keys() - tensors.keys()), ("has besides", tensors.keys() - own.keys())):
         if names:
@@ -108,7 +107,8 @@ def fill(model: nn.Module, weights: Path, spec: str) -> None:
     model.eval()
 
 
-def read(weights: Path) -> dict[str, Tensor]:
+def read_trained_weights(weights: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file; RunError where it is none."""
     try:
         with safe_open(str(weights), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -15,9 +15,9 @@ WEIGHTS = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safete
 
 
 def user_model(file: Path, factory: str, device: str) -> LoadedModel:
-    """What FACTORY() returned; a bare module is moved to `device` and takes images in [0, 1]."""
+    """Return what FACTORY() returns as a model; a bare module is moved to `device` and takes images in [0, 1]."""
     name = f"{file}:{factory}"
-    made = python_file.call(file, factory)
+    made = python_file.call_factory(file, factory)
     if isinstance(made, LoadedModel):
         return made
     if isinstance(made, nn.Module):
@@ -31,7 +31,7 @@ def user_model(file: Path, factory: str, device: str) -> LoadedModel:
 
 
 def refuse_weights(spec: str) -> None:
-    """TargetError for a file of weights: it is no model, and a pickle runs code when it is loaded."""
+    """Raise TargetError for a file of weights: it is no model, and a pickle runs code when it is loaded."""
     if Path(spec).suffix.lower() in WEIGHTS:
         raise TargetError(
             f"{spec} is a file of weights, which are no model, and pickles are never run here; write a "
@@ -41,6 +41,6 @@ def refuse_weights(spec: str) -> None:
 
 
 def refuse_bare_file(spec: str) -> None:
-    """ConfigError for a path that is no Python file."""
+    """Raise ConfigError for a path that is no Python file."""
     if Path(spec).exists():
         raise ConfigError(f"{spec} is no model; name a Python file and its factory, as FILE.py:FACTORY")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import torch
 from safetensors.torch import load_file
 
 from ...errors import ConfigError, nearest
+from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import assets, catalog, imagenet_classes
-from ..efficientnet_lite import SIZES, EfficientNetLite, renamed
+from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..pinned import ASSETS
@@ -22,7 +20,7 @@ MEAN, STD = 127 / 255, 128 / 255
 
 
 def zoo_model(name: str, device: str) -> LoadedModel:
-    """The zoo's model of that name."""
+    """Return the zoo's model of that name."""
     if name not in catalog.MODELS:
         known = ", ".join(catalog.MODELS)
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
@@ -30,21 +28,21 @@ def zoo_model(name: str, device: str) -> LoadedModel:
 
 
 def digits_net(name: str, device: str) -> LoadedModel:
-    """A net for digits whose weights are in the package; the plan that made them is in the file."""
+    """Return a net for digits whose weights are in the package; the plan that made them is in the file."""
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     net = MnistNet(*DIGIT_NETS[name])
     net.load_state_dict(load_file(weights))
     target = Classifier(net.eval().to(device), classes=10, name=name)
     names = tuple("0123456789")
-    return LoadedModel(f"zoo:{name}", target, InputSpec(1, 28, 28), names, str(weights), checksum(weights))
+    return LoadedModel(f"zoo:{name}", target, InputSpec(1, 28, 28), names, str(weights), file_sha256(weights))
 
 
 def efficientnet_lite(name: str, device: str) -> LoadedModel:
-    """EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
+    """Return an EfficientNet-Lite; its pixels are (255 x - 127) / 128."""
     asset = ASSETS[name]
-    weights = assets.locate(name) / asset.files[0]
+    weights = assets.locate_asset(name) / asset.files[0]
     net = EfficientNetLite(SIZES[name])
-    net.load_state_dict(renamed(torch.load(weights, map_location="cpu", weights_only=True)))
+    net.load_state_dict(rename_keys(torch.load(weights, map_location="cpu", weights_only=True)))
     pixels = SIZES[name].pixels
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter less time on a CPU
     target = Classifier(net.eval().to(device), mean=(MEAN,) * 3, std=(STD,) * 3, classes=1000, name=name)
@@ -54,11 +52,5 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
         input=InputSpec(3, pixels, pixels, crop_fraction=CROP_FRACTION, interpolation="bicubic"),
         class_names=imagenet_classes.class_names(),
         source=f"{asset.package} {asset.version} from {asset.registry}",
-        sha256=checksum(weights),
+        sha256=file_sha256(weights),
     )
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of the file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

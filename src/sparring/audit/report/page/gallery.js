@@ -29,7 +29,8 @@
   byId("gallery-controls").hidden = false;
   arrange();
 
-  // Zoom.
+  // Zoom, where there are pictures.
+  if (!byId("zoom")) return;
   const KINDS = ["original", "perturbation", "adversarial"];
   const SCALES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
   const zoom = byId("zoom"), view = byId("zoom-view"), picture = byId("zoom-picture");

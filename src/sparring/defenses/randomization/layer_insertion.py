@@ -15,8 +15,8 @@ ANEW = 1 << 20
 Wrap = Callable[[nn.Module, int], nn.Sequential]
 
 
-class Inserted(Keyed):
-    """A random layer that may be used several times in one pass, as one ReLU often is, and draws anew each time."""
+class InsertedLayer(Keyed):
+    """A random layer that may be called several times in one pass, as one ReLU often is, and draws anew each time."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = super().forward(inputs)
@@ -25,7 +25,9 @@ class Inserted(Keyed):
         return outputs
 
 
-def inserted(network: nn.Module, kinds: tuple[type[nn.Module], ...], layer: type[Inserted], wrap: Wrap) -> nn.Module:
+def insert_layers(
+    network: nn.Module, kinds: tuple[type[nn.Module], ...], layer: type[InsertedLayer], wrap: Wrap
+) -> nn.Module:
     """Return a copy of `network` in which `wrap(module, number)` stands for each module of these kinds.
 
     They are numbered as the network lists them, a module that stands at several places once. `layer` is what `wrap`

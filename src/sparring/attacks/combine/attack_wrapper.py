@@ -1,4 +1,4 @@
-"""What an attack made of one other attack has from it."""
+"""What an attack that wraps one other attack passes on from it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...geometry import Ball
 from ...geometry.region import Region
 
 
-class Around(Attack[A, S]):
-    """What `attack` says of itself, said of what is made of it."""
+class AttackWrapper(Attack[A, S]):
+    """An attack around the attack in its field `attack`, with the inner attack's ball and declarations."""
 
     attack: Attack[Any, Any]
 

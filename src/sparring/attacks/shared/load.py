@@ -1,4 +1,4 @@
-"""Artifacts from files, which may be anybody's: nothing in them is executed, and what does not fit is refused."""
+"""Artifacts from files of any origin: nothing in them is executed, and what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 
 from ...errors import InputError, ThreatError
 from ...geometry import L2, Ball, Linf
-from ...storage import read
+from ...storage import read_tensors
 from .artifact import Artifact
-from .generator import Generated
+from .generator import PerturbationGenerator
+from .patch import Patch
 from .perturbation import Perturbation
 
-KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (Perturbation, Generated)}
+KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (Patch, Perturbation, PerturbationGenerator)}
 BALLS: dict[str, type[Ball]] = {"Linf": Linf, "L2": L2}
 
 
-def opened(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
-    """The artifact of a file, and what the file says of its making.
+def load_artifact(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
+    """Load the artifact that `Artifact.save` wrote, and the `made` that was saved with it.
 
     Raises:
-        RunError, InputError: where it cannot be read, or is no artifact.
+        RunError: where the file cannot be read.
+        InputError: where it holds no artifact.
     """
-    tensors, values = read(Path(path), "pass a file that Artifact.save wrote")
+    tensors, values = read_tensors(Path(path), "pass a file that Artifact.save wrote")
     try:
         kind, made = KINDS[values["kind"]], values["made"]
         ball = BALLS[values["ball"]["norm"]](float(values["ball"]["eps"]))
@@ -31,6 +33,6 @@ def opened(path: Path | str) -> tuple[Artifact, dict[str, Any]]:
             raise ValueError(f"eps {ball.eps} or a tensor is not finite")
         if not isinstance(made, dict):
             raise TypeError(f"made is a {type(made).__name__}")
-        return kind.rebuilt(ball, tensors, values["settings"]), made
+        return kind.from_tensors(ball, tensors, values["settings"]), made
     except (ThreatError, LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path} is no artifact ({type(error).__name__}: {error}); make it again") from error

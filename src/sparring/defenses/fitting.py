@@ -1,4 +1,4 @@
-"""The loop in which the networks of this room learn: Adam on a mean over minibatches."""
+"""Fit the networks of defences: Adam on a mean over minibatches."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError, RunError
-from .checks import check_number, check_whole
+from ..errors import ConfigError, RunError
+from .parameters import check_number, check_whole
 
-LearningReport = Callable[[int, int, float], None]  # epoch, epochs, mean loss
+EpochProgress = Callable[[int, int, float], None]  # epoch, epochs, mean loss
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How a network learns.
+class FitConfig:
+    """Say how a network of a defence is fitted.
 
     Args:
         epochs: over the images.
         batch_size: images per update.
-        rate: of Adam; it falls to 0 on half a cosine.
+        lr: learning rate of Adam; it falls to 0 on half a cosine.
         seed: of the order of the images and of all that is drawn.
 
     Raises: ConfigError.
@@ -29,24 +29,28 @@ class Schedule:
 
     epochs: int = 5
     batch_size: int = 128
-    rate: float = 1e-3
+    lr: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_whole(self, "epochs", self.epochs, 1)
         check_whole(self, "batch_size", self.batch_size, 1)
-        check_number(self, "rate", self.rate, 0, above=True)
+        check_number(self, "lr", self.lr, 0, above=True)
         check_whole(self, "seed", self.seed, 0)
 
 
-def learn(
+def minimize_loss(
     modules: Sequence[nn.Module],
     count: int,
     loss: Callable[[Tensor], Tensor],
-    schedule: Schedule,
-    progress: LearningReport | None = None,
+    config: FitConfig,
+    progress: EpochProgress | None = None,
 ) -> tuple[float, ...]:
-    """Minimise the mean of `loss(rows)` over the rows 0 to count - 1, which come in an order drawn for each epoch.
+    """Minimize the mean of `loss(rows)` over the rows 0 to count - 1, in an order drawn for each epoch.
+
+    Returns: the mean loss of each epoch.
+
+    Raises: ConfigError where nothing can be trained, RunError where the loss is no number.
 
     The modules are in train mode meanwhile and in eval mode afterwards. `loss` draws from the generators of torch,
     which are seeded here and put back.
@@ -60,14 +64,14 @@ def learn(
     devices = [weights[0].device] if weights[0].is_cuda else []
     try:
         with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
-            torch.manual_seed(schedule.seed)
-            optimizer = torch.optim.Adam(weights, lr=schedule.rate)
-            updates = schedule.epochs * -(-count // schedule.batch_size)
+            torch.manual_seed(config.seed)
+            optimizer = torch.optim.Adam(weights, lr=config.lr)
+            updates = config.epochs * -(-count // config.batch_size)
             falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-            for epoch in range(schedule.epochs):
-                log.append(_epoch(count, loss, schedule, optimizer, falling, weights[0].device))
+            for epoch in range(config.epochs):
+                log.append(_epoch(count, loss, config, optimizer, falling, weights[0].device))
                 if progress is not None:
-                    progress(epoch + 1, schedule.epochs, log[-1])
+                    progress(epoch + 1, config.epochs, log[-1])
     finally:
         for module in modules:
             module.eval()
@@ -78,14 +82,14 @@ def learn(
 def _epoch(
     count: int,
     loss: Callable[[Tensor], Tensor],
-    schedule: Schedule,
+    config: FitConfig,
     optimizer: torch.optim.Optimizer,
     falling: torch.optim.lr_scheduler.LRScheduler,
     device: torch.device,
 ) -> float:
     """Return one pass over the rows; the mean loss."""
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for rows in torch.randperm(count).to(device).split(schedule.batch_size):  # type: ignore[no-untyped-call]
+    for rows in torch.randperm(count).to(device).split(config.batch_size):  # type: ignore[no-untyped-call]
         optimizer.zero_grad(set_to_none=True)
         value = loss(rows)
         torch.autograd.backward(value)
@@ -94,5 +98,5 @@ def _epoch(
         total += value.detach() * len(rows)
     mean = float(total) / count
     if mean != mean or mean in (float("inf"), float("-inf")):
-        raise RunError(f"the loss is {mean}; lower the schedule's rate, now {schedule.rate:g}, and begin again")
+        raise RunError(f"the loss is {mean}; lower the lr, now {config.lr:g}, and begin again")
     return mean

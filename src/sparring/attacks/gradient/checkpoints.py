@@ -1,0 +1,26 @@
+"""What both forms of Auto-PGD share: the checkpoints of its schedule, and the check of its loss."""
+
+from __future__ import annotations
+
+from ...errors import ConfigError
+from ...goals import Climb
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the steps after which APGD judges its step sizes, in whole steps as in the authors' code.
+
+    The first is w_1 = 0.22 steps, and each interval is 0.03 steps shorter than the last, down to 0.06 steps.
+    """
+    first, less, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    marks: list[int] = []
+    interval = first
+    while sum(marks[-1:]) + interval < steps:
+        marks.append(sum(marks[-1:]) + interval)
+        interval = max(interval - less, least)
+    return marks
+
+
+def check_loss(attack: str, loss: object) -> None:
+    """Raise ConfigError for a `loss` that is neither a Climb, such as DLR(), nor None."""
+    if not isinstance(loss, Climb | None):
+        raise ConfigError(f"{attack} loss={loss!r}; pass a Climb, such as DLR(), or None")

@@ -1,0 +1,98 @@
+"""`judge_artifact`: what an artifact does to images it has never seen, on fresh draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..goals import Goal
+from ..random import Key
+from ..rows import take, to
+from ..targets import Pipeline, Target, answered, check_context, check_task
+from ..transforms import AppliedArtifact
+from ..transforms.artifact import PerturbsImages
+from .options import Engine
+from .run import check_images, check_indices
+
+FRESH = 1 << 43  # where the draws begin that judge an artifact; attacks and the engine draw below
+
+
+@dataclass(frozen=True)
+class ArtifactJudgement:
+    """How often the goal is met on each of N images with the artifact, and without."""
+
+    success_rate: Tensor  # (N,) share of the draws in which the goal is met with the artifact
+    clean_rate: Tensor  # (N,) the same of the images as they are
+    n_draws: int
+
+    def __len__(self) -> int:
+        return len(self.success_rate)
+
+    @property
+    def stood(self) -> Tensor:
+        """(N,) bool: images on which the goal is not met by most answers without the artifact."""
+        return self.clean_rate <= 0.5
+
+    @property
+    def attack_success_rate(self) -> float:
+        """The mean success rate over the images that stood without the artifact; NaN where none did."""
+        return float(self.success_rate[self.stood].mean()) if bool(self.stood.any()) else float("nan")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.attack_success_rate:.1%} of {int(self.stood.sum())} images that stand without it fall, "
+            f"in the mean over {self.n_draws} draws; without it {float(self.clean_rate.mean()):.1%} of {len(self)} do"
+        )
+
+
+def judge_artifact(
+    artifact: PerturbsImages,
+    target: Target[Any],
+    goal: Goal,
+    x: Tensor,
+    *,
+    indices: Tensor | None = None,
+    context: Any = None,
+    n_draws: int = 20,
+    engine: Engine | None = None,
+) -> ArtifactJudgement:
+    """Measure what the artifact does to the images `x` (N, C, H, W); `goal` has one row per image.
+
+    Args:
+        artifact: a perturbation, a generator, a patch. What it draws is drawn anew for each image and each of the
+            draws, and so is what the target draws.
+        target: what is asked, as it is in use.
+        indices: (N,) int64, the images' positions in their data set, which key the draws; 0 to N - 1 by default.
+        context: what lies beside the images, as in `run`.
+        n_draws: draws per image; one where neither the artifact nor the target draws.
+
+    Raises: InputError, TargetError, GoalError, ConfigError: before the first question.
+    """
+    if not isinstance(n_draws, int) or n_draws < 1:
+        raise ConfigError(f"n_draws={n_draws!r}; pass an int >= 1")
+    engine, use = engine or Engine(), target.confirming_target
+    bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
+    check_images(x, goal, use.inputs)
+    check_task(use, goal)
+    check_context(worn, context, len(x))
+    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
+    aim, draws = use.adapt_goal(to(goal, use.device)), n_draws if worn.stochastic else 1
+    rates: list[list[Tensor]] = [[], []]
+    with torch.no_grad(), use.frozen():
+        for start in range(0, len(x), engine.batch_size):
+            rows = torch.arange(start, min(start + engine.batch_size, len(x)))
+            images, beside = x[rows.to(x.device)].to(use.device), to(take(context, rows), use.device)
+            key, theirs = Key(places[rows].to(use.device), engine.seed), take(aim, rows.to(use.device))
+            for view, found in zip((worn, bare), rates, strict=True):
+                count = draws if view.stochastic else 1
+                won = [
+                    theirs.margin(answered(view, images, key.reseeded(FRESH + draw), beside)) > 0
+                    for draw in range(count)
+                ]
+                found.append(torch.stack(won).float().mean(0).to(x.device))
+    success, clean = (torch.cat(parts) for parts in rates)
+    return ArtifactJudgement(success, clean, draws)

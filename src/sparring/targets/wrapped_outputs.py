@@ -1,0 +1,46 @@
+"""Outputs and what may surround them: an alarm beside them, or one answer that judges and one that is climbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..access import Decoupled
+from ..goals import DetectorOutputs
+from ..tasks import Task
+
+
+def change_outputs(answer: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the answer with the outputs of its task changed, wherever they are in it."""
+    if isinstance(answer, Decoupled):
+        judged, climbed = answer.judged_outputs, answer.gradient_outputs
+        return Decoupled(change_outputs(judged, change), change_outputs(climbed, change))
+    if isinstance(answer, DetectorOutputs):
+        return replace(answer, outputs=change_outputs(answer.outputs, change))
+    return change(answer)
+
+
+def with_alarm(answer: Any, alarm: Tensor) -> Any:
+    """Return the answer with an alarm (B,) beside it, the louder of the two where it has one already."""
+    if isinstance(answer, Decoupled):
+        judged = with_alarm(answer.judged_outputs, alarm.detach())
+        return Decoupled(judged, with_alarm(answer.gradient_outputs, alarm))
+    if isinstance(answer, DetectorOutputs):
+        return replace(answer, alarm=torch.maximum(answer.alarm, alarm))
+    return DetectorOutputs(answer, alarm)
+
+
+def fuse_answers(answers: Sequence[Any], task: Task, how: str | None) -> Any:
+    """Return several answers as one: outputs fused by the task, alarms in their mean."""
+    first = answers[0]
+    if isinstance(first, Decoupled):
+        judged = fuse_answers([one.judged_outputs for one in answers], task, how)
+        return Decoupled(judged, fuse_answers([one.gradient_outputs for one in answers], task, how))
+    if isinstance(first, DetectorOutputs):
+        outputs = fuse_answers([one.outputs for one in answers], task, how)
+        return DetectorOutputs(outputs, torch.stack([one.alarm for one in answers]).mean(0))
+    return task.fuse(answers, how)

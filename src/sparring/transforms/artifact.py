@@ -1,0 +1,43 @@
+"""What `fit` and `run` make (a perturbation, a generator, a patch) as a transform: the model sees what it leaves."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..random import Key
+from .transform import Transform
+
+
+class PerturbsImages(Protocol):
+    """An artifact, as `sparring.attacks` makes them."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Does it draw, as a patch draws its place?"""
+
+    def apply(self, x: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+        """Perturb the images x (N, C, H, W), with the draws of `key` and what lies beside the images."""
+
+
+class AppliedArtifact(Transform):
+    """Images (B, C, H, W) -> the same images as the artifact perturbs them, with fresh draws at each question."""
+
+    def __init__(self, artifact: PerturbsImages) -> None:
+        self.artifact = artifact
+
+    @property
+    def stochastic(self) -> bool:
+        return self.artifact.stochastic
+
+    @property
+    def differentiable(self) -> bool:
+        """No: an artifact is finished, and a gradient passes it as if it were the identity."""
+        return False
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        return self.artifact.apply(x, key, context), context
+
+    def identity(self) -> tuple[object, ...]:
+        return ("applied", self.artifact)

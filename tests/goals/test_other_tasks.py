@@ -1,0 +1,181 @@
+"""Goals of shares, verifiers, detectors and maps: margins by hand, and what the doors refuse."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sparring import testing
+from sparring.errors import GoalError, InputError
+from sparring.goals import Dodge, FoolScenes, Impersonate, MisclassifyPixels, SceneTerms, Vanish
+from sparring.goals.detection import CLEAR, overlaps
+from sparring.tasks import Detections
+from sparring.testing.cases import draw
+
+
+def scenes_of(margins: list[float]) -> SceneTerms:
+    return SceneTerms(torch.tensor(margins, dtype=torch.float64)[None, :, None], False)
+
+
+def margin_of(share: float, margins: list[float]) -> float:
+    return float(FoolScenes(torch.zeros(1), share).margin(scenes_of(margins)))
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(1.0, -2.0), (0.8, -1.0), (0.6, 0.5), (0.5, 0.5), (0.4, 1.0), (0.2, 3.0), (1e-9, 3.0)],
+)
+def test_the_margin_of_a_share_is_that_of_the_part_which_completes_it(share: float, expected: float) -> None:
+    assert margin_of(share, [0.5, 3.0, -1.0, 1.0, -2.0]) == expected
+
+
+def test_a_share_needs_as_many_parts_as_it_says_and_not_one_more_by_rounding() -> None:
+    for count in (50, 90, 100, 150, 199):
+        for percent in range(1, 101):
+            needed = -(-percent * count // 100)  # exactly
+            won, one_less = ([1.0] * k + [-1.0] * (count - k) for k in (needed, needed - 1))
+            assert margin_of(percent / 100, won) > 0, (percent, count)
+            assert margin_of(percent / 100, one_less) < 0, (percent, count)
+
+
+def test_a_part_that_is_not_a_number_makes_the_row_none() -> None:
+    """It was the largest of all parts to a sort, and so counted as won."""
+    goal, margins = FoolScenes(torch.zeros(1), 0.5), [math.nan, 1.0, -1.0, -1.0]
+    assert math.isnan(float(goal.margin(scenes_of(margins))))
+    assert float(goal.won_share(scenes_of(margins))) == 0.25
+    maps = draw("maps", (2, 3, 4, 4))
+    maps[0, 1, 2, 2] = math.nan
+    margin = MisclassifyPixels(torch.zeros(2, 4, 4).long()).margin(maps)
+    assert margin.isnan().tolist() == [True, False]
+
+
+def test_pixels_without_a_label_do_not_count() -> None:
+    labels = torch.tensor([[[0, 0], [0, 255]], [[255, 255], [255, 1]]])
+    maps = torch.zeros(2, 2, 2, 2).double()
+    maps[0, 1] = torch.tensor([[2.0, -1.0], [-3.0, 90.0]])  # margins 2, -1, -3 of three labelled pixels
+    maps[1, 0, 1, 1] = 7.0
+
+    def margins(share: float) -> list[float]:
+        return MisclassifyPixels(labels, share).margin(maps).tolist()
+
+    assert margins(1 / 3) == [2.0, 7.0]
+    assert margins(0.5) == [-1.0, 7.0]
+    assert margins(1.0) == [-3.0, 7.0]
+    assert MisclassifyPixels(labels).won_share(maps).tolist() == pytest.approx([1 / 3, 1.0])
+    assert MisclassifyPixels(labels).pixel_accuracy(maps).tolist() == pytest.approx([2 / 3, 0.0])
+    other = MisclassifyPixels(labels.masked_fill(labels == 255, -1), ignore=-1)
+    assert other.margin(maps).tolist() == margins(0.5)
+
+
+def test_the_loss_of_a_share_is_the_mean_over_the_parts_that_count() -> None:
+    labels = torch.tensor([[[0, 1], [255, 1]]])
+    maps = draw("maps", (1, 2, 2, 2))
+    each = torch.nn.functional.cross_entropy(maps, labels, ignore_index=255)
+    assert float(MisclassifyPixels(labels).loss_of(maps)) == pytest.approx(float(each), abs=1e-12)
+
+
+def test_margins_of_verification_by_hand() -> None:
+    embedded = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).double()
+    template = torch.tensor([[10.0, 0.0], [0.0, 2.0]]).double()
+    assert Dodge(template, 0.7).margin(embedded).tolist() == pytest.approx([0.1, 0.7])
+    gallery = torch.stack((template, template.flip(1)), 1)
+    goal = Impersonate(gallery, 0.7)
+    assert goal.margin(embedded).tolist() == pytest.approx([0.1, 0.3])
+    assert goal.terms(embedded).values.tolist() == [pytest.approx([-0.1, 0.1]), pytest.approx([-0.7, 0.3])]
+
+
+def found(logits: list[float], boxes: list[list[float]] | None = None) -> Detections:
+    count = len(logits)
+    boxes = [[0.0, 0, 4, 4]] * count if boxes is None else boxes
+    present = torch.ones(1, count, dtype=torch.bool)
+    return Detections(torch.tensor([boxes]).view(1, count, 4), torch.tensor(logits).view(1, count, 1), present)
+
+
+def test_every_anchor_on_the_object_has_to_lose_it() -> None:
+    goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]))
+    assert float(goal.margin(found([-2.0, 1.5, -1.0]))) == -1.5
+    assert float(goal.margin(found([-2.0, -1.5]))) == 1.5
+    assert float(replace(goal, threshold=3.0).margin(found([-2.0, 1.5]))) == 1.5
+    absent = replace(found([-2.0, 1.5]), present=torch.tensor([[True, False]]))
+    assert float(goal.margin(absent)) == 2.0
+
+
+def test_an_anchor_that_lies_elsewhere_does_not_count() -> None:
+    goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]), iou=0.5)
+    half = [0.0, 0, 4, 2]  # overlaps by exactly one half
+    less = [0.0, 0, 4, 1.9]
+    assert float(goal.margin(found([-1.0, 3.0], [[0.0, 0, 4, 4], half]))) == -3.0
+    assert float(goal.margin(found([-1.0, 3.0], [[0.0, 0, 4, 4], less]))) == 1.0
+
+
+def test_with_no_anchor_near_the_object_has_vanished_by_a_finite_margin() -> None:
+    goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]))
+    far = found([9.0], [[20.0, 20, 24, 24]])
+    assert float(goal.margin(far)) == CLEAR
+    assert math.isfinite(float(goal.loss_of(far)))
+    assert float(goal.margin(found([]))) == CLEAR
+    nothing = replace(found([9.0]), present=torch.tensor([[False]]))
+    assert float(goal.margin(nothing)) == CLEAR
+
+
+def test_overlaps_by_hand() -> None:
+    truth = torch.tensor([[0.0, 0, 4, 4]])
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [2, 2, 6, 6], [4, 0, 8, 4], [1, 1, 1, 1], [3, 3, 1, 1]]])
+    assert overlaps(boxes, truth).tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
+
+
+@pytest.mark.parametrize("make", [testing.verifier, testing.gallery, testing.detector, testing.segmenter])
+def test_the_laws_of_goals(make) -> None:
+    case = make(6)
+    with torch.no_grad():
+        far = torch.tensor([0.0, 0.02, 0.1, 0.5, 2.0, 6.0])[:, None, None, None]
+        outputs = case.module(case.images + far * draw("moved", tuple(case.images.shape)))
+    goal = case.goal
+    won = goal.margin(outputs) > 0
+    if isinstance(goal, MisclassifyPixels):
+        won = (outputs.argmax(1) != goal.labels).flatten(1).double().mean(1) >= goal.share - 1e-12
+    elif isinstance(goal, Dodge | Impersonate):
+        similar = goal.similarity(outputs)
+        won = similar < goal.threshold if isinstance(goal, Dodge) else similar > goal.threshold
+    elif isinstance(goal, Vanish):
+        on = overlaps(outputs.boxes, goal.boxes) >= goal.iou
+        won = ~(on & (outputs.logits.amax(2) > goal.threshold)).any(1)
+    assert 0 < int(won.sum()) < len(won)
+    testing.check_goal(goal, outputs, won)
+
+
+EMBEDDED = torch.zeros(3, 4)
+BOX = torch.tensor([[0.0, 0, 4, 4]])
+
+
+@pytest.mark.parametrize(
+    ("goal", "outputs", "told"),
+    [
+        (Dodge(torch.zeros(3, 5), 0.5), EMBEDDED, "embeddings of 4 dimensions, and the templates have 5"),
+        (Dodge(torch.zeros(3, 2, 4), 0.5), EMBEDDED, r"real numbers \(B, D\); got torch.float32 \(3, 2, 4\)"),
+        (Impersonate(torch.zeros(3, 4), 0.5), EMBEDDED, r"real numbers \(B, N, D\)"),  # each row would see all others
+        (Impersonate(torch.zeros(3, 0, 4), 0.5), EMBEDDED, r"\(B, N, D\)"),
+        (Dodge(torch.zeros(3, 4).long(), 0.5), EMBEDDED, "real numbers"),
+        (Dodge(torch.zeros(3, 4), 1.0), EMBEDDED, "no cosine"),
+        (Dodge(torch.full((3, 4), torch.nan), 0.5), EMBEDDED, "NaN"),
+        (Vanish(BOX, iou=0.0), found([1.0]), "no overlap"),
+        (Vanish(BOX, threshold=math.inf), found([1.0]), "no logit"),
+        (Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),
+        (Vanish(torch.full((1, 4), torch.nan)), found([1.0]), "x1 < x2"),
+        (Vanish(torch.tensor([[0.0, 0, math.inf, 4]])), found([1.0]), "x1 < x2"),
+        (Vanish(torch.zeros(1, 5)), found([1.0]), r"boxes are \(images, 4\)"),
+        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), 0.0), torch.zeros(1, 3, 2, 2), "share=0.0"),
+        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), 1.5), torch.zeros(1, 3, 2, 2), "share=1.5"),
+        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), math.nan), torch.zeros(1, 3, 2, 2), "share=nan"),
+        (MisclassifyPixels(torch.zeros(1, 2, 2)), torch.zeros(1, 3, 2, 2), "pass int64"),
+        (MisclassifyPixels(torch.zeros(1, 3, 2).long()), torch.zeros(1, 3, 2, 2), "of that size"),
+        (MisclassifyPixels(torch.full((1, 2, 2), 3)), torch.zeros(1, 3, 2, 2), "3 classes"),
+        (MisclassifyPixels(torch.full((1, 2, 2), 255)), torch.zeros(1, 3, 2, 2), "no labelled pixel"),
+        (MisclassifyPixels(torch.zeros(1, 2, 2).long()), torch.zeros(1, 1, 2, 2), "1 logit per pixel"),
+        (FoolScenes(torch.zeros(1), 0.0), scenes_of([1.0]), "share=0.0"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(goal, outputs, told: str) -> None:
+    with pytest.raises((GoalError, InputError), match=told):
+        goal.check(outputs, goal)
