@@ -1,4 +1,4 @@
-"""What is attacked: the valid range of its values, and the sites it is made of.
+"""Kinds of inputs (images, point clouds, vectors): their valid range, their sites, and neighbourhoods of sites.
 
 A site is what a human would point at: a pixel, a point, a coefficient. Attacks that choose sites, neighbourhoods or
 random starting points ask here, so that none of them knows how many axes its inputs have.

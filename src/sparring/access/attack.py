@@ -1,4 +1,4 @@
-"""What an attack is: a frozen record of parameters, and three pure functions that the engine calls."""
+"""The base class `Attack`: a frozen dataclass of parameters with `init`, `step`, `finish`, called by the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: every answer, with the very image it was given for.
+"""The ledger of a batch: the best example of each row so far, the passes spent on it, and why it ended.
 
 Attacks track no best, count nothing and stop nothing: what the caller gets back is an image from here, one
 that the target really answered for, inside the ball and the valid range.

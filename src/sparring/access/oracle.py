@@ -1,4 +1,4 @@
-"""What an attack may ask, as types: Decisions < Scores < Gradients < Jacobians.
+"""The oracles, which are all that an attack sees of a target: Decisions < Scores < Gradients < Jacobians.
 
 An oracle speaks of the rows that are still in play, in their present order. Every question may name `rows`:
 non-decreasing indices (Q,) that say which row each of the Q images belongs to; without it there is one image

@@ -1,4 +1,4 @@
-"""The broker behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
+"""The query broker behind an oracle: it enforces the budget, calls the target, and records the answer in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attack is whose variable many images share: a universal perturbation, a generator, a patch."""
+"""The base class `Shared`: attacks that fit one variable to many images, such as a universal perturbation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that wait to be written together.
+"""A buffer of answers that are written to the ledger together, so that a GPU is synchronised only every few steps.
 
 On a GPU every look at a result waits for the device, and every operation takes as long to start as a layer of a small
 network takes to compute. So answers are kept for some steps, and then written by as many operations as one takes.

@@ -1,4 +1,4 @@
-"""What the attacks that look for the smallest perturbation have in common."""
+"""Base class of the minimum-norm attacks."""
 
 from __future__ import annotations
 

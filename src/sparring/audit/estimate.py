@@ -1,4 +1,4 @@
-"""What an audit would do: each attack, how many passes at most, and about how long.
+"""The estimate of `--dry-run`: which attacks would run, their passes at most, and the time they would take.
 
 An attack's passes are counted by running it once on a stand-in that never gives in and always seems about to, so that
 no attack gives an image up; where an attack is bought by the query, its budget is the limit. Seconds are those of one

@@ -1,4 +1,4 @@
-"""The observer of an audit: what it is told of progress, and with which records."""
+"""`AuditObserver`: the callbacks that report the progress of an audit, and the records they receive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's checkpoint folder: finished batches, and the batch under way, each in a file written at once.
+"""The checkpoint folder of a run: finished batches and the batch in progress, each file written atomically.
 
 Files are safetensors; nothing in them is executed when they are read. The folder belongs to one call: its
 fingerprint covers the attack, the target, the goal, the images and the seed, and another call is refused.

@@ -1,4 +1,4 @@
-"""`craft`: where an attack ends, unjudged. For training loops, which need the example and not the proof."""
+"""`craft`: the last iterate of an attack, neither judged nor confirmed, for training loops."""
 
 from __future__ import annotations
 

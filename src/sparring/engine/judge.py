@@ -1,4 +1,4 @@
-"""`judge_artifact`: what an artifact does to images it has never seen, on fresh draws."""
+"""`judge_artifact`: how often an artifact succeeds on images it was not fitted on, over fresh random draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to run, as opposed to what: none of this changes a result beyond rounding."""
+"""`Engine`: how to run (batch size, seed, checkpoints); apart from the seed, it changes results by rounding only."""
 
 from __future__ import annotations
 

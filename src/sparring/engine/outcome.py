@@ -1,4 +1,4 @@
-"""What an attack brought, row by row."""
+"""`Outcome`, the result of `run` with one entry per image, and `Passes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run`: an attack on every image of a tensor, batch by batch."""
+"""`run`: attack every image of a tensor, batch by batch."""
 
 from __future__ import annotations
 

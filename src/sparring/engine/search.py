@@ -1,4 +1,4 @@
-"""One batch under attack: the part of a run that can be stopped at any step and taken up again."""
+"""The attack on one batch, which can be stopped after any step and resumed."""
 
 from __future__ import annotations
 

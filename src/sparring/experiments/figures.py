@@ -1,4 +1,4 @@
-"""Pictures that commands write: matrices of models, success against queries, and images before and after."""
+"""Figures of the commands: matrices of models, success against queries, images before and after."""
 
 from __future__ import annotations
 

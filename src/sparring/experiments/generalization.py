@@ -1,4 +1,4 @@
-"""Models under threats that they were not made for, model by model: what `sparring generalize` does."""
+"""Robustness of several models under threats they were not trained for: what `sparring generalize` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every ball can do: measure, point uphill, project, draw.
+"""The base class `Ball` of the norm balls: norm, steepest direction, projection, sampling.
 
 Inputs are (B, ...) tensors, images among them; a perturbation `delta` has their shape. `eps` is the radius in the units
 of the norm over those components; `math.inf` (the default) makes a ball a mere norm, for minimum-norm attacks.

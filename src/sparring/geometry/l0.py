@@ -1,4 +1,4 @@
-"""The count of what moved at all: components, or whole sites (pixels, points)."""
+"""The L0 ball: the number of changed components, or of changed sites (pixels, points)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sum norm: few pixels move much, or many a little."""
+"""The L1 ball: the sum of absolute changes."""
 
 from __future__ import annotations
 

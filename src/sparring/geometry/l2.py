@@ -1,4 +1,4 @@
-"""The Euclidean norm."""
+"""The L2 ball: the Euclidean norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maximum norm: no pixel moves by more than eps."""
+"""The Linf ball: the maximum norm, no component changes by more than eps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each row of a batch may go: a ball around its input, cut by the valid range and by a mask.
+"""`Region`: where each row of a batch may go, which is a ball around its input cut by the valid range and by a mask.
 
     { x' :  |x' - x| <= eps,   low <= x' <= high,   x'_i = x_i where i is not free }
 

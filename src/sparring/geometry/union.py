@@ -1,4 +1,4 @@
-"""Several balls as one threat: whatever lies in any of them."""
+"""A union of balls as one threat: an example may lie in any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the attacker wants: outputs -> Verdict."""
+"""Goals: what counts as a success of the attacker, as a function of a model's outputs."""
 
 from .classification import ClassifyAs, Misclassify, least_likely
 from .climbs import (

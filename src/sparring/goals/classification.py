@@ -1,4 +1,4 @@
-"""The two goals of an attack on a classifier."""
+"""The goals of attacks on classifiers: `Misclassify` and `ClassifyAs`."""
 
 from __future__ import annotations
 

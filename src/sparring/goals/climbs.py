@@ -1,4 +1,4 @@
-"""What a first-order attack climbs: functions of a goal's terms, the same for the goals of every task.
+"""The losses that first-order attacks ascend, as functions of a goal's terms, for the goals of every task.
 
 With the terms of a classifier they are the field's losses on logits z, where y is the label that is left, and the same
 with their sign turned where y is the class that is approached. Higher is nearer to the goal.

@@ -1,4 +1,4 @@
-"""The goal that an object is no longer detected."""
+"""The goal of attacks on object detectors: an object is no longer detected."""
 
 from __future__ import annotations
 

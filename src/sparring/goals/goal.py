@@ -1,4 +1,4 @@
-"""A goal says of a batch of outputs whether the attacker has won, and what a gradient should climb."""
+"""The base class `Goal`: whether outputs count as a success (the margin), and which loss a gradient ascends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on logits in closed form, with their gradients: what `climbs` says of terms, in fewer operations.
+"""Losses on logits in closed form with their gradients: those of `climbs`, in fewer operations.
 
 All are of logits (B, K) and the class (B,) int64 that is to be left.
 """

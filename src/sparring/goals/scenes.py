@@ -1,4 +1,4 @@
-"""The goal of one variable that many scenes share: a patch is to fool most of the scenes that it is put into."""
+"""The goal of a variable shared by many scenes: a patch fools most of the scenes it is put into."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The goal that many pixels get a wrong class."""
+"""The goal of attacks on segmentation: many pixels get a wrong class."""
 
 from __future__ import annotations
 

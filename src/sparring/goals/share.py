@@ -1,4 +1,4 @@
-"""Goals that are met where a share of many parts is won: of the pixels of an image, of the scenes of a patch."""
+"""Goals that require a share of many parts to be won: pixels of an image, or scenes of a patch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a goal says of outputs: its terms, of which the margin and every loss are functions."""
+"""`Terms`: the conditions of a goal's success, of which its margin and every loss are functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs of a model that may reject an input, and the goal of passing it undetected."""
+"""Outputs of a model with a detector, and the goal of a success that is not detected."""
 
 from __future__ import annotations
 

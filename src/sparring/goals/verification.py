@@ -1,4 +1,4 @@
-"""The two goals of an attack on the verification of faces, voices or any other embedding."""
+"""The goals of attacks on verification of faces, voices or other embeddings: not matched, or matched as another."""
 
 from __future__ import annotations
 

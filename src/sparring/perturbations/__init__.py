@@ -1,4 +1,4 @@
-"""Where the attacked variable lives: callables that render it into images."""
+"""Parametrisations of a perturbation: callables that map the attacked variable to images."""
 
 from .additive import Additive
 from .tanh_box import from_tanh, to_tanh

@@ -1,4 +1,4 @@
-"""The plain case: an image plus a perturbation."""
+"""The additive parametrisation: image plus perturbation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model behind a defence: a pipeline in use, and its two attackers.
+"""`Defended`: a model behind a defence, with the views of a naive and of an adaptive attacker.
 
     defended = Defended(target, ResizePad(...), JPEG(75), votes=5)
     defended(images)              what is in use; it grants scores, and no gradient

@@ -1,4 +1,4 @@
-"""What stands between a model and whoever asks it over a wire: what is let out, how often, and how images arrive."""
+"""Wrappers that restrict a target as a service would: top-k, rounding, rate limits, lock-out, encodings."""
 
 from __future__ import annotations
 

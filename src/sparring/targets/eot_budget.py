@@ -1,4 +1,4 @@
-"""How many draws an expectation over a random defence's gradient takes (Athalye et al. 2018, arXiv:1707.07397).
+"""The number of draws that EOT needs for a random defence (Athalye et al. 2018, arXiv:1707.07397).
 
 With one draw's gradient g_j = mu + noise, the mean of k of them has, at a row, about
 

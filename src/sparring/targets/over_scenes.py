@@ -1,4 +1,4 @@
-"""One variable for many scenes: a patch, a sticker, a mesh is one row, and its target answers for scenes drawn anew.
+"""`OverScenes`: EOT for a variable shared by many scenes (a patch), evaluated on scenes drawn anew for each query.
 
     placed = Pipeline(detector, PlacePatch())
     target = OverScenes(placed, Vanish(boxes), Scene(images, boxes), scenes_per_question=32)

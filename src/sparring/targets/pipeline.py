@@ -1,4 +1,4 @@
-"""A target behind transforms: a defence, a camera, a flow field, a patch. There is no other composition.
+"""`Pipeline`: a target behind transforms and detectors (a defence, a camera, a flow field, a patch).
 
 Pipeline(target, RandomShift(2))          a model behind a camera that is not held still
 Pipeline(target, FlowField())             PGD(Linf(1)) on it moves pixels and not their values

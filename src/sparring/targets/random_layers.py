@@ -1,4 +1,4 @@
-"""Random layers inside a network, whose draws an attack can repeat.
+"""Random layers inside a network, whose draws can be repeated from a key.
 
 A `Keyed` layer draws from the generators of torch, as any layer does in training. While a `Classifier` around its
 network is asked with a key, it draws from that: each image has its own randomness, whatever the batch.

@@ -1,4 +1,4 @@
-"""Grey box: the victim is asked, and another model of the same kind says where to climb."""
+"""`Surrogate`: the victim answers the queries, and another model gives the gradients (grey box)."""
 
 from __future__ import annotations
 

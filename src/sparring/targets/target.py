@@ -1,4 +1,4 @@
-"""What can be attacked: something that answers, grants a kind of access, and can be held still."""
+"""The base class `Target` (what can be attacked), and the wrappers `WrappedTarget` and `Restricted`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs and what may surround them: an alarm beside them, or one answer that judges and one that is climbed."""
+"""Changing and fusing outputs that come with an alarm, or with separate outputs for gradients (`Decoupled`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects in boxes."""
+"""`Detection`: objects in boxes."""
 
 from __future__ import annotations
 

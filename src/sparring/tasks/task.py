@@ -1,4 +1,4 @@
-"""A task says what the outputs of a target are. Goals and targets of different tasks are refused at the door."""
+"""The base class `Task`: how a target's outputs are checked, fused and reported."""
 
 from __future__ import annotations
 

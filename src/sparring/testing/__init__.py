@@ -1,4 +1,4 @@
-"""The laws, for our attacks and for yours: `check_attack(MyAttack(...))`."""
+"""Contract tests ("laws") for our attacks and for yours: `check_attack(MyAttack(...))`."""
 
 from .attack_laws import (
     check_access,

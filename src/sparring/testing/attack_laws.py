@@ -1,4 +1,4 @@
-"""The laws that every attack must pass, ours or a stranger's. Each raises AssertionError with what it saw."""
+"""The laws that every attack must pass. Each raises AssertionError with what it saw."""
 
 from __future__ import annotations
 

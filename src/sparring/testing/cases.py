@@ -1,4 +1,4 @@
-"""Small tasks on which the laws are tried: made from keys, without touching any global state."""
+"""Small models and images on which the laws are tested, made from keys without touching any global state."""
 
 from __future__ import annotations
 

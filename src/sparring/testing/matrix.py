@@ -1,4 +1,4 @@
-"""Which attack serves what: every attack on the goals of every task, on inputs and threats of every kind.
+"""The compatibility matrix: every attack on the goals of every task, on inputs and threats of every kind.
 
     python -m sparring.testing.matrix                    prints the table
     python -m sparring.testing.matrix docs/matrix.md     and writes the page

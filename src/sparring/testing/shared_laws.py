@@ -1,4 +1,4 @@
-"""The laws for attacks whose variable many images share. Each raises AssertionError with what it saw."""
+"""The laws that every `Shared` attack must pass. Each raises AssertionError with what it saw."""
 
 from __future__ import annotations
 

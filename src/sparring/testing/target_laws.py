@@ -1,4 +1,4 @@
-"""The laws that every target must pass, ours or a stranger's."""
+"""The laws that every target must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one threat to another: what models withstand of norms and radii that they were not made for.
+"""Robustness of several models under norms and radii they were not trained for.
 
     clean(m)     = 1/N sum_i [ m is right on x_i ]
     robust(m, t) = 1/N sum_i [ m is right on x_i, and no example of i found on m lies in the ball t ]

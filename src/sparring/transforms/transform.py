@@ -1,4 +1,4 @@
-"""What inputs pass through before a model answers: stages of a defence, a camera, a printer, a flow field, a patch.
+"""The base classes `Transform`, `Stage` and `Detector` of what inputs pass before a model, and BPDA through them.
 
 A transform declares what it is, so that whoever attacks through it need not guess: is it stochastic? Does autograd go
 through it, or which function stands in for its slope (BPDA: Athalye et al. 2018, arXiv:1802.00420, section 4.1)? Does

@@ -1,4 +1,4 @@
-"""What an attack that wraps one other attack passes on from it."""
+"""Base class of attacks that wrap one other attack: ball, access and declarations are the inner attack's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our default evaluation at a fixed radius: no parameters, and few passes on rows that cannot be broken.
+"""`Auto`, our default attack at a fixed radius: no parameters, and few passes on images that cannot be broken.
 
 In Linf it is `Sweep`. In L2 and L1 minimum-norm attacks run first: on nets trained in Linf, gradient ascent inside the
 ball ends in local maxima, and only a search from outside the ball finds other ways in. In L2 these are ALMA (Rony et

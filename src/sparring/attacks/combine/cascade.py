@@ -1,4 +1,4 @@
-"""Different attacks in turn, each on the rows that the earlier ones have not broken."""
+"""Different attacks one after another, each on the rows that the earlier ones have not broken."""
 
 from __future__ import annotations
 

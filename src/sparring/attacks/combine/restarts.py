@@ -1,4 +1,4 @@
-"""An attack repeated on the rows that it has not broken."""
+"""Restarts of an attack on the rows that it has not broken."""
 
 from __future__ import annotations
 

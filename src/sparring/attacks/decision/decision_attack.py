@@ -1,4 +1,4 @@
-"""What decision attacks share: the search for an adversarial image to start from, row by row."""
+"""Base class of the decision attacks: finding starting points, and bisection to the decision boundary."""
 
 from __future__ import annotations
 

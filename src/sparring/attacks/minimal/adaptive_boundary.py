@@ -1,4 +1,4 @@
-"""The walk of the fast adaptive boundary attack, FAB (Croce & Hein 2020, arXiv:1907.02044, algorithm 1).
+"""The iteration that FAB and FAB-T share (Croce & Hein 2020, arXiv:1907.02044, algorithm 1).
 
     pi      = { z : f(x_i) + <grad f(x_i), z - x_i> = 0 }            the linearised boundary
     d_i     = proj_pi(y_i) - y_i,  d_orig = proj_pi(x) - x           in the attack's norm, within the valid range

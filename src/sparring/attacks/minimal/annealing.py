@@ -1,4 +1,4 @@
-"""What the first-order attacks of minimum norm lower from step to step, and where they begin."""
+"""Cosine decays of step size and margin temperature, and first step sizes, of the first-order minimum-norm attacks."""
 
 from __future__ import annotations
 

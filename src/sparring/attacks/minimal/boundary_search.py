@@ -1,4 +1,4 @@
-"""Searches for the boundary on the segment from each row's input (0) to its best example (1), by a few queries."""
+"""Root finding for the decision boundary between the input (0) and the best example (1), with few queries."""
 
 from __future__ import annotations
 

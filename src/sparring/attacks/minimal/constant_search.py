@@ -1,4 +1,4 @@
-"""The search over the constant c of a penalised objective, each row at its own pace.
+"""The binary search over the constant c of Carlini & Wagner and EAD, row by row.
 
     minimise  |x' - x|_2^2 + c * max(confidence - margin(x'), 0)
 

@@ -1,4 +1,4 @@
-"""The nearest of the linearised decision boundaries, towards which DeepFool, SuperDeepFool and FAB step."""
+"""The nearest linearised decision boundary, towards which DeepFool, SuperDeepFool and FAB step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradient of the margin from scores alone: central differences along random directions.
+"""Finite-difference gradient estimates from scores: central differences along random directions.
 
     g = 1 / (2 h n) sum_b (f(x + h u_b) - f(x - h u_b)) u_b,    E[u u^T] = 1
 

@@ -1,4 +1,4 @@
-"""What `fit` makes: it perturbs any image, and is saved to and loaded from a file."""
+"""The base class `Artifact` of what `fit` returns: it perturbs any image, and can be saved and loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission of the clean images before the first attack: what cannot be audited is refused here."""
+"""Checks of the clean images before the first attack: data that cannot be audited is refused here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From which points of view a target is attacked.
+"""The views of a target that attackers are given: the target itself, and the naive and adaptive view of a defence.
 
 A model behind a defence has two: that of an attacker who does not know of the defence, and that of one who knows all
 of it but the random draws. What the defence is worth is what it withstands in the second; the first stands beside it,

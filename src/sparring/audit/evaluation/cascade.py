@@ -1,4 +1,4 @@
-"""The cascade: cheapest attack first, each on the images that still stand, every success confirmed.
+"""The attack cascade on a chunk: cheapest attack first, each on the images not broken yet, every success confirmed.
 
 An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
 that example fails when rounded to 8 bits, it is rescaled to each larger radius and measured again, one pass each.

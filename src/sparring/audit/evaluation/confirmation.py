@@ -1,4 +1,4 @@
-"""Confirm what an attack returned: each example is predicted again, as it is, in 8 bits and after JPEG."""
+"""Confirmation of examples: each is predicted again in float32, after rounding to 8 bits, and after JPEG."""
 
 from __future__ import annotations
 

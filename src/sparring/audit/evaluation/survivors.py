@@ -1,4 +1,4 @@
-"""Which images of a chunk still stand at a radius, and the worst example of each that does not."""
+"""The images of a chunk that are not broken at a radius, and the worst example of each that is."""
 
 from __future__ import annotations
 

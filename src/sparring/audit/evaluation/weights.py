@@ -1,4 +1,4 @@
-"""Which weights and which images these are: hashes over what is in memory."""
+"""Hashes of model weights and images in memory, which say whether two runs had the same ones."""
 
 from __future__ import annotations
 

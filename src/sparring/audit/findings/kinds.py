@@ -1,4 +1,4 @@
-"""Every finding that an audit may raise: when, why it matters, what to do.
+"""The list of findings that an audit may raise: when, why it matters, what to do.
 
 Most are on the list of Carlini et al. 2019 (arXiv:1902.06705, sections 3 to 5) or among the six indicators of Pintor et
 al. 2022 (arXiv:2106.09947). Of those, *silent success* cannot happen here (what comes back is an image that the ledger

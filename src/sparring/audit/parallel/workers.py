@@ -1,4 +1,4 @@
-"""Which workers an audit uses: this process, processes of this machine, or workers that ray places."""
+"""`Workers`: which worker processes an audit uses, parsed from `--workers`."""
 
 from __future__ import annotations
 

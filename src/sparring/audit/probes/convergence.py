@@ -1,4 +1,4 @@
-"""Would no bound, or more steps, bring the number down?"""
+"""The probes of attack strength: does an unbounded attack always succeed, and do more steps help?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small attacks that measure: steps along the gradient that log what they see, and random noise."""
+"""The attacks that probes run: gradient steps that log their gradients, and random noise."""
 
 from __future__ import annotations
 

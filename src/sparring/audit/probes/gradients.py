@@ -1,4 +1,4 @@
-"""Are there gradients, and do they lead anywhere?"""
+"""The gradient probes: are gradients finite and not zero, and does the loss rise along them?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few images that probes are made on, and what is measured of any image."""
+"""The few images on which probes run, and what is measured of each."""
 
 from __future__ import annotations
 

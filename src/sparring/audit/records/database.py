@@ -1,4 +1,4 @@
-"""The records of a run, as `schema` describes them."""
+"""`Records`: the SQLite database of a run, with the tables of `schema`."""
 
 from __future__ import annotations
 

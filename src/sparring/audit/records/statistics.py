@@ -1,4 +1,4 @@
-"""How sure a share of a few hundred images is."""
+"""Confidence intervals of shares, and McNemar's test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each attack did, from the records."""
+"""The results of each attack, read from the records."""
 
 from __future__ import annotations
 

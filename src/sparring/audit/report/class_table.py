@@ -1,4 +1,4 @@
-"""The table of classes: worst first, and no longer than a page can carry."""
+"""The table of classes in the report: lowest robust accuracy first, with a limited number of rows."""
 
 from __future__ import annotations
 

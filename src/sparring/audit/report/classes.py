@@ -1,4 +1,4 @@
-"""What each class of the data withstands: clean and at every radius, from the records.
+"""Clean and robust accuracy of each class, read from the records.
 
 Only classes that the data hold have a row, whatever number their labels have: nothing here grows with the number of
 classes that the model knows.

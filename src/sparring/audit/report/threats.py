@@ -1,4 +1,4 @@
-"""What each threat came to, from the records."""
+"""The results of each threat (robust accuracies and curves), read from the records."""
 
 from __future__ import annotations
 

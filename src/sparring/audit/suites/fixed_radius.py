@@ -1,4 +1,4 @@
-"""The suites within a radius, cheapest attack first.
+"""The suites of attacks at a fixed radius, cheapest attack first.
 
     quick      a first look: FGSM, PGD with restarts, Square
     standard   FGSM, a few steps of PGD, `attacks.Auto` (gradients and queries in turn), Square

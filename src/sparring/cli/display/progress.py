@@ -1,4 +1,4 @@
-"""Long work on the console: bars on a terminal; elsewhere a line per chunk or epoch, and one every ten seconds."""
+"""Progress of long work: bars on a terminal; else a line per chunk or epoch, and one every ten seconds."""
 
 from __future__ import annotations
 

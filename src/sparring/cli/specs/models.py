@@ -1,4 +1,4 @@
-"""MODEL and DATA as objects, with what the options say of a user's own model."""
+"""Loading of MODEL and DATA, with the options for a user's own model."""
 
 from __future__ import annotations
 

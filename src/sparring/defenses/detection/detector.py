@@ -1,4 +1,4 @@
-"""One protocol for all detectors: fit, score, calibrate, reject.
+"""`DetectorEstimator`, the base class of detectors before `fit`, and the data they are fitted on.
 
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
 fitted = fitted.calibrate(validation, fpr=0.05)              # a threshold, from clean images it has not seen

@@ -1,4 +1,4 @@
-"""How well a detector tells adversarial images from clean ones, and whether that is all it tells.
+"""Evaluation of a detector: how well it separates adversarial from clean images, and from noisy ones.
 
 AUROC         adversarial images that fool the model, against the images that they were made of
 TPR           share of them that the threshold rejects;  FPR  share of fresh clean images that it rejects

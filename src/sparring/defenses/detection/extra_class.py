@@ -1,4 +1,4 @@
-"""A classifier with one class more, for adversarial images (Grosse et al. 2017, arXiv:1702.06280, section 6).
+"""A classifier with an extra class for adversarial images (Grosse et al. 2017, arXiv:1702.06280, section 6).
 
     score(x) = z_{K+1}(x) - max_{k <= K} z_k(x)
 

@@ -1,4 +1,4 @@
-"""A fitted detector: it scores images, is given a threshold, and then rejects."""
+"""`FittedDetector`, the base class of detectors after `fit`: scores, calibration of the threshold, alarms."""
 
 from __future__ import annotations
 

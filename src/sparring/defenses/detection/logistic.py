@@ -1,4 +1,4 @@
-"""Logistic regression by scikit-learn, read out into a weight per feature and a bias."""
+"""Logistic regression by scikit-learn, returned as a weight per feature and a bias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer's activation keeps outside the subspace that clean images span; for models with few images at hand.
+"""The residual of an activation outside the subspace of clean activations; a detector for few clean images.
 
     rho_l(x) = | (I - V_l V_l') (h_l(x) - mu_l) |       V_l: leading principal directions of clean activations
     score(x) = mean over layers of ( log rho_l(x) - m_l ) / s_l

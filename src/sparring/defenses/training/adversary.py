@@ -1,4 +1,4 @@
-"""The adversary inside a training: its attacks, their radius and steps by epoch, and the model's mode."""
+"""`Adversary`: the attacks that training runs, their radius and steps by epoch, and the model's mode."""
 
 from __future__ import annotations
 

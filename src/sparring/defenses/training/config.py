@@ -1,4 +1,4 @@
-"""How long, how fast, on what: everything about a training that is not its objective or its adversary."""
+"""`TrainingConfig`: epochs, optimiser, data order and all other settings except objective and adversary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lightning-fabric, which carries devices, precision and processes."""
+"""`Devices`: precision, accelerators and processes of a training, run by lightning-fabric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objectives of training: examples made against the model as it stands, and a loss for each row."""
+"""The base class `Objective` of training: it makes examples against the current model, and gives a loss per row."""
 
 from __future__ import annotations
 

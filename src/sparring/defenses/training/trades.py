@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019, arXiv:1901.08573, algorithm 1): accuracy against the stability of the answer.
+"""TRADES (Zhang et al. 2019, arXiv:1901.08573, algorithm 1): accuracy traded against stability of the prediction.
 
     J(w, x) + beta KL( p(x) || p(x') ),      x' = argmax_{|x' - x| <= eps} KL( p(x) || p(x') )
 

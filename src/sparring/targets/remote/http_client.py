@@ -1,4 +1,4 @@
-"""One connection to a server that may be slow, down, or hostile: deadlines, retries, limits."""
+"""An HTTP client for servers that may be slow, down or hostile: deadlines, retries, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How images are sent and answers found: the Open Inference Protocol v2 of KServe and Triton, or plain JSON."""
+"""Request and answer formats: the Open Inference Protocol v2 of KServe and Triton, or plain JSON."""
 
 from __future__ import annotations
 

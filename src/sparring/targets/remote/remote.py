@@ -1,4 +1,4 @@
-"""Models behind a server: asked over HTTP, never twice for the same answer."""
+"""Targets behind an HTTP server, which never ask the same question twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`robustbench:NAME[/DATASET/THREAT]`: a model of RobustBench; it normalizes inside."""
+"""`robustbench:NAME[/DATASET/THREAT]`: a model of RobustBench, which normalises its inputs itself."""
 
 from __future__ import annotations
 
