@@ -1,7 +1,7 @@
 """Kinds of inputs (images, point clouds, vectors): their valid range, their sites, and neighbourhoods of sites.
 
-A site is what a human would point at: a pixel, a point, a coefficient. Attacks that choose sites, neighbourhoods or
-random starting points ask here, so that none of them knows how many axes its inputs have.
+A site is a pixel, a point of a cloud, or a component of a vector. Attacks that choose sites, neighbourhoods or random
+starting points use these classes, so that they do not depend on the number of axes of their inputs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDER = 1.1  # by which each random start of an unbounded input lies farther out
 
 
 class Inputs(ABC):
-    """What every kind of input says of itself. `low` and `high` bound every value, and may be infinite."""
+    """Base class of the kinds of inputs. `low` and `high` bound every value, and may be infinite."""
 
     axes: ClassVar[int | None] = None  # of one batch, the batch's own included; None: any number
     channel_axis: ClassVar[int | None] = None  # along which the components of a site lie; None: each is a site

@@ -15,20 +15,21 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a goal says of a batch of outputs, row by row."""
+    """The margin and the loss of a batch of outputs, one per row."""
 
-    margin: Tensor  # (B,) > 0 exactly where the attacker has won
+    margin: Tensor  # (B,) > 0 exactly where the attack succeeds
     loss: Tensor  # (B,) what a first-order attack ascends
 
 
 class Goal(ABC):
-    """What the attacker wants, of as many inputs as it has rows. The only room that knows the task.
+    """Base class of the goals: what counts as a success of the attack, for as many inputs as the goal has rows.
 
-    A goal is a row-wise record, a frozen dataclass whose tensors have one row per input, and gives its terms:
+    Only goals and tasks know what a target's outputs mean. A goal is a row-wise record (a frozen dataclass whose
+    tensors have one row per input) with a method `terms`, which returns the conditions of success:
 
         @dataclass(frozen=True)
         class Dodge(Goal):
-            template: Tensor  # (B, D) the embedding that is to be left
+            template: Tensor  # (B, D) embeddings that must no longer match
             threshold: float
 
             def __len__(self) -> int:
@@ -37,29 +38,29 @@ class Goal(ABC):
             def terms(self, outputs: Tensor) -> Terms:
                 return Terms(self.threshold - cosine_similarity(outputs, self.template)[:, None])
 
-    `loss` is what attacks climb that name no loss of their own: the log-odds, which have the direction of the
-    cross-entropy and do not vanish where the model is sure. Where gradients are added up, over random answers or
-    copies of an image, it is `loss.in_sum()`: the cross-entropy itself. `task` names the task whose outputs the goal
-    judges: targets of another are refused.
+    Attacks that name no loss of their own ascend `loss`: the log-odds, whose gradient has the direction of the
+    cross-entropy's and does not vanish where the model is confident. Where gradients are averaged, over random answers
+    or copies of an image, they ascend `loss.in_sum()`: the cross-entropy itself. `task` is the task whose outputs the
+    goal can judge; targets of other tasks are refused.
     """
 
     loss: Climb = LogOdds()
-    task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: a target's task is not asked for
+    task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: the target's task is not checked
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:
-        """Return the conditions of winning, of the outputs of as many inputs as the goal has rows."""
+        """Return the conditions of success for outputs with as many rows as the goal."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many inputs the goal speaks of."""
+        """Return the number of rows: one per input."""
 
     def margin(self, outputs: Any) -> Tensor:
-        """Return the margins (B,), positive exactly where the attacker has won."""
+        """Return the margins (B,), positive exactly where the attack succeeds."""
         return self.terms(outputs).margin
 
     def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
-        """Return what is climbed (B,): `climb`, or the goal's own loss."""
+        """Return the loss (B,) to ascend: `climb`, or the goal's own loss."""
         return (self.loss if climb is None else climb).of(self.terms(outputs))
 
     def __call__(self, outputs: Any, climb: Climb | None = None) -> Verdict:

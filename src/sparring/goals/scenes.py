@@ -15,7 +15,7 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class SceneTerms:
-    """What S scenes answer for each of B variables: the terms (B, S, K) of their own goals."""
+    """The outputs of S scenes for each of B variables: the terms (B, S, K) of the scenes' own goals."""
 
     values: Tensor
     every: bool

@@ -55,5 +55,5 @@ class ShareGoal(Goal):
 
 
 def check_share(share: float) -> bool:
-    """Tell whether this is a share that a goal can ask for."""
+    """Return whether `share` is a number that a goal can require."""
     return math.isfinite(share) and 0 < share <= 1

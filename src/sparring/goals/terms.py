@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Terms:
-    """Values (B, K), positive where a condition is met, of which one suffices or every one is needed.
+    """The conditions of success (B, K), positive where met: one of them suffices, or every one is needed.
 
-        one suffices      values[b, k] = z_k - z_y           leave the label y: some other class leads it
-        every one         values[b, k] = z_y - z_k           become the class y: it leads all others
+        one suffices      values[b, k] = z_k - z_y           untargeted: some class exceeds the label y
+        every one         values[b, k] = z_y - z_k           targeted: the target class y exceeds all others
 
     Attributes:
         values: (B, K); a row that has fewer conditions holds -inf in the places that are left over, or +inf where every
@@ -28,11 +28,11 @@ class Terms:
 
     @property
     def margin(self) -> Tensor:
-        """(B,) positive exactly where the attacker has won."""
+        """(B,) positive exactly where the attack succeeds: the largest value, or with `every` the smallest."""
         return self.values.amin(1) if self.every else self.values.amax(1)
 
     def smooth_margin(self, temperature: float | Tensor) -> Tensor:
-        """(B,) the margin with its maximum or minimum made smooth: T log sum exp(values / T), T a number or (B,)."""
+        """Return (B,) the margin with a smooth maximum or minimum: T log sum exp(values / T), T a number or (B,)."""
         if isinstance(temperature, Tensor):
             temperature = temperature[:, None].to(self.values.dtype).clamp_min(1e-6)
         if not isinstance(temperature, Tensor) and temperature == 1:
@@ -41,9 +41,9 @@ class Terms:
         return ((self.values / signed).logsumexp(1, keepdim=True) * signed).squeeze(1)
 
     def nearest(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return the margins (B, <= k) of the nearest ways to win, nearest first, and their places (B, <= k) int64.
+        """Return the largest values (B, <= k), largest first, and their indices (B, <= k) int64: the nearest rivals.
 
-        Where every condition is needed there is one way, in place 0, and its margin is the margin.
+        Where every condition is needed there is one rival, with index 0, and its value is the margin.
         """
         if self.every:
             margin = self.margin[:, None]
@@ -54,7 +54,7 @@ class Terms:
 
 
 def mean_terms(answers: list[Terms]) -> Terms:
-    """Average the terms of several answers about the same rows: there is no mean of outputs."""
+    """Average the terms of several answers for the same rows; terms of every task can be averaged, outputs cannot."""
     first = answers[0]
     if len(answers) == 1:
         return first

@@ -17,14 +17,14 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class DetectorOutputs:
-    """What a model with detectors says of B inputs."""
+    """The outputs of a model with detectors for B inputs."""
 
-    outputs: Any  # as without detectors
+    outputs: Any  # those of the model without detectors
     alarm: Tensor  # (B,) above 0 exactly where the input is rejected
 
 
 class ClimbPart(Climb):
-    """Climbs one of the two parts of `Undetected`; GoalError on a goal without a detector."""
+    """Base class of the losses that are one part of `Undetected`; GoalError on a goal without a detector."""
 
     def of(self, terms: Terms) -> Tensor:
         raise GoalError(f"{type(self).__name__} climbs one part of the goal Undetected, and nothing here may reject")
@@ -32,25 +32,25 @@ class ClimbPart(Climb):
 
 @dataclass(frozen=True)
 class ClimbDetector(ClimbPart):
-    """Toward silence alone: `oracle.gradient(x, loss=ClimbDetector())` climbs -alarm."""
+    """The detector's part: `oracle.gradient(x, loss=ClimbDetector())` ascends -alarm."""
 
 
 @dataclass(frozen=True)
 class ClimbTask(ClimbPart):
-    """By `loss`, or the inner goal's own, without a look at the alarm."""
+    """The task's part: `loss`, or the inner goal's own loss, regardless of the alarm."""
 
     loss: Climb | None = None
 
 
 @dataclass(frozen=True)
 class Undetected(Goal):
-    """`goal` met, and no detector alarmed (Carlini & Wagner 2017, arXiv:1705.07263).
+    """Success: `goal` is met and no detector rejects the input (Carlini & Wagner 2017, arXiv:1705.07263).
 
         margin  min(margin of the goal, -alarm)
         loss    loss of the goal - weight * softplus(sharpness * alarm) / sharpness
 
-    The joint loss lets go of a detector that is silent by some margin; an attack that names a loss climbs that in place
-    of the goal's, in whose place the cross-entropy is climbed if it is the log-odds (`Climb.in_sum`).
+    The softplus makes the alarm's gradient vanish once the alarm is clearly negative. The goal's loss is the one that
+    the attack names, or else the goal's own `loss.in_sum()`: the cross-entropy in place of the log-odds.
     """
 
     goal: Goal

@@ -26,10 +26,10 @@ COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
 
 
 def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = None, cosine: float = COSINE) -> int:
-    """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
+    """Return the draws whose mean gradient has this `cosine` with the expected one, for the median image; at most 64.
 
-    Measured with 24 draws on the first 16 of the `images` (N, C, H, W), where a random step has left the image: at the
-    image itself many gradients vanish. `goal` has one row per image.
+    Measured with 24 draws at a small random step from the first 16 of the `images` (N, C, H, W): at the images
+    themselves many gradients vanish. `goal` has one row per image.
     """
     rows = torch.arange(min(ROWS, len(images)), device=images.device)
     signal, noise = moments(target, take(goal, rows), images[rows], take(context, rows))
@@ -41,7 +41,7 @@ def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = No
 def moments(
     target: Target[Any], goal: Goal, images: Tensor, context: Any = None, probes: int = PROBES
 ) -> tuple[Tensor, Tensor]:
-    """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
+    """Return unbiased estimates (B,) of |mu|^2 and V for the gradient of the loss that EOT averages."""
     key = Key(torch.arange(len(images), device=images.device), 0)
     step = 0.01 * target.inputs.scale * key.signs("probe", images.shape[1:], dtype=images.dtype)
     low, high = (torch.as_tensor(bound, device=images.device) for bound in target.inputs.range_like(images))

@@ -25,7 +25,7 @@ def change_outputs(answer: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def with_alarm(answer: Any, alarm: Tensor) -> Any:
-    """Return the answer with an alarm (B,) beside it, the louder of the two where it has one already."""
+    """Return the answer with an alarm (B,) added, the higher of the two where it has one already."""
     if isinstance(answer, Decoupled):
         judged = with_alarm(answer.judged_outputs, alarm.detach())
         return Decoupled(judged, with_alarm(answer.gradient_outputs, alarm))
