@@ -42,7 +42,7 @@ class Attack(ABC, Generic[A, S]):
     elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
     spends_radius: ClassVar[bool] = False  # does the attack need a finite radius?
     pixel_grid: ClassVar[bool] = False  # does the attack need images?
-    uses_region: ClassVar[bool] = False  # does it take all bounds from `oracle.region`? It then serves masks, eps per row
+    uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
 

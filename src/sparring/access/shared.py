@@ -44,7 +44,7 @@ class Shared(ABC, Generic[A, S, R]):
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # the norms that the attack supports
     elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
-    uses_region: ClassVar[bool] = False  # does it take all bounds from `oracle.region`? It then serves masks, eps per row
+    uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]
