@@ -86,7 +86,7 @@ def test_feasible(attack):
 
 
 def test_honest(attack):
-    testing.check_honest(attack, screened())
+    testing.check_reported_success(attack, screened())
 
 
 def test_within_budget_and_counted_right(attack):
@@ -102,7 +102,7 @@ def test_resume_equals_never_having_stopped(attack):
 
 
 def test_victim_unchanged(attack):
-    testing.check_victim(attack, screened(4))
+    testing.check_target_unchanged(attack, screened(4))
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.05), sp.L2(0.4)], ids=str)

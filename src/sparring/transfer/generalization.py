@@ -116,9 +116,9 @@ def strong_attack(ball: Ball) -> Attack[Any, Any]:
         return Cascade(Restarts(PGD(ball), RESTARTS_L0), SigmaZero(ball))
     if isinstance(ball, Linf):
         return Auto(ball)
-    walk = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
+    fab = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
     queries = [HopSkipJump(ball, steps=JUMPS)] if isinstance(ball, L2) else []
-    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
+    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), fab, *queries)
 
 
 def measure_generalization(

@@ -13,7 +13,7 @@ from ...geometry.region import Region
 
 
 class AttackWrapper(Attack[A, S]):
-    """An attack around the attack in its field `attack`, with the inner attack's ball and declarations."""
+    """Base class: an attack that runs the attack in its field `attack`, with that attack's ball and properties."""
 
     attack: Attack[Any, Any]
 

@@ -87,7 +87,7 @@ LISTED = (
         "severe",
         "a tenth of the sample, or of the images attacked, has a gradient of exactly zero",
         "gradients are masked: white-box attacks fail without the model being robust",
-        "Declare the part without a slope as a Stage, so that it gets a stand-in; trust queries more than gradients.",
+        "Declare the part without a gradient as a Stage, so that BPDA is used; trust queries more than gradients.",
     ),
     FindingKind(
         "non-finite",
@@ -136,7 +136,7 @@ LISTED = (
         "severe",
         "for a quarter of the sample random noise comes as close to an error as PGD with as many passes",
         "gradients carry no information there: they are masked or shattered",
-        "Find the part that destroys gradients and declare a stand-in for it.",
+        "Find the part that destroys gradients and declare an approximation of it (BPDA).",
     ),
     FindingKind(
         "black-box-beats-white-box",

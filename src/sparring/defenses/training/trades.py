@@ -53,7 +53,7 @@ class TRADES(Objective):
             )
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        start = craft.near(START_SIGMA) if craft.attacks[0].accepts_start else None
+        start = craft.add_noise(START_SIGMA) if craft.attacks[0].accepts_start else None
         return (craft(loss=Divergence(craft.logits(craft.batch.images)), start=start),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
