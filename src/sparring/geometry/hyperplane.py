@@ -53,6 +53,6 @@ def steepest_first(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> T
 
 
 def _parts(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The signs of the way uphill (B, ...), and flat: the room along it, the slopes' sizes; (B,) what is needed."""
+    """Return signs of the slope (B, ...); flattened, the distances to the bounds and |slope|; the gain needed (B,)."""
     uphill = slope.sign() * rowwise(gain.sign(), slope)
     return uphill, outward(uphill, lower, upper).flatten(1), slope.abs().flatten(1), gain.abs()

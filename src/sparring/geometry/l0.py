@@ -67,13 +67,13 @@ class L0(Ball):
         return grad.sign() * size / rowwise(total, grad)
 
     def hyperplane_distance(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
-        """How many sites close the gap if each goes to the end of its range."""
+        """Return how many sites, each moved to its bound, raise <slope, delta> by `gain`."""
         rise = torch.where(slope == 0, 0, slope.abs() * outward(slope, lower, upper))
         closed = self.sum_per_site(rise).sort(dim=1, descending=True).values.cumsum(1)
         return 1 + (closed < gain[:, None]).sum(1).to(gain.dtype)
 
     def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
-        """Exact: keep, clipped, the sites whose loss would move the point farthest."""
+        """Project exactly: keep the sites, clipped, whose removal would change the point most."""
         inside = delta.clamp(lower, upper)  # type: ignore[arg-type]
         gain = self.sum_per_site(delta.square() - (delta - inside).square())
         limit = radii(self.eps, radius, delta).clamp(max=gain.shape[1]).long()

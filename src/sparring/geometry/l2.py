@@ -65,7 +65,7 @@ class L2(Ball):
         return unit(grad)
 
     def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
-        """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits (`scaled_to_fit`)."""
+        """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits (`scale_to_fit`)."""
         limit = radii(self.eps, radius, delta)
         inside = torch.clamp(delta, lower, upper)  # type: ignore[arg-type]
         length = self.norm(inside)

@@ -90,7 +90,7 @@ class Union(Ball):
 
 
 def picked(options: Sequence[Tensor], which: Tensor) -> Tensor:
-    """Row by row one of the (B, ...) tensors, by its place `which` (B,)."""
+    """Select for each row one of the (B, ...) tensors, by the index `which` (B,)."""
     chosen = options[0]
     for place, option in enumerate(options[1:], start=1):
         chosen = torch.where(rowwise(which == place, chosen), option, chosen)

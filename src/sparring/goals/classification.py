@@ -19,7 +19,7 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class ClassGoal(Goal):
-    """One class index per image, and the loss that attacks climb which name none of their own."""
+    """Base class: one class index per image, and the default loss of attacks."""
 
     classes: Tensor  # (B,) int64
     loss: Climb = field(default_factory=LogOdds)
@@ -99,7 +99,7 @@ class ClassGoal(Goal):
 @final  # its closed forms are those of these terms
 @dataclass(frozen=True)
 class Misclassify(ClassGoal):
-    """Untargeted: any class but the label wins. `Misclassify(labels)` with labels (B,) int64."""
+    """Untargeted: success is any class but the label. `Misclassify(labels)` with labels (B,) int64."""
 
     every: ClassVar[bool] = False
     word: ClassVar[str] = "labels"
@@ -108,7 +108,7 @@ class Misclassify(ClassGoal):
 @final
 @dataclass(frozen=True)
 class ClassifyAs(ClassGoal):
-    """Targeted: only the target wins. `ClassifyAs(targets)` with targets (B,) int64."""
+    """Targeted: success is the target class. `ClassifyAs(targets)` with targets (B,) int64."""
 
     every: ClassVar[bool] = True
     word: ClassVar[str] = "targets"

@@ -20,7 +20,7 @@ CLEAR = 50.0  # the margin, in logits, of an object that no anchor lies near
 
 @dataclass(frozen=True)
 class Vanish(Goal):
-    """No anchor that lies on the object finds it any more, in whatever class.
+    """Success: no anchor that overlaps the object detects it, in any class.
 
     An anchor lies on it where the intersection over union of its box, as it is now, with the true box reaches `iou`;
     it finds an object where a logit is above `threshold`. Every such anchor has to lose it.

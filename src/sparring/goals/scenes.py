@@ -23,7 +23,7 @@ class SceneTerms:
 
 @dataclass(frozen=True)
 class FoolScenes(ShareGoal):
-    """The goal of the scenes is met in at least `share` of those that are drawn.
+    """Success: the goal of the scenes is met in at least `share` of the drawn scenes.
 
     Args:
         rows: (B,), one entry for each variable: only their number counts.

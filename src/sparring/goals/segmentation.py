@@ -17,7 +17,7 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class MisclassifyPixels(ShareGoal):
-    """At least `share` of an image's labelled pixels get another class than their label.
+    """Success: at least `share` of an image's labelled pixels get another class than their label.
 
     Args:
         labels: (B, H, W) int64, the class of each pixel; `ignore` where there is none.

@@ -18,7 +18,7 @@ ROUNDING = 1e-12  # of a part, so that 0.07 of 100 parts are 7 of them and not 8
 
 
 class ShareGoal(Goal):
-    """Met where at least `share` of the P parts of a row are won.
+    """Base class of goals that are met where at least `share` of the P parts of a row are successes.
 
     The margin is that of the part which completes the share: the ceil(share * P)-th largest, and NaN where that of a
     part is. What is climbed is the mean of the loss over all parts, since a single part would give a gradient of its

@@ -17,7 +17,7 @@ from .terms import Terms
 
 
 class VerificationGoal(Goal):
-    """A goal about the cosine of an embedding (B, D) with templates, which is accepted from `threshold` on."""
+    """Base class of goals on the cosine of embeddings (B, D) with templates; `threshold` and above is a match."""
 
     task: ClassVar[type[Task] | None] = Verification
     template_axes: ClassVar[int]
@@ -53,7 +53,7 @@ class VerificationGoal(Goal):
 
 @dataclass(frozen=True)
 class Dodge(VerificationGoal):
-    """Not to be taken for the person of the template: the cosine falls below the threshold.
+    """Success: the cosine with the template falls below the threshold, so that the person is not matched.
 
     Args:
         template: (B, D), the embedding of the enrolled picture.
@@ -80,7 +80,7 @@ class Dodge(VerificationGoal):
 
 @dataclass(frozen=True)
 class Impersonate(VerificationGoal):
-    """To be taken for some person of a gallery: one cosine exceeds the threshold.
+    """Success: the cosine with one template of a gallery exceeds the threshold, so that it is matched.
 
     Args:
         gallery: (B, N, D), the templates of N persons for each input; one person is N = 1.

@@ -15,7 +15,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector answers before non-maximum suppression: N anchors for each of B images, in a fixed order.
+    """The outputs of a detector before non-maximum suppression: N anchors for each of B images, in a fixed order.
 
     Args:
         boxes: (B, N, 4) as x1, y1, x2, y2 in pixels of the image that was asked about.

@@ -131,7 +131,7 @@ def measure_generalization(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Generalization:
-    """Attack each model within each ball, smaller radii first, and count what stands.
+    """Attack each model within each ball, smaller radii first, and count the images not broken.
 
     Args:
         targets: the models by name, each attacked for itself: no example goes from one to another.

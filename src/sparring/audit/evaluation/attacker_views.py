@@ -1,8 +1,8 @@
 """The views of a target that attackers are given: the target itself, and the naive and adaptive view of a defence.
 
 A model behind a defence has two: that of an attacker who does not know of the defence, and that of one who knows all
-of it but the random draws. What the defence is worth is what it withstands in the second; the first stands beside it,
-and no number is given without the second.
+of it but the random draws. The robustness of a defence is the one measured in the second; the first is
+reported beside it, and never alone.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class EvaluatedTarget:
 
     @property
     def strongest(self) -> Target[Any]:
-        """The last view: that of the attacker who knows most."""
+        """The last view, which is that of the strongest attacker."""
         return self.views[-1][1]
 
     @property
     def defended(self) -> bool:
-        """Is there a defence around the model, or randomness in it?"""
+        """Is the model behind a defence, or random?"""
         inside = self.target.target if isinstance(self.target, Restricted) else self.target
         return isinstance(inside, Defended) or inside.stochastic
 
@@ -74,7 +74,7 @@ def refuse_draws(target: Target[Any], draws: int | None) -> None:
 
 
 def knows_detector(view: Target[Any]) -> bool:
-    """Does the attacker with this view know of a detector?"""
+    """Return whether attacks on this view must also pass a detector."""
     return isinstance(view, AdaptiveView) and view.defended.rejects
 
 

@@ -23,7 +23,7 @@ def image_hash(image: Tensor) -> str:
 
 
 def innermost_target(target: Target[Any]) -> Target[Any]:
-    """Return the target without what narrows it or stands before it."""
+    """Return the target inside all wrappers and pipelines."""
     while isinstance(target, Restricted | Pipeline):
         target = target.target
     return target

@@ -19,7 +19,7 @@ SERVICES = (Remote, RemoteLabels, RateLimited, LockOut)
 
 @dataclass(frozen=True)
 class Workers:
-    """Number of workers, whether ray places them, and their devices; without any, the model's own device."""
+    """The number of workers, whether ray places them, and their devices; none: the model's own device."""
 
     count: int = 1
     ray: bool = False

@@ -52,6 +52,6 @@ def per_class(
 
 
 def _standing(records: Records, threat: ThreatPart, eps: float) -> dict[int, float]:
-    """Label -> images of the class that stand at a radius."""
+    """Return, by label, how many images of the class are not broken at a radius."""
     question = WITHIN if threat.smallest is None else NEAREST.format(column=threat.norm.lower())
     return {row["label"]: row["stands"] for row in records.select(question, ResultScope(threat.norm, eps).values)}

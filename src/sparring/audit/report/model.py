@@ -72,7 +72,7 @@ class DataPart(Part):
 
 
 class AttackPart(Part):
-    """One attack at one eps. It was asked about the images that still stood."""
+    """One attack at one eps, on the images that were not broken before."""
 
     attack: str
     access: str = Field(description="what it asks the target for: Decisions, Scores, Gradients or Jacobians")

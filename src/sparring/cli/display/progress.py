@@ -219,7 +219,7 @@ class AuditProgressBars(ProgressBars, AuditObserver):
         self.safe = samples
 
     def attacks_begin(self) -> None:
-        self.began = time.perf_counter()  # probes and looks tell nothing of the pace of attacks
+        self.began = time.perf_counter()  # probes and clean predictions are no measure of the pace of attacks
         self.status(f"attacking; {self.safe}{of_total(self.total)} images are recorded")
 
     def attacking(self, started: AttackStarted) -> None:
