@@ -13,6 +13,7 @@ from ..geometry import Ball
 from ..geometry.region import Region
 from ..inputs import Images
 from ..random import Key
+from ..shapes import FloatBatch, FloatPerRow
 from .ledger import Keep
 from .oracle import Decisions
 from .parameters import check_parameters
@@ -25,9 +26,9 @@ S = TypeVar("S")
 class Batch:
     """The images to attack, (B, C, H, W) in [0, 1], the key of their randomness, and where to begin if not there."""
 
-    x: Tensor
+    x: FloatBatch
     key: Key
-    start: Tensor | None = None  # images; only a `warm` attack is given any
+    start: FloatBatch | None = None  # images; only a `warm` attack is given any
 
 
 class Attack(ABC, Generic[A, S]):
@@ -122,7 +123,7 @@ class Attack(ABC, Generic[A, S]):
         """Do its rows act on one another? `BatchCoupled` attacks, and those made of one."""
         return False
 
-    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+    def measure(self, delta: FloatBatch, ball: Ball) -> FloatPerRow:
         """(B,) the size that `Keep.SMALLEST` minimizes, from perturbations (B, ...): the norm of the region's ball,
         unless the paper has another."""
         return ball.norm(delta)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AccessError
@@ -19,15 +20,17 @@ from ..geometry.region import Region
 from ..goals import Climb, Verdict
 from ..random import Key
 from ..rows import take
+from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, FloatPerWay, FloatStack, IntPerRow, IntPerWay
 
 if TYPE_CHECKING:
     from .query_broker import QueryBroker
 
+VariableBatch = Float[Tensor, "batch *variable"]  # what is rendered into images: of any shape, a row for each
 Render = Callable[[Tensor], Tensor]
 Objective = Callable[[Verdict, Tensor], Tensor]
 
 
-def margin_objective(verdict: Verdict, images: Tensor) -> Tensor:
+def margin_objective(verdict: Verdict, images: FloatBatch) -> FloatPerRow:
     """The objective of an attack that climbs the margin itself."""
     return verdict.margin
 
@@ -37,9 +40,9 @@ class Gradient:
     """An answer with its slope."""
 
     verdict: Verdict
-    value: Tensor  # (B,) the objective
-    grad: Tensor  # d sum(value) / d variable; zero where it was not finite
-    images: Tensor  # what was asked about: render(variable)
+    value: FloatPerRow  # the objective
+    grad: VariableBatch  # d sum(value) / d variable; zero where it was not finite
+    images: FloatBatch  # what was asked about: render(variable)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Jacobian:
     """The margins of the nearest ways to win, and their gradients."""
 
     verdict: Verdict
-    margins: Tensor  # (B, k)
-    grads: Tensor  # (B, k, C, H, W)
+    margins: FloatPerWay  # (B, k)
+    grads: FloatStack  # (B, k, ...)
 
 
 # Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, loss, rows.
@@ -91,11 +94,11 @@ class Decisions:
         """The same oracle for an attack that shall draw from `key`, which has one id per row in play."""
         return type(self)(self._broker, key)
 
-    def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+    def decide(self, x: FloatBatch, rows: IntPerRow | None = None) -> BoolPerRow:
         """(Q,) bool: has the attacker won with image q?"""
         return self._broker.score(x, rows).margin > 0
 
-    def open(self) -> Tensor:
+    def open(self) -> BoolPerRow:
         """(B,) bool: which rows still get answers."""
         return self._broker.open()
 
@@ -113,7 +116,7 @@ class Scores(Decisions):
 
     __slots__ = ()
 
-    def score(self, x: Tensor, rows: Tensor | None = None) -> Verdict:
+    def score(self, x: FloatBatch, rows: IntPerRow | None = None) -> Verdict:
         """The verdict of each image."""
         return self._broker.score(x, rows)
 
@@ -153,7 +156,7 @@ class Gradients(Scores):
         """The same oracle with gradients that `transform` answers, to which this oracle is given."""
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
-    def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
+    def rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> IntPerWay:
         """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
 
         Of a classifier that is left, places are classes. Where every term is needed there is one way to win.
@@ -162,12 +165,12 @@ class Gradients(Scores):
 
     def gradient(
         self,
-        variable: Tensor,
+        variable: VariableBatch,
         *,
         render: Render | None = None,
         objective: Objective | None = None,
         loss: Climb | None = None,
-        rows: Tensor | None = None,
+        rows: IntPerRow | None = None,
     ) -> Gradient:
         """The gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
@@ -187,6 +190,6 @@ class Jacobians(Gradients):
 
     __slots__ = ()
 
-    def jacobian(self, x: Tensor, k: int, rows: Tensor | None = None) -> Jacobian:
+    def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> Jacobian:
         """Margins and gradients of the k nearest ways to win; fewer where the task has fewer."""
         return self._broker.jacobian(x, k, rows)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry import Ball
 from ..random import Key
+from ..shapes import FloatBatch
 from .attack import Attack, check_ball
 from .oracle import Decisions
 from .parameters import check_parameters
@@ -30,7 +31,7 @@ class SharedBatch:
     `rows` (Q,), to the same end: the examples, and (Q,) bool which of them won.
     """
 
-    x: Tensor
+    x: FloatBatch
     key: Key
     attacked: Inner
 

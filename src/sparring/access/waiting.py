@@ -35,12 +35,12 @@ class Waiting:
         self.answers.append((x if full else x.clone(), verdict))  # whoever asked may go on to change its images
         return full
 
-    def taken(self) -> tuple[Tensor, Verdict]:
-        """All answers (k, Q, ...), which then wait no more."""
+    def taken(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the images (k, Q, ...), margins and losses (k, Q) of all answers, which then wait no more."""
         images, verdicts = zip(*self.answers, strict=True)
         self.answers = []
         margins, losses = [one.margin for one in verdicts], [one.loss for one in verdicts]
-        return torch.stack(images), Verdict(torch.stack(margins), torch.stack(losses))
+        return torch.stack(images), torch.stack(margins), torch.stack(losses)
 
     def held(self, rows: Tensor, peak: Tensor) -> bool:
         """Add how steep the gradients of `rows` were, unless those of other rows or too many wait."""

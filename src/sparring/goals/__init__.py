@@ -1,4 +1,4 @@
-"""What the attacker wants: outputs -> Verdict."""
+"""What the attacker wants: goals, which judge the outputs of a model, and the losses that attacks ascend."""
 
 from .classification import ClassifyAs, Misclassify, least_likely
 from .climbs import (

@@ -1,4 +1,4 @@
-"""A goal says of a batch of outputs whether the attacker has won, and what a gradient should climb."""
+"""The base class of goals: whether the attacker has won on a batch of outputs, and which loss to ascend."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from ..shapes import FloatPerRow
 from ..tasks import Task
 from .climbs import Climb, LogOdds
 from .terms import Terms
@@ -15,14 +16,14 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a goal says of a batch of outputs, row by row."""
+    """The judgement of a batch of outputs, row by row."""
 
-    margin: Tensor  # (B,) > 0 exactly where the attacker has won
-    loss: Tensor  # (B,) what a first-order attack ascends
+    margin: FloatPerRow  # above 0 exactly where the attacker has won
+    loss: FloatPerRow  # what a first-order attack ascends
 
 
 class Goal(ABC):
-    """What the attacker wants, of as many inputs as it has rows. The only room that knows the task.
+    """What the attacker wants of each of B inputs.
 
     A goal is a row-wise record, a frozen dataclass whose tensors have one row per input, and gives its terms:
 
@@ -48,33 +49,33 @@ class Goal(ABC):
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:
-        """Return the conditions of winning, of the outputs of as many inputs as the goal has rows."""
+        """Return the conditions of winning on the model's outputs for B inputs."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many inputs the goal speaks of."""
+        """Return B, the number of inputs."""
 
-    def margin(self, outputs: Any) -> Tensor:
+    def margin(self, outputs: Any) -> FloatPerRow:
         """Return the margins (B,), positive exactly where the attacker has won."""
         return self.terms(outputs).margin
 
-    def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
-        """Return what is climbed (B,): `climb`, or the goal's own loss."""
+    def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
+        """Return the values (B,) of the loss `climb`, or where it is None of the goal's own loss."""
         return (self.loss if climb is None else climb).of(self.terms(outputs))
 
     def __call__(self, outputs: Any, climb: Climb | None = None) -> Verdict:
-        """Return margins and losses together."""
+        """Return the margins and the values of the loss together."""
         return Verdict(self.margin(outputs), self.loss_of(outputs, climb))
 
-    def loss_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Tensor, Tensor] | None:
-        """Return `loss_of` and its gradient with respect to `outputs` in closed form; None: ask autograd."""
+    def loss_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[FloatPerRow, Tensor] | None:
+        """Return `loss_of` and its gradient with respect to `outputs` in closed form; None where there is none."""
         return None
 
     def verdict_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Verdict, Tensor] | None:
-        """Return the verdict and the gradient of its loss in closed form; None: ask autograd."""
+        """Return the verdict and the gradient of its loss in closed form; None where there is none."""
         known = self.loss_and_gradient(outputs, climb)
         return None if known is None else (Verdict(self.margin(outputs.detach()), known[0]), known[1])
 
     def check(self, outputs: Any, all_rows: Self) -> None:
-        """Raise where `all_rows`, the goal of the whole data set, cannot be judged on such outputs."""
+        """Raise GoalError or InputError where `all_rows`, the goal of the whole data set, does not fit such outputs."""
         return

@@ -1,4 +1,4 @@
-"""Where the attacked variable lives: callables that render it into images."""
+"""Maps from the variable of an attack to its inputs."""
 
 from .additive import Additive
 from .tanh_box import from_tanh, to_tanh

@@ -22,6 +22,7 @@ from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
 from ..rows import to
+from ..shapes import FloatBatch
 from ..tasks import Classification, Task
 from .target import Target, answered
 
@@ -103,7 +104,7 @@ class Ensemble(Target[Jacobians]):
     def stochastic(self) -> bool:
         return any(member.stochastic for member in self.members)
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Tensor:
         parts = tuple(self._asked(place, images, key, context) for place in range(len(self.members)))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:

@@ -20,12 +20,13 @@ from ..access import gradient_of
 from ..goals import Goal
 from ..random import Key
 from ..rows import take
+from ..shapes import FloatBatch
 from .target import Target, answered
 
 COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
 
 
-def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = None, cosine: float = COSINE) -> int:
+def draws_for(target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, cosine: float = COSINE) -> int:
     """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
 
     Measured with 24 draws on the first 16 of the `images` (N, C, H, W), where a random step has left the image: at the
@@ -39,7 +40,7 @@ def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = No
 
 
 def moments(
-    target: Target[Any], goal: Goal, images: Tensor, context: Any = None, probes: int = PROBES
+    target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, probes: int = PROBES
 ) -> tuple[Tensor, Tensor]:
     """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
     key = Key(torch.arange(len(images), device=images.device), 0)
