@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
+from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
 from ..shapes import FloatBatch, FloatPerRow
@@ -66,6 +67,10 @@ class Attack(ABC, Generic[A, S]):
         if self.spends_radius and not bool(region.eps.isfinite().all()):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
+
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError where the attack cannot work for this goal; most attacks work for every goal."""
+        return
 
     if TYPE_CHECKING:  # a field or property of every attack
 

@@ -23,7 +23,7 @@ from ..goals import Goal, Undetected
 from ..random import Key
 from ..rows import to
 from ..shapes import FloatBatch
-from ..transforms import Part
+from ..transforms import Part, Transform
 from .eot_budget import draws_for
 from .model import Model
 from .pipeline import Pipeline
@@ -132,5 +132,9 @@ class AdaptiveView(WrappedTarget[Jacobians]):
 
 
 def undefended(target: Target[Any]) -> Target[Any]:
-    """Return the model as somebody has it who does not know of its random layers: they are silent."""
+    """Return the model as somebody has it who knows neither what stands before it nor its random layers."""
+    if isinstance(target, Pipeline) and all(
+        part.inputs is None for part in target.parts if isinstance(part, Transform)
+    ):
+        return undefended(target.target)
     return target.disable_noise() if isinstance(target, Model) and target.stochastic else target
