@@ -21,7 +21,7 @@ class ShareGoal(Goal):
     """A goal that is met where at least `share` of the P parts of a row are won.
 
     The margin is that of the part which completes the share: the ceil(share * P)-th largest, and NaN where that of a
-    part is. What is climbed is the mean of the loss over all parts, since a single part would give a gradient of its
+    part is. The loss is the mean of the loss over all parts, since a single part would give a gradient of its
     own alone; a loss with rows of its own (`RivalMargin`) is taken of the margin.
     """
 

@@ -41,7 +41,7 @@ class VerificationGoal(Goal):
         return len(self.templates)
 
     def check(self, outputs: Any, all_rows: Self) -> None:
-        """Raise where the templates have other dimensions than the embeddings, or a threshold is no cosine."""
+        """Raise GoalError where the templates or the threshold do not fit, InputError for NaN or infinity."""
         axes = "(B, D)" if self.template_axes == 2 else "(B, N, D)"
         templates = all_rows.templates
         if templates.ndim != self.template_axes or not templates.is_floating_point() or templates.shape[1] == 0:
