@@ -3,6 +3,9 @@
 A test that lacks a peer library or an asset of the zoo is skipped, with the command that brings it.
 With SPARRING_STRICT_SKIPS=1 a skipped test that is not listed in tests/allowed_skips.txt is a failure.
 With --last-skipped only those tests run that the last run skipped.
+
+The annotations of the library are checked at run time (plugins/shape_checks.py): the first calls of each test, or with
+--check-every-call all of them. A test marked `wrong_types` passes what they forbid, to see the library's own error.
 """
 
 import os
@@ -12,7 +15,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import shape_checks
 import torch
+
+shape_checks.install()  # before anything of sparring is imported
 
 from sparring.errors import AssetError
 
@@ -26,6 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--last-skipped", action="store_true", help="Run only the tests that earlier runs skipped.")
+    parser.addoption("--check-every-call", action="store_true", help="Check annotations throughout each test.")
 
 
 def _last(config: pytest.Config) -> list[str] | None:
@@ -64,6 +71,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    limit = None if item.config.getoption("--check-every-call") else shape_checks.CHECKS_PER_TEST
+    shape_checks.start(0 if item.get_closest_marker("wrong_types") else limit)
     torch.manual_seed(zlib.crc32(item.nodeid.encode()))  # weights that a test does not seed are its own, and the same
     return (yield from _skipping())
 

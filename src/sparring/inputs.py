@@ -1,4 +1,4 @@
-"""Kinds of inputs (images, point clouds, vectors): their valid range, their sites, and neighbourhoods of sites.
+"""The kinds of inputs that are attacked: the valid range of their values, and the sites that they consist of.
 
 A site is a pixel, a point of a cloud, or a component of a vector. Attacks that choose sites, neighbourhoods or random
 starting points use these classes, so that they do not depend on the number of axes of their inputs.
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import ConfigError, InputError
 from .random import Key
+from .shapes import AnyBatch, BoolSites, BroadcastFloat, Channels, FloatBatch, IntPerRow
 
 Bounds = float | tuple[float, ...]
 COARSE = 4  # cells per side of coarse noise
@@ -23,7 +24,7 @@ WIDER = 1.1  # by which each random start of an unbounded input lies farther out
 
 
 class Inputs(ABC):
-    """Base class of the kinds of inputs. `low` and `high` bound every value, and may be infinite."""
+    """A kind of inputs (B, ...). `low` and `high` bound every value, and may be infinite."""
 
     axes: ClassVar[int | None] = None  # of one batch, the batch's own included; None: any number
     channel_axis: ClassVar[int | None] = None  # along which the components of a site lie; None: each is a site
@@ -43,8 +44,8 @@ class Inputs(ABC):
         def scale(self) -> float:
             """The size of a large value: what absolute step sizes are relative to. 1 for images in [0, 1]."""
 
-    def check(self, x: Tensor) -> None:
-        """Raise InputError where `x` is no float batch of such inputs within the range."""
+    def check(self, x: object) -> None:
+        """Raise InputError where `x` is no float batch (B, ...) of such inputs within the range."""
         if not isinstance(x, Tensor) or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"{self.plural} must be a float tensor; got {got}")
@@ -65,8 +66,8 @@ class Inputs(ABC):
                 f"[{_told(self.low)}, {_told(self.high)}]; scale the data, or pass {type(self).__name__}(low=, high=)"
             )
 
-    def range_like(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """The lowest and highest value: two numbers, or two tensors that broadcast over `x`."""
+    def range_like(self, x: FloatBatch) -> tuple[BroadcastFloat | float, BroadcastFloat | float]:
+        """Return the lowest and highest value: two numbers, or two tensors that broadcast over `x`."""
         if not isinstance(self.low, tuple) and not isinstance(self.high, tuple):
             return float(self.low), float(self.high)
         shape = [1] * x.ndim
@@ -74,14 +75,17 @@ class Inputs(ABC):
         low, high = (torch.as_tensor(b, dtype=x.dtype, device=x.device).reshape(shape) for b in (self.low, self.high))
         return low, high
 
-    def per_site(self, values: Tensor) -> Tensor:
-        """(B, sites, channels): a view or a copy of (B, ...) values like an input."""
+    def per_site(self, values: AnyBatch) -> Channels:
+        """Return values (B, ...) of the shape of an input as (B, sites, channels), a view where that is possible."""
         if self.channel_axis is None:
             return values.flatten(1)[:, :, None]
         return values.movedim(self.channel_axis, -1).flatten(1, -2)
 
-    def from_sites(self, values: Tensor, like: Tensor) -> Tensor:
-        """(B, ...): the inverse of `per_site`. One channel (B, sites, 1) is spread over all those of `like`."""
+    def from_sites(self, values: Channels, like: AnyBatch) -> AnyBatch:
+        """Return (B, sites, channels) values in the shape (B, ...) of `like`; a single channel is repeated for all.
+
+        The inverse of `per_site`.
+        """
         if self.channel_axis is None:
             return values.reshape(like.shape)
         shape = list(like.shape)
@@ -89,14 +93,14 @@ class Inputs(ABC):
         return values.reshape(*shape, -1).movedim(-1, self.channel_axis).expand_as(like)
 
     @abstractmethod
-    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
-        """(B, sites) bool: the neighbourhood of the site `centre` (B,) int64 that holds this `share` of all sites.
+    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
+        """Return (B, sites) bool: the neighbourhood of the site `centre` (B,) int64 with this `share` of all sites.
 
-        `present` (B, sites) bool: sites that count, where it is not all of them; `centre` is one of those.
+        `present` (B, sites) marks the sites that exist, where it is not all of them; `centre` is one of those.
         """
 
-    def random(self, key: Key, x: Tensor, step: int = 0, stream: str = "start") -> Tensor:
-        """A random valid input like each of `x`; another for each `step`.
+    def random(self, key: Key, x: FloatBatch, step: int = 0, stream: str = "start") -> FloatBatch:
+        """Draw a random valid input (B, ...) for each of `x`; another for each `step`.
 
         Uniform in the range. A component whose range is infinite is x plus noise of `scale`, wider at each step.
         """
@@ -111,7 +115,7 @@ class Inputs(ABC):
         return torch.where((high - low).isinf(), near.clamp(low, high), inside)
 
     def _check_range(self) -> None:
-        """Raise ConfigError where low and high are no range."""
+        """Raise ConfigError where low and high are no range: low < high in every component."""
         lows, highs = (torch.as_tensor(bound, dtype=torch.float64).reshape(-1) for bound in (self.low, self.high))
         if (1 not in (len(lows), len(highs)) and len(lows) != len(highs)) or not bool((lows < highs).all()):
             raise ConfigError(f"{type(self).__name__} low={self.low}, high={self.high}; pass numbers with low < high")
@@ -119,7 +123,11 @@ class Inputs(ABC):
 
 @dataclass(frozen=True)
 class Images(Inputs):
-    """(B, C, H, W) in [0, 1]; a site is a pixel, a window a square."""
+    """Images (B, C, H, W) in [low, high]; a site is a pixel, a window is a square.
+
+    Raises:
+        ConfigError: low is not below high.
+    """
 
     low: float = 0.0
     high: float = 1.0
@@ -133,10 +141,11 @@ class Images(Inputs):
 
     @property
     def scale(self) -> float:
+        """The width of the range."""
         return self.high - self.low
 
-    def check(self, x: Tensor) -> None:
-        """As in the base class, with the cures for what images often are instead."""
+    def check(self, x: object) -> None:
+        """Raise InputError where `x` is no float batch (B, C, H, W) within the range; the message names a cure."""
         place = f"[{_told(self.low)}, {_told(self.high)}]"
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -156,8 +165,8 @@ class Images(Inputs):
             cure = cure if unit else "pass Images(low=, high=) that hold them"
             raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in {place}; {cure}")
 
-    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
-        """A square around the centre, moved inwards where it would leave the image."""
+    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
+        """Return a square around the centre, moved inwards where it would leave the image: (B, H * W) bool."""
         height, width = x.shape[2:]
         side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
         top = (centre // width - side // 2).clamp(0, height - side)[:, None]
@@ -167,8 +176,8 @@ class Images(Inputs):
         inside = (rows[:, :, None] & columns[:, None]).flatten(1)
         return inside if present is None else inside & present
 
-    def random(self, key: Key, x: Tensor, step: int = 0, stream: str = "start") -> Tensor:
-        """Uniform noise, at every second step in coarse cells: fine noise is all one class to many nets."""
+    def random(self, key: Key, x: FloatBatch, step: int = 0, stream: str = "start") -> FloatBatch:
+        """Draw uniform noise, at every second step in coarse cells: many nets see one class in all fine noise."""
         if step % 2 == 0:
             return super().random(key, x, step, stream)
         cells = key.uniform(stream, (x.shape[1], COARSE, COARSE), step, x.dtype)
@@ -178,12 +187,15 @@ class Images(Inputs):
 
 @dataclass(frozen=True)
 class PointClouds(Inputs):
-    """(B, N, D) points; a site is a point, a window its nearest neighbours, whatever their order.
+    """Point clouds (B, N, D); a site is a point, a window is its nearest neighbours.
 
     Args:
         low, high: the range of the coordinates, one number or one for each of the D.
 
-    Clouds of different numbers of points share a tensor; which points are present differs by row, and is a mask.
+    Clouds of different numbers of points share a tensor; a mask says which points are present in each row.
+
+    Raises:
+        ConfigError: low is not below high in every coordinate.
     """
 
     low: Bounds = -1.0
@@ -198,13 +210,13 @@ class PointClouds(Inputs):
 
     @property
     def scale(self) -> float:
-        """The widest finite coordinate; 1 where none is."""
+        """The width of the widest coordinate with a finite range; 1 where there is none."""
         lows, highs = (torch.as_tensor(b, dtype=torch.float64) for b in (self.low, self.high))
         width = (highs - lows).reshape(-1)
         return float(width[width.isfinite()].amax()) if bool(width.isfinite().any()) else 1.0
 
-    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
-        """The nearest points to the centre, itself included: at least one, `share` of those that are present."""
+    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
+        """Return the nearest points to the centre, itself included: at least one, `share` of those that are present."""
         middle = x[torch.arange(len(x), device=x.device), centre][:, None]
         far = (x - middle).square().sum(2)
         if present is not None:
@@ -216,10 +228,10 @@ class PointClouds(Inputs):
 
 
 class Components(Inputs):
-    """(B, ...) real numbers of any shape, of which each component is a site."""
+    """Real numbers (B, ...) of any shape, of which each component is a site."""
 
-    def window(self, x: Tensor, centre: Tensor, share: float, present: Tensor | None = None) -> Tensor:
-        """A run of consecutive components that begins at the centre and goes on at the front."""
+    def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
+        """Return a run of consecutive components that begins at the centre and wraps around at the end."""
         n = x[0].numel()
         place = torch.arange(n, device=x.device)
         inside = (place - centre[:, None]) % n < max(round(share * n), 1)
@@ -228,10 +240,13 @@ class Components(Inputs):
 
 @dataclass(frozen=True)
 class Bounded(Components):
-    """(B, ...) numbers of any shape within a range: an angle and a shift, a curve. Each component is a site.
+    """Real numbers (B, ...) of any shape within a range: an angle and a shift, a curve. Each component is a site.
 
     Args:
         low, high: the range, one number or one for each component of the last axis.
+
+    Raises:
+        ConfigError: a bound is infinite, or low is not below high.
     """
 
     low: Bounds = -1.0
@@ -250,20 +265,25 @@ class Bounded(Components):
 
 @dataclass(frozen=True)
 class Unbounded(Components):
-    """(B, ...) real numbers of any shape: a flow, a curve, a code. Each component is a site.
+    """Real numbers (B, ...) of any shape without a range: a flow, a curve, a code. Each component is a site.
 
     Args:
-        scale: the size of a large value.
+        scale: the size of a large value, which step sizes are relative to.
+
+    Raises:
+        ConfigError: scale is not finite and above 0.
     """
 
     scale: float = 1.0
 
     @property
     def low(self) -> float:
+        """Minus infinity."""
         return -math.inf
 
     @property
     def high(self) -> float:
+        """Infinity."""
         return math.inf
 
     def __post_init__(self) -> None:
@@ -272,12 +292,12 @@ class Unbounded(Components):
 
 
 def _ends(bound: Bounds) -> tuple[float, ...]:
-    """The bound of each component, one where it is that of all."""
+    """Return the bound of each component, one where it is that of all."""
     return bound if isinstance(bound, tuple) else (bound,)
 
 
 def _paired(low: Bounds, high: Bounds) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Low and high of each component, as many of one as of the other."""
+    """Return low and high of each component, as many of one as of the other."""
     lows, highs = _ends(low), _ends(high)
     return (lows * len(highs), highs) if len(lows) == 1 else (lows, highs * len(lows) if len(highs) == 1 else highs)
 

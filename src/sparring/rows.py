@@ -1,7 +1,7 @@
 """Row-wise records: frozen dataclasses in which every tensor, however deep, has one row per input.
 
 Outputs, goals, losses, keys and the states of attacks are such records: they are narrowed, joined, detached, moved,
-flattened for a checkpoint and built again here and nowhere else. Beside tensors and records they hold plain values
+flattened for a checkpoint and rebuilt here and nowhere else. Beside tensors and records they hold plain values
 (numbers, texts, None, enumerations), which belong to all rows. A list, tuple, dict or set is refused, since nobody
 could say which of its tensors have rows.
 """
@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .shapes import RowSelection
+
 R = TypeVar("R")
 
 
-def take(record: R, rows: Tensor | slice) -> R:
+def take(record: R, rows: RowSelection) -> R:
     """Narrow the record to `rows`: indices (Q,), with repetition if wanted, a mask (B,), or a slice.
 
     Raises: TypeError for a record that holds a list, tuple, dict or set.
@@ -72,13 +74,13 @@ def join(records: Sequence[R]) -> R:
 
 
 def _filled(tensor: Tensor, lengths: list[int]) -> Tensor:
-    """The tensor with zeros up to `lengths` along all axes but the first."""
+    """Return the tensor with zeros up to `lengths` along all axes but the first."""
     missing = [length - present for length, present in zip(lengths, tensor.shape[1:], strict=True)]
     return pad(tensor, [side for end in reversed(missing) for side in (0, end)]) if any(missing) else tensor
 
 
 def _mapped(record: R, change: Callable[[Tensor], Tensor]) -> R:
-    """The record with every tensor changed; itself where there is none."""
+    """Return the record with every tensor changed; the record itself where it has none."""
     if isinstance(record, Tensor):
         return cast(R, change(record))
     if not _is_record(record):
@@ -111,7 +113,7 @@ def _check_plain(value: object) -> None:
 
 
 def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a record by dotted path, and its plain values (numbers, strings, None)."""
+    """Return the tensors of a record by dotted path, and its plain values (numbers, strings, None)."""
     if isinstance(record, Tensor):
         return {path: record}, {}
     if not _is_record(record):
@@ -127,7 +129,10 @@ def flatten(record: Any, path: str = "") -> tuple[dict[str, Tensor], dict[str, A
 
 
 def rebuild(kind: Any, tensors: dict[str, Tensor], plain: dict[str, Any], path: str = "") -> Any:
-    """What `flatten` took apart, from the declared type of the record: nothing but dataclasses is made."""
+    """Build the record of the declared type `kind` from the parts that `flatten` returned; only dataclasses are made.
+
+    Raises: KeyError where a part is missing, or a type is named that `kind` does not declare.
+    """
     if path in tensors:
         return tensors[path]
     if path in plain:
@@ -145,13 +150,13 @@ def rebuild(kind: Any, tensors: dict[str, Tensor], plain: dict[str, Any], path: 
 
 
 def _bound(hint: Any, arguments: dict[Any, Any]) -> Any:
-    """The hint with its type variables filled in."""
+    """Return the hint with its type variables filled in."""
     inner = getattr(hint, "__parameters__", ())
     return hint[tuple(arguments.get(p, p) for p in inner)] if inner else arguments.get(hint, hint)
 
 
 def _named(name: str, options: tuple[Any, ...]) -> Any:
-    """The declared record type of this name: a file chooses among them and brings none of its own."""
+    """Return the declared record type of this name: a file chooses among them and brings none of its own."""
     for option in options:
         if is_dataclass(origin := get_origin(option) or option) and origin.__qualname__ == name:  # type: ignore[union-attr]
             return option

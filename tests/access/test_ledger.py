@@ -161,6 +161,7 @@ def test_the_callers_images_are_not_the_ledgers():
 
 
 @pytest.mark.parametrize("limits", [{"forwards": -1}, {"backwards": 1.5}, {"forwards": "10"}])
+@pytest.mark.wrong_types
 def test_a_budget_that_is_none(limits):
     name, value = next(iter(limits.items()))
     with pytest.raises(BudgetError, match=f"budget {name}={value!r} is not a number of passes; pass an int >= 0"):

@@ -83,12 +83,18 @@ def test_pitfall_clean_errors_are_no_successes(case, strong):
     assert torch.equal(outcome.examples[:10], case.images[:10])
 
 
+def no_inner_attack(attack, images, rows):
+    raise AssertionError("AdvGAN runs no attack of single images")
+
+
 def stepped(attack, case, goal):
     """The state after one step on all images."""
     ledger = Ledger(Region.around(case.images, attack.ball), Keep.FIRST, Budget())
     oracle = Gradients(QueryBroker(case.target, goal, ledger, 128, skip_won=False))
     key = Key(torch.arange(len(case.images)), 0)
-    return attack.step(oracle, attack.init(case.images[:1], 0, None), SharedBatch(case.images, key, None), 0.0)
+    return attack.step(
+        oracle, attack.init(case.images[:1], 0, None), SharedBatch(case.images, key, no_inner_attack), 0.0
+    )
 
 
 def test_pitfall_the_discriminator_ignores_labels(case):

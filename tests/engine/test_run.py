@@ -39,6 +39,7 @@ def same(a, b):
     (lambda x: x[:0], "there are no images: x has 0 rows"),
     (lambda x: x[:5], "the goal speaks of 6 images and there are 5; one label per image"),
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_images_that_cannot_be_used(case, change, words):
     counting = testing.Counting(case.module)
     with pytest.raises(InputError, match=words):
@@ -52,6 +53,7 @@ def test_images_that_cannot_be_used(case, change, words):
     ({"seed": 1.5}, r"engine seed=1\.5; pass an int"),
     ({"autocast": torch.float32}, r"engine autocast=torch\.float32; pass torch\.bfloat16"),
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_engines_that_make_no_sense(options, words):
     with pytest.raises(ConfigError, match=words):
         sp.Engine(**options)
@@ -237,6 +239,7 @@ def test_a_data_set_in_two_halves_equals_the_whole(case, attack):
     assert not torch.equal(part(odd, None).examples, part(odd, odd).examples)  # the indices did matter
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(("indices", "got"), [
     (torch.arange(5), r"torch.int64 of shape \(5,\)"),
     (torch.zeros(6), r"torch.float32 of shape \(6,\)"),

@@ -244,6 +244,7 @@ def test_l0_samples_choose_each_site_alike():
 
 @pytest.mark.parametrize("kind", [Linf, L2, L1, L0])
 @pytest.mark.parametrize("eps", [-1, math.nan, "8/255", None])
+@pytest.mark.wrong_types
 def test_a_radius_that_is_none(kind, eps):
     with pytest.raises(ThreatError, match=rf"{kind.__name__} epsilon .* is not a radius; pass a number >= 0"):
         kind(eps)

@@ -112,6 +112,7 @@ def test_counted_pixels_may_be_one_of_the_ways(images):
         (("linf:0.1",), "a union holds 'linf:0.1'"),
     ],
 )
+@pytest.mark.wrong_types
 def test_what_is_no_union(balls, said):
     with pytest.raises(ThreatError, match=said):
         Union(balls)

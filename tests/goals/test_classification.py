@@ -94,8 +94,12 @@ def test_another_loss_changes_the_climb_and_not_the_judge():
     assert torch.equal(plain.margin, other.margin)
     assert torch.equal(other.loss, plain.margin)
     assert not torch.equal(other.loss, plain.loss)
+
+
+@pytest.mark.wrong_types
+def test_a_loss_that_is_none_is_refused():
     with pytest.raises(GoalError, match=r"Misclassify climbs a loss of sparring\.goals, not 'dlr'; pass LogOdds\(\)"):
-        sp.Misclassify(labels, "dlr")
+        sp.Misclassify(torch.arange(4), "dlr")
 
 
 def test_a_loss_on_logits_is_refused_by_a_goal_without_logits():
@@ -119,6 +123,7 @@ def test_a_loss_on_logits_is_refused_by_a_goal_without_logits():
     torch.zeros(4), torch.zeros(4, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.long), torch.tensor(1),
     torch.zeros(4, dtype=torch.complex64), [0, 1, 2, 3],
 ])  # fmt: skip
+@pytest.mark.wrong_types
 def test_labels_of_another_kind(labels):
     with pytest.raises(InputError, match="labels must be a 1-D integer tensor, one class per image; got "):
         sp.Misclassify(labels)

@@ -363,6 +363,7 @@ def test_masks_broadcast_and_stand_in_the_fingerprint(tmp_path):
         ({"eps": torch.tensor([0.1, torch.inf])}, ThreatError, "needs a radius, and that of row 1 is infinite"),
     ],
 )
+@pytest.mark.wrong_types
 def test_masks_and_radii_that_are_none_are_refused_before_a_question(options, error, told):
     case = testing.small_net(2)
     counting = testing.Counting(case.module)

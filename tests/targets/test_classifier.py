@@ -146,6 +146,7 @@ def test_options_that_make_no_sense(case, options, words):
         sp.Classifier(case.module, **options)
 
 
+@pytest.mark.wrong_types
 def test_what_is_no_model():
     with pytest.raises(TargetError, match=r"a dict is not a model; pass a torch\.nn\.Module or a function"):
         sp.Classifier({"weights": 1})

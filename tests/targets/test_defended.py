@@ -407,6 +407,7 @@ def test_keep_surest_wants_the_highest_margin() -> None:
         (lambda t: Defended(t, Bright(0.5)).adaptive_view(weight=-1), "weight=-1"),
     ],
 )
+@pytest.mark.wrong_types
 def test_bad_input_is_told_at_the_door(make, message: str) -> None:
     with pytest.raises((ConfigError, TargetError), match=message):
         make(small_net(2).target)

@@ -179,6 +179,7 @@ def test_options_that_make_no_sense(members, options, words):
         Ensemble(members, **options)
 
 
+@pytest.mark.wrong_types
 def test_what_is_no_member(case):
     with pytest.raises(TargetError, match="no members; pass one or more"):
         Ensemble([])

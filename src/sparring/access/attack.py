@@ -11,8 +11,10 @@ from torch import Tensor
 from ..errors import InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
+from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
+from ..shapes import FloatBatch, FloatPerRow
 from .ledger import Keep
 from .oracle import Decisions
 from .parameters import check_parameters
@@ -25,9 +27,9 @@ S = TypeVar("S")
 class Batch:
     """The images to attack, (B, C, H, W) in [0, 1], the key of their random draws, and optional starting points."""
 
-    x: Tensor
+    x: FloatBatch
     key: Key
-    start: Tensor | None = None  # (B, C, H, W); only attacks with `accepts_start` are given any
+    start: FloatBatch | None = None  # (B, C, H, W); only attacks with `accepts_start` are given any
 
 
 class Attack(ABC, Generic[A, S]):
@@ -66,6 +68,10 @@ class Attack(ABC, Generic[A, S]):
         if self.spends_radius and not bool(region.eps.isfinite().all()):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
+
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError where the attack cannot work for this goal; most attacks work for every goal."""
+        return
 
     if TYPE_CHECKING:  # a field or property of every attack
 
@@ -123,7 +129,7 @@ class Attack(ABC, Generic[A, S]):
         """Does the result of a row depend on other rows? True of `BatchCoupled` attacks and of their wrappers."""
         return False
 
-    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+    def measure(self, delta: FloatBatch, ball: Ball) -> FloatPerRow:
         """Return the size (B,) that `Keep.SMALLEST` minimizes, of perturbations (B, ...).
 
         It is the norm of the region's ball, unless the paper minimizes another distance (EAD's elastic net).

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..geometry import rowwise
 from ..geometry.region import TOLERANCE, Region
 from ..goals import Verdict
+from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, IntPerRow
 from .budget import Budget
 from .waiting import Waiting, waits
 
@@ -78,13 +79,13 @@ class Ledger:
         self.changed = True  # has any row succeeded or ended since the engine last checked?
 
     @property
-    def forwards(self) -> Tensor:
+    def forwards(self) -> IntPerRow:
         """(N,) int64: forward passes."""
         self.settle()
         return self.passes[0]
 
     @property
-    def backwards(self) -> Tensor:
+    def backwards(self) -> IntPerRow:
         """(N,) int64: backward passes."""
         self.settle()
         return self.passes[1]
@@ -112,7 +113,7 @@ class Ledger:
             getattr(self, name).copy_(value)
         self._over = None
 
-    def spent(self) -> Tensor:
+    def spent(self) -> BoolPerRow:
         """Return (N,) bool: rows whose budget is used up, or was too small for their last query."""
         over = self.over_budget.clone()
         if self.budget.forwards is not None:
@@ -121,13 +122,13 @@ class Ledger:
             over |= self.backwards >= self.budget.backwards
         return over
 
-    def closed(self) -> Tensor:
+    def closed(self) -> BoolPerRow:
         """Return (N,) bool: rows that get no more answers."""
         self.settle()
         done = self.already | self.no_start | self.finished | self.spent()
         return done | self.won if self.keep is Keep.FIRST else done
 
-    def record(self, rows: Tensor, rank: Tensor | None, x: Tensor, verdict: Verdict, backwards: int) -> None:
+    def record(self, rows: IntPerRow, rank: IntPerRow | None, x: FloatBatch, verdict: Verdict, backwards: int) -> None:
         """Record the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
 
         `rank` (Q,) numbers the images of the same row within this call; None: one image per row. An answer averaged
@@ -155,7 +156,7 @@ class Ledger:
                 return
         if not bool(verdict.margin.isfinite().all()):
             self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
-        chosen = (self._candidates(verdict, margin) & ~self.finished[rows]).nonzero().squeeze(1)
+        chosen = (self._candidates(margin, verdict.loss) & ~self.finished[rows]).nonzero().squeeze(1)
         if len(chosen) == 0:
             return
         rows, x, verdict = rows[chosen], x[chosen], Verdict(verdict.margin[chosen], verdict.loss[chosen])
@@ -164,7 +165,7 @@ class Ledger:
         self.changed = True
         self._keep(rows, rank is not None, x, verdict, count)
 
-    def slope(self, rows: Tensor, repeated: bool, peak: Tensor) -> None:
+    def slope(self, rows: IntPerRow, repeated: bool, peak: FloatPerRow) -> None:
         """Record for `rows` (Q,) whether their gradient, of largest component `peak` (Q,), is zero or not finite."""
         if not self.waits or repeated:
             self._note_slopes(rows, repeated, peak > 0, peak.isfinite())
@@ -176,16 +177,16 @@ class Ledger:
         self.note(self.nonzero_gradient, rows, repeated, nonzero_gradient)
         self.note(self.non_finite, rows, repeated, ~finite)
 
-    def _write(self, x: Tensor, verdict: Verdict) -> None:
-        """Record k answers to each row of the last query, x (k, Q, ...), verdict (k, Q), without waiting for a GPU."""
+    def _write(self, x: Tensor, margin: Tensor, loss: Tensor) -> None:
+        """Record k answers to each row of the last query, x (k, Q, ...), margin and loss (k, Q), without a GPU sync."""
         rows, (k, q) = self._asked, x.shape[:2]
         flat = x.flatten(0, 1)
         delta = (x - self.x[rows]).flatten(0, 1)
-        may, won = self._candidates(verdict, verdict.margin), verdict.margin > self.confidence
+        may, won = self._candidates(margin, loss), margin > self.confidence
         may &= self._inside(flat, delta, rows.repeat(k)).view(k, q) & ~self.finished[rows]
         falls = may & won
         fell = falls.any(0)
-        value = self._value(delta, Verdict(verdict.margin.flatten(), verdict.loss.flatten())).view(k, q)
+        value = self._value(delta, Verdict(margin.flatten(), loss.flatten())).view(k, q)
         among = torch.where(fell, falls, may)  # winners before others, the earliest among equals
         value, which = torch.where(among, value, -torch.inf).max(0)
         ahead = torch.where(fell == self.won[rows], value > self.value[rows], fell) & among.any(0)
@@ -197,13 +198,13 @@ class Ledger:
             fell & (self.queries_to_success[rows] < 0), count, self.queries_to_success[rows]
         )
         self.won[rows] |= fell
-        self.non_finite[rows] |= ~verdict.margin.isfinite().all(0)
+        self.non_finite[rows] |= ~margin.isfinite().all(0)
         self.changed = True
 
-    def _candidates(self, verdict: Verdict, margin: Tensor) -> Tensor:
+    def _candidates(self, margin: Tensor, loss: Tensor) -> Tensor:
         """(Q,) bool: the images that may be kept."""
         if self.keep is Keep.HIGHEST_LOSS:
-            return ~verdict.loss.isnan()
+            return ~loss.isnan()
         return ~margin.isnan() if self.keep is Keep.HIGHEST_MARGIN else margin > self.confidence
 
     def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor, over: Tensor | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AccessError
@@ -19,15 +20,17 @@ from ..geometry.region import Region
 from ..goals import Climb, Verdict
 from ..random import Key
 from ..rows import take
+from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, FloatPerWay, FloatStack, IntPerRow, IntPerWay
 
 if TYPE_CHECKING:
     from .query_broker import QueryBroker
 
+VariableBatch = Float[Tensor, "batch *variable"]  # what is rendered into images: of any shape, a row for each
 Render = Callable[[Tensor], Tensor]
 Objective = Callable[[Verdict, Tensor], Tensor]
 
 
-def margin_objective(verdict: Verdict, images: Tensor) -> Tensor:
+def margin_objective(verdict: Verdict, images: FloatBatch) -> FloatPerRow:
     """Return the margin, as the objective of an attack that ascends it."""
     return verdict.margin
 
@@ -37,9 +40,9 @@ class Gradient:
     """The answer to a gradient query."""
 
     verdict: Verdict
-    value: Tensor  # (B,) the objective
-    grad: Tensor  # d sum(value) / d variable; zero where it was not finite
-    images: Tensor  # the images that were queried: render(variable)
+    value: FloatPerRow  # the objective
+    grad: VariableBatch  # d sum(value) / d variable; zero where it was not finite
+    images: FloatBatch  # the images that were queried: render(variable)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Jacobian:
     """The margins of the k nearest rivals (of a classifier: other classes), and their gradients."""
 
     verdict: Verdict
-    margins: Tensor  # (B, k)
-    grads: Tensor  # (B, k, C, H, W)
+    margins: FloatPerWay  # (B, k)
+    grads: FloatStack  # (B, k, ...)
 
 
 # Answers a gradient query in place of the oracle, its first argument; then: variable, render, objective, loss, rows.
@@ -90,11 +93,11 @@ class Decisions:
         """Return the same oracle with another `key`, which has one index per row, for an attack inside this one."""
         return type(self)(self._broker, key)
 
-    def decide(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+    def decide(self, x: FloatBatch, rows: IntPerRow | None = None) -> BoolPerRow:
         """Return (Q,) bool: does the attack succeed with image q?"""
         return self._broker.score(x, rows).margin > 0
 
-    def open(self) -> Tensor:
+    def open(self) -> BoolPerRow:
         """Return (B,) bool: rows that still get answers, since their budget is left and they have not succeeded."""
         return self._broker.open()
 
@@ -112,7 +115,7 @@ class Scores(Decisions):
 
     __slots__ = ()
 
-    def score(self, x: Tensor, rows: Tensor | None = None) -> Verdict:
+    def score(self, x: FloatBatch, rows: IntPerRow | None = None) -> Verdict:
         """Return the margin and the loss of each image."""
         return self._broker.score(x, rows)
 
@@ -152,8 +155,8 @@ class Gradients(Scores):
         """Return the same oracle with its gradient queries answered by `transform`, which is given this oracle."""
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
-    def rivals(self, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
-        """Return (Q, <= k) int64: the nearest rivals, nearest first, as indices into the goal's terms.
+    def rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> IntPerWay:
+        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
 
         For `Misclassify` they are the classes with the highest logits but the label. A targeted goal has one rival.
         """
@@ -161,12 +164,12 @@ class Gradients(Scores):
 
     def gradient(
         self,
-        variable: Tensor,
+        variable: VariableBatch,
         *,
         render: Render | None = None,
         objective: Objective | None = None,
         loss: Climb | None = None,
-        rows: Tensor | None = None,
+        rows: IntPerRow | None = None,
     ) -> Gradient:
         """Return the gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
@@ -186,6 +189,6 @@ class Jacobians(Gradients):
 
     __slots__ = ()
 
-    def jacobian(self, x: Tensor, k: int, rows: Tensor | None = None) -> Jacobian:
+    def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> Jacobian:
         """Return the margins of the k nearest rivals and their gradients; fewer where there are fewer rivals."""
         return self._broker.jacobian(x, k, rows)

@@ -14,8 +14,9 @@ from ..errors import AccessError, LockedOut
 from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
+from ..shapes import BoolPerRow, FloatBatch, IntPerRow, IntPerWay, RowSelection
 from .ledger import Keep, Ledger
-from .oracle import Decoupled, Gradient, Jacobian, Objective, Render
+from .oracle import Decoupled, Gradient, Jacobian, Objective, Render, VariableBatch
 
 Answer = Callable[..., Any]  # of images, and of a key where answers are random
 
@@ -85,15 +86,15 @@ class QueryBroker:
         self.key = Key(self.live, 0) if key is None else key
         self.flat = True  # is there a row in play whose gradients were all zero so far?
 
-    def narrow(self, kept: Tensor) -> None:
+    def narrow(self, kept: RowSelection) -> None:
         """Drop all rows but `kept`: a mask (B,), or indices of rows."""
         self.live, self.goal, self.context = self.live[kept], take(self.goal, kept), take(self.context, kept)
         self.region, self.key = self.region.take(kept), take(self.key, kept)
 
-    def open(self) -> Tensor:
+    def open(self) -> BoolPerRow:
         return ~self.ledger.closed()[self.live]
 
-    def score(self, x: Tensor, rows: Tensor | None) -> Verdict:
+    def score(self, x: FloatBatch, rows: IntPerRow | None) -> Verdict:
         """Return the verdict of each image, without gradients."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
@@ -112,7 +113,7 @@ class QueryBroker:
         self._write(asked, images, verdict, 0)
         return asked.spread(verdict, -torch.inf)
 
-    def nearest_rivals(self, x: Tensor, k: int, rows: Tensor | None) -> Tensor:
+    def nearest_rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> IntPerWay:
         """Return the indices (Q, <= k) of the nearest rivals, by the mean of the terms over the draws."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
@@ -161,11 +162,11 @@ class QueryBroker:
 
     def gradient(
         self,
-        variable: Tensor,
+        variable: VariableBatch,
         render: Render | None,
         objective: Objective | None,
         loss: Climb | None,
-        rows: Tensor | None,
+        rows: IntPerRow | None,
     ) -> Gradient:
         """Return the gradient of the objective, by default of `loss`, or else of the goal's own loss."""
         asked = self._admit(variable.shape[0], rows, backwards=1)
@@ -223,7 +224,7 @@ class QueryBroker:
             noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
         return Gradient(answered, value.detach(), grad, images.detach()), noted
 
-    def jacobian(self, x: Tensor, k: int, rows: Tensor | None) -> Jacobian:
+    def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> Jacobian:
         """Return the margins of the k nearest rivals and their gradients, by the mean of the terms over the draws."""
         asked = self._admit(len(x), rows, backwards=k)
         if asked.empty:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry import Ball
 from ..random import Key
+from ..shapes import FloatBatch
 from .attack import Attack, check_ball
 from .oracle import Decisions
 from .parameters import check_parameters
@@ -30,7 +31,7 @@ class SharedBatch:
     (Q, C, H, W). It returns the examples (Q, C, H, W), and (Q,) bool: where the attack succeeded.
     """
 
-    x: Tensor
+    x: FloatBatch
     key: Key
     attacked: Inner
 

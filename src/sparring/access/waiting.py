@@ -35,12 +35,12 @@ class Waiting:
         self.answers.append((x if full else x.clone(), verdict))  # the attack may change its images in place
         return full
 
-    def taken(self) -> tuple[Tensor, Verdict]:
-        """Return all answers (k, Q, ...), and remove them from the buffer."""
+    def taken(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images (k, Q, ...), margins and losses (k, Q) of all answers, and remove them from the buffer."""
         images, verdicts = zip(*self.answers, strict=True)
         self.answers = []
         margins, losses = [one.margin for one in verdicts], [one.loss for one in verdicts]
-        return torch.stack(images), Verdict(torch.stack(margins), torch.stack(losses))
+        return torch.stack(images), torch.stack(margins), torch.stack(losses)
 
     def held(self, rows: Tensor, peak: Tensor) -> bool:
         """Add the largest gradient components of `rows`; False where the buffer is full or holds other rows."""

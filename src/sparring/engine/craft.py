@@ -60,11 +60,12 @@ def craft(
     check_task(target, goal)
     check_context(target, context, len(x))
     region = region_of(attack, target, x, mask, eps)
-    attack.check(region)
     if start is not None:
         check_start(attack, start, region)
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     goal = target.adapt_goal(goal)
+    attack.check(region)
+    attack.check_goal(goal)
     with torch.inference_mode(False), target.frozen():
         return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine, context)
 

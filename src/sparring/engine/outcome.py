@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..access import Reason
+from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, IntPerRow
 
 
 @dataclass(frozen=True)
@@ -18,23 +19,23 @@ class Passes:
     clean image, and the final confirmation. A model that counts its forward passes sees forwards + checks.
     """
 
-    forwards: Tensor
-    backwards: Tensor
-    checks: Tensor
+    forwards: IntPerRow
+    backwards: IntPerRow
+    checks: IntPerRow
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The result of `run`: N rows in the order of the images, on their device and in their dtype, detached."""
 
-    examples: Tensor  # (N, C, H, W) in [0, 1]; the image itself where no example was found
-    success: Tensor  # (N,) bool: the returned example meets the goal, measured again; if stochastic, in most answers
-    distance: Tensor  # (N,) norm of example - image in the attack's norm; inf without success
+    examples: FloatBatch  # (N, C, H, W) in [0, 1]; the image itself where no example was found
+    success: BoolPerRow  # the returned example meets the goal, measured again; if stochastic, in most answers
+    distance: FloatPerRow  # norm of example - image in the attack's norm; inf without success
     passes: Passes
-    queries_to_success: Tensor  # (N,) int64: forward passes up to the first success; -1: no success
-    reason: Tensor  # (N,) uint8: codes of Reason
+    queries_to_success: IntPerRow  # forward passes up to the first success; -1: no success
+    reason: IntPerRow  # uint8: codes of Reason
     success_rate: (
-        Tensor  # (N,) share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
+        FloatPerRow  # share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
     )
     seconds: float
     attack: str
@@ -45,7 +46,7 @@ class Outcome:
         return len(self.success)
 
     @property
-    def already(self) -> Tensor:
+    def already(self) -> BoolPerRow:
         """(N,) bool: rows on which the goal was met before the attack."""
         return self.reason == Reason.ALREADY
 

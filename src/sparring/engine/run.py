@@ -85,12 +85,13 @@ def run(
     check_task(target, goal)
     check_context(target, context, len(x))
     region = region_of(attack, target, x, mask, eps)
+    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
     attack.check(region)
+    attack.check_goal(aim)
     if start is not None:
         check_start(attack, start, region)
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)

@@ -1,4 +1,4 @@
-"""The base class `Ball` of the norm balls: norm, steepest direction, projection, sampling.
+"""The base class of norm balls: norms, steepest directions, projections and random draws.
 
 Inputs are (B, ...) tensors, images among them; a perturbation `delta` has their shape. `eps` is the radius in the units
 of the norm over those components; `math.inf` (the default) is no radius, for minimum-norm attacks.
@@ -17,27 +17,28 @@ from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatRows, FloatSites, PerRow, RowSelection, Sites
 
-Bound = Tensor | float  # of each component: one number for all of them, or a tensor like the inputs
-Radius = Tensor | float  # one number for all rows, or (B,)
+Bound = FloatBatch | float  # of each component: one number for all of them, or a tensor like the inputs
+Radius = FloatPerRow | float  # one number for all rows, or one for each
 
 
-def rowwise(values: Tensor, like: Tensor) -> Tensor:
-    """Reshape (B,) values to broadcast over a (B, ...) tensor."""
+def rowwise(values: PerRow, like: Tensor) -> Tensor:
+    """Return the (B,) values in the shape (B, 1, ..., 1), which broadcasts over the (B, ...) tensor `like`."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def tiny(x: Tensor) -> float:
-    """Return the smallest normal number of x's dtype, to avoid divisions by zero."""
+def tiny(x: FloatBatch) -> float:
+    """Return the smallest normal number of the dtype of x, which serves as a lower limit of divisors."""
     return torch.finfo(x.dtype).tiny
 
 
-def taken(bound: Bound, rows: Tensor | slice) -> Bound:
-    """Return the bound of these rows (Q,); a bound that is one number is the same for every row."""
+def taken(bound: Bound, rows: RowSelection) -> FloatRows | float:
+    """Return the bound of these rows; a number stays as it is, since it belongs to every row."""
     return bound[rows] if isinstance(bound, Tensor) else bound
 
 
-def outward(delta: Tensor, lower: Bound, upper: Bound) -> Tensor:
+def outward(delta: FloatBatch, lower: Bound, upper: Bound) -> FloatBatch:
     """Return how far (B, ...) each component is from its bound in the direction of its sign (downwards for 0)."""
     if not isinstance(lower, Tensor) and not isinstance(upper, Tensor):
         lower = torch.as_tensor(lower, dtype=delta.dtype, device=delta.device)
@@ -46,7 +47,11 @@ def outward(delta: Tensor, lower: Bound, upper: Bound) -> Tensor:
 
 @dataclass(frozen=True)
 class Ball(ABC):
-    """A norm ball of radius `eps` around an input, cut by its valid range, [0, 1] for images."""
+    """A norm ball of radius `eps` around an input, intersected with the valid range, which is [0, 1] for images.
+
+    Raises:
+        ThreatError: `eps` is no number at or above 0.
+    """
 
     eps: float = math.inf
 
@@ -57,8 +62,8 @@ class Ball(ABC):
         if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
             raise ThreatError(f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0")
 
-    def check(self, x: Tensor, low: float = 0.0, high: float = 1.0) -> None:
-        """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x`."""
+    def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:
+        """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x` (B, ...)."""
         diameter = float(self.norm(torch.full_like(x[:1], high - low))[0])
         if math.isfinite(self.eps) and self.eps > diameter * (1 + 1e-6):
             scaled = f"; for {self.eps:g} of 255 levels pass {self.eps:g}/255" if self.eps <= 255 else ""
@@ -69,7 +74,7 @@ class Ball(ABC):
             )
 
     def bounded(self, attack: str) -> None:
-        """Raise ThreatError where the radius is infinite and `attack` needs a finite one."""
+        """Raise ThreatError where the radius is infinite; the message names `attack`, which needs a finite one."""
         if math.isinf(self.eps):
             raise ThreatError(
                 f"{attack} needs a radius: pass {type(self).__name__}(eps), or use a minimum-norm attack (DeepFool, "
@@ -85,134 +90,153 @@ class Ball(ABC):
 
     @property
     def grouped(self) -> bool:
-        """Does L0 count sites of several components, such as pixels? False in all other norms."""
+        """Whether a site has several components, as a pixel has; true in L0 over pixels or points only."""
         return False
 
-    def sum_per_site(self, values: Tensor) -> Tensor:
-        """Return (B, sites) sums of (B, ...) values over the components of each site; usually a component is a site."""
+    def sum_per_site(self, values: FloatBatch) -> FloatSites:
+        """Return the sums (B, sites) of (B, ...) values over each site: a component, or in L0 a pixel or a point."""
         return values.flatten(1)
 
-    def spread(self, sites: Tensor, like: Tensor) -> Tensor:
-        """Reshape (B, sites) values, as of `sum_per_site`, to broadcast over the (B, ...) tensor `like`."""
+    def spread(self, sites: Sites, like: FloatBatch) -> Tensor:
+        """Return (B, sites) values in a shape that broadcasts over `like` (B, ...); the inverse of `sum_per_site`."""
         return sites.view_as(like)
 
     # measures
 
     @abstractmethod
-    def norm(self, delta: Tensor) -> Tensor:
-        """Return the norms (B,) of perturbations (B, ...)."""
+    def norm(self, delta: FloatBatch) -> FloatPerRow:
+        """Return the norms (B,) of the perturbations (B, ...)."""
 
     @abstractmethod
-    def dual_norm(self, grad: Tensor) -> Tensor:
-        """Return the dual norms (B,) of gradients (B, ...): the gain of the best step of norm 1."""
+    def dual_norm(self, grad: FloatBatch) -> FloatPerRow:
+        """Return the dual norms (B,) of the gradients (B, ...): the gain of a linear function by a step of norm 1."""
 
     @abstractmethod
     def steepest(
-        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
-    ) -> Tensor:
-        """Return the perturbation of norm 1 that increases a linear function with this gradient most.
+        self,
+        grad: FloatBatch,
+        at: FloatBatch | None = None,
+        movable: BoolBatch | None = None,
+        dimension: FloatPerRow | None = None,
+    ) -> FloatBatch:
+        """Return the perturbation (B, ...) of norm 1 along which a linear function with this gradient grows fastest.
 
-        A new tensor; zero where the gradient is zero. In L1 and L0, components that cannot move along the gradient are
-        skipped: those at an edge of [0, 1] in the images `at`, or those where `movable`
+        The result is a new tensor, and zero where the gradient is zero. Components that cannot follow the gradient are
+        passed over where that matters (L1, L0): those at an edge of [0, 1] in the images `at`, or those where `movable`
         (B, ...) is false. `dimension` (B,) is the number of components that may move at all, where it is not all.
         """
 
-    def euclidean_length(self, distance: Tensor, dimension: Tensor) -> Tensor:
-        """Return the L2 norm (B,) of a steepest step of norm `distance` (B,), in `dimension` (B,) components."""
+    def euclidean_length(self, distance: FloatPerRow, dimension: FloatPerRow) -> FloatPerRow:
+        """Return the L2 length (B,) of a steepest step of norm `distance` (B,) in `dimension` (B,) components."""
         return distance
 
-    def hyperplane_distance(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
-        """Return the smallest norm (B,) of a delta with <slope, delta> = `gain` (B,) >= 0, ignoring the valid range."""
+    def hyperplane_distance(self, slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatPerRow:
+        """Return the least norm (B,) of a delta with <slope, delta> = `gain` (B,) >= 0, without the valid range."""
         return gain / self.dual_norm(slope).clamp_min(tiny(slope))
 
     # projections
 
-    def project(self, delta: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:
-        """Project `delta` (in L2) onto the perturbations inside the ball for which x + delta lies in [0, 1].
+    def project(self, delta: FloatBatch, x: FloatBatch, radius: FloatPerRow | None = None) -> FloatBatch:
+        """Project `delta` (B, ...) onto the perturbations of the ball for which x + delta lies in [0, 1].
 
-        `radius` (B,) replaces eps row by row.
+        Nearest is meant in L2. `radius` (B,) replaces eps row by row.
         """
         return self.project_between(delta, -x, 1 - x, radius)
 
     @abstractmethod
-    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
-        """Project as `project` does, for any box lower <= 0 <= upper of perturbations; bounds may be infinite.
+    def project_between(
+        self, delta: FloatBatch, lower: Bound, upper: Bound, radius: FloatPerRow | None = None
+    ) -> FloatBatch:
+        """Project `delta` onto the ball and the box lower <= 0 <= upper; either bound may be infinite.
 
         Components whose bounds are both 0 do not move; the others are projected as if those did not exist.
         """
 
-    def joint_box(self, x: Tensor, low: Bound, high: Bound, radius: Radius) -> tuple[Tensor, Tensor] | None:
+    def joint_box(self, x: FloatBatch, low: Bound, high: Bound, radius: Radius) -> tuple[FloatBatch, FloatBatch] | None:
         """Return the lowest and highest inputs within ball and range where these form a box (Linf); else None."""
         return None
 
     def nearest_within_(
         self,
-        images: Tensor,
-        x: Tensor,
+        images: FloatBatch,
+        x: FloatBatch,
         low: Bound,
         high: Bound,
         bounds: Callable[[], tuple[Bound, Bound]],
-        limit: Tensor,
-        memory: Tensor,
-    ) -> Tensor:
-        """Return the inputs nearest to `images` in [low, high] and within `limit` (B,) of `x`; overwrites `images`.
+        limit: FloatPerRow,
+        memory: FloatBatch,
+    ) -> FloatBatch:
+        """Return the inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`.
 
-        `bounds()` gives low - x and high - x; `memory` is like `x`, and may be written over.
+        `images` is overwritten. `bounds()` gives low - x and high - x; `memory` is like `x`, and may be overwritten.
         """
         return self.project_between(images.sub_(x), *bounds(), limit).add_(x)
 
-    def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
-        """Move `images` by `rate` along the steepest direction, without projection; overwrites `grad`."""
+    def step_(self, grad: FloatBatch, images: FloatBatch, rate: Radius) -> FloatBatch:
+        """Return `images` moved by `rate` along the steepest direction, not projected; `grad` is overwritten."""
         rate = rowwise(rate, images) if isinstance(rate, Tensor) else rate
         return self.steepest(grad).mul_(rate).add_(images)
 
-    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
-        """Return the perturbation nearest to `delta` with `share` (B,) in [0, 1] times its norm."""
+    def shrink(self, delta: FloatBatch, share: FloatPerRow) -> FloatBatch:
+        """Return the nearest perturbation to `delta` that has `share` (B,) in [0, 1] of its norm."""
         return self.project_between(delta, -math.inf, math.inf, share * self.norm(delta))
 
-    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
-        """Return the smallest perturbation within the bounds that raises <slope, .> by `gain` (B,).
+    def onto_hyperplane(self, slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatBatch:
+        """Return the smallest perturbation within the bounds by which <slope, .> rises by `gain` (B,).
 
-        Where the bounds do not reach that far: the one that comes closest. Exact, and zero where the slope is zero.
-        Croce & Hein 2020 (arXiv:1907.02044), section 2.2.
+        Where the bounds do not reach that far, it is the one that comes closest. Exact, and zero where the slope is
+        zero (Croce & Hein 2020, arXiv:1907.02044, section 2.2). Raises ThreatError except in Linf, L2 and L1.
         """
         raise ThreatError(f"a projection onto hyperplanes is known in Linf, L2 and L1, not in {self}")
 
-    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
-        """Return argmin_z weight |z| + |z - delta|_2^2 / 2, row by row; `weight` (B,) >= 0 (Parikh & Boyd 2014)."""
+    def prox(self, delta: FloatBatch, weight: FloatPerRow) -> FloatBatch:
+        """Return argmin_z weight |z| + |z - delta|_2^2 / 2 row by row, for `weight` (B,) >= 0 (Parikh & Boyd 2014).
+
+        Raises ThreatError for a union.
+        """
         raise ThreatError(f"a proximal step is known in Linf, L2, L1 and L0, not in {self}")
 
-    def squash(self, values: Tensor) -> Tensor:
-        """Map values (B, ...) smoothly into the ball: eps tanh(v) in Linf, eps v / sqrt(1 + |v|^2) in L2."""
+    def squash(self, values: FloatBatch) -> FloatBatch:
+        """Map any values v (B, ...) smoothly into the ball: eps tanh(v) in Linf, eps v / sqrt(1 + |v|^2) in L2.
+
+        Raises ThreatError in other balls.
+        """
         raise ThreatError(f"a smooth map into the ball is known in Linf and L2, not in {self}")
 
     # draws
 
     @abstractmethod
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
-    ) -> Tensor:
-        """Draw uniformly from the ball of this radius in the `free` components, ignoring the valid range.
+        self,
+        key: Key,
+        x: FloatBatch,
+        radius: Radius,
+        free: BoolBatch | None,
+        fresh: Callable[[], FloatBatch],
+        stream: str,
+    ) -> FloatBatch:
+        """Draw a perturbation of x uniformly from the ball of this radius in the `free` components.
 
-        `fresh()` is a random valid input, from which L0 takes the new values of its sites.
+        The valid range is left out of account. `fresh()` returns a random valid input, from which L0 takes the new
+        values of its sites.
         """
 
-    def direction(self, key: Key, x: Tensor, free: Tensor | None, stream: str) -> Tensor:
-        """Draw a random perturbation of norm 1: normal components, scaled."""
+    def direction(self, key: Key, x: FloatBatch, free: BoolBatch | None, stream: str) -> FloatBatch:
+        """Draw a perturbation (B, ...) of norm 1 in the `free` components: normal ones, scaled."""
         noise = key.normal(stream, x.shape[1:], dtype=x.dtype)
         noise = noise if free is None else noise.where(free, 0)
         return noise.div_(rowwise(self.norm(noise).clamp_min(tiny(x)), x))
 
     @abstractmethod
-    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
-        """Draw a perturbation uniformly from the ball, then project it onto the valid range."""
+    def sample(self, key: Key, x: FloatBatch, stream: str = "ball") -> FloatBatch:
+        """Draw a perturbation (B, ...) uniformly from the ball, then project it onto the valid range [0, 1]."""
 
     def __str__(self) -> str:
         return type(self).__name__ if math.isinf(self.eps) else f"{type(self).__name__}({self.eps:g})"
 
 
-def radii(eps: float, radius: Radius | None, like: Tensor) -> Tensor:
-    """Return the radii (B,): the row-wise ones where given, else one number for every row."""
+def radii(eps: float, radius: Radius | None, like: FloatBatch) -> FloatPerRow:
+    """Return the radii (B,): `radius` in the dtype of `like`, or where it is None `eps` for every row."""
     if isinstance(radius, Tensor):
         return radius.to(like.dtype)
     return torch.full((len(like),), eps if radius is None else radius, dtype=like.dtype, device=like.device)

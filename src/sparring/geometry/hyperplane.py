@@ -12,15 +12,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..shapes import FloatBatch, FloatPerRow
 from .ball import Bound, outward, rowwise, tiny
 
 SWEEPS = 40  # far beyond what is needed; each sweep clips at least one more pixel or is the last
 
 
-def spread_evenly(slope: Tensor, rate: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
-    """Sizes min(t * rate, room) along the signs of `slope`, with the t at which <slope, .> rises by `gain` (B,).
+def spread_evenly(slope: FloatBatch, rate: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatBatch:
+    """Return steps of sizes min(t * rate, room) along the signs of `slope`, with the t that gains `gain` (B,).
 
-    The gain is concave in t, so Newton's steps from t = 0 only grow, and end at the root.
+    `rate` (B, ...) is |slope| in L2, and in Linf 1 where the slope is not 0. The gain is concave in t, so Newton's
+    steps from t = 0 only grow, and end at the root.
     """
     uphill, room, weight, need = _parts(slope, gain, lower, upper)
     rate = rate.flatten(1)
@@ -40,8 +42,8 @@ def spread_evenly(slope: Tensor, rate: Tensor, gain: Tensor, lower: Bound, upper
     return uphill * torch.minimum(scale[:, None] * rate, room).view_as(slope)
 
 
-def steepest_first(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
-    """Components moved to the edge of the range, steepest first; the last one only as far as `gain` (B,) asks."""
+def steepest_first(slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatBatch:
+    """Move components to the edge of the range, steepest first, and the last one only as far as `gain` (B,) asks."""
     uphill, room, weight, need = _parts(slope, gain, lower, upper)
     weight, order = weight.sort(dim=1, descending=True, stable=True)
     width = room.gather(1, order)
@@ -52,7 +54,7 @@ def steepest_first(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> T
     return uphill * torch.zeros_like(room).scatter(1, order, size).view_as(slope)
 
 
-def _parts(slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return signs of the slope (B, ...); flattened, the distances to the bounds and |slope|; the gain needed (B,)."""
+def _parts(slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the signs of the ascent (B, ...); flattened, the room along it and |slope|; and the gain needed (B,)."""
     uphill = slope.sign() * rowwise(gain.sign(), slope)
     return uphill, outward(uphill, lower, upper).flatten(1), slope.abs().flatten(1), gain.abs()

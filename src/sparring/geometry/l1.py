@@ -1,4 +1,4 @@
-"""The L1 ball: the sum of absolute changes."""
+"""L1: the sum of the absolute values of a perturbation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow
 from .ball import Ball, Bound, Radius, outward, radii, rowwise, tiny
 from .hyperplane import steepest_first
 from .l0 import following
@@ -20,7 +21,10 @@ SWEEPS = 64  # Newton with a bracket: it needs about ten
 
 @dataclass(frozen=True)
 class L1(Ball):
-    """sum_i |delta_i| <= eps. `share` is the part of the pixels that one step moves (SLIDE's 1 - q)."""
+    """The L1 ball, sum_i |delta_i| <= eps.
+
+    `share` in (0, 1] is the part of the components that one steepest step moves: 1 - q in SLIDE (Tramer & Boneh 2019).
+    """
 
     share: float = 0.01
 
@@ -32,16 +36,22 @@ class L1(Ball):
         if not 0 < self.share <= 1:
             raise ThreatError(f"L1 share {self.share!r} is not a part of the pixels; pass a number in (0, 1]")
 
-    def norm(self, delta: Tensor) -> Tensor:
+    def norm(self, delta: FloatBatch) -> FloatPerRow:
+        """Return the sums (B,) of |delta|."""
         return delta.flatten(1).abs().sum(1)
 
-    def dual_norm(self, grad: Tensor) -> Tensor:
+    def dual_norm(self, grad: FloatBatch) -> FloatPerRow:
+        """Return the largest |gradient| (B,), the dual norm of L1."""
         return grad.flatten(1).abs().amax(1)
 
     def steepest(
-        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
-    ) -> Tensor:
-        """The top share of the coordinates, signed, of L1 norm 1 (Tramer & Boneh 2019, section 4).
+        self,
+        grad: FloatBatch,
+        at: FloatBatch | None = None,
+        movable: BoolBatch | None = None,
+        dimension: FloatPerRow | None = None,
+    ) -> FloatBatch:
+        """Return the signs of the largest `share` of the gradient, of L1 norm 1 (Tramer & Boneh 2019, section 4).
 
         With one coordinate this is steepest ascent in L1; more of them make progress in fewer passes.
         """
@@ -55,8 +65,10 @@ class L1(Ball):
         step = grad.sign() * chosen
         return step / rowwise(chosen.flatten(1).sum(1).clamp_min(1), grad)
 
-    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
-        """Exact (Croce & Hein 2021, proposition 2.1): sign(delta) * clip(|delta| - t, 0, bound).
+    def project_between(
+        self, delta: FloatBatch, lower: Bound, upper: Bound, radius: FloatPerRow | None = None
+    ) -> FloatBatch:
+        """Project exactly: sign(delta) * clip(|delta| - t, 0, bound) (Croce & Hein 2021, proposition 2.1).
 
         t >= 0 solves a decreasing piecewise linear equation: Newton's step, or the middle of the bracket
         where that leaves it, until the sum is eps.
@@ -85,8 +97,15 @@ class L1(Ball):
         return result * rowwise(shrink, delta)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
-    ) -> Tensor:
+        self,
+        key: Key,
+        x: FloatBatch,
+        radius: Radius,
+        free: BoolBatch | None,
+        fresh: Callable[[], FloatBatch],
+        stream: str,
+    ) -> FloatBatch:
+        """Draw a perturbation uniformly from the L1 ball: normalised exponential sizes with random signs."""
         n = x[0].numel()
         waits = -torch.log1p(-key.uniform(stream, (n + 1,), dtype=x.dtype))
         if free is not None:
@@ -95,12 +114,15 @@ class L1(Ball):
         size = (waits[:, :n] / waits.sum(1, keepdim=True)).view_as(x) * radius
         return size * key.signs(f"{stream} sign", x.shape[1:], dtype=x.dtype)
 
-    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+    def sample(self, key: Key, x: FloatBatch, stream: str = "ball") -> FloatBatch:
+        """Draw a perturbation (B, ...) uniformly from the ball, then project it onto the valid range [0, 1]."""
         return self.project(self.draw(key, x, self.eps, None, lambda: x, stream), x)
 
-    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+    def onto_hyperplane(self, slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatBatch:
+        """Return the smallest perturbation in L1 that gains `gain` (B,): see `hyperplane.steepest_first`."""
         return steepest_first(slope, gain, lower, upper)
 
-    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+    def prox(self, delta: FloatBatch, weight: FloatPerRow) -> FloatBatch:
+        """Return delta moved towards 0 by `weight` (B,), and no farther: soft thresholding."""
         threshold = rowwise(weight, delta)
         return delta - delta.clamp(-threshold, threshold)

@@ -1,4 +1,4 @@
-"""The L2 ball: the Euclidean norm."""
+"""L2: the Euclidean length of a perturbation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow
 from .ball import Ball, Bound, Radius, radii, rowwise, taken, tiny
 from .hyperplane import spread_evenly
 
@@ -19,7 +20,7 @@ NEAREST = 1e-3  # share of the bracket that a secant stays away from its lower e
 WIDTH = 16  # roundings of the squared norm within which a scale counts as found
 
 
-def lengths(values: Tensor) -> Tensor:
+def lengths(values: FloatBatch) -> FloatPerRow:
     """Return the (B,) Euclidean norms of (B, ...) values, also where their squares underflow or overflow.
 
     On a CPU one pass does it, unless a norm lies near either end of the range of its dtype. On other devices, where a
@@ -38,7 +39,7 @@ def lengths(values: Tensor) -> Tensor:
     return scaled * peak
 
 
-def unit(direction: Tensor) -> Tensor:
+def unit(direction: FloatBatch) -> FloatBatch:
     """Return the (B, ...) values scaled to L2 norm 1 row by row; a row of zeros stays zero."""
     peak = direction.flatten(1).abs().amax(1).clamp_min_(tiny(direction))
     scaled = direction / rowwise(peak, direction)
@@ -48,24 +49,33 @@ def unit(direction: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class L2(Ball):
-    """sqrt(sum_i delta_i^2) <= eps."""
+    """The L2 ball, sqrt(sum_i delta_i^2) <= eps."""
 
     p: ClassVar[float] = 2.0
 
-    def norm(self, delta: Tensor) -> Tensor:
+    def norm(self, delta: FloatBatch) -> FloatPerRow:
+        """Return the Euclidean lengths (B,) of the perturbations (B, ...)."""
         length: Tensor = delta.flatten(1).norm(dim=1)
         return length
 
-    def dual_norm(self, grad: Tensor) -> Tensor:
+    def dual_norm(self, grad: FloatBatch) -> FloatPerRow:
+        """Return the Euclidean lengths (B,) of the gradients (B, ...), tiny and huge ones too."""
         return lengths(grad)
 
     def steepest(
-        self, grad: Tensor, at: Tensor | None = None, movable: Tensor | None = None, dimension: Tensor | None = None
-    ) -> Tensor:
+        self,
+        grad: FloatBatch,
+        at: FloatBatch | None = None,
+        movable: BoolBatch | None = None,
+        dimension: FloatPerRow | None = None,
+    ) -> FloatBatch:
+        """Return the gradient scaled to L2 norm 1; a row of zeros stays zero."""
         return unit(grad)
 
-    def project_between(self, delta: Tensor, lower: Bound, upper: Bound, radius: Tensor | None = None) -> Tensor:
-        """Exact: the nearest point is clip(s * delta) with the largest s <= 1 whose norm fits (`scale_to_fit`)."""
+    def project_between(
+        self, delta: FloatBatch, lower: Bound, upper: Bound, radius: FloatPerRow | None = None
+    ) -> FloatBatch:
+        """Project exactly: clip(s * delta) with the largest s <= 1 whose norm fits (see `scale_to_fit`)."""
         limit = radii(self.eps, radius, delta)
         inside = torch.clamp(delta, lower, upper)  # type: ignore[arg-type]
         length = self.norm(inside)
@@ -79,15 +89,15 @@ class L2(Ball):
 
     def nearest_within_(
         self,
-        images: Tensor,
-        x: Tensor,
+        images: FloatBatch,
+        x: FloatBatch,
         low: Bound,
         high: Bound,
         bounds: Callable[[], tuple[Bound, Bound]],
-        limit: Tensor,
-        memory: Tensor,
-    ) -> Tensor:
-        """As in the base class, in the memory of `images`: an allocation costs as much as a pass."""
+        limit: FloatPerRow,
+        memory: FloatBatch,
+    ) -> FloatBatch:
+        """Return what the base class does, in the memory of `images`: an allocation costs as much as a pass."""
         torch.clamp(images, low, high, out=memory)  # type: ignore[arg-type]
         length = self.norm(memory.sub_(x))
         rows = (length > limit).nonzero().squeeze(1)
@@ -101,8 +111,8 @@ class L2(Ball):
         near = _fitted(way, taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
         return torch.clamp_(images, low, high).index_copy_(0, rows, near.add_(origin))  # type: ignore[arg-type]
 
-    def step_(self, grad: Tensor, images: Tensor, rate: Radius) -> Tensor:
-        """As in the base class; on a CPU in two passes, the norm of the gradient and the step, in its memory."""
+    def step_(self, grad: FloatBatch, images: FloatBatch, rate: Radius) -> FloatBatch:
+        """Return what the base class does; on a CPU in the memory of `grad`, in two passes: its norm and the step."""
         if grad.device.type == "cpu" and grad.is_contiguous() and len(grad):
             length = lengths(grad)
             scale = (rate / length).where(length > 0, 0)
@@ -111,8 +121,15 @@ class L2(Ball):
         return super().step_(grad, images, rate)
 
     def draw(
-        self, key: Key, x: Tensor, radius: Radius, free: Tensor | None, fresh: Callable[[], Tensor], stream: str
-    ) -> Tensor:
+        self,
+        key: Key,
+        x: FloatBatch,
+        radius: Radius,
+        free: BoolBatch | None,
+        fresh: Callable[[], FloatBatch],
+        stream: str,
+    ) -> FloatBatch:
+        """Draw a perturbation uniformly from the L2 ball: a normal direction, of length radius * u^(1/n)."""
         direction = key.normal(stream, x.shape[1:], dtype=x.dtype)
         share = key.uniform(f"{stream} radius", (1,), dtype=x.dtype).view(-1)
         if free is None:
@@ -122,26 +139,36 @@ class L2(Ball):
             length = share ** (1 / free.flatten(1).sum(1).clamp_min(1)).to(x.dtype)
         return unit(direction).mul_(rowwise(length * radius, x))
 
-    def sample(self, key: Key, x: Tensor, stream: str = "ball") -> Tensor:
+    def sample(self, key: Key, x: FloatBatch, stream: str = "ball") -> FloatBatch:
+        """Draw a perturbation (B, ...) uniformly from the ball, then project it onto the valid range [0, 1]."""
         return self.project(self.draw(key, x, self.eps, None, lambda: x, stream), x)
 
-    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
+    def shrink(self, delta: FloatBatch, share: FloatPerRow) -> FloatBatch:
+        """Return `share` (B,) * delta."""
         return delta * rowwise(share, delta)
 
-    def onto_hyperplane(self, slope: Tensor, gain: Tensor, lower: Bound, upper: Bound) -> Tensor:
+    def onto_hyperplane(self, slope: FloatBatch, gain: FloatPerRow, lower: Bound, upper: Bound) -> FloatBatch:
+        """Return the smallest perturbation in L2 that gains `gain` (B,): see `hyperplane.spread_evenly`."""
         return spread_evenly(slope, slope.abs(), gain, lower, upper)
 
-    def prox(self, delta: Tensor, weight: Tensor) -> Tensor:
+    def prox(self, delta: FloatBatch, weight: FloatPerRow) -> FloatBatch:
+        """Return delta shortened by `weight` (B,), and no farther than to 0."""
         length = rowwise(self.norm(delta).clamp_min(tiny(delta)), delta)
         return delta * (1 - rowwise(weight, delta) / length).clamp_min(0)
 
-    def squash(self, values: Tensor) -> Tensor:
+    def squash(self, values: FloatBatch) -> FloatBatch:
+        """Return eps * v / sqrt(1 + |v|_2^2) for values v (B, ...)."""
         length = values.flatten(1).square().sum(1).add(1).sqrt()
         return self.eps * values / rowwise(length, values)
 
 
 def _fitted(
-    delta: Tensor, lower: Bound, upper: Bound, longest: Tensor, limit: Tensor, memory: Tensor | None = None
+    delta: FloatBatch,
+    lower: Bound,
+    upper: Bound,
+    longest: FloatPerRow,
+    limit: FloatPerRow,
+    memory: FloatBatch | None = None,
 ) -> Tensor:
     """Return clip(s * delta) of norm `limit` (B,), row by row; `longest` (B,) is the norm at s = 1, above the limit."""
     point = torch.empty_like(delta) if memory is None else memory
@@ -156,7 +183,7 @@ def _fitted(
     return point
 
 
-def scale_to_fit(trial: Callable[[Tensor], Tensor], longest: Tensor, limit: Tensor) -> None:
+def scale_to_fit(trial: Callable[[Tensor], Tensor], longest: FloatPerRow, limit: FloatPerRow) -> None:
     """Call `trial(s)` with better and better scales s (B,) until its norms are `limit` (B,), from below to rounding.
 
     The squared norm H(t) of clip(sqrt(t) * delta) is concave and rises in t = s^2. So the secant through two points

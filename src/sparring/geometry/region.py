@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import InputError, ThreatError
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..shapes import BoolBatch, BoolPerRow, FloatBatch, FloatPerRow, FloatPerWay, FloatStack, RowSelection
 from .ball import Ball, Bound, Radius, outward, radii, rowwise, taken
 
 TOLERANCE = 1e-6  # rounding that an input may exceed the ball and the valid range by
@@ -26,7 +27,7 @@ TOLERANCE = 1e-6  # rounding that an input may exceed the ball and the valid ran
 
 @dataclass(frozen=True)
 class Region:
-    """The feasible set of each row: `Region.around(x, ball, inputs, mask=, eps=)` makes one.
+    """The feasible set of each row; `Region.around(x, ball, inputs, mask=, eps=)` makes one.
 
     Args:
         x: (B, ...) the inputs themselves.
@@ -40,33 +41,33 @@ class Region:
     All tensors have one row per input. What is derived from them is made when it is first needed, and then kept.
     """
 
-    x: Tensor
+    x: FloatBatch
     low: Bound
     high: Bound
-    eps: Tensor
+    eps: FloatPerRow
     ball: Ball
-    free: Tensor | None = None
+    free: BoolBatch | None = None
     inputs: Inputs = field(default_factory=Images)
 
     @classmethod
     def around(
         cls,
-        x: Tensor,
+        x: FloatBatch,
         ball: Ball,
         inputs: Inputs | None = None,
         *,
         mask: Tensor | None = None,
         eps: Tensor | None = None,
     ) -> Region:
-        """The region of `ball` around `x`, for one kind of inputs (images in [0, 1] by default).
+        """Return the region of `ball` around `x` (B, ...), for one kind of inputs (images in [0, 1] by default).
 
         Args:
             mask: bool, broadcast over `x`: true where a component may move. None: everywhere.
-            eps: (B,) radii that replace the ball's own.
+            eps: (B,) radii that replace the ball's own, in its units.
 
         Raises:
             InputError: a mask that does not fit, or leaves a row nothing to move.
-            ThreatError: radii that are none.
+            ThreatError: radii that are not (B,), negative or NaN.
         """
         inputs = Images() if inputs is None else inputs
         low, high = (b.expand_as(x) if isinstance(b, Tensor) else b for b in inputs.range_like(x))
@@ -77,8 +78,8 @@ class Region:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Tensor | slice) -> Region:
-        """The region of these rows (Q,): indices, a mask (B,), or a slice."""
+    def take(self, rows: RowSelection) -> Region:
+        """Return the region of these rows: indices (Q,), with repetition if wanted, a mask (B,), or a slice."""
         low, high = taken(self.low, rows), taken(self.high, rows)
         free = None if self.free is None else self.free[rows]
         part = replace(self, x=self.x[rows], low=low, high=high, eps=self.eps[rows], free=free)
@@ -87,7 +88,7 @@ class Region:
         return part
 
     def to(self, device: torch.device) -> Region:
-        """The region with its tensors on `device`."""
+        """Return the region with its tensors on `device`."""
         low, high = (b.to(device) if isinstance(b, Tensor) else b for b in (self.low, self.high))
         free = None if self.free is None else self.free.to(device)
         return replace(self, x=self.x.to(device), low=low, high=high, eps=self.eps.to(device), free=free)
@@ -124,7 +125,7 @@ class Region:
         return low - self.x, high - self.x
 
     @cached_property
-    def box(self) -> tuple[Tensor, Tensor] | None:
+    def box(self) -> tuple[FloatBatch, FloatBatch] | None:
         """The lowest and highest inputs of the region, ball and mask included, where it is a box (Linf); else None."""
         return self.ball.joint_box(self.x, *self.range, self.radius)
 
@@ -134,116 +135,117 @@ class Region:
         return torch.empty_like(self.x)
 
     @cached_property
-    def dimension(self) -> Tensor:
-        """(B,) how many components may move."""
+    def dimension(self) -> FloatPerRow:
+        """The number (B,) of components that may move."""
         if self.free is None:
             return torch.full_like(self.eps, self.x[:1].numel())
         return self.free.flatten(1).sum(1).to(self.eps.dtype)
 
     @cached_property
-    def diameter(self) -> Tensor:
-        """(B,) the norm of the difference of the two farthest valid inputs; infinite where the range is."""
+    def diameter(self) -> FloatPerRow:
+        """The norm (B,) of the difference of the two farthest valid inputs; infinite where the range is."""
         low, high = self.range
         return self.ball.norm(torch.zeros_like(self.x) + (high - low))
 
     @property
-    def extent(self) -> Tensor:
-        """(B,) the L2 norm of a perturbation that moves every free component by the scale of the inputs."""
+    def extent(self) -> FloatPerRow:
+        """The L2 norm (B,) of a perturbation that moves every free component by the scale of the inputs."""
         return self.dimension.sqrt() * self.inputs.scale
 
     # measures
 
-    def norm(self, delta: Tensor) -> Tensor:
-        """Return the norms (B,) of perturbations (B, ...)."""
+    def norm(self, delta: FloatBatch) -> FloatPerRow:
+        """Return the norms (B,) of the perturbations (B, ...)."""
         return self.ball.norm(delta)
 
-    def masked(self, values: Tensor) -> Tensor:
-        """The values (B, ...), 0 where a component may not move: a gradient restricted to what is free."""
+    def masked(self, values: FloatBatch) -> FloatBatch:
+        """Return the values (B, ...), with 0 where a component may not move."""
         return values if self.free is None else torch.where(self.free, values, 0)
 
-    def masked_many(self, values: Tensor) -> Tensor:
-        """As `masked`, for several per row (B, n, ...)."""
+    def masked_many(self, values: FloatStack) -> FloatStack:
+        """Return several values per row (B, n, ...), with 0 where a component may not move."""
         return values if self.free is None else torch.where(self.free[:, None], values, 0)
 
-    def dual_norm(self, grad: Tensor) -> Tensor:
-        """(B,) how much a linear function of this gradient (B, ...) can grow by a step of norm 1."""
+    def dual_norm(self, grad: FloatBatch) -> FloatPerRow:
+        """Return the dual norms (B,) of the gradients (B, ...) in the free components."""
         return self.ball.dual_norm(self.masked(grad))
 
-    def dual_norm_many(self, grads: Tensor) -> Tensor:
-        """(B, n) dual norms of several gradients per row (B, n, ...): of each way to win, in DeepFool and FAB."""
+    def dual_norm_many(self, grads: FloatStack) -> FloatPerWay:
+        """Return the dual norms (B, n) of several gradients per row (B, n, ...): of each rival class, say."""
         return self.ball.dual_norm(self.masked_many(grads).flatten(0, 1)).view(grads.shape[:2])
 
-    def steepest(self, grad: Tensor, at: Tensor | None = None) -> Tensor:
-        """The step (B, ...) of norm 1 along which a linear function of this gradient grows fastest; 0 where it is 0.
+    def steepest(self, grad: FloatBatch, at: FloatBatch | None = None) -> FloatBatch:
+        """Return the step (B, ...) of norm 1 along which a linear function of this gradient grows fastest.
 
-        In norms that move few components, those that are at an edge of the range in the inputs `at` are passed over.
+        It is 0 where the gradient is 0. In norms that move few components, those at an edge of the range in the inputs
+        `at` are passed over.
         """
         grad = self.masked(grad)
         movable = self.room(grad, at) > 0 if at is not None and self.ball.sparse else None
         return self.ball.steepest(grad, movable=movable, dimension=None if self.free is None else self.dimension)
 
-    def euclidean_length(self, distance: Tensor) -> Tensor:
-        """(B,) the L2 length of a steepest step that is `distance` (B,) long in the ball's norm."""
+    def euclidean_length(self, distance: FloatPerRow) -> FloatPerRow:
+        """Return the L2 length (B,) of a steepest step that is `distance` (B,) long in the ball's norm."""
         return self.ball.euclidean_length(distance, self.dimension)
 
-    def room(self, direction: Tensor, at: Tensor | None = None) -> Tensor:
-        """How far (B, ...) each component can go from `at` (x by default) within the range, along its sign.
+    def room(self, direction: FloatBatch, at: FloatBatch | None = None) -> FloatBatch:
+        """Return how far (B, ...) each component can go from `at` (x by default) within the range, along its sign.
 
         Where the direction is 0, how far downward. 0 where a component may not move.
         """
         return self.masked(outward(direction, *self._bounds_at(at)))
 
-    def contains(self, x: Tensor) -> Tensor:
-        """(B,) bool: is the input in the range, in the ball, and x where it may not move? To 1e-6."""
+    def contains(self, x: FloatBatch) -> BoolPerRow:
+        """Tell (B,) whether the inputs `x` (B, ...) lie in the region, to 1e-6 for rounding."""
         low, high = self.range
         inside = ((x >= low - TOLERANCE) & (x <= high + TOLERANCE)).flatten(1).all(1)
         return inside & (self.norm(x - self.x) <= self.eps + TOLERANCE * self.eps.clamp(min=1))
 
     # feasibility
 
-    def clamp(self, x: Tensor) -> Tensor:
-        """The inputs (B, ...) brought into the range and onto the mask, and not into the ball."""
+    def clamp(self, x: FloatBatch) -> FloatBatch:
+        """Return the inputs (B, ...) clipped to the range, and reset to x where they may not move."""
         return torch.clamp(x, *self.range)  # type: ignore[arg-type]
 
-    def clamp_(self, x: Tensor) -> Tensor:
-        """As `clamp`, in the memory of `x`."""
+    def clamp_(self, x: FloatBatch) -> FloatBatch:
+        """Return what `clamp` does, in the memory of `x`."""
         return torch.clamp_(x, *self.range)  # type: ignore[arg-type]
 
-    def clamp_many(self, x: Tensor) -> Tensor:
-        """As `clamp`, for several inputs per row (B, n, ...), without n copies of the region."""
+    def clamp_many(self, x: FloatStack) -> FloatStack:
+        """Return what `clamp` does for several inputs per row (B, n, ...), without n copies of the region."""
         low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
         return torch.clamp(x, low, high)  # type: ignore[arg-type]
 
-    def clamp_many_(self, x: Tensor) -> Tensor:
-        """As `clamp_many`, in the memory of `x`."""
+    def clamp_many_(self, x: FloatStack) -> FloatStack:
+        """Return what `clamp_many` does, in the memory of `x`."""
         low, high = (b[:, None] if isinstance(b, Tensor) else b for b in self.range)
         return torch.clamp_(x, low, high)  # type: ignore[arg-type]
 
-    def project(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
-        """The nearest (in L2) perturbation to `delta` inside the region; `radius` (B,) replaces eps."""
+    def project(self, delta: FloatBatch, radius: FloatPerRow | None = None) -> FloatBatch:
+        """Return the nearest (in L2) perturbation to `delta` inside the region; `radius` (B,) replaces eps."""
         if radius is None and (isinstance(self.radius, Tensor) or self.radius != self.ball.eps):
             radius = self.eps
         return self.ball.project_between(delta, *self.bounds, radius)
 
-    def nearest_many_(self, x: Tensor) -> Tensor:
-        """The nearest inputs to several per row (B, n, ...) inside the region; `x` is used up."""
+    def nearest_many_(self, x: FloatStack) -> FloatStack:
+        """Return the nearest inputs of the region to several per row (B, n, ...); `x` is overwritten."""
         if self.box is not None:
             return torch.clamp_(x, self.box[0][:, None], self.box[1][:, None])
         rows = torch.arange(len(x), device=x.device).repeat_interleave(x.shape[1])
         return self.take(rows).nearest_(x.flatten(0, 1)).view_as(x)
 
-    def nearest_(self, x: Tensor) -> Tensor:
-        """The nearest inputs to `x` (B, ...) inside the region; `x` is used up."""
+    def nearest_(self, x: FloatBatch) -> FloatBatch:
+        """Return the nearest inputs of the region to `x` (B, ...), which is overwritten."""
         if self.box is not None:
             return torch.clamp_(x, *self.box)
         if isinstance(self.radius, float) and math.isinf(self.radius):
             return self.clamp_(x)
         return self.ball.nearest_within_(x, self.x, *self.range, lambda: self.bounds, self.eps, self._memory)
 
-    def ascend_(self, grad: Tensor, x: Tensor, rate: Radius) -> Tensor:
-        """The inputs `x` moved by `rate` (a number, or (B,)) along the steepest direction, then projected.
+    def ascend_(self, grad: FloatBatch, x: FloatBatch, rate: Radius) -> FloatBatch:
+        """Take one step of projected gradient ascent from `x` (B, ...), of size `rate`: a number, or (B,).
 
-        `grad` is used up, `x` is not. One step of projected gradient ascent.
+        The step is along the steepest direction of `grad`, which is overwritten; `x` is not.
         """
         if self.box is not None:  # which holds what may not move
             return torch.clamp_(self.ball.step_(grad, x, rate), *self.box)
@@ -252,25 +254,25 @@ class Region:
         rate = rowwise(rate, x) if isinstance(rate, Tensor) else rate
         return self.nearest_(self.steepest(grad, at=x).mul_(rate).add_(x))
 
-    def shrink(self, delta: Tensor, share: Tensor) -> Tensor:
-        """The nearest perturbation to `delta` that has `share` (B,) in [0, 1] of its norm.
+    def shrink(self, delta: FloatBatch, share: FloatPerRow) -> FloatBatch:
+        """Return the nearest perturbation to `delta` that has `share` (B,) in [0, 1] of its norm.
 
-        On the way from a winner back to x: the segment in L2, clipping in Linf, soft thresholds in L1.
+        It lies on the way from x + delta back to x: the segment in L2, clipping in Linf, soft thresholds in L1.
         """
         return self.ball.shrink(delta, share)
 
-    def onto_hyperplane(self, slope: Tensor, gain: Tensor, at: Tensor | None = None) -> Tensor:
-        """The smallest step from `at` (x by default), within the range, by which <slope, .> rises by `gain` (B,).
+    def onto_hyperplane(self, slope: FloatBatch, gain: FloatPerRow, at: FloatBatch | None = None) -> FloatBatch:
+        """Return the smallest step from `at` (x by default), within the range, that raises <slope, .> by `gain` (B,).
 
         Where the range does not reach that far, the one that comes closest. ThreatError except in Linf, L2 and L1.
         """
         return self.ball.onto_hyperplane(self.masked(slope), gain, *self._bounds_at(at))
 
-    def hyperplane_distance(self, slope: Tensor, gain: Tensor, at: Tensor | None = None) -> Tensor:
-        """(B,) the norm by which <slope, .> rises by `gain` (B,) >= 0: gain / dual norm; in L0 a count within range."""
+    def hyperplane_distance(self, slope: FloatBatch, gain: FloatPerRow, at: FloatBatch | None = None) -> FloatPerRow:
+        """Return the norm (B,) of the least step that gains `gain` (B,) >= 0: gain / dual norm; in L0 a count."""
         return self.ball.hyperplane_distance(self.masked(slope), gain, *self._bounds_at(at))
 
-    def _bounds_at(self, at: Tensor | None) -> tuple[Bound, Bound]:
+    def _bounds_at(self, at: FloatBatch | None) -> tuple[Bound, Bound]:
         if at is None or at is self.x:
             return self.bounds
         low, high = self.range
@@ -278,8 +280,8 @@ class Region:
 
     # draws
 
-    def sample(self, key: Key, stream: str = "ball") -> Tensor:
-        """A perturbation (B, ...) drawn uniformly from the ball of the free components, then projected onto the range.
+    def sample(self, key: Key, stream: str = "ball") -> FloatBatch:
+        """Draw a perturbation (B, ...) uniformly from the ball of the free components, then project it onto the range.
 
         Raises ThreatError where a radius is infinite.
         """
@@ -293,12 +295,12 @@ class Region:
 
         return self.project(self.ball.draw(key, self.x, radius, self.free, fresh, stream))
 
-    def direction(self, key: Key, stream: str = "direction") -> Tensor:
-        """A random perturbation (B, ...) of norm 1 in the free components, cut by no range."""
+    def direction(self, key: Key, stream: str = "direction") -> FloatBatch:
+        """Draw a perturbation (B, ...) of norm 1 in the free components, without regard to the valid range."""
         return self.ball.direction(key, self.x, self.free, stream)
 
 
-def _mask_like(mask: Tensor, x: Tensor) -> Tensor:
+def _mask_like(mask: Tensor, x: FloatBatch) -> Tensor:
     """The mask (B, ...), each row of which lets something move."""
     if mask.dtype != torch.bool:
         raise InputError(f"a mask is bool, and this is {mask.dtype}; pass mask > 0")

@@ -1,4 +1,4 @@
-"""Goals: what counts as a success of the attacker, as a function of a model's outputs."""
+"""What the attacker wants: goals, which judge the outputs of a model, and the losses that attacks ascend."""
 
 from .classification import ClassifyAs, Misclassify, least_likely
 from .climbs import (

@@ -1,4 +1,4 @@
-"""The goals of attacks on classifiers: `Misclassify` and `ClassifyAs`."""
+"""The goals of attacks on classifiers: leave a class (untargeted), or become one (targeted)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import GoalError, InputError
+from ..shapes import FloatPerRow, IntPerRow, Logits
 from ..tasks import Classification, Task
 from . import logits
 from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds
@@ -19,13 +20,18 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class ClassGoal(Goal):
-    """Base class: one class index per image, and the default loss of attacks."""
+    """A goal with one class per image; `loss` is what attacks ascend that name no loss of their own.
 
-    classes: Tensor  # (B,) int64
+    Raises:
+        InputError: `classes` is no 1-D integer tensor.
+        GoalError: `loss` is no loss of `sparring.goals`.
+    """
+
+    classes: IntPerRow
     loss: Climb = field(default_factory=LogOdds)
 
     task: ClassVar[type[Task] | None] = Classification
-    every: ClassVar[bool]  # is the class approached?
+    every: ClassVar[bool]  # whether the class is approached
     word: ClassVar[str]  # what messages call the classes
 
     def __post_init__(self) -> None:
@@ -41,18 +47,21 @@ class ClassGoal(Goal):
     def __len__(self) -> int:
         return len(self.classes)
 
-    def terms(self, outputs: Tensor) -> Terms:
+    def terms(self, outputs: Logits) -> Terms:
+        """Return z_k - z_y for every other class k, or with the sign turned where y is approached."""
         index = self.classes[:, None]
         own = outputs.gather(1, index)
         if self.every:
             return Terms((own - outputs).scatter(1, index, torch.inf), every=True)
         return Terms((outputs - own).scatter(1, index, -torch.inf), count=outputs.shape[1] - 1)
 
-    def margin(self, outputs: Tensor) -> Tensor:
+    def margin(self, outputs: Logits) -> FloatPerRow:
+        """Return max_{k != y} z_k - z_y of logits z (B, K), or with the sign turned where y is approached."""
         lead = logits.margin(outputs, self.classes)
         return -lead if self.every else lead
 
-    def loss_of(self, outputs: Tensor, climb: Climb | None = None) -> Tensor:
+    def loss_of(self, outputs: Logits, climb: Climb | None = None) -> FloatPerRow:
+        """Return the values (B,) of the loss `climb`, or of the goal's own, on logits (B, K)."""
         climb = self.loss if climb is None else climb
         if isinstance(climb, LogitClimb):
             return climb.of_logits(outputs, self.classes, self.every)
@@ -64,7 +73,8 @@ class ClassGoal(Goal):
             return climb.of(self.terms(outputs))
         return -away if self.every else away
 
-    def loss_and_gradient(self, outputs: Tensor, climb: Climb | None = None) -> tuple[Tensor, Tensor] | None:
+    def loss_and_gradient(self, outputs: Logits, climb: Climb | None = None) -> tuple[FloatPerRow, Logits] | None:
+        """Return the cross-entropy or the log-odds (B,) with their gradient (B, K); None for every other loss."""
         climb = self.loss if climb is None else climb
         if type(climb) is CrossEntropy:  # what is derived from it may be another loss
             loss, gradient = logits.cross_entropy_and_gradient(outputs, self.classes)
@@ -74,13 +84,15 @@ class ClassGoal(Goal):
             return None
         return (-loss, -gradient) if self.every else (loss, gradient)
 
-    def verdict_and_gradient(self, outputs: Tensor, climb: Climb | None = None) -> tuple[Verdict, Tensor] | None:
+    def verdict_and_gradient(self, outputs: Logits, climb: Climb | None = None) -> tuple[Verdict, Logits] | None:
+        """Return the verdict and the gradient (B, K) of its loss, for the cross-entropy and the log-odds; else None."""
         if type(self.loss if climb is None else climb) is not LogOdds:
             return super().verdict_and_gradient(outputs, climb)
         lead, loss, gradient = logits.log_odds_and_gradient(outputs, self.classes)
         return (Verdict(-lead, -loss), -gradient) if self.every else (Verdict(lead, loss), gradient)
 
-    def check(self, outputs: Tensor, all_rows: Self) -> None:
+    def check(self, outputs: Logits, all_rows: Self) -> None:
+        """Raise GoalError for fewer than two logits per image, InputError for a class that the model does not have."""
         count = outputs.shape[1]
         if count < 2:
             raise GoalError(
@@ -99,7 +111,7 @@ class ClassGoal(Goal):
 @final  # its closed forms are those of these terms
 @dataclass(frozen=True)
 class Misclassify(ClassGoal):
-    """Untargeted: success is any class but the label. `Misclassify(labels)` with labels (B,) int64."""
+    """The untargeted goal: any class but the label wins. `Misclassify(labels)` takes labels (B,) int64."""
 
     every: ClassVar[bool] = False
     word: ClassVar[str] = "labels"
@@ -108,14 +120,14 @@ class Misclassify(ClassGoal):
 @final
 @dataclass(frozen=True)
 class ClassifyAs(ClassGoal):
-    """Targeted: success is the target class. `ClassifyAs(targets)` with targets (B,) int64."""
+    """The targeted goal: only the target class wins. `ClassifyAs(targets)` takes targets (B,) int64."""
 
     every: ClassVar[bool] = True
     word: ClassVar[str] = "targets"
 
 
-def least_likely(outputs: Tensor) -> Tensor:
-    """(B,) int64 the classes of the smallest logits (B, K).
+def least_likely(outputs: Logits) -> IntPerRow:
+    """Return the classes (B,) of the smallest logits (B, K).
 
     The targets of the iterative least-likely class method (Kurakin et al. 2017, arXiv:1607.02533, section 2.3):
     `ClassifyAs(least_likely(target(images)))` under BIM.

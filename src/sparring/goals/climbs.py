@@ -1,4 +1,4 @@
-"""The losses that first-order attacks ascend, as functions of a goal's terms, for the goals of every task.
+"""Losses that a first-order attack ascends: functions of a goal's terms, the same for the goals of every task.
 
 For a classifier they are the usual losses on logits z, with y the label of an untargeted goal. For a targeted goal y is
 the target class, and the sign is reversed. A higher loss is nearer to the goal.
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..errors import GoalError
 from ..random import Key
+from ..shapes import FloatPerRow, IntPerRow, Logits
 from .terms import Terms
 
 SATURATED = 50.0  # softplus(v) is v beyond
@@ -22,10 +23,10 @@ NO_ZERO = 1e-12  # added to what is divided by
 
 
 class Climb(ABC):
-    """Base class of the losses to ascend, row-wise records: frozen dataclasses with tensors of one row per input."""
+    """A loss to ascend; as a row-wise record it is a frozen dataclass whose tensors have one row per input."""
 
     @abstractmethod
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
         """Return the loss (B,), which is higher the nearer the rows are to the goal."""
 
     def in_sum(self) -> Climb:
@@ -37,10 +38,10 @@ class LogitClimb(Climb):
     """Base class of losses that need the logits themselves, not only their differences (`Terms`)."""
 
     @abstractmethod
-    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+    def of_logits(self, logits: Logits, classes: IntPerRow, every: bool) -> FloatPerRow:
         """Return the loss (B,) for logits (B, K) and classes (B,) int64: labels, or with `every` target classes."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
         """Raise GoalError, unless a subclass defines the loss for goals without logits."""
         raise GoalError(f"{type(self).__name__} is a loss on logits, and this goal is none of a classifier")
 
@@ -49,7 +50,8 @@ class LogitClimb(Climb):
 class Margin(Climb):
     """The goal's own margin: max_{i != y} z_i - z_y (Carlini & Wagner 2017, arXiv:1608.04644, f_6)."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the margin (B,)."""
         return terms.margin
 
 
@@ -61,9 +63,10 @@ class SmoothMargin(Climb):
         temperature: T, a number or (B,); the nearer to 0, the nearer to the margin.
     """
 
-    temperature: float | Tensor
+    temperature: float | FloatPerRow
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the smooth margin (B,)."""
         return terms.smooth_margin(self.temperature)
 
 
@@ -74,7 +77,8 @@ class LogOdds(Climb):
     d CE = (1 - p_y) d LogOdds, and where the model is confident enough 1 - p_y is 0 in floating point.
     """
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the smooth margin (B,) at temperature 1."""
         return terms.smooth_margin(1.0)
 
     def in_sum(self) -> Climb:
@@ -86,7 +90,8 @@ class LogOdds(Climb):
 class CrossEntropy(Climb):
     """-log p_y of the softmax p, which is softplus(log-odds against y)."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the cross-entropy (B,), negative where the terms are those of a class to become."""
         sign = -1.0 if terms.every else 1.0
         return sign * F.softplus(sign * terms.smooth_margin(1.0), threshold=SATURATED)
 
@@ -102,7 +107,8 @@ class DLR(Climb):
     another task, it is 1, so that the loss is the margin.
     """
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the margin over the spread of the logits (B,)."""
         return terms.margin / spread(terms, four=terms.every)
 
 
@@ -110,7 +116,8 @@ class DLR(Climb):
 class SmoothDLR(SmoothMargin):
     """The smooth margin over the spread of `DLR`."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the smooth margin over the spread of the logits (B,)."""
         return super().of(terms) / spread(terms, four=terms.every)
 
 
@@ -122,9 +129,10 @@ class RivalMargin(Climb):
         place: (B,) int64, indices of the rivals among the terms, as of `oracle.rivals`: for a classifier, classes.
     """
 
-    place: Tensor
+    place: IntPerRow
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the value (B,) of the rival's term."""
         return terms.margin if terms.every else terms.values.gather(1, self.place[:, None]).squeeze(1)
 
 
@@ -132,7 +140,8 @@ class RivalMargin(Climb):
 class RivalDLR(RivalMargin):
     """The rival's margin over the spread of eq. 7, whose departures are those of `DLR`: AutoAttack's targeted DLR."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the rival's margin over the spread of the logits (B,)."""
         return super().of(terms) / spread(terms, four=True)
 
 
@@ -143,16 +152,19 @@ class RandomDirection(LogitClimb):
     Tashiro et al. 2020, arXiv:2003.06878, eq. 1.
 
     Args:
-        key: of the rows; `step` numbers the draw.
+        key: the key of the rows.
+        step: the number of the draw.
     """
 
     key: Key
     step: int
 
-    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+    def of_logits(self, logits: Logits, classes: IntPerRow, every: bool) -> FloatPerRow:
+        """Return the weighted sums (B,) of the logits (B, K)."""
         return (logits * self._weights(logits)).sum(1)
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the weighted sums (B,) of the finite terms."""
         values = terms.values
         return (values.masked_fill(values.isinf(), 0) * self._weights(values)).sum(1)
 
@@ -170,16 +182,17 @@ class Divergence(LogitClimb):
         reference: z' (B, K).
     """
 
-    reference: Tensor
+    reference: Logits
 
-    def of_logits(self, logits: Tensor, classes: Tensor, every: bool) -> Tensor:
+    def of_logits(self, logits: Logits, classes: IntPerRow, every: bool) -> FloatPerRow:
+        """Return the divergence (B,), negative with `every`."""
         wanted = F.log_softmax(self.reference.detach(), 1)
         loss = F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
         return -loss if every else loss
 
 
-def spread(terms: Terms, four: bool) -> Tensor:
-    """Return the denominator (B,) of DLR, above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`.
+def spread(terms: Terms, four: bool) -> FloatPerRow:
+    """Return what DLR divides by (B,), above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`.
 
     Terms determine logits up to a constant: the label or target class is set to 0, the others to their terms.
     """

@@ -7,20 +7,25 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import GoalError, InputError
+from ..shapes import FloatPerWay
 from ..tasks import Detection, Detections, Task
 from .climbs import Climb, LogOdds
 from .goal import Goal
 from .terms import Terms
+
+Boxes = Float[Tensor, "batch 4"]
+ManyBoxes = Float[Tensor, "batch many 4"]
 
 CLEAR = 50.0  # the margin, in logits, of an object that no anchor lies near
 
 
 @dataclass(frozen=True)
 class Vanish(Goal):
-    """Success: no anchor that overlaps the object detects it, in any class.
+    """The goal that no anchor that lies on the object finds it any more, in whatever class.
 
     An anchor lies on it where the intersection over union of its box, as it is now, with the true box reaches `iou`;
     it finds an object where a logit is above `threshold`. Every such anchor has to lose it.
@@ -29,10 +34,10 @@ class Vanish(Goal):
         boxes: (B, 4), the true box of one object in each image, x1, y1, x2, y2 in pixels.
         iou: of an anchor's box that counts as lying on the object, in (0, 1].
         threshold: the logit above which an anchor finds an object; 0 is a probability of one half.
-        loss: climbed by attacks that name none.
+        loss: what attacks ascend that name no loss of their own.
     """
 
-    boxes: Tensor
+    boxes: Boxes
     iou: float = 0.3
     threshold: float = 0.0
     loss: Climb = field(default_factory=LogOdds)
@@ -42,13 +47,17 @@ class Vanish(Goal):
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def lies_on(self, outputs: Detections) -> Tensor:
+        """Return which anchors lie on the object, (B, N) bool."""
+        return (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
+
     def terms(self, outputs: Detections) -> Terms:
-        lies_on = (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
-        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~lies_on, torch.inf)
+        """Return threshold - logit for each anchor on the object, all of which are needed."""
+        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~self.lies_on(outputs), torch.inf)
         return Terms(torch.cat((missed, missed.new_full((len(missed), 1), CLEAR)), dim=1), every=True)
 
     def check(self, outputs: Detections, all_rows: Self) -> None:
-        """Raise where the boxes are none, or the overlap is no share."""
+        """Raise InputError where a box is empty, GoalError where `iou` is not in (0, 1]."""
         if not 0 < self.iou <= 1:
             raise GoalError(f"iou={self.iou} is no overlap; pass a number above 0 and at most 1")
         if not math.isfinite(self.threshold):
@@ -62,7 +71,7 @@ class Vanish(Goal):
             raise InputError(f"boxes[{row}] is {boxes[row].tolist()}; pass x1, y1, x2, y2 with x1 < x2 and y1 < y2")
 
 
-def overlaps(boxes: Tensor, truth: Tensor) -> Tensor:
+def overlaps(boxes: ManyBoxes, truth: Boxes) -> FloatPerWay:
     """Return the intersection over union (B, N) of boxes (B, N, 4) with one box (B, 4) each."""
     low = torch.maximum(boxes[..., :2], truth[:, None, :2])
     high = torch.minimum(boxes[..., 2:], truth[:, None, 2:])

@@ -1,4 +1,4 @@
-"""The base class `Goal`: whether outputs count as a success (the margin), and which loss a gradient ascends."""
+"""The base class of goals: whether the attacker has won on a batch of outputs, and which loss to ascend."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from ..shapes import FloatPerRow
 from ..tasks import Task
 from .climbs import Climb, LogOdds
 from .terms import Terms
@@ -15,14 +16,14 @@ from .terms import Terms
 
 @dataclass(frozen=True)
 class Verdict:
-    """The margin and the loss of a batch of outputs, one per row."""
+    """The judgement of a batch of outputs, row by row."""
 
-    margin: Tensor  # (B,) > 0 exactly where the attack succeeds
-    loss: Tensor  # (B,) what a first-order attack ascends
+    margin: FloatPerRow  # above 0 exactly where the attacker has won
+    loss: FloatPerRow  # what a first-order attack ascends
 
 
 class Goal(ABC):
-    """Base class of the goals: what counts as a success of the attack, for as many inputs as the goal has rows.
+    """What the attacker wants of each of B inputs.
 
     Only goals and tasks know what a target's outputs mean. A goal is a row-wise record (a frozen dataclass whose
     tensors have one row per input) with a method `terms`, which returns the conditions of success:
@@ -49,33 +50,33 @@ class Goal(ABC):
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:
-        """Return the conditions of success for outputs with as many rows as the goal."""
+        """Return the conditions of winning on the model's outputs for B inputs."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of rows: one per input."""
+        """Return B, the number of inputs."""
 
-    def margin(self, outputs: Any) -> Tensor:
+    def margin(self, outputs: Any) -> FloatPerRow:
         """Return the margins (B,), positive exactly where the attack succeeds."""
         return self.terms(outputs).margin
 
-    def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
-        """Return the loss (B,) to ascend: `climb`, or the goal's own loss."""
+    def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
+        """Return the values (B,) of the loss `climb`, or where it is None of the goal's own loss."""
         return (self.loss if climb is None else climb).of(self.terms(outputs))
 
     def __call__(self, outputs: Any, climb: Climb | None = None) -> Verdict:
-        """Return margins and losses together."""
+        """Return the margins and the values of the loss together."""
         return Verdict(self.margin(outputs), self.loss_of(outputs, climb))
 
-    def loss_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Tensor, Tensor] | None:
-        """Return `loss_of` and its gradient with respect to `outputs` in closed form; None: ask autograd."""
+    def loss_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[FloatPerRow, Tensor] | None:
+        """Return `loss_of` and its gradient with respect to `outputs` in closed form; None where there is none."""
         return None
 
     def verdict_and_gradient(self, outputs: Any, climb: Climb | None = None) -> tuple[Verdict, Tensor] | None:
-        """Return the verdict and the gradient of its loss in closed form; None: ask autograd."""
+        """Return the verdict and the gradient of its loss in closed form; None where there is none."""
         known = self.loss_and_gradient(outputs, climb)
         return None if known is None else (Verdict(self.margin(outputs.detach()), known[0]), known[1])
 
     def check(self, outputs: Any, all_rows: Self) -> None:
-        """Raise where `all_rows`, the goal of the whole data set, cannot be judged on such outputs."""
+        """Raise GoalError or InputError where `all_rows`, the goal of the whole data set, does not fit such outputs."""
         return

@@ -1,4 +1,4 @@
-"""Losses on logits in closed form with their gradients: those of `climbs`, in fewer operations.
+"""Losses on logits in closed form, with their gradients: the same as in `climbs`, in fewer operations.
 
 All are of logits (B, K) and the class (B,) int64 that is to be left.
 """
@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
 from torch.nn import functional as F
 
+from ..shapes import FloatPerRow, IntPerRow, Logits
 
-def margin(logits: Tensor, classes: Tensor) -> Tensor:
+
+def margin(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return the largest other logit minus that of `classes`, (B,): positive where another class leads."""
     index = classes[:, None]
     return (logits.scatter(1, index, -math.inf).amax(1, keepdim=True) - logits.gather(1, index)).squeeze(1)
 
 
-def log_odds(logits: Tensor, classes: Tensor) -> Tensor:
+def log_odds(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return log (1 - p) / p, (B,), of the probability p of `classes`."""
     index = classes[:, None]
     return logits.scatter(1, index, -math.inf).logsumexp(1) - logits.gather(1, index).squeeze(1)
 
 
-def cross_entropy_and_gradient(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, Logits]:
     """Return -log p (B,) and its gradient (B, K): the softmax, less 1 at the class."""
     log_p = logits.detach().log_softmax(1)
     loss = F.nll_loss(log_p, classes, reduction="none")
     return loss, log_p.exp_().scatter_add_(1, classes[:, None], loss.new_full((len(loss), 1), -1.0))
 
 
-def log_odds_and_gradient(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def log_odds_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, FloatPerRow, Logits]:
     """Return the margin (B,), the log-odds (B,) and their gradient (B, K): the softmax of the others, -1 at the class.
 
     With m the largest other logit, log sum_{i != y} exp z_i = m - max log softmax of the others.

@@ -1,4 +1,4 @@
-"""The goal of attacks on segmentation: many pixels get a wrong class."""
+"""The goal of attacks on semantic segmentation: many pixels get a wrong class."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from ..errors import GoalError, InputError
+from ..shapes import BoolSites, FloatPerRow
 from ..tasks import Segmentation, Task
 from .climbs import Climb, CrossEntropy
 from .share import ShareGoal, check_share
 from .terms import Terms
 
+PixelLabels = Integer[Tensor, "batch height width"]
+PixelLogits = Float[Tensor, "batch classes height width"]
+
 
 @dataclass(frozen=True)
 class MisclassifyPixels(ShareGoal):
-    """Success: at least `share` of an image's labelled pixels get another class than their label.
+    """The goal that at least `share` of an image's labelled pixels get another class than their label.
 
     Args:
         labels: (B, H, W) int64, the class of each pixel; `ignore` where there is none.
         share: of the labelled pixels that must be wrong, in (0, 1].
         ignore: the label of pixels that do not count, 255 in most data sets.
-        loss: climbed by attacks that name none, in the mean over the labelled pixels.
+        loss: what attacks ascend that name no loss of their own, in the mean over the labelled pixels.
     """
 
-    labels: Tensor
+    labels: PixelLabels
     share: float = 0.5
     ignore: int = 255
     loss: Climb = field(default_factory=CrossEntropy)
@@ -36,7 +41,8 @@ class MisclassifyPixels(ShareGoal):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def parts(self, outputs: Tensor) -> tuple[Terms, Tensor]:
+    def parts(self, outputs: PixelLogits) -> tuple[Terms, BoolSites]:
+        """Return z_k - z_y of every pixel, values (B * H * W, K), and which pixels are labelled, (B, H * W) bool."""
         counted = (self.labels != self.ignore).flatten(1)
         logits = outputs.movedim(1, -1).flatten(0, -2)
         index = self.labels.masked_fill(self.labels == self.ignore, 0).flatten()[:, None]
@@ -44,12 +50,12 @@ class MisclassifyPixels(ShareGoal):
             (logits - logits.gather(1, index)).scatter(1, index, -torch.inf), count=logits.shape[1] - 1
         ), counted
 
-    def pixel_accuracy(self, outputs: Tensor) -> Tensor:
+    def pixel_accuracy(self, outputs: PixelLogits) -> FloatPerRow:
         """Return the share (B,) of the labelled pixels whose class is right."""
         return 1 - self.won_share(outputs)
 
-    def check(self, outputs: Tensor, all_rows: Self) -> None:
-        """Raise where the labels are no classes of the model, have another size, or leave an image unlabelled."""
+    def check(self, outputs: PixelLogits, all_rows: Self) -> None:
+        """Raise GoalError for a share outside (0, 1] or a single logit, InputError for labels that do not fit."""
         if not check_share(self.share):
             raise GoalError(f"share={self.share} of the pixels; pass a number above 0 and at most 1")
         labels, count = all_rows.labels, outputs.shape[1]

@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..rows import flatten
+from ..shapes import BoolSites, FloatPerRow
 from .climbs import Climb
 from .goal import Goal
 from .terms import Terms
@@ -18,20 +18,21 @@ ROUNDING = 1e-12  # of a part, so that 0.07 of 100 parts are 7 of them and not 8
 
 
 class ShareGoal(Goal):
-    """Base class of goals that are met where at least `share` of the P parts of a row are successes.
+    """A goal that is met where at least `share` of the P parts of a row are won.
 
     The margin is that of the part which completes the share: the ceil(share * P)-th largest, and NaN where that of a
-    part is. What is climbed is the mean of the loss over all parts, since a single part would give a gradient of its
+    part is. The loss is the mean of the loss over all parts, since a single part would give a gradient of its
     own alone; a loss with rows of its own (`RivalMargin`) is taken of the margin.
     """
 
     share: float
 
     @abstractmethod
-    def parts(self, outputs: Any) -> tuple[Terms, Tensor]:
+    def parts(self, outputs: Any) -> tuple[Terms, BoolSites]:
         """Return the terms of all parts, values (B * P, K), and which parts count, (B, P) bool."""
 
     def terms(self, outputs: Any) -> Terms:
+        """Return one term per row (B, 1): the margin of the part that completes the share."""
         parts, counted = self.parts(outputs)
         margins = parts.margin.view(counted.shape).masked_fill(~counted, -torch.inf)
         counts = counted.sum(1)
@@ -39,7 +40,8 @@ class ShareGoal(Goal):
         completing = margins.sort(dim=1, descending=True).values.gather(1, needed[:, None])
         return Terms(completing.masked_fill(margins.isnan().any(1, keepdim=True), torch.nan))
 
-    def loss_of(self, outputs: Any, climb: Climb | None = None) -> Tensor:
+    def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
+        """Return the mean (B,) of the loss over the parts that count."""
         climb = self.loss.in_sum() if climb is None else climb
         if flatten(climb)[0]:
             return climb.of(self.terms(outputs))
@@ -47,7 +49,7 @@ class ShareGoal(Goal):
         losses = climb.of(parts).view(counted.shape)
         return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp_min(1)
 
-    def won_share(self, outputs: Any) -> Tensor:
+    def won_share(self, outputs: Any) -> FloatPerRow:
         """Return the share (B,) of the parts that are won."""
         parts, counted = self.parts(outputs)
         won = (parts.margin.view(counted.shape) > 0) & counted

@@ -1,4 +1,4 @@
-"""`Terms`: the conditions of a goal's success, of which its margin and every loss are functions."""
+"""Terms: the conditions of winning, of which the margin and every loss are functions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..shapes import FloatPerRow, FloatPerWay, IntPerWay
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,17 @@ class Terms:
         count: conditions per row at most; None: K.
     """
 
-    values: Tensor
+    values: FloatPerWay
     every: bool = False
     count: int | None = None
 
     @property
-    def margin(self) -> Tensor:
-        """(B,) positive exactly where the attack succeeds: the largest value, or with `every` the smallest."""
+    def margin(self) -> FloatPerRow:
+        """The margins (B,), positive exactly where the attacker has won."""
         return self.values.amin(1) if self.every else self.values.amax(1)
 
-    def smooth_margin(self, temperature: float | Tensor) -> Tensor:
-        """Return (B,) the margin with a smooth maximum or minimum: T log sum exp(values / T), T a number or (B,)."""
+    def smooth_margin(self, temperature: float | FloatPerRow) -> FloatPerRow:
+        """Return the margins (B,) with a smooth maximum or minimum, T log sum exp(values / T); T: a number or (B,)."""
         if isinstance(temperature, Tensor):
             temperature = temperature[:, None].to(self.values.dtype).clamp_min(1e-6)
         if not isinstance(temperature, Tensor) and temperature == 1:
@@ -40,8 +42,8 @@ class Terms:
         signed = -temperature if self.every else temperature
         return ((self.values / signed).logsumexp(1, keepdim=True) * signed).squeeze(1)
 
-    def nearest(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return the largest values (B, <= k), largest first, and their indices (B, <= k) int64: the nearest rivals.
+    def nearest(self, k: int) -> tuple[FloatPerWay, IntPerWay]:
+        """Return the margins (B, <= k) of the nearest ways to win, nearest first, and their places (B, <= k) int64.
 
         Where every condition is needed there is one rival, with index 0, and its value is the margin.
         """
@@ -54,7 +56,7 @@ class Terms:
 
 
 def mean_terms(answers: list[Terms]) -> Terms:
-    """Average the terms of several answers for the same rows; terms of every task can be averaged, outputs cannot."""
+    """Return the mean of the terms of several answers about the same rows."""
     first = answers[0]
     if len(answers) == 1:
         return first

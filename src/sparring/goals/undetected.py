@@ -1,4 +1,4 @@
-"""Outputs of a model with a detector, and the goal of a success that is not detected."""
+"""Outputs of a model that may reject an input, and the goal of passing its detectors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import GoalError
+from ..shapes import FloatPerRow
 from .climbs import Climb
 from .goal import Goal
 from .terms import Terms
@@ -20,37 +20,38 @@ class DetectorOutputs:
     """The outputs of a model with detectors for B inputs."""
 
     outputs: Any  # those of the model without detectors
-    alarm: Tensor  # (B,) above 0 exactly where the input is rejected
+    alarm: FloatPerRow  # above 0 exactly where the input is rejected
 
 
 class ClimbPart(Climb):
-    """Base class of the losses that are one part of `Undetected`; GoalError on a goal without a detector."""
+    """The loss of one of the two parts of `Undetected`; `of` raises GoalError on a goal without a detector."""
 
-    def of(self, terms: Terms) -> Tensor:
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Raise GoalError: terms do not say which of them are the detector's."""
         raise GoalError(f"{type(self).__name__} climbs one part of the goal Undetected, and nothing here may reject")
 
 
 @dataclass(frozen=True)
 class ClimbDetector(ClimbPart):
-    """The detector's part: `oracle.gradient(x, loss=ClimbDetector())` ascends -alarm."""
+    """The loss -alarm, for attacks on the detector alone: `oracle.gradient(x, loss=ClimbDetector())`."""
 
 
 @dataclass(frozen=True)
 class ClimbTask(ClimbPart):
-    """The task's part: `loss`, or the inner goal's own loss, regardless of the alarm."""
+    """The loss of the task alone: `loss`, or where it is None the inner goal's own."""
 
     loss: Climb | None = None
 
 
 @dataclass(frozen=True)
 class Undetected(Goal):
-    """Success: `goal` is met and no detector rejects the input (Carlini & Wagner 2017, arXiv:1705.07263).
+    """The goal of meeting `goal` while no detector raises an alarm (Carlini & Wagner 2017, arXiv:1705.07263).
 
         margin  min(margin of the goal, -alarm)
         loss    loss of the goal - weight * softplus(sharpness * alarm) / sharpness
 
-    The softplus makes the alarm's gradient vanish once the alarm is clearly negative. The goal's loss is the one that
-    the attack names, or else the goal's own `loss.in_sum()`: the cross-entropy in place of the log-odds.
+    The softplus vanishes where the alarm is silent by some margin. An attack that names a loss ascends that in place of
+    the goal's; where the goal's is the log-odds, the cross-entropy takes its place (`Climb.in_sum`).
     """
 
     goal: Goal
@@ -65,15 +66,18 @@ class Undetected(Goal):
         return len(self.goal)
 
     def terms(self, outputs: DetectorOutputs) -> Terms:
+        """Return the goal's terms, each of which needs silence too."""
         terms, silence = self.goal.terms(outputs.outputs), -outputs.alarm[:, None]
         if terms.every:
             return Terms(torch.cat((terms.values, silence), dim=1), every=True)
         return Terms(torch.minimum(terms.values, silence), count=terms.count)
 
-    def margin(self, outputs: DetectorOutputs) -> Tensor:
+    def margin(self, outputs: DetectorOutputs) -> FloatPerRow:
+        """Return the smaller of the goal's margin and -alarm, (B,)."""
         return torch.minimum(self.goal.margin(outputs.outputs), -outputs.alarm)
 
-    def loss_of(self, outputs: DetectorOutputs, climb: Climb | None = None) -> Tensor:
+    def loss_of(self, outputs: DetectorOutputs, climb: Climb | None = None) -> FloatPerRow:
+        """Return the joint loss (B,), or with `ClimbDetector` or `ClimbTask` one part of it."""
         if isinstance(climb, ClimbDetector):
             return -outputs.alarm
         if isinstance(climb, ClimbTask):
@@ -82,4 +86,5 @@ class Undetected(Goal):
         return loss - self.weight * F.softplus(self.sharpness * outputs.alarm) / self.sharpness
 
     def check(self, outputs: DetectorOutputs, all_rows: Self) -> None:
+        """Raise what the inner goal raises on its outputs."""
         self.goal.check(outputs.outputs, all_rows.goal)

@@ -1,4 +1,4 @@
-"""The goals of attacks on verification of faces, voices or other embeddings: not matched, or matched as another."""
+"""The goals of attacks on verification, of faces, voices or any other embedding."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ..errors import GoalError, InputError
+from ..shapes import FloatPerRow
 from ..tasks import Task, Verification
 from .climbs import Climb, LogOdds
 from .goal import Goal
 from .terms import Terms
+
+Embeddings = Float[Tensor, "batch dimensions"]
+Galleries = Float[Tensor, "batch templates dimensions"]
 
 
 class VerificationGoal(Goal):
@@ -24,7 +29,7 @@ class VerificationGoal(Goal):
     threshold: float
 
     @abstractmethod
-    def similarity(self, outputs: Tensor) -> Tensor:
+    def similarity(self, outputs: Embeddings) -> FloatPerRow:
         """Return the largest cosine (B,) of the embeddings (B, D) with the templates."""
 
     @property
@@ -36,7 +41,7 @@ class VerificationGoal(Goal):
         return len(self.templates)
 
     def check(self, outputs: Any, all_rows: Self) -> None:
-        """Raise where the templates have other dimensions than the embeddings, or a threshold is no cosine."""
+        """Raise GoalError where the templates or the threshold do not fit, InputError for NaN or infinity."""
         axes = "(B, D)" if self.template_axes == 2 else "(B, N, D)"
         templates = all_rows.templates
         if templates.ndim != self.template_axes or not templates.is_floating_point() or templates.shape[1] == 0:
@@ -53,15 +58,15 @@ class VerificationGoal(Goal):
 
 @dataclass(frozen=True)
 class Dodge(VerificationGoal):
-    """Success: the cosine with the template falls below the threshold, so that the person is not matched.
+    """The goal not to be taken for the person of the template: the cosine falls below the threshold.
 
     Args:
         template: (B, D), the embedding of the enrolled picture.
         threshold: the cosine from which two pictures are taken for one person.
-        loss: climbed by attacks that name none.
+        loss: what attacks ascend that name no loss of their own.
     """
 
-    template: Tensor
+    template: Embeddings
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
 
@@ -69,26 +74,29 @@ class Dodge(VerificationGoal):
 
     @property
     def templates(self) -> Tensor:
+        """The templates (B, D)."""
         return self.template
 
-    def similarity(self, outputs: Tensor) -> Tensor:
+    def similarity(self, outputs: Embeddings) -> FloatPerRow:
+        """Return the cosine (B,) of the embeddings (B, D) with the template."""
         return cosine_similarity(outputs, self.template, dim=1)
 
-    def terms(self, outputs: Tensor) -> Terms:
+    def terms(self, outputs: Embeddings) -> Terms:
+        """Return threshold - cosine (B, 1)."""
         return Terms((self.threshold - self.similarity(outputs))[:, None])
 
 
 @dataclass(frozen=True)
 class Impersonate(VerificationGoal):
-    """Success: the cosine with one template of a gallery exceeds the threshold, so that it is matched.
+    """The goal to be taken for some person of a gallery: one cosine exceeds the threshold.
 
     Args:
         gallery: (B, N, D), the templates of N persons for each input; one person is N = 1.
         threshold: the cosine from which two pictures are taken for one person.
-        loss: climbed by attacks that name none.
+        loss: what attacks ascend that name no loss of their own.
     """
 
-    gallery: Tensor
+    gallery: Galleries
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
 
@@ -96,12 +104,15 @@ class Impersonate(VerificationGoal):
 
     @property
     def templates(self) -> Tensor:
+        """The templates (B, N, D)."""
         return self.gallery
 
-    def similarity(self, outputs: Tensor) -> Tensor:
+    def similarity(self, outputs: Embeddings) -> FloatPerRow:
+        """Return the largest cosine (B,) of the embeddings (B, D) with the gallery."""
         return self._cosines(outputs).amax(1)
 
-    def terms(self, outputs: Tensor) -> Terms:
+    def terms(self, outputs: Embeddings) -> Terms:
+        """Return cosine - threshold (B, N), one of which suffices."""
         return Terms(self._cosines(outputs) - self.threshold)
 
     def _cosines(self, outputs: Tensor) -> Tensor:

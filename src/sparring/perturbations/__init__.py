@@ -1,4 +1,4 @@
-"""Parametrisations of a perturbation: callables that map the attacked variable to images."""
+"""Maps from the variable of an attack to its inputs."""
 
 from .additive import Additive
 from .tanh_box import from_tanh, to_tanh

@@ -1,17 +1,18 @@
-"""The additive parametrisation: image plus perturbation."""
+"""The sum of an input and a perturbation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from ..shapes import FloatBatch
 
 
 @dataclass(frozen=True)
 class Additive:
-    """x + delta, for images `x` (B, C, H, W)."""
+    """The map delta -> x + delta, for inputs `x` (B, ...)."""
 
-    x: Tensor
+    x: FloatBatch
 
-    def __call__(self, delta: Tensor) -> Tensor:
+    def __call__(self, delta: FloatBatch) -> FloatBatch:
+        """Return x + delta (B, ...)."""
         return self.x + delta

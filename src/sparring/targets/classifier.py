@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
+from ..shapes import FloatBatch, Logits
 from ..tasks import Classification
 from .model import Model
 
@@ -74,7 +75,7 @@ class Classifier(Model):
 
     if TYPE_CHECKING:
 
-        def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+        def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
             """Return the logits (B, K)."""
 
     def _read(self, outputs: Any, count: int) -> Tensor:

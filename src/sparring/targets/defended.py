@@ -22,7 +22,8 @@ from ..errors import ConfigError, TargetError
 from ..goals import Goal, Undetected
 from ..random import Key
 from ..rows import to
-from ..transforms import Part
+from ..shapes import FloatBatch
+from ..transforms import Part, Transform
 from .eot_budget import draws_for
 from .model import Model
 from .pipeline import Pipeline
@@ -49,7 +50,7 @@ class Defended(Pipeline[Scores]):
     def access(self) -> type[Scores]:
         return Scores
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
             return super().__call__(images, key, context)
 
@@ -123,7 +124,7 @@ class AdaptiveView(WrappedTarget[Jacobians]):
         read = self.defended.adapt_goal(goal)
         return replace(read, weight=self.weight) if isinstance(read, Undetected) else read
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         return self.defended.once(images, self.defended.vote_keys(images, key)[0], context)
 
     def identity(self) -> tuple[object, ...]:
@@ -131,5 +132,9 @@ class AdaptiveView(WrappedTarget[Jacobians]):
 
 
 def undefended(target: Target[Any]) -> Target[Any]:
-    """Return the model without its defence: its random layers are switched off."""
+    """Return the model without its defence: no stages and detectors before it, and its random layers switched off."""
+    if isinstance(target, Pipeline) and all(
+        part.inputs is None for part in target.parts if isinstance(part, Transform)
+    ):
+        return undefended(target.target)
     return target.disable_noise() if isinstance(target, Model) and target.stochastic else target

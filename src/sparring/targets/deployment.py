@@ -12,6 +12,7 @@ from torch import Tensor
 from ..access import Decisions, Scores
 from ..errors import ConfigError, LockedOut, TargetError
 from ..random import Key
+from ..shapes import FloatBatch
 from ..tasks import Classification
 from .encoding import Codec
 from .target import Restricted, Target, answered
@@ -40,7 +41,7 @@ class TruncatedScores(Restricted[Scores]):
             raise ConfigError(f"top={top}, decimals={decimals}; pass top >= 1 and decimals from 1 to 7")
         self.top, self.decimals = top, decimals
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
             self._held_back = answered(self.target, images, key, context)
             return change_outputs(self._held_back, self._published)
@@ -88,7 +89,7 @@ class RateLimited(Restricted[T]):
         self.per_second, self.clock, self.sleep = per_second, clock, sleep
         self._free = -float("inf")  # when the next image may be asked
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         wait = self._free - self.clock()
         if wait > 0:
             self.sleep(wait)
@@ -108,7 +109,7 @@ class LockOut(Restricted[T]):
             raise ConfigError(f"limit={limit}; pass a number of images >= 1")
         self.limit, self.answered, self.locked = limit, 0, False
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         if self.locked or self.answered + len(images) > self.limit:
             self.locked = True
             raise LockedOut(f"{self.name} locked the attacker out after {self.answered} of {self.limit} images")
@@ -126,7 +127,7 @@ class InputCodec(Restricted[Scores]):
         super().__init__(target, Scores if issubclass(target.access, Scores) else target.access)  # type: ignore[arg-type]
         self.codecs = codecs
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
             for codec in self.codecs:
                 images = codec(images)

@@ -13,20 +13,21 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import ConfigError, InputError
+from ..shapes import FloatBatch
 
 
 class Codec(ABC):
     """Images (B, C, H, W) in [0, 1] as they are once they have been encoded and decoded."""
 
     @abstractmethod
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def __call__(self, images: FloatBatch) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Bytes(Codec):
     """Rounded to 256 levels, as PNG and every other file of 8 bits stores them."""
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: FloatBatch) -> Tensor:
         return images.mul(255).round_().div_(255)
 
 
@@ -40,7 +41,7 @@ class JPEG(Codec):
         if not 1 <= self.quality <= 95:
             raise ConfigError(f"JPEG quality {self.quality!r}; pass an int from 1 to 95")
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: FloatBatch) -> Tensor:
         if images.shape[1] not in (1, 3):
             raise InputError(f"JPEG holds 1 or 3 channels, and the images have {images.shape[1]}")
         levels = images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
@@ -63,6 +64,6 @@ class Resize(Codec):
         if min(self.size) < 1:
             raise ConfigError(f"resize to {self.size}; pass a height and a width of at least 1")
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: FloatBatch) -> Tensor:
         small = interpolate(images, self.size, mode="bilinear", antialias=True)
         return interpolate(small, images.shape[2:], mode="bilinear", antialias=True).clamp_(0, 1)

@@ -22,6 +22,7 @@ from ..errors import TargetError
 from ..inputs import Inputs
 from ..random import Key
 from ..rows import to
+from ..shapes import FloatBatch, Logits
 from ..tasks import Classification, Task
 from .target import Target, answered
 
@@ -103,7 +104,7 @@ class Ensemble(Target[Jacobians]):
     def stochastic(self) -> bool:
         return any(member.stochastic for member in self.members)
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
         parts = tuple(self._asked(place, images, key, context) for place in range(len(self.members)))
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
@@ -115,7 +116,7 @@ class Ensemble(Target[Jacobians]):
         shares = [z.log_softmax(1) + math.log(w) for w, z in zip(self.weights, parts, strict=True)]
         return torch.stack(shares).logsumexp(0)
 
-    def _asked(self, place: int, images: Tensor, key: Key | None, context: Any) -> Tensor:
+    def _asked(self, place: int, images: FloatBatch, key: Key | None, context: Any) -> Tensor:
         """The logits of one member, whose draws are its own."""
         member, size = self.members[place], self.sizes[place]
         if size is not None and tuple(size) != tuple(images.shape[2:]):

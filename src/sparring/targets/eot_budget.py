@@ -20,13 +20,14 @@ from ..access import gradient_of
 from ..goals import Goal
 from ..random import Key
 from ..rows import take
+from ..shapes import FloatBatch
 from .target import Target, answered
 
 COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
 
 
-def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = None, cosine: float = COSINE) -> int:
-    """Return the draws whose mean gradient has this `cosine` with the expected one, for the median image; at most 64.
+def draws_for(target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, cosine: float = COSINE) -> int:
+    """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
 
     Measured with 24 draws at a small random step from the first 16 of the `images` (N, C, H, W): at the images
     themselves many gradients vanish. `goal` has one row per image.
@@ -39,7 +40,7 @@ def draws_for(target: Target[Any], goal: Goal, images: Tensor, context: Any = No
 
 
 def moments(
-    target: Target[Any], goal: Goal, images: Tensor, context: Any = None, probes: int = PROBES
+    target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, probes: int = PROBES
 ) -> tuple[Tensor, Tensor]:
     """Return unbiased estimates (B,) of |mu|^2 and V for the gradient of the loss that EOT averages."""
     key = Key(torch.arange(len(images), device=images.device), 0)

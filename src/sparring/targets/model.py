@@ -16,6 +16,7 @@ from ..access import Jacobians
 from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..shapes import FloatBatch
 from ..tasks import Task
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target, Unidentified
@@ -124,7 +125,7 @@ class Model(Target[Jacobians]):
             raise TargetError(f"{word} {values!r} is not finite")
         return column
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         weight = self._weight()
         x = images if weight is None else images.to(weight.dtype)
         for word, values in (("mean", self._mean), ("std", self._std)):
@@ -146,7 +147,7 @@ class Model(Target[Jacobians]):
         self._task.check(outputs, count)
         return outputs
 
-    def _asked(self, x: Tensor, images: Tensor, context: Any) -> Any:
+    def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
             return self.model(x, context) if self._takes_context else self.model(x)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..access import Scores
 from ..errors import ConfigError, InputError, TargetError
 from ..random import Key
+from ..shapes import FloatBatch, Logits
 from .classifier import Classifier
 from .optional_imports import require
 from .target import Restricted
@@ -43,7 +44,7 @@ class Session:
         self.name, self.kind, self.output = sent[0].name, KINDS[sent[0].type], output or given[0]
         self.shape = tuple(side if isinstance(side, int) else -1 for side in sent[0].shape)
 
-    def __call__(self, images: Tensor, key: Key | None = None) -> Tensor:
+    def __call__(self, images: FloatBatch, key: Key | None = None) -> Logits:
         array = images.detach().cpu().numpy().astype(self.kind)
         if any(want not in (-1, have) for want, have in zip(self.shape[1:], array.shape[1:], strict=True)):
             raise InputError(
@@ -108,7 +109,7 @@ class Onnx(Restricted[Scores]):
         """The number of classes that was given for the model."""
         return self.target.classes
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Tensor:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:
         scores: Tensor = self.target(images)
         return scores.to(images.dtype)
 

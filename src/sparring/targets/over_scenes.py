@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..access import Decisions, Decoupled
 from ..errors import ConfigError, TargetError
 from ..goals import FoolScenes, Goal, SceneTerms
 from ..random import Key
 from ..rows import take, to
+from ..shapes import FloatBatch
 from ..tasks import Task
 from .target import Target, WrappedTarget, answered, check_rows, check_task
 
@@ -83,7 +83,7 @@ class OverScenes(WrappedTarget[T]):
             raise TargetError(f"{self.name} answers with the terms of scenes; pass FoolScenes, not {wrong}")
         return goal
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         if key is None:
             key = Key(torch.arange(len(images), device=images.device), self._questions)
             self._questions += 1

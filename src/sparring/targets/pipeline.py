@@ -19,6 +19,7 @@ from ..errors import ConfigError, TargetError
 from ..goals import DetectorOutputs, Goal, Undetected
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..shapes import FloatBatch
 from ..transforms import Detector, Part, Stage, Transform, networks, transform_with_bpda
 from .classifier import Classifier
 from .target import Target, WrappedTarget, answered
@@ -107,21 +108,21 @@ class Pipeline(WrappedTarget[T]):
         goal = self.target.adapt_goal(goal)
         return Undetected(goal) if self.rejects and not isinstance(goal, Undetected) else goal
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         answers = [self.once(images, draw, context) for draw in self.vote_keys(images, key)]
         if len(answers) == 1:
             return answers[0]
         assert self.target.task is not None
         return fuse_answers(answers, self.target.task, self.fuse)
 
-    def vote_keys(self, images: Tensor, key: Key | None) -> list[Key]:
+    def vote_keys(self, images: FloatBatch, key: Key | None) -> list[Key]:
         """Return the keys of the votes; without a key each call draws anew, as when deployed."""
         if key is None:
             key = Key(torch.arange(len(images), device=images.device), self._asked)
             self._asked += 1
         return [key.reseeded(vote) for vote in range(self.votes)] if self.votes > 1 else [key]
 
-    def once(self, images: Tensor, key: Key, context: Any = None) -> Any:
+    def once(self, images: FloatBatch, key: Key, context: Any = None) -> Any:
         """Return the outputs of one pass: exact, with gradients through the parts, by BPDA where needed."""
         alarms, passed = [], []
         for number, part in enumerate(self.parts):

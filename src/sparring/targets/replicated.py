@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..access import Jacobians
 from ..errors import ConfigError, TargetError
 from ..inputs import Inputs
 from ..random import Key
 from ..rows import join, take, to
+from ..shapes import FloatBatch
 from ..tasks import Task
 from .model import Model
 from .target import Target, answered
@@ -73,7 +74,7 @@ class Replicated(Target[Jacobians]):
     def stochastic(self) -> bool:
         return self.copies[0].stochastic
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         places = [place for place in torch.arange(len(images)).tensor_split(len(self.copies)) if len(place)]
         answers = []
         for twin, place in zip(self.copies, places, strict=False):

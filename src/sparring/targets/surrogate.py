@@ -14,6 +14,7 @@ from ..errors import TargetError
 from ..goals import DetectorOutputs, Goal
 from ..inputs import Inputs
 from ..random import Key
+from ..shapes import FloatBatch
 from ..tasks import Task
 from .target import Target, answered
 
@@ -76,7 +77,7 @@ class Surrogate(Target[Jacobians]):
     def adapt_goal(self, goal: Goal) -> Goal:
         return self.victim.adapt_goal(goal)
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         beside, with_own = (context if one.takes_context else None for one in (self.victim, self.own))
         if not (torch.is_grad_enabled() and images.requires_grad):
             return answered(self.victim, images, key, beside)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..access import Decisions
 from ..errors import GoalError, InputError
@@ -18,6 +17,7 @@ from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..rows import flatten
+from ..shapes import FloatBatch
 from ..tasks import Task
 
 G = TypeVar("G", bound=Decisions, covariant=True)
@@ -82,7 +82,7 @@ class Target(ABC, Generic[G]):
         return goal
 
     @abstractmethod
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         """Return the outputs of its task for `inputs` of its kind: images (B, C, H, W) in [0, 1] by default.
 
         A stochastic target draws from `key`, which has one index per image and is new for each query; without one it
@@ -146,7 +146,7 @@ def check_rows(record: Any, count: int, word: str) -> None:
             raise InputError(f"{word} {name} has {len(tensor)} rows, and there are {count} inputs; pass one for each")
 
 
-def answered(target: Target[Any], images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
     """Call the target, with the key if it is stochastic and with the context if there is one."""
     drawn = key if target.stochastic else None
     if context is not None:
@@ -205,7 +205,7 @@ class WrappedTarget(Target[T]):
     def adapt_goal(self, goal: Goal) -> Goal:
         return self.target.adapt_goal(goal)
 
-    def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
+    def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         return answered(self.target, images, key, context)
 
     def check(self, outputs: Any) -> None:

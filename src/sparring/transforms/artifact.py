@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from ..random import Key
 from .transform import Transform
 
 
+@runtime_checkable
 class PerturbsImages(Protocol):
     """An artifact, as `sparring.attacks` makes them."""
 

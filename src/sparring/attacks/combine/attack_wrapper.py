@@ -10,6 +10,7 @@ from ...access import Attack, Keep
 from ...access.attack import A, S
 from ...geometry import Ball
 from ...geometry.region import Region
+from ...goals import Goal
 
 
 class AttackWrapper(Attack[A, S]):
@@ -19,6 +20,9 @@ class AttackWrapper(Attack[A, S]):
 
     def check(self, region: Region) -> None:
         self.attack.check(region)
+
+    def check_goal(self, goal: Goal) -> None:
+        self.attack.check_goal(goal)
 
     @property
     def keep(self) -> Keep:

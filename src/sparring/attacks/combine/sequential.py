@@ -15,6 +15,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Decisions, Keep
 from ...geometry import Ball
 from ...geometry.region import Region
+from ...goals import Goal
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -43,6 +44,10 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
     def check(self, region: Region) -> None:
         for part in self.parts:
             part.check(region)
+
+    def check_goal(self, goal: Goal) -> None:
+        for part in self.parts:
+            part.check_goal(goal)
 
     @property
     def access(self) -> type[Decisions]:

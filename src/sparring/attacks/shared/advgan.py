@@ -123,7 +123,7 @@ class AdvGAN(Shared[Gradients, AdvGANState, PerturbationGenerator]):
     def _hinge_bound(self, x: Tensor) -> float:
         if self.hinge_bound is not None:
             return self.hinge_bound
-        length = self.ball.euclidean_length(torch.tensor(self.ball.eps), torch.tensor(float(x[0].numel())))
+        length = self.ball.euclidean_length(torch.tensor([self.ball.eps]), torch.tensor([float(x[0].numel())]))
         return float(length) / (2 if math.isinf(self.ball.p) else 1)
 
 

@@ -31,10 +31,11 @@ class Perturbation(Artifact):
     kind: ClassVar[str] = "perturbation"
 
     def __post_init__(self) -> None:
-        image = self.delta.ndim == 3 and self.delta.is_floating_point()
+        if self.delta.ndim != 3 or not self.delta.is_floating_point():
+            raise ValueError(f"delta is {self.delta.dtype} {tuple(self.delta.shape)}; pass float (C, H, W)")
         size = float(self.ball.norm(self.delta[None]))
-        if not (image and size <= self.ball.eps + 1e-6 * max(1.0, self.ball.eps)):
-            raise ValueError(f"delta {tuple(self.delta.shape)} of norm {size:g} is no (C, H, W) in {self.ball}")
+        if not size <= self.ball.eps + 1e-6 * max(1.0, self.ball.eps):
+            raise ValueError(f"delta has the norm {size:g}, more than {self.ball}")
 
     @property
     def shape(self) -> tuple[int | None, ...]:

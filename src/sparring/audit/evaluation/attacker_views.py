@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ...access import Decisions, Gradients
+from ...access import Decisions, Gradients, Jacobians
 from ...errors import ConfigError
 from ...goals import Goal
-from ...targets import AdaptiveView, Defended, Model, Restricted, Target
+from ...targets import AdaptiveView, Defended, Model, Pipeline, Restricted, Target
 from ..plan import ACCESS, AuditPlan
 from .clean_chunk import CleanChunk
 from .weights import innermost_target, weights_hash
@@ -54,7 +54,8 @@ def attacker_views(
 
     A model whose answers are random is a defence too. Any other target is its own and only view, without a name.
     """
-    if isinstance(target, Model) and target.stochastic:
+    bare = isinstance(target, Model | Pipeline) and not isinstance(target, Defended)
+    if bare and target.stochastic and issubclass(target.access, Jacobians):
         target = Defended(target)
     if not isinstance(target, Defended):
         refuse_draws(target, draws)
