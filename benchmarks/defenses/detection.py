@@ -260,7 +260,7 @@ def attacked(fitted: FittedDetector, target: Classifier) -> Found:
 class Steep(BitDepth):
     """Bit depth 1 with a slope that is steep where a bit turns, in place of the identity's."""
 
-    def smooth(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_approximation(self, images: Tensor, key: Key) -> Tensor:
         return torch.sigmoid(10 * (images - 0.5))
 
 

@@ -1,4 +1,4 @@
-"""Every error of ours, in one tree. Each message names the thing, the value and the cure.
+"""The error classes, all in one tree. Each message names the object, the value and the cure.
 
 SparringError
 ├── InputError      images, labels or targets that cannot be used

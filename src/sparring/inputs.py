@@ -1,7 +1,7 @@
 """The kinds of inputs that are attacked: the valid range of their values, and the sites that they consist of.
 
-A site is what a human would point at: a pixel, a point, a coefficient. Attacks that choose sites, neighbourhoods or
-random starting points ask here, so that none of them knows how many axes its inputs have.
+A site is a pixel, a point of a cloud, or a component of a vector. Attacks that choose sites, neighbourhoods or random
+starting points use these classes, so that they do not depend on the number of axes of their inputs.
 """
 
 from __future__ import annotations

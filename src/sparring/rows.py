@@ -1,4 +1,4 @@
-"""Row-wise records: tensors, or frozen dataclasses in which every tensor, however deep, has one row per input.
+"""Row-wise records: frozen dataclasses in which every tensor, however deep, has one row per input.
 
 Outputs, goals, losses, keys and the states of attacks are such records: they are narrowed, joined, detached, moved,
 flattened for a checkpoint and rebuilt here and nowhere else. Beside tensors and records they hold plain values

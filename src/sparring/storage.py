@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; tensors and plain values in one safetensors file; tables in TOML.
+"""Files written atomically: tensors and plain values in safetensors, tables in TOML.
 
 Nothing in a file is executed when it is read.
 """

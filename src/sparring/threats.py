@@ -1,4 +1,4 @@
-"""Threats as texts: `linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`."""
+"""Threats written as texts: `linf:4/255`, `l2:0.5`, `linf:2/255,4/255,8/255`."""
 
 from __future__ import annotations
 

@@ -112,14 +112,14 @@ def test_pitfall_27_step_sizes_are_each_rows_own(kind):
 def test_pitfall_27_a_targeted_goal_starts_from_its_pool_and_a_failed_start_is_that_rows_affair(kind):
     case = testing.small_net(12)
     label = int(case.labels[case.labels != case.labels[0]][0])
-    pool = case.images[case.labels == label][:1]
+    starting_pool = case.images[case.labels == label][:1]
     rows = (case.labels != label).nonzero().squeeze(1)[:3]
     images, target = case.images[rows], torch.tensor([label, 4, label])  # the fifth class is never given
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
-    outcome = sp.run(kind(steps=40, init_size=3, pool=pool), rare, sp.ClassifyAs(target), images)
+    outcome = sp.run(kind(steps=40, init_size=3, starting_pool=starting_pool), rare, sp.ClassifyAs(target), images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START, Reason.FOUND]
     assert int(outcome.passes.forwards[1]) == 1 + 3  # the tries, and nothing after them
-    far = (pool - images).flatten(1).norm(dim=1)
+    far = (starting_pool - images).flatten(1).norm(dim=1)
     assert (outcome.distance < far)[[0, 2]].all()
 
 
@@ -185,8 +185,8 @@ def test_senseless_parameters_are_told(make, error, message):
 @BOTH
 def test_a_pool_of_another_shape_is_told(kind):
     case = testing.small_net(2)
-    with pytest.raises(InputError, match=rf"{kind.__name__}'s pool has shape \(2, 1, 8, 8\)"):
-        sp.run(kind(pool=torch.zeros(2, 1, 8, 8)), case.target, case.goal, case.images)
+    with pytest.raises(InputError, match=rf"{kind.__name__}'s starting_pool has shape \(2, 1, 8, 8\)"):
+        sp.run(kind(starting_pool=torch.zeros(2, 1, 8, 8)), case.target, case.goal, case.images)
 
 
 @BOTH
@@ -201,7 +201,7 @@ def test_nearer_than_foolbox_at_equal_queries(kind):
     starts = torch.stack([case.images[case.labels != label][0] for label in case.labels])
     theirs = foolbox.attacks.BoundaryAttack(steps=queries).run(model, case.images, case.labels, starting_points=starts)
     assert counted.forwards >= 12 * queries
-    attack, budget = kind(pool=starts), sp.Budget(forwards=queries)
+    attack, budget = kind(starting_pool=starts), sp.Budget(forwards=queries)
     outcome = sp.run(attack, case.target, case.goal, case.images, budget=budget)
     distance = (theirs - case.images).flatten(1).norm(dim=1)
     assert float(outcome.distance.median()) <= float(distance.median())

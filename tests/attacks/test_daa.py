@@ -139,11 +139,11 @@ def test_rows_that_are_won_leave_the_kernel():
 def test_every_law_but_the_batch_law(form, ball):
     attack = form(ball, steps=6)
     testing.check_feasible(attack)
-    testing.check_honest(attack)
+    testing.check_reported_success(attack)
     testing.check_budget(attack)
     testing.check_access(attack)
     testing.check_resume(attack)
-    testing.check_victim(attack)
+    testing.check_target_unchanged(attack)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -16,15 +16,15 @@ def test_pitfall_26_a_failed_start_is_that_rows_affair():
     """Rows that ask for a class that is never given end alone; the others are as without them."""
     case = testing.small_net(5)
     target = torch.zeros_like(case.labels)
-    pool = pool_of(case, 0)
-    attack = HopSkipJump(steps=2, init_size=4, pool=pool)
+    starting_pool = pool_of(case, 0)
+    attack = HopSkipJump(steps=2, init_size=4, starting_pool=starting_pool)
     plain = sp.run(attack, case.target, sp.ClassifyAs(target), case.images)
     assert plain.success.all()
     rare = sp.Classifier(lambda x: torch.cat((case.module(x), x.new_full((len(x), 1), -99)), 1))
     mixed = torch.tensor([0, 4, 0, 4, 0])
     outcome = sp.run(attack, rare, sp.ClassifyAs(mixed), case.images)
     assert outcome.reasons == [Reason.FOUND, Reason.NO_START] * 2 + [Reason.FOUND]
-    assert outcome.passes.forwards[1] == len(pool) + 4  # the tries, and nothing after them
+    assert outcome.passes.forwards[1] == len(starting_pool) + 4  # the tries, and nothing after them
     alike = torch.tensor([0, 2, 4])
     assert float((outcome.examples[alike] - plain.examples[alike]).abs().max()) < 1e-9
     assert torch.equal(outcome.examples[1], case.images[1])
@@ -42,27 +42,27 @@ def pool_of(case, label):
 def test_a_targeted_goal_starts_from_its_pool():
     case = testing.small_net(4)
     goal = sp.ClassifyAs(torch.zeros_like(case.labels))
-    pool = pool_of(case, 0)
+    starting_pool = pool_of(case, 0)
     asked = []
 
     def watching(x):
         asked.append(x.detach().clone())
         return case.module(x)
 
-    attack = HopSkipJump(steps=1, pool=pool)
+    attack = HopSkipJump(steps=1, starting_pool=starting_pool)
     few = sp.run(attack, sp.Classifier(watching), goal, case.images)
-    many = sp.run(HopSkipJump(steps=12, pool=pool), case.target, goal, case.images)
-    assert torch.equal(asked[1], pool[:1].expand(4, -1, -1, -1))
-    assert torch.equal(asked[2], pool[1:].expand(4, -1, -1, -1))
+    many = sp.run(HopSkipJump(steps=12, starting_pool=starting_pool), case.target, goal, case.images)
+    assert torch.equal(asked[1], starting_pool[:1].expand(4, -1, -1, -1))
+    assert torch.equal(asked[2], starting_pool[1:].expand(4, -1, -1, -1))
     assert (few.queries_to_success == 2).all()
-    assert (few.distance < (pool[1] - case.images).flatten(1).norm(dim=1)).all()
+    assert (few.distance < (starting_pool[1] - case.images).flatten(1).norm(dim=1)).all()
     assert (many.distance < few.distance).all()
 
 
 def test_a_pool_of_another_shape_is_told():
     case = testing.small_net(2)
-    with pytest.raises(InputError, match=r"pool has shape \(2, 1, 8, 8\), and the images are \(3, 8, 8\)"):
-        sp.run(HopSkipJump(pool=torch.zeros(2, 1, 8, 8)), case.target, case.goal, case.images)
+    with pytest.raises(InputError, match=r"starting_pool has shape \(2, 1, 8, 8\), and the images are \(3, 8, 8\)"):
+        sp.run(HopSkipJump(starting_pool=torch.zeros(2, 1, 8, 8)), case.target, case.goal, case.images)
 
 
 @pytest.mark.parametrize("ball", [sp.L2(), sp.Linf()], ids=str)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import sparring as sp
 from sparring import testing
+from sparring.attacks import Restarts
 from sparring.attacks.gradient.orthogonal import OrthogonalPGD, orthogonalize
 from sparring.engine import craft
 from sparring.errors import ConfigError, GoalError, ThreatError
@@ -86,7 +87,7 @@ def test_feasible(attack):
 
 
 def test_honest(attack):
-    testing.check_honest(attack, screened())
+    testing.check_reported_success(attack, screened())
 
 
 def test_within_budget_and_counted_right(attack):
@@ -102,7 +103,7 @@ def test_resume_equals_never_having_stopped(attack):
 
 
 def test_victim_unchanged(attack):
-    testing.check_victim(attack, screened(4))
+    testing.check_target_unchanged(attack, screened(4))
 
 
 @pytest.mark.parametrize("ball", [sp.Linf(0.05), sp.L2(0.4)], ids=str)
@@ -197,10 +198,12 @@ def test_a_start_is_where_it_begins():
 
 def test_a_goal_without_a_detector_is_refused_in_words():
     case = testing.small_net(4)
-    before = [parameter.requires_grad for parameter in case.module.parameters()]
+    counting = testing.Counting(case.module)
     with pytest.raises(GoalError, match=r"OrthogonalPGD is an attack on a classifier with a detector, .* or use PGD"):
-        sp.run(OrthogonalPGD(sp.Linf(0.1)), case.target, case.goal, case.images)
-    assert [parameter.requires_grad for parameter in case.module.parameters()] == before
+        sp.run(OrthogonalPGD(sp.Linf(0.1)), sp.Classifier(counting), case.goal, case.images)
+    with pytest.raises(GoalError, match="OrthogonalPGD is an attack"):
+        craft(Restarts(OrthogonalPGD(sp.Linf(0.1)), 2), sp.Classifier(counting), case.goal, case.images)
+    assert counting.calls == 0
 
 
 @pytest.mark.parametrize(

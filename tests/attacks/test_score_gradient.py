@@ -62,11 +62,11 @@ def test_batch_law(attack):
 def test_the_other_laws(attack):
     case = testing.small_net(4)
     testing.check_feasible(attack, case)
-    testing.check_honest(attack, case)
+    testing.check_reported_success(attack, case)
     testing.check_budget(attack, testing.small_net(2), limit=9)
     testing.check_access(attack, case)
     testing.check_resume(attack, case)
-    testing.check_victim(attack, testing.small_net(3))
+    testing.check_target_unchanged(attack, testing.small_net(3))
 
 
 # --- the estimate

@@ -256,6 +256,7 @@ def test_a_goal_without_a_task_is_taken(ask: Any) -> None:
     ask(CASE.target, Own(CASE.labels), CASE.images)
 
 
+@pytest.mark.wrong_types
 @DOORS
 @pytest.mark.parametrize("x", [None, 3.0, "images", [[0.0]]])
 @pytest.mark.wrong_types
@@ -264,6 +265,7 @@ def test_what_are_no_images_is_told(ask: Any, x: Any) -> None:
         ask(CASE.target, CASE.goal, x)
 
 
+@pytest.mark.wrong_types
 @DOORS
 @pytest.mark.parametrize("goal", [CASE.labels, None, "dodge", Misclassify])
 @pytest.mark.wrong_types

@@ -149,33 +149,39 @@ EMBEDDED = torch.zeros(3, 4)
 BOX = torch.tensor([[0.0, 0, 4, 4]])
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
-    ("goal", "outputs", "told"),
+    ("make", "outputs", "told"),
     [
-        (Dodge(torch.zeros(3, 5), 0.5), EMBEDDED, "embeddings of 4 dimensions, and the templates have 5"),
-        (Dodge(torch.zeros(3, 2, 4), 0.5), EMBEDDED, r"real numbers \(B, D\); got torch.float32 \(3, 2, 4\)"),
-        (Impersonate(torch.zeros(3, 4), 0.5), EMBEDDED, r"real numbers \(B, N, D\)"),  # each row would see all others
-        (Impersonate(torch.zeros(3, 0, 4), 0.5), EMBEDDED, r"\(B, N, D\)"),
-        (Dodge(torch.zeros(3, 4).long(), 0.5), EMBEDDED, "real numbers"),
-        (Dodge(torch.zeros(3, 4), 1.0), EMBEDDED, "no cosine"),
-        (Dodge(torch.full((3, 4), torch.nan), 0.5), EMBEDDED, "NaN"),
-        (Vanish(BOX, iou=0.0), found([1.0]), "no overlap"),
-        (Vanish(BOX, threshold=math.inf), found([1.0]), "no logit"),
-        (Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),
-        (Vanish(torch.full((1, 4), torch.nan)), found([1.0]), "x1 < x2"),
-        (Vanish(torch.tensor([[0.0, 0, math.inf, 4]])), found([1.0]), "x1 < x2"),
-        (Vanish(torch.zeros(1, 5)), found([1.0]), r"boxes are \(images, 4\)"),
-        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), 0.0), torch.zeros(1, 3, 2, 2), "share=0.0"),
-        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), 1.5), torch.zeros(1, 3, 2, 2), "share=1.5"),
-        (MisclassifyPixels(torch.zeros(1, 2, 2).long(), math.nan), torch.zeros(1, 3, 2, 2), "share=nan"),
-        (MisclassifyPixels(torch.zeros(1, 2, 2)), torch.zeros(1, 3, 2, 2), "pass int64"),
-        (MisclassifyPixels(torch.zeros(1, 3, 2).long()), torch.zeros(1, 3, 2, 2), "of that size"),
-        (MisclassifyPixels(torch.full((1, 2, 2), 3)), torch.zeros(1, 3, 2, 2), "3 classes"),
-        (MisclassifyPixels(torch.full((1, 2, 2), 255)), torch.zeros(1, 3, 2, 2), "no labelled pixel"),
-        (MisclassifyPixels(torch.zeros(1, 2, 2).long()), torch.zeros(1, 1, 2, 2), "1 logit per pixel"),
-        (FoolScenes(torch.zeros(1), 0.0), scenes_of([1.0]), "share=0.0"),
+        (lambda: Dodge(torch.zeros(3, 5), 0.5), EMBEDDED, "embeddings of 4 dimensions, and the templates have 5"),
+        (lambda: Dodge(torch.zeros(3, 2, 4), 0.5), EMBEDDED, r"real numbers \(B, D\); got torch.float32 \(3, 2, 4\)"),
+        (
+            lambda: Impersonate(torch.zeros(3, 4), 0.5),
+            EMBEDDED,
+            r"real numbers \(B, N, D\)",
+        ),  # each row would see all others
+        (lambda: Impersonate(torch.zeros(3, 0, 4), 0.5), EMBEDDED, r"\(B, N, D\)"),
+        (lambda: Dodge(torch.zeros(3, 4).long(), 0.5), EMBEDDED, "real numbers"),
+        (lambda: Dodge(torch.zeros(3, 4), 1.0), EMBEDDED, "no cosine"),
+        (lambda: Dodge(torch.full((3, 4), torch.nan), 0.5), EMBEDDED, "NaN"),
+        (lambda: Vanish(BOX, iou=0.0), found([1.0]), "no overlap"),
+        (lambda: Vanish(BOX, threshold=math.inf), found([1.0]), "no logit"),
+        (lambda: Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),
+        (lambda: Vanish(torch.full((1, 4), torch.nan)), found([1.0]), "x1 < x2"),
+        (lambda: Vanish(torch.tensor([[0.0, 0, math.inf, 4]])), found([1.0]), "x1 < x2"),
+        (lambda: Vanish(torch.zeros(1, 5)), found([1.0]), r"boxes are \(images, 4\)"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long(), 0.0), torch.zeros(1, 3, 2, 2), "share=0.0"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long(), 1.5), torch.zeros(1, 3, 2, 2), "share=1.5"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long(), math.nan), torch.zeros(1, 3, 2, 2), "share=nan"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 2, 2)), torch.zeros(1, 3, 2, 2), "pass int64"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 3, 2).long()), torch.zeros(1, 3, 2, 2), "of that size"),
+        (lambda: MisclassifyPixels(torch.full((1, 2, 2), 3)), torch.zeros(1, 3, 2, 2), "3 classes"),
+        (lambda: MisclassifyPixels(torch.full((1, 2, 2), 255)), torch.zeros(1, 3, 2, 2), "no labelled pixel"),
+        (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long()), torch.zeros(1, 1, 2, 2), "1 logit per pixel"),
+        (lambda: FoolScenes(torch.zeros(1), 0.0), scenes_of([1.0]), "share=0.0"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(goal, outputs, told: str) -> None:
+def test_what_cannot_be_judged_is_refused(make, outputs, told: str) -> None:
+    goal = make()
     with pytest.raises((GoalError, InputError), match=told):
         goal.check(outputs, goal)

@@ -203,7 +203,7 @@ def test_feasible(row):
 
 
 def test_honest(row):
-    testing.check_honest(row.attack)
+    testing.check_reported_success(row.attack)
 
 
 def test_within_budget_and_counted_right(row):
@@ -219,7 +219,7 @@ def test_resume_equals_never_having_stopped(row):
 
 
 def test_victim_unchanged(row):
-    testing.check_victim(row.attack)
+    testing.check_target_unchanged(row.attack)
 
 
 def test_closed_form(row):
@@ -247,7 +247,7 @@ KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {
 def test_every_attack_serves_the_goals_of_every_task(kind, task):
     """A verifier with one way to win, one with several, and a detector of which every term is needed."""
     row = KINDS[kind]
-    testing.check_honest(row.attack, TASKS[task](5))
+    testing.check_reported_success(row.attack, TASKS[task](5))
     testing.check_feasible(row.attack, TASKS[task](3))
     if task != "verifier" and not row.attack.batch_coupled:
         case = TASKS[task](3)

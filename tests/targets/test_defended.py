@@ -105,7 +105,7 @@ def test_a_stand_in_leaves_the_forward_pass_exact_and_gives_the_slope() -> None:
 
 def test_a_stand_in_of_another_shape_is_told() -> None:
     x = torch.rand(1, 3, 8, 8).requires_grad_()
-    with pytest.raises(TargetError, match=r"stand-in gives \(1, 3, 8, 8\) and the stage \(1, 3, 4, 4\)"):
+    with pytest.raises(TargetError, match=r"approximation gives \(1, 3, 8, 8\) and the stage \(1, 3, 4, 4\)"):
         apply_with_bpda(Halved(), x, key_of(x))
 
 

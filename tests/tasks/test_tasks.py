@@ -9,7 +9,7 @@ from torch import Tensor
 
 import sparring as sp
 from sparring.errors import ConfigError, TargetError
-from sparring.goals import Dodge, Impersonate, MisclassifyPixels
+from sparring.goals import Dodge, Impersonate, MisclassifyPixels, Vanish
 from sparring.tasks import Classification, Detection, Detections, Segmentation, Task, Verification
 from sparring.testing.cases import draw
 
@@ -147,6 +147,14 @@ def test_what_a_person_reads_of_a_detector() -> None:
     none = Detection().prediction(boxes_of(2, 0), None)
     assert none["objects"].tolist() == [0, 0]
     assert none["confidence"].tolist() == [0.0, 0.0]
+
+
+def test_of_a_goal_about_one_object_the_anchors_on_it_are_counted() -> None:
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [0, 0, 4, 5], [6, 6, 9, 9]]])
+    found = Detections(boxes, torch.tensor([[[1.0], [-1.0], [2.0]]]), torch.ones(1, 3, dtype=torch.bool))
+    seen = Detection().prediction(found, Vanish(boxes[:, 0]))
+    assert seen["objects"].tolist() == [1]
+    assert seen["confidence"].tolist() == pytest.approx([1 / (1 + math.exp(-1))])
 
 
 def test_columns_have_a_row_per_input() -> None:

@@ -1,4 +1,4 @@
-"""What the attacker may ask, and the ledger that writes down every answer."""
+"""What an attack may ask of a target (oracles), and the ledger that records every answer."""
 
 from .attack import Attack, Batch, BatchCoupled, check_ball
 from .budget import Budget

@@ -1,4 +1,4 @@
-"""What an attack is: a frozen record of parameters, and three pure functions that the engine calls."""
+"""The base class `Attack`: a frozen dataclass of parameters with `init`, `step`, `finish`, called by the engine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
+from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
 from ..shapes import FloatBatch, FloatPerRow
@@ -24,32 +25,33 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Batch:
-    """The images to attack, (B, C, H, W) in [0, 1], the key of their randomness, and where to begin if not there."""
+    """The images to attack, (B, C, H, W) in [0, 1], the key of their random draws, and optional starting points."""
 
     x: FloatBatch
     key: Key
-    start: FloatBatch | None = None  # images; only a `warm` attack is given any
+    start: FloatBatch | None = None  # (B, C, H, W); only attacks with `accepts_start` are given any
 
 
 class Attack(ABC, Generic[A, S]):
-    """`class PGD(Attack[Gradients, PGDState])`: the access it needs, and its state.
+    """Base class of the attacks: `class PGD(Attack[Gradients, PGDState])` names the access it needs and its state.
 
     The state is a frozen dataclass in which every tensor has one row per example, so that the engine may drop
-    rows between steps. An attack judges nothing and counts nothing: it asks, and the ledger remembers.
+    rows between steps. An attack neither decides on success nor counts queries nor keeps its best example: it queries
+    the oracle, and the ledger behind the oracle does all of that.
     """
 
-    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
-    elsewhere: ClassVar[str] = ""  # which attack serves the other norms
-    spends_radius: ClassVar[bool] = False  # does it need a finite radius?
-    pixel_grid: ClassVar[bool] = False  # does it need inputs that are pictures?
-    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # the norms that the attack supports
+    elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
+    spends_radius: ClassVar[bool] = False  # does the attack need a finite radius?
+    pixel_grid: ClassVar[bool] = False  # does the attack need images?
+    uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
 
     def __post_init__(self) -> None:
         """Check the parameters that the fields' types bound (ConfigError), and the ball.
 
-        Raises ThreatError for a ball that the attack does not know, or one without the radius that it needs.
+        Raises ThreatError for a norm that the attack does not support, or a ball without the radius that it needs.
         """
         check_parameters(self)
         check_ball(self.name, self.ball, self.norms, self.elsewhere)
@@ -66,6 +68,10 @@ class Attack(ABC, Generic[A, S]):
         if self.spends_radius and not bool(region.eps.isfinite().all()):
             row = int((~region.eps.isfinite()).nonzero()[0])
             raise ThreatError(f"{self.name} needs a radius, and that of row {row} is infinite; pass finite eps")
+
+    def check_goal(self, goal: Goal) -> None:
+        """Raise GoalError where the attack cannot work for this goal; most attacks work for every goal."""
+        return
 
     if TYPE_CHECKING:  # a field or property of every attack
 
@@ -84,23 +90,23 @@ class Attack(ABC, Generic[A, S]):
 
     @property
     def access(self) -> type[Decisions]:
-        """The least access the attack can work with."""
+        """The access that the attack needs."""
         return self._access
 
     @property
     def state(self) -> Any:
-        """The type of the state, from which a checkpoint is read back."""
+        """The type of the state, which a checkpoint is read into."""
         return self._state
 
     @property
     def total_steps(self) -> int:
-        """How often `step` is called at most: the field `steps`, unless the attack counts otherwise."""
+        """The largest number of calls of `step`: the field `steps`, unless the attack counts otherwise."""
         steps: int = self.steps  # type: ignore[attr-defined]
         return steps
 
     @property
     def keep(self) -> Keep:
-        """Which example the attack is after, unless the caller says otherwise."""
+        """Which example `run` returns when its argument `keep` is None."""
         return Keep.FIRST
 
     @property
@@ -110,22 +116,24 @@ class Attack(ABC, Generic[A, S]):
 
     @property
     def queries_outside_ball(self) -> bool:
-        """Does it ask about images beyond its ball? The ledger keeps none of them."""
+        """Does the attack query images outside its ball? The ledger keeps none of them."""
         return self.keep is Keep.SMALLEST
 
     @property
     def accepts_start(self) -> bool:
-        """Can it begin at given images (`Batch.start`)?"""
+        """Can the attack begin at given images (`Batch.start`)?"""
         return False
 
     @property
     def batch_coupled(self) -> bool:
-        """Do its rows act on one another? `BatchCoupled` attacks, and those made of one."""
+        """Does the result of a row depend on other rows? True of `BatchCoupled` attacks and of their wrappers."""
         return False
 
     def measure(self, delta: FloatBatch, ball: Ball) -> FloatPerRow:
-        """(B,) the size that `Keep.SMALLEST` minimizes, from perturbations (B, ...): the norm of the region's ball,
-        unless the paper has another."""
+        """Return the size (B,) that `Keep.SMALLEST` minimizes, of perturbations (B, ...).
+
+        It is the norm of the region's ball, unless the paper minimizes another distance (EAD's elastic net).
+        """
         return ball.norm(delta)
 
     @property
@@ -134,29 +142,29 @@ class Attack(ABC, Generic[A, S]):
 
     @abstractmethod
     def init(self, oracle: A, batch: Batch) -> S:
-        """The state before the first step."""
+        """Return the state before the first step."""
 
     @abstractmethod
     def step(self, oracle: A, state: S, t: int) -> S:
-        """One step, t = 0, 1, ...; it may ask the oracle any number of times."""
+        """Return the state after step t = 0, 1, ...; a step may query the oracle any number of times."""
 
     def finish(self, oracle: A, state: S) -> None:
-        """After the last step: ask about the last iterate where no step has."""
+        """Query the last iterate, for attacks whose steps do not query the iterate that they return."""
         return
 
     def done(self, state: S) -> Tensor | None:
-        """(B,) bool: rows that have come to their end early. None: none has."""
+        """Return (B,) bool: rows that stop before `total_steps`. None: no row does."""
         return None
 
     def stuck(self, state: S) -> Tensor | None:
-        """(B,) bool: rows for which no starting point was found. None: none."""
+        """Return (B,) bool: rows for which no starting point was found. None: every row has one."""
         return None
 
 
 class BatchCoupled(Attack[A, S]):
-    """An attack whose rows act on one another: what comes of a row depends on the batch that it is in.
+    """Base class of attacks in which the result of a row depends on the other rows of its batch, such as DAA.
 
-    The one exception to the batch law, and by definition; everything else holds as for every attack.
+    They are exempt from the law that a batch of N gives what N batches of one give, and from no other law.
     """
 
     @property
@@ -165,7 +173,7 @@ class BatchCoupled(Attack[A, S]):
 
 
 def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], elsewhere: str) -> None:
-    """Raise ThreatError for a ball that is none of the `norms`, with the attack that serves other norms."""
+    """Raise ThreatError for a ball of a norm not among `norms`; the message names `elsewhere`, the alternative."""
     if not isinstance(ball, norms):
         known = [norm.__name__ for norm in norms]
         told = " and ".join((", ".join(known[:-1]), known[-1]) if len(known) > 1 else known)

@@ -1,4 +1,4 @@
-"""What an attack may spend on one example."""
+"""`Budget`: how many forward and backward passes an attack may spend on one example."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The ledger: every answer, with the very image it was given for.
+"""The ledger of a batch: the best example of each row so far, the passes spent on it, and why it ended.
 
-Attacks track no best, count nothing and stop nothing: what the caller gets back is an image from here, one
-that the target really answered for, inside the ball and the valid range.
+Attacks do none of this themselves. The example that the caller gets back is an image that the ledger recorded: the
+target answered for exactly this image, and it lies inside the ball and the valid range.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .waiting import Waiting, waits
 
 
 class Keep(Enum):
-    """Which of the answered examples the caller wants back."""
+    """Which of the queried images the caller gets back."""
 
-    FIRST = "first"  # the first that wins; the row then leaves the search
-    SMALLEST = "smallest"  # the winner nearest to the original
-    HIGHEST_LOSS = "worst"  # the highest loss, winners before others
-    HIGHEST_MARGIN = "surest"  # the highest margin: of a model that answers otherwise each time, what wins most often
+    FIRST = "first"  # the first success; the row then leaves the search
+    SMALLEST = "smallest"  # the success with the smallest perturbation
+    HIGHEST_LOSS = "worst"  # the highest loss, successes before others
+    HIGHEST_MARGIN = "surest"  # the highest margin; for stochastic targets the image that succeeds most often
 
 
 class Reason(IntEnum):
@@ -37,16 +37,16 @@ class Reason(IntEnum):
     FOUND = 0  # an example was found and confirmed
     ALREADY = 1  # the goal was met before the attack
     EXHAUSTED = 2  # the attack ran to its end without success
-    BUDGET = 3  # the budget closed the row first
+    BUDGET = 3  # the budget was used up first
     NO_GRADIENT = 4  # every gradient was exactly zero
     NO_START = 5  # no starting point was found
     NON_FINITE = 6  # the target answered NaN or infinity
-    UNCONFIRMED = 7  # won in the search, lost when asked again
-    LOCKED_OUT = 8  # the target answered no more
+    UNCONFIRMED = 7  # a success in the search, which was not confirmed
+    LOCKED_OUT = 8  # the target refused further queries (`LockedOut`)
 
 
 class Ledger:
-    """The rows of one batch: best image so far, what it cost, and who is closed."""
+    """The record of one batch: the best image of each row so far, its passes, and which rows get no more answers."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class Ledger:
         x = region.x
         n, device = len(x), x.device
         self.x, self.region, self.keep, self.budget, self.confidence = x, region, keep, budget, confidence
-        self.measure = measure or region.norm  # what the smallest perturbation is smallest in
-        self.notes: set[str] = set()  # what the caller must be told
+        self.measure = measure or region.norm  # the size that `Keep.SMALLEST` minimizes
+        self.notes: set[str] = set()  # messages for the outcome
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
@@ -70,27 +70,28 @@ class Ledger:
         self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
         self.checks = torch.zeros(n, dtype=torch.long, device=device)
         self.queries_to_success = torch.full_like(self.checks, -1)
-        self._asked, self._again, self._back = self.won.nonzero(), 0, 0  # passes of these rows, not yet in `passes`
+        # the rows of the last query, and their passes that are not yet in `passes`
+        self._asked, self._again, self._back = self.won.nonzero(), 0, 0
         self.waits = waits(x)
-        self._waiting = Waiting()  # answers to those rows, not yet written
+        self._waiting = Waiting()  # answers to those rows, not yet recorded
         self.draws = 1  # passes that one answer takes
-        self._over: tuple[Tensor, Tensor | None] | None = None  # the rows asked last, and which were over
-        self.changed = True  # has any row been won, closed or finished since the engine last looked?
+        self._over: tuple[Tensor, Tensor | None] | None = None  # rows of the last query; which need no answer
+        self.changed = True  # has any row succeeded or ended since the engine last checked?
 
     @property
     def forwards(self) -> IntPerRow:
-        """(N,) int64: images asked about."""
+        """(N,) int64: forward passes."""
         self.settle()
         return self.passes[0]
 
     @property
     def backwards(self) -> IntPerRow:
-        """(N,) int64: gradients taken."""
+        """(N,) int64: backward passes."""
         self.settle()
         return self.passes[1]
 
     def settle(self) -> None:
-        """Write what waits: before anything but `x` and `checks` is read."""
+        """Record the buffered answers; to be called before anything but `x` and `checks` is read."""
         if self._waiting.answers:
             self._write(*self._waiting.taken())
         if self._waiting.peaks:
@@ -103,7 +104,7 @@ class Ledger:
             self._again = self._back = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes, by name: what a checkpoint holds."""
+        """Return every tensor that changes, by name, for a checkpoint."""
         self.settle()
         return {n: value for n, value in vars(self).items() if isinstance(value, Tensor) and not n.startswith("_")}
 
@@ -113,7 +114,7 @@ class Ledger:
         self._over = None
 
     def spent(self) -> BoolPerRow:
-        """(N,) bool: rows whose budget is used up, or too small for what was asked last."""
+        """Return (N,) bool: rows whose budget is used up, or was too small for their last query."""
         over = self.over_budget.clone()
         if self.budget.forwards is not None:
             over |= self.forwards >= self.budget.forwards
@@ -122,16 +123,16 @@ class Ledger:
         return over
 
     def closed(self) -> BoolPerRow:
-        """(N,) bool: rows that need no more answers."""
+        """Return (N,) bool: rows that get no more answers."""
         self.settle()
         done = self.already | self.no_start | self.finished | self.spent()
         return done | self.won if self.keep is Keep.FIRST else done
 
     def record(self, rows: IntPerRow, rank: IntPerRow | None, x: FloatBatch, verdict: Verdict, backwards: int) -> None:
-        """Write the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
+        """Record the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
 
-        `rank` (Q,) counts the images of a row within this call; None says that no row comes twice. An answer of several
-        draws is several passes.
+        `rank` (Q,) numbers the images of the same row within this call; None: one image per row. An answer averaged
+        over several draws counts as several passes.
         """
         before = None if rank is None else self.forwards[rows]
         if rows is not self._asked:  # the rows in play are one tensor until some leave
@@ -165,7 +166,7 @@ class Ledger:
         self._keep(rows, rank is not None, x, verdict, count)
 
     def slope(self, rows: IntPerRow, repeated: bool, peak: FloatPerRow) -> None:
-        """Write down of `rows` (Q,) how large (Q,) the gradient is at most, and that it is not finite."""
+        """Record for `rows` (Q,) whether their gradient, of largest component `peak` (Q,), is zero or not finite."""
         if not self.waits or repeated:
             self._note_slopes(rows, repeated, peak > 0, peak.isfinite())
         elif not self._waiting.held(rows, peak):
@@ -177,7 +178,7 @@ class Ledger:
         self.note(self.non_finite, rows, repeated, ~finite)
 
     def _write(self, x: Tensor, margin: Tensor, loss: Tensor) -> None:
-        """Write k answers to each row asked last, x (k, Q, ...), margin and loss (k, Q), without a look at them."""
+        """Record k answers to each row of the last query, x (k, Q, ...), margin and loss (k, Q), without a GPU sync."""
         rows, (k, q) = self._asked, x.shape[:2]
         flat = x.flatten(0, 1)
         delta = (x - self.x[rows]).flatten(0, 1)
@@ -207,7 +208,7 @@ class Ledger:
         return ~margin.isnan() if self.keep is Keep.HIGHEST_MARGIN else margin > self.confidence
 
     def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor, over: Tensor | None) -> None:
-        """Keep the first winner of each row of the mask `fallen` (Q,), no row twice; `over` (Q,) were it before."""
+        """Keep the first success of each row in the mask `fallen` (Q,); rows in the mask `over` (Q,) had one before."""
         chosen = fallen.nonzero().squeeze(1)
         rows, x = asked[chosen], x[chosen]
         delta = x - self.x[rows]
@@ -219,7 +220,7 @@ class Ledger:
         self.changed, self._over = True, (asked, over.index_fill_(0, chosen, True))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
-        """`_inside` of all, with two looks; False also where it takes a closer one."""
+        """Return whether all images are inside, by a cheap test; False also where only `_inside` can tell."""
         region = self.region
         if region.free is not None or isinstance(region.low, Tensor) or isinstance(region.radius, Tensor):
             return False
@@ -229,19 +230,19 @@ class Ledger:
 
     @cached_property
     def _reach(self) -> Tensor | float:
-        """The radius, one for all or (N,), and what rounding may add to it."""
+        """The radius, one for all rows or (N,), plus the tolerance for rounding."""
         radius = self.region.radius
         return radius + TOLERANCE * (radius.clamp_min(1) if isinstance(radius, Tensor) else max(1.0, radius))
 
     def _over_already(self, rows: Tensor) -> Tensor | None:
-        """(Q,) bool: which of the rows are won or finished; None: none of them is."""
+        """Return (Q,) bool: the rows that succeeded or are finished; None: none of them."""
         if self._over is None or self._over[0] is not rows:
             over = (self.won | self.finished)[rows]
             self._over = rows, over if bool(over.any()) else None
         return self._over[1]
 
     def finish(self, rows: Tensor, done: Tensor) -> None:
-        """Close those of `rows` (Q,), no row twice, where `done`."""
+        """Mark those of `rows` (Q,), each at most once, as finished where `done` (Q,)."""
         self.settle()
         self.finished[rows] |= done
         self._over = None
@@ -257,14 +258,14 @@ class Ledger:
 
     @staticmethod
     def note(flags: Tensor, rows: Tensor, repeated: bool, true: Tensor) -> None:
-        """flags[rows] |= true, also where a row comes several times."""
+        """Set flags[rows] |= true, also where rows are repeated."""
         if repeated:
             flags[rows[true]] = True
         else:
             flags[rows] |= true
 
     def _keep(self, rows: Tensor, repeated: bool, x: Tensor, verdict: Verdict, count: Tensor) -> None:
-        """Those of the images x (Q, ...) that are better than what the row has."""
+        """Keep those of the images x (Q, ...) that are better than the best one of their row."""
         delta, won = x - self.x[rows], verdict.margin > self.confidence
         inside, value = self._inside(x, delta, rows), self._value(delta, verdict)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
@@ -296,7 +297,7 @@ def _earliest(rows: Tensor, true: Tensor, count: Tensor, n: int) -> Tensor:
 
 
 def _one_per_row(rows: Tensor, better: Tensor, won: Tensor, value: Tensor, n: int) -> Tensor:
-    """Of several candidates of a row only the best, winners before others, the earliest among equals."""
+    """Select the best candidate of each row: successes before others, the earliest among equals."""
     falls = torch.zeros(n, dtype=torch.bool, device=rows.device)
     falls[rows[better & won]] = True
     better = better & (won | ~falls[rows])

@@ -1,9 +1,9 @@
-"""What an attack may ask, as types: Decisions < Scores < Gradients < Jacobians.
+"""The oracles, which are all that an attack sees of a target: Decisions < Scores < Gradients < Jacobians.
 
-An oracle speaks of the rows that are still in play, in their present order. Every question may name `rows`:
-non-decreasing indices (Q,) that say which row each of the Q images belongs to; without it there is one image
-per row. A row whose budget is spent, or that is already won, gets no answer: False, or a margin and a loss of
--inf. That is harmless, because such a row leaves the search at the end of the step.
+A row is one image of the batch under attack. An oracle covers the rows that are still attacked, in their present
+order. Every query may pass `rows`: non-decreasing indices (Q,) of the row that each of its Q images belongs to; without
+them it has one image per row. A row whose budget is used up, or that has succeeded already, gets no answer, but False,
+or a margin and a loss of -inf. That is harmless, because such a row leaves the search at the end of the step.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Objective = Callable[[Verdict, Tensor], Tensor]
 
 
 def margin_objective(verdict: Verdict, images: FloatBatch) -> FloatPerRow:
-    """The objective of an attack that climbs the margin itself."""
+    """Return the margin, as the objective of an attack that ascends it."""
     return verdict.margin
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """An answer with its slope."""
+    """The answer to a gradient query."""
 
     verdict: Verdict
     value: FloatPerRow  # the objective
     grad: VariableBatch  # d sum(value) / d variable; zero where it was not finite
-    images: FloatBatch  # what was asked about: render(variable)
+    images: FloatBatch  # the images that were queried: render(variable)
 
 
 @dataclass(frozen=True)
 class Decoupled:
-    """What a target returns whose slopes are another model's: who has won, and where to climb."""
+    """Outputs of two models: one decides on success, the other gives the gradient (see `Surrogate`)."""
 
     judged_outputs: Any
     gradient_outputs: Any
@@ -55,24 +55,23 @@ class Decoupled:
 
 @dataclass(frozen=True)
 class Jacobian:
-    """The margins of the nearest ways to win, and their gradients."""
+    """The margins of the k nearest rivals (of a classifier: other classes), and their gradients."""
 
     verdict: Verdict
     margins: FloatPerWay  # (B, k)
     grads: FloatStack  # (B, k, ...)
 
 
-# Answers a question for a gradient in the oracle's place, which it may ask: variable, render, objective, loss, rows.
+# Answers a gradient query in place of the oracle, its first argument; then: variable, render, objective, loss, rows.
 GradientTransform = Callable[
     ["Gradients", Tensor, Render | None, Objective | None, Climb | None, Tensor | None], Gradient
 ]
 
 
 class Decisions:
-    """Has the attacker won? Nothing else.
+    """Tells for each image whether the attack succeeds, and nothing else (decision-based attacks).
 
-    Beside its answers an oracle says where each row in play may go, and gives the key of the row's randomness: no state
-    holds them.
+    An oracle also has the region that each row must stay in, and the key of its random draws: no state holds them.
     """
 
     __slots__ = ("_broker", "_key")
@@ -82,24 +81,24 @@ class Decisions:
 
     @property
     def region(self) -> Region:
-        """Where each row in play may go, around its input: ball, range, mask and radius."""
+        """The feasible set of each row around its input: ball, valid range, mask and radius."""
         return self._broker.region
 
     @property
     def key(self) -> Key:
-        """The key of each row's randomness."""
+        """The key of each row's random draws."""
         return self._broker.key if self._key is None else self._key
 
     def with_key(self, key: Key) -> Self:
-        """The same oracle for an attack that shall draw from `key`, which has one id per row in play."""
+        """Return the same oracle with another `key`, which has one index per row, for an attack inside this one."""
         return type(self)(self._broker, key)
 
     def decide(self, x: FloatBatch, rows: IntPerRow | None = None) -> BoolPerRow:
-        """(Q,) bool: has the attacker won with image q?"""
+        """Return (Q,) bool: does the attack succeed with image q?"""
         return self._broker.score(x, rows).margin > 0
 
     def open(self) -> BoolPerRow:
-        """(B,) bool: which rows still get answers."""
+        """Return (B,) bool: rows that still get answers, since their budget is left and they have not succeeded."""
         return self._broker.open()
 
     if not TYPE_CHECKING:  # a type checker that saw it would let every name pass
@@ -112,19 +111,19 @@ class Decisions:
 
 
 class Scores(Decisions):
-    """Margins and losses, without slopes."""
+    """Gives margins and losses, without gradients (score-based attacks)."""
 
     __slots__ = ()
 
     def score(self, x: FloatBatch, rows: IntPerRow | None = None) -> Verdict:
-        """The verdict of each image."""
+        """Return the margin and the loss of each image."""
         return self._broker.score(x, rows)
 
 
 class Gradients(Scores):
-    """Scores and first derivatives.
+    """Gives scores and gradients of the loss.
 
-    `loss` is what is climbed where a question names no loss of its own; gradients go through the `transforms`, the last
+    `loss` is ascended where a query passes no loss of its own; gradient queries go through the `transforms`, the last
     first.
     """
 
@@ -145,21 +144,21 @@ class Gradients(Scores):
 
     @property
     def loss(self) -> Climb:
-        """What is climbed where a question names no loss, one entry per row in play."""
+        """The loss that is ascended where a query passes none, with one entry per row."""
         return self._broker.goal.loss if self._loss is None else self._loss
 
     def with_loss(self, loss: Climb) -> Self:
-        """The same oracle for an attack that shall climb `loss`, one entry per row in play."""
+        """Return the same oracle with another default `loss`, which has one entry per row."""
         return type(self)(self._broker, self._key, loss, self._transforms)
 
     def asked_through(self, transform: GradientTransform) -> Self:
-        """The same oracle with gradients that `transform` answers, to which this oracle is given."""
+        """Return the same oracle with its gradient queries answered by `transform`, which is given this oracle."""
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> IntPerWay:
         """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
 
-        Of a classifier that is left, places are classes. Where every term is needed there is one way to win.
+        For `Misclassify` they are the classes with the highest logits but the label. A targeted goal has one rival.
         """
         return self._broker.nearest_rivals(x, k, rows)
 
@@ -172,10 +171,10 @@ class Gradients(Scores):
         loss: Climb | None = None,
         rows: IntPerRow | None = None,
     ) -> Gradient:
-        """The gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
+        """Return the gradient of objective(verdict, images) with respect to `variable`, images = render(variable).
 
         `render` defaults to the identity, `objective` to the verdict's loss; `loss` takes the place of the goal's own,
-        with one entry per image of the question. The answer is recorded for the images, not for the variable.
+        with one entry per image of the query. The answer is recorded for the images, not for the variable.
         """
         if self._transforms:
             inner = type(self)(self._broker, self._key, self._loss, self._transforms[:-1])
@@ -186,10 +185,10 @@ class Gradients(Scores):
 
 
 class Jacobians(Gradients):
-    """Gradients of several margins at once."""
+    """Also gives the gradients of several margins at once, as DeepFool and FAB need them."""
 
     __slots__ = ()
 
     def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> Jacobian:
-        """Margins and gradients of the k nearest ways to win; fewer where the task has fewer."""
+        """Return the margins of the k nearest rivals and their gradients; fewer where there are fewer rivals."""
         return self._broker.jacobian(x, k, rows)

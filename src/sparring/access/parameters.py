@@ -1,4 +1,4 @@
-"""Which numbers an attack accepts, written as the types of its fields and checked in one place.
+"""Bounds of an attack's numeric parameters, declared as types of its fields and checked when it is made.
 
     steps: PositiveInt = 40
     step_size: PositiveFloat | None = None

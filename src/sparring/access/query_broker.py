@@ -1,4 +1,4 @@
-"""The broker behind an oracle: it admits a question, puts it to the target, and has the ledger write the answer."""
+"""The query broker behind an oracle: it enforces the budget, calls the target, and records the answer in the ledger."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Answer = Callable[..., Any]  # of images, and of a key where answers are random
 
 @dataclass(frozen=True)
 class AdmittedQuery:
-    """What was admitted of one question of `count` images."""
+    """The images of a query of `count` images that the budget admits."""
 
     count: int
-    chosen: Tensor | None  # (Q,) positions within the question; None: all of it
+    chosen: Tensor | None  # (Q,) positions within the query; None: all of it
     rows: Tensor | None  # (Q,) rows they belong to; None: one image per row, in order
     rank: Tensor | None  # (Q,) how many images of the same row come before; None: no row comes twice
 
@@ -35,7 +35,7 @@ class AdmittedQuery:
         return self.chosen is not None and len(self.chosen) == 0
 
     def up_to(self, count: int) -> AdmittedQuery:
-        """The first `count` of what was admitted."""
+        """Return the first `count` of the admitted images."""
         device = None if self.rows is None else self.rows.device
         chosen = torch.arange(self.count, device=device) if self.chosen is None else self.chosen
         rows = chosen if self.rows is None else self.rows
@@ -45,7 +45,7 @@ class AdmittedQuery:
         return values if self.chosen is None else values[self.chosen]
 
     def filled(self, values: Tensor, blank: float) -> Tensor:
-        """The answers in their places, `blank` where there was none."""
+        """Return values for the whole query: the answers, and `blank` where there was none."""
         if self.chosen is None:
             return values
         whole = values.new_full((self.count, *values.shape[1:]), blank)
@@ -58,13 +58,13 @@ class AdmittedQuery:
 
 
 class QueryBroker:
-    """Speaks for `target` on the rows in play.
+    """Answers the queries of an oracle by calling `target`, and records every answer in the ledger.
 
-    `live` (B,) are the positions of those rows in the ledger; `region`, `key` and `goal` are those of the rows in play,
-    narrowed as rows leave. At most `batch_size` images go to the target at once. With `skip_won` rows that were won
-    earlier in a step are not asked again. A `stochastic` target is asked with a key per image, from the row's key and
-    the number of passes that it has had; an answer is then the expectation over `draws` passes: the mean of losses and
-    gradients, and the median of the margins.
+    `live` (B,) are the positions in the ledger of the rows that are still attacked; `region`, `key` and `goal` are
+    narrowed to them. At most `batch_size` images go to the target at once. With `skip_won`, rows that succeeded earlier
+    in a step are not queried again. A `stochastic` target is called with a key per image, made of the row's key and the
+    number of passes that the row has had. An answer is then an expectation over `draws` passes (EOT): the mean of
+    losses and gradients, and the median of the margins.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class QueryBroker:
         self.flat = True  # is there a row in play whose gradients were all zero so far?
 
     def narrow(self, kept: RowSelection) -> None:
-        """Go on with the rows `kept` only: a mask (B,), or places among the rows in play."""
+        """Drop all rows but `kept`: a mask (B,), or indices of rows."""
         self.live, self.goal, self.context = self.live[kept], take(self.goal, kept), take(self.context, kept)
         self.region, self.key = self.region.take(kept), take(self.key, kept)
 
@@ -95,7 +95,7 @@ class QueryBroker:
         return ~self.ledger.closed()[self.live]
 
     def score(self, x: FloatBatch, rows: IntPerRow | None) -> Verdict:
-        """The verdict of each image, without slopes."""
+        """Return the verdict of each image, without gradients."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
         drawn: list[Verdict] = []
@@ -104,7 +104,7 @@ class QueryBroker:
             try:
                 for goal, outputs in self._answers(asked, images, key):
                     parts.append(goal(outputs))
-            except LockedOut:  # what was answered before counts
+            except LockedOut:  # the answers before it count
                 verdict = _joined(parts, x)
                 self._write(asked.up_to(len(verdict.margin)), images[: len(verdict.margin)], verdict, 0)
                 raise
@@ -114,7 +114,7 @@ class QueryBroker:
         return asked.spread(verdict, -torch.inf)
 
     def nearest_rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> IntPerWay:
-        """The places (Q, <= k) of the nearest ways to win, in the mean of the terms over the draws."""
+        """Return the indices (Q, <= k) of the nearest rivals, by the mean of the terms over the draws."""
         asked = self._admit(len(x), rows)
         images = asked.of(x.detach())
         verdicts: list[Verdict] = []
@@ -128,14 +128,14 @@ class QueryBroker:
         return asked.filled(torch.cat(places) if places else self.live.new_zeros(0, 1), 0)
 
     def _keys(self, asked: AdmittedQuery) -> list[Key | None]:
-        """For each draw the key of the images that were admitted; [None] for a target without randomness."""
+        """Return for each draw the key of the admitted images; [None] for a deterministic target."""
         if not self.stochastic:
             return [None] * self.draws
         key = self._fresh(self.key, asked)
         return [key.reseeded(draw) for draw in range(self.draws)]
 
     def _fresh(self, key: Key, asked: AdmittedQuery) -> Key:
-        """A key for each image that no earlier question of its row has had."""
+        """Return a key for each image that no earlier query of its row has used."""
         turn = self.ledger.forwards[self._positions(asked.rows)]
         theirs = key if asked.rows is None else take(key, asked.rows)
         return theirs.at(turn if asked.rank is None else turn + asked.rank * self.draws)
@@ -146,11 +146,11 @@ class QueryBroker:
         return self.target(images) if key is None else self.target(images, key)
 
     def _beside(self, asked: AdmittedQuery) -> Any:
-        """What lies beside the images that were admitted."""
+        """Return the context of the admitted images."""
         return self.context if asked.rows is None else take(self.context, asked.rows)
 
     def _answers(self, asked: AdmittedQuery, images: Tensor, key: Key | None) -> Iterator[tuple[Goal, Any]]:
-        """The outputs for what was admitted, with the goal that judges them, without slopes."""
+        """Yield the goal and the outputs of the admitted images, batch by batch, without gradients."""
         goal, context = self.goal if asked.rows is None else take(self.goal, asked.rows), self._beside(asked)
         with torch.no_grad():
             for start in range(0, len(images), self.batch_size):
@@ -168,7 +168,7 @@ class QueryBroker:
         loss: Climb | None,
         rows: IntPerRow | None,
     ) -> Gradient:
-        """The gradient of the objective, by default of `loss`, or else of the goal's own loss."""
+        """Return the gradient of the objective, by default of `loss`, or else of the goal's own loss."""
         asked = self._admit(variable.shape[0], rows, backwards=1)
         goal = self.goal if asked.rows is None else take(self.goal, asked.rows)
         if loss is None and self.draws > 1:
@@ -200,9 +200,9 @@ class QueryBroker:
         loss: Climb | None,
         key: Key | None,
     ) -> tuple[Gradient, Verdict]:
-        """One pass forward and one backward, and the verdict to write down, both of the images that were admitted.
+        """Make one forward and one backward pass; return the gradient, and the verdict for the ledger.
 
-        Where the worst example is kept, worst is what the goal's own loss says, whatever was climbed.
+        With `Keep.HIGHEST_LOSS` the ledger compares the goal's own loss, whichever loss was ascended.
         """
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
@@ -225,7 +225,7 @@ class QueryBroker:
         return Gradient(answered, value.detach(), grad, images.detach()), noted
 
     def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> Jacobian:
-        """The margins of the k nearest ways to win and their gradients, in the mean of the terms over the draws."""
+        """Return the margins of the k nearest rivals and their gradients, by the mean of the terms over the draws."""
         asked = self._admit(len(x), rows, backwards=k)
         if asked.empty:
             none = _unanswered(asked.count, x)
@@ -249,7 +249,7 @@ class QueryBroker:
         return self.live if rows is None else self.live[rows]
 
     def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> AdmittedQuery:
-        """Which of `count` images may be asked; the rows that the budget refuses are closed."""
+        """Select which of `count` images may be queried; rows whose budget is too small get no more answers."""
         device = self.live.device
         rank = None if rows is None else torch.arange(count, device=device) - torch.searchsorted(rows, rows)
         budget, ledger, positions = self.ledger.budget, self.ledger, self._positions(rows)
@@ -276,7 +276,7 @@ class QueryBroker:
             self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
-        """The gradient with its non-finite rows zero; what was zero or not finite is noted."""
+        """Return the gradient with zeros for what is not finite, and record zero and non-finite gradients."""
         waits = self.ledger.waits and rows is None
         if not (waits or self.flat) and math.isfinite(float(grad.sum())):
             return grad  # the usual step: nothing to note
@@ -290,7 +290,7 @@ class QueryBroker:
 
 
 def expected(drawn: list[Verdict]) -> Verdict:
-    """The mean loss of several answers, and the margin that half of them reach: above 0 where most have won."""
+    """Return the mean loss and the median margin of several answers: above 0 where most of them are successes."""
     if len(drawn) == 1:
         return drawn[0]
     margins, losses = torch.stack([one.margin for one in drawn]), torch.stack([one.loss for one in drawn])
@@ -298,7 +298,7 @@ def expected(drawn: list[Verdict]) -> Verdict:
 
 
 def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
-    """d sum(weights * value) / d variable; all weights 1 unless given."""
+    """Return d sum(weights * value) / d variable; all weights are 1 unless given."""
     grad = None
     if value.requires_grad:
         weights = torch.ones_like(value) if weights is None else weights
@@ -312,7 +312,7 @@ def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, 
 
 
 def _parted(outputs: Any) -> tuple[Any, Any]:
-    """The outputs that judge, where they are others than those that are climbed."""
+    """Return the outputs that decide on success (None: the same ones), and those that give the gradient."""
     return (outputs.judged_outputs, outputs.gradient_outputs) if isinstance(outputs, Decoupled) else (None, outputs)
 
 

@@ -1,4 +1,4 @@
-"""What an attack is whose variable many images share: a universal perturbation, a generator, a patch."""
+"""The base class `Shared`: attacks that fit one variable to many images, such as a universal perturbation."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Inner = Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SharedBatch:
-    """The images (B, C, H, W) in [0, 1] of one step, and the key of their randomness.
+    """The images (B, C, H, W) in [0, 1] of one step, and the key of their random draws.
 
-    `attacked(attack, images, rows)` runs an attack of single images on `images` (Q, C, H, W) in place of those of
-    `rows` (Q,), to the same end: the examples, and (Q,) bool which of them won.
+    `attacked(attack, images, rows)` runs an ordinary attack, with the goals of `rows` (Q,), from `images`
+    (Q, C, H, W). It returns the examples (Q, C, H, W), and (Q,) bool: where the attack succeeded.
     """
 
     x: FloatBatch
@@ -37,14 +37,15 @@ class SharedBatch:
 
 
 class Shared(ABC, Generic[A, S, R]):
-    """`class Universal(Shared[Jacobians, UniversalState, Perturbation])`: access, state, and artifact.
+    """Base class of attacks that `fit` runs: `class Universal(Shared[Jacobians, UniversalState, Perturbation])`.
 
-    The state is a frozen dataclass of tensors and plain values that belong to no row.
+    The type arguments are the access it needs, its state, and the artifact that it returns. The state is a frozen
+    dataclass of tensors and plain values that belong to no row.
     """
 
-    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # that it knows
-    elsewhere: ClassVar[str] = ""  # which attack serves the other norms
-    uses_region: ClassVar[bool] = False  # does it go by `oracle.region` alone? Then it serves masks and radii per row
+    norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # the norms that the attack supports
+    elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
+    uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
     _makes: ClassVar[Any]
@@ -81,7 +82,7 @@ class Shared(ABC, Generic[A, S, R]):
 
     @property
     def access(self) -> type[Decisions]:
-        """The least access the attack can work with."""
+        """The access that the attack needs."""
         return self._access
 
     @property
@@ -100,16 +101,16 @@ class Shared(ABC, Generic[A, S, R]):
 
     @abstractmethod
     def init(self, like: Tensor, seed: int, start: R | None) -> S:
-        """The state before the first step, for images such as `like` (1, C, H, W), or where `start` left off."""
+        """Return the state before the first step, for images like `like` (1, C, H, W), or from `start`."""
 
     @abstractmethod
     def step(self, oracle: A, state: S, batch: SharedBatch, progress: float) -> S:
-        """One step on some of the images; `progress` in [0, 1) is the share of all steps that is done."""
+        """Return the state after a step on one batch; `progress` in [0, 1) is the share of all steps that is done."""
 
     @abstractmethod
     def artifact(self, state: S) -> R:
-        """What is kept of the state: it can be applied to any image."""
+        """Return the artifact made from the final state; it can be applied to any image."""
 
     def done(self, state: S, fooled: float) -> bool:
-        """Tell after an epoch whether the fit ends; `fooled` is the share of the images that fell in it."""
+        """Return whether the fit ends after this epoch; `fooled` is the share of the images on which it succeeded."""
         return False

@@ -1,4 +1,4 @@
-"""One paper, one file. `table` lists every attack by the name the command line uses, `shared_table` those of `fit`."""
+"""The attacks, one paper in one file; `table` and `shared_table` map the names of the command line to their classes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the attacks that look for the smallest perturbation have in common."""
+"""Base class of the minimum-norm attacks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..access.attack import A, S
 
 
 class MinimumNormAttack(Attack[A, S]):
-    """An attack that goes on after the first example, to a smaller one; its ball may be infinite."""
+    """Base class: attacks that search the smallest perturbation, also after a success; eps may be infinite."""
 
     uses_region: ClassVar[bool] = True
 
     @property
     def keep(self) -> Keep:
-        """The smallest example, in the norm of the ball or in `measure`."""
+        """Keep the example with the smallest perturbation, by `measure`."""
         return Keep.SMALLEST

@@ -1,4 +1,4 @@
-"""Audits: plan -> cascade -> records -> report."""
+"""The audit of a model: plan -> attack cascade -> records -> findings -> report."""
 
 import sys
 from types import ModuleType

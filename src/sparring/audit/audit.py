@@ -99,7 +99,7 @@ def audit(
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
         surrogate: another model of the same classes; examples made on it are tried on the target.
-        seed, repeats: the suite runs under so many seeds from this one on, each time on what still stands.
+        seed, repeats: the suite runs under so many seeds from this one on, each time on the images not broken yet.
         steps, restarts: of PGD. queries: of Square, or of the attacks on decisions. None: the suite's own.
         draws: passes per gradient of a random defence; None: by the gradient's variance.
         labels: "model" takes a classifier's own clean predictions as labels throughout.
@@ -356,7 +356,7 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
 
 
 def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks that are not safe yet, with their numbers; those that are, are compared with the data."""
+    """Yield the chunks that are not recorded yet, with their numbers; recorded ones are compared with the data."""
     safe = records.chunks()
     for number, chunk in enumerate(limit_chunks(request.source, request.plan.batch_size, request.plan.limit)):
         if number in safe:
@@ -377,7 +377,7 @@ def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> No
 
 
 def fallen_in_records(records: Records) -> KeptOriginals:
-    """Return how many samples fell to each (norm, eps, attack) in the chunks that are safe."""
+    """Return how many samples each (norm, eps, attack) broke, in the chunks recorded so far."""
     question = "SELECT norm, eps, attack, COUNT(*) FROM result WHERE success GROUP BY norm, eps, attack"
     return Counter({(norm, eps, attack): count for norm, eps, attack, count in records.select(question)})
 
@@ -389,7 +389,7 @@ def count_fallen(kept: KeptOriginals, events: list[Event]) -> None:
 
 
 def still_standing(clean: CleanChunk, events: list[Event], plan: AuditPlan) -> dict[str, int]:
-    """Return how many of the chunk's images stand after each threat and radius."""
+    """Return how many of the chunk's images are not broken at each threat and radius."""
     standing = {}
     for threat in plan.threats:
         stands = clean.correct.clone()

@@ -1,4 +1,4 @@
-"""What an audit would do: each attack, how many passes at most, and about how long.
+"""The estimate of `--dry-run`: which attacks would run, their passes at most, and the time they would take.
 
 An attack's passes are counted by running it once on a stand-in that never gives in and always seems about to, so that
 no attack gives an image up; where an attack is bought by the query, its budget is the limit. Seconds are those of one
@@ -43,7 +43,7 @@ BAR = 1e-3  # the stand-in's margin stays below this
 
 @dataclass(frozen=True)
 class EstimateLine:
-    """One attack at one radius, once; passes of one image, at most."""
+    """One attack at one radius under one seed, with the largest number of passes for one image."""
 
     threat: str
     view: str
@@ -55,7 +55,7 @@ class EstimateLine:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What would run."""
+    """The attacks that would run, with their passes and time."""
 
     lines: tuple[EstimateLine, ...]
     images: int | None
@@ -64,7 +64,7 @@ class Estimate:
 
     @property
     def forwards(self) -> int:
-        """Of one image, at most."""
+        """The largest number of forward passes for one image."""
         return sum(line.forwards for line in self.lines)
 
     @property
@@ -73,13 +73,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """Of all images, at most; None where it is not known how many there are."""
+        """The largest time for all images; None where their number is not known."""
         each = self.forwards * self.forward_seconds + self.backwards * self.backward_seconds
         return None if self.images is None else self.images * each
 
 
 def estimate(request: AuditRequest) -> Estimate:
-    """What `audit` would do with the request; one small batch is asked about, and nothing is written."""
+    """Estimate what `audit` would do with the request; one small batch is evaluated, and nothing is written."""
     admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
     evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
@@ -148,7 +148,7 @@ class AcceptAll(Detector):
 
 
 def stand_in_model(image: Tensor, inputs: Inputs) -> Classifier:
-    """Return a model whose margin rises with every question and never reaches zero."""
+    """Return a model whose margin rises with every query and never reaches zero."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn((image.numel(), CLASSES - 1), generator=generator) / image.numel()
     asked = 0

@@ -1,4 +1,4 @@
-"""The observer of an audit: what it is told of progress, and with which records."""
+"""`AuditObserver`: the callbacks that report the progress of an audit, and the records they receive."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ChunkRecorded:
     number: int
     seen: int
     total: int | None
-    standing: dict[str, int]  # "Linf 4/255" -> how many of the chunk's images still stand
+    standing: dict[str, int]  # "Linf 4/255" -> how many of the chunk's images are not broken
     count: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class AttackStarted:
-    """An attack on the images of a chunk that still stand."""
+    """An attack on the images of a chunk that are not broken yet."""
 
     threat: str  # "Linf 4/255", or the norm alone where the smallest examples are searched
     attack: str
@@ -43,34 +43,34 @@ class AttackStarted:
 
 
 class AuditObserver:
-    """Is told what happens in an audit; every method may be left as it is."""
+    """Receives the progress of an audit; subclasses override the methods that they need."""
 
     def checking_data(self, tally: CleanCounts) -> None:
-        """While the clean images are checked, before the first attack."""
+        """Called while the clean images are checked, before the first attack."""
 
     def checked_data(self, tally: CleanCounts) -> None:
-        """After it."""
+        """Called after the clean images have been checked."""
 
     def probing(self) -> None:
-        """Before the measurements on a small sample."""
+        """Called before the probes."""
 
     def report_message(self, message: str) -> None:
         """Report something that went wrong and was put right, as a worker that died."""
 
     def resumed(self, chunks: int, samples: int) -> None:
-        """A run is taken up again after that many chunks."""
+        """Called when a run is resumed after that many chunks."""
 
     def attacks_begin(self) -> None:
-        """Before the first chunk is attacked, here or by other processes."""
+        """Called before the first chunk is attacked, here or by other processes."""
 
     def attacking(self, started: AttackStarted) -> None:
-        """Before each attack on a chunk; not called where other processes attack."""
+        """Called before each attack on a chunk; not called where other processes attack."""
 
     def step(self, progress: Progress) -> None:
-        """After every step of an attack, of one that probes too."""
+        """Called after every step of an attack, including those of probes."""
 
     def recorded(self, done: ChunkRecorded) -> None:
-        """A chunk is safe on the disk."""
+        """Called after a chunk has been written to the disk."""
 
     def publishing(self) -> None:
-        """Before the report is made."""
+        """Called before the report is made."""

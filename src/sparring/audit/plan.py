@@ -1,4 +1,4 @@
-"""What an audit is to do, as a record that can be written down and compared."""
+"""`AuditPlan`: all parameters of an audit, as a record that can be saved and compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call of `audit`, and what its report says of model, data and machine."""
+"""`AuditRequest`, the checked arguments of one `audit` call, and the facts on model, data and machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sparring ...`: the only place where strings become objects. Rooms are imported inside the commands."""
+"""The command line `sparring`, which alone turns strings into objects; commands import packages when run."""
 
 from .app import app, main
 

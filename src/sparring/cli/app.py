@@ -1,4 +1,4 @@
-"""The commands of `sparring`."""
+"""The typer application with the commands of `sparring`."""
 
 from __future__ import annotations
 

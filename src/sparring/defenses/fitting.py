@@ -16,7 +16,7 @@ EpochProgress = Callable[[int, int, float], None]  # epoch, epochs, mean loss
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Say how a network of a defence is fitted.
+    """The settings by which a network of a defence is fitted.
 
     Args:
         epochs: over the images.

@@ -1,4 +1,4 @@
-"""`run`, `fit` and `craft`: batches, active set, keyed randomness, checkpoints.
+"""The attack loops `run`, `fit` and `craft`: batches, dropping of finished rows, keyed randomness, checkpoints.
 
 It knows the Attack protocol and no attack.
 """

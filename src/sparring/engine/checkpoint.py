@@ -1,4 +1,4 @@
-"""A run's checkpoint folder: finished batches, and the batch under way, each in a file written at once.
+"""The checkpoint folder of a run: finished batches and the batch in progress, each file written atomically.
 
 Files are safetensors; nothing in them is executed when they are read. The folder belongs to one call: its
 fingerprint covers the attack, the target, the goal, the images and the seed, and another call is refused.
@@ -42,7 +42,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def identity_of(target: Target[Any]) -> tuple[object, ...]:
-    """What tells the target from others; ConfigError where it is a function that nothing tells from another."""
+    """Return what distinguishes the target from others; ConfigError for a function that has no identity."""
     parts = target.identity()
     for part in parts:
         if isinstance(part, Unidentified):
@@ -71,7 +71,7 @@ class Checkpoint:
         return read_checkpoint(path, self.mark, "delete it to begin again", stranger)
 
     def finished(self, start: int) -> Outcome | None:
-        """The finished batch that begins at row `start`, if there is one."""
+        """Return the finished batch that begins at row `start`, if there is one."""
         if not self._batch(start).exists():
             return None
         tensors, values = self._checked(self._batch(start))
@@ -90,11 +90,11 @@ class Checkpoint:
         write_tensors(self.current, saved[0], saved[1] | {"mark": self.mark, "start": start, "rows": rows})
 
     def forget(self) -> None:
-        """Give up the batch under way: it was too large for the memory."""
+        """Delete the batch in progress, which was too large for the memory."""
         self.current.unlink(missing_ok=True)
 
     def under_way(self, start: int) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """The batch under way, if it begins at row `start`: its number of rows, tensors and values."""
+        """Return the batch in progress, if it begins at row `start`: its number of rows, tensors and values."""
         if not self.current.exists():
             return None
         tensors, values = self._checked(self.current)

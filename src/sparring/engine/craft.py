@@ -1,4 +1,4 @@
-"""`craft`: where an attack ends, unjudged. For training loops, which need the example and not the proof."""
+"""`craft`: the last iterate of an attack, neither judged nor confirmed, for training loops."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def craft(
     context: Any = None,
     engine: Engine | None = None,
 ) -> Tensor:
-    """The images (N, C, H, W) that `attack` ends at, with no look at the clean images and no confirmation.
+    """Return the last iterates (N, C, H, W) of `attack`; clean images are not evaluated, and nothing is confirmed.
 
-    It costs the attack's own steps and nothing else: PGD-7 is seven forward and seven backward passes. No row leaves
-    early, whether it has fallen or not, and nothing is said about success: for that there is `run`. The images must be
+    It costs the attack's own steps and nothing else: PGD-7 is seven forward and seven backward passes. No row stops
+    early, whether it has succeeded or not, and success is not reported: for that there is `run`. The images must be
     on the target's device. `mask`, `eps`, `start` and `context` are as in `run`.
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
@@ -60,11 +60,12 @@ def craft(
     check_task(target, goal)
     check_context(target, context, len(x))
     region = region_of(attack, target, x, mask, eps)
-    attack.check(region)
     if start is not None:
         check_start(attack, start, region)
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     goal = target.adapt_goal(goal)
+    attack.check(region)
+    attack.check_goal(goal)
     with torch.inference_mode(False), target.frozen():
         return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine, context)
 
@@ -79,7 +80,7 @@ def crafted(
     engine: Engine | None = None,
     context: Any = None,
 ) -> Tensor:
-    """`craft` unchecked, on a target that is frozen already."""
+    """Run `craft` without its checks, on a target that is frozen already."""
     if attack.keep is Keep.SMALLEST:
         raise ConfigError(f"{attack.name} ends nowhere: it searches for the smallest example; take one with run()")
     broker = _Unjudged(target, goal, region, engine or Engine(), key, context)
@@ -93,7 +94,7 @@ def crafted(
 
 
 class _Later(Verdict):
-    """A verdict whose margin is worked out when somebody looks at it, which few training attacks do."""
+    """A verdict whose margin is computed when it is first read, which few training attacks do."""
 
     def __init__(self, goal: Goal, outputs: Any, loss: Tensor) -> None:
         vars(self).update(_goal=goal, _outputs=outputs, loss=loss)
@@ -107,7 +108,7 @@ class _Later(Verdict):
 
 
 class _Unjudged(QueryBroker):
-    """Keeps the images asked about last and judges none; once it is `closed` they are no longer put to the target."""
+    """A broker that keeps the images of the last query and records nothing; once `closed`, it calls no target."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class _Unjudged(QueryBroker):
             with engine.precision(x.device):
                 return answered(target, images, key, context)
 
-        empty = Ledger(region.take(slice(0)), Keep.HIGHEST_LOSS, Budget())  # there is nothing to write down
+        empty = Ledger(region.take(slice(0)), Keep.HIGHEST_LOSS, Budget())  # nothing is recorded
         batch_size = max(len(x), engine.batch_size)
         super().__init__(answer, goal, empty, batch_size, False, key, target.stochastic, target.draws, context)
         self.turn, self.region = 0, region

@@ -30,15 +30,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Fitted(Generic[R]):
-    """What `fit` made, and what it cost."""
+    """The result of `fit`: the artifact, its success by epoch, and the passes it took."""
 
     artifact: R
-    fooled: tuple[float, ...]  # by epoch: share of the images that fell as they were asked about
-    images: int  # that took part: the goal was not met on them before
-    forwards: int  # images passed forward, the looks at the clean images included
+    fooled: tuple[float, ...]  # by epoch: share of the images on which a query met the goal
+    images: int  # images used: those on which the goal was not met before
+    forwards: int  # images passed forward, the evaluation of the clean images included
     backwards: int
     seconds: float
-    made: dict[str, Any]  # where it comes from: attack, target, data, seed
+    made: dict[str, Any]  # provenance: attack, target, data, seed
 
     def __str__(self) -> str:
         share = f"{self.fooled[-1]:.1%} of {self.images} images fell in the last of {len(self.fooled)} epochs"
@@ -59,16 +59,16 @@ def fit(
     context: Any = None,
     engine: Engine | None = None,
 ) -> Fitted[R]:
-    """Make what `attack` makes on the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
+    """Fit the artifact of `attack` to the images `x` (N, C, H, W) in [0, 1]; `goal` has one row per image.
 
-    Images on which the goal is met already take no part. The order of the images is drawn from the engine's seed,
-    anew in each epoch. With `engine.checkpoint` a fit that was stopped goes on where it was and ends with the same
-    artifact; `engine.batch_size` bounds the looks at the clean images alone, `attack.batch_size` every step.
+    Images on which the goal is met already are left out. The order of the images is drawn from the engine's seed,
+    anew in each epoch. With `engine.checkpoint` an interrupted fit resumes and ends with the same artifact.
+    `engine.batch_size` is used for the evaluation of the clean images only, `attack.batch_size` for every step.
 
     Args:
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
-        eps: (N,) a radius for each image, within which it is held as the artifact is made.
+        eps: (N,) a radius for each image, which bounds its perturbation during the fit.
         start: an artifact of the same attack to go on from.
         context: what lies beside the images, as in `run`.
 
@@ -105,7 +105,7 @@ def fit(
 
 
 class _Fitting:
-    """One call of `fit`, checked."""
+    """One call of `fit`, whose arguments are checked."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Fitting:
         return self.region.take(rows.to(self.x.device)).to(self.target.device)
 
     def _beside(self, rows: Tensor) -> Any:
-        """What lies beside the images of these rows, on the target's device."""
+        """Return the context of these rows, on the target's device."""
         return to(take(self.context, rows), self.target.device)
 
     def _answer(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
@@ -229,7 +229,7 @@ class _Fitting:
     def _attacked(
         self, goal: Goal, key: Key, region: Region, context: Any
     ) -> Callable[[Attack[Any, Any], Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """How an attack of single images is run on some of the batch."""
+        """Return the function `SharedBatch.attacked`, which runs an ordinary attack on rows of the batch."""
 
         def attacked(attack: Attack[Any, Any], images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             engine = replace(self.engine, checkpoint=None, progress=None, seed=key.seed)

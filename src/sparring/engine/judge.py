@@ -1,4 +1,4 @@
-"""`judge_artifact`: what an artifact does to images it has never seen, on fresh draws."""
+"""`judge_artifact`: how often an artifact succeeds on images it was not fitted on, over fresh random draws."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..transforms.artifact import PerturbsImages
 from .options import Engine
 from .run import check_images, check_indices
 
-FRESH = 1 << 43  # where the draws begin that judge an artifact; attacks and the engine draw below
+FRESH = 1 << 43  # the first draw used here; attacks and the engine use lower numbers
 
 
 @dataclass(frozen=True)
 class ArtifactJudgement:
-    """How often the goal is met on each of N images with the artifact, and without."""
+    """How often the goal is met on each of N images, with the artifact and without."""
 
     success_rate: Tensor  # (N,) share of the draws in which the goal is met with the artifact
-    clean_rate: Tensor  # (N,) the same of the images as they are
+    clean_rate: Tensor  # (N,) the same without the artifact
     n_draws: int
 
     def __len__(self) -> int:
@@ -34,12 +34,12 @@ class ArtifactJudgement:
 
     @property
     def stood(self) -> Tensor:
-        """(N,) bool: images on which the goal is not met by most answers without the artifact."""
+        """(N,) bool: images on which most answers do not meet the goal without the artifact."""
         return self.clean_rate <= 0.5
 
     @property
     def attack_success_rate(self) -> float:
-        """The mean success rate over the images that stood without the artifact; NaN where none did."""
+        """The mean success rate over the images `stood`; NaN where there are none."""
         return float(self.success_rate[self.stood].mean()) if bool(self.stood.any()) else float("nan")
 
     def __str__(self) -> str:
@@ -63,14 +63,14 @@ def judge_artifact(
     """Measure what the artifact does to the images `x` (N, C, H, W); `goal` has one row per image.
 
     Args:
-        artifact: a perturbation, a generator, a patch. What it draws is drawn anew for each image and each of the
-            draws, and so is what the target draws.
-        target: what is asked, as it is in use.
+        artifact: a perturbation, a generator, a patch. Random artifacts and targets draw anew for each image and
+            each of the draws.
+        target: the model as it is deployed.
         indices: (N,) int64, the images' positions in their data set, which key the draws; 0 to N - 1 by default.
         context: what lies beside the images, as in `run`.
         n_draws: draws per image; one where neither the artifact nor the target draws.
 
-    Raises: InputError, TargetError, GoalError, ConfigError: before the first question.
+    Raises: InputError, TargetError, GoalError, ConfigError: before the first query.
     """
     if not isinstance(n_draws, int) or n_draws < 1:
         raise ConfigError(f"n_draws={n_draws!r}; pass an int >= 1")

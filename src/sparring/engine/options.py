@@ -1,4 +1,4 @@
-"""How to run, as opposed to what: none of this changes a result beyond rounding."""
+"""`Engine`: how to run (batch size, seed, checkpoints); apart from the seed, it changes results by rounding only."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ AUTOCAST = (None, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; passed to `Engine.progress` after every step."""
+    """The progress of a run, which is passed to `Engine.progress` after every step."""
 
     attack: str
     total: int  # rows of the run
     done: int  # rows of finished batches
     batch: int  # rows of the present batch
-    live: int  # of those, still in play
+    live: int  # of those, rows that are still attacked
     step: int  # steps done in the present batch
     steps: int
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Batches, compaction, seed, checkpoints.
+    """How to run an attack: batch size, seed, checkpoints.
 
     Args:
         batch_size: images per pass; halved, and remembered for the rest of the run, when memory runs out.
         seed: of all keyed randomness.
-        compact: drop rows that are done; off only to measure.
-        look_every: steps between looks at which rows are done. None: 1 on a CPU, 8 on a GPU, where each look
-            waits for the device. Passes spent on a row between two looks are counted, its result is the same.
+        compact: drop rows that are done; False only for measurements.
+        look_every: steps between two checks of which rows are done. None: 1 on a CPU, 8 on a GPU, where each check
+            waits for the device. Passes spent on a row between two checks are counted, its result is the same.
         checkpoint: a folder; an interrupted run goes on from there when called again with the same arguments.
-        checkpoint_seconds: how often the batch under way is saved.
+        checkpoint_seconds: how often the batch in progress is saved.
         autocast: a lower precision inside the search; every success is confirmed without it.
         progress: called after every step.
-        looks: fresh answers by which an example is judged, where the target's answers are random.
+        confirmation_samples: fresh answers that decide on the success of an example, where the target is stochastic.
     """
 
     batch_size: int = 128
@@ -65,5 +65,5 @@ class Engine:
             raise ConfigError(f"engine autocast={self.autocast!r}; pass torch.bfloat16, torch.float16 or None")
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """What the search is computed in."""
+        """Return the autocast context of the search, for this device."""
         return nullcontext() if self.autocast is None else torch.autocast(device.type, dtype=self.autocast)

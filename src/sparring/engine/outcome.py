@@ -1,4 +1,4 @@
-"""What an attack brought, row by row."""
+"""`Outcome`, the result of `run` with one entry per image, and `Passes`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, IntPerRow
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes per row (N,) int64. `forwards` and `backwards` are the attack's; `checks` are the engine's own
+    """Passes per row, each (N,) int64.
 
-    forward passes: the look at the clean image and the final confirmation. A counting model sees
-    forwards + checks.
+    `forwards` and `backwards` are the attack's. `checks` are the engine's own forward passes: the evaluation of the
+    clean image, and the final confirmation. A model that counts its forward passes sees forwards + checks.
     """
 
     forwards: IntPerRow
@@ -26,13 +26,13 @@ class Passes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """N rows in the order of the images given, on their device and in their dtype, detached."""
+    """The result of `run`: N rows in the order of the images, on their device and in their dtype, detached."""
 
     examples: FloatBatch  # (N, C, H, W) in [0, 1]; the image itself where no example was found
-    success: BoolPerRow  # the goal is met on the very example returned, measured again; by most answers
+    success: BoolPerRow  # the returned example meets the goal, measured again; if stochastic, in most answers
     distance: FloatPerRow  # norm of example - image in the attack's norm; inf without success
     passes: Passes
-    queries_to_success: IntPerRow  # forward passes of the attack when the row first fell; -1: it never did
+    queries_to_success: IntPerRow  # forward passes up to the first success; -1: no success
     reason: IntPerRow  # uint8: codes of Reason
     success_rate: (
         FloatPerRow  # share of fresh answers that meet the goal on the example; 0 or 1 unless answers are random
@@ -40,7 +40,7 @@ class Outcome:
     seconds: float
     attack: str
     goal: str
-    notes: tuple[str, ...] = ()  # what must be said beside the figures: that the target answered no more
+    notes: tuple[str, ...] = ()  # messages for the reader, as that the target locked the attacker out
 
     def __len__(self) -> int:
         return len(self.success)
@@ -52,13 +52,13 @@ class Outcome:
 
     @property
     def attack_success_rate(self) -> float:
-        """Share of the rows that fell, among those that stood before the attack."""
+        """The share of successes among the rows on which the goal was not met before the attack."""
         stood = ~self.already
         return float(self.success[stood].float().mean()) if bool(stood.any()) else float("nan")
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of all rows on which the attacker failed, and did not have to begin.
+        """The share of all rows on which the goal was met neither before nor after the attack.
 
         Where answers are random it is an expectation: one minus the mean of `success_rate`.
         """

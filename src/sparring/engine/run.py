@@ -1,4 +1,4 @@
-"""`run`: an attack on every image of a tensor, batch by batch."""
+"""`run`: attack every image of a tensor, batch by batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ A = TypeVar("A", bound=Decisions)
 
 @dataclass(frozen=True)
 class Job:
-    """One call of `run`, checked."""
+    """The arguments of one call of `run`, checked."""
 
     attack: Attack[Any, Any]
     target: Target[Any]
@@ -59,15 +59,15 @@ def run(
     """Attack the images `x` (N, C, H, W) in [0, 1], or whatever the target takes; `goal` has one row per input.
 
     Args:
-        attack: what to do; it must not need more access than the target grants.
-        target: what is attacked. It is left exactly as it was.
-        goal: what counts as won.
+        attack: the attack; it must not need more access than the target grants.
+        target: what is attacked. Its mode, gradients and buffers are restored afterwards.
+        goal: what counts as success.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
         eps: (N,) a radius for each image, in place of that of the attack's ball.
         start: images like `x` to begin at, for attacks with `accepts_start`: Square, the decision attacks, PGD.
-        context: what lies beside the images, a frozen dataclass whose tensors have one row per image (boxes, landmarks,
-            which points are present), for targets that have a use for it (`Target.takes_context`).
+        context: data beside the images, a frozen dataclass whose tensors have one row per image (boxes, landmarks,
+            which points are present), for targets that take it (`Target.takes_context`).
         keep: which example to return; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
@@ -85,12 +85,13 @@ def run(
     check_task(target, goal)
     check_context(target, context, len(x))
     region = region_of(attack, target, x, mask, eps)
+    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
     attack.check(region)
+    attack.check_goal(aim)
     if start is not None:
         check_start(attack, start, region)
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
@@ -98,7 +99,7 @@ def run(
 
 
 def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
-    """AccessError where the attack needs more than the target grants."""
+    """Raise AccessError where the attack needs more access than the target grants."""
     if not issubclass(target.access, attack.access):
         raise AccessError(
             f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
@@ -113,7 +114,7 @@ def region_of(
     mask: Tensor | None,
     eps: Tensor | None,
 ) -> Region:
-    """Where each of the inputs may go.
+    """Return the region of each input: its ball, valid range, mask and radius.
 
     Raises: InputError for a mask that does not fit, ThreatError for radii that are none or exceed the valid range.
     """
@@ -135,7 +136,7 @@ def region_of(
 
 
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
-    """Raise where the images to begin at do not fit, or the attack has no use for them."""
+    """Raise where the starting images do not fit the inputs, or the attack does not accept any."""
     x = region.x
     if not attack.accepts_start:
         raise ConfigError(f"{attack.name} begins by itself; give start= to Square, HopSkipJump or PGD")
@@ -147,8 +148,10 @@ def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None
 
 
 def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
-    """Raise InputError for inputs that are none (of images in [0, 1] by default) or do not match the goal, GoalError
-    for a goal that is no record."""
+    """Raise InputError where `x` is no batch of such inputs, by default images in [0, 1], or does not match the goal.
+
+    Raises GoalError for a goal that is no row-wise record.
+    """
     (Images() if inputs is None else inputs).check(x)
     if not isinstance(goal, Goal):
         raise GoalError(f"a {type(goal).__name__} is no goal; pass one, as Misclassify(labels)")
@@ -162,7 +165,7 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
 
 
 def check_indices(indices: Tensor, count: int) -> Tensor:
-    """InputError where the positions are not one integer per image."""
+    """Return the positions on the CPU; InputError where they are not one int64 per image."""
     if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.shape != (count,):
         got = (
             f"{indices.dtype} of shape {tuple(indices.shape)}"

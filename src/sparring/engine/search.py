@@ -1,4 +1,4 @@
-"""One batch under attack: the part of a run that can be stopped at any step and taken up again."""
+"""The attack on one batch, which can be stopped after any step and resumed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..targets import Target, answered
 from .options import Engine
 from .outcome import Outcome, Passes
 
-LOOK, CONFIRM = 1 << 40, 1 << 41  # where the engine's own draws begin; an attack's are numbered from 0
-NUDGES = (1.001, 1.01)  # by how much an example that rounding takes back is enlarged
+LOOK, CONFIRM = 1 << 40, 1 << 41  # the first draws of the engine; those of attacks are numbered from 0
+NUDGES = (1.001, 1.01)  # factors that enlarge an example which fails confirmation by rounding
 
 
 class Search:
@@ -44,7 +44,7 @@ class Search:
         self.context = context
         self.x, self.region, self.key, self.seconds, self.t = region.x, region, Key(indices, engine.seed), 0.0, 0
         self.random = target.stochastic
-        if self.random and keep is Keep.FIRST:  # one lucky answer ends no search
+        if self.random and keep is Keep.FIRST:  # a single lucky answer must not end the search
             keep = Keep.HIGHEST_MARGIN
         self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
         skip_won = engine.compact and not self.ledger.waits
@@ -55,14 +55,14 @@ class Search:
         self.limited = budget != Budget()
         self.every = engine.look_every or (8 if self.ledger.waits else 1)
         self.state: Any = None
-        self.locked = False  # has the target locked us out?
+        self.locked = False  # has the target locked the attacker out?
 
     def _answer(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         with self.engine.precision(self.x.device):
             return answered(self.target, images, key, context)
 
     def _looked(self, x: Tensor, rows: Tensor, first: int, whole: Goal | None = None) -> tuple[Tensor, Tensor]:
-        """The margins (Q,) of the engine's own look, and the share of fresh answers that meet the goal."""
+        """Evaluate images for the engine; return margins (Q,), and the share (Q,) of answers that meet the goal."""
         bar = self.ledger.confidence if first == CONFIRM else 0.0
         if not self.random:
             margin = self._ask(x, rows, None, whole)
@@ -75,7 +75,7 @@ class Search:
         return margins.median(0).values, (margins > bar).float().mean(0)
 
     def _ask(self, x: Tensor, rows: Tensor, key: Key | None, whole: Goal | None) -> Tensor:
-        """Margins from the untouched target, for the engine's own looks.
+        """Return the margins of images on the deployed target, without autocast.
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
@@ -103,7 +103,7 @@ class Search:
 
     @contextmanager
     def _while_answered(self) -> Iterator[None]:
-        """Where the target answers no more, nothing more is asked; what was found stands."""
+        """End the search where the target locks the attacker out; what was found before is kept."""
         try:
             yield
         except LockedOut as error:
@@ -115,9 +115,9 @@ class Search:
             self.broker.narrow(torch.zeros_like(self.broker.live, dtype=torch.bool))
 
     def begin(self, start: Tensor | None, whole: Goal | None) -> None:
-        """Look at the clean images; rows on which the goal is met already take no part.
+        """Evaluate the clean images, and leave out the rows on which the goal is met already.
 
-        Where the worst example is wanted, as in training, they are attacked like the others.
+        With `Keep.HIGHEST_LOSS`, as in training, they are attacked like the others.
         """
         with self._while_answered():
             self._begin(start, whole)
@@ -138,7 +138,7 @@ class Search:
             self._drop()
 
     def advance(self) -> None:
-        """One step, then drop the rows that are done."""
+        """Make one step, then drop the rows that are done."""
         with self._while_answered():
             self._step()
 
@@ -146,7 +146,7 @@ class Search:
         self.state = self.attack.step(self.attack.access(self.broker), self.state, self.t)
         self.t += 1
         done = self.attack.done(self.state)
-        if done is not None:  # noted at once, so that how often the engine looks changes no result
+        if done is not None:  # recorded at once, so that `look_every` changes no result
             self.ledger.finish(self.broker.live, done)
         self.ledger.changed |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.total_steps:
@@ -168,7 +168,7 @@ class Search:
             self.state = take(self.state, ~leaving)
 
     def end(self) -> Outcome:
-        """Ask about what no step has asked about, confirm every success on the untouched target, and report."""
+        """Call `Attack.finish`, confirm every success on the deployed target, and return the outcome."""
         ledger = self.ledger
         if self.live:
             with self._while_answered():
@@ -206,11 +206,10 @@ class Search:
         )
 
     def _confirmed(self, found: Tensor) -> Tensor:
-        """(Q,) the share of answers in which the rows `found` win again; it is 0 or 1 unless answers are random.
+        """Return (Q,) the share of answers in which the rows `found` succeed again; 0 or 1 for a deterministic target.
 
-        Of a smallest example that does not win, a slightly larger one is tried.
-
-        A search for the smallest ends so close to the boundary that the rounding of another batch size decides.
+        A minimum-norm attack ends so close to the decision boundary that the rounding of another batch size decides.
+        So where its example fails, a slightly larger one is tried.
         """
         ledger, region = self.ledger, self.region.take(found)
         share = self._looked(ledger.best[found], found, CONFIRM)[1]
@@ -244,7 +243,7 @@ class Search:
         return reason
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything needed to go on: tensors, and plain values."""
+        """Return all that is needed to resume: tensors, and plain values."""
         tensors = {f"ledger.{name}": value for name, value in self.ledger.tensors().items()}
         state, plain = flatten(self.state, "state") if self.live else ({}, {})
         mine = {"live": self.broker.live, "rate": self.rate}
@@ -262,7 +261,7 @@ class Search:
 
 
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:
-    """The outcome with its tensors moved."""
+    """Return the outcome with its tensors moved."""
     passes = Passes(*(getattr(outcome.passes, n).to(device) for n in ("forwards", "backwards", "checks")))
     tensors: dict[str, Any] = {n: v.to(device) for n, v in vars(outcome).items() if isinstance(v, Tensor)}
     return replace(outcome, passes=passes, **tensors)

@@ -1,4 +1,4 @@
-"""What the commands do, for callers from Python: attack a data set, transfer matrices, fit and apply, train.
+"""The work of the commands as Python functions: attack a data set, transfer matrices, fit and apply, train.
 
 Nothing here reads a command line or prints: progress goes to an `ExperimentObserver`, results come back as records.
 """

@@ -30,7 +30,7 @@ FLOAT_IMAGES, PNG_FILES = "float images", "PNG files, 8 bits"
 
 @dataclass
 class AppliedCounts:
-    """Counts of images that fell, by goal and by what was measured: the float images, or the files read again."""
+    """Counts of successes, by goal and by what was evaluated: the float images, or the PNG files read again."""
 
     attacked: Counter[str] = field(default_factory=Counter)  # by goal: images on which it was not met before
     fell: Counter[tuple[str, str]] = field(default_factory=Counter)  # by goal, and FLOAT_IMAGES or PNG_FILES

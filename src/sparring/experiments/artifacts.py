@@ -1,4 +1,4 @@
-"""Artifacts on the disk, in words and as pictures: what `sparring fit` leaves and `sparring apply` takes."""
+"""Saving, describing and drawing of artifacts: the files of `sparring fit`, which `sparring apply` reads."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ class AttackTotals:
 
     @property
     def fell(self) -> int:
-        """Return how many images fell to the attack."""
+        """Return the number of successes of the attack."""
         return len(self.sizes)
 
     @property
     def attacked(self) -> int:
-        """Return on how many images the goal was not met before the attack."""
+        """Return the number of images on which the goal was not met before the attack."""
         return self.images - self.already
 
 

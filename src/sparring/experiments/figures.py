@@ -1,4 +1,4 @@
-"""Pictures that commands write: matrices of models, success against queries, and images before and after."""
+"""Figures of the commands: matrices of models, success against queries, images before and after."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title:
 
     Args:
         fell: for each attack, the queries after which each image that fell did so.
-        stood: for each attack, the images that could have fallen.
+        stood: for each attack, the number of images on which the goal was not met before.
     """
     figure, axes = _blank(6.4, 4.0)
     most = max((max(counts) for counts in fell.values() if counts), default=1)

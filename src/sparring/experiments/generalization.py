@@ -1,4 +1,4 @@
-"""Models under threats that they were not made for, model by model: what `sparring generalize` does."""
+"""Robustness of several models under threats they were not trained for: what `sparring generalize` does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .model_set import ModelSet
 from .observer import ExperimentObserver
 from .output import report_write_errors
 
-BATCHES_TOGETHER = 8  # batches whose images are attacked together, so that what stands of them fills batches
+BATCHES_TOGETHER = 8  # batches whose images are attacked together, so that those not broken yet fill batches
 STEM = "generalization"
 LISTED = 4  # threats of a union that are named
 
@@ -193,7 +193,7 @@ class GeneralizationMatrix:
         }
 
     def unions(self, whole: Generalization) -> torch.Tensor:
-        """Return (U, M) how many images stand in each union."""
+        """Return (U, M) how many images are not broken in each union."""
         return torch.stack([whole.union(column.ball for column in union) for union in self.columns.unions])
 
     def path(self, suffix: str) -> Path:

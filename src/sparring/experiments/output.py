@@ -1,4 +1,4 @@
-"""Where commands write: a place that is not taken, and a disk that may not take what is written."""
+"""Output paths of commands: existing files are not overwritten, and disk errors are reported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The base class of norm balls: norms, steepest directions, projections and random draws.
 
 Inputs are (B, ...) tensors, images among them; a perturbation `delta` has their shape. `eps` is the radius in the units
-of the norm over those components; `math.inf` (the default) makes a ball a mere norm, for minimum-norm attacks.
+of the norm over those components; `math.inf` (the default) is no radius, for minimum-norm attacks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def taken(bound: Bound, rows: RowSelection) -> FloatRows | float:
 
 
 def outward(delta: FloatBatch, lower: Bound, upper: Bound) -> FloatBatch:
-    """Return how far (B, ...) each component may go in the direction of its sign; downward where it is zero."""
+    """Return how far (B, ...) each component is from its bound in the direction of its sign (downwards for 0)."""
     if not isinstance(lower, Tensor) and not isinstance(upper, Tensor):
         lower = torch.as_tensor(lower, dtype=delta.dtype, device=delta.device)
     return torch.where(delta > 0, upper, -lower)
@@ -56,7 +56,7 @@ class Ball(ABC):
     eps: float = math.inf
 
     p: ClassVar[float] = math.nan  # of the p-norm; NaN: it is none
-    sparse: ClassVar[bool] = False  # does `steepest` move few components, so that those at an edge are passed over?
+    sparse: ClassVar[bool] = False  # does `steepest` move few components? It then skips those at their bound
 
     def __post_init__(self) -> None:
         if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
@@ -149,7 +149,7 @@ class Ball(ABC):
     ) -> FloatBatch:
         """Project `delta` onto the ball and the box lower <= 0 <= upper; either bound may be infinite.
 
-        A component whose bounds are both 0 stays where it is, and the result is that of the others alone.
+        Components whose bounds are both 0 do not move; the others are projected as if those did not exist.
         """
 
     def joint_box(self, x: FloatBatch, low: Bound, high: Bound, radius: Radius) -> tuple[FloatBatch, FloatBatch] | None:

@@ -1,10 +1,10 @@
-"""Where each row of a batch may go: a ball around its input, cut by the valid range and by a mask.
+"""`Region`: where each row of a batch may go, which is a ball around its input cut by the valid range and by a mask.
 
     { x' :  |x' - x| <= eps,   low <= x' <= high,   x'_i = x_i where i is not free }
 
-An attack is given one region and nothing else: it knows no range, no mask, no radius of its own and no number of axes.
-A mask is more than a range of width 0. What may not move is out of directions, dual norms, dimensions and draws too, so
-that an attack under a mask is the attack on the problem in the free components alone.
+Attacks take all their bounds from a region: they hold no range, mask or radius, and do not depend on the number of
+axes. A mask does more than clamping would: components that may not move are also left out of directions, dual norms,
+dimensions and draws, so that an attack under a mask equals the attack on the free components alone.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Region:
 
     @cached_property
     def _memory(self) -> Tensor:
-        """A tensor like x that a projection may write over: none has to be made in each step."""
+        """A buffer like x that projections overwrite, so that no step has to allocate one."""
         return torch.empty_like(self.x)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Losses that a first-order attack ascends: functions of a goal's terms, the same for the goals of every task.
 
-With the terms of a classifier they are the field's losses on logits z, where y is the label that is left, and the same
-with their sign turned where y is the class that is approached. Higher is nearer to the goal.
+For a classifier they are the usual losses on logits z, with y the label of an untargeted goal. For a targeted goal y is
+the target class, and the sign is reversed. A higher loss is nearer to the goal.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Climb(ABC):
 
     @abstractmethod
     def of(self, terms: Terms) -> FloatPerRow:
-        """Return the loss (B,), which rises as the rows come nearer to the goal."""
+        """Return the loss (B,), which is higher the nearer the rows are to the goal."""
 
     def in_sum(self) -> Climb:
-        """Return the loss to climb where it is added to others, so that its size counts and not its direction alone."""
+        """Return the loss to use where gradients are added up, so that the length of a gradient matters."""
         return self
 
 
 class LogitClimb(Climb):
-    """A loss that logits define and the differences between them do not."""
+    """Base class of losses that need the logits themselves, not only their differences (`Terms`)."""
 
     @abstractmethod
     def of_logits(self, logits: Logits, classes: IntPerRow, every: bool) -> FloatPerRow:
-        """Return the loss (B,) for logits (B, K) and classes (B,) int64, to leave or, with `every`, to become."""
+        """Return the loss (B,) for logits (B, K) and classes (B,) int64: labels, or with `every` target classes."""
 
     def of(self, terms: Terms) -> FloatPerRow:
-        """Raise GoalError, unless a subclass knows what takes the place of the logits."""
+        """Raise GoalError, unless a subclass defines the loss for goals without logits."""
         raise GoalError(f"{type(self).__name__} is a loss on logits, and this goal is none of a classifier")
 
 
@@ -74,7 +74,7 @@ class SmoothMargin(Climb):
 class LogOdds(Climb):
     """log (1 - p_y) / p_y of the softmax p: the direction of the cross-entropy and of p_y itself, without their zeros.
 
-    d CE = (1 - p_y) d LogOdds, and where the model is sure enough 1 - p_y is 0 in floating point.
+    d CE = (1 - p_y) d LogOdds, and where the model is confident enough 1 - p_y is 0 in floating point.
     """
 
     def of(self, terms: Terms) -> FloatPerRow:
@@ -82,7 +82,7 @@ class LogOdds(Climb):
         return terms.smooth_margin(1.0)
 
     def in_sum(self) -> Climb:
-        """Return the cross-entropy, whose direction is meant."""
+        """Return the cross-entropy, whose gradient has the same direction."""
         return CrossEntropy()
 
 
@@ -98,13 +98,13 @@ class CrossEntropy(Climb):
 
 @dataclass(frozen=True)
 class DLR(Climb):
-    """The margin over a spread of the logits, blind to their scale (Croce & Hein 2020, arXiv:2003.01690).
+    """The margin over a spread of the logits, invariant to their scale (Croce & Hein 2020, arXiv:2003.01690).
 
-    To leave a label the spread is z_(1) - z_(3) (eq. 6). To become a class it is z_(1) - (z_(3) + z_(4)) / 2 (eq. 7):
+    Untargeted, the spread is z_(1) - z_(3) (eq. 6). Targeted, it is z_(1) - (z_(3) + z_(4)) / 2 (eq. 7):
     with eq. 6 the loss would be constant where the class ranks third.
 
     Departures: with three classes eq. 7's spread is z_(1) less the mean of the three; with two, or as few terms of
-    another task, it is 1, and the margin is climbed.
+    another task, it is 1, so that the loss is the margin.
     """
 
     def of(self, terms: Terms) -> FloatPerRow:
@@ -123,10 +123,10 @@ class SmoothDLR(SmoothMargin):
 
 @dataclass(frozen=True)
 class RivalMargin(Climb):
-    """One way to win, z_r - z_y for a rival class r per row; the margin where a goal has one way only.
+    """The margin of one rival class r per row, z_r - z_y; the margin itself for targeted goals, which have one rival.
 
     Args:
-        place: (B,) int64, the rivals' places among the terms, as `oracle.rivals` finds them: of a classifier, classes.
+        place: (B,) int64, indices of the rivals among the terms, as of `oracle.rivals`: for a classifier, classes.
     """
 
     place: IntPerRow
@@ -194,7 +194,7 @@ class Divergence(LogitClimb):
 def spread(terms: Terms, four: bool) -> FloatPerRow:
     """Return what DLR divides by (B,), above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`.
 
-    Logits are known up to a constant: the class in question lies at 0, and the others where their terms say.
+    Terms determine logits up to a constant: the label or target class is set to 0, the others to their terms.
     """
     logits = F.pad(-terms.values if terms.every else terms.values, (0, 1))
     if logits.shape[1] < 3:

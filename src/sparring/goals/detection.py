@@ -47,10 +47,13 @@ class Vanish(Goal):
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def lies_on(self, outputs: Detections) -> Tensor:
+        """Return which anchors lie on the object, (B, N) bool."""
+        return (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
+
     def terms(self, outputs: Detections) -> Terms:
         """Return threshold - logit for each anchor on the object, all of which are needed."""
-        lies_on = (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
-        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~lies_on, torch.inf)
+        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~self.lies_on(outputs), torch.inf)
         return Terms(torch.cat((missed, missed.new_full((len(missed), 1), CLEAR)), dim=1), every=True)
 
     def check(self, outputs: Detections, all_rows: Self) -> None:

@@ -25,11 +25,12 @@ class Verdict:
 class Goal(ABC):
     """What the attacker wants of each of B inputs.
 
-    A goal is a row-wise record, a frozen dataclass whose tensors have one row per input, and gives its terms:
+    Only goals and tasks know what a target's outputs mean. A goal is a row-wise record (a frozen dataclass whose
+    tensors have one row per input) with a method `terms`, which returns the conditions of success:
 
         @dataclass(frozen=True)
         class Dodge(Goal):
-            template: Tensor  # (B, D) the embedding that is to be left
+            template: Tensor  # (B, D) embeddings that must no longer match
             threshold: float
 
             def __len__(self) -> int:
@@ -38,14 +39,14 @@ class Goal(ABC):
             def terms(self, outputs: Tensor) -> Terms:
                 return Terms(self.threshold - cosine_similarity(outputs, self.template)[:, None])
 
-    `loss` is what attacks climb that name no loss of their own: the log-odds, which have the direction of the
-    cross-entropy and do not vanish where the model is sure. Where gradients are added up, over random answers or
-    copies of an image, it is `loss.in_sum()`: the cross-entropy itself. `task` names the task whose outputs the goal
-    judges: targets of another are refused.
+    Attacks that name no loss of their own ascend `loss`: the log-odds, whose gradient has the direction of the
+    cross-entropy's and does not vanish where the model is confident. Where gradients are averaged, over random answers
+    or copies of an image, they ascend `loss.in_sum()`: the cross-entropy itself. `task` is the task whose outputs the
+    goal can judge; targets of other tasks are refused.
     """
 
     loss: Climb = LogOdds()
-    task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: a target's task is not asked for
+    task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: the target's task is not checked
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:
@@ -56,7 +57,7 @@ class Goal(ABC):
         """Return B, the number of inputs."""
 
     def margin(self, outputs: Any) -> FloatPerRow:
-        """Return the margins (B,), positive exactly where the attacker has won."""
+        """Return the margins (B,), positive exactly where the attack succeeds."""
         return self.terms(outputs).margin
 
     def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:

@@ -1,4 +1,4 @@
-"""Goals that are met where a share of many parts is won: of the pixels of an image, of the scenes of a patch."""
+"""Goals that require a share of many parts to be won: pixels of an image, or scenes of a patch."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ class ShareGoal(Goal):
 
 
 def check_share(share: float) -> bool:
-    """Tell whether this is a share that a goal can ask for."""
+    """Return whether `share` is a number that a goal can require."""
     return math.isfinite(share) and 0 < share <= 1

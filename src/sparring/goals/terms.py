@@ -12,10 +12,10 @@ from ..shapes import FloatPerRow, FloatPerWay, IntPerWay
 
 @dataclass(frozen=True)
 class Terms:
-    """Values (B, K), positive where a condition is met, of which one suffices or every one is needed.
+    """The conditions of success (B, K), positive where met: one of them suffices, or every one is needed.
 
-        one suffices      values[b, k] = z_k - z_y           leave the label y: some other class leads it
-        every one         values[b, k] = z_y - z_k           become the class y: it leads all others
+        one suffices      values[b, k] = z_k - z_y           untargeted: some class exceeds the label y
+        every one         values[b, k] = z_y - z_k           targeted: the target class y exceeds all others
 
     Attributes:
         values: (B, K); a row that has fewer conditions holds -inf in the places that are left over, or +inf where every
@@ -45,7 +45,7 @@ class Terms:
     def nearest(self, k: int) -> tuple[FloatPerWay, IntPerWay]:
         """Return the margins (B, <= k) of the nearest ways to win, nearest first, and their places (B, <= k) int64.
 
-        Where every condition is needed there is one way, in place 0, and its margin is the margin.
+        Where every condition is needed there is one rival, with index 0, and its value is the margin.
         """
         if self.every:
             margin = self.margin[:, None]

@@ -19,7 +19,7 @@ from .terms import Terms
 class DetectorOutputs:
     """The outputs of a model with detectors for B inputs."""
 
-    outputs: Any  # as without detectors
+    outputs: Any  # those of the model without detectors
     alarm: FloatPerRow  # above 0 exactly where the input is rejected
 
 

@@ -22,7 +22,7 @@ Galleries = Float[Tensor, "batch templates dimensions"]
 
 
 class VerificationGoal(Goal):
-    """A goal about the cosine of an embedding (B, D) with templates, which is accepted from `threshold` on."""
+    """Base class of goals on the cosine of embeddings (B, D) with templates; `threshold` and above is a match."""
 
     task: ClassVar[type[Task] | None] = Verification
     template_axes: ClassVar[int]

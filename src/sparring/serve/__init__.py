@@ -1,4 +1,4 @@
-"""A model of ours behind the Open Inference Protocol v2: for tests, for rehearsals, for another machine."""
+"""A server for any target over the Open Inference Protocol v2."""
 
 from .app import ServedModel, make_application
 

@@ -1,4 +1,4 @@
-"""What was asked of a server: how often each image, and the latest answers, for requests that are sent again."""
+"""The request log of a server: how often each image was asked, and recent answers for repeated requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies of the Open Inference Protocol: JSON, or JSON followed by the tensor's bytes."""
+"""Request and response bodies of the Open Inference Protocol: JSON, or JSON followed by the tensor's bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is attacked."""
+"""Targets: models that can be attacked, and wrappers around them."""
 
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended

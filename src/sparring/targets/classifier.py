@@ -17,26 +17,26 @@ from .model import Model
 
 
 class Classifier(Model):
-    """Logits (B, K) for images (B, C, H, W) in [0, 1], or for `inputs` of another kind.
+    """A classifier: logits (B, K) for images (B, C, H, W) in [0, 1], or for `inputs` of another kind.
 
     Args:
         model: a module, or a function, from normalised images to logits; a tensor, an object with `.logits`
             or a mapping with "logits" (Hugging Face) is read.
         mean, std: per channel, in units of [0, 1]; the model sees (images - mean) / std.
-        layout: the order of axes that the model wants, "NCHW" or "NHWC".
+        layout: the order of axes that the model takes, "NCHW" or "NHWC".
         classes: K; checked against the first outputs when given.
         binary: the model gives one logit per image, positive for class 1; read as logits (0, z).
         probabilities: the model gives probabilities; their logarithm is read.
-        stochastic: the model draws random numbers, so that each answer is another. `Keyed` layers are seen untold;
-            for others torch's generators are seeded at each question and put back, and what a row draws then depends
-            on its batch.
-        inputs: what the model takes, where it is no images in [0, 1]: `PointClouds()`, `Unbounded()`.
-        takes_context: the model is called as model(images, context) with what lies beside them (`run(..., context=)`).
-        name: what reports call it.
-        identity: what tells a function from others, as a version or a hash: a checkpoint belongs to one target, and
-            the weights that tell a module from others are not seen in a function.
+        stochastic: the model draws random numbers, so that its answers differ from call to call. Not needed for
+            random layers of ours (`Keyed`), which are found by themselves. For others torch's generators are seeded
+            for each query and restored, and the draws of a row then depend on its batch.
+        inputs: the kind of inputs, where they are not images in [0, 1]: `PointClouds()`, `Unbounded()`.
+        takes_context: the model is called as model(images, context) with the data beside them (`run(..., context=)`).
+        name: the name in reports.
+        identity: a version or a hash that distinguishes a function from others, since a checkpoint belongs to one
+            target. A module needs none: its weights are its identity.
 
-    During an attack (`frozen`) every submodule is in eval mode and no parameter asks for a gradient; flags and
+    During an attack (`frozen`) every submodule is in eval mode and no parameter requires a gradient; flags and
     buffers are restored afterwards, also after an exception.
     """
 

@@ -1,11 +1,11 @@
-"""A model behind a defence: a pipeline in use, and its two attackers.
+"""`Defended`: a model behind a defence, with the views of a naive and of an adaptive attacker.
 
     defended = Defended(target, ResizePad(...), JPEG(75), votes=5)
-    defended(images)              what is in use; it grants scores, and no gradient
-    defended.naive_view()         an attacker who knows the model and no defence: answers of one, gradients of the other
-    defended.adaptive_view(...)   an attacker who knows all of it: expectation over the draws, BPDA, a joint loss
+    defended(images)              the deployed model with its defence; it grants scores, and no gradient
+    defended.naive_view()         for an attacker without the defence: answers of `defended`, gradients of `target`
+    defended.adaptive_view(...)   for an attacker who knows the defence: EOT, BPDA, a joint loss with detectors
 
-What a defence is worth is what it withstands in the last view.
+The robustness of a defence is the one measured in the adaptive view.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..goals import Goal, Undetected
 from ..random import Key
 from ..rows import to
 from ..shapes import FloatBatch
-from ..transforms import Part
+from ..transforms import Part, Transform
 from .eot_budget import draws_for
 from .model import Model
 from .pipeline import Pipeline
@@ -32,7 +32,7 @@ from .target import Target, WrappedTarget
 
 
 class Defended(Pipeline[Scores]):
-    """`target` behind the stages and detectors of a defence, as it is in use: it answers with scores.
+    """`target` behind the stages and detectors of a defence, as it is deployed: it grants scores only.
 
     Args:
         target: a white box, since its audit must see it; random layers inside it (`Keyed`) belong to the defence.
@@ -55,7 +55,7 @@ class Defended(Pipeline[Scores]):
             return super().__call__(images, key, context)
 
     def naive_view(self) -> Surrogate:
-        """Return the view of an attacker who knows the model inside and nothing of what surrounds it."""
+        """Return the view of an attacker who knows the model and not its defence."""
         return Surrogate(self, undefended(self.target))
 
     def adaptive_view(
@@ -67,10 +67,10 @@ class Defended(Pipeline[Scores]):
         context: Any = None,
         weight: float = 1.0,
     ) -> AdaptiveView:
-        """Return the view of an attacker who knows everything but the draws.
+        """Return the view of an attacker who knows the whole defence but its random draws.
 
         Args:
-            draws: passes per question; None: as many as the gradient's variance at `images`, with the `context` beside
+            draws: passes per query; None: as many as the gradient's variance at `images`, with the `context` beside
                 them, under `goal` asks for.
             weight: of the alarm in the joint loss, where a detector may reject.
 
@@ -88,9 +88,9 @@ class Defended(Pipeline[Scores]):
 
 
 class AdaptiveView(WrappedTarget[Jacobians]):
-    """A defence as its adaptive attacker sees it: each question is an expectation over `draws` passes.
+    """A defence as its adaptive attacker sees it: each query is an expectation over `draws` passes (EOT).
 
-    Judged in the search on the same passes; confirmed by the defence in use, with its votes.
+    During the search, success is decided on the same passes; then it is confirmed by the deployed defence, with votes.
     """
 
     def __init__(self, defended: Defended, draws: int = 1, weight: float = 1.0) -> None:
@@ -132,5 +132,9 @@ class AdaptiveView(WrappedTarget[Jacobians]):
 
 
 def undefended(target: Target[Any]) -> Target[Any]:
-    """Return the model as somebody has it who does not know of its random layers: they are silent."""
+    """Return the model without its defence: no stages and detectors before it, and its random layers switched off."""
+    if isinstance(target, Pipeline) and all(
+        part.inputs is None for part in target.parts if isinstance(part, Transform)
+    ):
+        return undefended(target.target)
     return target.disable_noise() if isinstance(target, Model) and target.stochastic else target

@@ -1,4 +1,4 @@
-"""What stands between a model and whoever asks it over a wire: what is let out, how often, and how images arrive."""
+"""Wrappers that restrict a target as a service would: top-k, rounding, rate limits, lock-out, encodings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T", bound=Decisions)
 
 
 class TruncatedScores(Restricted[Scores]):
-    """Probabilities as a service publishes them: of the leading classes only, or to so many decimals.
+    """Probabilities as a service publishes them: of the top classes only, or rounded.
 
     Args:
         target: gives logits.
-        top: how many classes are named; the rest of the probability is read as spread evenly over the others.
-        decimals: of each probability (2: percent). What shows as zero is read as half of the last place.
+        top: how many classes are published; the remaining probability is spread evenly over the others.
+        decimals: of each probability (2: percent). A published zero is read as half of the last decimal.
 
-    Outputs are the logarithms of what is published. Two classes that show the same number are a draw, and a draw is
+    Outputs are the logarithms of the published probabilities. Two classes with the same number are a tie, and a tie is
     no success.
     """
 
@@ -60,7 +60,7 @@ class TruncatedScores(Restricted[Scores]):
         return logs
 
     def check(self, outputs: Any) -> None:
-        """As the model checks what it has just said, before any of it was held back."""
+        """Check the model's outputs as they were before truncation."""
         self.target.check(self._held_back)
 
     def identity(self) -> tuple[object, ...]:
@@ -68,12 +68,12 @@ class TruncatedScores(Restricted[Scores]):
 
 
 class RateLimited(Restricted[T]):
-    """A target that answers so many images a second; whoever asks faster waits.
+    """A target that answers a limited number of images per second; faster callers wait.
 
     Args:
         target: what answers.
         per_second: images.
-        clock, sleep: seconds now, and waiting for some.
+        clock, sleep: functions that return the time and that wait, both in seconds.
     """
 
     def __init__(
@@ -98,10 +98,9 @@ class RateLimited(Restricted[T]):
 
 
 class LockOut(Restricted[T]):
-    """A target that answers `limit` images in all, and then nobody any more (`LockedOut`).
+    """A target that answers `limit` images in all, and then raises `LockedOut`.
 
-    A question that asks for more than are left is not answered, and not counted. A run ends there with what it has
-    found.
+    A query of more images than are left is neither answered nor counted. A run then ends with the examples found.
     """
 
     def __init__(self, target: Target[T], limit: int) -> None:
@@ -121,7 +120,7 @@ class LockOut(Restricted[T]):
 class InputCodec(Restricted[Scores]):
     """A target that sees images only after they went through `codecs`, in their order: a file, a thumbnail.
 
-    What wins is what wins after the encoding. No gradient passes a codec.
+    Success is decided after the encoding. Codecs have no gradient.
     """
 
     def __init__(self, target: Target[Decisions], *codecs: Codec) -> None:

@@ -1,4 +1,4 @@
-"""How images may arrive at a service: as bytes, as JPEG, in another size."""
+"""Codecs of images sent to a service: 8-bit rounding, JPEG, resizing."""
 
 from __future__ import annotations
 

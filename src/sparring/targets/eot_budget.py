@@ -1,4 +1,4 @@
-"""How many draws an expectation over a random defence's gradient takes (Athalye et al. 2018, arXiv:1707.07397).
+"""The number of draws that EOT needs for a random defence (Athalye et al. 2018, arXiv:1707.07397).
 
 With one draw's gradient g_j = mu + noise, the mean of k of them has, at a row, about
 
@@ -29,8 +29,8 @@ COSINE, PROBES, ROWS, MOST = 0.9, 24, 16, 64
 def draws_for(target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, cosine: float = COSINE) -> int:
     """Draws that turn the mean gradient within arccos(`cosine`) of the expected one, for the median image; at most 64.
 
-    Measured with 24 draws on the first 16 of the `images` (N, C, H, W), where a random step has left the image: at the
-    image itself many gradients vanish. `goal` has one row per image.
+    Measured with 24 draws at a small random step from the first 16 of the `images` (N, C, H, W): at the images
+    themselves many gradients vanish. `goal` has one row per image.
     """
     rows = torch.arange(min(ROWS, len(images)), device=images.device)
     signal, noise = moments(target, take(goal, rows), images[rows], take(context, rows))
@@ -42,7 +42,7 @@ def draws_for(target: Target[Any], goal: Goal, images: FloatBatch, context: Any 
 def moments(
     target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, probes: int = PROBES
 ) -> tuple[Tensor, Tensor]:
-    """(B,) |mu|^2 and V of the gradient of the loss that is averaged, both without bias."""
+    """Return unbiased estimates (B,) of |mu|^2 and V for the gradient of the loss that EOT averages."""
     key = Key(torch.arange(len(images), device=images.device), 0)
     step = 0.01 * target.inputs.scale * key.signs("probe", images.shape[1:], dtype=images.dtype)
     low, high = (torch.as_tensor(bound, device=images.device) for bound in target.inputs.range_like(images))

@@ -1,4 +1,4 @@
-"""A journal of questions: SQLite (WAL), one row per image asked, written before its answer is handed on.
+"""A persistent cache of queries: SQLite (WAL), one row per image asked, written before its answer is returned.
 
     owner    the endpoint and model it belongs to, how often it was opened (sessions), and a random mark of its own
     answer   image: SHA-256 of what was sent;  nth: how often the same image was asked before;  values;  used: the last

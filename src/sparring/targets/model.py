@@ -26,27 +26,27 @@ OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # to
 
 
 class Model(Target[Jacobians]):
-    """What `model` answers for images (B, C, H, W) in [0, 1], or for `inputs` of another kind.
+    """A model of any task: its outputs for images (B, C, H, W) in [0, 1], or for `inputs` of another kind.
 
     Args:
         model: a module, or a function, from normalised images to the outputs of `task`.
         task: what the outputs are: `Verification()`, `Detection()`, `Segmentation()`, or one of your own. A classifier
             is a `Classifier`.
         mean, std: per channel, in units of [0, 1]; the model sees (images - mean) / std.
-        layout: the order of axes that the model wants, "NCHW" or "NHWC".
-        stochastic: the model draws random numbers, so that each answer is another. `Keyed` layers are seen untold;
-            for others torch's generators are seeded at each question and put back, and what a row draws then depends
-            on its batch.
-        inputs: what the model takes, where it is no images in [0, 1]: `PointClouds()`, `Unbounded()`.
-        takes_context: the model is called as model(images, context) with what lies beside them (`run(..., context=)`).
-        name: what reports call it.
-        identity: what tells a function from others, as a version or a hash: a checkpoint belongs to one target, and
-            the weights that tell a module from others are not seen in a function.
+        layout: the order of axes that the model takes, "NCHW" or "NHWC".
+        stochastic: the model draws random numbers, so that its answers differ from call to call. Not needed for
+            random layers of ours (`Keyed`), which are found by themselves. For others torch's generators are seeded
+            for each query and restored, and the draws of a row then depend on its batch.
+        inputs: the kind of inputs, where they are not images in [0, 1]: `PointClouds()`, `Unbounded()`.
+        takes_context: the model is called as model(images, context) with the data beside them (`run(..., context=)`).
+        name: the name in reports.
+        identity: a version or a hash that distinguishes a function from others, since a checkpoint belongs to one
+            target. A module needs none: its weights are its identity.
 
-    During an attack (`frozen`) every submodule is in eval mode and no parameter asks for a gradient; flags and
+    During an attack (`frozen`) every submodule is in eval mode and no parameter requires a gradient; flags and
     buffers are restored afterwards, also after an exception.
 
-    Raises: TargetError for what is no model or no layout, and where outputs are not those of the task.
+    Raises: TargetError for a model that is not callable, an unknown layout, and outputs that are not those of the task.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Model(Target[Jacobians]):
             raise TargetError(f"{task!r} is no task; pass Verification(), Detection(), Segmentation() or your own")
         self.model, self._task, self.layout, self._takes_context = model, task, layout, takes_context
         self._random, self._keyed = stochastic, keyed_layers(model)
-        self._muted: list[Keyed] = []  # random layers that are to be silent
+        self._muted: list[Keyed] = []  # random layers that are switched off
         self.given_identity = identity
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
@@ -143,12 +143,12 @@ class Model(Target[Jacobians]):
         return self._read(outputs, images.shape[0])
 
     def _read(self, outputs: Any, count: int) -> Any:
-        """What the task's goals are given, from what the model returned for `count` inputs."""
+        """Return the outputs for goals, made of what the model returned for `count` inputs."""
         self._task.check(outputs, count)
         return outputs
 
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
-        """What the model returns; what it raises is told in one line, out of memory apart."""
+        """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
             return self.model(x, context) if self._takes_context else self.model(x)
         except SparringError:
@@ -166,13 +166,13 @@ class Model(Target[Jacobians]):
         return self._random or bool(self._keyed)
 
     def disable_noise(self) -> Self:
-        """The same model with its `Keyed` layers passing on what they are given: one who knows of no noise has this."""
+        """Return the same model with its `Keyed` layers switched off, as a naive attacker would have it."""
         twin = copy(self)
         twin._keyed, twin._random, twin._muted = [], False, self._keyed
         return twin
 
     def _drawing(self, key: Key | None) -> AbstractContextManager[None]:
-        """Whatever the model draws is from `key`."""
+        """Return the context in which the model draws from `key`."""
         if self._muted:
             return disable_noise(self._muted)
         return nullcontext() if key is None or not self.stochastic else self._drawn(key)
@@ -194,7 +194,7 @@ class Model(Target[Jacobians]):
         return self._places[place]
 
     def identity(self) -> tuple[object, ...]:
-        """Its kind, name, weights and how it is asked; a function is told by the identity that it was given."""
+        """Return kind, name, weights and input format; for a function, the `identity` it was given."""
         own: list[object] = [self.given_identity]
         if isinstance(self.model, nn.Module):
             own += [part for name, value in sorted(self.model.state_dict().items()) for part in (name, value)]
@@ -204,7 +204,7 @@ class Model(Target[Jacobians]):
         return (*super().identity(), *reads, *own)
 
     def _settle(self, model: nn.Module) -> None:
-        """The mode that the model is attacked in."""
+        """Put the model into the mode in which it is attacked."""
         model.eval()
 
     @contextmanager
@@ -234,8 +234,8 @@ class Model(Target[Jacobians]):
                 parameter.requires_grad_(flag)
             with torch.no_grad():
                 for module, name, buffer, before in buffers:
-                    module._buffers[name] = buffer  # a forward may have put another in its place
+                    module._buffers[name] = buffer  # a forward pass may have replaced it
                     if buffer is None or before is None:
                         continue
-                    if buffer.is_cuda or not torch.equal(buffer, before):  # on a GPU each look would wait for it
+                    if buffer.is_cuda or not torch.equal(buffer, before):  # on a GPU comparing would wait
                         buffer.copy_(before)

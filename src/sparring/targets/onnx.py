@@ -106,7 +106,7 @@ class Onnx(Restricted[Scores]):
 
     @property
     def classes(self) -> int | None:
-        """How many classes the model is said to have."""
+        """The number of classes that was given for the model."""
         return self.target.classes
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Logits:

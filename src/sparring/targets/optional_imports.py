@@ -1,4 +1,4 @@
-"""Packages that only some targets need, imported when they are."""
+"""Imports of packages that only some targets need."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""One variable for many scenes: a patch, a sticker, a mesh is one row, and its target answers for scenes drawn anew.
+"""`OverScenes`: EOT for a variable shared by many scenes (a patch), evaluated on scenes drawn anew for each query.
 
     placed = Pipeline(detector, PlacePatch())
     target = OverScenes(placed, Vanish(boxes), Scene(images, boxes), scenes_per_question=32)
     run(PGD(Linf(1.0)), target, FoolScenes(torch.zeros(1)), torch.full((1, 3, 64, 64), 0.5))
 
-Every attack makes patches so, as it is; a question is an expectation over scenes as others are over noise.
+The variable is one row of the attack, so that every attack can make patches; each query is an expectation over scenes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ T = TypeVar("T", bound=Decisions)
 
 
 class OverScenes(WrappedTarget[T]):
-    """`target` asked about each variable in some of the scenes, which are drawn anew at each question.
+    """A target whose rows are variables, each evaluated on `target` in scenes that are drawn anew for each query.
 
     Args:
-        target: what takes the variable (B, ...) with a scene beside it: a `Pipeline` whose first transform puts the
-            variable on the images of its context.
-        goal: what counts as won in each of the N scenes.
+        target: a target that takes the variable (B, ...) and a scene as its context: a `Pipeline` whose first transform
+            puts the variable on the images of the scene.
+        goal: the goal in each of the N scenes.
         scenes: the context, a row-wise record with N rows.
-        scenes_per_question: S, drawn with repetition; one question is S passes of the target.
+        scenes_per_question: S, drawn with repetition; one query makes S passes of the target.
 
     Outputs are the terms of the drawn scenes, `SceneTerms` (B, S, K), which the goal `FoolScenes` judges. Answers are
-    random, so that a success is judged on fresh scenes and fresh draws of the target.
+    random, so that a success is confirmed on new scenes and new draws of the target.
 
     Raises: TargetError, ConfigError, GoalError, InputError.
     """
@@ -104,12 +104,12 @@ class OverScenes(WrappedTarget[T]):
         return self._terms(goal, answer)
 
     def _terms(self, goal: Goal, outputs: Any) -> SceneTerms:
-        """The terms of the drawn scenes, (B, S, K)."""
+        """Return the terms of the drawn scenes, (B, S, K)."""
         terms = goal.terms(outputs)
         return SceneTerms(terms.values.view(-1, self.scenes_per_question, terms.values.shape[1]), terms.every)
 
     def check(self, outputs: SceneTerms) -> None:
-        """Nothing: the first answers of the target were checked, with the goal of the scenes, as they came."""
+        """Check nothing: the first call has checked the target's outputs against the goal of the scenes."""
 
     def identity(self) -> tuple[object, ...]:
         return ("over scenes", self.scenes_per_question, self.goal, self.scenes, *self.target.identity())

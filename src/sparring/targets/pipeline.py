@@ -1,4 +1,4 @@
-"""A target behind transforms: a defence, a camera, a flow field, a patch. There is no other composition.
+"""`Pipeline`: a target behind transforms and detectors (a defence, a camera, a flow field, a patch).
 
 Pipeline(target, RandomShift(2))          a model behind a camera that is not held still
 Pipeline(target, FlowField())             PGD(Linf(1)) on it moves pixels and not their values
@@ -26,23 +26,23 @@ from .target import Target, WrappedTarget, answered
 from .wrapped_outputs import change_outputs, fuse_answers, with_alarm
 
 T = TypeVar("T", bound=Decisions)
-INSIDE = -1  # of the target's draws, which are the same whatever is put before it; part i draws from round i
+INSIDE = -1  # the target draws from key.reseeded(-1), whatever is put before it; part i from key.reseeded(i)
 
 
 class Pipeline(WrappedTarget[T]):
-    """`target` behind `parts`, which inputs meet in their order.
+    """`target` behind `parts`, through which inputs pass in this order.
 
     Args:
-        target: what answers at the end; its task and its access are those of the pipeline.
-        parts: transforms, which change what passes, and detectors, which may reject it as it is at their place. The
-            first transform with inputs of its own says what the pipeline takes.
-        votes: passes that one answer is made of, each with fresh draws; the task fuses them.
-        fuse: how, one of `target.task.fusions`; None: the first of them.
-        draws: passes over which an attack's question is averaged, where the parts are random.
+        target: the model at the end; its task and its access are those of the pipeline.
+        parts: transforms, which change the inputs, and detectors, which may reject the inputs as they are at that
+            point. The inputs of the pipeline are of the kind that the first transform with `inputs` declares.
+        votes: passes of one answer, each with new draws; the task fuses their outputs.
+        fuse: how votes are fused, one of `target.task.fusions`; None: the first of them.
+        draws: passes over which a query of an attack is averaged, where the parts are random (EOT).
 
-    Outputs are those of the target, brought back by each transform (`Transform.restore`) into the frame of what went
-    in; with detectors among the parts they are `DetectorOutputs(outputs, alarm)`, the loudest alarm of all, in the
-    mean over the votes, and goals are then met by what is undetected too (`adapt_goal`).
+    Outputs are those of the target, mapped back by each transform (`Transform.restore`) to the coordinates of the
+    inputs. With detectors among the parts they are `DetectorOutputs(outputs, alarm)`, the alarm being the highest of
+    all detectors, averaged over the votes; an example must then also be undetected (`adapt_goal`).
 
     Raises: TargetError, ConfigError.
     """
@@ -75,7 +75,7 @@ class Pipeline(WrappedTarget[T]):
         for word, number in (("votes", votes), ("draws", draws)):
             if number > 1 and not self.stochastic:
                 raise ConfigError(f"{word}={number} of what is not random are {number} times the same; leave it out")
-        self._asked = 0  # questions without a key, which draw anew each time
+        self._asked = 0  # number of calls without a key, each of which draws anew
 
     @property
     def name(self) -> str:
@@ -116,14 +116,14 @@ class Pipeline(WrappedTarget[T]):
         return fuse_answers(answers, self.target.task, self.fuse)
 
     def vote_keys(self, images: FloatBatch, key: Key | None) -> list[Key]:
-        """Return the keys of the votes; without a key the draws are as in use, anew at each call."""
+        """Return the keys of the votes; without a key each call draws anew, as when deployed."""
         if key is None:
             key = Key(torch.arange(len(images), device=images.device), self._asked)
             self._asked += 1
         return [key.reseeded(vote) for vote in range(self.votes)] if self.votes > 1 else [key]
 
     def once(self, images: FloatBatch, key: Key, context: Any = None) -> Any:
-        """Return the outputs of one pass: exact, with the gradient that an attacker who knows the parts can have."""
+        """Return the outputs of one pass: exact, with gradients through the parts, by BPDA where needed."""
         alarms, passed = [], []
         for number, part in enumerate(self.parts):
             theirs = key.reseeded(number)
@@ -167,7 +167,7 @@ class Pipeline(WrappedTarget[T]):
 
 
 def _check_kinds(target: Target[Any], parts: tuple[Part, ...]) -> None:
-    """Raise TargetError where what is of images alone would be given something else."""
+    """Raise TargetError where a part for images in [0, 1] would be given other inputs."""
     kind = target.inputs
     for part in reversed(parts):
         if isinstance(part, Transform) and part.inputs is not None:
@@ -181,6 +181,6 @@ def _check_kinds(target: Target[Any], parts: tuple[Part, ...]) -> None:
 
 @contextmanager
 def held_still(network: nn.Module) -> Iterator[None]:
-    """Keep a network in eval mode, its weights without gradients, and put it back afterwards."""
+    """Keep a network in eval mode, its weights without gradients, and restore it afterwards."""
     with Classifier(network).frozen():
         yield

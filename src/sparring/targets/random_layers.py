@@ -1,7 +1,7 @@
-"""Random layers inside a network, whose draws an attack can repeat.
+"""Random layers inside a network, whose draws can be repeated from a key.
 
 A `Keyed` layer draws from the generators of torch, as any layer does in training. While a `Classifier` around its
-network is asked with a key, it draws from that: each image has its own randomness, whatever the batch.
+network is called with a key, it draws from that key: the draws of an image do not depend on its batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..random import Key
 class Keyed(nn.Module):
     """A layer that draws: `normal` and `uniform` (B, *shape) for the B images of the forward pass.
 
-    A subclass defines `noisy`; `forward` is that, or the identity while the layer is silent.
+    A subclass defines `noisy`; `forward` is that, or the identity while the layer is switched off.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.key: Key | None = None
-        self.silent = False  # to pass on what it is given
+        self.silent = False  # switched off: forward is the identity
         self.stream = ""  # its place in the network, so that no two layers draw the same
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Keyed(nn.Module):
 
 
 def keyed_layers(model: object) -> list[Keyed]:
-    """The random layers of a network, each told its place."""
+    """Return the random layers of a network, and set the stream of each to its name."""
     if not isinstance(model, nn.Module):
         return []
     found = []
@@ -61,7 +61,7 @@ def keyed_layers(model: object) -> list[Keyed]:
 
 @contextmanager
 def drawing(layers: Sequence[Keyed], key: Key) -> Iterator[None]:
-    """The layers draw from `key`."""
+    """Let the layers draw from `key` within this context."""
     for layer in layers:
         layer.key = key
     try:
@@ -73,7 +73,7 @@ def drawing(layers: Sequence[Keyed], key: Key) -> Iterator[None]:
 
 @contextmanager
 def disable_noise(layers: Sequence[Keyed]) -> Iterator[None]:
-    """The layers are silent."""
+    """Switch the layers off within this context."""
     before = [layer.silent for layer in layers]
     try:
         for layer in layers:

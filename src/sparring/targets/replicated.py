@@ -1,4 +1,4 @@
-"""One model on several devices: each takes a part of every question."""
+"""`Replicated`: a model copied to several devices, which split every query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grey box: the victim is asked, and another model of the same kind says where to climb."""
+"""`Surrogate`: the victim answers the queries, and another model gives the gradients (grey box)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Surrogate(Target[Jacobians]):
 
     Args:
         victim: judges; each question, also one for a gradient, is one query to it.
-        own: the attacker's model, of the same classes, which is climbed.
+        own: the attacker's model, with the same classes, which gives the gradients.
 
     What is not asked of the victim (a whole attack on `own`, tried on the victim at the end) needs no surrogate:
     `run(attack, own, goal, x, keep=Keep.HIGHEST_LOSS)`, then `run(..., start=examples)`.

@@ -1,4 +1,4 @@
-"""What can be attacked: something that answers, grants a kind of access, and can be held still."""
+"""The base class `Target` (what can be attacked), and the wrappers `WrappedTarget` and `Restricted`."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ G = TypeVar("G", bound=Decisions, covariant=True)
 
 @dataclass(frozen=True)
 class Unidentified:
-    """Stands in a target's identity for a function that has no identity of its own, and may be any function."""
+    """The entry in a target's identity for a function without one, which could be any function."""
 
     name: str
 
 
 class Target(ABC, Generic[G]):
-    """`Target[Jacobians]` is a white box; `Target[Scores]` answers queries with scores only."""
+    """Base class of what can be attacked. `Target[Jacobians]` is a white box, `Target[Scores]` gives scores only."""
 
     @property
     @abstractmethod
     def access(self) -> type[G]:
-        """The most that an attack may ask of it."""
+        """The access it grants: `Decisions`, `Scores`, `Gradients` or `Jacobians`."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
 
     @property
     def device(self) -> torch.device:
@@ -54,56 +54,56 @@ class Target(ABC, Generic[G]):
 
     @property
     def task(self) -> Task | None:
-        """What its outputs are. None: it does not say, so that goals are not checked, and no audit can be made."""
+        """The kind of its outputs. None: unknown, so that goals are not checked and it cannot be audited."""
         return None
 
     @property
     def takes_context(self) -> bool:
-        """Has it a use for what lies beside the inputs (`run(..., context=)`)?"""
+        """Does it take a context, the data beside the inputs (`run(..., context=)`)?"""
         return False
 
     @property
     def stochastic(self) -> bool:
-        """Does it answer otherwise each time? Then it is asked with a key, from which all its draws are."""
+        """Are its answers random? It is then called with a key, from which all its draws are made."""
         return False
 
     @property
     def draws(self) -> int:
-        """Over how many passes an attack's question is averaged, where answers are random."""
+        """The number of passes over which a query of an attack is averaged, where answers are random (EOT)."""
         return 1
 
     @property
     def confirming_target(self) -> Target[Any]:
-        """What is in use and confirms an example; this target may be a view of it that attacks are given."""
+        """The deployed target, which confirms examples; this target may be a view of it that attacks are given."""
         return self
 
     def adapt_goal(self, goal: Goal) -> Goal:
-        """The goal as it is judged on this target's outputs: undetected too, where the target may reject."""
+        """Return the goal for this target's outputs: `Undetected(goal)` where the target may reject inputs."""
         return goal
 
     @abstractmethod
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         """Return the outputs of its task for `inputs` of its kind: images (B, C, H, W) in [0, 1] by default.
 
-        A stochastic target draws from `key`, which has one index per image and is fresh at each question; without one
-        it draws as it would in use. A target that takes a `context` is given a row-wise record of what lies beside the
+        A stochastic target draws from `key`, which has one index per image and is new for each query; without one it
+        draws as it would when deployed. `context`, for targets that take one, is a row-wise record of data beside the
         inputs: boxes, landmarks, which points are present.
         """
 
     def identity(self) -> tuple[object, ...]:
-        """Tensors and texts that tell this target from others: a checkpoint belongs to one."""
+        """Return tensors and texts that distinguish this target from others: a checkpoint belongs to one target."""
         return (type(self).__name__, self.name)
 
     def check(self, outputs: Any) -> None:
         """Raise TargetError where the outputs for real images show that they cannot be judged."""
 
     def __repr__(self) -> str:
-        """The same in every process, as a checkpoint's mark must be."""
+        """Return a text that is the same in every process, as fingerprints of checkpoints need it."""
         return f"{type(self).__name__}({self.name!r})"
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Hold the target still for an attack, and leave no trace of it."""
+        """Freeze the target within this context (eval mode, no parameter gradients), and restore it afterwards."""
         yield
 
 
@@ -120,7 +120,7 @@ def check_task(target: Target[Any], goal: Goal) -> None:
 
 
 def check_context(target: Target[Any], context: Any, count: int) -> None:
-    """Raise InputError where the context is no row-wise record with `count` rows, or the target has no use for it."""
+    """Raise InputError where the context is no row-wise record with `count` rows, or the target takes none."""
     if context is None:
         return
     if not target.takes_context:
@@ -147,7 +147,7 @@ def check_rows(record: Any, count: int, word: str) -> None:
 
 
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
-    """Ask the target, with the key if it draws and with the context if there is one."""
+    """Call the target, with the key if it is stochastic and with the context if there is one."""
     drawn = key if target.stochastic else None
     if context is not None:
         return target(images, drawn, context)
@@ -155,7 +155,7 @@ def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, co
 
 
 class WrappedTarget(Target[T]):
-    """A target around another: whatever it does not change is that of the `target` inside."""
+    """Base class of wrappers: everything that a subclass does not override is that of the `target` inside."""
 
     def __init__(self, target: Target[Any]) -> None:
         self.target = target
@@ -194,7 +194,7 @@ class WrappedTarget(Target[T]):
 
     @property
     def confirming_target(self) -> Target[Any]:
-        """The same around what confirms for the target inside, where that is another."""
+        """This wrapper around the confirming target of the target inside."""
         theirs = self.target.confirming_target
         if theirs is self.target:
             return self

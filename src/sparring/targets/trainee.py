@@ -1,4 +1,4 @@
-"""A classifier that is being trained, as its own attacks see it."""
+"""`Trainee`: a classifier under training, as the attacks of its own training see it."""
 
 from __future__ import annotations
 

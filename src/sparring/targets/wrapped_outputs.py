@@ -1,4 +1,4 @@
-"""Outputs and what may surround them: an alarm beside them, or one answer that judges and one that is climbed."""
+"""Changing and fusing outputs that come with an alarm, or with separate outputs for gradients (`Decoupled`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def change_outputs(answer: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def with_alarm(answer: Any, alarm: Tensor) -> Any:
-    """Return the answer with an alarm (B,) beside it, the louder of the two where it has one already."""
+    """Return the answer with an alarm (B,) added, the higher of the two where it has one already."""
     if isinstance(answer, Decoupled):
         judged = with_alarm(answer.judged_outputs, alarm.detach())
         return Decoupled(judged, with_alarm(answer.gradient_outputs, alarm))

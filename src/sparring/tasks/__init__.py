@@ -1,4 +1,4 @@
-"""What the outputs of a target are: checked, made one out of several, and told to a person."""
+"""Tasks: the kinds of outputs a target may have (classes, embeddings, boxes, maps)."""
 
 from .classification import Classification
 from .detection import Detection, Detections

@@ -1,4 +1,4 @@
-"""One class per input."""
+"""`Classification`: one class per input."""
 
 from __future__ import annotations
 

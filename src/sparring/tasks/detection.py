@@ -1,4 +1,4 @@
-"""Objects in boxes."""
+"""`Detection`: objects in boxes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector answers before non-maximum suppression: N anchors for each of B images, in a fixed order.
+    """The outputs of a detector before non-maximum suppression: N anchors for each of B images, in a fixed order.
 
     Args:
         boxes: (B, N, 4) as x1, y1, x2, y2 in pixels of the image that was asked about.
@@ -65,7 +65,11 @@ class Detection(Task):
         return replace(first, boxes=boxes, logits=logits, present=present)
 
     def prediction(self, outputs: Detections, goal: Any) -> dict[str, Tensor]:
-        """Return `objects` (B,) int64, the anchors above 0, and `confidence` (B,) of the surest, 0 where none is."""
-        best = outputs.logits.amax(2).masked_fill(~outputs.present, -torch.inf)
+        """Return `objects` (B,) int64, the anchors above 0, and `confidence` (B,) of the surest, 0 where none is.
+
+        Where the goal is about one object (`goal.lies_on`), they are the anchors on that object.
+        """
+        counted = goal.lies_on(outputs) if hasattr(goal, "lies_on") else outputs.present
+        best = outputs.logits.amax(2).masked_fill(~counted, -torch.inf)
         surest = torch.cat((best, best.new_full((len(best), 1), -torch.inf)), dim=1).amax(1)  # there may be no anchor
         return {"objects": (best > 0).sum(1), "confidence": surest.sigmoid()}

@@ -1,4 +1,4 @@
-"""One class per pixel."""
+"""`Segmentation`: one class per pixel."""
 
 from __future__ import annotations
 

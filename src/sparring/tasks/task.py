@@ -1,4 +1,4 @@
-"""A task says what the outputs of a target are. Goals and targets of different tasks are refused at the door."""
+"""The base class `Task`: how a target's outputs are checked, fused and reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import ConfigError, TargetError
 
 
 class Task(ABC):
-    """What the outputs for B inputs are, how several answers become one, and what a person reads of them.
+    """Base class of the tasks: how outputs for B inputs are checked, fused and reported.
 
     A task is a frozen dataclass without tensors: it belongs to all rows, and to the identity of its target.
     """
@@ -45,7 +45,7 @@ class Task(ABC):
 
     @abstractmethod
     def prediction(self, outputs: Any, goal: Any) -> dict[str, Tensor]:
-        """Return the columns of a record by name, each (B,): what a person reads of the outputs.
+        """Return the columns of a record by name, each (B,): for reports: the predicted class, a similarity, ...
 
         `goal` is what the attacker wants of the same B inputs; its templates, truths and labels give the columns
         their meaning.

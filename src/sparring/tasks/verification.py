@@ -1,4 +1,4 @@
-"""Is this the person (or the thing) of that template?"""
+"""`Verification`: embeddings compared with templates of persons or things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws, for our attacks and for yours: `check_attack(MyAttack(...))`."""
+"""Contract tests ("laws") for our attacks and for yours: `check_attack(MyAttack(...))`."""
 
 from .attack_laws import (
     check_access,
@@ -7,9 +7,9 @@ from .attack_laws import (
     check_budget,
     check_closed_form,
     check_feasible,
-    check_honest,
+    check_reported_success,
     check_resume,
-    check_victim,
+    check_target_unchanged,
 )
 from .cases import (
     Case,
@@ -56,19 +56,19 @@ __all__ = [
     "check_feasible",
     "check_geometry",
     "check_goal",
-    "check_honest",
     "check_inputs",
     "check_masked_radius",
     "check_masked_strength",
     "check_masks_and_radii",
     "check_radii",
     "check_region",
+    "check_reported_success",
     "check_resume",
     "check_shared",
     "check_shared_closed_form",
     "check_target",
+    "check_target_unchanged",
     "check_transform",
-    "check_victim",
     "clouds",
     "colour",
     "detector",

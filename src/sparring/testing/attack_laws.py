@@ -1,4 +1,4 @@
-"""The laws that every attack must pass, ours or a stranger's. Each raises AssertionError with what it saw."""
+"""The laws that every attack must pass. Each raises AssertionError with what it saw."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOLERANCE = 1e-6
 
 
 def require(holds: object, message: str) -> None:
-    """An assertion that survives `python -O`."""
+    """Raise AssertionError with the message unless `holds`, also under `python -O`."""
     if not bool(holds):
         raise AssertionError(message)
 
@@ -33,7 +33,7 @@ def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
 
 
 def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:
-    """Law 1: N together equal N alone, with compaction on and off; to the bit where `tolerance` is 0."""
+    """Check law 1: a batch of N gives what N batches of one give, with compaction on and off, within `tolerance`."""
     case = case or small_net()
     together = attacked(attack, case)
     for size, compact in ((1, True), (7, True), (64, False), (7, False)):
@@ -47,10 +47,10 @@ def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, toler
 
 
 def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
-    """Law 2: every image asked about and returned is in the ball and in [0, 1], to 1e-6.
+    """Check law 2: every image queried and returned is in the ball and in [0, 1], to 1e-6.
 
-    A minimum-norm attack may ask beyond a finite ball, on its way into it. The images are near 0 and 1 by default, so
-    that both ball and range bite.
+    A minimum-norm attack may query outside a finite ball. The images are near 0 and 1 by default, so that both the
+    ball and the range are active constraints.
     """
     case = case or saturated()
     asked: list[Tensor] = []
@@ -70,8 +70,8 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
     require(size.amax() <= attack.ball.eps + TOLERANCE, f"{attack.name} left {attack.ball}: {size.amax():g}")
 
 
-def check_honest(attack: Attack[Any, Any], case: Case | None = None) -> None:
-    """Law 3: success and size are what is measured again on the returned examples."""
+def check_reported_success(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check law 3: reported success and distance equal those measured again on the returned examples."""
     case = case or small_net()
     outcome = attacked(attack, case)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def check_honest(attack: Attack[Any, Any], case: Case | None = None) -> None:
 
 
 def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: int = 7) -> None:
-    """Law 4: no row spends more than its budget, and `spent` is what a counting model saw."""
+    """Check law 4: no row exceeds its budget, and `Outcome.passes` equals what a counting model saw."""
     case = case or small_net(4)
     for budget in (Budget(), Budget(forwards=limit), Budget(forwards=limit, backwards=limit - 2), Budget(forwards=0)):
         for row in range(len(case.images)):
@@ -106,7 +106,7 @@ def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: i
 
 
 def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
-    """Law 5: a target that grants less than the attack needs is refused before it is asked anything."""
+    """Check law 5: a target that grants less access than the attack needs is refused before the first query."""
     case = case or small_net(4)
     for level in LEVELS[: LEVELS.index(attack.access)]:
         counting = Counting(case.module)
@@ -119,7 +119,7 @@ def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
 
 
 def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
-    """Law 6: interrupted after any step and taken up again equals never having stopped."""
+    """Check law 6: a run that is interrupted after any step and resumed gives what an uninterrupted run gives."""
     case = case or small_net(6)
     whole = attacked(attack, case, engine=Engine(batch_size=4))
     for stop in (1, 2, 5):
@@ -144,19 +144,19 @@ def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
         require(torch.equal(again.reason, whole.reason), f"{where} ends with other reasons")
 
 
-def check_victim(attack: Attack[Any, Any], case: Case | None = None) -> None:
-    """Law 7: model, images and global random state are as before, also after an exception."""
+def check_target_unchanged(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check law 7: model, images and global random state are unchanged, also after an exception."""
     case = case or small_net(4)
 
     def attacks(target: Classifier, images: Tensor) -> None:
         outcome = run(attack, target, case.goal, images)
         require(not outcome.examples.requires_grad, f"{attack.name} returns examples attached to a graph")
 
-    undisturbed(attack.name, case, attacks)
+    require_unchanged(attack.name, case, attacks)
 
 
-def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], None]) -> None:
-    """Require that `attacks(target, images)` leaves no trace, also after an exception in the model."""
+def require_unchanged(name: str, case: Case, attacks: Callable[[Classifier, Tensor], None]) -> None:
+    """Require that `attacks(target, images)` changes no model, image or random state, also after an exception."""
     victim = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), case.module).double()
     victim.train()
     case.module.eval()
@@ -168,13 +168,13 @@ def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], N
     victim[0].weight.requires_grad_(True)
     for fail_at in (None, 0, 2):
         wrapped = Counting(victim, fail_at)
-        images, generator, before = case.images.clone(), torch.get_rng_state(), photograph(victim)
+        images, generator, before = case.images.clone(), torch.get_rng_state(), module_snapshot(victim)
         try:
             attacks(Classifier(wrapped), images)
         except UserCodeError:
             require(fail_at is not None, f"{name} failed by itself")
         where = name if fail_at is None else f"{name} after an exception"
-        for part, value in photograph(victim).items():
+        for part, value in module_snapshot(victim).items():
             old = before[part]
             same = torch.equal(value, old) if isinstance(value, Tensor) and isinstance(old, Tensor) else value == old
             require(same, f"{where}: {part} of the model has changed")
@@ -184,8 +184,8 @@ def undisturbed(name: str, case: Case, attacks: Callable[[Classifier, Tensor], N
     last.grad = None
 
 
-def photograph(module: nn.Module) -> dict[str, object]:
-    """Everything about a module that an attack could disturb."""
+def module_snapshot(module: nn.Module) -> dict[str, object]:
+    """Return everything of a module that an attack could change."""
     state: dict[str, object] = {f"state {k}": v.clone() for k, v in module.state_dict().items()}
     for name, parameter in module.named_parameters():
         state[f"requires_grad of {name}"] = parameter.requires_grad
@@ -197,13 +197,13 @@ def photograph(module: nn.Module) -> dict[str, object]:
 
 
 def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes: int = 4) -> None:
-    """Law 8: on a linear model of `classes` a minimum-norm attack comes within `ratio` of the optimum.
+    """Check law 8: on a linear model of `classes` a minimum-norm attack comes within `ratio` of the optimum.
 
-    Two classes for an attack that stays on the boundary it has met, which need not be the nearest.
+    Pass two classes for an attack that stays at the first boundary it reaches, which may not be the nearest.
 
-    An attack of a fixed budget, with the eps of its ball replaced, flips everything at `ratio` times the
-    optimum, row by row, and nothing at the optimum divided by 1.02; on two classes, since with more the
-    gradient of the cross-entropy is not the direction of the nearest boundary.
+    An attack at a fixed radius must succeed on every row at `ratio` times the optimal radius, and on none at the
+    optimum divided by 1.02. It is tested with two classes, since with more the gradient of the cross-entropy is not
+    the direction of the nearest boundary.
     """
     case = linear(classes if attack.keep is Keep.SMALLEST else 2)
     best = optimum(case, attack.ball)
@@ -223,7 +223,7 @@ def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes:
 
 
 def with_eps(attack: Any, eps: float) -> Any:
-    """The attack with another radius; combinators pass it on."""
+    """Return the attack with another radius; in a wrapper, that of the inner attack."""
     if hasattr(attack, "attack"):
         return replace(attack, attack=with_eps(attack.attack, eps))
     return replace(attack, ball=replace(attack.ball, eps=eps))
@@ -232,16 +232,22 @@ def with_eps(attack: Any, eps: float) -> Any:
 def check_attack(
     attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0, ratio: float | None = 1.02
 ) -> None:
-    """Laws 1 to 8; the batch law not for attacks whose rows act on one another by definition.
+    """Check laws 1 to 8; law 1 is skipped for `BatchCoupled` attacks.
 
-    `tolerance` is the batch law's; `ratio` None leaves the closed form out (no linear optimum)."""
+    Args:
+        case: model, images and goal; None: those of each law.
+        tolerance: of law 1, on the examples.
+        ratio: of law 8; None skips it.
+
+    Raises: AssertionError, which names the law that is broken.
+    """
     if not attack.batch_coupled:
         check_batch_law(attack, case, tolerance=tolerance)
     check_feasible(attack, case)
-    check_honest(attack, case)
+    check_reported_success(attack, case)
     check_budget(attack, case)
     check_access(attack, case)
     check_resume(attack, case)
-    check_victim(attack, case)
+    check_target_unchanged(attack, case)
     if ratio is not None:
         check_closed_form(attack, ratio=ratio)

@@ -1,4 +1,4 @@
-"""Small tasks on which the laws are tried: made from keys, without touching any global state."""
+"""Small models and images on which the laws are tested, made from keys without touching any global state."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Case:
     wanted: Goal | None = None
     inputs: Inputs = Images()  # noqa: RUF009
     task: Task = Classification()  # noqa: RUF009
-    through: Transform | None = None  # what the inputs pass before the module
-    context: Any = None  # what lies beside the inputs
-    free: Tensor | None = None  # bool like the images: what may move, where it is not all
+    transform: Transform | None = None  # applied to the inputs before the module
+    context: Any = None  # the context of the inputs
+    free: Tensor | None = None  # bool like the images: the components that may move; None: all
 
     @property
     def target(self) -> Target[Jacobians]:
@@ -45,21 +45,21 @@ class Case:
 
     def target_around(self, model: Callable[..., Any]) -> Target[Jacobians]:
         """Return the case's target with `model`, a module or a function, in the place of its own."""
-        beside = self.context is not None and self.through is None
+        beside = self.context is not None and self.transform is None
         around: Target[Jacobians] = (
             Classifier(model, inputs=self.inputs, takes_context=beside)
             if isinstance(self.task, Classification)
             else Model(model, self.task, inputs=self.inputs, takes_context=beside)
         )
-        return around if self.through is None else Pipeline(around, self.through)
+        return around if self.transform is None else Pipeline(around, self.transform)
 
     @property
     def goal(self) -> Goal:
-        """The goal of the case; without one, to leave the labels."""
+        """The goal of the case, by default `Misclassify(labels)`."""
         return Misclassify(self.labels) if self.wanted is None else self.wanted
 
     def row(self, index: int) -> Case:
-        """The case of one of its images."""
+        """Return the case with one of its images."""
         return take(self, torch.tensor([index]))
 
 
@@ -73,7 +73,7 @@ def filled(module: nn.Module, stream: str) -> nn.Module:
 
 
 def small_net(count: int = 12) -> Case:
-    """A convolutional net of four classes in float64 on 3x8x8 images, labelled by itself."""
+    """Return a convolutional net of four classes in float64, and 3x8x8 images with its predictions as labels."""
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 16), nn.Tanh(), nn.Linear(16, 4)
     )
@@ -84,7 +84,7 @@ def small_net(count: int = 12) -> Case:
 
 
 def saturated(count: int = 12) -> Case:
-    """As `small_net`, on images of which many pixels are at 0 or 1, and most others near them."""
+    """Return `small_net` with images of which many pixels are 0 or 1, and most others near these."""
     case = small_net(count)
     images = (0.5 + 0.6 * draw("saturated", (count, 3, 8, 8))).clamp(0, 1)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def saturated(count: int = 12) -> Case:
 
 
 def embedder(count: int) -> tuple[nn.Module, Tensor]:
-    """A net like that of `small_net` from images to embeddings (B, 8), of mean 0 and deviation 1 on its images."""
+    """Return a net from images to embeddings (B, 8) with mean 0 and standard deviation 1, and its images."""
     last = nn.Linear(16, 8)
     net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 16), nn.Tanh(), last)
     module = filled(net.double(), "embedder").eval()
@@ -106,7 +106,7 @@ def embedder(count: int) -> tuple[nn.Module, Tensor]:
 
 
 def verifier(count: int = 12) -> Case:
-    """Each image is taken for the person of another photograph, and shall not be."""
+    """Return a case of verification: each image matches a template of the same person and must no longer match."""
     module, images = embedder(count)
     with torch.no_grad():
         template = module(images + 0.03 * draw("photograph", tuple(images.shape)))
@@ -114,7 +114,7 @@ def verifier(count: int = 12) -> Case:
 
 
 def gallery(count: int = 12) -> Case:
-    """Each image shall be taken for one of three other persons."""
+    """Return a case of verification: each image must match one of three other persons."""
     module, images = embedder(count)
     with torch.no_grad():
         cosines = torch.corrcoef(module(images))
@@ -140,7 +140,7 @@ class AnchorNet(nn.Module):
 
 
 def detector(count: int = 12) -> Case:
-    """In each image two or three anchors find the object of a box, which shall vanish."""
+    """Return a case of detection: two or three anchors find the object of a box, which must vanish."""
     net = AnchorNet().double()
     module = filled(net, "anchors").eval()
     images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
@@ -157,7 +157,7 @@ def detector(count: int = 12) -> Case:
 
 
 def segmenter(count: int = 12) -> Case:
-    """A net of three classes for each pixel, labelled by itself; a third of each image's pixels shall be wrong."""
+    """Return a case of segmentation: a third of each image's pixels must get a wrong class."""
     net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 3, 3, padding=1))
     module = filled(net.double(), "segmenter").eval()
     images = 0.5 + 0.15 * draw("images", (count, 3, 8, 8)).clamp(-2.5, 2.5)
@@ -166,33 +166,33 @@ def segmenter(count: int = 12) -> Case:
     return Case(module, images, torch.arange(count), MisclassifyPixels(labels, 1 / 3), task=Segmentation())
 
 
-def through(transform: Transform, shape: tuple[int, ...], count: int) -> Case:
-    """The images of `small_net` as the context, and a variable (B, *shape) of zeros that a transform puts on them."""
+def transformed_case(transform: Transform, shape: tuple[int, ...], count: int) -> Case:
+    """Return a case whose variable (B, *shape), zero at first, is put on the images of `small_net` by a transform."""
     case = small_net(4 * count)
     with torch.no_grad():
-        nearest = case.goal.margin(case.module(case.images)).topk(count).indices  # those that the least would change
+        nearest = case.goal.margin(case.module(case.images)).topk(count).indices  # those nearest to the boundary
     case = take(case, nearest)
     variable = torch.zeros(count, *shape, dtype=torch.float64)
-    return Case(case.module, variable, case.labels, through=transform, context=Scene(images=case.images))
+    return Case(case.module, variable, case.labels, transform=transform, context=Scene(images=case.images))
 
 
 def flow(count: int = 3) -> Case:
-    """Pixels may move by up to two pixels."""
-    return through(FlowField(2.0), (2, 8, 8), count)
+    """Return a case in which a flow field moves pixels by up to two pixels."""
+    return transformed_case(FlowField(2.0), (2, 8, 8), count)
 
 
 def rotation(count: int = 3) -> Case:
-    """Images may be turned by up to 90 degrees and shifted by up to a quarter of their side."""
-    return through(RotationTranslation(90.0, 0.25, padding="border"), (3,), count)
+    """Return a case in which images are rotated by up to 90 degrees and shifted by up to a quarter of their side."""
+    return transformed_case(RotationTranslation(90.0, 0.25, padding="border"), (3,), count)
 
 
 def colour(count: int = 3) -> Case:
-    """Each channel may pass a colour curve of four pieces."""
-    return through(ColourCurve(3.0), (3, 4), count)
+    """Return a case in which each channel passes through a colour curve of four pieces."""
+    return transformed_case(ColourCurve(3.0), (3, 4), count)
 
 
 def linear(classes: int, count: int = 8) -> Case:
-    """A linear model whose nearest boundary is known in closed form.
+    """Return a linear model whose nearest decision boundary is known in closed form.
 
     The images are close to mid-grey, where all classes meet, so that the valid range does not cut the
     shortest way in any norm.
@@ -210,7 +210,7 @@ def linear(classes: int, count: int = 8) -> Case:
 
 
 def optimum(case: Case, ball: Ball) -> Tensor:
-    """(N,) distance to the nearest boundary of the `linear` case: lead over the dual norm of the weights."""
+    """Return the distance (N,) to the boundary of the `linear` case: logit difference over dual norm of the weights."""
     layer = next(m for m in case.module.modules() if isinstance(m, nn.Linear))
     with torch.no_grad():
         logits = case.module(case.images)
@@ -222,7 +222,7 @@ def optimum(case: Case, ball: Ball) -> Tensor:
 
 
 class Counting(nn.Module):
-    """Counts the images that pass forward and the rows that pass backward; `calls` and `fail_at` for faults."""
+    """A module that counts images passed forward and rows passed backward; it raises after `fail_at` calls."""
 
     def __init__(self, module: nn.Module, fail_at: int | None = None) -> None:
         super().__init__()

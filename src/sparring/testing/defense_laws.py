@@ -1,4 +1,4 @@
-"""The laws that every part of a defence must pass, ours or a stranger's."""
+"""The laws that every stage and detector of a defence must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attack serves what: every attack on the goals of every task, on inputs and threats of every kind.
+"""The compatibility matrix: every attack on the goals of every task, on inputs and threats of every kind.
 
     python -m sparring.testing.matrix                    prints the table
     python -m sparring.testing.matrix docs/matrix.md     and writes the page
@@ -179,16 +179,14 @@ def try_cell(name: str, column: str, task: Task) -> Cell:
 
 
 def tried(attack: Attack[Any, Any], setting: Setting) -> Cell:
-    """Run the attack: it is refused before a question of its own, or is feasible, honest and the same row by row."""
+    """Run the attack: it is refused before a question, or is feasible, honest and the same row by row."""
     target, eps = Watched(setting.target_around(setting.module)), _radii(attack, setting)
     options = {"mask": setting.mask, "eps": eps, "context": setting.context}
     try:
         together = run(attack, target, setting.goal, setting.x, **options)
     except REFUSED as error:
-        looks = 2 if isinstance(attack, OrthogonalPGD) else 0  # it learns of the detector from its first question
-        most = looks * len(setting.x)
         count = sum(len(x) for x in target.asked)
-        require(count <= most, f"{attack.name} asked {count} times before it was refused: {error}")
+        require(count == 0, f"{attack.name} asked {count} times before it was refused: {error}")
         return Cell(str(error))
     region = Region.around(setting.x, attack.ball, target.inputs, mask=setting.mask, eps=eps)
     _require_feasible(attack, together, region)
@@ -305,8 +303,7 @@ Every attack of `sparring.attacks.table`, and attacks made of attacks, on a goal
 under threats of each kind. A letter says that the attack was run there on a small model with a few steps, that what it
 asked and returned lies within range, mask, ball and radius (what it asked not within the ball, where a search for the
 smallest example says so), that each success is one when measured again, and that each row alone gives what it gives
-among others, unless its rows act on one another by design. A number says why it was refused, before anything was asked
-(OrthogonalPGD: by its first question).
+among others, unless its rows act on one another by design. A number says why it was refused, before anything was asked.
 """
 
 TOLD = {

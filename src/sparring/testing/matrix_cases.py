@@ -37,19 +37,19 @@ class Setting:
     task: Task
     inputs: Inputs = Images()  # noqa: RUF009
     context: Any = None
-    through: Transform | Detector | None = None
+    transform: Transform | Detector | None = None
     mask: Tensor | None = None
     radii: bool = False  # a radius for each row, around that of the attack
 
     def target_around(self, model: Callable[..., Any]) -> Target[Jacobians]:
         """Return the target with `model` in the place of the module."""
-        beside = self.context is not None and self.through is None
+        beside = self.context is not None and self.transform is None
         around: Target[Jacobians] = (
             Classifier(model, inputs=self.inputs, takes_context=beside)
             if isinstance(self.task, Classification)
             else Model(model, self.task, inputs=self.inputs, takes_context=beside)
         )
-        return around if self.through is None else Pipeline(around, self.through)
+        return around if self.transform is None else Pipeline(around, self.transform)
 
 
 class ImageBody(nn.Module):
@@ -178,12 +178,12 @@ def radii(task: Task) -> Setting:
     return replace(images(task), radii=True)
 
 
-def through(transform: Transform | Detector, x: Tensor) -> Callable[[Task], Setting]:
+def transformed_setting(transform: Transform | Detector, x: Tensor) -> Callable[[Task], Setting]:
     """Return the settings of a variable that a transform puts on images."""
 
     def made(task: Task) -> Setting:
         plain = images(task)
-        return replace(plain, x=x, through=transform, context=Scene(images=plain.x))
+        return replace(plain, x=x, transform=transform, context=Scene(images=plain.x))
 
     return made
 
@@ -198,7 +198,7 @@ class Brightness(Detector):
 
 def rejecting(task: Task) -> Setting:
     """Images behind a detector, whose alarm has to stay silent too."""
-    return replace(images(task), through=Brightness())
+    return replace(images(task), transform=Brightness())
 
 
 def zeros(*shape: int) -> Tensor:
@@ -214,9 +214,9 @@ COLUMNS: dict[str, Callable[[Task], Setting]] = {
     "mask per row": masks,
     "eps per row": radii,
     "detector": rejecting,
-    "flow": through(FlowField(2.0), zeros(2, 8, 8)),
-    "rotation": through(RotationTranslation(90.0, 0.25, padding="border"), zeros(3)),
-    "colour curve": through(ColourCurve(3.0), zeros(3, 4)),
+    "flow": transformed_setting(FlowField(2.0), zeros(2, 8, 8)),
+    "rotation": transformed_setting(RotationTranslation(90.0, 0.25, padding="border"), zeros(3)),
+    "colour curve": transformed_setting(ColourCurve(3.0), zeros(3, 4)),
 }
 
 

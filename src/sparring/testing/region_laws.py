@@ -1,4 +1,4 @@
-"""The laws that every region must pass: a ball cut by a range and a mask, with a radius for each row."""
+"""The laws that every region (a ball cut by a range and a mask) must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws for attacks whose variable many images share. Each raises AssertionError with what it saw."""
+"""The laws that every `Shared` attack must pass. Each raises AssertionError with what it saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..engine import Engine, Fitted, Progress, fit, run
 from ..errors import AccessError
 from ..goals import Misclassify
 from ..targets import Classifier, Restricted
-from .attack_laws import LEVELS, TOLERANCE, require, undisturbed, with_eps
+from .attack_laws import LEVELS, TOLERANCE, require, require_unchanged, with_eps
 from .cases import Case, Counting, linear, optimum, small_net
 
 Attack = Shared[Any, Any, Artifact]
@@ -125,7 +125,7 @@ def check_shared_victim(attack: Attack, case: Case | None = None) -> None:
         attached = any(tensor.requires_grad for tensor in made.artifact.tensors().values())
         require(not attached, f"{attack.name} returns an artifact attached to a graph")
 
-    undisturbed(attack.name, case, attacks)
+    require_unchanged(attack.name, case, attacks)
 
 
 def check_shared_closed_form(attack: Attack, *, ratio: float = 1.02) -> None:

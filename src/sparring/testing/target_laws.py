@@ -1,4 +1,4 @@
-"""The laws that every target must pass, ours or a stranger's."""
+"""The laws that every target must pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..goals import DetectorOutputs
 from ..random import Key
 from ..rows import flatten, take
 from ..targets import Target, answered
-from .attack_laws import photograph, require
+from .attack_laws import module_snapshot, require
 
 
 def check_target(
@@ -69,7 +69,7 @@ class _Planted(Exception):
 
 
 def _check_frozen(target: Target[Any], modules: tuple[nn.Module, ...]) -> None:
-    before = [photograph(module) for module in modules]
+    before = [module_snapshot(module) for module in modules]
     for planted in (False, True):
         with suppress(_Planted), target.frozen():
             for module in modules:
@@ -80,7 +80,7 @@ def _check_frozen(target: Target[Any], modules: tuple[nn.Module, ...]) -> None:
             if planted:
                 raise _Planted
         for module, old in zip(modules, before, strict=True):
-            for part, value in photograph(module).items():
+            for part, value in module_snapshot(module).items():
                 same = torch.equal(value, old[part]) if isinstance(value, Tensor) else value == old[part]  # type: ignore[arg-type]
                 require(same, f"{target.name}: {part} has changed after frozen()")
 

@@ -1,4 +1,4 @@
-"""The laws of masks, radii per row, and inputs that are no images. Each raises AssertionError with what it saw."""
+"""The laws of masks, radii per row, and inputs that are not images. Each raises AssertionError with what it saw."""
 
 from __future__ import annotations
 

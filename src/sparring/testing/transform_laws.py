@@ -1,4 +1,4 @@
-"""The laws that every transform must pass, ours or a stranger's."""
+"""The laws that every transform must pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_transform(
     comes of a row does not depend on its batch, to `tolerance`; the same key gives the same answer, and another key
     another one exactly where `stochastic` is declared; no global generator moves, and x and context stay as they are.
     (3) Where `differentiable` is declared, the gradient is that of a difference quotient, to `slope` (choose x away
-    from kinks); otherwise the forward pass is exact, bit for bit, and its stand-in has the right shape and a gradient
+    from kinks); otherwise the forward pass is exact, bit for bit, its approximation has the right shape and a gradient
     that is not zero throughout. (4) `restore` gives outputs of the tasks that it serves, row by row.
     """
 
@@ -104,7 +104,7 @@ def _check_slope(transform: Transform, x: Tensor, context: Any, slope: float) ->
         exact = transform.apply(x, key, context)[0]
     require(torch.equal(out, exact), f"{name}: under attack another forward pass than its own")
     weights = draw("weights", tuple(out.shape))
-    require(out.requires_grad, f"{name}: no gradient comes through it, nor through its stand-in")
+    require(out.requires_grad, f"{name}: no gradient comes through it, nor through its approximation")
     (grad,) = torch.autograd.grad(out, variable, weights)
     check_gradient(name, grad)
     if not transform.differentiable:

@@ -1,4 +1,4 @@
-"""From one model to another, and from one threat to another.
+"""Experiments across models and threats: transfer matrices, substitutes, transferred starts, generalisation.
 
 Who falls to examples made elsewhere, how to make a model to make them on, and what a model withstands that it was not
 made for.

@@ -1,4 +1,4 @@
-"""How a net of one's own learns to answer as a victim does: ask, and train on the answers."""
+"""Distillation of a victim into a model of one's own: query it, and train on its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdvGAN against a black box, by way of a student (Xiao et al. 2018, arXiv:1801.02610, section 3.3).
+"""AdvGAN against a black box through a distilled student (Xiao et al. 2018, arXiv:1801.02610, section 3.3).
 
 Static distillation trains a student f on the victim's answers b(x) and then G against f. Dynamic distillation
 alternates, so that f learns what b says where G goes:

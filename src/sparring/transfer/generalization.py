@@ -1,4 +1,4 @@
-"""From one threat to another: what models withstand of norms and radii that they were not made for.
+"""Robustness of several models under norms and radii they were not trained for.
 
     clean(m)     = 1/N sum_i [ m is right on x_i ]
     robust(m, t) = 1/N sum_i [ m is right on x_i, and no example of i found on m lies in the ball t ]
@@ -116,9 +116,9 @@ def strong_attack(ball: Ball) -> Attack[Any, Any]:
         return Cascade(Restarts(PGD(ball), RESTARTS_L0), SigmaZero(ball))
     if isinstance(ball, Linf):
         return Auto(ball)
-    walk = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
+    fab = Rivals(FABT(ball, linearize_loss=True, random_start=True), RIVALS, RivalMargin)
     queries = [HopSkipJump(ball, steps=JUMPS)] if isinstance(ball, L2) else []
-    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), walk, *queries)
+    return Cascade(Auto(ball), ALMA(ball, steps=ALMA_STEPS), fab, *queries)
 
 
 def measure_generalization(
@@ -131,7 +131,7 @@ def measure_generalization(
     indices: Tensor | None = None,
     engine: Engine | None = None,
 ) -> Generalization:
-    """Attack each model within each ball, smaller radii first, and count what stands.
+    """Attack each model within each ball, smaller radii first, and count the images not broken.
 
     Args:
         targets: the models by name, each attacked for itself: no example goes from one to another.

@@ -1,4 +1,4 @@
-"""The transfer matrix: examples made on one model, tried on others (Papernot et al. 2016, arXiv:1605.07277)."""
+"""The transfer matrix: examples made on one model, evaluated on others (Papernot et al. 2016, arXiv:1605.07277)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A substitute for a model that gives labels only (Papernot et al. 2017, arXiv:1602.02697, algorithm 1).
+"""Training of a substitute for a model that returns labels only (Papernot et al. 2017, arXiv:1602.02697, algorithm 1).
 
 From a few images of the attacker's own, labelled by the victim, a net is trained; then
 

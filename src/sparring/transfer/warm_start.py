@@ -1,4 +1,4 @@
-"""A query attack that begins where a white-box attack on one's own model ended (Suya et al. 2020, arXiv:1908.07000)."""
+"""Query attacks started from a white-box attack on one's own model (Suya et al. 2020, arXiv:1908.07000)."""
 
 from __future__ import annotations
 

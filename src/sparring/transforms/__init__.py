@@ -1,4 +1,4 @@
-"""What inputs pass through before a model answers, and what may reject them."""
+"""Transforms of inputs before a model, and detectors that may reject them."""
 
 from .artifact import AppliedArtifact
 from .colour import ColourCurve

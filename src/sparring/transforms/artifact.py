@@ -1,4 +1,4 @@
-"""What `fit` and `run` make (a perturbation, a generator, a patch) as a transform: the model sees what it leaves."""
+"""An artifact of `fit` or `run` (a perturbation, a generator, a patch) as a transform before a model."""
 
 from __future__ import annotations
 

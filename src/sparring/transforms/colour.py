@@ -1,4 +1,4 @@
-"""A colour curve: every value of a channel becomes another, by one increasing function for the whole image.
+"""A colour curve per channel: one increasing function of the pixel values for the whole image.
 
 The piecewise linear colour filter of Zhao et al. 2020 (Adversarial Color Enhancement, arXiv:2002.01008, section 3.1):
 K pieces of equal width in, of a share theta_k of the range out,

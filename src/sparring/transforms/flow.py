@@ -1,4 +1,4 @@
-"""A flow field: pixels move, and their values stay (stAdv: Xiao et al. 2018, arXiv:1801.02612).
+"""A flow field that moves pixels and keeps their values (stAdv: Xiao et al. 2018, arXiv:1801.02612).
 
     x'(p) = x(p + f(p)),  |f_i(p)| <= max_pixels                                                          (eq. 1)
 

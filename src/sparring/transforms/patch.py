@@ -1,4 +1,4 @@
-"""A patch on images, at a place that is drawn anew at each question (Brown et al. 2017, arXiv:1712.09665)."""
+"""A patch pasted on images at a place drawn anew for each query (Brown et al. 2017, arXiv:1712.09665)."""
 
 from __future__ import annotations
 

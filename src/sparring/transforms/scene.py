@@ -1,4 +1,4 @@
-"""What lies beside the inputs: the images that a variable is put on, boxes, the points that are present."""
+"""`Scene`: the usual context of an input: images that a variable is put on, boxes, points that are present."""
 
 from __future__ import annotations
 

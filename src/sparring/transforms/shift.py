@@ -1,4 +1,4 @@
-"""A camera that is not held still: each image is shifted by some whole pixels."""
+"""`RandomShift`: each image shifted by a few whole pixels, as by a moving camera."""
 
 from __future__ import annotations
 

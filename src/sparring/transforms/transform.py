@@ -1,8 +1,8 @@
-"""What inputs pass through before a model answers: stages of a defence, a camera, a printer, a flow field, a patch.
+"""The base classes `Transform`, `Stage` and `Detector` of what inputs pass before a model, and BPDA through them.
 
-A transform declares what it is, so that whoever attacks through it need not guess: is it stochastic? Does autograd go
-through it, or which function stands in for its slope (BPDA: Athalye et al. 2018, arXiv:1802.00420, section 4.1)? Does
-it take inputs of a kind of its own? May it reject an image?
+Each declares what an adaptive attack must know: whether it is stochastic, whether autograd goes through it, or which
+differentiable approximation replaces it on the backward pass (BPDA: Athalye et al. 2018, arXiv:1802.00420, section
+4.1), which kind of inputs it takes, and whether it may reject an image.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ KEPT = bool | int | float | str | tuple | list | Tensor | Enum | None  # type: i
 
 
 class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
-    """A part of a pipeline: a transform, or a detector that may reject."""
+    """Base class of the parts of a pipeline: transforms, and detectors that may reject inputs."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         return type(self).__name__
 
     @property
     def stochastic(self) -> bool:
-        """Does the same input come out differently each time? All its draws are then from the key."""
+        """Is its result random? All its draws are then made from the key."""
         return False
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """The networks inside, which are held still during an attack."""
+        """Its networks, which are frozen during an attack."""
         return ()
 
     def identity(self) -> tuple[object, ...]:
-        """What tells this part from others: its kind, its parameters, and the weights of its networks."""
+        """Return what distinguishes this part from others: class, parameters, and weights of its networks."""
         weights = [word for module in self.modules for pair in sorted(module.state_dict().items()) for word in pair]
         own: list[object] = []
         for name, value in sorted(vars(self).items()):
@@ -55,78 +55,78 @@ class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
 
 
 class Transform(Part):
-    """Inputs (B, ...) in, inputs (B, ...) out, and with them what lies beside them.
+    """Base class of functions from inputs (B, ...) and their context to inputs (B, ...) and context.
 
-    `apply` changes the inputs and, where that moves things, the context: a shift moves boxes along. `restore` brings
-    outputs back into the frame of what went in: boxes that were found in the shifted image are shifted back.
+    `apply` changes the inputs and, if it moves pixels, the context: a shift also shifts boxes. `restore` maps outputs
+    back to the coordinates of the original inputs: boxes found in the shifted image are shifted back.
     """
 
     @property
     def differentiable(self) -> bool:
-        """Has `apply` a useful gradient of its own? If not, that of `stand_in` is taken in its place."""
+        """Has `apply` a useful gradient? If not, the backward pass uses that of `apply_approximation` (BPDA)."""
         return True
 
     @property
     def inputs(self) -> Inputs | None:
-        """The kind of inputs it takes, where it is another than it gives: a flow field in, images out."""
+        """The kind of inputs it takes, where it differs from what it returns: a flow field in, images out."""
         return None
 
     @property
     def tasks(self) -> tuple[type[Task], ...] | None:
-        """The tasks whose outputs it can be put before; None: every one.
+        """The tasks of the models that it can be put before; None: every task.
 
-        What moves pixels and does not bring boxes and maps back would make them miss where they did not: it names the
-        tasks whose outputs have no places.
+        A transform that moves pixels without a `restore` for boxes and maps would displace them. It lists the tasks
+        whose outputs have no position in the image.
         """
         return None
 
     @abstractmethod
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
-        """Return what becomes of x (B, ...) and of the context, a row-wise record or None.
+        """Return the transformed x (B, ...) and context, a row-wise record or None.
 
-        `key` has one index per row and is fresh at each question.
+        `key` has one index per row and is new for each query.
         """
 
-    def stand_in(self, x: Tensor, key: Key, context: Any) -> Tensor:
-        """Return a differentiable function close to `apply`, with its output shape: the identity unless declared."""
+    def apply_approximation(self, x: Tensor, key: Key, context: Any) -> Tensor:
+        """Return a differentiable approximation of `apply`, of the same shape; by default the identity."""
         return x
 
     def restore(self, outputs: Any, key: Key, context: Any) -> Any:
-        """Return the outputs in the frame of the inputs; `key` and `context` are those that `apply` was given."""
+        """Return the outputs in the coordinates of the inputs; `key` and `context` are those given to `apply`."""
         return outputs
 
 
 class Stage(Transform):
-    """A transform of images alone: (B, C, H, W) in [0, 1] in; images, of another size perhaps, out."""
+    """Base class of transforms from images (B, C, H, W) in [0, 1] to images, perhaps of another size."""
 
     @abstractmethod
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        """What is really done. `key` has one index per image and is fresh at each question."""
+        """Return the transformed images. `key` has one index per image and is new for each query."""
 
-    def smooth(self, images: Tensor, key: Key) -> Tensor:
-        """A differentiable function close to the stage, with its output shape: the identity unless declared."""
+    def differentiable_approximation(self, images: Tensor, key: Key) -> Tensor:
+        """Return a differentiable approximation of the stage, of the same shape; by default the identity (BPDA)."""
         return images
 
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         return self(x, key), context
 
-    def stand_in(self, x: Tensor, key: Key, context: Any) -> Tensor:
-        return self.smooth(x, key)
+    def apply_approximation(self, x: Tensor, key: Key, context: Any) -> Tensor:
+        return self.differentiable_approximation(x, key)
 
 
 class Detector(Part):
-    """A detector of adversarial examples at its place in a defence: images pass it unchanged, or are rejected."""
+    """Base class of detectors of adversarial examples in a pipeline: images pass unchanged, or are rejected."""
 
     @abstractmethod
     def alarm(self, images: Tensor, key: Key) -> Tensor:
-        """(B,) above 0 exactly where the image is rejected, in units of the spread of clean images' alarms.
+        """Return (B,) above 0 exactly where the image is rejected, in units of the spread of clean images' alarms.
 
-        Differentiable; where the true alarm is not, straight through (`straight_through`) a function that is.
+        It must be differentiable; if the true alarm is not, use `straight_through` with an approximation that is.
         """
 
 
-class _StoodIn(torch.autograd.Function):
-    """The exact value forward, the gradient of the smooth one backward."""
+class _StraightThrough(torch.autograd.Function):
+    """Returns `exact` on the forward pass, and passes the gradient to `smooth` on the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, smooth: Tensor, exact: Tensor) -> Tensor:
@@ -144,31 +144,31 @@ def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
     """
     if exact.shape != smooth.shape:
         raise TargetError(
-            f"the smooth stand-in gives {tuple(smooth.shape)} and the stage {tuple(exact.shape)}; a stage that changes "
-            "the size declares a stand-in that does too"
+            f"the differentiable approximation gives {tuple(smooth.shape)} and the stage {tuple(exact.shape)}; a stage "
+            "that changes the size declares an approximation that does too"
         )
-    through: Tensor = _StoodIn.apply(smooth, exact.detach())  # type: ignore[no-untyped-call]
+    through: Tensor = _StraightThrough.apply(smooth, exact.detach())  # type: ignore[no-untyped-call]
     return through
 
 
 def transform_with_bpda(transform: Transform, x: Tensor, key: Key, context: Any = None) -> tuple[Tensor, Any]:
-    """Return what the transform makes of x and of the context, with its own gradient or that of its stand-in."""
+    """Apply the transform to x and context, with its own gradient or that of its approximation."""
     if transform.differentiable or not (torch.is_grad_enabled() and x.requires_grad):
         made, beside = transform.apply(x, key, context)
         return _checked(transform, made, x), beside
     with torch.no_grad():
         made, beside = transform.apply(x.detach(), key, context)
-    exact, smooth = _checked(transform, made, x), transform.stand_in(x, key, context)
+    exact, smooth = _checked(transform, made, x), transform.apply_approximation(x, key, context)
     return straight_through(exact, _checked(transform, smooth, x)), beside
 
 
 def apply_with_bpda(stage: Transform, images: Tensor, key: Key) -> Tensor:
-    """Return what the transform makes of the images, with its own gradient or that of its stand-in."""
+    """Apply the transform to images, with its own gradient or that of its approximation."""
     return transform_with_bpda(stage, images, key)[0]
 
 
 def _checked(transform: Transform, made: Any, x: Tensor) -> Tensor:
-    """What the transform returned; TargetError where it is not one input for each."""
+    """Return what the transform returned; TargetError unless it is one input per row."""
     if not isinstance(made, Tensor) or len(made) != len(x):
         got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
         raise TargetError(f"{transform.name} returned {got} for {len(x)} images; return one image for each")
@@ -176,5 +176,5 @@ def _checked(transform: Transform, made: Any, x: Tensor) -> Tensor:
 
 
 def networks(parts: Iterable[Part]) -> list[nn.Module]:
-    """All networks of the parts."""
+    """Return all networks of the parts."""
     return [module for part in parts for module in part.modules]

@@ -1,4 +1,4 @@
-"""Images at other places: bilinear sampling with a grid of where each pixel comes from."""
+"""Bilinear sampling of images at given positions."""
 
 from __future__ import annotations
 

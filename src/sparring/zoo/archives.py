@@ -1,4 +1,4 @@
-"""Take chosen files out of a wheel, zip or tgz that may be hostile.
+"""Extraction of chosen files from a wheel, zip or tgz that may be hostile.
 
 Refused as a whole: absolute paths, `..`, drive letters and backslashes, links, devices, a wanted file that is
 missing, there twice, or bigger than the limit (also when its header lies about the size).

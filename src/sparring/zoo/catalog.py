@@ -1,4 +1,4 @@
-"""What the zoo offers by name; nothing here needs torch."""
+"""The catalog of the zoo: models and data sets by name. Nothing here needs torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set as a stream of chunks: read while it is used, so memory does not grow with its size."""
+"""`Data`: a data set as a stream of chunks, read while it is used, so memory does not grow with its size."""
 
 from __future__ import annotations
 

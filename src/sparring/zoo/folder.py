@@ -1,4 +1,4 @@
-"""`folder:DIR` and `flat:DIR`: a user's own pictures.
+"""`folder:DIR` and `flat:DIR`: a user's own pictures, with labels from sub-folders or without labels.
 
 Pictures straight in the folder have no labels; those in sub-folders have the class that the sub-folder's name
 means. `flat:` takes all of them, at any depth, without labels. Hidden files are left out, links are followed

@@ -1,4 +1,4 @@
-"""Which class a sub-folder's name means. One rule must hold for all sub-folders.
+"""Labels from names of sub-folders, by one rule that must hold for all of them.
 
 In this order: class number (`7`); WordNet id (`n02123045`, for a model of ImageNet's 1,000 classes); class
 name (`tabby`, `Egyptian_cat`); sorted order, if there are as many sub-folders as the model has classes.

@@ -1,4 +1,4 @@
-"""What a loader returns: a target, and how its pictures must look."""
+"""`LoadedModel`: the target that a loader returns, with the input size and preprocessing it needs."""
 
 from __future__ import annotations
 

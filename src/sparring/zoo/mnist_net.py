@@ -1,4 +1,4 @@
-"""The networks of the zoo's digits: two strided convolutions and two linear layers.
+"""The network of the zoo's MNIST models: two strided convolutions and two linear layers.
 
     conv 16 4x4/2 - relu - conv 32 4x4/2 - relu - linear 1568-100 - relu - linear 100-10
 

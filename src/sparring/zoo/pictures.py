@@ -1,4 +1,4 @@
-"""Picture files of all kinds -> tensors of the size and channels a model takes.
+"""Reading of picture files as tensors of the size and channels that a model takes.
 
 JPEG, PNG, WebP and BMP; gray, palette, CMYK, 16-bit and transparent ones (laid on white), turned as EXIF
 says.

@@ -1,4 +1,4 @@
-"""The pinned table of assets: which package, version and files, with which checksums, under which license."""
+"""The table of pinned assets: package, version, files, checksums and license."""
 
 from __future__ import annotations
 

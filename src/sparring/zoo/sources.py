@@ -1,4 +1,4 @@
-"""Where the name of a data set becomes Data."""
+"""Loading of data sets by name."""
 
 from __future__ import annotations
 

@@ -55,6 +55,10 @@ def test_views_of_targets(target, images, labels):
     assert attacker_views(target, goal, images) == [("", target)]
     black = Restricted(target, sp.Scores)
     assert attacker_views(black, goal, images) == [("", black)]
+    shaken = dict(attacker_views(sp.Pipeline(target, Noise()), goal, images, draws=3))
+    assert list(shaken) == [NAIVE, ADAPTIVE]  # a random pipeline is a defence, whoever has put it there
+    assert torch.equal(shaken[NAIVE].own(images), target(images))
+    assert shaken[ADAPTIVE].draws == 3
     found = dict(attacker_views(Defended(target, Noise()), goal, images))
     assert list(found) == [NAIVE, ADAPTIVE]
     assert found[NAIVE].own is target

@@ -116,8 +116,8 @@ def test_a_batch_is_what_its_images_are_alone(name):
     together = stage(images, key(5))
     alone = torch.cat([stage(images[i : i + 1], key(1, first=i)) for i in range(5)])
     assert torch.allclose(together, alone, rtol=0, atol=1e-12)
-    smooth = torch.cat([stage.smooth(images[i : i + 1], key(1, first=i)) for i in range(5)])
-    assert torch.allclose(stage.smooth(images, key(5)), smooth, rtol=0, atol=1e-12)
+    smooth = torch.cat([stage.differentiable_approximation(images[i : i + 1], key(1, first=i)) for i in range(5)])
+    assert torch.allclose(stage.differentiable_approximation(images, key(5)), smooth, rtol=0, atol=1e-12)
 
 
 @every
@@ -147,10 +147,10 @@ def test_forward_is_exact_and_has_a_slope(name):
 
 
 @every
-def test_the_slope_is_that_of_the_stage_or_of_its_stand_in(name):
+def test_gradient_is_that_of_the_stage_or_of_its_approximation(name):
     stage = made(name, 3, (4, 5))
     images = (0.1 + 0.8 * drawn("slope", (1, 3, 4, 5))).requires_grad_()
-    function = stage if stage.differentiable else stage.smooth
+    function = stage if stage.differentiable else stage.differentiable_approximation
     assert torch.autograd.gradcheck(lambda x: function(x, key(1)), images, eps=1e-7, atol=1e-4, rtol=1e-3)
 
 
@@ -159,7 +159,9 @@ def test_the_slope_is_that_of_the_stage_or_of_its_stand_in(name):
 def test_each_smooth_jpeg_has_its_slope(rounding, channels):
     images = drawn("jpeg", (1, channels, 3, 9)).requires_grad_()
     stage = JPEGCompression(80, rounding)
-    assert torch.autograd.gradcheck(lambda x: stage.smooth(x, key(1)), images, eps=1e-7, atol=1e-4, rtol=1e-3)
+    assert torch.autograd.gradcheck(
+        lambda x: stage.differentiable_approximation(x, key(1)), images, eps=1e-7, atol=1e-4, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

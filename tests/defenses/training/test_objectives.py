@@ -251,7 +251,7 @@ def test_trades_climbs_the_divergence_from_a_start_beside_the_image():
     module = net()
     made = crafting(module, (PGD(sp.Linf(0.1), steps=4, step_size=0.03),))
     clean = made.batch.images
-    x, wanted = made.near(0.001), module(clean).detach().log_softmax(1)
+    x, wanted = made.add_noise(0.001), module(clean).detach().log_softmax(1)
     assert 0 < float((x - clean).abs().max()) < 0.01
     for _ in range(4):
         x = x.detach().requires_grad_()

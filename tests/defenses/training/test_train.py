@@ -500,7 +500,7 @@ def test_the_objective_is_a_seam_of_its_own():
     @dataclass(frozen=True)
     class Squared(Objective):
         def examples(self, craft):
-            return (craft(), craft.within())
+            return (craft(), craft.random_in_ball())
 
         def losses(self, net, batch, examples):
             wanted = F.one_hot(batch.labels, 2).float()

@@ -1,4 +1,4 @@
-"""Attacks made of attacks."""
+"""Attacks that run other attacks: restarts, rival classes, sequences, AutoAttack."""
 
 from .auto import Auto
 from .autoattack import AutoAttack

@@ -1,4 +1,4 @@
-"""What an attack that wraps one other attack passes on from it."""
+"""Base class of attacks that wrap one other attack: ball, access and declarations are the inner attack's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from ...access import Attack, Keep
 from ...access.attack import A, S
 from ...geometry import Ball
 from ...geometry.region import Region
+from ...goals import Goal
 
 
 class AttackWrapper(Attack[A, S]):
-    """An attack around the attack in its field `attack`, with the inner attack's ball and declarations."""
+    """Base class: an attack that runs the attack in its field `attack`, with that attack's ball and properties."""
 
     attack: Attack[Any, Any]
 
     def check(self, region: Region) -> None:
         self.attack.check(region)
+
+    def check_goal(self, goal: Goal) -> None:
+        self.attack.check_goal(goal)
 
     @property
     def keep(self) -> Keep:

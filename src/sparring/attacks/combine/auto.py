@@ -1,7 +1,7 @@
-"""Our default evaluation at a fixed radius: no parameters, and few passes on rows that cannot be broken.
+"""`Auto`, our default attack at a fixed radius: no parameters, and few passes on images that cannot be broken.
 
 In Linf it is `Sweep`. In L2 and L1 minimum-norm attacks run first: on nets trained in Linf, gradient ascent inside the
-ball ends in local maxima, and only a search from outside the ball finds other ways in. In L2 these are ALMA (Rony et
+ball ends in local maxima, and only a search from outside the ball finds other examples. In L2 these are ALMA (Rony et
 al. 2021, arXiv:2011.11857), DDN (Rony et al. 2019, arXiv:1811.09600) and FAB-T (Croce & Hein 2020, arXiv:1907.02044)
 against the three nearest rivals, then one block of `Sweep`. In L1 Auto-PGD that starts outside (Croce & Hein 2021,
 arXiv:2103.01208) runs before ALMA and FAB-T.
@@ -29,7 +29,7 @@ L2_TARGET_CLASSES, L1_TARGET_CLASSES = 3, 5  # of FAB-T
 
 @dataclass(frozen=True)
 class Auto(SequentialAttack[Gradients, Any]):
-    """Run the strongest sequence of attacks that we know within a ball for few passes.
+    """Run the sequence of attacks that breaks most for few passes, within a ball.
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.

@@ -1,4 +1,4 @@
-"""Different attacks in turn, each on the rows that the earlier ones have not broken."""
+"""Different attacks one after another, each on the rows that the earlier ones have not broken."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .sequential import A, SequentialAttack
 
 @dataclass(frozen=True)
 class Cascade(SequentialAttack[A, Any]):
-    """Run `Cascade(first, second, ...)`, attacks within one and the same ball, in turn.
+    """Run several attacks within the same ball one after another: `Cascade(first, second, ...)`.
 
-    Attacks of a fixed radius and minimum-norm attacks may be mixed; then the first example counts.
+    Attacks of a fixed radius and minimum-norm attacks may be mixed; the first example found is then kept.
 
     Args:
         attacks: one or more, positional.

@@ -1,4 +1,4 @@
-"""An attack repeated on the rows that it has not broken."""
+"""Restarts of an attack on the rows that it has not broken."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .sequential import A, S, SequentialAttack
 
 @dataclass(frozen=True)
 class Restarts(SequentialAttack[A, S]):
-    """Run `attack` from its start several times, each time with other randomness.
+    """Run `attack` several times, each time with new random draws.
 
     Args:
         attack: the attack to repeat.
-        n_restarts: how often it runs in all; the first run is the attack itself.
+        n_restarts: the number of runs, the first one included.
     """
 
     attack: Attack[A, S]

@@ -1,7 +1,7 @@
 """An attack on one rival class after another (Gowal et al. 2019, arXiv:1910.09338, MultiTargeted).
 
-The goal still judges; only the loss changes. The rivals of an image are the ways to win that are nearest on it, nearest
-first: classes, for a classifier's Misclassify. A goal with one way to win has one rival.
+The goal stays the same; only the loss changes. The rivals of an image are, for `Misclassify`, the classes with the
+highest logits but the label, highest first. A targeted goal has one rival.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .sequential import S, SequentialState
 
 @dataclass(frozen=True)
 class RivalsState(Generic[S]):
-    """The state of the attack on the present rival, and the rivals (B, k) int64, nearest first."""
+    """The state of the attack on the current rival, and the rivals (B, k) int64, nearest first."""
 
     inner: SequentialState[S]
     rivals: Tensor
@@ -31,12 +31,12 @@ class RivalsState(Generic[S]):
 
 @dataclass(frozen=True)
 class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
-    """Run `attack` against each of the nearest rivals in turn; against fewer, where the task has fewer.
+    """Run `attack` against each of the nearest rival classes in turn (AutoAttack's "-T").
 
     Args:
-        attack: an attack on gradients that names no loss of its own.
-        n_target_classes: how many rivals (9 in AutoAttack).
-        loss: makes the loss from the rivals' places (B,) int64: RivalDLR is AutoAttack's, RivalMargin FAB's.
+        attack: an attack with gradients whose `loss` is None.
+        n_target_classes: the number of rivals (9 in AutoAttack); fewer where the task has fewer.
+        loss: makes the loss from the indices (B,) int64 of the rivals: RivalDLR is AutoAttack's, RivalMargin FAB's.
     """
 
     attack: Attack[Gradients, S]

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...access import Attack, Batch, Decisions, Keep
 from ...geometry import Ball
 from ...geometry.region import Region
+from ...goals import Goal
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -30,9 +31,9 @@ class SequentialState(Generic[S]):
 
 
 class SequentialAttack(Attack[A, SequentialState[S]]):
-    """Run the attacks `parts` in turn, each with randomness of its own.
+    """Base class: run the attacks `parts` one after another, each with its own random draws.
 
-    What the first part declares (`keep`, `confidence`, `accepts_start`, `measure`) holds for all.
+    `keep`, `confidence`, `accepts_start` and `measure` are those of the first part.
     """
 
     @property
@@ -43,6 +44,10 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
     def check(self, region: Region) -> None:
         for part in self.parts:
             part.check(region)
+
+    def check_goal(self, goal: Goal) -> None:
+        for part in self.parts:
+            part.check_goal(goal)
 
     @property
     def access(self) -> type[Decisions]:
@@ -110,5 +115,5 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
 
 
 def _reseeded(oracle: D, index: int) -> D:
-    """The oracle with the randomness of the part of this index; the first part's is the oracle's own."""
+    """Return the oracle with the key of this part; the first part has the oracle's own."""
     return oracle.with_key(oracle.key.reseeded(index)) if index else oracle

@@ -12,7 +12,7 @@ After the third and the sixth round of a block a row is given up (as in Liu et a
 
     -best  <=  GAIN * (best - best after the first round)  +  SHARE * (best - margin of the input)
 
-that is, unless somewhat more of what the rounds have gained would break it. The margins of robust rows lie far below
+that is, unless a few times the progress so far would break it. The margins of robust rows lie far below
 zero, those of rows that still break close to it; AutoAttack spends most of its passes on the former.
 """
 
@@ -53,13 +53,13 @@ class SweepState:
 
 @dataclass(frozen=True)
 class Sweep(Attack[Gradients, SweepState]):
-    """Run gradient ascent and random search in turn; `Auto` says where that is enough by itself.
+    """Alternate gradient ascent and random search; `Auto` runs it alone or after other attacks, depending on the norm.
 
     Args:
         ball: Linf, L2 or L1 with a finite eps.
         blocks: of six rounds; a row that is not given up takes all of them (378 passes each).
         odi_steps: steps along a random direction of the outputs, in a diverse round.
-        gradient_steps: steps up the loss, in each round of gradients.
+        gradient_steps: gradient ascent steps of each gradient round.
         n_queries: queries in each search.
     """
 

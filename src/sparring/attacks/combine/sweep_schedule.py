@@ -1,4 +1,4 @@
-"""The rounds of `Sweep`: six to a block, of five kinds, each with a number of steps of its own."""
+"""The schedule of `Sweep`: blocks of six rounds, of five kinds, each kind with its own number of steps."""
 
 from __future__ import annotations
 

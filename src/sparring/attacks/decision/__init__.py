@@ -1,4 +1,4 @@
-"""Attacks that ask for decisions: the label, and nothing else."""
+"""Decision-based attacks: they see the predicted label and nothing else."""
 
 from .boundary import Boundary
 from .hopskipjump import HopSkipJump

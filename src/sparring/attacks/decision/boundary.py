@@ -47,13 +47,13 @@ class Boundary(DecisionAttack[Decisions, BoundaryState]):
 
     Args:
         ball: L2(); a finite eps asks for examples within it.
-        steps: queries per row, without those of the start (at most `init_size` and the pool, and 8).
+        steps: queries per row, without those of the start (at most `init_size` and the starting_pool, and 8).
         spherical_step: the first step on the sphere, as a share of the distance (0.01 in the authors' code).
         source_step: the first step towards the image, as a share of the distance (0.01 in the authors' code).
         step_adaptation: the factor by which a query changes a step size (1.5 per window of queries in the authors'
             code).
-        init_size: random images tried as a start, at most.
-        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that are adversarial.
+        init_size: the largest number of random images tried as starting points.
+        starting_pool: images (M, C, H, W) tried first as starting points; a targeted goal needs adversarial ones.
     """
 
     ball: Ball = L2()
@@ -62,7 +62,7 @@ class Boundary(DecisionAttack[Decisions, BoundaryState]):
     source_step: OpenFraction = 0.1
     step_adaptation: Annotated[float, Bounds(gt=1)] = 1.1
     init_size: PositiveInt = 100
-    pool: Tensor | None = field(default=None, repr=False, compare=False)
+    starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     elsewhere: ClassVar[str] = "HopSkipJump"

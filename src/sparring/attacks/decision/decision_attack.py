@@ -1,4 +1,4 @@
-"""What decision attacks share: the search for an adversarial image to start from, row by row."""
+"""Base class of the decision attacks: finding starting points, and bisection to the decision boundary."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ...geometry import rowwise
 from ...rows import take
 from ..minimum_norm import MinimumNormAttack
 
-BISECTIONS = 8  # of the way from the first adversarial image to the input
+BISECTIONS = 8  # steps of `bisect_to_boundary`
 
 
 @dataclass(frozen=True)
 class DecisionState:
-    """An adversarial image per row."""
+    """The adversarial image of each row, from which the attack goes on."""
 
     adversarial: Tensor  # (B, ...); the input itself where none was found
-    stuck: Tensor  # (B,) bool: none was found to start from
+    stuck: Tensor  # (B,) bool: no adversarial image was found
 
 
 S = TypeVar("S", bound=DecisionState)
 
 
 class DecisionAttack(MinimumNormAttack[A, S]):
-    """An attack that goes from an adversarial image to the nearest one, and accepts one to start from."""
+    """Base class: attacks that start from an adversarial image, given or searched, and reduce its distance."""
 
     init_size: int
-    pool: Tensor | None
+    starting_pool: Tensor | None
 
     @property
     def accepts_start(self) -> bool:
@@ -43,20 +43,21 @@ class DecisionAttack(MinimumNormAttack[A, S]):
         return state.stuck
 
     def find_start(self, oracle: A, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return an adversarial image per row (B, ...), and (B,) bool: the rows without one, which hold their input.
+        """Search an adversarial image per row; return the images (B, ...), and (B,) bool: rows where none was found.
 
-        First the batch's own start is tried, where there is one, then the images of `pool` in their order, then
-        `init_size` random ones; a row asks until it succeeds. Under a mask they keep what may not move.
+        The batch's own start is tried first, where there is one, then the images of `starting_pool` in their order,
+        then `init_size` random ones; a row stops at its first success. Masked components stay those of the input.
 
         Raises:
-            InputError: for a pool whose images have another shape than the inputs.
+            InputError: `starting_pool` has images of another shape than the inputs.
         """
-        region, key, pool = oracle.region, oracle.key, self.pool
+        region, key, pool = oracle.region, oracle.key, self.starting_pool
         adversarial, missing = region.x.clone(), torch.ones_like(key.indices, dtype=torch.bool)
         pooled = 0 if pool is None else len(pool)
         if pool is not None and pool.shape[1:] != region.x.shape[1:]:
             raise InputError(
-                f"{self.name}'s pool has shape {tuple(pool.shape)}, and the images are {tuple(region.x.shape[1:])}"
+                f"{self.name}'s starting_pool has shape {tuple(pool.shape)}, and the images are "
+                f"{tuple(region.x.shape[1:])}"
             )
         for i in range(-1 if batch.start is not None else 0, pooled + self.init_size):
             rows = (missing & oracle.open()).nonzero().squeeze(1)
@@ -77,11 +78,11 @@ class DecisionAttack(MinimumNormAttack[A, S]):
 
 
 def bisect_to_boundary(oracle: Decisions, adversarial: Tensor, stuck: Tensor) -> Tensor:
-    """Return the images (B, ...) moved straight towards their inputs, to the boundary up to 2^-8 of the way.
+    """Bisect between the adversarial images and their inputs; return adversarial images (B, ...) near the boundary.
 
     Args:
-        adversarial: (B, ...) where the rows stand.
-        stuck: (B,) bool, rows that are left as they are and ask nothing.
+        adversarial: (B, ...) the adversarial images.
+        stuck: (B,) bool, rows without an adversarial image, which are left as they are.
     """
     x = oracle.region.x
     low = torch.zeros_like(oracle.region.eps)

@@ -41,7 +41,7 @@ class HopSkipJump(DecisionAttack[Decisions, DecisionState]):
         init_num_evals: B_0, queries of the first estimate (100 in the authors' code).
         max_num_evals: queries of one estimate at most (10,000 there).
         init_size: random images tried as a start, at most (100 there).
-        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that are adversarial.
+        starting_pool: images (M, C, H, W) tried first as starting points; a targeted goal needs adversarial ones.
     """
 
     ball: Ball = L2()
@@ -49,7 +49,7 @@ class HopSkipJump(DecisionAttack[Decisions, DecisionState]):
     init_num_evals: PositiveInt = 100
     max_num_evals: PositiveInt = 10_000
     init_size: PositiveInt = 100
-    pool: Tensor | None = field(default=None, repr=False, compare=False)
+    starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
     elsewhere: ClassVar[str] = "FMN"

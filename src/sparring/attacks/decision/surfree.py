@@ -58,14 +58,14 @@ class SurFree(DecisionAttack[Decisions, SurFreeState]):
 
     Args:
         ball: L2(); a finite eps asks for examples within it.
-        steps: queries per row, without those of the start (at most `init_size` and the pool, and 8).
+        steps: queries per row, without those of the start (at most `init_size` and the starting_pool, and 8).
         freq_dims: the share of the frequencies per side, lowest first, that directions are made of (0.5 in the authors'
             code).
         search_iter: queries on a circle after the first that succeeded (10 in the paper, there between two angles).
         theta_max: the first theta_max, in degrees (30 in the paper).
         kappa: the relative change of theta_max (0.02 in the paper).
-        init_size: random images tried as a start, at most.
-        pool: images (M, C, H, W) tried first as a start; a targeted goal needs some that are adversarial.
+        init_size: the largest number of random images tried as starting points.
+        starting_pool: images (M, C, H, W) tried first as starting points; a targeted goal needs adversarial ones.
     """
 
     ball: Ball = L2()
@@ -75,7 +75,7 @@ class SurFree(DecisionAttack[Decisions, SurFreeState]):
     theta_max: Annotated[float, Bounds(gt=0, lt=90)] = 30.0
     kappa: OpenFraction = 0.02
     init_size: PositiveInt = 100
-    pool: Tensor | None = field(default=None, repr=False, compare=False)
+    starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     elsewhere: ClassVar[str] = "HopSkipJump"

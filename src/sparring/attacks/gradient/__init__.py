@@ -1,4 +1,4 @@
-"""Attacks of a fixed budget that follow the gradient."""
+"""Gradient attacks within a given radius."""
 
 from .apgd import APGD
 from .apgd_l1 import L1APGD

@@ -1,4 +1,4 @@
-"""What both forms of Auto-PGD share: the checkpoints of its schedule, and the check of its loss."""
+"""The checkpoints at which APGD and L1-APGD adapt their step sizes, and the check of their loss."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...access import Attack, Batch, Gradient, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
+from ...access import Attack, Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
 from ...errors import GoalError
 from ...geometry import Ball, rowwise
-from ...goals import Climb, ClimbDetector, ClimbTask, Margin
+from ...goals import ClimbDetector, ClimbTask, Goal, Margin, Undetected
 from .pgd import PGD, PGDState
 
 
@@ -58,12 +58,19 @@ class OrthogonalPGD(Attack[Gradients, PGDState]):
     def accepts_start(self) -> bool:
         return True
 
+    def check_goal(self, goal: Goal) -> None:
+        if not isinstance(goal, Undetected):
+            raise GoalError(
+                f"{self.name} is an attack on a classifier with a detector, and this goal knows of none; attack "
+                "Defended(target, detector).adaptive_view(), or use PGD"
+            )
+
     def init(self, oracle: Gradients, batch: Batch) -> PGDState:
         return PGD(self.ball, random_start=self.random_start).init(oracle, batch)
 
     def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
-        classifier = loss_gradient(oracle, state.x, ClimbTask(Margin()))
-        detector = loss_gradient(oracle, state.x, ClimbDetector())
+        classifier = oracle.gradient(state.x, loss=ClimbTask(Margin()))
+        detector = oracle.gradient(state.x, loss=ClimbDetector())
         region = oracle.region
         a, b = region.masked(classifier.grad), region.masked(detector.grad)
         if self.orthogonal:
@@ -74,17 +81,6 @@ class OrthogonalPGD(Attack[Gradients, PGDState]):
 
     def finish(self, oracle: Gradients, state: PGDState) -> None:
         oracle.score(state.x)
-
-
-def loss_gradient(oracle: Gradients, x: Tensor, loss: Climb) -> Gradient:
-    """Return the gradient of one of the two losses at x (B, ...); GoalError where the goal knows no detector."""
-    try:
-        return oracle.gradient(x, loss=loss)
-    except GoalError as error:
-        raise GoalError(
-            "OrthogonalPGD is an attack on a classifier with a detector, and this goal knows of none; attack "
-            "Defended(target, detector).adaptive_view(), or use PGD"
-        ) from error
 
 
 def orthogonalize(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attacks that look for the smallest perturbation."""
+"""Minimum-norm attacks that use gradients."""
 
 from .alma import ALMA
 from .carlini_wagner import CarliniWagner

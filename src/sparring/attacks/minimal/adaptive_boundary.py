@@ -1,4 +1,4 @@
-"""The walk of the fast adaptive boundary attack, FAB (Croce & Hein 2020, arXiv:1907.02044, algorithm 1).
+"""The iteration that FAB and FAB-T share (Croce & Hein 2020, arXiv:1907.02044, algorithm 1).
 
     pi      = { z : f(x_i) + <grad f(x_i), z - x_i> = 0 }            the linearised boundary
     d_i     = proj_pi(y_i) - y_i,  d_orig = proj_pi(x) - x           in the attack's norm, within the valid range
@@ -34,13 +34,13 @@ SEARCH_ITER = 3  # passes of the final search
 
 @dataclass(frozen=True)
 class FABState:
-    """The image that each row asks about next, and its nearest example; (B,) unless a line says otherwise."""
+    """The iterate of each row, and its nearest example; (B,) unless stated otherwise."""
 
     image: Tensor  # (B, ...)
     best: Tensor  # (B, ...) the nearest example
     size: Tensor  # its distance; infinite before the first
     margin: Tensor  # there
-    slope: Tensor  # how much f falls on the whole way from there back to x, linearised
+    slope: Tensor  # the change of the linearised margin from x to the best example
 
 
 class AdaptiveBoundary(MinimumNormAttack[A, FABState]):
@@ -89,7 +89,7 @@ class AdaptiveBoundary(MinimumNormAttack[A, FABState]):
         return replace(state, image=region.clamp_(moved))
 
     def finish(self, oracle: A, state: FABState) -> None:
-        """Ask about the last image, then search the segment from x to the best one."""
+        """Query the last iterate, then search the segment from x to the best example."""
         state = _with_best(oracle.region, state, oracle.score(state.image).margin, state.slope)
         rows = state.size.isfinite().nonzero().squeeze(1)
         newton_search(oracle, state.best, state.margin, state.slope, rows, SEARCH_ITER)

@@ -1,4 +1,4 @@
-"""What the first-order attacks of minimum norm lower from step to step, and where they begin."""
+"""Cosine decays of step size and margin temperature, and first step sizes, of the first-order minimum-norm attacks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def cosine_decay(t: int, steps: int) -> float:
 
 
 def annealed_margin(gap: Tensor, temperature: float, t: int, steps: int) -> Climb:
-    """Return the margin whose maximum over the rivals is smooth at a temperature that falls to 0 along a cosine.
+    """Return the margin with a smooth maximum over the rivals, whose temperature falls to 0 by a cosine schedule.
 
         T log sum_{i != y} exp(z_i / T) - z_y
 
     At the first step, before a gap is known, and with a temperature of 0 it is the margin itself.
 
     Args:
-        gap: (B,) the distance of the margin to 0 at the image.
+        gap: (B,) |margin| at the image.
         temperature: the first T, as a share of the gap.
-        t, steps: which of how many steps this is.
+        t, steps: the number of this step, and of all steps.
     """
     return SmoothMargin(gap * (temperature * cosine_decay(t, steps))) if t and temperature else Margin()
 
 
 def linear_step_size(region: Region, distance: Tensor) -> Tensor:
-    """Return the L2 length (B,) of the shortest way that is `distance` (B,) long in the norm of the region.
+    """Return the first step size: the L2 norm (B,) of a steepest step of norm `distance` (B,) in the region's norm.
 
     It is at least a thousandth of the inputs' scale, in L0 a whole component, and at most the region's extent.
     """

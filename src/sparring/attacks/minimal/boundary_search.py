@@ -1,4 +1,4 @@
-"""Searches for the boundary on the segment from each row's input (0) to its best example (1), by a few queries."""
+"""Root finding for the decision boundary between the input (0) and the best example (1), with few queries."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ...access import Scores
 from ...geometry import rowwise, tiny
 
 OVERSHOOT = 1e-4  # of the secant, so that it ends on the side that succeeds
-SAFETY = 0.9  # of the way to the boundary that Newton's method expects, so that half of the queries do not fall short
+SAFETY = 0.9  # share of the Newton step that is taken: whole steps would end on the wrong side half of the time
 
 
 def illinois_search(oracle: Scores, best: Tensor, margins: Tensor, rows: Tensor, queries: int) -> None:
-    """Ask about points between the inputs and the best examples, by secants (Illinois).
+    """Query points between the inputs and the best examples, by the secant method (Illinois).
 
     Args:
         best: (B, ...) the examples.
@@ -35,7 +35,7 @@ def illinois_search(oracle: Scores, best: Tensor, margins: Tensor, rows: Tensor,
 
 
 def newton_search(oracle: Scores, best: Tensor, margin: Tensor, slope: Tensor, rows: Tensor, queries: int) -> None:
-    """Ask about points between the inputs and the best examples, by Newton's method, then by secants.
+    """Query points between the inputs and the best examples, by Newton's method, then by the secant method.
 
     Args:
         best: (B, ...) the examples.

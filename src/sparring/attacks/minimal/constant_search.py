@@ -1,4 +1,4 @@
-"""The search over the constant c of a penalised objective, each row at its own pace.
+"""The binary search over the constant c of Carlini & Wagner and EAD, row by row.
 
     minimise  |x' - x|_2^2 + c * max(confidence - margin(x'), 0)
 
@@ -65,7 +65,7 @@ class ConstantSearch:
         checked = done % max(1, steps // 10) == 0
         over = (checked & (objective > abort_early * self.objective)) | (done >= steps)
         objective = torch.where(checked, objective, self.objective)
-        if not over.is_cuda and not bool(over.any()):  # the usual step; on a GPU looking would wait for the device
+        if not over.is_cuda and not bool(over.any()):  # the usual step; on a GPU this test would wait for the device
             return replace(self, steps=done, found=found, objective=objective), over
         high = torch.where(over & found, torch.minimum(self.high, self.const), self.high)
         low = torch.where(over & ~found, torch.maximum(self.low, self.const), self.low)

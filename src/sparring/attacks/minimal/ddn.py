@@ -5,9 +5,9 @@
     eps_t   = (1 - gamma) eps if the row succeeds, else (1 + gamma) eps     the norm
     delta   = eps_t * delta / |delta|_2, kept in the valid range
 
-with a cosine schedule of the step size from 1 to 0.01. L is the cross-entropy, whose log-odds are climbed: the same
-direction, which does not vanish where the model is sure (a distilled net). Quantising to 256 levels is part of the
-paper's attack and an option here.
+with a cosine schedule of the step size from 1 to 0.01. L is the cross-entropy; the log-odds are ascended in its
+place, whose gradient has the same direction and does not vanish where the model is confident (a distilled net).
+Quantising to 256 levels is part of the paper's attack and an option here.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class DDN(MinimumNormAttack[Gradients, DDNState]):
     """Find the smallest L2 norm at a fixed number of passes.
 
     Args:
-        ball: L2; a finite eps asks for examples within it.
+        ball: L2; with a finite eps only examples within it count.
         steps: gradient steps (100, 300 or 1000 in the paper).
         init_epsilon: the first norm, in units of the inputs' scale (1 in the paper).
         gamma: the relative change of the norm per step (0.05 in the paper).
         levels: quantise to this many levels per pixel (256 in the paper); None: do not.
-        loss: the loss that is climbed; None: the goal's own.
+        loss: the loss to ascend; None: the goal's own.
     """
 
     ball: Ball = L2()
@@ -85,7 +85,7 @@ class DDN(MinimumNormAttack[Gradients, DDNState]):
         return DDNState(self._valid(region, delta * rowwise(epsilon / norm, delta)), epsilon)
 
     def _valid(self, region: Region, delta: Tensor) -> Tensor:
-        """The perturbation (B, ...) kept in the valid range, quantised where `levels` says so."""
+        """Return the perturbation (B, ...) clipped to the valid range, and quantised to `levels`."""
         image = region.clamp_(delta.add_(region.x))
         if self.levels is not None:
             image = region.clamp_(image.mul_(self.levels - 1).round_().div_(self.levels - 1))

@@ -30,7 +30,7 @@ SLACK, RELATIVE_SLACK = 1e-4, 0.001
 
 @dataclass(frozen=True)
 class DeepFoolState:
-    """The way of each row to the boundary."""
+    """The iterate of each row on its way to the boundary."""
 
     total: Tensor  # (B, ...) the sum of the r_i
 

@@ -31,7 +31,7 @@ from .saliency import OtherLogits, OwnLogit, best_pair
 
 @dataclass(frozen=True)
 class JSMAState:
-    """The images as they are now, and the rows that have come to their end."""
+    """The current images, and the rows that have ended."""
 
     image: Tensor  # (B, ...)
     over: Tensor  # (B,) bool
@@ -39,7 +39,7 @@ class JSMAState:
 
 @dataclass(frozen=True)
 class JSMA(Attack[Gradients, JSMAState]):
-    """Move few features, two by two, for targeted and untargeted goals.
+    """Change few features, two at a time, for targeted and untargeted goals.
 
     Args:
         ball: L0; a finite eps is the number of features that may change.

@@ -1,4 +1,4 @@
-"""The nearest of the linearised decision boundaries, towards which DeepFool, SuperDeepFool and FAB step."""
+"""The nearest linearised decision boundary, towards which DeepFool, SuperDeepFool and FAB step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...geometry.region import Region
 class LinearBoundary:
     """The boundary {z: value + <grad, z - x> = 0} of each row, linearised at an image x."""
 
-    value: Tensor  # (B,) the lead of the nearest class over the label
+    value: Tensor  # (B,) logit of the nearest class minus that of the label
     grad: Tensor  # (B, ...) its gradient
     margin: Tensor  # (B,) of the goal: above 0 where the row has succeeded
 

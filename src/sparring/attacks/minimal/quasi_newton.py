@@ -68,9 +68,9 @@ def quasi_newton_direction(region: Region, image: Tensor, grad: Tensor, history:
     """Return -H grad (B, ...) over the components that are free to move; H is half the identity without a history.
 
     Args:
-        image: (B, ...) where the rows stand.
+        image: (B, ...) the iterates.
         grad: (B, ...) of the objective, there.
-        history: of the objective, along the way.
+        history: of the past iterates.
     """
     free = (region.room(-grad, image) > 0) | (grad == 0)
     rest = (grad * free).flatten(1)

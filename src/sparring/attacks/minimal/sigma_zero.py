@@ -1,4 +1,4 @@
-"""sigma-zero (Cina et al. 2024, arXiv:2402.01879, algorithm 1): few components, by a smooth stand-in for their count.
+"""sigma-zero (Cina et al. 2024, arXiv:2402.01879, algorithm 1): few components, by a smooth form of their count.
 
     loss   = max(-margin, 0) + 1/d sum_i delta_i^2 / (delta_i^2 + sigma)
     delta  = clip ( delta - learning_rate_t * Adam( grad loss / |grad loss|_inf ) )

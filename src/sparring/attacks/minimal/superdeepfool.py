@@ -3,8 +3,9 @@
     m times, or until x' succeeds       x' = x' + (1 + overshoot) (|f| / |w|_2 + 1e-4) w / |w|_2
     n times                             x' = x + <x' - x, w> w / |w|_2^2
 
-and again, and at last a search on the line from x to the best x' for the boundary. f is the lead over the label at x'
-and w its gradient: the shortest way to a boundary is along its normal, to which the projection turns x' - x.
+and again, and at last a search on the line from x to the best x' for the boundary. f is the logit of a class minus
+that of the label at x', and w its gradient. The shortest perturbation to a boundary is along its normal, so x' - x is
+projected onto the normal.
 
 Departures: the paper stops at the first projection that succeeds. Here a row goes on; each success that is no nearer
 than 0.999 of the best halves the relaxation, the share of the way to x + <..> w that a projection takes, and the third
@@ -35,7 +36,7 @@ SMALLEST_RELAXATION = 0.2
 
 @dataclass(frozen=True)
 class SuperDeepFoolState:
-    """Where each row stands, its nearest example, and what it does next; (B,) unless a line says otherwise."""
+    """The iterate of each row, its nearest example, and the phase of its search; (B,) unless stated otherwise."""
 
     image: Tensor  # (B, ...)
     best: Tensor  # (B, ...) the nearest example
@@ -43,16 +44,16 @@ class SuperDeepFoolState:
     margins: Tensor  # (B, 2) at the input, and at the nearest example
     count: Tensor  # int64: DeepFool steps since the last projection; negative: projections that are left
     relaxation: Tensor  # the share of the way that a projection takes
-    active: Tensor  # bool: does the row go on?
+    active: Tensor  # bool: is the row still searching?
 
 
 @dataclass(frozen=True)
 class SuperDeepFool(MinimumNormAttack[Jacobians, SuperDeepFoolState]):
-    """Find the smallest L2 norm: DeepFool, turned to the normal of the boundary that it has met.
+    """Find the smallest L2 norm: DeepFool with projections onto the normal of the boundary.
 
     Args:
         ball: L2; a finite eps asks for examples within it.
-        steps: gradients per row at most.
+        steps: the largest number of gradients per row.
         df_steps: m, DeepFool steps before a projection; None: until success (SDF(infinity, n), the paper's choice).
             With few, rows may be turned back again and again short of the boundary.
         projection_steps: n, projections in a row (1 in the paper's choice).

@@ -1,4 +1,4 @@
-"""The search of L-BFGS over the weight of the loss (Szegedy et al. 2013, arXiv:1312.6199), each row at its own pace."""
+"""The search of L-BFGS over the weight of the loss (Szegedy et al. 2013, arXiv:1312.6199), row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks that ask for scores."""
+"""Score-based attacks: they see losses and margins, and no gradients."""
 
 from .bandits import Bandits
 from .nes import NES

@@ -1,15 +1,15 @@
 """Bandits (Ilyas, Engstrom & Madry 2019, arXiv:1807.07978, algorithms 1 to 3): priors over time and over the image.
 
-A prior v on a coarse grid is a guess of the gradient. Each step tests it with one antithetic pair,
+A prior v on a coarse grid is an estimate of the gradient. Each step tests it with one antithetic pair,
 
     q = v +- exploration * u,   gain = f(x + fd_eta q+ / |q+|_2) - f(x + fd_eta q- / |q-|_2),   u ~ N(0, 1/d),
 
 moves v by online_lr * gain * u (L2: as it is; Linf: exponentiated gradient, which keeps v in [-1, 1] and is a sum in
 artanh v), and the image by step_size * steepest(v), each cell of the grid spread over a tile of pixels.
 
-Departures: the margin is climbed and the gain divided by the root of its running mean square, so that one rate fits
-every net and both norms (the paper's 100 and 0.1 depend on the scale of the loss); the iterate is asked about where a
-query, which lies beyond it, succeeds.
+Departures: the margin is ascended and the gain divided by the root of its running mean square, so that one rate fits
+every net and both norms (the paper's 100 and 0.1 depend on the scale of the loss); the iterate is queried only where a
+query beyond it succeeds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GAIN_DECAY = 0.9  # the share of the gains' mean square that is kept at each ste
 
 @dataclass(frozen=True)
 class BanditsState:
-    """Where each row stands, and its guess of the gradient."""
+    """The iterate of each row, and its prior: the estimate of its gradient."""
 
     image: Tensor  # (B, C, H, W)
     prior: Tensor  # (B, C, h, w); in Linf its artanh
@@ -43,7 +43,7 @@ class BanditsState:
 
 @dataclass(frozen=True)
 class Bandits(Attack[Scores, BanditsState]):
-    """Climb the margin with two queries a step, and a prior that carries what they tell from step to step.
+    """Ascend the margin along a prior, an estimate of the gradient that two queries per step update.
 
     Args:
         ball: Linf or L2 with a finite eps.

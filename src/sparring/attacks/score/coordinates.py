@@ -18,14 +18,14 @@ def upsample(grid: Tensor, like: Tensor) -> Tensor:
 
 
 def grid_room(region: Region, images: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far each cell (B, C, h, w) can move downwards and upwards from x: the largest room of its pixels."""
+    """Return how far each cell (B, C, h, w) can decrease and increase from x: the maximum over its pixels."""
     rooms = (region.room(sign * torch.ones_like(images)) for sign in (-1, 1))
     down, up = (room if room.shape == grid.shape else F.adaptive_max_pool2d(room, grid.shape[2:]) for room in rooms)
     return down, up
 
 
 def draw_coordinates(oracle: Scores, movable: Tensor, count: int, t: int) -> Tensor:
-    """Return the coordinates (B, k) int64 of step t: an order of the movable ones is used up before the next is drawn.
+    """Draw the coordinates (B, k) int64 of step t without replacement, until all movable ones have been used.
 
     Args:
         movable: (B, n) bool, the coordinates that can move.
@@ -51,7 +51,7 @@ def finite_differences(
         margin: (B,) there.
         grid: (B, C, h, w), whose shape is that of the grid.
         coordinates: (B, k) int64 flat positions in the grid.
-        rows: (Q,) int64, the rows that ask.
+        rows: (Q,) int64, the rows that are queried.
         h: the length of a difference, in units of the inputs.
     """
     region, chosen, base = oracle.region.take(rows), coordinates[rows], images[rows]

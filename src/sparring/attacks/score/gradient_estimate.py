@@ -1,4 +1,4 @@
-"""The gradient of the margin from scores alone: central differences along random directions.
+"""Finite-difference gradient estimates from scores: central differences along random directions.
 
     g = 1 / (2 h n) sum_b (f(x + h u_b) - f(x - h u_b)) u_b,    E[u u^T] = 1
 
@@ -39,7 +39,7 @@ def estimate_gradient(oracle: Scores, images: Tensor, draw: Draw, n_samples: int
     Args:
         draw: draws directions of mean square 1, from the stream "directions".
         h: the distance of a query along its direction, in units of the inputs.
-        t: the step, of which the draws depend.
+        t: the step, on which the draws depend.
     """
     region, pairs, shape = oracle.region, n_samples // 2, images.shape[1:]
     b, d = images.flatten(1).shape
@@ -58,7 +58,7 @@ def estimate_gradient(oracle: Scores, images: Tensor, draw: Draw, n_samples: int
 
 
 def difference(ahead: Tensor, behind: Tensor) -> Tensor:
-    """Return the difference of two answers, 0 where there was none."""
+    """Return the difference of two margins, 0 where a row got no answer."""
     return (ahead - behind).nan_to_num_(0.0, 0.0, 0.0)
 
 

@@ -5,7 +5,7 @@
 with g_t from antithetic Gaussian directions (`estimate_gradient`). As in the authors' code the step size is halved, row
 by row, where the mean score of the queries is below that of four steps before, down to 1/200 of the first.
 
-Departures: the margin is climbed, not the cross-entropy, whose differences vanish where it is flat; queries stay in the
+Departures: the margin is ascended, not the cross-entropy, whose differences can vanish; queries stay in the
 ball (`estimate_gradient`), so iterates cost none; 20 queries to a step rather than 50 and steps twice as long, which
 beat no fewer rows, and sooner, at equal queries on each net tried; L2 beside the paper's Linf.
 """
@@ -31,7 +31,7 @@ SMALLEST_STEP = 1 / 200  # of the first step size
 
 @dataclass(frozen=True)
 class NESState:
-    """Where each row stands, its momentum, and its latest scores."""
+    """The iterate of each row, its momentum, and its latest scores."""
 
     image: Tensor  # (B, ...)
     momentum: Tensor  # (B, ...)
@@ -41,7 +41,7 @@ class NESState:
 
 @dataclass(frozen=True)
 class NES(Attack[Scores, NESState]):
-    """Climb the margin along estimated gradients, with momentum.
+    """Ascend the margin along estimated gradients, with momentum.
 
     Args:
         ball: Linf or L2 with a finite eps.
@@ -70,7 +70,7 @@ class NES(Attack[Scores, NESState]):
         check_even(self.name, self.n_samples)
 
     def _first_step_size(self, region: Region) -> Tensor:
-        """(B,), in units of the norm."""
+        """Return the first step sizes (B,), in units of the norm."""
         return region.eps / 2.5 if self.step_size is None else torch.full_like(region.eps, self.step_size)
 
     def init(self, oracle: Scores, batch: Batch) -> NESState:

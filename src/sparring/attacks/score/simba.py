@@ -1,18 +1,18 @@
 """SimBA (Guo et al. 2019, arXiv:1905.07121, algorithm 1).
 
-Along the directions q of an orthonormal basis, in random order and none twice, with answers alone:
+For each direction q of an orthonormal basis, in random order and without repetition:
 
-    delta <- delta + step_size * q  where that raises the margin, else delta - step_size * q where that does, else stay
+    delta <- delta + step_size * q  where that raises the margin, else delta - step_size * q where that does, else delta
 
 so that after T directions |delta|_2 <= sqrt(T) * step_size. The basis is that of the discrete cosine transform, from
 the lowest block of frequencies outwards (section 3.2), or the pixels. Each row is at its own direction, so every
 question is one image of every row.
 
-Departures: where the first side loses, the second is believed to gain as much and asked about together with the next
-direction; only if that does not beat the best answer, by itself (little more than one query a direction instead of
-1.5). The margin is climbed, not the probability of the label, which saturates; of a pixel the side with more room is
-tried first, and a side without room is not asked about; past the last direction the first comes again, until a whole
-round gains nothing.
+Departures: where the first side lowers the margin, the second is assumed to raise it as much, and is queried together
+with the next direction; only if that is no improvement, it is queried alone (little more than one query per direction
+instead of 1.5). The margin is ascended, not the probability of the label, which saturates. For pixels the side farther
+from its bound is tried first, and a side at its bound is skipped. After the last direction the search starts again with
+the first, until a whole pass brings no improvement.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from .orthonormal_basis import draw_directions, move_along, room_along
 
 @dataclass(frozen=True)
 class SimBAState:
-    """The best perturbation of each row so far, and its place in the basis; (B,) unless a line says otherwise."""
+    """The best perturbation of each row so far, and its position in the basis; (B,) unless stated otherwise."""
 
     delta: Tensor  # (B, ...)
     margin: Tensor
     order: Tensor  # (B, directions) int64
-    tried: Tensor  # int64: directions left behind
-    candidate: Tensor  # (B, ...) the perturbation that should be better still
-    predicted: Tensor  # its margin, if the model is linear
-    confirming: Tensor  # bool: ask about the candidate itself
-    idle: Tensor  # int64: directions since the last gain
+    tried: Tensor  # int64: directions tried so far
+    candidate: Tensor  # (B, ...) the perturbation assumed to be the best, not queried yet
+    predicted: Tensor  # its margin by linear extrapolation
+    confirming: Tensor  # bool: the next query is the candidate itself
+    idle: Tensor  # int64: directions since the last improvement
     directions: Tensor  # int64: how many there are
 
 
@@ -77,11 +77,11 @@ class SimBA(Attack[Scores, SimBAState]):
             raise InputError(f"SimBA's cosines are of pixels, and these are {region.inputs.plural}; pass pixels=True")
 
     def init(self, oracle: Scores, batch: Batch) -> SimBAState:
-        region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.indices)
+        region, x, zero = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.indices)
         order = draw_directions(oracle.key, region, self.freq_dims, self.stride, self.pixels)[:, : self.steps].clone()
         delta, margin = torch.zeros_like(x), oracle.score(x).margin
-        count = region.dimension.long() if self.pixels else torch.full_like(none, x[0].numel())
-        return SimBAState(delta, margin, order, none, delta, margin, none > 0, none, count)
+        count = region.dimension.long() if self.pixels else torch.full_like(zero, x[0].numel())
+        return SimBAState(delta, margin, order, zero, delta, margin, zero > 0, zero, count)
 
     def step(self, oracle: Scores, state: SimBAState, t: int) -> SimBAState:
         region, size = oracle.region, self.step_size * oracle.region.inputs.scale

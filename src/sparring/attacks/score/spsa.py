@@ -26,7 +26,7 @@ from .gradient_estimate import SampleCount, check_even, estimate_gradient
 
 @dataclass(frozen=True)
 class SPSAState:
-    """Where each row stands, and Adam's moments."""
+    """The iterate of each row, and Adam's moments."""
 
     image: Tensor  # (B, ...)
     adam: Adam
@@ -34,7 +34,7 @@ class SPSAState:
 
 @dataclass(frozen=True)
 class SPSA(Attack[Scores, SPSAState]):
-    """Climb the margin by Adam on gradients estimated along random signs.
+    """Ascend the margin by Adam on gradients estimated along random signs.
 
     Args:
         ball: Linf or L2 with a finite eps.

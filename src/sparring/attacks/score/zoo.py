@@ -39,9 +39,9 @@ RATE_FACTOR = 6.0  # the learning rate, in root mean squares of the perturbation
 
 @dataclass(frozen=True)
 class ZOOState:
-    """The perturbation of each row on its grid, and Adam's memory of every coordinate; (B,) unless a line says so."""
+    """The perturbation of each row on its grid, and Adam's moments per coordinate; (B,) unless stated otherwise."""
 
-    delta: Tensor  # (B, C, h, w); like the inputs where they are no images
+    delta: Tensor  # (B, C, h, w); of the shape of the inputs if these are no images
     adam: Adam  # like delta
     count: Tensor  # like delta, int32: Adam's steps of each coordinate
     const: Tensor  # c
@@ -52,7 +52,7 @@ class ZOOState:
 
     @property
     def pace(self) -> Tensor:
-        """How fast a row still moves (B,): 1 / sqrt(1 + crossings)."""
+        """The factor (B,) that slows down a row with the number of its crossings: 1 / sqrt(1 + crossings)."""
         return (1 + self.crossings).rsqrt()
 
 

@@ -113,7 +113,7 @@ class AdvGAN(Shared[Gradients, AdvGANState, PerturbationGenerator]):
         return adam(state.discriminator, grad, learning_rate, state.updates)
 
     def _perturb(self, region: Region, generator: NetworkSpec, weights: Tensor) -> Tensor:
-        """The images as the generator perturbs them, within the mask and the radius of each."""
+        """Return the images perturbed by the generator, within the mask and the radius of each."""
         if region.free is None and region.radius == self.ball.eps:
             return perturb(generator, weights, region.x, self.ball)
         share = (region.eps / self.ball.eps).clamp(max=1)

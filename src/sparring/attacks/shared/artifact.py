@@ -1,4 +1,4 @@
-"""What `fit` makes: it perturbs any image, and is saved to and loaded from a file."""
+"""The base class `Artifact` of what `fit` returns: it perturbs any image, and can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...storage import write_tensors
 
 
 class Artifact(ABC):
-    """A way to perturb any image within a ball."""
+    """Base class of artifacts, which perturb any image within a ball."""
 
     kind: ClassVar[str]  # its name in files
 
@@ -35,7 +35,7 @@ class Artifact(ABC):
 
     @property
     def stochastic(self) -> bool:
-        """Does the same image come out differently each time, as under a patch whose place is drawn?"""
+        """Is the perturbed image random, as with a patch at a random place?"""
         return False
 
     @abstractmethod

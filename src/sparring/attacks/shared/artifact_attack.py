@@ -1,4 +1,4 @@
-"""An artifact applied to images that it was not made on, and judged like any other attack."""
+"""An attack that applies a fitted artifact to images, so that `run` evaluates it like any other attack."""
 
 from __future__ import annotations
 

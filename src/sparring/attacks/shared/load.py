@@ -1,4 +1,4 @@
-"""Artifacts from files of any origin: nothing in them is executed, and what does not fit is refused."""
+"""Loading of artifacts from untrusted files: nothing in them is executed, and what is malformed is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patch that is put on images, wherever its place is drawn (Brown et al. 2017, arXiv:1712.09665)."""
+"""The artifact of a patch attack: a patch pasted at a random place (Brown et al. 2017, arXiv:1712.09665)."""
 
 from __future__ import annotations
 

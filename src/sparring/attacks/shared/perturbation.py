@@ -1,4 +1,4 @@
-"""One perturbation for all images."""
+"""The artifact of a universal perturbation: the same perturbation for every image."""
 
 from __future__ import annotations
 

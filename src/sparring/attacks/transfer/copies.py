@@ -1,6 +1,6 @@
 """Gradients averaged over several copies of each image, for scale invariance and variance tuning.
 
-Copies of a batch are asked about together, some at a time.
+The copies of a batch are queried in groups, to bound memory.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class GradientQuery:
     key: Key  # of Q indices
     step: int | Tensor  # the step of the key's draws; (Q,) or one for all
     region: Region  # of Q rows
-    memory: Tensor  # (Q, ...) what the technique with a memory returned last
+    memory: Tensor  # (Q, ...) the memory that the technique returned at the last step
 
 
 GradientFunction = Callable[[GradientQuery], Gradient]
@@ -36,21 +36,21 @@ GradientFunction = Callable[[GradientQuery], Gradient]
 
 @dataclass(frozen=True)
 class GradientWithMemory(Gradient):
-    """A gradient, and what the technique is to be given at the next step, one row per image."""
+    """A gradient, and the memory for the next step, such as VT's correction, with one row per image."""
 
     memory: Tensor
 
 
 class TransferTechnique(ABC):
-    """A change of the gradient that makes examples transfer: it changes the query, or the answer.
+    """Base class of changes to the gradient that make examples transfer: to the query, or to its answer.
 
-    Subclasses are frozen dataclasses; their numbers are checked against the bounds that the fields' types state.
+    Subclasses are frozen dataclasses, whose numbers are checked against the bounds in the types of the fields.
     """
 
     abbreviation: ClassVar[str]  # in the names of attacks, such as "DI"
-    queries_outside_ball: ClassVar[bool] = True  # whether it asks about images beyond the ball
-    uses_copies: ClassVar[bool] = False  # whether it asks about several copies of an image
-    has_memory: ClassVar[bool] = False  # whether it answers with a memory
+    queries_outside_ball: ClassVar[bool] = True  # whether it queries images outside the ball
+    uses_copies: ClassVar[bool] = False  # whether it queries several copies of an image
+    has_memory: ClassVar[bool] = False  # whether it returns a `GradientWithMemory`
     pixel_grid: ClassVar[bool] = False  # whether it needs inputs that are images
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class TransferTechnique(ABC):
         check_parameters(self)
 
     def check(self, ball: Ball, images: Tensor | None = None) -> None:
-        """Raise where the technique does not serve such a ball or, once they are known, images (B, C, H, W)."""
+        """Raise where the technique does not support this ball or, if given, images of this shape (B, C, H, W)."""
         return
 
     @abstractmethod

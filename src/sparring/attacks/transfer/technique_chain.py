@@ -1,4 +1,4 @@
-"""The gradient queries of an attack, answered through a chain of transfer techniques."""
+"""A chain of transfer techniques through which the gradient queries of an attack are answered."""
 
 from __future__ import annotations
 

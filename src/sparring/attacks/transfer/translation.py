@@ -1,4 +1,4 @@
-"""Translation invariance (Dong et al. 2019, arXiv:1904.02884, eq. 7): the gradient, smoothed.
+"""Translation invariance (Dong et al. 2019, arXiv:1904.02884, eq. 7): the gradient convolved with a Gaussian kernel.
 
     g = W * grad L(x),  W a Gaussian kernel of k x k pixels that sums to 1
 

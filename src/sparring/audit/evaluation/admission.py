@@ -1,4 +1,4 @@
-"""Admission of the clean images before the first attack: what cannot be audited is refused here."""
+"""Checks of the clean images before the first attack: data that cannot be audited is refused here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST = 16  # inputs that are checked before anything else
 
 
 def task_of(target: Target[Any]) -> Task:
-    """Return the target's task; TargetError where it has none, so that nobody could say what its answers mean."""
+    """Return the target's task; TargetError where it has none, since its outputs could not be interpreted."""
     if target.task is None:
         raise TargetError(
             f"{target.name} has no task, so that an audit cannot tell what its answers mean; give it one: "

@@ -1,8 +1,8 @@
-"""From which points of view a target is attacked.
+"""The views of a target that attackers are given: the target itself, and the naive and adaptive view of a defence.
 
 A model behind a defence has two: that of an attacker who does not know of the defence, and that of one who knows all
-of it but the random draws. What the defence is worth is what it withstands in the second; the first stands beside it,
-and no number is given without the second.
+of it but the random draws. The robustness of a defence is the one measured in the second; the first is
+reported beside it, and never alone.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ...access import Decisions, Gradients
+from ...access import Decisions, Gradients, Jacobians
 from ...errors import ConfigError
 from ...goals import Goal
-from ...targets import AdaptiveView, Defended, Model, Restricted, Target
+from ...targets import AdaptiveView, Defended, Model, Pipeline, Restricted, Target
 from ..plan import ACCESS, AuditPlan
 from .clean_chunk import CleanChunk
 from .weights import innermost_target, weights_hash
@@ -37,12 +37,12 @@ class EvaluatedTarget:
 
     @property
     def strongest(self) -> Target[Any]:
-        """The last view: that of the attacker who knows most."""
+        """The last view, which is that of the strongest attacker."""
         return self.views[-1][1]
 
     @property
     def defended(self) -> bool:
-        """Is there a defence around the model, or randomness in it?"""
+        """Is the model behind a defence, or random?"""
         inside = self.target.target if isinstance(self.target, Restricted) else self.target
         return isinstance(inside, Defended) or inside.stochastic
 
@@ -54,7 +54,8 @@ def attacker_views(
 
     A model whose answers are random is a defence too. Any other target is its own and only view, without a name.
     """
-    if isinstance(target, Model) and target.stochastic:
+    bare = isinstance(target, Model | Pipeline) and not isinstance(target, Defended)
+    if bare and target.stochastic and issubclass(target.access, Jacobians):
         target = Defended(target)
     if not isinstance(target, Defended):
         refuse_draws(target, draws)
@@ -74,7 +75,7 @@ def refuse_draws(target: Target[Any], draws: int | None) -> None:
 
 
 def knows_detector(view: Target[Any]) -> bool:
-    """Does the attacker with this view know of a detector?"""
+    """Return whether attacks on this view must also pass a detector."""
     return isinstance(view, AdaptiveView) and view.defended.rejects
 
 

@@ -1,4 +1,4 @@
-"""What a caller may hand over as data: the zoo's Data, or any iterable of batches that can be read twice."""
+"""The data of an audit: the zoo's Data, or any iterable of batches that can be read twice."""
 
 from __future__ import annotations
 

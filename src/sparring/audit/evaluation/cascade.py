@@ -1,4 +1,4 @@
-"""The cascade: cheapest attack first, each on the images that still stand, every success confirmed.
+"""The attack cascade on a chunk: cheapest attack first, each on the images not broken yet, every success confirmed.
 
 An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
 that example fails when rounded to 8 bits, it is rescaled to each larger radius and measured again, one pass each.
@@ -64,7 +64,7 @@ class ScheduledAttack:
 
 
 def cascade(evaluated: EvaluatedTarget, clean: CleanChunk, plan: AuditPlan, observer: AuditObserver) -> Iterator[Event]:
-    """Run every scheduled attack on one chunk, threat by threat, and yield what each brought."""
+    """Run every scheduled attack on one chunk, threat by threat, and yield the result of each."""
     evaluation = ChunkEvaluation(evaluated, clean, plan, observer)
     for threat in plan.threats:
         yield from evaluation.at_fixed_radii(threat)
@@ -103,7 +103,7 @@ def step_shares(evaluated: EvaluatedTarget, plan: AuditPlan) -> dict[ScheduleKey
 
 @dataclass(frozen=True)
 class ChunkEvaluation:
-    """The evaluation of one chunk: the target, the clean chunk, the plan, and who is told of it."""
+    """The evaluation of one chunk: the target, the clean chunk, the plan, and the observer."""
 
     evaluated: EvaluatedTarget
     clean: CleanChunk
@@ -115,7 +115,7 @@ class ChunkEvaluation:
         return step_shares(self.evaluated, self.plan)
 
     def at_fixed_radii(self, threat: Threat) -> Iterator[Event]:
-        """Attack from all views at all radii of a threat; only the images that still stand are attacked."""
+        """Attack from all views at all radii of a threat; only images not broken yet are attacked."""
         balls, store = threat.balls(), ExampleStore()
         standing = [Survivors.begin(self.clean) for _ in balls]
         for view in range(len(self.evaluated.views)):

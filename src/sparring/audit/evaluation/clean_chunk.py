@@ -46,12 +46,12 @@ class CleanChunk:
 
     @property
     def labels(self) -> Tensor | None:
-        """The classes (B,) that are right; None where the task has none."""
+        """The true classes (B,); None where the task has none."""
         return self.truth.classes if isinstance(self.truth, ClassGoal) else None
 
     @property
     def aims(self) -> Tensor | None:
-        """The classes (B,) that the attacker wants; None where it is no particular class."""
+        """The target classes (B,) of a targeted goal; None for an untargeted one."""
         return self.aim.classes if isinstance(self.aim, ClassGoal) else None
 
     def goal(self, rows: Tensor | slice = slice(None)) -> Goal:
@@ -63,7 +63,7 @@ class CleanChunk:
         return take(self.truth, rows)
 
     def context_of(self, rows: Tensor | slice) -> Any:
-        """Return what lies beside the inputs of these rows; None where nothing does."""
+        """Return the context of these rows; None where there is none."""
         return None if self.context is None else take(self.context, rows)
 
     def limits_of(self, rows: Tensor) -> RegionLimits:
@@ -71,7 +71,7 @@ class CleanChunk:
         return take(self.limits, rows)
 
     def region(self, rows: Tensor, ball: Ball, inputs: Inputs) -> Region:
-        """Return where the rows (R,) may go, in the precision of the audit's own looks."""
+        """Return the region of the rows (R,), in the precision of the audit's own predictions."""
         limits = self.limits_of(rows)
         return Region.around(self.images[rows].float(), ball, inputs, mask=limits.mask, eps=limits.eps)
 

@@ -1,4 +1,4 @@
-"""Compile the model for the search (`torch.compile`); what is found is confirmed by the model as it was."""
+"""`torch.compile` of the attacked model; successes are confirmed on the model that was not compiled."""
 
 from __future__ import annotations
 

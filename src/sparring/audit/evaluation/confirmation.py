@@ -1,4 +1,4 @@
-"""Confirm what an attack returned: each example is predicted again, as it is, in 8 bits and after JPEG."""
+"""Confirmation of examples: each is predicted again in float32, after rounding to 8 bits, and after JPEG."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AttackSlot:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """The confirmed result of one attack at one radius on the A rows of a chunk that still stood.
+    """The confirmed result of one attack at one radius on the A rows of a chunk that were not broken yet.
 
     `rows` (A,) int64 are positions in the chunk; passes are per row.
     """
@@ -116,9 +116,9 @@ def confirm(
 def measure_examples(
     target: Target[Any], clean: CleanChunk, rows: Tensor, images: Tensor, ball: Ball, slot: AttackSlot, batch_size: int
 ) -> tuple[Examples, Tensor]:
-    """Predict the examples `images` (F, ...), of pictures also in 8 bits and as JPEG; return them and their success
+    """Predict the examples `images` (F, ...), images also in 8 bits and as JPEG; return them and their rates.
 
-    rates (F,). An example outside the ball, the valid range or the mask counts for nothing.
+    The success rates are (F,). An example outside the ball, the valid range or the mask counts for nothing.
     """
     if not len(rows):
         nothing = torch.zeros(0)

@@ -1,4 +1,4 @@
-"""What a task reads of an answer, kept as JSON: columns with a name, a kind and a value for each input."""
+"""The outputs of any task as JSON: columns with a name, a kind and a value for each input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What limits an audit's examples beside its threats: a mask, and a radius of its own for each input."""
+"""`RegionLimits`: the mask and the radius per input that limit the examples of an audit, beside its threats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of a chunk still stand at a radius, and the worst example of each that does not."""
+"""The images of a chunk that are not broken at a radius, and the worst example of each that is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ExampleStore:
 
 @dataclass(frozen=True)
 class Survivors:
-    """What is known of each of the N images of a chunk at one radius."""
+    """The state of each of the N images of a chunk at one radius: broken or not, and its worst example."""
 
     claimed: Tensor  # (N,) of the worst example within the radius, or of the image itself
     position: Tensor  # (N,) of that example in the store; -1: there is none

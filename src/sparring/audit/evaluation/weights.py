@@ -1,4 +1,4 @@
-"""Which weights and which images these are: hashes over what is in memory."""
+"""Hashes of model weights and images in memory, which say whether two runs had the same ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def image_hash(image: Tensor) -> str:
 
 
 def innermost_target(target: Target[Any]) -> Target[Any]:
-    """Return the target without what narrows it or stands before it."""
+    """Return the target inside all wrappers and pipelines."""
     while isinstance(target, Restricted | Pipeline):
         target = target.target
     return target

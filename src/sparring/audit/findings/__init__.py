@@ -1,4 +1,4 @@
-"""What the reader of a robust accuracy must know: each finding has a code, a severity, a reason and a cure."""
+"""Findings: what makes a robust accuracy untrustworthy, each with a code, a severity, a reason and a cure."""
 
 from __future__ import annotations
 

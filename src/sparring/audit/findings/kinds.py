@@ -1,4 +1,4 @@
-"""Every finding that an audit may raise: when, why it matters, what to do.
+"""The list of findings that an audit may raise: when, why it matters, what to do.
 
 Most are on the list of Carlini et al. 2019 (arXiv:1902.06705, sections 3 to 5) or among the six indicators of Pintor et
 al. 2022 (arXiv:2106.09947). Of those, *silent success* cannot happen here (what comes back is an image that the ledger
@@ -87,7 +87,7 @@ LISTED = (
         "severe",
         "a tenth of the sample, or of the images attacked, has a gradient of exactly zero",
         "gradients are masked: white-box attacks fail without the model being robust",
-        "Declare the part without a slope as a Stage, so that it gets a stand-in; trust queries more than gradients.",
+        "Declare the part without a gradient as a Stage, so that BPDA is used; trust queries more than gradients.",
     ),
     FindingKind(
         "non-finite",
@@ -136,7 +136,7 @@ LISTED = (
         "severe",
         "for a quarter of the sample random noise comes as close to an error as PGD with as many passes",
         "gradients carry no information there: they are masked or shattered",
-        "Find the part that destroys gradients and declare a stand-in for it.",
+        "Find the part that destroys gradients and declare an approximation of it (BPDA).",
     ),
     FindingKind(
         "black-box-beats-white-box",

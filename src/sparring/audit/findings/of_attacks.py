@@ -43,7 +43,7 @@ def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
 
 
 def ending_findings(records: Records) -> Iterator[Finding]:
-    """Yield findings about rows that ended in an odd way."""
+    """Yield findings about rows with an unusual `Reason`, as non-finite or unconfirmed ones."""
     attacked = records.scalar("SELECT COUNT(DISTINCT sample) FROM result")
     for reason, (code, words) in ENDINGS.items():
         if code == "unconfirmed" and records.facts.stochastic:
@@ -56,7 +56,7 @@ def ending_findings(records: Records) -> Iterator[Finding]:
 
 
 def fallen_without_gradients(records: Records, report: Report) -> Iterator[Finding]:
-    """Yield findings where images withstood every attack with gradients and fell to one without."""
+    """Yield findings where images were broken by an attack without gradients and by none with gradients."""
     right = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_correct")
     for code, transferred in (("black-box-beats-white-box", False), ("transfer-beats-white-box", True)):
         fell, words = 0, ""
@@ -71,7 +71,7 @@ def fallen_without_gradients(records: Records, report: Report) -> Iterator[Findi
 
 
 def count_fallen_without_gradients(part: EpsilonPart, transferred: bool) -> int:
-    """Return how many fell to attacks without gradients, after attacks with gradients from the same view."""
+    """Return how many images attacks without gradients broke, after those with gradients from the same view."""
     fell, seeing = 0, ""
     for attack in part.attacks:
         if issubclass(ACCESS[attack.access.lower()], Gradients):

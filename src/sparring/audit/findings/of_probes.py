@@ -48,7 +48,7 @@ def many(count: int, of: int, share: float) -> bool:
 
 
 def gradient_findings(found: dict[str, Any], by_cross_entropy: bool) -> Iterator[Finding]:
-    """Yield findings where gradients are zero, not finite, or lead nowhere."""
+    """Yield findings where gradients are zero, not finite, or do not raise the margin."""
     of = found["of"]
     if found["non_finite"]:
         yield KINDS["non-finite"].finding(f"The gradient at {found['non_finite']} of {of} images is not finite.")
@@ -83,7 +83,7 @@ def ranking_findings(found: dict[str, Any]) -> Iterator[Finding]:
 
 
 def convergence_findings(found: dict[str, Any]) -> Iterator[Finding]:
-    """Yield findings where no bound, or more steps, would change the number."""
+    """Yield findings where an unbounded attack fails, or more steps break more images."""
     if found["unbounded"] is not None and many(found["unbounded"], found["of"], TENTH):
         yield KINDS["unbounded-not-zero"].finding(
             f"{found['unbounded']} of {found['of']} images withstand PGD that may change every pixel at will."

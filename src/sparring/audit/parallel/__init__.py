@@ -1,1 +1,1 @@
-"""Who attacks the chunks: this process, worker processes on this machine, or workers that ray places."""
+"""Worker pools that attack chunks: this process, processes on this machine, or workers placed by ray."""

@@ -1,4 +1,4 @@
-"""A worker on a chunk, and how it, its chunks and its results travel as bytes between processes that trust each other.
+"""The worker that attacks one chunk, and the pickling of workers, chunks and results between trusted processes.
 
 A model goes to a worker as the object that it is, so that a factory which draws its weights is not called again.
 Where it comes from FILE.py, that file is imported in the worker first; its classes are found there.

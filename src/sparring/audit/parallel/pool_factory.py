@@ -1,4 +1,4 @@
-"""Choose the kind of worker pool; ray and multiprocessing are imported only where they are used."""
+"""Construction of the worker pool; ray and multiprocessing are imported only where they are used."""
 
 from __future__ import annotations
 

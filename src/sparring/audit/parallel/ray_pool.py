@@ -1,4 +1,4 @@
-"""A pool of workers that ray places and, where one dies, replaces.
+"""A pool of workers placed by ray, which replaces a worker that dies.
 
 Unless this process is connected to ray already, ray is started for the audit alone and ended with it: on the loopback
 interface only, no dashboard, no statistics sent, and behind a token that is in memory and nowhere else.

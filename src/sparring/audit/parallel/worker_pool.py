@@ -1,4 +1,4 @@
-"""A pool of workers, and their results in the order of the chunks.
+"""The base class of worker pools, which return their results in the order of the chunks.
 
 This process reads the data and keeps the records; a worker has one chunk at a time. The records equal those of a single
 worker: an image's draws are keyed by its position in the data, chunks are the same whoever attacks them, and they are

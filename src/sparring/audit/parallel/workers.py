@@ -1,4 +1,4 @@
-"""Which workers an audit uses: this process, processes of this machine, or workers that ray places."""
+"""`Workers`: which worker processes an audit uses, parsed from `--workers`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVICES = (Remote, RemoteLabels, RateLimited, LockOut)
 
 @dataclass(frozen=True)
 class Workers:
-    """Number of workers, whether ray places them, and their devices; without any, the model's own device."""
+    """The number of workers, whether ray places them, and their devices; none: the model's own device."""
 
     count: int = 1
     ray: bool = False

@@ -1,4 +1,4 @@
-"""Measurements on a few images before the first attack: can attacks on this model be believed?
+"""Probes: measurements on a few images before the first attack, which tell whether attacks on the model can be trusted.
 
 They cost about a hundred and fifty forward passes and half as many backward passes for each of 8 (quick), 32 (standard)
 or 64 (thorough) images, of small data for a tenth of it but no fewer than 8, and, on at most 8 of them, the suite's

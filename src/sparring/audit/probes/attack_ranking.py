@@ -1,4 +1,4 @@
-"""Who comes closest to an error: PGD, a single step, noise, queries, or an example of another model?
+"""The probe that compares attacks: PGD, a single step, noise, queries, and examples of another model.
 
 All on the same images in the same ball, each with its highest margin. Who knows more, or does more, must not do worse.
 """

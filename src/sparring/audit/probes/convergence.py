@@ -1,4 +1,4 @@
-"""Would no bound, or more steps, bring the number down?"""
+"""The probes of attack strength: does an unbounded attack always succeed, and do more steps help?"""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ ROWS = 8  # images that the longer attack is tried on at most
 
 
 def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
-    """`unbounded`: images that withstand PGD in the whole valid range; `more`: of `tried`, those that fall to the
+    """Count images that attacks fail on, without a bound on the perturbation and with more steps.
 
-    suite's strongest attack with more steps and not to it as it is.
+    `unbounded`: images not broken by PGD in the whole valid range; `more`: of `tried`, those broken by the suite's
+    strongest attack with more steps, and not by the same attack as it is.
 
     None without gradients. `unbounded` is None where a mask holds components still, or the range has no end.
     """

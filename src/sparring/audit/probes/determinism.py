@@ -1,4 +1,4 @@
-"""Is the answer a function of the image alone?"""
+"""The probes of determinism: does the output depend on the image alone, not on chance or on the batch?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small attacks that measure: steps along the gradient that log what they see, and random noise."""
+"""The attacks that probes run: gradient steps that log their gradients, and random noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...goals import CrossEntropy
 
 @dataclass
 class GradientLog:
-    """What gradient steps have seen, batch by batch, one row per image."""
+    """The flags and gains recorded by gradient steps, batch by batch, one row per image."""
 
     zero_loss_gradient: list[Tensor] = field(default_factory=list)  # the loss has no gradient at the image
     zero_margin_gradient: list[Tensor] = field(default_factory=list)  # nor has the margin
@@ -80,7 +80,7 @@ class RandomNoiseState:
 
 @dataclass(frozen=True)
 class RandomNoise(Attack[Scores, RandomNoiseState]):
-    """Random points of the ball, in turn within it and at its edge: what blind luck brings with as many passes."""
+    """Random points of the ball, in turn inside and at its edge: a baseline for PGD with as many passes."""
 
     ball: Ball
     steps: int = 20

@@ -1,4 +1,4 @@
-"""Are there gradients, and do they lead anywhere?"""
+"""The gradient probes: are gradients finite and not zero, and does the loss rise along them?"""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ FORWARDS = 12  # passes per image and draw
 
 
 def check_gradients(sample: ProbeSample) -> dict[str, Any]:
-    """Counts of images: `zero`, the margin has no gradient; `vanished`, only the loss has none; `unmoved`, ten small
+    """Count the images whose gradients are of no use to an attack.
 
-    steps along the gradient bring the margin no higher; `non_finite`, a gradient is NaN or infinite.
+    `zero`: the gradient of the margin is zero; `vanished`: only that of the loss is; `unmoved`: ten small steps along
+    the gradient do not raise the margin; `non_finite`: a gradient is NaN or infinite.
     """
     log = GradientLog()
     walk = GradientWalk(sample.ball, log, by_loss=isinstance(sample.clean.goal(), ShareGoal))

@@ -1,4 +1,4 @@
-"""The few images that probes are made on, and what is measured of any image."""
+"""The few images on which probes run, and what is measured of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USUAL = 4 / 255  # Linf, where the plan's norms are others
 
 @dataclass(frozen=True)
 class ProbeSample:
-    """The first images that the model classifies right, and who is asked about them."""
+    """The first images that the model classifies right, and the target that is probed with them."""
 
     evaluated: EvaluatedTarget
     plan: AuditPlan
@@ -45,7 +45,7 @@ class ProbeSample:
 
     @property
     def view(self) -> Target[Any]:
-        """The target of whoever knows most; of a random one, with fewer draws than in the audit."""
+        """The view of the strongest attacker; if random, with fewer draws than in the audit."""
         known = self.evaluated.strongest
         if isinstance(known, AdaptiveView) and known.draws > DRAWS:
             return AdaptiveView(known.defended, DRAWS, known.weight)
@@ -84,7 +84,7 @@ class ProbeSample:
         )
 
     def margins(self, images: Tensor) -> Tensor:
-        """(N,) the attacker's lead, above 0 where he has won; the median of several answers where they are random."""
+        """Return the goal's margins (N,), above 0 where the attack succeeds; medians of several answers if random."""
         target = self.evaluated.target
         key = self.clean.key(torch.arange(len(images)), self.plan.seed, DRAW_OFFSET - 1)
         goal = target.confirming_target.adapt_goal(self.clean.goal())

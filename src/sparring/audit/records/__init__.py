@@ -1,1 +1,1 @@
-"""What a run leaves on disk, the questions that are asked of it, and what is made of the rows: tables, comparisons."""
+"""The records of a run on disk: database, example files, queries, export and comparison."""

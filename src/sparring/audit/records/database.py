@@ -1,4 +1,4 @@
-"""The records of a run, as `schema` describes them."""
+"""`Records`: the SQLite database of a run, with the tables of `schema`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Records:
 
     @property
     def resumed(self) -> int:
-        """How often the run was taken up again."""
+        """How often the run was resumed."""
         return int(self.scalar("SELECT resumed FROM run"))
 
     @property
@@ -110,7 +110,7 @@ class Records:
         return {number: (first, count, digest) for number, first, count, digest in rows}
 
     def commit(self, rows: ChunkRows, skipped: list[Skipped]) -> None:
-        """Everything about a chunk, or nothing."""
+        """Write everything about a chunk in one transaction."""
         with writing(self.folder), self.connection:
             self._insert("chunk", [rows.chunk])
             self._insert("sample", rows.samples)
@@ -124,21 +124,21 @@ class Records:
             self._execute("UPDATE run SET finished = 1")
 
     def probe_results(self) -> dict[str, Any]:
-        """What the probes measured; empty where they have not run."""
+        """Return the measurements of the probes; empty where they have not run."""
         return {name: json.loads(value) for name, value in self._query("SELECT name, value FROM probe")}
 
     def record_probes(self, measured: dict[str, Any]) -> None:
-        """Write down what the probes measured."""
+        """Record the measurements of the probes."""
         rows = [{"name": name, "value": json.dumps(value)} for name, value in measured.items()]
         with writing(self.folder), self.connection:
             self._insert("probe", rows)
 
     def accepted_codes(self) -> set[str]:
-        """Return the codes of findings that somebody has taken note of."""
+        """Return the codes of findings that were accepted (`--accept`)."""
         return {code for (code,) in self._query("SELECT code FROM accepted")}
 
     def accept(self, codes: Iterable[str], at: str) -> None:
-        """Write down that somebody takes note of findings."""
+        """Record findings as accepted."""
         with writing(self.folder), self.connection:
             pairs = [(code, at) for code in codes]
             self.connection.executemany("INSERT OR IGNORE INTO accepted VALUES (?, ?)", pairs)

@@ -1,4 +1,4 @@
-"""Counts from the records: each is one question to the tables.
+"""Queries to the records: counts of samples that are broken, and the accuracies made of them.
 
 A sample counts as broken at a radius if any confirmed example lies within it. For stochastic targets it counts with a
 share: of all examples up to an attack, the one that won the largest share of the engine's confirmation samples is

@@ -1,4 +1,4 @@
-"""From tensors to table rows, and which originals are kept for the gallery."""
+"""Conversion of tensors to table rows, and the choice of originals that are kept for the gallery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder on the disk: what may be in it, and what happens where it cannot be written."""
+"""The run folder: its checks before it is used, and the errors where it cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a share of a few hundred images is."""
+"""Confidence intervals of shares, and McNemar's test."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def images_for_width(width: float) -> int:
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Return the two-sided p value that `better` and `worse` pairs come from one coin (McNemar 1947, exact).
+    """Return the two-sided p value for `better` and `worse` being equally likely (McNemar 1947, exact).
 
     Of two models on the same images only those images speak that one of them loses and the other does not; if the
     models are equally robust, each is as likely to be the one. p = min(1, 2 P(X <= min(better, worse))), X binomial of

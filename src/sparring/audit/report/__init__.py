@@ -1,4 +1,4 @@
-"""A finished audit as one HTML file that needs nothing else."""
+"""The report of a finished audit: report.json, and one self-contained HTML file."""
 
 from .html import render_html, write_html
 

@@ -1,4 +1,4 @@
-"""The table of attacks: in groups by view, and what they took in all."""
+"""The table of attacks in the report: grouped by view, with totals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each attack did, from the records."""
+"""The results of each attack, read from the records."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def access_type(access: str) -> type[Decisions]:
 
 
 def broken_after(records: Records, norm: Norm, ball: Ball, eps: float, turn: int) -> tuple[int, float]:
-    """Return how many samples are broken after an attack, and the share that stands."""
+    """Return how many samples are broken after an attack, and the share that is not."""
     count = queries.sample_count(records)
     if math.isfinite(ball.eps):
         sum_lost, fallen = queries.total_lost(records, ResultScope.up_to(norm, eps, turn))

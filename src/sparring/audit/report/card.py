@@ -1,4 +1,4 @@
-"""What a card of the gallery says of its example, before the attack and after it."""
+"""The texts of a gallery card: prediction before the attack and after it."""
 
 from __future__ import annotations
 

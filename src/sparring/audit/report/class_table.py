@@ -1,4 +1,4 @@
-"""The table of classes: worst first, and no longer than a page can carry."""
+"""The table of classes in the report: lowest robust accuracy first, with a limited number of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTCHES = 20  # of a cell's bar
 
 @dataclass(frozen=True)
 class ClassCell:
-    """A share of a class: of 1, the images that stand in words, and the length of its bar in notches."""
+    """A share of a class (in [0, 1]), the count of images not broken as text, and the length of its bar."""
 
     share: float
     count: str
@@ -59,7 +59,7 @@ def class_table(report: Report) -> ClassTable | None:
 
 
 def _rank(part: ClassPart) -> tuple[float, float, float, int, int]:
-    """By what stands under the worst threat; where that is equal by what stands under all, then unharmed."""
+    """Sort key: robust accuracy under the worst threat, then over all threats, then clean accuracy."""
     everywhere = sum(part.standing) / max(part.count, 1)
     return part.robust_accuracy.share, everywhere, part.clean_accuracy.share, -part.count, part.label
 

@@ -1,4 +1,4 @@
-"""What each class of the data withstands: clean and at every radius, from the records.
+"""Clean and robust accuracy of each class, read from the records.
 
 Only classes that the data hold have a row, whatever number their labels have: nothing here grows with the number of
 classes that the model knows.
@@ -52,6 +52,6 @@ def per_class(
 
 
 def _standing(records: Records, threat: ThreatPart, eps: float) -> dict[int, float]:
-    """Label -> images of the class that stand at a radius."""
+    """Return, by label, how many images of the class are not broken at a radius."""
     question = WITHIN if threat.smallest is None else NEAREST.format(column=threat.norm.lower())
     return {row["label"]: row["stands"] for row in records.select(question, ResultScope(threat.norm, eps).values)}

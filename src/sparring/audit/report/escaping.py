@@ -1,4 +1,4 @@
-"""Text that is not ours, as a reader of the page sees it: what would hide or turn words is spelled out."""
+"""Escaping of untrusted text for the page: invisible characters and changes of direction are spelled out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers, as a reader of the page sees them."""
+"""Formatting of numbers for the page."""
 
 from __future__ import annotations
 

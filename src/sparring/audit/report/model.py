@@ -1,4 +1,4 @@
-"""What a report says, typed: the content of report.json, and all that report.html may show.
+"""The data model of a report: the content of report.json, which is all that report.html may show.
 
 Shares carry their Wilson interval. Nothing is infinite or NaN: what is not known is None. Pictures are PNG files
 named relative to the run folder.
@@ -72,7 +72,7 @@ class DataPart(Part):
 
 
 class AttackPart(Part):
-    """One attack at one eps. It was asked about the images that still stood."""
+    """One attack at one eps, on the images that were not broken before."""
 
     attack: str
     access: str = Field(description="what it asks the target for: Decisions, Scores, Gradients or Jacobians")

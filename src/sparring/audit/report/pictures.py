@@ -1,4 +1,4 @@
-"""Pictures of a run folder, read with care: records may be a stranger's."""
+"""Reading of pictures from a run folder, whose records may be untrusted."""
 
 from __future__ import annotations
 

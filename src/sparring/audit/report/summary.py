@@ -1,4 +1,4 @@
-"""From records to the report: every number of it is a question to the tables."""
+"""The report's numbers, each computed from the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each threat came to, from the records."""
+"""The results of each threat (robust accuracies and curves), read from the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .attacks import attack_parts
 from .gallery import IMAGES
 from .model import CurvePoint, EpsilonPart, SmallestPart, ThreatPart, ViewPart
 
-POINTS = 40  # of a curve of smallest sizes, at most
+POINTS = 40  # most points of a curve of smallest distances
 QUARTERS = (0.25, 0.5, 0.75)
 SMALLEST_IN_8_BITS = """
 SELECT MIN(uint8_size) AS size FROM result WHERE norm = ? AND eps = ? AND survives_uint8 GROUP BY sample
@@ -22,7 +22,7 @@ SELECT MIN(uint8_size) AS size FROM result WHERE norm = ? AND eps = ? AND surviv
 
 
 def fixed_radius_part(records: Records, threat: Threat) -> ThreatPart:
-    """Return a threat whose radii were given."""
+    """Return the results of a threat with given radii."""
     pairs = zip(threat.radii, threat.balls(), strict=True)
     parts = [radius_part(records, threat.norm, radius.text, ball) for radius, ball in pairs]
     curve = [CurvePoint(eps=0.0, robust_accuracy=queries.clean_accuracy(records))]
@@ -54,7 +54,7 @@ def radius_part(records: Records, norm: Norm, text: str, ball: Ball) -> EpsilonP
 
 
 def minimum_norm_part(records: Records, norm: Norm) -> ThreatPart:
-    """Return a threat without a radius: the curve is read off the sizes of the smallest examples."""
+    """Return the results of a threat without a radius; its curve is computed from the smallest distances."""
     found, count = queries.smallest_sizes(records, norm), queries.sample_count(records)
     right = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_correct")
     quartiles = [found[place] if (place := math.ceil(part * right) - 1) < len(found) else None for part in QUARTERS]
@@ -83,7 +83,7 @@ def minimum_norm_part(records: Records, norm: Norm) -> ThreatPart:
 
 
 def curve_of(found: list[float], right: int, count: int) -> list[CurvePoint]:
-    """Robust accuracy from 0 on, at no more than POINTS of the sizes."""
+    """Return robust accuracy against eps, from 0 on, at no more than POINTS of the distances."""
     steps = min(POINTS, len(found))
     places = [math.ceil((step + 1) * len(found) / steps) - 1 for step in range(steps)]
     radii = sorted({found[place] for place in places})

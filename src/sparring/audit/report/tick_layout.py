@@ -1,4 +1,4 @@
-"""Room for the words of a drawing: none runs into another."""
+"""Layout of the labels in a drawing, so that none overlaps another."""
 
 from __future__ import annotations
 

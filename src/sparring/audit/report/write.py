@@ -1,4 +1,4 @@
-"""Write report.json and report.html of a run; both can be made again from the records at any time."""
+"""Writing of report.json and report.html; both can be rebuilt from the records at any time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which attacks an audit runs: suites at a fixed radius and for the smallest example, in the order of the cascade."""
+"""Attack suites, at a fixed radius and minimum-norm, in the order of the cascade."""

@@ -1,6 +1,6 @@
-"""The suites within a radius, cheapest attack first.
+"""The suites of attacks at a fixed radius, cheapest attack first.
 
-    quick      a first look: FGSM, PGD with restarts, Square
+    quick      a first impression: FGSM, PGD with restarts, Square
     standard   FGSM, a few steps of PGD, `attacks.Auto` (gradients and queries in turn), Square
     thorough   as standard, with AutoAttack's stages, FMN and HopSkipJump, and more of everything
 

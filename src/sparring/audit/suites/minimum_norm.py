@@ -1,4 +1,4 @@
-"""The suites without a radius: each image is attacked by all of them, and its smallest example counts.
+"""The suites of minimum-norm attacks: all of them attack each image, and its smallest example counts.
 
 What comes of them is robust accuracy at every eps at once. `quick` has one attack for each norm, `standard` two or
 three of different kinds, `thorough` more of them with more steps.

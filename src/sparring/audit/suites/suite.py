@@ -1,4 +1,4 @@
-"""Which attacks answer a threat, given what the target grants, in the order in which they run."""
+"""Choice of a suite's attacks for a threat, given the access that the target grants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attack of a suite."""
+"""`SuiteEntry`: one attack of a suite with its settings."""
 
 from __future__ import annotations
 

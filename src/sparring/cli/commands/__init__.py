@@ -1,1 +1,1 @@
-"""The commands of `sparring`, one in each file; rooms are imported inside them."""
+"""The commands of `sparring`, one in each file; packages are imported inside them."""

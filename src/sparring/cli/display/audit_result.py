@@ -1,4 +1,4 @@
-"""How an audit ends on the command line: tables, findings, the exit code; or how it is resumed."""
+"""Display of an audit's end: tables, findings, the exit code, and how to resume."""
 
 from __future__ import annotations
 

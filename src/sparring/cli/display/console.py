@@ -1,4 +1,4 @@
-"""What the command line prints: text from outside is shown as it is, never read as markup or as a control sequence."""
+"""The console: text from outside is printed as it is, never read as markup or as a control sequence."""
 
 from __future__ import annotations
 

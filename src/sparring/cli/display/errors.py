@@ -1,4 +1,4 @@
-"""Turn errors into one red line and an exit code of the table."""
+"""Display of errors as one red line, with the exit code that belongs to them."""
 
 from __future__ import annotations
 

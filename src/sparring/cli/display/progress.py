@@ -1,4 +1,4 @@
-"""Long work on the console: bars on a terminal; elsewhere a line per chunk or epoch, and one every ten seconds."""
+"""Progress of long work: bars on a terminal; else a line per chunk or epoch, and one every ten seconds."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class AuditProgressBars(ProgressBars, AuditObserver):
         self.safe = samples
 
     def attacks_begin(self) -> None:
-        self.began = time.perf_counter()  # probes and looks tell nothing of the pace of attacks
+        self.began = time.perf_counter()  # probes and clean predictions are no measure of the pace of attacks
         self.status(f"attacking; {self.safe}{of_total(self.total)} images are recorded")
 
     def attacking(self, started: AttackStarted) -> None:

@@ -1,4 +1,4 @@
-"""A training on the command line: what is about to be done, its progress, and what came of it."""
+"""Display of a training: its settings, its progress, and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MODEL and DATA in the size of an artifact."""
+"""Loading of MODEL and DATA in the image size of an artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks by name, with what the options say of them."""
+"""Construction of attacks from their names and the options of a command."""
 
 from __future__ import annotations
 

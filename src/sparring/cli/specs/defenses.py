@@ -1,4 +1,4 @@
-"""`--defend NAME[:PARAMETER=VALUE,...]`, or `NAME:VALUE` for the first parameter: what the model is put behind."""
+"""Parsing of `--defend NAME[:PARAMETER=VALUE,...]`, or `NAME:VALUE` for the first parameter."""
 
 from __future__ import annotations
 

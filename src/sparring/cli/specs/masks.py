@@ -1,4 +1,4 @@
-"""`--mask FILE`: a picture or an array as the mask of a data set."""
+"""Parsing of `--mask FILE`: a picture or an array as the mask of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MODEL or NAME=MODEL, several times, and DATA: the models of a matrix, and the data in the size of the largest."""
+"""Parsing of several MODEL or NAME=MODEL and one DATA, for matrices; images take the size of the largest model."""
 
 from __future__ import annotations
 

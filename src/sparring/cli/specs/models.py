@@ -1,4 +1,4 @@
-"""MODEL and DATA as objects, with what the options say of a user's own model."""
+"""Loading of MODEL and DATA, with the options for a user's own model."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def replace_inner_target(target: Restricted[Any], shown: Classifier) -> Restrict
 
 
 def parse_input_spec(known: InputSpec | None, overrides: InputOverrides) -> InputSpec | None:
-    """Return how pictures must look, as far as it is said."""
+    """Return the size and preprocessing of pictures, as far as the options give them."""
     from ...zoo import InputSpec
 
     if overrides.size is None:

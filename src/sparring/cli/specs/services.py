@@ -1,4 +1,4 @@
-"""A model as an attacker outside would meet it: --access, --top-k, --decimals, --encode, --rate, --lock-out."""
+"""Options of a restricted service: --access, --top-k, --decimals, --encode, --rate, --lock-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--threat` and `--union`: strings to the columns of a matrix of threats."""
+"""Parsing of `--threat` and `--union` into the columns of a matrix of threats."""
 
 from __future__ import annotations
 

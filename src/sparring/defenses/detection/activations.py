@@ -1,4 +1,4 @@
-"""What the layers of a model say of images, read through hooks that are gone afterwards, whatever happens."""
+"""Reading of layer activations through forward hooks, which are removed afterwards also where an error occurs."""
 
 from __future__ import annotations
 

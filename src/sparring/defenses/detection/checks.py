@@ -1,4 +1,4 @@
-"""Checks of images, labels and models, before a detector learns or scores."""
+"""Checks of images, labels and models before a detector is fitted or scores."""
 
 from __future__ import annotations
 

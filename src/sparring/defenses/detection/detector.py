@@ -1,4 +1,4 @@
-"""One protocol for all detectors: fit, score, calibrate, reject.
+"""`DetectorEstimator`, the base class of detectors before `fit`, and the data they are fitted on.
 
 fitted = LID(k=20).fit(clean, adversarial, target=target)     # learns
 fitted = fitted.calibrate(validation, fpr=0.05)              # a threshold, from clean images it has not seen
@@ -26,50 +26,50 @@ from .image_hashes import hash_images
 
 @dataclass(frozen=True)
 class DetectorTrainingData:
-    """The checked data that a detector learns from; all on one device."""
+    """The checked data that a detector is fitted on; all on one device."""
 
     clean: Tensor  # (N, C, H, W)
-    adversarial: Tensor | None  # (M, C, H, W), those that fool the target where that is known
-    noisy: Tensor | None  # (L, C, H, W) with random noise, to be taken for clean
-    labels: Tensor | None  # (N,) of the clean images; None: what the target says of them
+    adversarial: Tensor | None  # (M, C, H, W); of an `AdversarialSet` only those that fool the target
+    noisy: Tensor | None  # (L, C, H, W) with random noise, to be classified as clean
+    labels: Tensor | None  # (N,) of the clean images; None: the target's predictions
     target: Target[Any] | None
     seed: int
 
     @property
-    def victim(self) -> Target[Any]:
-        """Return the target; only detectors that read one ask for it."""
+    def required_target(self) -> Target[Any]:
+        """Return the target, for detectors that need one (`needs_target`)."""
         assert self.target is not None
         return self.target
 
     @property
-    def examples(self) -> Tensor:
-        """Return the adversarial images; only detectors that need them ask for them."""
+    def required_adversarial(self) -> Tensor:
+        """Return the adversarial images, for detectors that need them (`needs_adversarial`)."""
         assert self.adversarial is not None
         return self.adversarial
 
     @property
-    def harmless(self) -> Tensor:
-        """Return the clean images, and the noisy ones after them."""
-        return self.beside_noise(self.clean)
+    def negatives(self) -> Tensor:
+        """Return the clean images followed by the noisy ones."""
+        return self.with_noisy(self.clean)
 
-    def beside_noise(self, clean: Tensor) -> Tensor:
-        """Return these images, and the noisy ones after them."""
+    def with_noisy(self, clean: Tensor) -> Tensor:
+        """Return these images followed by the noisy ones."""
         return clean if self.noisy is None else torch.cat((clean, self.noisy))
 
-    def classes(self) -> Tensor:
-        """Return (N,) the class of each clean image."""
+    def clean_labels(self) -> Tensor:
+        """Return the labels (N,) of the clean images, or the target's predictions where none were given."""
         if self.labels is not None:
             return self.labels
-        return map_batches(lambda images: self.victim(images).argmax(1), self.clean)
+        return map_batches(lambda images: self.required_target(images).argmax(1), self.clean)
 
     def shuffled(self) -> Tensor:
-        """Return (N,) the clean images' positions in a random order."""
+        """Return a random permutation (N,) of the positions of the clean images."""
         order = torch.randperm(len(self.clean), generator=torch.Generator().manual_seed(self.seed))
         return order.to(self.clean.device)
 
 
 class DetectorEstimator(ABC):
-    """A detector that has not learned yet: a frozen record of parameters, with `fit`."""
+    """Base class of detectors before fitting: frozen dataclasses of parameters with `fit`."""
 
     needs_adversarial: ClassVar[bool] = False
     needs_target: ClassVar[bool] = True
@@ -89,11 +89,11 @@ class DetectorEstimator(ABC):
 
         Args:
             clean: images (N, C, H, W) in [0, 1].
-            adversarial: images (M, C, H, W), or an `AdversarialSet`, of which those count that fool the target. A
-                detector that needs none ignores them.
-            target: the model that is to be protected.
-            labels: (N,) int64 classes of the clean images; None: what the target says.
-            noisy: images (L, C, H, W) with random noise, to be taken for clean (`noise`).
+            adversarial: images (M, C, H, W), or an `AdversarialSet`, of which those that fool the target are used.
+                Detectors that need none ignore them.
+            target: the model to protect.
+            labels: (N,) int64 classes of the clean images; None: the target's predictions.
+            noisy: images (L, C, H, W) with random noise, to be classified as clean.
             seed: of splits, initial weights and minibatches.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How well a detector tells adversarial images from clean ones, and whether that is all it tells.
+"""Evaluation of a detector: how well it separates adversarial from clean images, and from noisy ones.
 
 AUROC         adversarial images that fool the model, against the images that they were made of
 TPR           share of them that the threshold rejects;  FPR  share of fresh clean images that it rejects
@@ -62,25 +62,25 @@ def evaluate_detector(
         ConfigError: a detector without a threshold.
         InputError: images of another shape.
     """
-    limit = fitted.limit
+    limit = fitted.required_threshold
     originals = crafted.originals[crafted.correct]
     fresh = originals if clean is None else clean
     if not len(fresh):
         raise InputError(f"the model is right on none of the {len(crafted)} images of {crafted.attack}")
-    harmless = fitted.score(fresh, seed=seed)
+    negatives = fitted.score(fresh, seed=seed)
     examples = crafted.fooling_examples
-    scores = fitted.score(examples, seed=seed) if len(examples) else harmless[:0]
+    scores = fitted.score(examples, seed=seed) if len(examples) else negatives[:0]
     caught = int((scores > limit.value).sum())
     noise = _noisy(fitted, crafted, seed)
-    rejected = int((harmless > limit.value).sum())
+    rejected = int((negatives > limit.value).sum())
     return DetectorEvaluation(
         detector=fitted.name,
         fitted_on=fitted.metadata.attacks,
         attack=crafted.attack,
         asked_fpr=limit.fpr,
-        auroc=auroc(harmless, scores),
+        auroc=auroc(negatives, scores),
         tpr=clopper_pearson(caught, len(scores)),
-        fpr=clopper_pearson(rejected, len(harmless)),
+        fpr=clopper_pearson(rejected, len(negatives)),
         noisy=None if noise is None else clopper_pearson(int((noise > limit.value).sum()), len(noise)),
         auroc_noisy=None if noise is None else auroc(noise, scores),
         undetected=clopper_pearson(len(scores) - caught, len(originals)),

@@ -1,9 +1,9 @@
-"""A classifier with one class more, for adversarial images (Grosse et al. 2017, arXiv:1702.06280, section 6).
+"""A classifier with an extra class for adversarial images (Grosse et al. 2017, arXiv:1702.06280, section 6).
 
     score(x) = z_{K+1}(x) - max_{k <= K} z_k(x)
 
 A net of K + 1 classes learns the clean images with their classes and adversarial ones as class K + 1. It classifies
-too: `FittedExtraClass.classifier` is its view on the first K classes, to be put behind the detector.
+too: `FittedExtraClass.classifier` returns its first K logits, and is the classifier to be protected.
 
 Departures: the net begins with the target's weights and a new row in its last linear layer; an image is rejected by a
 threshold on the score, not where class K + 1 merely leads.
@@ -44,19 +44,19 @@ class FirstClasses(nn.Module):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedExtraClass(FittedDetector):
-    """An `ExtraClass` that has learned: the network of K + 1 classes."""
+    """A fitted `ExtraClass`: the network of K + 1 classes."""
 
     net: nn.Module
     classes: int  # without the extra one
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
-        logits = with_network(self.victim, self.net)(images)
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
+        logits = with_network(self.required_target, self.net)(images)
         return logits[:, self.classes] - logits[:, : self.classes].amax(1)
 
     @property
     def classifier(self) -> Classifier:
-        """Return the classifier that learned together with the detector: the one that `Defended` is to protect."""
-        return with_network(self.victim, FirstClasses(self.net, self.classes))
+        """Return the classifier that was trained together with the detector, for `Defended` to protect."""
+        return with_network(self.required_target, FirstClasses(self.net, self.classes))
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class ExtraClass(DetectorEstimator):
     fitted: ClassVar[type[FittedDetector]] = FittedExtraClass
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, labels = data.victim, data.classes()
+        target, labels = data.required_target, data.clean_labels()
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), target)
-        twin, classes = with_network(target, net), target(data.clean[:1]).shape[1]
+        copied, classes = with_network(target, net), target(data.clean[:1]).shape[1]
         if data.noisy is not None:
             labels = torch.cat((labels, map_batches(lambda x: target(x).argmax(1), data.noisy)))
-        images = torch.cat((data.harmless, data.examples))
-        labels = torch.cat((labels, labels.new_full((len(data.examples),), classes)))
+        images = torch.cat((data.negatives, data.required_adversarial))
+        labels = torch.cat((labels, labels.new_full((len(data.required_adversarial),), classes)))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(twin(x), y, reduction="none")
+            return F.cross_entropy(copied(x), y, reduction="none")
 
         return {"net": train_network(net, loss, self.config, data.seed, images, labels), "classes": classes}
 
@@ -112,6 +112,6 @@ def add_output(old: nn.Linear) -> nn.Linear:
 def with_network(target: Target[Any], net: nn.Module) -> Classifier:
     """Return a copy of the target around another network."""
     assert isinstance(target, Classifier)
-    twin = copy(target)
-    twin.model, twin.classes = net, None
-    return twin
+    copied = copy(target)
+    copied.model, copied.classes = net, None
+    return copied

@@ -34,8 +34,8 @@ class FittedFeature(FittedDetector):
     layer: str
     net: nn.Module
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
-        logit: Tensor = self.net(activation_at(self.victim, images, self.layer))
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
+        logit: Tensor = self.net(activation_at(self.required_target, images, self.layer))
         return logit
 
 
@@ -61,14 +61,14 @@ class FeatureDetector(DetectorEstimator):
         check_whole(self, "width", self.width, 1)
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        layer = self.named(data.victim, data.clean)
-        harmless, examples = (
-            map_batches(lambda x: activation_at(data.victim, x, layer), images)
-            for images in (data.harmless, data.examples)
+        layer = self.named(data.required_target, data.clean)
+        negatives, examples = (
+            map_batches(lambda x: activation_at(data.required_target, x, layer), images)
+            for images in (data.negatives, data.required_adversarial)
         )
         with seeded(data.seed):
-            net = self.make_net(harmless).to(harmless)
-        return {"layer": layer, "net": train_binary_detector(net, harmless, examples, self.config, data.seed)}
+            net = self.make_net(negatives).to(negatives)
+        return {"layer": layer, "net": train_binary_detector(net, negatives, examples, self.config, data.seed)}
 
     def named(self, target: Target[Any], images: Tensor) -> str:
         """Return the name of the layer that is read."""

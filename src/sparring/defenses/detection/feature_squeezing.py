@@ -2,8 +2,8 @@
 
     score(x) = max over squeezers s of | softmax(f(x)) - softmax(f(s(x))) |_1
 
-Squeezers are stages, as bit depth and median smoothing. Through one that is flat the gradient is that of its stand-in
-(BPDA), so that the alarm has a slope. It needs no adversarial examples, and learns nothing but its threshold.
+Squeezers are stages, as bit depth and median smoothing. Where one has no gradient, that of its differentiable
+approximation is used (BPDA), so that the alarm has one. It needs no adversarial examples; only its threshold is fitted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FittedSqueezing(FittedDetector):
     def modules(self) -> tuple[nn.Module, ...]:
         return (*super().modules, *(module for stage in self.squeezers for module in stage.modules))
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
         plain = self._probabilities(images)
         distances = [
             (plain - self._probabilities(apply_with_bpda(stage, images, key.reseeded(number)))).abs().sum(1)
@@ -51,7 +51,7 @@ class FittedSqueezing(FittedDetector):
         return torch.stack(distances).amax(0)
 
     def _probabilities(self, images: Tensor) -> Tensor:
-        probabilities: Tensor = self.victim(images).softmax(1)
+        probabilities: Tensor = self.required_target(images).softmax(1)
         return probabilities
 
     def identity(self) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""A fitted detector: it scores images, is given a threshold, and then rejects."""
+"""`FittedDetector`, the base class of detectors after `fit`: scores, calibration of the threshold, alarms."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitMetadata:
-    """The record of what a fitted detector has seen."""
+    """The data that a detector was fitted on."""
 
     seen: Tensor  # (N,) hashes of its clean images
-    attacks: tuple[str, ...]  # that its adversarial images are of; "unknown" where a tensor was given
+    attacks: tuple[str, ...]  # that made its adversarial images; "unknown" where a tensor was given
     shape: tuple[int, ...]  # (C, H, W)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedDetector(Detector):
-    """A fitted detector. It is frozen: `calibrate` returns another, with a threshold."""
+    """Base class of fitted detectors. They are frozen: `calibrate` returns another, with a threshold."""
 
     detector: DetectorEstimator
     target: Target[Any] | None
@@ -43,7 +43,7 @@ class FittedDetector(Detector):
     threshold: Threshold | None = None
 
     @abstractmethod
-    def measure(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
         """Return the score (B,), differentiable in the images (B, C, H, W); higher is more adversarial."""
 
     @property
@@ -52,8 +52,8 @@ class FittedDetector(Detector):
         return type(self.detector).__name__
 
     @property
-    def victim(self) -> Target[Any]:
-        """Return the target; only detectors that read one ask for it."""
+    def required_target(self) -> Target[Any]:
+        """Return the target, for detectors that need one."""
         assert self.target is not None
         return self.target
 
@@ -78,14 +78,14 @@ class FittedDetector(Detector):
         key = Key((torch.arange(len(x)) if indices is None else indices).to(self.device), seed)
 
         def measured(part: Tensor, indices: Tensor) -> Tensor:
-            return self.measure(part, replace(key, indices=indices))
+            return self.differentiable_score(part, replace(key, indices=indices))
 
         with torch.inference_mode(False), frozen_target(self.target):
             return map_batches(measured, images, key.indices, batch_size=batch_size)
 
     @property
     def device(self) -> torch.device:
-        """Return the device where it works: the target's, or that of its own network."""
+        """Return the device of the target, or of its own network."""
         if self.target is not None:
             return self.target.device
         weights = (weight for module in self.modules for weight in module.parameters())
@@ -106,15 +106,15 @@ class FittedDetector(Detector):
         return replace(self, threshold=conformal_threshold(self.score(clean_validation, seed=seed), fpr))
 
     @property
-    def limit(self) -> Threshold:
+    def required_threshold(self) -> Threshold:
         """Return the threshold; ConfigError where there is none yet."""
         if self.threshold is None:
             raise ConfigError(f"{self.name} has no threshold yet: call calibrate(clean_validation, fpr=0.05)")
         return self.threshold
 
     def alarm(self, images: Tensor, key: Key) -> Tensor:
-        limit = self.limit
-        return (self.measure(images, key) - limit.value) / limit.std
+        limit = self.required_threshold
+        return (self.differentiable_score(images, key) - limit.value) / limit.std
 
     def identity(self) -> tuple[object, ...]:
         names = [f.name for f in fields(self) if f.name not in ("detector", "target", "metadata")]

@@ -1,4 +1,4 @@
-"""From one attack to another: detectors fitted on (attack, eps) in rows, tested on (attack, eps) in columns."""
+"""Generalisation of detectors across attacks: fitted on (attack, eps) in rows, tested on (attack, eps) in columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One number per image, by which it is known again."""
+"""Hashes of images, one number each, by which images that were used before are recognised."""
 
 from __future__ import annotations
 

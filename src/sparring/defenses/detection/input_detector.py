@@ -30,7 +30,7 @@ class FittedInput(FittedDetector):
 
     net: nn.Module
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
         logit: Tensor = self.net(images.to(next(self.net.parameters()).dtype))
         return logit
 
@@ -57,22 +57,22 @@ class InputDetector(DetectorEstimator):
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), None).to(data.clean)
-        return {"net": train_binary_detector(net, data.harmless, data.examples, self.config, data.seed)}
+        return {"net": train_binary_detector(net, data.negatives, data.required_adversarial, self.config, data.seed)}
 
     def network(self, name: str, shape: tuple[int, ...], target: Target[Any] | None) -> nn.Module:
         return ConvDetectorNet(shape[0], self.width)
 
 
 def train_binary_detector(
-    net: nn.Module, harmless: Tensor, adversarial: Tensor, config: FitConfig, seed: int
+    net: nn.Module, negatives: Tensor, adversarial: Tensor, config: FitConfig, seed: int
 ) -> nn.Module:
-    """Train the network: low logits for harmless tensors (N, ...), high ones for adversarial (M, ...); return it.
+    """Train the network: low logits for negatives tensors (N, ...), high ones for adversarial (M, ...); return it.
 
     Both sides weigh the same, whatever their numbers.
     """
-    both = torch.cat((harmless, adversarial))
-    labels = torch.cat((harmless.new_zeros(len(harmless)), harmless.new_ones(len(adversarial))))
-    heavier = torch.as_tensor(len(harmless) / len(adversarial)).to(both)
+    both = torch.cat((negatives, adversarial))
+    labels = torch.cat((negatives.new_zeros(len(negatives)), negatives.new_ones(len(adversarial))))
+    heavier = torch.as_tensor(len(negatives) / len(adversarial)).to(both)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="none", pos_weight=heavier)

@@ -1,4 +1,4 @@
-"""Shares and areas with intervals of 95 %: Clopper-Pearson for a share, DeLong for the area under a ROC curve."""
+"""95 % confidence intervals: Clopper-Pearson for a share, DeLong for the area under a ROC curve."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ class FittedDensity(FittedDetector):
     def stochastic(self) -> bool:
         return self.n_samples > 0
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
         densities = Densities(self.layer, self.points, self.classes, self.bandwidth, self.n_samples, self.dropout)
-        return densities.features(self.victim, images, key) @ self.weight + self.bias
+        return densities.features(self.required_target, images, key) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class KernelDensity(DetectorEstimator):
             raise ConfigError(f"KernelDensity dropout={self.dropout}; pass a share between 0 and 1")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, clean = data.victim, data.clean
-        layer, classes = last_linear(target, clean), data.classes()
+        target, clean = data.required_target, data.clean
+        layer, classes = last_linear(target, clean), data.clean_labels()
         points = map_batches(lambda x: logits_and_hidden(target, x, layer)[1], clean)
         check_classes(classes, target(clean[:1]).shape[1])
         order = data.shuffled()
@@ -127,8 +127,8 @@ class KernelDensity(DetectorEstimator):
                 lambda x, indices: densities.features(target, x, Key(indices, data.seed)), images, indices
             )
 
-        harmless = data.beside_noise(clean[rest])
-        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
+        negatives = data.with_noisy(clean[rest])
+        weight, bias = fit_logistic(features(negatives), features(data.required_adversarial), self.C)
         return {**vars(densities), "weight": weight, "bias": bias}
 
 

@@ -1,4 +1,4 @@
-"""How the networks of detectors begin and learn."""
+"""Initialisation and training of the networks of detectors."""
 
 from __future__ import annotations
 

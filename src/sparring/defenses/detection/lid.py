@@ -39,8 +39,8 @@ class FittedLID(FittedDetector):
     k: int
     pool: bool
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = layer_dimensions(self.victim, images, self.layers, self.reference, self.k, self.pool)
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
+        found = layer_dimensions(self.required_target, images, self.layers, self.reference, self.k, self.pool)
         return found @ self.weight + self.bias
 
 
@@ -78,7 +78,7 @@ class LID(DetectorEstimator):
             )
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, clean, taken = data.victim, data.clean, self.minibatch_size * self.n_minibatches
+        target, clean, taken = data.required_target, data.clean, self.minibatch_size * self.n_minibatches
         if len(clean) < taken + 2:
             raise InputError(
                 f"LID keeps {taken} clean images as neighbours and learns from others, and there are {len(clean)}; "
@@ -94,8 +94,8 @@ class LID(DetectorEstimator):
         def features(images: Tensor) -> Tensor:
             return map_batches(lambda x: layer_dimensions(target, x, names, reference, self.k, self.pool), images)
 
-        harmless = data.beside_noise(clean[order[taken:]])
-        weight, bias = fit_logistic(features(harmless), features(data.examples), self.C)
+        negatives = data.with_noisy(clean[order[taken:]])
+        weight, bias = fit_logistic(features(negatives), features(data.required_adversarial), self.C)
         return {
             "layers": names, "reference": reference, "weight": weight, "bias": bias, "k": self.k, "pool": self.pool
         }  # fmt: skip

@@ -42,8 +42,8 @@ class FittedMagNet(FittedDetector):
     scale: Tensor
     temperatures: tuple[float, ...]
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
-        found = reconstruction_errors(self.victim, self.net, self.temperatures, images)
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
+        found = reconstruction_errors(self.required_target, self.net, self.temperatures, images)
         return ((found - self.center) / self.scale).amax(1)
 
     @property
@@ -90,7 +90,7 @@ class MagNet(DetectorEstimator):
         fit_denoiser(Denoiser(net), clean[order[kept:]], sigma=self.sigma, config=config)
         net.requires_grad_(False)
         found = map_batches(
-            lambda x: reconstruction_errors(data.victim, net, self.temperatures, x), clean[order[:kept]]
+            lambda x: reconstruction_errors(data.required_target, net, self.temperatures, x), clean[order[:kept]]
         )
         scale = found.std(0, correction=0).clamp_min(torch.finfo(found.dtype).eps)
         return {"net": net, "center": found.mean(0), "scale": scale, "temperatures": self.temperatures}

@@ -77,9 +77,9 @@ class FittedMahalanobis(FittedDetector):
     bias: Tensor  # ()
     magnitude: float
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
         gaussians = Gaussians(self.layers, self.means, self.whiteners)
-        return gaussians.distances(self.victim, images, self.magnitude) @ self.weight + self.bias
+        return gaussians.distances(self.required_target, images, self.magnitude) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,14 @@ class Mahalanobis(DetectorEstimator):
             raise ConfigError(f"Mahalanobis magnitude={self.magnitude}; pass a number from 0 to below 1, as 0.001")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target = data.victim
-        gaussians = fit_gaussians(target, data.clean, data.classes(), select_layers(target, self.layers, data.clean))
+        target = data.required_target
+        layers = select_layers(target, self.layers, data.clean)
+        gaussians = fit_gaussians(target, data.clean, data.clean_labels(), layers)
 
         def features(images: Tensor) -> Tensor:
             return map_batches(lambda x: gaussians.distances(target, x, self.magnitude), images)
 
-        weight, bias = fit_logistic(features(data.harmless), features(data.examples), self.C)
+        weight, bias = fit_logistic(features(data.negatives), features(data.required_adversarial), self.C)
         return {**vars(gaussians), "weight": weight, "bias": bias, "magnitude": self.magnitude}
 
 

@@ -155,4 +155,4 @@ def _tried(fitted: FittedDetector) -> None:
     place = fitted.target.device if fitted.target is not None else torch.device("cpu")
     gray = torch.full((1, *fitted.metadata.shape), 0.5, device=place)
     with torch.no_grad():
-        fitted.measure(gray, Key(torch.zeros(1, dtype=torch.long, device=place), 0))
+        fitted.differentiable_score(gray, Key(torch.zeros(1, dtype=torch.long, device=place), 0))

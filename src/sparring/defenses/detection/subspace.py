@@ -1,4 +1,4 @@
-"""What a layer's activation keeps outside the subspace that clean images span; for models with few images at hand.
+"""The residual of an activation outside the subspace of clean activations; a detector for few clean images.
 
     rho_l(x) = | (I - V_l V_l') (h_l(x) - mu_l) |       V_l: leading principal directions of clean activations
     score(x) = mean over layers of ( log rho_l(x) - m_l ) / s_l
@@ -37,8 +37,8 @@ class FittedSubspace(FittedDetector):
     usual: Tensor  # (layers,)
     scale: Tensor  # (layers,)
 
-    def measure(self, images: Tensor, key: Key) -> Tensor:
-        _, found = activations(self.victim, images, self.layers, spatial_mean)
+    def differentiable_score(self, images: Tensor, key: Key) -> Tensor:
+        _, found = activations(self.required_target, images, self.layers, spatial_mean)
         columns = [log_residual(*parts) for parts in zip(found, self.centers, self.directions, strict=True)]
         return ((torch.stack(columns, 1) - self.usual) / self.scale).mean(1)
 
@@ -65,7 +65,7 @@ class Subspace(DetectorEstimator):
             raise ConfigError(f"Subspace explained_variance={self.explained_variance}; pass a share between 0 and 1")
 
     def learn(self, data: DetectorTrainingData) -> dict[str, Any]:
-        target, clean = data.victim, data.clean
+        target, clean = data.required_target, data.clean
         if len(clean) < 2 * self.n_splits:
             raise InputError(
                 f"Subspace needs {2 * self.n_splits} clean images for {self.n_splits} folds; got {len(clean)}"

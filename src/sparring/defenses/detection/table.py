@@ -1,4 +1,4 @@
-"""Every detector, by the name that a command line uses."""
+"""The table of detectors, by the name that the command line uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score above which an image is rejected, from clean images that no detector has learned from."""
+"""The rejection threshold of a detector, set on clean images that it was not fitted on."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..parameters import check_whole
 
 @dataclass(frozen=True)
 class BitDepth(Stage):
-    """Round images (B, C, H, W) to 2^bits levels; the identity stands in for the slope, which is 0 almost everywhere.
+    """Round images (B, C, H, W) to 2^bits levels; BPDA with the identity, since the gradient is 0 almost everywhere.
 
     Args:
         bits: 1 to 8. Guo et al. take 3 for photographs, Xu et al. 1 for digits and 4 or 5 for color.

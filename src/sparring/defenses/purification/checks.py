@@ -1,4 +1,4 @@
-"""Checks of networks and images, before a stage is made or learns."""
+"""Checks of networks and images before a stage is made or trained."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     x -> G(z*)          z* = argmin_z |G(z) - x|^2
 
 by L steps of gradient descent with momentum from R starts each, of which the best counts. All images and starts go
-through G together. The search is no smooth function of the image: the identity stands in for its slope (Athalye et al.
-2018, arXiv:1802.00420, who break 45 % of it so), or the projection onto the tangent of G at z*, which is its slope
+through G together. The search is no smooth function of the image: BPDA uses the identity (Athalye et al. 2018,
+arXiv:1802.00420, who break 45 % of it so), or the projection onto the tangent of G at z*, which is its gradient
 where the search has converged and G is not too bent:
 
     d G(z*) / d x  =  J (J^T J)^-1 J^T          J = d G / d z at z*

@@ -1,4 +1,4 @@
-"""A network that gives images back without what was added to them, as a stage."""
+"""A denoising network as a stage."""
 
 from __future__ import annotations
 

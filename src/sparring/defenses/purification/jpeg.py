@@ -1,6 +1,6 @@
 """JPEG compression (Dziugaite, Ghahramani & Roy 2016, arXiv:1608.00853; Guo et al. 2017, arXiv:1711.00117).
 
-Forward is libjpeg itself, by Pillow; for the slope stands our own codec, which is differentiable.
+The forward pass is libjpeg itself, by Pillow; the gradient is that of our own codec, which is differentiable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class JPEGCompression(Stage):
 
     Args:
         quality: libjpeg's, 1 to 100; 75 in Guo et al.
-        rounding: of the coefficients in the stand-in: "cubic" (Shin & Song 2017), none at all ("none"), or
+        rounding: of the coefficients in the approximation: "cubic" (Shin & Song 2017), none at all ("none"), or
             the "mean" of the two, by which the most attacks get through.
 
     Raises: ConfigError, and InputError for images it cannot hold.
@@ -53,7 +53,7 @@ class JPEGCompression(Stage):
         decoded = np.stack([self._through(picture) for picture in levels])
         return torch.from_numpy(decoded.reshape(levels.shape)).to(images).permute(0, 3, 1, 2).contiguous().div_(255)
 
-    def smooth(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_approximation(self, images: Tensor, key: Key) -> Tensor:
         return encode_decode(images, self.quality, ROUNDINGS[self.rounding])
 
     def _through(self, picture: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Images continued beyond their edges by reflection."""
+"""Padding of images by reflection, also by more than their size."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SEARCHED = 1 << 24  # distances in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class Quilting(Stage):
-    """Put images (B, C, H, W) together from clean patches; stochastic, and the identity stands in for its slope.
+    """Assemble images (B, C, H, W) from patches of clean images; stochastic, with the identity as BPDA approximation.
 
     Args:
         patches: (M, C, size, size) the data base, of the device of the images; see `clean_patches`.

@@ -1,4 +1,4 @@
-"""Every stage of this room, by the name the command line uses."""
+"""The table of purification stages, by the name that the command line uses."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from ...transforms import Stage
 from ..parameters import check_number, check_whole
 
 STEP = 0.5  # of z; the dual step is 1 / (8 STEP), 8 being a bound of |grad|^2
-SMOOTH = 10  # steps of the stand-in; more of them break no more
+SMOOTH = 10  # steps of the differentiable approximation; with more of them attacks succeed no more often
 AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 
 
@@ -35,8 +35,8 @@ AROUND = 5  # width of the window whose kept pixels a dropped one starts from
 class TotalVariation(Stage):
     """Drop pixels of images (B, C, H, W) at random, and restore them by the image of least total variation that fits.
 
-    Stochastic. Autograd would go through the solver, but the slope of one draw knows half of the pixels only: `SMOOTH`
-    steps on the same problem with all of them kept stand in, which break more with fewer draws.
+    Stochastic. Autograd would go through the solver, but the gradient of one draw covers half of the pixels only. So
+    BPDA uses `SMOOTH` steps on the problem with all pixels kept; attacks then succeed more often with fewer draws.
 
     Args:
         drop_prob: probability that a pixel is left out; 0.5 in Guo et al.
@@ -63,7 +63,7 @@ class TotalVariation(Stage):
     def differentiable(self) -> bool:
         return False
 
-    def smooth(self, images: Tensor, key: Key) -> Tensor:
+    def differentiable_approximation(self, images: Tensor, key: Key) -> Tensor:
         return minimize_total_variation(images, torch.ones_like(images), self.lambda_, SMOOTH)
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:

@@ -1,4 +1,4 @@
-"""The weights of a network in one safetensors file."""
+"""Saving and loading of a network's weights as one safetensors file."""
 
 from __future__ import annotations
 

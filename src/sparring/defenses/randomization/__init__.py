@@ -1,4 +1,4 @@
-"""Random defences: stages and layers that draw anew at each question."""
+"""Random defences: stages and layers that draw new random numbers for each query."""
 
 from .activation_pruning import ActivationPruning, add_activation_pruning
 from .input_noise import InputNoise

@@ -1,4 +1,4 @@
-"""Noise on the image, drawn anew at each question.
+"""Noise added to the image, drawn anew for each query.
 
 x -> x + sigma z,   z standard normal, or uniform with standard deviation 1
 """

@@ -1,4 +1,4 @@
-"""Layers put beside those of a user's network, in a copy of it."""
+"""Insertion of layers into a copy of a user's network."""
 
 from __future__ import annotations
 

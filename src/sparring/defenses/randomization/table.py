@@ -1,4 +1,4 @@
-"""Every random stage, and every way to make a network random, by the name that a command line uses."""
+"""The table of random stages and random networks, by the name that the command line uses."""
 
 from __future__ import annotations
 

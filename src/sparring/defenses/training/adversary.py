@@ -1,4 +1,4 @@
-"""The adversary inside a training: its attacks, their radius and steps by epoch, and the model's mode."""
+"""`Adversary`: the attacks that training runs, their radius and steps by epoch, and the model's mode."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Knots = tuple[tuple[float, float], ...]  # (epoch, value), rising epochs
 
 @dataclass(frozen=True)
 class Adversary:
-    """Say which attacks make the training examples, how strong they are, and how they see the model.
+    """The attacks that make the training examples, their strength by epoch, and the mode of the attacked model.
 
     Args:
         attacks: one, or one per threat for objectives over several.
-        batch_norm: "eval": the attack sees the model as it will be used; "train": as it is trained, with the
+        batch_norm: "eval": the model is attacked in eval mode; "train": in train mode, with the
             statistics of the adversarial batch and dropout on. Running statistics are left alone either way.
-        keep: "last": the point where the attack ends, at the cost of its steps alone; "highest_loss": the highest loss
-            that it saw, which costs a pass on the clean images, at the last point and at each winner.
+        keep: "last": the last iterate, at the cost of the attack's steps alone; "highest_loss": the highest loss
+            of all iterates, which costs a further pass on the clean images, the last iterates and the successes.
         eps_schedule: (epoch, share of eps) between which the radius is linear, and step sizes with it; full by default.
         steps_schedule: (epoch, steps): from that epoch on; the attacks' own by default.
         sources: other models whose examples are mixed in, for objectives that want some.

@@ -1,4 +1,4 @@
-"""Random views of training images, keyed by epoch and position."""
+"""Random augmentation of training images, keyed by epoch and position."""
 
 from __future__ import annotations
 

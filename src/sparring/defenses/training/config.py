@@ -1,4 +1,4 @@
-"""How long, how fast, on what: everything about a training that is not its objective or its adversary."""
+"""`TrainingConfig`: epochs, optimiser, data order and all other settings except objective and adversary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe_error(where: str, error: ValidationError) -> str:
 
 
 class Optimizer(ConfigSection):
-    """Say which optimizer trains, and its learning rate over the training.
+    """The optimizer, and its learning rate over the training.
 
     Args:
         name: "sgd", "adam" or "adamw".
@@ -111,7 +111,7 @@ class Augment(ConfigSection):
 
 
 class TrainingConfig(ConfigSection):
-    """Say how a model is trained: everything but objective, adversary and validation.
+    """The settings of a training: everything but objective, adversary and validation.
 
     Args:
         epochs: passes over the training images.
@@ -140,7 +140,7 @@ class TrainingConfig(ConfigSection):
 
 
 class Validation(ConfigSection):
-    """Say how the model is validated after each epoch, on images held out of the training set.
+    """The validation after each epoch, on images held out of the training set.
 
     The robust accuracy is measured with another attack and another seed than training uses, and the best model is the
     one with the highest. A single-step attack runs beside it: where it is withstood and the iterated one is not, the

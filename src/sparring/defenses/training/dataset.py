@@ -1,4 +1,4 @@
-"""Training images by position: held in memory as bytes where that loses nothing, or read as they are needed."""
+"""Training images by position: held in memory as bytes where that is lossless, else read when needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lightning-fabric, which carries devices, precision and processes."""
+"""`Devices`: precision, accelerators and processes of a training, run by lightning-fabric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Devices(ConfigSection):
-    """Say what to train on: one process per device; on a CPU they communicate through gloo.
+    """The devices to train on: one process per device; on a CPU they communicate through gloo.
 
     Args:
         accelerator: "auto", "cpu" or "cuda".

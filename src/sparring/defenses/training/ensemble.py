@@ -34,4 +34,4 @@ class EnsembleTraining(Goodfellow):
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         key = Key(torch.tensor([craft.step]), craft.batch.key.seed)
         which = int(key.integers("source", (1,), 1 + len(craft.sources)))
-        return (craft(on=None if which == 0 else craft.sources[which - 1]),)
+        return (craft(target=None if which == 0 else craft.sources[which - 1]),)

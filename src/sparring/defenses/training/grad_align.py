@@ -59,7 +59,7 @@ class GradAlign(Objective):
         self.objective.check(adversary)
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        return (*self.objective.examples(craft), craft.within())
+        return (*self.objective.examples(craft), craft.random_in_ball())
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:
         here, there = (input_gradient(net, images, batch.labels) for images in (batch.images, examples[-1]))

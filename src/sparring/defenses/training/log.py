@@ -1,4 +1,4 @@
-"""The log of a training: a CSV file that is always whole, and curves for TensorBoard."""
+"""The log of a training: a CSV file that is replaced as a whole, and curves for TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module that the devices share: one forward call of it holds every pass of the model that a loss needs."""
+"""The module that Fabric wraps: one forward call of it makes every pass of the model that a loss needs."""
 
 from __future__ import annotations
 

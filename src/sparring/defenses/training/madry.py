@@ -1,4 +1,4 @@
-"""Ordinary training, and adversarial training as the min-max game (Madry et al. 2018, arXiv:1706.06083, eq. 2.1).
+"""Standard training, and adversarial training as the min-max game (Madry et al. 2018, arXiv:1706.06083, eq. 2.1).
 
     min_w  E  max_{|delta| <= eps}  J(w, x + delta, y)
 

@@ -59,5 +59,5 @@ def boosted(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_of_the_rest(logits: Tensor, chosen: Tensor) -> Tensor:
-    """Return (B,) log(1 - p_k) of the class that `chosen` (B, K) marks, finite and sloped where p_k rounds to 1."""
+    """Return (B,) log(1 - p_k) of the class in the mask `chosen` (B, K); finite, with a gradient, if p_k is 1."""
     return logits.masked_fill(chosen, -math.inf).logsumexp(1) - logits.logsumexp(1)

@@ -34,16 +34,16 @@ class Minibatch:
 
 @dataclass(frozen=True)
 class Craft:
-    """Make the examples of one minibatch against the model as it stands: `craft(0)` runs the first of its attacks.
+    """Makes adversarial examples of one minibatch against the current model: `craft(0)` runs the first attack.
 
     Args:
         batch: the minibatch.
         trainee: the model, as its own attacks see it.
-        attacks: with their radius and steps at this point of the training.
+        attacks: the attacks, with their radius and steps at this point of the training.
         sources: other models, whose examples are transferred.
         highest_loss: return the example of the highest loss, not the last.
         step: minibatches since the beginning.
-        memory: what an objective keeps from one minibatch to the next.
+        memory: tensors that an objective keeps from one minibatch to the next.
         engine: batch size and precision of the attacks.
     """
 
@@ -62,18 +62,24 @@ class Craft:
         return self.attacks[0].ball
 
     def __call__(
-        self, which: int = 0, *, loss: Climb | None = None, start: Tensor | None = None, on: Target[Any] | None = None
+        self,
+        which: int = 0,
+        *,
+        loss: Climb | None = None,
+        start: Tensor | None = None,
+        target: Target[Any] | None = None,
     ) -> Tensor:
         """Return examples (B, C, H, W) of attack number `which`.
 
         Args:
-            loss: what they climb; cross-entropy by default.
-            start: images (B, C, H, W) to begin at; where the attack begins by itself by default.
-            on: the model that is attacked; the trainee by default.
+            loss: the loss that the attack ascends; cross-entropy by default.
+            start: images (B, C, H, W) to begin at; the attack's own start by default.
+            target: the model that is attacked; the trainee by default.
         """
-        batch, target, attack = self.batch, self.trainee if on is None else on, self.attacks[which]
+        batch, attack = self.batch, self.attacks[which]
+        target = self.trainee if target is None else target
         if loss is not None and getattr(attack, "loss", None) is not None:
-            attack = replace(cast(Any, attack), loss=None)  # what is asked for goes before an attack's own
+            attack = replace(cast(Any, attack), loss=None)  # the argument takes precedence over the attack's own loss
         goal = Misclassify(batch.labels, loss or CrossEntropy())
         if self.highest_loss:
             engine = replace(self.engine, seed=batch.key.seed, batch_size=max(len(batch), self.engine.batch_size))
@@ -92,12 +98,12 @@ class Craft:
         with self.trainee.frozen(), torch.no_grad(), self.engine.precision(device):
             return self.trainee(images)
 
-    def near(self, sigma: float) -> Tensor:
+    def add_noise(self, sigma: float) -> Tensor:
         """Return the images with Gaussian noise of standard deviation `sigma`, cut at [0, 1]."""
         images = self.batch.images
         noise = self.batch.key.normal("near", images.shape[1:], dtype=images.dtype)
         return noise.mul_(sigma).add_(images).clamp_(0, 1)
 
-    def within(self) -> Tensor:
+    def random_in_ball(self) -> Tensor:
         """Return the images with a perturbation drawn uniformly from the ball."""
         return self.batch.images + self.ball.sample(self.batch.key, self.batch.images, "within")

@@ -37,7 +37,7 @@ class Average(Objective):
 class Maximum(Objective):
     """Train on the example of each row with the highest cross-entropy among those of all attacks.
 
-    Which it is comes from a forward pass per attack without slopes, in the mode in which the model is attacked; so one
+    It is chosen by a forward pass per attack without gradients, in the mode in which the model is attacked. So only one
     pass is differentiated, on the chosen examples.
     """
 

@@ -1,4 +1,4 @@
-"""Objectives of training: examples made against the model as it stands, and a loss for each row."""
+"""The base class `Objective` of training: it makes examples against the current model, and gives a loss per row."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .minibatch import Craft, Minibatch, Net
 
 
 class Objective(ABC):
-    """What training minimizes; a frozen dataclass of plain parameters.
+    """Base class of what training minimizes; subclasses are frozen dataclasses of plain parameters.
 
-    `examples` asks the model for nothing but attacks and clean answers; no gradient reaches the weights from it.
-    `losses` is what is differentiated: it runs inside the module that the devices share, and may ask `net` several
-    times. Each row's loss depends on the size of no batch, so that the mean over all rows is the same on one device
-    and on many.
+    `examples` runs attacks and evaluates clean images; no gradient reaches the weights from it. `losses` is
+    differentiated with respect to the weights: it runs inside `LossModule`, which Fabric wraps, and may call `net`
+    several times. The loss of a row does not depend on the batch size, so that the mean over all rows is the same on
+    one device and on many.
     """
 
     @property
     def attacks(self) -> tuple[int, int]:
-        """Return how many attacks it works with: at least, at most."""
+        """Return the least and the largest number of attacks that it works with."""
         return 1, 1
 
     @property
     def minibatch_replays(self) -> int:
-        """Return how many updates each minibatch is used for."""
+        """Return the number of updates made with each minibatch."""
         return 1
 
     @property
@@ -38,7 +38,7 @@ class Objective(ABC):
         return self.attacks[1] > 0
 
     def check(self, adversary: Adversary) -> None:
-        """Raise ConfigError where it cannot work with this adversary, whose number of attacks is right."""
+        """Raise ConfigError where it cannot work with this adversary; the number of its attacks is checked before."""
         return
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
@@ -50,7 +50,7 @@ class Objective(ABC):
         """Return the loss (B,) of each row, from `net`: images (B, C, H, W) -> logits (B, K)."""
 
     def after_update(self, craft: Craft, examples: tuple[Tensor, ...]) -> None:
-        """Called after each update; keeps in `craft.memory` what the next minibatch needs."""
+        """Store in `craft.memory` what the next minibatch needs; called after each update."""
         return
 
 

@@ -1,6 +1,6 @@
-"""A training as a TOML file, checked against everything that it names before a model or an image is read.
+"""The training plan as a TOML file, checked completely before a model or an image is read.
 
-Models stay words here: whoever makes the objective passes a function that turns them into targets.
+Models stay names here: the caller passes a function that loads them as targets.
 """
 
 from __future__ import annotations

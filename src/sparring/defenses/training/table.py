@@ -1,4 +1,4 @@
-"""Every objective, by the name that a plan uses."""
+"""The table of objectives, by the name that a plan uses."""
 
 from __future__ import annotations
 

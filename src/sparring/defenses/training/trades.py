@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019, arXiv:1901.08573, algorithm 1): accuracy against the stability of the answer.
+"""TRADES (Zhang et al. 2019, arXiv:1901.08573, algorithm 1): accuracy traded against stability of the prediction.
 
     J(w, x) + beta KL( p(x) || p(x') ),      x' = argmax_{|x' - x| <= eps} KL( p(x) || p(x') )
 
@@ -53,7 +53,7 @@ class TRADES(Objective):
             )
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
-        start = craft.near(START_SIGMA) if craft.attacks[0].accepts_start else None
+        start = craft.add_noise(START_SIGMA) if craft.attacks[0].accepts_start else None
         return (craft(loss=Divergence(craft.logits(craft.batch.images)), start=start),)
 
     def losses(self, net: Net, batch: Minibatch, examples: tuple[Tensor, ...]) -> Tensor:

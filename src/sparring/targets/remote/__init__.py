@@ -1,4 +1,4 @@
-"""Models behind a server."""
+"""Models behind an HTTP server."""
 
 from .protocols import Fields, OpenInference, Protocol
 from .remote import Remote, RemoteLabels

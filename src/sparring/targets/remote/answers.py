@@ -1,4 +1,4 @@
-"""What a server says, read with suspicion: JSON into arrays of numbers, or TargetError."""
+"""Parsing of a server's untrusted answers: JSON into arrays of numbers, or TargetError."""
 
 from __future__ import annotations
 

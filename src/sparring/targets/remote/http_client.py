@@ -1,4 +1,4 @@
-"""One connection to a server that may be slow, down, or hostile: deadlines, retries, limits."""
+"""An HTTP client for servers that may be slow, down or hostile: deadlines, retries, limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bare_url(url: str) -> str:
 
 
 class Reply(NamedTuple):
-    """What came back, whole."""
+    """A complete answer of the server."""
 
     status: int
     headers: Mapping[str, str]
@@ -87,7 +87,7 @@ class HttpClient:
         )
 
     def close(self) -> None:
-        """Hang up; the next question opens the connection again."""
+        """Close the connection; the next query opens it again."""
         if self._closing is not None:
             self._closing()
         self._open = self._closing = None

@@ -1,4 +1,4 @@
-"""How images are sent and answers found: the Open Inference Protocol v2 of KServe and Triton, or plain JSON."""
+"""Request and answer formats: the Open Inference Protocol v2 of KServe and Triton, or plain JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model before it is asked; None or "": it does not say."""
+    """The metadata of a model, known before the first query; None or "": not given by the server."""
 
     name: str
     version: str = ""
@@ -50,7 +50,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def card(self, url: str, link: HttpClient) -> Card:
-        """What the server says of the model."""
+        """Return the server's metadata of the model."""
 
     @abstractmethod
     def write(self, url: str, card: Card, images: NDArray[np.floating], mark: str) -> Request:

@@ -1,4 +1,4 @@
-"""Models behind a server: asked over HTTP, never twice for the same answer."""
+"""Targets behind an HTTP server, which never ask the same question twice."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Endpoint:
         return f"{self.shown} (version {self.card.version or '?'}, read by {self.protocol})"
 
     def close(self) -> None:
-        """Hang up, and close the journal."""
+        """Close the connection and the journal."""
         self.link.close()
         if self._journal is not None:
             self._journal.close()
@@ -89,7 +89,7 @@ class Endpoint:
 
 
 class Asking(TypedDict, total=False):
-    """How any remote model is asked.
+    """The options of queries to a remote model.
 
     protocol: the Open Inference Protocol v2 by default.
     classes, mean, std, layout: as for `Classifier`; the server sees (images - mean) / std.
@@ -114,7 +114,7 @@ class Asking(TypedDict, total=False):
 
 
 class _Remote(Restricted[T]):
-    """What a remote model of scores and one of labels share."""
+    """Base class of remote models that return scores or labels."""
 
     target: Classifier
 
@@ -157,12 +157,12 @@ class _Remote(Restricted[T]):
 
     @property
     def classes(self) -> int | None:
-        """How many classes the model is said to have."""
+        """The number of classes that was given for the model."""
         return self.target.classes or self.endpoint.card.classes
 
     @property
     def card(self) -> Card:
-        """What the server says of the model."""
+        """Return the server's metadata of the model."""
         return self.endpoint.card
 
     def identity(self) -> tuple[object, ...]:
@@ -177,14 +177,14 @@ class _Remote(Restricted[T]):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Connection and journal are closed at the end; a server is not ours to hold still."""
+        """Close connection and journal at the end of this context; a server cannot be frozen."""
         try:
             yield
         finally:
             self.close()
 
     def close(self) -> None:
-        """Hang up, and close the journal; the next question opens both again."""
+        """Close the connection and the journal; the next query opens both again."""
         self.endpoint.close()
 
 

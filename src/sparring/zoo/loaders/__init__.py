@@ -1,4 +1,4 @@
-"""Where the name of a model becomes a target: one loader per scheme."""
+"""Loaders of models by name, one for each scheme (`zoo:`, `timm:`, `hf:`, ...)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`onnx:FILE`: a model in an ONNX file, asked for scores."""
+"""`onnx:FILE`: a model in an ONNX file, which answers with scores and gives no gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that only some loaders need, imported when they are."""
+"""Imports of packages that only some loaders need."""
 
 from __future__ import annotations
 

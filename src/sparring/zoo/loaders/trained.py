@@ -1,4 +1,4 @@
-"""`trained:DIR`: what `sparring train` left in a folder; the best weights, in the model that the plan there names.
+"""`trained:DIR`: the best weights of a `sparring train` run, loaded into the model that its plan names.
 
 `trained:DIR/last.safetensors` is another weights file of the folder. A folder may come from a stranger, so no Python
 file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTORY`.
