@@ -259,7 +259,6 @@ def test_a_goal_without_a_task_is_taken(ask: Any) -> None:
 @pytest.mark.wrong_types
 @DOORS
 @pytest.mark.parametrize("x", [None, 3.0, "images", [[0.0]]])
-@pytest.mark.wrong_types
 def test_what_are_no_images_is_told(ask: Any, x: Any) -> None:
     with pytest.raises(InputError, match="images must be a float tensor"):
         ask(CASE.target, CASE.goal, x)
@@ -268,7 +267,6 @@ def test_what_are_no_images_is_told(ask: Any, x: Any) -> None:
 @pytest.mark.wrong_types
 @DOORS
 @pytest.mark.parametrize("goal", [CASE.labels, None, "dodge", Misclassify])
-@pytest.mark.wrong_types
 def test_what_is_no_goal_is_told(ask: Any, goal: Any) -> None:
     with pytest.raises(GoalError, match="is no goal"):
         ask(CASE.target, goal, CASE.images)
