@@ -18,7 +18,7 @@ CHECKED_PACKAGES = tuple(
     f"sparring.{name}"
     for name in ("access", "engine", "geometry", "goals", "inputs", "perturbations", "random", "rows", "targets")
 )
-CHECKS_PER_TEST = 2000  # arguments and result of a call are one check each
+CHECKS_PER_TEST = 300  # arguments and result of a call are one check each
 
 # An int is a float, as for mypy. Self stays unchecked: beartype knows it only in classes that it decorates itself.
 CONF = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({Self: object}))
