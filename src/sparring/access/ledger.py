@@ -135,7 +135,7 @@ class Ledger:
         over several draws counts as several passes.
         """
         before = None if rank is None else self.forwards[rows]
-        if rows is not self._asked:  # the rows in play are one tensor until some leave
+        if rows is not self._asked:  # the active rows are the same tensor until some leave
             self.settle()
             self._asked = rows
         self._again, self._back = self._again + self.draws, self._back + backwards * self.draws

@@ -156,7 +156,7 @@ class Gradients(Scores):
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> IntPerWay:
-        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
+        """Return (Q, <= k) int64: the nearest rivals, nearest first, as indices into the goal's terms.
 
         For `Misclassify` they are the classes with the highest logits but the label. A targeted goal has one rival.
         """

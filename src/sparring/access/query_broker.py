@@ -84,7 +84,7 @@ class QueryBroker:
         ledger.draws = draws
         self.live, self.region = torch.arange(len(ledger.x), device=ledger.x.device), ledger.region
         self.key = Key(self.live, 0) if key is None else key
-        self.flat = True  # is there a row in play whose gradients were all zero so far?
+        self.flat = True  # is there an active row whose gradients were all zero so far?
 
     def narrow(self, kept: RowSelection) -> None:
         """Drop all rows but `kept`: a mask (B,), or indices of rows."""

@@ -4,7 +4,7 @@
     python -m sparring.testing.matrix docs/matrix.md     and writes the page
     python -m sparring.testing.matrix --attack fmn       of the attacks whose names hold these letters
 
-Each cell is tried: the attack runs and obeys (law 10), or is refused at the door with the reason, a footnote.
+In each cell the attack runs and obeys law 10, or is refused before the first query; the reason is a footnote.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Watched(WrappedTarget[Jacobians]):
         self.asked: list[Tensor] = []
 
     def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
-        """Answer as the target inside."""
+        """Return the outputs of the target inside."""
         self.asked.append(images.detach().clone())
         return super().__call__(images, key, context)
 
