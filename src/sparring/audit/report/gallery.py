@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ...storage import write_atomically
 from ..evaluation.prediction_columns import Kind, PredictionColumn, read_prediction
 from ..records.database import Records
-from ..records.example_files import read_row, write_atomically
+from ..records.example_files import read_row
 from ..records.run_folder import writing
 from .format import grouped, number, percent
 from .model import GalleryPart, MaskPart, PredictedValue
