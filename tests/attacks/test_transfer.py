@@ -76,7 +76,7 @@ class Asking(Attack[Gradients, At]):
         return state
 
 
-def asked_through(case, *techniques, options=lambda x: {}):
+def with_gradient_transform(case, *techniques, options=lambda x: {}):
     Asking.seen.clear()
     sp.run(TransferAttack(Asking(options), *techniques), case.target, case.goal, case.images)
     return Asking.seen[0]
@@ -201,7 +201,7 @@ def test_scale_is_the_mean_over_copies():
         parts = [F.cross_entropy(case.module(x / 2**i), case.labels, reduction="none") for i in range(4)]
         return torch.stack(parts).mean(0)
 
-    answer = asked_through(case, ScaleInvariance(4))
+    answer = with_gradient_transform(case, ScaleInvariance(4))
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
     assert torch.allclose(answer.value, loss(case.images), atol=1e-12)
     assert torch.equal(answer.images, case.images)
@@ -224,7 +224,7 @@ def test_objective_and_steering_follow_the_rows_of_copies():
             total = total + weight * lead[:, 0] - (x / 2**i).flatten(1).sum(1)
         return total / 3
 
-    answer = asked_through(case, SI, options=options)
+    answer = with_gradient_transform(case, SI, options=options)
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
 
 
@@ -313,8 +313,8 @@ def test_the_first_technique_is_the_outermost():
     inner = TI(lambda q: some(ask, q), question(images, step=1)).grad
     outer = some(lambda q: TI(ask, q), question(images, step=1)).grad
     assert not torch.allclose(inner, outer)
-    seen = asked_through(case, TI, some).grad
-    alone = asked_through(case, some).grad
+    seen = with_gradient_transform(case, TI, some).grad
+    alone = with_gradient_transform(case, some).grad
     smoothed = TI(answering(lambda _: alone)[0], question(images)).grad
     assert torch.allclose(seen, smoothed, atol=1e-12)
     assert TransferAttack(MI, TI, DI).name == "TI-DI-MIFGSM"
@@ -349,7 +349,7 @@ def test_a_render_of_the_attack_is_honoured():
         losses = [F.cross_entropy(case.module(x / 2**i), case.labels, reduction="none") for i in range(3)]
         return torch.stack(losses).mean(0)
 
-    answer = asked_through(case, SI, options=options)
+    answer = with_gradient_transform(case, SI, options=options)
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
     assert torch.equal(answer.images, (case.images + 0.1 * case.images.square()).clamp(0, 1))
 

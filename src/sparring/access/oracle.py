@@ -151,7 +151,7 @@ class Gradients(Scores):
         """Return the same oracle with another default `loss`, which has one entry per row."""
         return type(self)(self._broker, self._key, loss, self._transforms)
 
-    def asked_through(self, transform: GradientTransform) -> Self:
+    def with_gradient_transform(self, transform: GradientTransform) -> Self:
         """Return the same oracle with its gradient queries answered by `transform`, which is given this oracle."""
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 

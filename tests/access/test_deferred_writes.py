@@ -30,7 +30,7 @@ def both(monkeypatch):
     def run(call):
         outcomes = []
         for late in (False, True):
-            monkeypatch.setattr(ledger, "waits", lambda x, late=late: late)
+            monkeypatch.setattr(ledger, "defers", lambda x, late=late: late)
             outcomes.append(call())
         return outcomes
 
@@ -93,7 +93,7 @@ def test_a_gradient_that_is_zero_or_not_finite_is_noted(both):
 
 
 def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(monkeypatch):
-    monkeypatch.setattr(ledger, "waits", lambda x: True)
+    monkeypatch.setattr(ledger, "defers", lambda x: True)
     x = torch.full((2, 1, 2, 2), 0.5)
     book = Ledger(Region.around(x, sp.Linf(0.2)), Keep.FIRST, Budget())
     rows = torch.arange(2)
@@ -112,7 +112,7 @@ def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(mon
 
 
 def test_a_checkpoint_holds_what_waits(monkeypatch, tmp_path):
-    monkeypatch.setattr(ledger, "waits", lambda x: True)
+    monkeypatch.setattr(ledger, "defers", lambda x: True)
     case = testing.small_net(12)
     attack = PGD(BALL, steps=20)
 
