@@ -5,7 +5,7 @@ import torch
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Budget, Keep, Ledger, ledger, waiting
+from sparring.access import Budget, Keep, Ledger, deferred_writes, ledger
 from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopSkipJump, Restarts, Square, Sweep
 from sparring.engine import Engine
 from sparring.geometry.region import Region
@@ -42,7 +42,7 @@ def same(one, other):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("numbers", [waiting.NUMBERS, 2000], ids=["steps", "numbers"])
+@pytest.mark.parametrize("numbers", [deferred_writes.NUMBERS, 2000], ids=["steps", "numbers"])
 @pytest.mark.parametrize(("attack", "options"), [
     (FGSM(BALL), {}),
     (PGD(BALL, steps=20), {}),
@@ -61,7 +61,7 @@ def same(one, other):
     (Sweep(sp.L2(0.5), blocks=1, odi_steps=2, gradient_steps=5, n_queries=10), {}),
 ], ids=str)  # fmt: skip
 def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
-    monkeypatch.setattr(waiting, "NUMBERS", numbers)
+    monkeypatch.setattr(deferred_writes, "NUMBERS", numbers)
     case = testing.small_net(12)
     now, late = both(lambda: sp.run(attack, case.target, case.goal, case.images, **options))
     same(now, late)
