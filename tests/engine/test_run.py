@@ -80,7 +80,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(attack):
     case = testing.small_net(10)
     small = Small(case.module, 3)
     outcome = sp.run(attack, sp.Classifier(small), case.goal, case.images, engine=sp.Engine(batch_size=10))
-    whole = testing.attack_laws.attacked(attack, case, engine=sp.Engine(batch_size=10))
+    whole = testing.attack_laws.run_on_case(attack, case, engine=sp.Engine(batch_size=10))
     assert small.refused == [10, 5]  # then 2, and never more again
     assert torch.equal(outcome.success, whole.success)
     assert float((outcome.examples - whole.examples).abs().max()) < 1e-12
@@ -216,7 +216,7 @@ def test_autocast_stays_inside_the_search(case):
 @pytest.mark.parametrize("keep", [None, Keep.SMALLEST])
 def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
     one, eight = (
-        testing.attack_laws.attacked(attack, case, keep=keep, engine=sp.Engine(check_done_every=every))
+        testing.attack_laws.run_on_case(attack, case, keep=keep, engine=sp.Engine(check_done_every=every))
         for every in (1, 8)
     )
     assert torch.equal(one.success, eight.success)

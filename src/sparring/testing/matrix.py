@@ -164,7 +164,7 @@ class Cell:
 
     @property
     def ran(self) -> bool:
-        """Did it run?"""
+        """Whether the attack ran, and was not refused."""
         return self.refused is None
 
 
@@ -266,7 +266,7 @@ class Matrix:
 
     @property
     def names(self) -> list[str]:
-        """The rows."""
+        """The names of the attacks, one per row of the table and in its order."""
         return list(dict.fromkeys(name for name, _, _ in self.cells))
 
     @property

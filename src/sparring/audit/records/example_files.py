@@ -20,6 +20,7 @@ def example_file(chunk: int) -> str:
 
 
 def write_examples(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors by name into one safetensors file, whole or not at all; OSError where the disk does not take it."""
     write_atomically(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
 
 

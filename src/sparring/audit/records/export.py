@@ -101,6 +101,7 @@ def escape_formula(value: Any) -> Any:
 
 
 def write_csv(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as CSV in UTF-8, below a header of column names; texts that look like formulas are escaped."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, [one.name for one in listed])
         table.writeheader()
@@ -109,6 +110,7 @@ def write_csv(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], pat
 
 
 def write_json(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as one JSON array in UTF-8, an object per line; ValueError for NaN or infinity."""
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(found):
@@ -124,6 +126,7 @@ def import_pyarrow() -> Any:
 
 
 def write_parquet(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as Parquet, in row groups of 10,000; AssetError without pyarrow."""
     pa = import_pyarrow()
     kinds = {"whole": pa.int64(), "text": pa.string(), "real": pa.float64()}
     schema = pa.schema([(one.name, kinds[one.kind]) for one in listed])
