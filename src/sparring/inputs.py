@@ -278,12 +278,12 @@ class Unbounded(Components):
 
     @property
     def low(self) -> float:
-        """Minus infinity."""
+        """The lowest value of every component, minus infinity."""
         return -math.inf
 
     @property
     def high(self) -> float:
-        """Infinity."""
+        """The highest value of every component, infinity."""
         return math.inf
 
     def __post_init__(self) -> None:

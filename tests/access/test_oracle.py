@@ -92,7 +92,7 @@ def scaled(factor, seen=None):
 def test_a_detour_changes_gradients_and_nothing_else(case, kind):
     plain, x, seen = kind(broker_of(case)), case.images, []
     broker = broker_of(case)
-    oracle = kind(broker).asked_through(scaled(lambda grad: 2 * grad, seen))
+    oracle = kind(broker).with_gradient_transform(scaled(lambda grad: 2 * grad, seen))
     assert type(oracle) is kind
     assert torch.equal(oracle.gradient(x).grad, 2 * plain.gradient(x).grad)
     rows = torch.tensor([1, 1, 3])
@@ -107,7 +107,7 @@ def test_a_detour_changes_gradients_and_nothing_else(case, kind):
     steered = oracle.with_loss(lead)
     assert type(steered) is kind
     assert torch.equal(steered.gradient(x).grad, 2 * plain.gradient(x, loss=lead).grad)
-    again = plain.with_loss(lead).asked_through(scaled(lambda grad: 2 * grad))
+    again = plain.with_loss(lead).with_gradient_transform(scaled(lambda grad: 2 * grad))
     assert torch.equal(again.gradient(x[rows], rows=rows).grad, steered.gradient(x[rows], rows=rows).grad)
     assert torch.equal(oracle.score(x).loss, plain.score(x).loss)
     assert torch.equal(oracle.rivals(x, 2), plain.rivals(x, 2))
@@ -117,14 +117,14 @@ def test_a_detour_changes_gradients_and_nothing_else(case, kind):
     else:
         with pytest.raises(AccessError, match="asks for 'jacobian' and was granted Gradients only"):
             oracle.jacobian(x, 2)
-    with pytest.raises(AccessError, match="asks for 'asked_through' and was granted Scores only"):
-        Scores(broker).asked_through(scaled(lambda grad: grad))
+    with pytest.raises(AccessError, match="asks for 'with_gradient_transform' and was granted Scores only"):
+        Scores(broker).with_gradient_transform(scaled(lambda grad: grad))
 
 
 def test_the_last_detour_is_taken_first(case):
     plain, x = Gradients(broker_of(case)), case.images
-    once = plain.asked_through(scaled(lambda grad: grad + 1))
-    both = once.asked_through(scaled(lambda grad: 2 * grad))
+    once = plain.with_gradient_transform(scaled(lambda grad: grad + 1))
+    both = once.with_gradient_transform(scaled(lambda grad: 2 * grad))
     assert torch.equal(both.gradient(x).grad, 2 * (plain.gradient(x).grad + 1))
     assert torch.equal(once.gradient(x).grad, plain.gradient(x).grad + 1)
 

@@ -27,7 +27,7 @@ from sparring.geometry.region import Region
 from sparring.goals import RivalMargin, Verdict
 from sparring.random import Key
 from sparring.targets import Restricted, Surrogate
-from sparring.testing.attack_laws import attacked, with_eps
+from sparring.testing.attack_laws import run_on_case, with_eps
 
 BALL = sp.Linf(0.05)
 MI, NI = MIFGSM(BALL, steps=4), NIFGSM(BALL, steps=4)
@@ -76,7 +76,7 @@ class Asking(Attack[Gradients, At]):
         return state
 
 
-def asked_through(case, *techniques, options=lambda x: {}):
+def with_gradient_transform(case, *techniques, options=lambda x: {}):
     Asking.seen.clear()
     sp.run(TransferAttack(Asking(options), *techniques), case.target, case.goal, case.images)
     return Asking.seen[0]
@@ -105,7 +105,9 @@ def test_laws(attack, tolerance):
 )
 def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
     case = testing.small_net()
-    plain, changed = (attacked(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, TransferAttack(NI, technique)))
+    plain, changed = (
+        run_on_case(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, TransferAttack(NI, technique))
+    )
     assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
     assert torch.equal(plain.passes.forwards, changed.passes.forwards)
     assert torch.equal(plain.queries_to_success, changed.queries_to_success)
@@ -113,8 +115,8 @@ def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():
     case = testing.small_net()
-    changed = attacked(TransferAttack(MI, VarianceTuning(4, beta=0.0)), case, keep=Keep.HIGHEST_LOSS)
-    plain = attacked(MI, case, keep=Keep.HIGHEST_LOSS)
+    changed = run_on_case(TransferAttack(MI, VarianceTuning(4, beta=0.0)), case, keep=Keep.HIGHEST_LOSS)
+    plain = run_on_case(MI, case, keep=Keep.HIGHEST_LOSS)
     assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
 
 
@@ -184,8 +186,8 @@ def test_pitfall_15_a_kernel_that_does_not_fit_is_refused():
     with pytest.raises(
         ConfigError, match=r"kernel_size=15 does not fit into images of 8 x 8 pixels; .* odd number up to 7"
     ):
-        attacked(TransferAttack(MI, TranslationInvariance()), case)
-    attacked(TransferAttack(MI, TranslationInvariance(7)), case)
+        run_on_case(TransferAttack(MI, TranslationInvariance()), case)
+    run_on_case(TransferAttack(MI, TranslationInvariance(7)), case)
 
 
 def by_hand(case, images, loss):
@@ -201,7 +203,7 @@ def test_scale_is_the_mean_over_copies():
         parts = [F.cross_entropy(case.module(x / 2**i), case.labels, reduction="none") for i in range(4)]
         return torch.stack(parts).mean(0)
 
-    answer = asked_through(case, ScaleInvariance(4))
+    answer = with_gradient_transform(case, ScaleInvariance(4))
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
     assert torch.allclose(answer.value, loss(case.images), atol=1e-12)
     assert torch.equal(answer.images, case.images)
@@ -224,16 +226,16 @@ def test_objective_and_steering_follow_the_rows_of_copies():
             total = total + weight * lead[:, 0] - (x / 2**i).flatten(1).sum(1)
         return total / 3
 
-    answer = asked_through(case, SI, options=options)
+    answer = with_gradient_transform(case, SI, options=options)
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
 
 
 def test_how_many_copies_are_asked_together_changes_nothing(monkeypatch):
     case = testing.small_net(5)
     attack = TransferAttack(NI, VarianceTuning(5), ScaleInvariance(3), DI)
-    together = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
+    together = run_on_case(attack, case, keep=Keep.HIGHEST_LOSS)
     monkeypatch.setattr(copies, "TOGETHER", 12)
-    apart = attacked(attack, case, keep=Keep.HIGHEST_LOSS)
+    apart = run_on_case(attack, case, keep=Keep.HIGHEST_LOSS)
     assert float((together.examples - apart.examples).abs().max()) <= 1e-12
     assert torch.equal(together.passes.forwards, apart.passes.forwards)
     assert int(together.passes.forwards[0]) == 4 * (1 + 5) * 3 + 1
@@ -313,8 +315,8 @@ def test_the_first_technique_is_the_outermost():
     inner = TI(lambda q: some(ask, q), question(images, step=1)).grad
     outer = some(lambda q: TI(ask, q), question(images, step=1)).grad
     assert not torch.allclose(inner, outer)
-    seen = asked_through(case, TI, some).grad
-    alone = asked_through(case, some).grad
+    seen = with_gradient_transform(case, TI, some).grad
+    alone = with_gradient_transform(case, some).grad
     smoothed = TI(answering(lambda _: alone)[0], question(images)).grad
     assert torch.allclose(seen, smoothed, atol=1e-12)
     assert TransferAttack(MI, TI, DI).name == "TI-DI-MIFGSM"
@@ -322,10 +324,10 @@ def test_the_first_technique_is_the_outermost():
 
 def test_rivals_steer_through_the_techniques():
     case, apgd = testing.small_net(6), APGD(sp.Linf(0.03), steps=4, loss=None)
-    inside = attacked(TransferAttack(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
-    around = attacked(Rivals(TransferAttack(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
+    inside = run_on_case(TransferAttack(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
+    around = run_on_case(Rivals(TransferAttack(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
     assert torch.equal(inside.examples, around.examples)
-    alone = attacked(TransferAttack(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.HIGHEST_LOSS)
+    alone = run_on_case(TransferAttack(replace(apgd, loss=sp.goals.CrossEntropy()), SI), case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(inside.examples, alone.examples)
 
 
@@ -333,8 +335,8 @@ def test_memory_survives_where_an_attack_steers():
     """The oracle that `with_loss` makes writes down what techniques remember, too."""
     case = testing.small_net(4)
     rivals = Rivals(APGD(BALL, steps=3, loss=None), 1)
-    tuned = attacked(TransferAttack(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
-    plain = attacked(rivals, case, keep=Keep.HIGHEST_LOSS)
+    tuned = run_on_case(TransferAttack(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
+    plain = run_on_case(rivals, case, keep=Keep.HIGHEST_LOSS)
     assert not torch.equal(tuned.examples, plain.examples)
 
 
@@ -349,7 +351,7 @@ def test_a_render_of_the_attack_is_honoured():
         losses = [F.cross_entropy(case.module(x / 2**i), case.labels, reduction="none") for i in range(3)]
         return torch.stack(losses).mean(0)
 
-    answer = asked_through(case, SI, options=options)
+    answer = with_gradient_transform(case, SI, options=options)
     assert torch.allclose(answer.grad, by_hand(case, case.images, loss), atol=1e-12, rtol=0)
     assert torch.equal(answer.images, (case.images + 0.1 * case.images.square()).clamp(0, 1))
 

@@ -175,7 +175,7 @@ def test_an_attack_does_there_what_it_does_here(attack, there, here):
 @pytest.mark.parametrize("name", ["pgd", "square", "carlini-wagner", "hopskipjump", "deepfool"])
 def test_batches_and_compaction_change_nothing_but_rounding(name, there):
     whole = there.run(EVERY[name])
-    for engine in (Engine(batch_size=7), Engine(compact=False), Engine(look_every=1)):
+    for engine in (Engine(batch_size=7), Engine(compact=False), Engine(check_done_every=1)):
         other = there.run(EVERY[name], engine=engine)
         assert differing(whole, other) <= 1
         both = whole.success & other.success

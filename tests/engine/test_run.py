@@ -49,7 +49,7 @@ def test_images_that_cannot_be_used(case, change, words):
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"batch_size": 0}, "engine batch_size=0; pass an int >= 1"),
-    ({"look_every": 0}, "engine look_every=0"),
+    ({"check_done_every": 0}, "engine check_done_every=0"),
     ({"seed": 1.5}, r"engine seed=1\.5; pass an int"),
     ({"autocast": torch.float32}, r"engine autocast=torch\.float32; pass torch\.bfloat16"),
 ])  # fmt: skip
@@ -80,7 +80,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(attack):
     case = testing.small_net(10)
     small = Small(case.module, 3)
     outcome = sp.run(attack, sp.Classifier(small), case.goal, case.images, engine=sp.Engine(batch_size=10))
-    whole = testing.attack_laws.attacked(attack, case, engine=sp.Engine(batch_size=10))
+    whole = testing.attack_laws.run_on_case(attack, case, engine=sp.Engine(batch_size=10))
     assert small.refused == [10, 5]  # then 2, and never more again
     assert torch.equal(outcome.success, whole.success)
     assert float((outcome.examples - whole.examples).abs().max()) < 1e-12
@@ -216,7 +216,8 @@ def test_autocast_stays_inside_the_search(case):
 @pytest.mark.parametrize("keep", [None, Keep.SMALLEST])
 def test_how_often_the_engine_looks_changes_no_result(case, attack, keep):
     one, eight = (
-        testing.attack_laws.attacked(attack, case, keep=keep, engine=sp.Engine(look_every=every)) for every in (1, 8)
+        testing.attack_laws.run_on_case(attack, case, keep=keep, engine=sp.Engine(check_done_every=every))
+        for every in (1, 8)
     )
     assert torch.equal(one.success, eight.success)
     assert float((one.examples - eight.examples).abs().max()) < 1e-12

@@ -175,7 +175,9 @@ def box_iou(some, others):
 
 
 @pytest.mark.parametrize(
-    "make", [testing.verifier, testing.gallery, testing.detector, testing.segmenter], ids=lambda make: make.__name__
+    "make",
+    [testing.verifier, testing.impersonation, testing.detector, testing.segmenter],
+    ids=lambda make: make.__name__,
 )
 @pytest.mark.parametrize("loss", [Margin(), LogOdds(), CrossEntropy(), DLR(), SmoothMargin(0.1)],
                          ids=lambda loss: type(loss).__name__)  # fmt: skip
@@ -190,7 +192,7 @@ def test_goals_of_other_tasks_obey_the_laws_of_goals(make, loss):
         assert 0 < won.sum() < 12
     elif make is testing.segmenter:
         won = (outputs.argmax(1) != goal.labels).flatten(1).double().mean(1) >= goal.share
-    elif make is testing.gallery:
+    elif make is testing.impersonation:
         cosines = [F.cosine_similarity(outputs, goal.gallery[:, i]) for i in range(3)]
         won = torch.stack(cosines).amax(0) > goal.threshold
     else:

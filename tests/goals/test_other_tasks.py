@@ -125,7 +125,7 @@ def test_overlaps_by_hand() -> None:
     assert overlaps(boxes, truth).tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
 
 
-@pytest.mark.parametrize("make", [testing.verifier, testing.gallery, testing.detector, testing.segmenter])
+@pytest.mark.parametrize("make", [testing.verifier, testing.impersonation, testing.detector, testing.segmenter])
 def test_the_laws_of_goals(make) -> None:
     case = make(6)
     with torch.no_grad():

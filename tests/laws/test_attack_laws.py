@@ -231,7 +231,7 @@ def test_closed_form(row):
 
 TASKS = {
     "verifier": testing.verifier,
-    "gallery": testing.gallery,
+    "gallery": testing.impersonation,
     "detector": testing.detector,
     "segmenter": testing.segmenter,
 }

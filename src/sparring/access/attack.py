@@ -41,7 +41,7 @@ class Attack(ABC, Generic[A, S]):
     """
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # the norms that the attack supports
-    elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
+    alternative: ClassVar[str] = ""  # for the error message: which attack supports the other norms
     spends_radius: ClassVar[bool] = False  # does the attack need a finite radius?
     pixel_grid: ClassVar[bool] = False  # does the attack need images?
     uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
@@ -54,7 +54,7 @@ class Attack(ABC, Generic[A, S]):
         Raises ThreatError for a norm that the attack does not support, or a ball without the radius that it needs.
         """
         check_parameters(self)
-        check_ball(self.name, self.ball, self.norms, self.elsewhere)
+        check_ball(self.name, self.ball, self.norms, self.alternative)
         if self.spends_radius:
             self.ball.bounded(self.name)
 
@@ -172,10 +172,10 @@ class BatchCoupled(Attack[A, S]):
         return True
 
 
-def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], elsewhere: str) -> None:
-    """Raise ThreatError for a ball of a norm not among `norms`; the message names `elsewhere`, the alternative."""
+def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], alternative: str) -> None:
+    """Raise ThreatError for a ball of a norm not among `norms`; the message names the `alternative`."""
     if not isinstance(ball, norms):
         known = [norm.__name__ for norm in norms]
         told = " and ".join((", ".join(known[:-1]), known[-1]) if len(known) > 1 else known)
-        cure = f"; use {elsewhere} there" if elsewhere else ""
+        cure = f"; use {alternative} there" if alternative else ""
         raise ThreatError(f"{attack} knows {told}, not {ball}{cure}")

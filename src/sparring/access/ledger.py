@@ -19,7 +19,7 @@ from ..geometry.region import TOLERANCE, Region
 from ..goals import Verdict
 from ..shapes import BoolPerRow, FloatBatch, FloatPerRow, IntPerRow
 from .budget import Budget
-from .waiting import Waiting, waits
+from .deferred_writes import DeferredWrites, defers
 
 
 class Keep(Enum):
@@ -72,8 +72,8 @@ class Ledger:
         self.queries_to_success = torch.full_like(self.checks, -1)
         # the rows of the last query, and their passes that are not yet in `passes`
         self._asked, self._again, self._back = self.won.nonzero(), 0, 0
-        self.waits = waits(x)
-        self._waiting = Waiting()  # answers to those rows, not yet recorded
+        self.defers = defers(x)
+        self._deferred = DeferredWrites()  # answers to those rows, not yet recorded
         self.draws = 1  # passes that one answer takes
         self._over: tuple[Tensor, Tensor | None] | None = None  # rows of the last query; which need no answer
         self.changed = True  # has any row succeeded or ended since the engine last checked?
@@ -92,10 +92,10 @@ class Ledger:
 
     def settle(self) -> None:
         """Record the buffered answers; to be called before anything but `x` and `checks` is read."""
-        if self._waiting.answers:
-            self._write(*self._waiting.taken())
-        if self._waiting.peaks:
-            rows, peaks = self._waiting.taken_peaks()
+        if self._deferred.answers:
+            self._write(*self._deferred.taken())
+        if self._deferred.peaks:
+            rows, peaks = self._deferred.taken_peaks()
             self._note_slopes(rows, False, (peaks > 0).any(0), peaks.isfinite().all(0))
         if self._again:
             once = torch.ones_like(self._asked)
@@ -135,12 +135,12 @@ class Ledger:
         over several draws counts as several passes.
         """
         before = None if rank is None else self.forwards[rows]
-        if rows is not self._asked:  # the rows in play are one tensor until some leave
+        if rows is not self._asked:  # the active rows are the same tensor until some leave
             self.settle()
             self._asked = rows
         self._again, self._back = self._again + self.draws, self._back + backwards * self.draws
-        if self.waits and rank is None:
-            if self._waiting.full_with(x, verdict):
+        if self.defers and rank is None:
+            if self._deferred.full_with(x, verdict):
                 self.settle()
             return
         margin = verdict.margin
@@ -167,11 +167,11 @@ class Ledger:
 
     def slope(self, rows: IntPerRow, repeated: bool, peak: FloatPerRow) -> None:
         """Record for `rows` (Q,) whether their gradient, of largest component `peak` (Q,), is zero or not finite."""
-        if not self.waits or repeated:
+        if not self.defers or repeated:
             self._note_slopes(rows, repeated, peak > 0, peak.isfinite())
-        elif not self._waiting.held(rows, peak):
+        elif not self._deferred.held(rows, peak):
             self.settle()
-            self._waiting.held(rows, peak)
+            self._deferred.held(rows, peak)
 
     def _note_slopes(self, rows: Tensor, repeated: bool, nonzero_gradient: Tensor, finite: Tensor) -> None:
         self.note(self.nonzero_gradient, rows, repeated, nonzero_gradient)

@@ -151,12 +151,12 @@ class Gradients(Scores):
         """Return the same oracle with another default `loss`, which has one entry per row."""
         return type(self)(self._broker, self._key, loss, self._transforms)
 
-    def asked_through(self, transform: GradientTransform) -> Self:
+    def with_gradient_transform(self, transform: GradientTransform) -> Self:
         """Return the same oracle with its gradient queries answered by `transform`, which is given this oracle."""
         return type(self)(self._broker, self._key, self._loss, (*self._transforms, transform))
 
     def rivals(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> IntPerWay:
-        """(Q, <= k) int64: the places among the terms of the nearest ways to win, nearest first.
+        """Return (Q, <= k) int64: the nearest rivals, nearest first, as indices into the goal's terms.
 
         For `Misclassify` they are the classes with the highest logits but the label. A targeted goal has one rival.
         """

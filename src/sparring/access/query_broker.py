@@ -84,7 +84,7 @@ class QueryBroker:
         ledger.draws = draws
         self.live, self.region = torch.arange(len(ledger.x), device=ledger.x.device), ledger.region
         self.key = Key(self.live, 0) if key is None else key
-        self.flat = True  # is there a row in play whose gradients were all zero so far?
+        self.flat = True  # is there an active row whose gradients were all zero so far?
 
     def narrow(self, kept: RowSelection) -> None:
         """Drop all rows but `kept`: a mask (B,), or indices of rows."""
@@ -277,12 +277,12 @@ class QueryBroker:
 
     def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
         """Return the gradient with zeros for what is not finite, and record zero and non-finite gradients."""
-        waits = self.ledger.waits and rows is None
-        if not (waits or self.flat) and math.isfinite(float(grad.sum())):
+        defers = self.ledger.defers and rows is None
+        if not (defers or self.flat) and math.isfinite(float(grad.sum())):
             return grad  # the usual step: nothing to note
         peak = torch.linalg.vector_norm(grad.flatten(1), torch.inf, dim=1)
         self.ledger.slope(self._positions(rows), rows is not None, peak)
-        if waits:
+        if defers:
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
         self.flat = not bool(self.ledger.nonzero_gradient[self.live].all())
         finite = bool(peak.isfinite().all())

@@ -44,7 +44,7 @@ class Shared(ABC, Generic[A, S, R]):
     """
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Ball,)  # the norms that the attack supports
-    elsewhere: ClassVar[str] = ""  # for the error message: which attack supports the other norms
+    alternative: ClassVar[str] = ""  # for the error message: which attack supports the other norms
     uses_region: ClassVar[bool] = False  # are all bounds from `oracle.region`? Then masks and radii per row are served
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
@@ -56,7 +56,7 @@ class Shared(ABC, Generic[A, S, R]):
         Raises ThreatError for a ball that the attack does not know, or one without a radius.
         """
         check_parameters(self)
-        check_ball(self.name, self.ball, self.norms, self.elsewhere)
+        check_ball(self.name, self.ball, self.norms, self.alternative)
         self.ball.bounded(self.name)
 
     if TYPE_CHECKING:  # fields or properties of every such attack

@@ -40,7 +40,7 @@ from .plan import GOALS, AuditPlan, check_word, make_audit_plan
 from .probes import run_probes
 from .records.database import Records
 from .records.example_files import example_file, write_examples
-from .records.facts import Facts, now
+from .records.facts import Facts, utc_timestamp
 from .records.rows import KeptOriginals, chunk_rows, given_hash
 from .records.run_folder import has_run, refuse_used, writing
 from .report.gallery import write_mask_picture
@@ -289,7 +289,7 @@ def record_run(
     admission = worker.admission
     records = open_records(request, admission, facts, pool)
     try:
-        records.accept(request.accept, now())
+        records.accept(request.accept, utc_timestamp())
         if not records.probe_results():
             request.observer.probing()
             clock = time.perf_counter()
@@ -383,6 +383,7 @@ def fallen_in_records(records: Records) -> KeptOriginals:
 
 
 def count_fallen(kept: KeptOriginals, events: list[Event]) -> None:
+    """Add to `kept`, in place, how many rows of a chunk fell to each (norm, eps, attack) of its events."""
     for event in events:
         if isinstance(event, AttackResult):
             kept[event.slot.norm, event.slot.eps, event.attack] += int(event.fell.sum())

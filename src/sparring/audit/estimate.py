@@ -124,7 +124,7 @@ def estimate_lines(evaluated: EvaluatedTarget, request: AuditRequest, first: Cle
 def count_passes(entry: SuiteEntry, region: Region, rejects: bool = False) -> tuple[int, int]:
     """Return forward and backward passes of the one input of `region`, at most; `rejects`: by who knows of a detector.
 
-    The stand-in is a classifier, whatever the task: attacks that try ways to win in turn try no more than it has.
+    The stand-in is a classifier, whatever the task: attacks on one rival class after another try no more than it has.
     """
     if entry.transferred:
         return 1, 0

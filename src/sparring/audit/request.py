@@ -17,7 +17,7 @@ from .evaluation.weights import weights_hash
 from .observer import AuditObserver
 from .parallel.workers import SINGLE_PROCESS, Workers
 from .plan import AuditPlan
-from .records.facts import Facts, MaskFacts, device_name, now, versions
+from .records.facts import Facts, MaskFacts, device_name, utc_timestamp, versions
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         versions=versions(),
         device=request.workers.describe_device(device_name(target.device)),
         precision=describe_precision(target, request.plan),
-        started=now(),
+        started=utc_timestamp(),
     )
 
 

@@ -35,7 +35,7 @@ class Engine:
         batch_size: images per pass; halved, and remembered for the rest of the run, when memory runs out.
         seed: of all keyed randomness.
         compact: drop rows that are done; False only for measurements.
-        look_every: steps between two checks of which rows are done. None: 1 on a CPU, 8 on a GPU, where each check
+        check_done_every: steps between checks of which rows are done. None: 1 on a CPU, 8 on a GPU, where each check
             waits for the device. Passes spent on a row between two checks are counted, its result is the same.
         checkpoint: a folder; an interrupted run goes on from there when called again with the same arguments.
         checkpoint_seconds: how often the batch in progress is saved.
@@ -47,7 +47,7 @@ class Engine:
     batch_size: int = 128
     seed: int = 0
     compact: bool = True
-    look_every: int | None = None
+    check_done_every: int | None = None
     checkpoint: Path | str | None = None
     checkpoint_seconds: float = 30.0
     autocast: torch.dtype | None = None
@@ -55,7 +55,7 @@ class Engine:
     confirmation_samples: int = 20
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("look_every", 1), ("confirmation_samples", 1)):
+        for name, least in (("batch_size", 1), ("check_done_every", 1), ("confirmation_samples", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")

@@ -47,13 +47,13 @@ class Search:
         if self.random and keep is Keep.FIRST:  # a single lucky answer must not end the search
             keep = Keep.HIGHEST_MARGIN
         self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
-        skip_won = engine.compact and not self.ledger.waits
+        skip_won = engine.compact and not self.ledger.defers
         self.broker = QueryBroker(
             self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws, context
         )
         self.rate = torch.zeros(len(self.x), device=self.x.device)  # share of fresh answers that meet the goal
         self.limited = budget != Budget()
-        self.every = engine.look_every or (8 if self.ledger.waits else 1)
+        self.every = engine.check_done_every or (8 if self.ledger.defers else 1)
         self.state: Any = None
         self.locked = False  # has the target locked the attacker out?
 
@@ -146,14 +146,14 @@ class Search:
         self.state = self.attack.step(self.attack.access(self.broker), self.state, self.t)
         self.t += 1
         done = self.attack.done(self.state)
-        if done is not None:  # recorded at once, so that `look_every` changes no result
+        if done is not None:  # recorded at once, so that `check_done_every` changes no result
             self.ledger.finish(self.broker.live, done)
         self.ledger.changed |= done is not None or self.attack.stuck(self.state) is not None
         if self.t % self.every == 0 or self.t == self.attack.total_steps:
             self._drop()
 
     def _drop(self) -> None:
-        if not (self.ledger.changed or self.limited or self.ledger.waits):
+        if not (self.ledger.changed or self.limited or self.ledger.defers):
             return
         self.ledger.settle()
         self.ledger.changed = False

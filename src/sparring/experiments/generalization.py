@@ -14,7 +14,7 @@ import torch
 from ..access import Gradients
 from ..audit.evaluation.batches import fitting_batch_size
 from ..audit.evaluation.weights import weights_hash
-from ..audit.records.facts import device_name, now, versions
+from ..audit.records.facts import device_name, utc_timestamp, versions
 from ..audit.records.statistics import share
 from ..engine import Engine
 from ..errors import AccessError, InputError
@@ -168,7 +168,7 @@ class GeneralizationMatrix:
             "unions": [[str(column) for column in union] for union in self.columns.unions],
             "versions": versions(),
             "device": device_name(torch.device(self.device)),
-            "started": now(),
+            "started": utc_timestamp(),
             "notes": [],
             "models": [],
         }

@@ -43,7 +43,7 @@ class Terms:
         return ((self.values / signed).logsumexp(1, keepdim=True) * signed).squeeze(1)
 
     def nearest(self, k: int) -> tuple[FloatPerWay, IntPerWay]:
-        """Return the margins (B, <= k) of the nearest ways to win, nearest first, and their places (B, <= k) int64.
+        """Return the largest values (B, <= k), largest first, and their indices (B, <= k) int64: the nearest rivals.
 
         Where every condition is needed there is one rival, with index 0, and its value is the margin.
         """

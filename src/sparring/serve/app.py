@@ -22,7 +22,7 @@ from ..access import Scores
 from ..batching import map_batches
 from ..errors import LockedOut, SparringError, UserCodeError
 from ..targets import Target
-from ..targets.optional_imports import require
+from ..targets.optional_imports import import_optional
 from .log import AnswerCache, QueryLog
 from .tensors import InferRequest, encode_answer, read_request
 
@@ -158,7 +158,7 @@ def make_application(served: ServedModel, *, body_limit: int = 1 << 26, loopback
     `body_limit` is in bytes; with `loopback` a request that names another host (a web page that had its name
     point here) is refused.
     """
-    require("starlette", "serving a model", "serve")
+    import_optional("starlette", "serving a model", "serve")
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware

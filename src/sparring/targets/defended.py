@@ -23,7 +23,7 @@ from ..goals import Goal, Undetected
 from ..random import Key
 from ..rows import to
 from ..shapes import FloatBatch
-from ..transforms import Part, Transform
+from ..transforms import PipelinePart, Transform
 from .eot_budget import draws_for
 from .model import Model
 from .pipeline import Pipeline
@@ -41,7 +41,7 @@ class Defended(Pipeline[Scores]):
     Raises: TargetError, ConfigError.
     """
 
-    def __init__(self, target: Target[Any], *parts: Part, votes: int = 1, fuse: str | None = None) -> None:
+    def __init__(self, target: Target[Any], *parts: PipelinePart, votes: int = 1, fuse: str | None = None) -> None:
         if not isinstance(target, Target) or not issubclass(target.access, Jacobians):
             raise TargetError(f"a defence is built around a white box, which its audit must see; got {target!r}")
         super().__init__(target, *parts, votes=votes, fuse=fuse)

@@ -16,7 +16,7 @@ from ..errors import ConfigError, InputError, TargetError
 from ..random import Key
 from ..shapes import FloatBatch, Logits
 from .classifier import Classifier
-from .optional_imports import require
+from .optional_imports import import_optional
 from .target import Restricted
 
 KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -26,7 +26,7 @@ class Session:
     """The file as a function of images; a model whose first axis is fixed is asked that many at a time."""
 
     def __init__(self, file: Path, output: str | None) -> None:
-        runtime = require("onnxruntime", "an ONNX model", "onnx")
+        runtime = import_optional("onnxruntime", "an ONNX model", "onnx")
         if not file.is_file():
             raise ConfigError(f"{file} does not exist; name an ONNX file, as onnx:FILE")
         content = file.read_bytes()

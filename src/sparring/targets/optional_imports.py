@@ -8,7 +8,7 @@ from types import ModuleType
 from ..errors import AssetError
 
 
-def require(module: str, what: str, extra: str) -> ModuleType:
+def import_optional(module: str, what: str, extra: str) -> ModuleType:
     """The module; AssetError that names the extra of sparring which brings it."""
     try:
         return import_module(module)

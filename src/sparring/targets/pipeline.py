@@ -20,7 +20,7 @@ from ..goals import DetectorOutputs, Goal, Undetected
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..shapes import FloatBatch
-from ..transforms import Detector, Part, Stage, Transform, networks, transform_with_bpda
+from ..transforms import Detector, PipelinePart, Stage, Transform, networks, transform_with_bpda
 from .classifier import Classifier
 from .target import Target, WrappedTarget, answered
 from .wrapped_outputs import change_outputs, fuse_answers, with_alarm
@@ -48,7 +48,7 @@ class Pipeline(WrappedTarget[T]):
     """
 
     def __init__(
-        self, target: Target[T], *parts: Part, votes: int = 1, fuse: str | None = None, draws: int = 1
+        self, target: Target[T], *parts: PipelinePart, votes: int = 1, fuse: str | None = None, draws: int = 1
     ) -> None:
         for part in parts:
             if not isinstance(part, Transform | Detector):
@@ -166,7 +166,7 @@ class Pipeline(WrappedTarget[T]):
             yield
 
 
-def _check_kinds(target: Target[Any], parts: tuple[Part, ...]) -> None:
+def _check_kinds(target: Target[Any], parts: tuple[PipelinePart, ...]) -> None:
     """Raise TargetError where a part for images in [0, 1] would be given other inputs."""
     kind = target.inputs
     for part in reversed(parts):

@@ -27,7 +27,11 @@ def require(holds: object, message: str) -> None:
         raise AssertionError(message)
 
 
-def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
+def run_on_case(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
+    """Run the attack on a case's images with its goal and context, and return the outcome.
+
+    `options` go to `run`; a `target` among them stands in for the case's own.
+    """
     target = options.pop("target", case.target)
     return run(attack, target, case.goal, case.images, context=case.context, **options)
 
@@ -35,9 +39,9 @@ def attacked(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome:
 def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:
     """Check law 1: a batch of N gives what N batches of one give, with compaction on and off, within `tolerance`."""
     case = case or small_net()
-    together = attacked(attack, case)
+    together = run_on_case(attack, case)
     for size, compact in ((1, True), (7, True), (64, False), (7, False)):
-        other = attacked(attack, case, engine=Engine(batch_size=size, compact=compact))
+        other = run_on_case(attack, case, engine=Engine(batch_size=size, compact=compact))
         gap = float((other.examples - together.examples).abs().max())
         where = f"{attack.name} at batch size {size}, compaction {compact}"
         require(torch.equal(other.success, together.success), f"{where}: another success mask")
@@ -73,7 +77,7 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
 def check_reported_success(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Check law 3: reported success and distance equal those measured again on the returned examples."""
     case = case or small_net()
-    outcome = attacked(attack, case)
+    outcome = run_on_case(attack, case)
     with torch.no_grad():
         won = case.goal(case.target(outcome.examples)).margin > 0
     require(torch.equal(won, outcome.success), f"{attack.name} claims {outcome.success.sum()}, measured {won.sum()}")
@@ -89,7 +93,7 @@ def check_budget(attack: Attack[Any, Any], case: Case | None = None, *, limit: i
         for row in range(len(case.images)):
             counting = Counting(case.module)
             one = replace(case.row(row), module=counting)
-            spent = attacked(attack, one, budget=budget).passes
+            spent = run_on_case(attack, one, budget=budget).passes
             forwards, backwards, checks = int(spent.forwards), int(spent.backwards), int(spent.checks)
             require(
                 forwards + checks == counting.forwards,
@@ -121,7 +125,7 @@ def check_access(attack: Attack[Any, Any], case: Case | None = None) -> None:
 def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Check law 6: a run that is interrupted after any step and resumed gives what an uninterrupted run gives."""
     case = case or small_net(6)
-    whole = attacked(attack, case, engine=Engine(batch_size=4))
+    whole = run_on_case(attack, case, engine=Engine(batch_size=4))
     for stop in (1, 2, 5):
         seen = 0
 
@@ -134,8 +138,8 @@ def check_resume(attack: Attack[Any, Any], case: Case | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(batch_size=4, checkpoint=folder, checkpoint_seconds=-1, progress=interrupt)
             with suppress(KeyboardInterrupt):
-                attacked(attack, case, engine=engine)
-            again = attacked(attack, case, engine=replace(engine, progress=None))
+                run_on_case(attack, case, engine=engine)
+            again = run_on_case(attack, case, engine=replace(engine, progress=None))
         where = f"{attack.name} interrupted after step {stop}"
         require(torch.equal(again.examples, whole.examples), f"{where} ends with other examples")
         for name in ("forwards", "backwards", "checks"):
@@ -208,7 +212,7 @@ def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes:
     case = linear(classes if attack.keep is Keep.SMALLEST else 2)
     best = optimum(case, attack.ball)
     if attack.keep is Keep.SMALLEST:
-        outcome = attacked(attack, case)
+        outcome = run_on_case(attack, case)
         require(outcome.success.all(), f"{attack.name} failed on {int((~outcome.success).sum())} linear rows")
         worst = float((outcome.distance / best).max())
         require(worst <= ratio, f"{attack.name} ends at {worst:.4f} times the optimum; {ratio} is asked")
@@ -218,7 +222,7 @@ def check_closed_form(attack: Attack[Any, Any], *, ratio: float = 1.02, classes:
         one = case.row(row)
         for factor, expected in ((ratio, True), (1 / 1.02, False)):
             eps = float(best[row]) * factor
-            won = bool(attacked(with_eps(attack, eps), one).success)
+            won = bool(run_on_case(with_eps(attack, eps), one).success)
             require(won == expected, f"{attack.name} at {factor:.3f} of the optimum: success is {won}")
 
 

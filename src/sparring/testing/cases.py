@@ -113,7 +113,7 @@ def verifier(count: int = 12) -> Case:
     return Case(module, images, torch.arange(count), Dodge(template, 0.8), task=Verification())
 
 
-def gallery(count: int = 12) -> Case:
+def impersonation(count: int = 12) -> Case:
     """Return a case of verification: each image must match one of three other persons."""
     module, images = embedder(count)
     with torch.no_grad():

@@ -15,7 +15,8 @@ from .cases import draw
 DUAL: dict[type[Ball], Any] = {Linf: 1.0, L2: 2.0, L1: torch.inf}
 
 
-def feasible(ball: Ball, delta: Tensor, x: Tensor, tolerance: float = 1e-9) -> bool:
+def is_feasible(ball: Ball, delta: Tensor, x: Tensor, tolerance: float = 1e-9) -> bool:
+    """Return True if every row of x + delta (N, ...) is in [0, 1] and every delta in the ball, within tolerance."""
     inside = (x + delta >= -tolerance).all() and (x + delta <= 1 + tolerance).all()
     return bool(inside and (ball.norm(delta) <= ball.eps * (1 + 1e-9) + tolerance).all())
 
@@ -23,14 +24,14 @@ def feasible(ball: Ball, delta: Tensor, x: Tensor, tolerance: float = 1e-9) -> b
 def check_projection(ball: Ball, x: Tensor, delta: Tensor) -> None:
     """The projection is feasible, leaves feasible points alone, and no feasible point is nearer."""
     near = ball.project(delta, x)
-    require(feasible(ball, near, x), f"{ball} projects outside itself")
+    require(is_feasible(ball, near, x), f"{ball} projects outside itself")
     again = ball.project(near, x)
     require((again - near).abs().max() < 1e-7, f"{ball} moves a point that it has projected")
     distance = (delta - near).flatten(1).norm(dim=1)
     key = Key(torch.arange(len(x)), 11)
     for i in range(20):
         other = ball.sample(key.reseeded(i), x)
-        require(feasible(ball, other, x, 1e-7), f"{ball} samples outside itself")
+        require(is_feasible(ball, other, x, 1e-7), f"{ball} samples outside itself")
         for share in (1.0, 0.1, 0.001):
             if isinstance(ball, L0) and share < 1:
                 continue  # not convex

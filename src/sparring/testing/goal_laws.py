@@ -31,7 +31,7 @@ def check_goal(goal: Goal, outputs: Any, won: Tensor) -> None:
     met = (terms.values > 0).all(1) if terms.every else (terms.values > 0).any(1)
     require(torch.equal(met, won), "the terms and the margin disagree on who has won")
     margins, places = terms.nearest(3)
-    require(torch.equal(margins[:, 0], verdict.margin), "the nearest way to win is not the margin")
+    require(torch.equal(margins[:, 0], verdict.margin), "the value of the nearest rival is not the margin")
     if not terms.every:
         require(torch.equal(terms.values.gather(1, places), margins), "the nearest ways are in other places")
     _check_ascent(goal, outputs)

@@ -4,7 +4,7 @@
     python -m sparring.testing.matrix docs/matrix.md     and writes the page
     python -m sparring.testing.matrix --attack fmn       of the attacks whose names hold these letters
 
-Each cell is tried: the attack runs and obeys (law 10), or is refused at the door with the reason, a footnote.
+In each cell the attack runs and obeys law 10, or is refused before the first query; the reason is a footnote.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Cell:
 
     @property
     def ran(self) -> bool:
-        """Did it run?"""
+        """Whether the attack ran, and was not refused."""
         return self.refused is None
 
 
@@ -215,7 +215,7 @@ class Watched(WrappedTarget[Jacobians]):
         self.asked: list[Tensor] = []
 
     def __call__(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
-        """Answer as the target inside."""
+        """Return the outputs of the target inside."""
         self.asked.append(images.detach().clone())
         return super().__call__(images, key, context)
 
@@ -266,7 +266,7 @@ class Matrix:
 
     @property
     def names(self) -> list[str]:
-        """The rows."""
+        """The names of the attacks, one per row of the table and in its order."""
         return list(dict.fromkeys(name for name, _, _ in self.cells))
 
     @property

@@ -80,7 +80,7 @@ class PointBody(nn.Module):
 
 
 class VectorBody(nn.Module):
-    """Vectors (B, 10)."""
+    """A network from vectors (B, 10) to features (B, 16)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ HALVINGS = 140
 def check_region(region: Region) -> None:
     """Try all laws on a region in float64; AssertionError names the law that is broken."""
     for scale in (1e-3, 0.3, 1.0, 30.0):
-        check_projection(region, scale * draw(f"delta {scale}", tuple(region.x.shape)))
+        check_region_projection(region, scale * draw(f"delta {scale}", tuple(region.x.shape)))
     check_rows_alone(region)
     check_masked(region)
     check_directions(region)
@@ -29,7 +29,7 @@ def check_region(region: Region) -> None:
     check_shrink(region)
 
 
-def check_projection(region: Region, delta: Tensor) -> None:
+def check_region_projection(region: Region, delta: Tensor) -> None:
     """The projection is feasible, leaves feasible points alone, and is the nearest one."""
     near = region.project(delta)
     require(bool(near.isfinite().all()), f"{region.ball} projects onto NaN or infinity")

@@ -22,7 +22,8 @@ from .cases import Case, Counting, linear, optimum, small_net
 Attack = Shared[Any, Any, Artifact]
 
 
-def fitted(attack: Attack, case: Case, **options: Any) -> Fitted[Artifact]:
+def fit_on_case(attack: Attack, case: Case, **options: Any) -> Fitted[Artifact]:
+    """Fit a shared attack to a case's target, goal and images; `options` go to `fit`."""
     return fit(attack, case.target, case.goal, case.images, **options)
 
 
@@ -83,7 +84,7 @@ def check_shared_access(attack: Attack, case: Case | None = None) -> None:
 def check_shared_resume(attack: Attack, case: Case | None = None) -> None:
     """Interrupted after any step and taken up again equals never having stopped; so does a second call."""
     case = case or small_net()
-    whole = fitted(attack, case)
+    whole = fit_on_case(attack, case)
     for stop in (0, 1, 3):
         seen = 0
 
@@ -96,9 +97,9 @@ def check_shared_resume(attack: Attack, case: Case | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(checkpoint=folder, checkpoint_seconds=-1, progress=interrupt)
             with suppress(KeyboardInterrupt):
-                fitted(attack, case, engine=engine)
-            again = fitted(attack, case, engine=replace(engine, progress=None))
-            more = fitted(attack, case, engine=replace(engine, progress=None))
+                fit_on_case(attack, case, engine=engine)
+            again = fit_on_case(attack, case, engine=replace(engine, progress=None))
+            more = fit_on_case(attack, case, engine=replace(engine, progress=None))
         where = f"{attack.name} interrupted after step {stop + 1}"
         require(same(again.artifact, whole.artifact), f"{where} ends with another artifact")
         told = (again.forwards, again.backwards, again.fooled)
@@ -109,10 +110,10 @@ def check_shared_resume(attack: Attack, case: Case | None = None) -> None:
 def check_shared_seed(attack: Attack, case: Case | None = None) -> None:
     """The same seed gives the same artifact, another seed another."""
     case = case or small_net()
-    first = fitted(attack, case, engine=Engine(seed=3)).artifact
-    again = fitted(attack, case, engine=Engine(seed=3)).artifact
+    first = fit_on_case(attack, case, engine=Engine(seed=3)).artifact
+    again = fit_on_case(attack, case, engine=Engine(seed=3)).artifact
     require(same(first, again), f"{attack.name}: one seed, two artifacts")
-    other = fitted(attack, case, engine=Engine(seed=4)).artifact
+    other = fit_on_case(attack, case, engine=Engine(seed=4)).artifact
     require(not same(first, other), f"{attack.name} does not depend on the seed, not even in the order of the images")
 
 
@@ -138,7 +139,7 @@ def check_shared_closed_form(attack: Attack, *, ratio: float = 1.02) -> None:
     case = Case(case.module, case.images[rows], case.labels[rows])
     best = optimum(case, attack.ball)
     for eps, expected in ((float(best.max()) * ratio, 1.0), (float(best.min()) / 1.02, 0.0)):
-        made = fitted(with_eps(attack, eps), case).artifact
+        made = fit_on_case(with_eps(attack, eps), case).artifact
         share = run(ArtifactAttack(made), case.target, case.goal, case.images).attack_success_rate
         require(share == expected, f"{attack.name} at eps {eps:g}: {share:.0%} of the linear rows fall")
 

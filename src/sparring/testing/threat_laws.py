@@ -16,7 +16,7 @@ from ..geometry.region import Region
 from ..inputs import Inputs, PointClouds, Unbounded
 from ..targets import answered
 from ..transforms import Scene
-from .attack_laws import attacked, require, with_eps
+from .attack_laws import require, run_on_case, with_eps
 from .cases import Case, draw, filled, linear, small_net
 
 FACTORS = (0.6, 1.4, 1.0)  # of a radius, row by row
@@ -37,11 +37,13 @@ def check_masks_and_radii(attack: Attack[Any, Any], case: Case | None = None, *,
         logits: Tensor = case.module(images)
         return logits
 
-    together = attacked(attack, case, mask=mask, eps=eps, engine=Engine(batch_size=2))
+    together = run_on_case(attack, case, mask=mask, eps=eps, engine=Engine(batch_size=2))
     _require_held(attack, together.examples, Region.around(case.images, attack.ball, case.inputs, mask=mask, eps=eps))
     if attack.batch_coupled:
         return
-    alone = attacked(attack, replace(case, module=_Watched(watching)), mask=mask, eps=eps, engine=Engine(batch_size=1))
+    alone = run_on_case(
+        attack, replace(case, module=_Watched(watching)), mask=mask, eps=eps, engine=Engine(batch_size=1)
+    )
     gap = float((together.examples - alone.examples).abs().max())
     require(torch.equal(together.success, alone.success), f"{attack.name} under a mask: another success mask")
     require(gap <= tolerance, f"{attack.name} under a mask: examples differ by {gap:g}")
@@ -66,7 +68,7 @@ def _radii(attack: Attack[Any, Any], case: Case) -> Tensor:
     factors = torch.tensor(FACTORS, dtype=case.images.dtype).repeat(len(case.images))[: len(case.images)]
     base = torch.full_like(factors, attack.ball.eps)
     if math.isinf(attack.ball.eps):
-        base = attacked(attack, case).distance.nan_to_num(posinf=1.0).clamp_min(1e-3)
+        base = run_on_case(attack, case).distance.nan_to_num(posinf=1.0).clamp_min(1e-3)
     return (base * factors).ceil() if attack.ball.p == 0 else base * factors
 
 
@@ -91,9 +93,9 @@ def check_radii(attack: Attack[Any, Any], case: Case | None = None, *, tolerance
     """Law 10: a radius per row is what the attack with that ball does on the row."""
     case = case or small_net(3)
     eps = _radii(attack, case)
-    together = attacked(attack, case, eps=eps)
+    together = run_on_case(attack, case, eps=eps)
     for row in range(len(case.images)):
-        one = attacked(with_eps(attack, float(eps[row])), case.row(row), indices=torch.tensor([row]))
+        one = run_on_case(with_eps(attack, float(eps[row])), case.row(row), indices=torch.tensor([row]))
         gap = float((one.examples[0] - together.examples[row]).abs().max())
         require(bool(one.success) == bool(together.success[row]), f"{attack.name}, eps {eps[row]:g}: another success")
         require(gap <= tolerance, f"{attack.name}, eps {eps[row]:g} per row: examples differ by {gap:g}")
@@ -167,7 +169,7 @@ def check_inputs(attack: Attack[Any, Any], case: Case) -> Outcome | None:
         return case.module(x, *beside)
 
     try:
-        outcome = attacked(attack, case, mask=mask, target=case.target_around(watching))
+        outcome = run_on_case(attack, case, mask=mask, target=case.target_around(watching))
     except InputError as error:
         require(not asked, f"{attack.name} asked before it was refused: {error}")
         return None
@@ -193,7 +195,7 @@ def check_masked_strength(attack: Attack[Any, Any], *, ratio: float = 1.02, clas
     region = Region.around(case.images, attack.ball, mask=mask)
     dual = region.dual_norm_many(slopes)
     best = torch.where(dual > 0, lead / dual, torch.inf).amin(1)
-    outcome = attacked(attack, case, mask=mask)
+    outcome = run_on_case(attack, case, mask=mask)
     require(bool(outcome.success.all()), f"{attack.name} under a mask failed on {int((~outcome.success).sum())} rows")
     worst = float((outcome.distance / best).max())
     require(worst <= ratio, f"{attack.name} under a mask ends at {worst:.4f} times the optimum; {ratio} is asked")
@@ -210,5 +212,5 @@ def check_masked_radius(attack: Attack[Any, Any], *, ratio: float = 1.02) -> Non
         slope = (weight[1 - case.labels] - weight[case.labels]).view_as(case.images)
     best = lead / Region.around(case.images, attack.ball, mask=mask).dual_norm(slope)
     for factor, expected in ((ratio, True), (1 / 1.02, False)):
-        won = attacked(attack, case, mask=mask, eps=best * factor).success
+        won = run_on_case(attack, case, mask=mask, eps=best * factor).success
         require(bool((won == expected).all()), f"{attack.name} at {factor:.3f} of the masked optimum: {won.tolist()}")

@@ -9,7 +9,7 @@ from .scene import Scene
 from .shift import RandomShift
 from .transform import (
     Detector,
-    Part,
+    PipelinePart,
     Stage,
     Transform,
     apply_with_bpda,
@@ -19,7 +19,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "Part", "PlacePatch", "RandomShift",
+    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "PipelinePart", "PlacePatch", "RandomShift",
     "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
     "transform_with_bpda",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from ..tasks import Task
 KEPT = bool | int | float | str | tuple | list | Tensor | Enum | None  # type: ignore[type-arg]
 
 
-class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
+class PipelinePart(ABC):  # noqa: B024 - its two kinds have the abstract methods
     """Base class of the parts of a pipeline: transforms, and detectors that may reject inputs."""
 
     @property
@@ -47,14 +47,14 @@ class Part(ABC):  # noqa: B024 - its two kinds have the abstract methods
         weights = [word for module in self.modules for pair in sorted(module.state_dict().items()) for word in pair]
         own: list[object] = []
         for name, value in sorted(vars(self).items()):
-            if isinstance(value, Part):
+            if isinstance(value, PipelinePart):
                 own += [name, *value.identity()]
             elif isinstance(value, KEPT) or (is_dataclass(value) and not isinstance(value, type)):
                 own += [name, value]
         return (type(self).__name__, *own, *weights)
 
 
-class Transform(Part):
+class Transform(PipelinePart):
     """Base class of functions from inputs (B, ...) and their context to inputs (B, ...) and context.
 
     `apply` changes the inputs and, if it moves pixels, the context: a shift also shifts boxes. `restore` maps outputs
@@ -114,7 +114,7 @@ class Stage(Transform):
         return self.differentiable_approximation(x, key)
 
 
-class Detector(Part):
+class Detector(PipelinePart):
     """Base class of detectors of adversarial examples in a pipeline: images pass unchanged, or are rejected."""
 
     @abstractmethod
@@ -175,6 +175,6 @@ def _checked(transform: Transform, made: Any, x: Tensor) -> Tensor:
     return made
 
 
-def networks(parts: Iterable[Part]) -> list[nn.Module]:
+def networks(parts: Iterable[PipelinePart]) -> list[nn.Module]:
     """Return all networks of the parts."""
     return [module for part in parts for module in part.modules]

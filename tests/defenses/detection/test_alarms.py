@@ -39,7 +39,7 @@ def test_bit_depth_has_the_slope_of_the_identity(task, fitted):
     (grad,) = torch.autograd.grad(f.alarm(x, key).sum(), x)
     a, b = (images.clone().requires_grad_() for _ in range(2))
     coarse = b.round() + (b - b.detach())
-    by_hand = (task.net(a).softmax(1) - task.net(coarse).softmax(1)).abs().sum() / f.limit.std
+    by_hand = (task.net(a).softmax(1) - task.net(coarse).softmax(1)).abs().sum() / f.required_threshold.std
     first, second = torch.autograd.grad(by_hand, (a, b))
     torch.testing.assert_close(grad, first + second)
 

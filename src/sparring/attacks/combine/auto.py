@@ -38,7 +38,7 @@ class Auto(SequentialAttack[Gradients, Any]):
     ball: Ball
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
-    elsewhere: ClassVar[str] = "PGD"
+    alternative: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
 
     @cached_property

@@ -41,7 +41,7 @@ class AutoAttack(SequentialAttack[Jacobians, Any]):
     n_queries: PositiveInt = 5000
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
-    elsewhere: ClassVar[str] = "PGD"
+    alternative: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
 
     @cached_property

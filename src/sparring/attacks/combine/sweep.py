@@ -70,7 +70,7 @@ class Sweep(Attack[Gradients, SweepState]):
     n_queries: PositiveInt = 100
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
-    elsewhere: ClassVar[str] = "PGD"
+    alternative: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

@@ -65,7 +65,7 @@ class Boundary(DecisionAttack[Decisions, BoundaryState]):
     starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "HopSkipJump"
+    alternative: ClassVar[str] = "HopSkipJump"
 
     def init(self, oracle: Decisions, batch: Batch) -> BoundaryState:
         found, stuck = self.find_start(oracle, batch)

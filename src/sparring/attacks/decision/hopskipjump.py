@@ -52,7 +52,7 @@ class HopSkipJump(DecisionAttack[Decisions, DecisionState]):
     starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     def init(self, oracle: Decisions, batch: Batch) -> DecisionState:
         return DecisionState(*self.find_start(oracle, batch))

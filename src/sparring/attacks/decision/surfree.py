@@ -78,7 +78,7 @@ class SurFree(DecisionAttack[Decisions, SurFreeState]):
     starting_pool: Tensor | None = field(default=None, repr=False, compare=False)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "HopSkipJump"
+    alternative: ClassVar[str] = "HopSkipJump"
     pixel_grid: ClassVar[bool] = True
 
     def init(self, oracle: Decisions, batch: Batch) -> SurFreeState:

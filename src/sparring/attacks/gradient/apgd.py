@@ -57,7 +57,7 @@ class APGD(Attack[Gradients, APGDState]):
     loss: Climb | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    elsewhere: ClassVar[str] = "PGD"
+    alternative: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

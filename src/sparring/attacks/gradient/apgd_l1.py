@@ -63,7 +63,7 @@ class L1APGD(Attack[Gradients, L1APGDState]):
     use_largereps: bool = True
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L1,)
-    elsewhere: ClassVar[str] = "APGD"
+    alternative: ClassVar[str] = "APGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

@@ -53,7 +53,7 @@ class AdaptiveBoundary(MinimumNormAttack[A, FABState]):
     random_start: bool
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     @property
     def state(self) -> Any:

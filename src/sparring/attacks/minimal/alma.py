@@ -71,7 +71,7 @@ class ALMA(MinimumNormAttack[Gradients, ALMAState]):
     temperature: NonNegativeFloat = 0.2
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, L1)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     @property
     def decay(self) -> float:

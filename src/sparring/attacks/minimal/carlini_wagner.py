@@ -70,7 +70,7 @@ class CarliniWagner(MinimumNormAttack[Gradients, CarliniWagnerState]):
     abort_early: PositiveFloat = 0.99
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     @property
     def total_steps(self) -> int:

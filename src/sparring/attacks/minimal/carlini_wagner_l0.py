@@ -78,7 +78,7 @@ class CarliniWagnerL0(MinimumNormAttack[Gradients, CarliniWagnerL0State]):
     warm_start: bool = True
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
-    elsewhere: ClassVar[str] = "CarliniWagner or CarliniWagnerLinf"
+    alternative: ClassVar[str] = "CarliniWagner or CarliniWagnerLinf"
 
     def init(self, oracle: Gradients, batch: Batch) -> CarliniWagnerL0State:
         region, x = oracle.region, oracle.region.x

@@ -71,7 +71,7 @@ class CarliniWagnerLinf(MinimumNormAttack[Gradients, CarliniWagnerLinfState]):
     tolerance: NonNegativeFloat = 0.005
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf,)
-    elsewhere: ClassVar[str] = "CarliniWagner or CarliniWagnerL0"
+    alternative: ClassVar[str] = "CarliniWagner or CarliniWagnerL0"
 
     def init(self, oracle: Gradients, batch: Batch) -> CarliniWagnerLinfState:
         region, x, none = oracle.region, oracle.region.x, torch.zeros_like(oracle.key.indices)

@@ -60,7 +60,7 @@ class DDN(MinimumNormAttack[Gradients, DDNState]):
     loss: Climb | None = field(default_factory=LogOdds)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     def check(self, region: Region) -> None:
         """Raise as every attack does, and InputError for `levels` where inputs have no pixels."""

@@ -52,7 +52,7 @@ class DeepFool(Attack[Jacobians, DeepFoolState]):
     overshoot: NonNegativeFloat = 0.02
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
     uses_region: ClassVar[bool] = True
 
     def init(self, oracle: Jacobians, batch: Batch) -> DeepFoolState:

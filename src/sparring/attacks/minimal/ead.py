@@ -85,7 +85,7 @@ class EAD(MinimumNormAttack[Gradients, EADState]):
     abort_early: PositiveFloat = 0.99
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L1, L2)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,7 @@ class JSMA(Attack[Gradients, JSMAState]):
     logits: bool = False
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
     uses_region: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

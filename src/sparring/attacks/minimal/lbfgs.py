@@ -74,7 +74,7 @@ class LBFGS(MinimumNormAttack[Gradients, LBFGSState]):
     loss: Climb | None = field(default_factory=CrossEntropy)
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     @property
     def total_steps(self) -> int:

@@ -66,7 +66,7 @@ class PDPGD(MinimumNormAttack[Gradients, PDPGDState]):
     temperature: NonNegativeFloat = 0.2
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1, L0)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,7 @@ class SigmaZero(MinimumNormAttack[Gradients, SigmaZeroState]):
     tau_factor: PositiveFloat = 0.01
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L0,)
-    elsewhere: ClassVar[str] = "FMN"
+    alternative: ClassVar[str] = "FMN"
 
     def init(self, oracle: Gradients, batch: Batch) -> SigmaZeroState:
         delta = torch.zeros_like(oracle.region.x)

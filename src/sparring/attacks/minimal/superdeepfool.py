@@ -71,7 +71,7 @@ class SuperDeepFool(MinimumNormAttack[Jacobians, SuperDeepFoolState]):
     search_iter: NonNegativeInt = 4
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "DeepFool or FMN"
+    alternative: ClassVar[str] = "DeepFool or FMN"
 
     def init(self, oracle: Jacobians, batch: Batch) -> SuperDeepFoolState:
         x, none = oracle.region.x, torch.full_like(oracle.region.eps, torch.inf)

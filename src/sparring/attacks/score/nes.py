@@ -61,7 +61,7 @@ class NES(Attack[Scores, NESState]):
     step_size: PositiveFloat | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    elsewhere: ClassVar[str] = "Square (L1) or PGD"
+    alternative: ClassVar[str] = "Square (L1) or PGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

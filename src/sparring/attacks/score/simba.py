@@ -67,7 +67,7 @@ class SimBA(Attack[Scores, SimBAState]):
     stride: PositiveFraction = 1 / 32
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2, Linf)
-    elsewhere: ClassVar[str] = "Square or PGD"
+    alternative: ClassVar[str] = "Square or PGD"
     uses_region: ClassVar[bool] = True
 
     def check(self, region: Region) -> None:

@@ -54,7 +54,7 @@ class SPSA(Attack[Scores, SPSAState]):
     learning_rate: PositiveFloat | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
-    elsewhere: ClassVar[str] = "Square (L1) or PGD"
+    alternative: ClassVar[str] = "Square (L1) or PGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

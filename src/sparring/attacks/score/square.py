@@ -56,7 +56,7 @@ class Square(Attack[Scores, SquareState]):
     schedule_queries: PositiveInt | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2, L1)
-    elsewhere: ClassVar[str] = "PGD"
+    alternative: ClassVar[str] = "PGD"
     spends_radius: ClassVar[bool] = True
     uses_region: ClassVar[bool] = True
 

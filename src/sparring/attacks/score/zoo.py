@@ -80,7 +80,7 @@ class ZOO(MinimumNormAttack[Scores, ZOOState]):
     confidence: NonNegativeFloat = 0.0
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
-    elsewhere: ClassVar[str] = "Square or SimBA"
+    alternative: ClassVar[str] = "Square or SimBA"
 
     def init(self, oracle: Scores, batch: Batch) -> ZOOState:
         region, x, zero = oracle.region, oracle.region.x, torch.zeros_like(oracle.region.eps)

@@ -111,7 +111,7 @@ class TransferAttack(AttackWrapper[Gradients, TransferAttackState[S]]):
         """The oracle of the inner attack; where techniques add gradients up, the sizes of gradients count too."""
         if any(technique.uses_copies or technique.has_memory for technique in self.techniques):
             oracle = oracle.with_loss(oracle.loss.in_sum())
-        return oracle.asked_through(chain)
+        return oracle.with_gradient_transform(chain)
 
     def step(self, oracle: Gradients, state: TransferAttackState[S], t: int) -> TransferAttackState[S]:
         chain = TechniqueChain(self.techniques, oracle.key, t + 1, state.memory)

@@ -131,4 +131,5 @@ def check_surrogate(surrogate: Target[Any], target: Target[Any]) -> None:
 
 
 def task_name(target: Target[Any]) -> str:
+    """Return the name of the target's task as messages give it; "no task" where the target has none."""
     return "no task" if target.task is None else target.task.name

@@ -43,7 +43,7 @@ class Prediction(NamedTuple):
 
     @property
     def rejected(self) -> Tensor:
-        """(B,) bool"""
+        """Which inputs the detector rejects, (B,) bool; False everywhere where there is no detector."""
         return torch.zeros_like(self.finite) if self.alarm is None else self.alarm > 0
 
     @property

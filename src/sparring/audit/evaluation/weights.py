@@ -14,6 +14,7 @@ from ...targets.pipeline import Pipeline
 
 
 def tensor_bytes(tensor: Tensor) -> Any:
+    """Return the bytes of a tensor of any shape and device in row-major order, as a memoryview on the CPU."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 

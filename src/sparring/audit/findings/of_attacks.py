@@ -82,6 +82,7 @@ def count_fallen_without_gradients(part: EpsilonPart, transferred: bool) -> int:
 
 
 def nothing_left_findings(report: Report) -> Iterator[Finding]:
+    """Yield a finding for the first threat with given radii whose smallest radius no image survives."""
     for threat in report.threats:
         smallest = threat.epsilons[0]
         if threat.smallest is None and smallest.robust_accuracy.count == 0:
@@ -90,6 +91,7 @@ def nothing_left_findings(report: Report) -> Iterator[Finding]:
 
 
 def rounding_findings(report: Report) -> Iterator[Finding]:
+    """Yield a finding where a tenth or more of the examples at given radii fail once rounded to 8 bits."""
     given = [threat for threat in report.threats if threat.smallest is None]
     attacks = [attack for threat in given for part in threat.epsilons for attack in part.attacks]
     counted = [(one.fell, one.survives_uint8) for one in attacks if one.survives_uint8 is not None]

@@ -35,6 +35,7 @@ def of_data(records: Records, report: Report) -> Iterator[Finding]:
 
 
 def label_findings(report: Report) -> Iterator[Finding]:
+    """Yield a finding where some or all images have no label from the data."""
     data = report.data
     without = data.count - data.labelled_count
     if without:
@@ -46,6 +47,10 @@ def label_findings(report: Report) -> Iterator[Finding]:
 
 
 def accuracy_findings(records: Records, report: Report) -> Iterator[Finding]:
+    """Yield findings where the clean accuracy is below one half, or too far from the plan's expected accuracy.
+
+    Too far: outside the 99 % interval of what was measured. Nothing is found where no image has a label.
+    """
     clean, expected = report.data.clean_accuracy, records.plan.expected_accuracy
     if clean is None:
         return
@@ -63,6 +68,7 @@ def accuracy_findings(records: Records, report: Report) -> Iterator[Finding]:
 
 
 def sample_size_findings(report: Report) -> Iterator[Finding]:
+    """Yield a finding where a robust accuracy at a given radius has a 95 % interval wider than 10 points."""
     given = [threat for threat in report.threats if threat.smallest is None]
     shares = [part.robust_accuracy for threat in given for part in threat.epsilons]
     width = max((one.high - one.low for one in shares), default=0.0)

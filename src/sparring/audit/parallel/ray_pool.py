@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ...errors import ConfigError, RunError
-from ...targets.optional_imports import require
+from ...targets.optional_imports import import_optional
 from ...zoo import Chunk
 from .chunk_worker import (
     ChunkFailure,
@@ -44,7 +44,7 @@ class RayPool:
     def __init__(self, workers: Workers, worker: ChunkWorker) -> None:
         late = "ray" in sys.modules and not SETTINGS.items() <= os.environ.items()
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} | os.environ | SETTINGS)
-        self.ray: Any = require("ray", f"workers ray:{workers.count}", "ray")
+        self.ray: Any = import_optional("ray", f"workers ray:{workers.count}", "ray")
         if late and not self.ray.is_initialized():
             raise ConfigError(
                 "ray was imported before this audit could tell it to keep to this machine; call ray.init() as you "
@@ -116,4 +116,4 @@ def run_chunk(packed: list[Any], chunk: bytes, threads: int) -> bytes:
 @lru_cache(maxsize=1)
 def cached_worker(packed: Any) -> ChunkWorker:
     """Unpack the worker that lies in ray's store, once in each process."""
-    return unpack_worker(require("ray", "a worker", "ray").get(packed))
+    return unpack_worker(import_optional("ray", "a worker", "ray").get(packed))

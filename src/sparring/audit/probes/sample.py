@@ -97,12 +97,12 @@ def gather_sample(
 ) -> ProbeSample | None:
     """Return the sample; None where the model is right on none of the images that were read."""
     wanted, there = IMAGES[plan.suite if isinstance(plan.suite, str) else "standard"], source.candidates
-    count = plan.limit if there is None else smaller(plan.limit, there)
+    count = plan.limit if there is None else apply_limit(plan.limit, there)
     if count is not None:
         wanted = min(wanted, max(FEWEST, count // SHARE))
     parts: list[CleanChunk] = []
     found = 0
-    for chunk in limit_chunks(source, min(plan.batch_size, wanted), smaller(plan.limit, SEARCHED * wanted)):
+    for chunk in limit_chunks(source, min(plan.batch_size, wanted), apply_limit(plan.limit, SEARCHED * wanted)):
         clean = admission.admit(chunk)
         parts.append(clean)
         found += int(clean.correct.sum())
@@ -143,7 +143,8 @@ def right_ones(parts: list[CleanChunk], wanted: int) -> CleanChunk:
     return CleanChunk(first=0, names=names, from_data=parts[0].from_data, prediction=columns, **rest)
 
 
-def smaller(limit: int | None, most: int) -> int:
+def apply_limit(limit: int | None, most: int) -> int:
+    """Return the smaller of a plan's limit and `most`; `most` where there is no limit."""
     return most if limit is None else min(limit, most)
 
 

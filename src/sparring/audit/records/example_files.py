@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...errors import RunError
+from ...storage import write_atomically
 
 FOLDER = "examples"
 
@@ -19,22 +19,8 @@ def example_file(chunk: int) -> str:
     return f"{FOLDER}/chunk-{chunk:06d}.safetensors"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file appears by one rename, after its content has reached the disk; OSError where it cannot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def write_examples(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors by name into one safetensors file, whole or not at all; OSError where the disk does not take it."""
     write_atomically(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
 
 

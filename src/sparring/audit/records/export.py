@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
-from ...targets.optional_imports import require
+from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
 from .database import Records
 from .facts import Facts
@@ -72,7 +72,7 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
         with writing(path.parent):
             listed = exported_columns(records.facts)
             {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](
-                result_rows(records), listed, partial
+                exported_rows(records), listed, partial
             )
             os.replace(partial, path)
     finally:
@@ -81,7 +81,7 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     return path
 
 
-def result_rows(records: Records) -> Iterator[dict[str, Any]]:
+def exported_rows(records: Records) -> Iterator[dict[str, Any]]:
     """Yield every row, without what is infinite."""
     listed = exported_columns(records.facts)
     for row in records.select(ROWS):
@@ -101,6 +101,7 @@ def escape_formula(value: Any) -> Any:
 
 
 def write_csv(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as CSV in UTF-8, below a header of column names; texts that look like formulas are escaped."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, [one.name for one in listed])
         table.writeheader()
@@ -109,6 +110,7 @@ def write_csv(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], pat
 
 
 def write_json(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as one JSON array in UTF-8, an object per line; ValueError for NaN or infinity."""
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, row in enumerate(found):
@@ -119,11 +121,12 @@ def write_json(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], pa
 
 def import_pyarrow() -> Any:
     """pyarrow; AssetError with the extra that brings it."""
-    require("pyarrow.parquet", "Parquet", "export")
-    return require("pyarrow", "Parquet", "export")
+    import_optional("pyarrow.parquet", "Parquet", "export")
+    return import_optional("pyarrow", "Parquet", "export")
 
 
 def write_parquet(found: Iterator[dict[str, Any]], listed: list[ExportedColumn], path: Path) -> None:
+    """Write the rows as Parquet, in row groups of 10,000; AssetError without pyarrow."""
     pa = import_pyarrow()
     kinds = {"whole": pa.int64(), "text": pa.string(), "real": pa.float64()}
     schema = pa.schema([(one.name, kinds[one.kind]) for one in listed])

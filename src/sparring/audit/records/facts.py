@@ -68,10 +68,12 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
+    """Return the device as the records name it: with the GPU's name for CUDA, with the thread count for the CPU."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
 
 
-def now() -> str:
+def utc_timestamp() -> str:
+    """Return the current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -63,6 +63,7 @@ class ResultScope:
 
 
 def sample_count(records: Records) -> int:
+    """Return how many samples the run has recorded so far."""
     return int(records.scalar("SELECT COUNT(*) FROM sample"))
 
 

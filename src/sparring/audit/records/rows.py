@@ -62,10 +62,11 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
         "sha256": chunk_hash(hashes, goals),
         "seconds": seconds,
     }
-    return ChunkRows(chunk, samples, results, stretched_rows(clean, events), tensors)
+    return ChunkRows(chunk, samples, results, rescaled_example_rows(clean, events), tensors)
 
 
-def stretched_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:
+def rescaled_example_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:
+    """Return a row for each sample whose example fools the model in 8 bits only once rescaled to a radius."""
     return [
         {"sample": clean.first + place, "norm": event.norm, "eps": event.eps, "rate": rate}
         for event in events
@@ -94,6 +95,7 @@ def given_hash(chunk: Chunk) -> str:
 
 
 def chunk_hash(hashes: list[str], goals: list[str]) -> str:
+    """Return the SHA-256, in hexadecimal, over a chunk's image hashes and then its goal hashes."""
     return hashlib.sha256("".join([*hashes, *goals]).encode()).hexdigest()
 
 
@@ -111,6 +113,10 @@ def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
 def sample_rows(
     number: int, clean: CleanChunk, hashes: list[str], goals: list[str], wanted: list[int]
 ) -> list[dict[str, Any]]:
+    """Return one row per image of a chunk: label, clean prediction, hashes, and where its original is stored.
+
+    `wanted` lists the samples whose originals are kept, in the order in which the chunk's file has them.
+    """
     places = {sample: row for row, sample in enumerate(wanted)}
     rows, predictions = [], prediction_texts(clean.prediction, clean.finite)
     labels, aims = clean.labels, clean.aims

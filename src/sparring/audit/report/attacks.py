@@ -46,6 +46,7 @@ def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[A
 
 
 def access_type(access: str) -> type[Decisions]:
+    """Return the class of an access that the records name, in any case of letters; KeyError for an unknown name."""
     return ACCESS[access.lower()]
 
 
@@ -63,6 +64,10 @@ def broken_after(records: Records, norm: Norm, ball: Ball, eps: float, turn: int
 def attack_part(
     records: Records, norm: Norm, eps: float, attack: tuple[str, str, str], after: tuple[int, float]
 ) -> AttackPart:
+    """Return the results of one attack, summed over the recorded images that it was run on at a radius.
+
+    `attack`: its view, name and access. `after`: how many samples are broken after it, and the robust accuracy left.
+    """
     view, name, access = attack
     place = (norm, eps, view, name)
     sums = next(records.select(SUMS, *place))
@@ -92,4 +97,5 @@ def attack_part(
 
 
 def jpeg_survivors(count: int | None, channels: int) -> int | None:
+    """Return the count, 0 where nothing was counted; None where JPEG has no such number of channels."""
     return (count or 0) if channels in (1, 3) else None

@@ -44,7 +44,7 @@ class ViewLine:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """One norm's curve."""
+    """The drawing of one norm's curve: dots, line, interval band, other views' lines and axis ticks."""
 
     norm: str
     dots: tuple[CurveDot, ...]

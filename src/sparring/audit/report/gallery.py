@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ...storage import write_atomically
 from ..evaluation.prediction_columns import Kind, PredictionColumn, read_prediction
 from ..records.database import Records
-from ..records.example_files import read_row, write_atomically
+from ..records.example_files import read_row
 from ..records.run_folder import writing
 from .format import grouped, number, percent
 from .model import GalleryPart, MaskPart, PredictedValue
@@ -46,6 +47,11 @@ def gallery(records: Records) -> list[GalleryPart]:
 
 
 def gallery_part(records: Records, row: sqlite3.Row, place: int, texts: dict[tuple[str, float], str]) -> GalleryPart:
+    """Return the gallery's entry for one example; of images, write its pictures into the run folder.
+
+    `place` numbers the picture files. `texts` gives a radius as the user wrote it; an infinite radius, of a search
+    for the smallest example, is shown as the example's own size.
+    """
     norm, eps, facts = row["norm"], row["eps"], records.facts
     if math.isinf(eps):
         eps = row[norm.lower()]
@@ -111,6 +117,7 @@ class ClassNames:
 
 
 def class_namer(given: tuple[str, ...] | None) -> ClassNames:
+    """Return a function from a class to its name, which gives the number where the class has no name."""
     return ClassNames(given)
 
 

@@ -46,6 +46,10 @@ def xml_text(text: str) -> str:
 
 
 def radius_cases(report: Report, fail_under: float | None) -> list[Element]:
+    """Return a test case per threat and radius; it fails where robust accuracy is below `fail_under`.
+
+    Medians of smallest examples never fail, and nothing does where `fail_under` is None.
+    """
     cases = []
     for threat in report.threats:
         for part in threat.epsilons:
@@ -62,6 +66,7 @@ def radius_cases(report: Report, fail_under: float | None) -> list[Element]:
 
 
 def finding_case(one: Finding) -> Element:
+    """Return the test case of a finding, which fails if the finding blocks."""
     case = Element("testcase", classname="findings", name=xml_text(one.code))
     words = xml_text(f"{one.severity}{', accepted' if one.accepted else ''}: {one.message} {one.advice}".rstrip())
     if one.blocks:

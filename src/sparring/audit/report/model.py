@@ -20,7 +20,7 @@ UINT8 = (
 
 
 class ModelPart(Part):
-    """The target."""
+    """The target that was attacked, and the access that attacks had to it."""
 
     name: str
     source: str | None = None
@@ -238,7 +238,7 @@ class Finding(Part):
 
 
 class Report(Part):
-    """An audit's result."""
+    """The whole result of an audit, as report.json has it."""
 
     format: int = FORMAT
     title: str

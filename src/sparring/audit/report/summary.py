@@ -30,7 +30,7 @@ def summarize(records: Records) -> Report:
         threats=threats,
         gallery=gallery(records),
         warnings=[],
-        provenance=provenance(records),
+        provenance=provenance_part(records),
         probes={name: found for name, found in records.probe_results().items() if name != "seconds"},
     )
     if facts.classes is None:
@@ -39,6 +39,7 @@ def summarize(records: Records) -> Report:
 
 
 def model_part(records: Records) -> ModelPart:
+    """Return what the report says of the target; its access is that of the last view, the strongest attacker's."""
     facts = records.facts
     return ModelPart(
         name=facts.model,
@@ -57,6 +58,10 @@ def model_part(records: Records) -> ModelPart:
 
 
 def data_part(records: Records) -> DataPart:
+    """Return what the report says of the data: counts, labels, clean accuracy, skipped files and the hash.
+
+    Clean accuracy is over the images with labels of their own; None where there are none.
+    """
     count = queries.sample_count(records)
     labelled = records.scalar("SELECT COUNT(*) FROM sample WHERE label_source = 'data'")
     missed = records.scalar("SELECT TOTAL(clean_rate) FROM sample WHERE label_source = 'data'")
@@ -94,7 +99,8 @@ def mean_prediction(records: Records) -> dict[str, PredictedValue]:
     }
 
 
-def provenance(records: Records) -> Provenance:
+def provenance_part(records: Records) -> Provenance:
+    """Return how the run was made: command, plan, versions, device and time; seconds are of chunks and probes."""
     facts = records.facts
     return Provenance(
         command=facts.command,

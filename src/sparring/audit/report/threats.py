@@ -31,6 +31,10 @@ def fixed_radius_part(records: Records, threat: Threat) -> ThreatPart:
 
 
 def radius_part(records: Records, norm: Norm, text: str, ball: Ball) -> EpsilonPart:
+    """Return the results at one given radius of a norm: robust accuracy, in all and of each view, and the attacks.
+
+    `text`: the radius as the user wrote it. Of inputs that are no images there is no robust accuracy in 8 bits.
+    """
     everything, pictures = ResultScope(norm, ball.eps), records.facts.inputs == IMAGES
     before = ResultScope(norm, ball.eps, turn=-1)
     wrong = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_correct")

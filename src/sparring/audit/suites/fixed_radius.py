@@ -43,14 +43,16 @@ DETECTOR_STEPS = 100  # steps past a detector
 def gradient_attacks(ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     """Yield a single step (FGSM), then PGD."""
     yield make_entry(FGSM(ball), plan)
-    yield make_entry(with_restarts(PGD(ball, steps=plan.steps), plan), plan)
+    yield make_entry(add_restarts(PGD(ball, steps=plan.steps), plan), plan)
 
 
-def with_restarts(climb: PGD | OrthogonalPGD, plan: AuditPlan) -> Attack[Any, Any]:
+def add_restarts(climb: PGD | OrthogonalPGD, plan: AuditPlan) -> Attack[Any, Any]:
+    """Return the attack from as many starts as the plan wants; the attack itself where that is one."""
     return climb if plan.restarts == 1 else Restarts(climb, plan.restarts)
 
 
-def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def quick_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield FGSM and PGD in Linf, L2 and L1, then Square in Linf and L2, and HopSkipJump there without scores."""
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
     if isinstance(ball, Linf | L2):
@@ -59,7 +61,8 @@ def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[Suit
             yield make_entry(HopSkipJump(ball=ball), plan)
 
 
-def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def standard_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield FGSM, PGD, Auto and Square in Linf, L2 and L1; HopSkipJump in Linf and L2 without scores."""
     if isinstance(ball, Linf | L2 | L1):
         yield from gradient_attacks(ball, plan)
         yield make_entry(Auto(ball), plan)
@@ -68,7 +71,11 @@ def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
         yield make_entry(HopSkipJump(ball=ball), plan)
 
 
-def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def thorough_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield FGSM, PGD, Auto, APGD, APGD and FAB on rivals, FMN and Square in Linf, L2 and L1.
+
+    HopSkipJump comes in Linf and L2, whatever the access; SurFree in L2 without scores.
+    """
     if not isinstance(ball, Linf | L2 | L1):
         return
     ascent: Any = L1APGD if isinstance(ball, L1) else APGD
@@ -91,9 +98,9 @@ def past_detector(ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
         return
     steps = max(DETECTOR_STEPS, plan.steps)
     for weight in ALARM_WEIGHTS:
-        entry = make_entry(with_restarts(PGD(ball, steps=steps), plan), plan, f"joint PGD, weight {weight:g}")
+        entry = make_entry(add_restarts(PGD(ball, steps=steps), plan), plan, f"joint PGD, weight {weight:g}")
         yield replace(entry, weight=weight)
         if weight > 1 or (plan.suite == "thorough" and weight != 1):
             yield replace(make_entry(Auto(ball), plan, f"Auto, weight {weight:g}"), weight=weight)
     for orthogonal, name in ((True, "OrthogonalPGD"), (False, "SelectivePGD")):
-        yield make_entry(with_restarts(OrthogonalPGD(ball, steps=steps, orthogonal=orthogonal), plan), plan, name)
+        yield make_entry(add_restarts(OrthogonalPGD(ball, steps=steps, orthogonal=orthogonal), plan), plan, name)

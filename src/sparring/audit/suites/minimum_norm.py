@@ -30,7 +30,8 @@ from .suite_entry import SuiteEntry, make_entry
 THOROUGH_STEPS = 500  # steps where the papers have hundreds
 
 
-def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def quick_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield DDN in L2, SigmaZero in L0 and FMN in other norms, then the attacks on decisions."""
     if isinstance(ball, L2):
         yield make_entry(DDN(ball=ball), plan)
     elif isinstance(ball, L0):
@@ -40,7 +41,8 @@ def quick(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[Suit
     yield from decision_attacks(access, ball, plan)
 
 
-def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def standard_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield FMN with DDN and ALMA in L2, SigmaZero in L0, ALMA in L1; FAB and attacks on decisions except in L0."""
     if isinstance(ball, L2):
         yield make_entry(DDN(ball=ball), plan)
     yield make_entry(FMN(ball), plan)
@@ -53,7 +55,11 @@ def standard(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[S
     yield from decision_attacks(access, ball, plan)
 
 
-def thorough(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+def thorough_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
+    """Yield the standard attacks, DDN, FMN and ALMA with more steps; PDPGD; and C&W's attack, or EAD in L1, not in L0.
+
+    HopSkipJump comes in Linf and L2 whatever the access.
+    """
     if isinstance(ball, L2):
         yield make_entry(DDN(ball=ball, steps=THOROUGH_STEPS), plan)
     yield make_entry(FMN(ball, steps=THOROUGH_STEPS), plan)

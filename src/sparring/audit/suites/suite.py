@@ -19,14 +19,14 @@ MAX_ATTACKS = 1000  # of a view at one radius, at most
 TRANSFER_STEPS = 20  # steps of the attack on the surrogate
 Maker = Callable[[type[Decisions], Ball, AuditPlan], Iterator[SuiteEntry]]
 FIXED_RADIUS: dict[str, Maker] = {
-    "quick": fixed_radius.quick,
-    "standard": fixed_radius.standard,
-    "thorough": fixed_radius.thorough,
+    "quick": fixed_radius.quick_attacks,
+    "standard": fixed_radius.standard_attacks,
+    "thorough": fixed_radius.thorough_attacks,
 }
 MINIMUM_NORM: dict[str, Maker] = {
-    "quick": minimum_norm.quick,
-    "standard": minimum_norm.standard,
-    "thorough": minimum_norm.thorough,
+    "quick": minimum_norm.quick_attacks,
+    "standard": minimum_norm.standard_attacks,
+    "thorough": minimum_norm.thorough_attacks,
 }
 
 

@@ -26,20 +26,22 @@ def compare_command(
     from ...audit.records.compare import compare as paired
 
     found = paired(first, second)
-    print_table(f"first: {first}   second: {second}", COLUMNS, [row(one) for one in found])
+    print_table(f"first: {first}   second: {second}", COLUMNS, [comparison_row(one) for one in found])
     say(
         "only first, only second: images that one of the two holds and the other does not. p: McNemar's exact test, "
         "two-sided; with several threats a small p among many is weaker evidence than it looks"
     )
 
 
-def row(one: RunComparison) -> list[object]:
+def comparison_row(one: RunComparison) -> list[object]:
+    """Return the cells of a threat's row, in the order of COLUMNS; a difference of shares is in points."""
     change = one.difference
-    known = "-" if change is None else f"{100 * change:+.1f} points" if shares(one) else f"{change:+.4g}"
+    known = "-" if change is None else f"{100 * change:+.1f} points" if compares_shares(one) else f"{change:+.4g}"
     return [one.threat, figure(one.before), figure(one.after), known, one.worse, one.better, p_text(one.p)]
 
 
-def shares(one: RunComparison) -> bool:
+def compares_shares(one: RunComparison) -> bool:
+    """Return True unless the first run has a median size, not a robust accuracy; True too where it has neither."""
     return not isinstance(one.before, float)
 
 

@@ -58,16 +58,17 @@ def subject() -> tuple[LoadedModel, Data, tuple[str, ...]]:
     try:
         for name in PHOTOS[:2]:
             say(f"{name}: {get(name)}")
-        return prepared(*PHOTOS, limit=PHOTOS_LIMIT)
+        return load_from_zoo(*PHOTOS, limit=PHOTOS_LIMIT)
     except AssetError as error:
         say(f"{error}\nthe photographs cannot be fetched: the demo audits handwritten digits instead", "yellow")
         get(DIGITS[1])
-        return prepared(*DIGITS, limit=DIGITS_LIMIT)
+        return load_from_zoo(*DIGITS, limit=DIGITS_LIMIT)
 
 
-def prepared(
+def load_from_zoo(
     model: str, data: str, threats: tuple[str, ...], limit: int | None
 ) -> tuple[LoadedModel, Data, tuple[str, ...]]:
+    """Load a model and data of the zoo on the CPU, at most `limit` images, and return them with the threats."""
     from ..specs.models import InputOverrides, load_model_and_data
 
     return *load_model_and_data(f"zoo:{model}", f"zoo:{data}", InputOverrides(), "cpu", limit), threats

@@ -14,6 +14,7 @@ from ..display.errors import with_exit_code
 
 
 def list_attacks() -> None:
+    """Print a table of the attacks on single images, and one of those that serve many images at once."""
     from ...attacks import shared_table
     from ...attacks import table as known
 
@@ -23,6 +24,7 @@ def list_attacks() -> None:
 
 
 def list_goals() -> None:
+    """Print a table of the goals that a command can give an attacker."""
     from ...goals import ClassifyAs, Misclassify
 
     rows: list[list[object]] = [
@@ -33,18 +35,21 @@ def list_goals() -> None:
 
 
 def list_models() -> None:
+    """Print a table of the zoo's models."""
     from ...zoo import models as known
 
     print_table("models", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
 def list_data() -> None:
+    """Print a table of the zoo's data sets."""
     from ...zoo import data as known
 
     print_table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
 def list_objectives() -> None:
+    """Print a table of training objectives, with the other keys that a plan may give each."""
     from ...defenses.training import table as known
 
     rows: list[list[object]] = [[name, wanted(kind), first_line(kind)] for name, kind in known.items()]
@@ -52,6 +57,7 @@ def list_objectives() -> None:
 
 
 def list_defenses() -> None:
+    """Print a table of the stages that `--defend` takes, with their parameters, then the training objectives."""
     from ..specs.defenses import known_stages
 
     rows: list[list[object]] = [[name, _parameters(kind), first_line(kind)] for name, kind in known_stages().items()]

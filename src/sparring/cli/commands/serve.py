@@ -44,10 +44,10 @@ def serve_command(
     classes: given.Classes = None,
 ) -> None:
     """Serve MODEL over HTTP (Open Inference Protocol v2), counting what it is asked."""
-    from ...targets.optional_imports import require
+    from ...targets.optional_imports import import_optional
 
-    require("starlette", "sparring serve", "serve")
-    uvicorn = require("uvicorn", "sparring serve", "serve")
+    import_optional("starlette", "sparring serve", "serve")
+    uvicorn = import_optional("uvicorn", "sparring serve", "serve")
     from ...serve import make_application
 
     loaded = load_with_overrides(model, InputOverrides(mean, std, size, channels, classes), device)

@@ -35,10 +35,10 @@ class JUnitFile:
     def failed(self, message: str) -> None:
         """Write that there is no verdict, and why."""
         if self.path is not None:
-            from ...audit.records.facts import now
+            from ...audit.records.facts import utc_timestamp
             from ...audit.report.junit import junit_error
 
-            self._write(self.path, junit_error(self.title, message, now()))
+            self._write(self.path, junit_error(self.title, message, utc_timestamp()))
 
     @staticmethod
     def _write(path: Path, content: bytes) -> None:

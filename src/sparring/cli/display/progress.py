@@ -173,7 +173,7 @@ class TrainingProgressBars(ProgressBars):
 
 
 def clock_text(seconds: float) -> str:
-    """1:02:03."""
+    """Return a duration, rounded to seconds, as 1:02:03."""
     return str(timedelta(seconds=round(seconds)))
 
 

@@ -138,7 +138,7 @@ def parse_input_spec(known: InputSpec | None, overrides: InputOverrides) -> Inpu
 
 
 def parse_numbers(option: str, given: str | None) -> tuple[float, ...] | None:
-    """`0.5,0.5,0.5` as numbers."""
+    """Return the numbers of a text like `0.5,0.5,0.5`; None for None, ConfigError where a part is no number."""
     if given is None:
         return None
     try:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...targets.optional_imports import require
+from ...targets.optional_imports import import_optional
 
 
 def fit_logistic(negatives: Tensor, adversarial: Tensor, C: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def fit_logistic(negatives: Tensor, adversarial: Tensor, C: float = 1.0) -> tupl
         AssetError: scikit-learn is not installed.
         InputError: features that are not finite.
     """
-    linear_model = require("sklearn.linear_model", "this detector", "detect")
+    linear_model = import_optional("sklearn.linear_model", "this detector", "detect")
     features = torch.cat((negatives, adversarial)).double().cpu()
     if not bool(features.isfinite().all()):
         column = int((~features.isfinite().all(0)).nonzero()[0])

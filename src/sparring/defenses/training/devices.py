@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ...errors import ConfigError
-from ...targets.optional_imports import require
+from ...targets.optional_imports import import_optional
 from .config import ConfigSection
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def launch(devices: Devices, precision: str) -> Processes:
 
     Raises: AssetError without lightning-fabric, ConfigError where the devices are not there.
     """
-    fabric_package = require("lightning_fabric", "training", "train")
+    fabric_package = import_optional("lightning_fabric", "training", "train")
     many = devices.count * devices.nodes > 1
     try:
         with warnings.catch_warnings():

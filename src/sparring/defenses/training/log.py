@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import RunError
 from ...storage import write_atomically
-from ...targets.optional_imports import require
+from ...targets.optional_imports import import_optional
 from .validation import Epoch
 
 CURVES = ("loss", "clean", "single_step", "robust", "eps", "lr")
@@ -24,7 +24,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, done: int) -> None:
         self.path = folder / "log.csv"
-        tensorboard = require("torch.utils.tensorboard", "the log of a training", "train")
+        tensorboard = import_optional("torch.utils.tensorboard", "the log of a training", "train")
         self.curves = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, epochs: Sequence[Epoch]) -> None:

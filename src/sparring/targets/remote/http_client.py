@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import ConfigError, LockedOut, TargetError
-from ..optional_imports import require
+from ..optional_imports import import_optional
 
 PASSING = frozenset({429, 502, 503, 504})  # what a server answers when it may do better in a moment
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -94,7 +94,7 @@ class HttpClient:
 
     def _try(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         """One try within the deadline, which a server that drips byte after byte cannot stretch."""
-        httpx = require("httpx", "a remote target", "remote")
+        httpx = import_optional("httpx", "a remote target", "remote")
         if self._open is None:
             client = httpx.Client(timeout=self.timeout, follow_redirects=False, trust_env=self._outside)
             threads = ThreadPoolExecutor(1, thread_name_prefix="sparring-link")

@@ -5,7 +5,7 @@ import torch
 
 import sparring as sp
 from sparring import testing
-from sparring.access import Budget, Keep, Ledger, ledger, waiting
+from sparring.access import Budget, Keep, Ledger, deferred_writes, ledger
 from sparring.attacks import APGD, DDN, FGSM, PGD, Boundary, CarliniWagner, HopSkipJump, Restarts, Square, Sweep
 from sparring.engine import Engine
 from sparring.geometry.region import Region
@@ -30,7 +30,7 @@ def both(monkeypatch):
     def run(call):
         outcomes = []
         for late in (False, True):
-            monkeypatch.setattr(ledger, "waits", lambda x, late=late: late)
+            monkeypatch.setattr(ledger, "defers", lambda x, late=late: late)
             outcomes.append(call())
         return outcomes
 
@@ -42,7 +42,7 @@ def same(one, other):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("numbers", [waiting.NUMBERS, 2000], ids=["steps", "numbers"])
+@pytest.mark.parametrize("numbers", [deferred_writes.NUMBERS, 2000], ids=["steps", "numbers"])
 @pytest.mark.parametrize(("attack", "options"), [
     (FGSM(BALL), {}),
     (PGD(BALL, steps=20), {}),
@@ -61,7 +61,7 @@ def same(one, other):
     (Sweep(sp.L2(0.5), blocks=1, odi_steps=2, gradient_steps=5, n_queries=10), {}),
 ], ids=str)  # fmt: skip
 def test_the_end_is_the_same(attack, options, numbers, both, monkeypatch):
-    monkeypatch.setattr(waiting, "NUMBERS", numbers)
+    monkeypatch.setattr(deferred_writes, "NUMBERS", numbers)
     case = testing.small_net(12)
     now, late = both(lambda: sp.run(attack, case.target, case.goal, case.images, **options))
     same(now, late)
@@ -93,7 +93,7 @@ def test_a_gradient_that_is_zero_or_not_finite_is_noted(both):
 
 
 def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(monkeypatch):
-    monkeypatch.setattr(ledger, "waits", lambda x: True)
+    monkeypatch.setattr(ledger, "defers", lambda x: True)
     x = torch.full((2, 1, 2, 2), 0.5)
     book = Ledger(Region.around(x, sp.Linf(0.2)), Keep.FIRST, Budget())
     rows = torch.arange(2)
@@ -112,7 +112,7 @@ def test_an_image_that_is_changed_after_it_was_asked_about_is_kept_as_it_was(mon
 
 
 def test_a_checkpoint_holds_what_waits(monkeypatch, tmp_path):
-    monkeypatch.setattr(ledger, "waits", lambda x: True)
+    monkeypatch.setattr(ledger, "defers", lambda x: True)
     case = testing.small_net(12)
     attack = PGD(BALL, steps=20)
 

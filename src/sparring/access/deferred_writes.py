@@ -15,12 +15,12 @@ STEPS = 8  # most answers in the buffer
 NUMBERS = 1 << 24  # most numbers in the images of the buffer
 
 
-def waits(x: Tensor) -> bool:
+def defers(x: Tensor) -> bool:
     """Return whether answers for `x` are to be buffered: on a GPU."""
     return x.is_cuda
 
 
-class Waiting:
+class DeferredWrites:
     """The buffer: answers (Q, ...) for the same rows, and the largest components (Q,) of gradients of the same rows."""
 
     def __init__(self) -> None:
