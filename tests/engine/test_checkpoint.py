@@ -83,14 +83,14 @@ def test_fingerprints_see_types_and_tensors_inside_records():
     parts = [
         PGD(sp.Linf(0.5)), PGD(sp.L2(0.5)), sp.attacks.BIM(sp.Linf(0.5), steps=40, random_start=True),
         Restarts(PGD(sp.Linf(0.5)), 1), Restarts(sp.attacks.BIM(sp.Linf(0.5), steps=40, random_start=True), 1),
-        HopSkipJump(pool=x), HopSkipJump(pool=x + 1), HopSkipJump(),
+        HopSkipJump(starting_pool=x), HopSkipJump(starting_pool=x + 1), HopSkipJump(),
         sp.Misclassify(torch.zeros(2000, dtype=torch.long)), sp.ClassifyAs(torch.zeros(2000, dtype=torch.long)),
         sp.Misclassify(torch.zeros(2000, dtype=torch.long).index_fill(0, torch.tensor([1000]), 1)),
         x, x.view(3, 2), x.double(), torch.tensor(0.0), x.bfloat16(),
     ]  # fmt: skip
     marks = [fingerprint(part) for part in parts]
     assert len(set(marks)) == len(parts)
-    assert fingerprint(HopSkipJump(pool=x.clone())) == fingerprint(HopSkipJump(pool=x))
+    assert fingerprint(HopSkipJump(starting_pool=x.clone())) == fingerprint(HopSkipJump(starting_pool=x))
 
 
 def test_the_same_run_goes_on_and_a_finished_one_is_only_read(case, tmp_path):
