@@ -1,13 +1,29 @@
-"""SHA-256 of files and of images."""
+"""SHA-256 of files and of images, and the mark of what has none."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Unidentified:
+    """The entry in an identity for what nothing tells apart from others, as a function without one.
+
+    Args:
+        name: what it is.
+        kind: of what kind it is.
+        cure: what gives it an identity.
+    """
+
+    name: str
+    kind: str = "a function"
+    cure: str = "pass Classifier(function, identity='a name of this version')"
 
 
 def file_sha256(path: Path) -> str:

@@ -15,8 +15,8 @@ from sparring import testing
 from sparring.attacks import FMN, NES, PGD, Auto, CarliniWagner, HopSkipJump, Restarts, Square, Universal
 from sparring.defenses.purification import BitDepth
 from sparring.engine import Engine
-from sparring.errors import GoalError, InputError, RunError
-from sparring.goals import Dodge, Goal, Misclassify, MisclassifyPixels, Vanish
+from sparring.errors import ConfigError, GoalError, InputError, RunError, TargetError
+from sparring.goals import Dodge, Goal, Misclassify, MisclassifyPixels, Terms, Vanish
 from sparring.targets import Classifier, Model
 from sparring.tasks import Classification, Detection, Segmentation, Verification
 from sparring.transforms import Scene
@@ -277,3 +277,42 @@ def test_a_fit_is_of_images_and_of_no_flow() -> None:
     target = sp.Pipeline(CASE.target, sp.transforms.FlowField())
     with pytest.raises(InputError, match=r"pass run\(\) an OverScenes target"):
         ask_fit(target, CASE.goal, torch.zeros(8, 2, 8, 8).double(), context=Scene(images=CASE.images))
+
+
+@pytest.mark.parametrize("make", [testing.verifier, testing.segmenter])
+def test_outputs_that_are_all_nan_are_refused_in_every_task(make: Callable[..., Any]) -> None:
+    case = make(4)
+    target = Model(lambda x: case.module(x) * torch.nan, case.target.task)
+    with pytest.raises(TargetError, match="no finite number"):
+        sp.run(PGD(sp.Linf(0.1), steps=2), target, case.goal, case.images)
+
+
+@pytest.mark.wrong_types
+def test_terms_that_are_none_are_refused() -> None:
+    @dataclass(frozen=True)
+    class Flat(Goal):
+        rows: Tensor
+        bare: bool = False
+
+        def __len__(self) -> int:
+            return len(self.rows)
+
+        def terms(self, outputs: Any) -> Any:
+            return outputs[:, 0] if self.bare else Terms(outputs[:, 0])
+
+    for bare in (True, False):
+        with pytest.raises(GoalError, match=r"Flat\.terms gave"):
+            sp.run(PGD(sp.Linf(0.1), steps=2), CASE.target, Flat(torch.zeros(8), bare), CASE.images)
+
+
+@pytest.mark.wrong_types
+def test_what_is_no_target_no_attack_and_no_goal() -> None:
+    attack = PGD(sp.Linf(0.1), steps=2)
+    with pytest.raises(TargetError, match="is no target"):
+        sp.run(attack, CASE.module, CASE.goal, CASE.images)
+    with pytest.raises(ConfigError, match="PGD is no attack"):
+        sp.run(PGD, CASE.target, CASE.goal, CASE.images)
+    with pytest.raises(GoalError, match="list"):
+        sp.run(attack, testing.verifier(2).target, Dodge([[1.0]] * 2, 0.5), CASE.images[:2])
+    with pytest.raises(GoalError, match="without rows"):
+        sp.run(attack, testing.verifier(2).target, Dodge(torch.ones(2, 4), torch.tensor(0.5)), CASE.images[:2])

@@ -7,7 +7,7 @@ import sparring as sp
 from sparring import testing
 from sparring.attacks import Patch, Perturbation, Square, load_artifact
 from sparring.engine import fingerprint
-from sparring.errors import ConfigError, GoalError, InputError
+from sparring.errors import ConfigError, GoalError, InputError, TargetError
 from sparring.goals import FoolScenes
 from sparring.random import Key
 from sparring.rows import take
@@ -106,3 +106,17 @@ def test_an_artifact_is_a_transform_like_any_other(case):
     assert torch.equal(worn(case.images, key), case.module(patch.apply(case.images, key.reseeded(0))))
     other = sp.Pipeline(case.target, AppliedArtifact(Patch(torch.zeros(3, 3, 3))))
     assert fingerprint(*worn.identity()) != fingerprint(*other.identity())
+
+
+@pytest.mark.wrong_types
+def test_what_cannot_be_judged_is_refused(case):
+    patch = Patch(torch.ones(3, 5, 5).double())
+    with pytest.raises(InputError, match="99"):
+        sp.judge_artifact(patch, case.target, sp.Misclassify(torch.full((24,), 99)), case.images)
+    broken = sp.Classifier(lambda x: case.module(x) * torch.nan)
+    with pytest.raises(TargetError, match="no finite"):
+        sp.judge_artifact(patch, broken, case.goal, case.images)
+    with pytest.raises(TargetError, match="is no target"):
+        sp.judge_artifact(patch, case.module, case.goal, case.images)
+    with pytest.raises(ConfigError, match="is no artifact"):
+        sp.judge_artifact(torch.ones(3, 5, 5), case.target, case.goal, case.images)

@@ -181,7 +181,35 @@ BOX = torch.tensor([[0.0, 0, 4, 4]])
         (lambda: FoolScenes(torch.zeros(1), 0.0), scenes_of([1.0]), "share=0.0"),
     ],
 )
+@pytest.mark.wrong_types
 def test_what_cannot_be_judged_is_refused(make, outputs, told: str) -> None:
     goal = make()
     with pytest.raises((GoalError, InputError), match=told):
         goal.check(outputs, goal)
+
+
+def test_a_present_anchor_whose_box_is_nan_has_not_vanished() -> None:
+    boxes = torch.tensor([[[torch.nan, 0, 4, 4], [4.0, 4, 8, 8]]])
+    outputs = Detections(boxes, torch.ones(1, 2, 1), torch.ones(1, 2, dtype=torch.bool))
+    goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]))
+    assert goal.margin(outputs).isnan().all()
+    filled = replace(outputs, present=torch.tensor([[False, True]]))
+    assert goal.margin(filled).tolist() == [CLEAR]
+
+
+@pytest.mark.wrong_types
+def test_numbers_and_rows_of_a_wrong_type() -> None:
+    boxes = torch.tensor([[0.0, 0, 4, 4]])
+    outputs = Detections(boxes[:, None], torch.ones(1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
+    for goal in (Vanish(boxes, iou="0.3"), Vanish(boxes, threshold=None)):
+        with pytest.raises(GoalError, match="pass a"):
+            goal.check(outputs, goal)
+    for threshold in ("0.5", None, torch.tensor([0.5])):
+        dodge = Dodge(torch.ones(1, 4), threshold)
+        with pytest.raises(GoalError, match="is no cosine"):
+            dodge.check(torch.ones(1, 4), dodge)
+    with pytest.raises(GoalError, match=r"torch.zeros\(1\)"):
+        FoolScenes(1)
+    fool = FoolScenes(torch.zeros(1))
+    with pytest.raises(GoalError, match="OverScenes"):
+        fool.check(torch.ones(1, 3), fool)

@@ -1,7 +1,9 @@
 """Flows, rotations, colour curves, shifts and patches: the identity at zero, closed forms, places, and the laws."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 import sparring as sp
 from sparring import testing
 from sparring.attacks import Patch
+from sparring.engine import fingerprint
 from sparring.errors import ConfigError, InputError, TargetError
 from sparring.random import Key
 from sparring.rows import take
@@ -26,6 +29,7 @@ from sparring.transforms import (
     Scene,
     Stage,
     Transform,
+    transform_with_bpda,
 )
 from sparring.transforms.shift import shifted
 
@@ -356,3 +360,119 @@ def test_inputs_are_those_of_the_first_transform_that_has_its_own() -> None:
     inner = sp.Pipeline(classifier, ColourCurve(1.0))
     assert sp.Pipeline(inner).inputs == inner.inputs == sp.inputs.Bounded(-1, 1)
     assert Model(torch.nn.Flatten(), sp.tasks.Verification(), inputs=sp.Unbounded()).inputs == sp.Unbounded()
+
+
+class Own(Transform):
+    """A transform of a stranger: what `act` makes of its input, and a parameter."""
+
+    def __init__(self, act=None, parameter=None) -> None:
+        self.parameter = parameter
+        self.act = act or (lambda x, context: (x, context))
+
+    def apply(self, x: Tensor, key: Key, context: object):
+        return self.act(x, context)
+
+    def identity(self) -> tuple[object, ...]:
+        kept = Own.__new__(Own)
+        kept.parameter = self.parameter
+        return Transform.identity(kept)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ({1}, {2}),
+        (np.zeros(3000), np.eye(1, 3000, 1500)[0]),
+        (np.float32(1), np.float32(2)),
+        ([torch.zeros(3000)], [torch.eye(3000)[1500]]),
+        (torch.float32, torch.float64),
+        (Path("a"), Path("b")),
+        (torch.nn.ReLU(), torch.nn.Tanh()),
+        ({"net": torch.nn.PReLU(init=0.1)}, {"net": torch.nn.PReLU(init=0.2)}),
+    ],
+)
+def test_a_parameter_of_any_kind_is_in_the_identity(one: object, other: object) -> None:
+    assert fingerprint(*Own(parameter=one).identity()) == fingerprint(*Own(parameter=one).identity())
+    assert fingerprint(*Own(parameter=one).identity()) != fingerprint(*Own(parameter=other).identity())
+
+
+def test_a_parameter_that_nothing_tells_apart_is_refused_by_checkpoints(tmp_path) -> None:
+    case = testing.small_net(2)
+    pipeline = sp.Pipeline(case.target, Own(parameter=lambda x: x))
+    with pytest.raises(ConfigError, match=r"Own.parameter is an object or a function.*identity\(\)"):
+        sp.run(sp.attacks.FGSM(sp.Linf(0.1)), pipeline, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [
+        (lambda x, context: x, "returned a Tensor"),
+        (lambda x, context: None, "returned a NoneType"),
+        (lambda x, context: (x, context, 1), "returned 3 values"),
+        (lambda x, context: (x.sum(), context), "returned shape"),
+        (lambda x, context: (x.mul_(0.5), context), "in place"),
+        (lambda x, context: (x, Scene(context.images.mul_(0.5))), "in place"),
+    ],
+)
+@pytest.mark.wrong_types
+def test_what_apply_must_not_do(act, told: str) -> None:
+    with pytest.raises(TargetError, match=told):
+        transform_with_bpda(Own(act), IMAGES.clone(), key_of(4), Scene(IMAGES.clone()))
+
+
+def test_modules_among_the_attributes_are_held_still() -> None:
+    case = testing.small_net(4)
+    norm = torch.nn.BatchNorm2d(3).double()
+    part = Own(lambda x, context: (norm(x).sigmoid(), context), norm)
+    sp.run(sp.attacks.FGSM(sp.Linf(0.1)), sp.Pipeline(case.target, part), case.goal, case.images)
+    assert not norm.running_mean.any()
+    assert norm.training
+
+
+@pytest.mark.parametrize(
+    ("scene", "told"),
+    [
+        (Scene((IMAGES * 255).byte()), "context images.*uint8"),
+        (Scene(IMAGES * 255), "context images.*divide by 255"),
+        (Scene(IMAGES * torch.nan), "context images.*NaN"),
+        (Scene(IMAGES, boxes=BOXES[:, :3]), "context boxes are"),
+        (Scene(IMAGES, boxes=BOXES * torch.nan), "context boxes.0. holds NaN"),
+        (Scene(IMAGES, present=torch.ones(4, 5)), "context present is bool"),
+    ],
+)
+def test_scenes_that_are_none(scene: Scene, told: str) -> None:
+    case = testing.small_net(4)
+    with pytest.raises(InputError, match=told):
+        sp.craft(
+            sp.attacks.FGSM(sp.Linf(0.1)),
+            sp.Pipeline(case.target, ColourCurve()),
+            case.goal,
+            torch.zeros(4, 3, 4),
+            context=scene,
+        )
+
+
+def test_another_record_needs_float_images_too() -> None:
+    @dataclass(frozen=True)
+    class Mine:
+        images: Tensor
+
+    with pytest.raises(InputError, match="uint8"):
+        ColourCurve().apply(torch.zeros(4, 3, 4), key_of(4), Mine((IMAGES * 255).byte()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FlowField("4"),
+        lambda: FlowField(torch.inf),
+        lambda: RotationTranslation("30"),
+        lambda: ColourCurve("2"),
+        lambda: AppliedArtifact(IMAGES[0]),
+    ],
+)
+@pytest.mark.wrong_types
+def test_parameters_of_a_wrong_type(make) -> None:
+    with pytest.raises(ConfigError, match="pass"):
+        make()

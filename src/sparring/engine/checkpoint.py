@@ -47,8 +47,8 @@ def identity_of(target: Target[Any]) -> tuple[object, ...]:
     for part in parts:
         if isinstance(part, Unidentified):
             raise ConfigError(
-                f"{part.name} is a function, and nothing tells a checkpoint which one; pass Classifier(function, "
-                "identity='a name of this version'), or leave the checkpoint out"
+                f"{part.name} is {part.kind}, and nothing tells a checkpoint which one; {part.cure}, or leave the "
+                "checkpoint out"
             )
     return parts
 

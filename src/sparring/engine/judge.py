@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, TargetError
 from ..goals import Goal
 from ..random import Key
 from ..rows import take, to
@@ -74,6 +74,8 @@ def judge_artifact(
     """
     if not isinstance(n_draws, int) or n_draws < 1:
         raise ConfigError(f"n_draws={n_draws!r}; pass an int >= 1")
+    if not isinstance(target, Target):
+        raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
     engine, use = engine or Engine(), target.confirming_target
     bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
     check_images(x, goal, use.inputs)
@@ -87,12 +89,15 @@ def judge_artifact(
             rows = torch.arange(start, min(start + engine.batch_size, len(x)))
             images, beside = x[rows.to(x.device)].to(use.device), to(take(context, rows), use.device)
             key, theirs = Key(places[rows].to(use.device), engine.seed), take(aim, rows.to(use.device))
-            for view, found in zip((worn, bare), rates, strict=True):
+            for view, found in zip((bare, worn), rates, strict=True):
                 count = draws if view.stochastic else 1
-                won = [
-                    theirs.margin(answered(view, images, key.reseeded(FRESH + draw), beside)) > 0
-                    for draw in range(count)
-                ]
+                won = []
+                for draw in range(count):
+                    outputs = answered(view, images, key.reseeded(FRESH + draw), beside)
+                    if start == draw == 0 and view is bare:
+                        view.check(outputs)
+                        theirs.check(outputs, aim)
+                    won.append(theirs.margin(outputs) > 0)
                 found.append(torch.stack(won).float().mean(0).to(x.device))
-    success, clean = (torch.cat(parts) for parts in rates)
+    clean, success = (torch.cat(parts) for parts in rates)
     return ArtifactJudgement(success, clean, draws)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, GoalError, InputError, ThreatError, out_of_memory
+from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError, ThreatError, out_of_memory
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
-from ..rows import take, to
+from ..rows import flatten, take, to
 from ..targets import Target, check_context, check_task
 from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
@@ -100,6 +100,11 @@ def run(
 
 def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
     """Raise AccessError where the attack needs more access than the target grants."""
+    if not isinstance(target, Target):
+        raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
+    if not isinstance(attack, Attack | Shared):
+        kind = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+        raise ConfigError(f"{kind} is no attack; pass one with its ball, as PGD(Linf(8 / 255))")
     if not issubclass(target.access, attack.access):
         raise AccessError(
             f"{attack.name} needs {attack.access.__name__}, and {target.name} grants {target.access.__name__} only; "
@@ -160,6 +165,13 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
             f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
             "@dataclass(frozen=True)"
         )
+    try:
+        held = flatten(goal)[0]
+    except TypeError as error:
+        raise GoalError(f"the goal {type(goal).__name__} does not fit: {error}") from error
+    for name, tensor in held.items():
+        if tensor.ndim == 0:
+            raise GoalError(f"{name} of {type(goal).__name__} is a tensor without rows; pass a number of Python")
     if len(goal) != len(x):
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Batch, Budget, Keep, Ledger, QueryBroker, Reason
-from ..errors import LockedOut
+from ..errors import GoalError, LockedOut
 from ..geometry.region import Region
-from ..goals import Goal
+from ..goals import Goal, Terms
 from ..random import Key
 from ..rows import flatten, rebuild, take
 from ..targets import Target, answered
@@ -89,6 +89,7 @@ class Search:
                 if whole is not None and start == 0:
                     target.check(outputs)
                     goal.check(outputs, whole)
+                    check_terms(take(goal, part), outputs)
                 margins.append(take(goal, part).margin(outputs))
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
@@ -258,6 +259,15 @@ class Search:
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
+
+
+def check_terms(goal: Goal, outputs: Any) -> None:
+    """Raise GoalError where the goal's `terms` are none, with one row per input."""
+    terms, count = goal.terms(outputs), len(goal)
+    if not isinstance(terms, Terms) or terms.values.ndim != 2 or len(terms.values) != count:
+        got = f"values {tuple(terms.values.shape)}" if isinstance(terms, Terms) else f"a {type(terms).__name__}"
+        name = type(goal).__name__
+        raise GoalError(f"{name}.terms gave {got} for {count} inputs; return Terms(values) with values (inputs, terms)")
 
 
 def on_device(outcome: Outcome, device: torch.device) -> Outcome:

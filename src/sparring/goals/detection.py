@@ -49,18 +49,24 @@ class Vanish(Goal):
 
     def lies_on(self, outputs: Detections) -> Tensor:
         """Return which anchors lie on the object, (B, N) bool."""
-        return (overlaps(outputs.boxes.detach(), self.boxes) >= self.iou) & outputs.present
+        return (self._overlaps(outputs) >= self.iou) & outputs.present
+
+    def _overlaps(self, outputs: Detections) -> Tensor:
+        return overlaps(outputs.boxes.detach(), self.boxes)
 
     def terms(self, outputs: Detections) -> Terms:
-        """Return threshold - logit for each anchor on the object, all of which are needed."""
-        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(~self.lies_on(outputs), torch.inf)
+        """Return threshold - logit for each anchor on the object, all of which are needed; NaN where its box is NaN."""
+        overlap = self._overlaps(outputs)
+        elsewhere = ~((overlap >= self.iou) & outputs.present)
+        missed = (self.threshold - outputs.logits.amax(2)).masked_fill(elsewhere, torch.inf)
+        missed = missed.masked_fill(overlap.isnan() & outputs.present, torch.nan)  # nobody knows where it lies
         return Terms(torch.cat((missed, missed.new_full((len(missed), 1), CLEAR)), dim=1), every=True)
 
     def check(self, outputs: Detections, all_rows: Self) -> None:
         """Raise InputError where a box is empty, GoalError where `iou` is not in (0, 1]."""
-        if not 0 < self.iou <= 1:
+        if not isinstance(self.iou, int | float) or not 0 < self.iou <= 1:
             raise GoalError(f"iou={self.iou} is no overlap; pass a number above 0 and at most 1")
-        if not math.isfinite(self.threshold):
+        if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise GoalError(f"threshold={self.threshold} is no logit; pass a finite number")
         boxes = all_rows.boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4:

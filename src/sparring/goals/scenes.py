@@ -39,6 +39,10 @@ class FoolScenes(ShareGoal):
     share: float = 0.8
     loss: Climb = field(default_factory=CrossEntropy)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.rows, Tensor) or self.rows.ndim != 1:
+            raise GoalError(f"FoolScenes rows={self.rows!r:.80}; pass a tensor (B,), as torch.zeros(1) for one patch")
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -49,6 +53,8 @@ class FoolScenes(ShareGoal):
         return Terms(values.flatten(0, 1), outputs.every), counted
 
     def check(self, outputs: SceneTerms, all_rows: FoolScenes) -> None:
-        """Raise GoalError for a share outside (0, 1]."""
+        """Raise GoalError for outputs of another target, and for a share outside (0, 1]."""
+        if not isinstance(outputs, SceneTerms):
+            raise GoalError("FoolScenes is a goal of OverScenes; pass that as the target, or the goal of its task")
         if not check_share(self.share):
             raise GoalError(f"share={self.share} of the scenes; pass a number above 0 and at most 1")

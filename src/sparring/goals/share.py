@@ -58,4 +58,4 @@ class ShareGoal(Goal):
 
 def check_share(share: float) -> bool:
     """Return whether `share` is a number that a goal can require."""
-    return math.isfinite(share) and 0 < share <= 1
+    return isinstance(share, int | float) and math.isfinite(share) and 0 < share <= 1

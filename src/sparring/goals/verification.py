@@ -50,8 +50,8 @@ class VerificationGoal(Goal):
         theirs, own = outputs.shape[-1], self.templates.shape[-1]
         if theirs != own:
             raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
-        if not -1 < self.threshold < 1:
-            raise GoalError(f"threshold={self.threshold} is no cosine; pass a number between -1 and 1")
+        if not isinstance(self.threshold, int | float) or not -1 < self.threshold < 1:
+            raise GoalError(f"threshold={self.threshold!r:.80} is no cosine; pass a number between -1 and 1")
         if not bool(all_rows.templates.isfinite().all()):
             raise InputError("the templates hold NaN or infinity; embed the enrolled pictures again")
 

@@ -1,5 +1,6 @@
 """Targets: models that can be attacked, and wrappers around them."""
 
+from ..hashing import Unidentified
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
@@ -16,7 +17,6 @@ from .surrogate import Surrogate
 from .target import (
     Restricted,
     Target,
-    Unidentified,
     WrappedTarget,
     answered,
     check_context,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
+from dataclasses import fields, is_dataclass
 from itertools import chain
 from typing import Any, Self
 
@@ -14,12 +15,23 @@ from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
+from ..hashing import Unidentified
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
-from .target import Target, Unidentified
+from .target import Target
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    """The tensors of outputs that are a tensor or a record; none of outputs of another kind."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif is_dataclass(outputs):
+        for field in fields(outputs):
+            yield from _tensors(getattr(outputs, field.name))
+
 
 LAYOUTS = ("NCHW", "NHWC")
 OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # torch of images that do not fit
@@ -146,6 +158,12 @@ class Model(Target[Jacobians]):
         """Return the outputs for goals, made of what the model returned for `count` inputs."""
         self._task.check(outputs, count)
         return outputs
+
+    def check(self, outputs: Any) -> None:
+        """Raise TargetError where no number of the outputs is finite."""
+        numbers = [one for one in _tensors(outputs) if one.is_floating_point() and one.numel()]
+        if any(not bool(one.isfinite().any()) for one in numbers):
+            raise TargetError(f"{self.name} returned no finite number for the first inputs; check its weights")
 
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""

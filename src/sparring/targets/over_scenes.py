@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..access import Decisions, Decoupled
-from ..errors import ConfigError, TargetError
+from ..errors import ConfigError, GoalError, TargetError
 from ..goals import FoolScenes, Goal, SceneTerms
 from ..random import Key
 from ..rows import take, to
@@ -42,6 +42,10 @@ class OverScenes(WrappedTarget[T]):
     """
 
     def __init__(self, target: Target[T], goal: Goal, scenes: Any, scenes_per_question: int = 32) -> None:
+        if not isinstance(target, Target):
+            raise TargetError(f"a {type(target).__name__} is no target; pass Pipeline(Classifier(model), PlacePatch())")
+        if not isinstance(goal, Goal):
+            raise GoalError(f"a {type(goal).__name__} is no goal; pass that of the scenes, as Misclassify(labels)")
         super().__init__(target)
         if not target.takes_context:
             raise TargetError(

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -19,15 +18,9 @@ from ..random import Key
 from ..rows import flatten
 from ..shapes import FloatBatch
 from ..tasks import Task
+from ..transforms import Scene
 
 G = TypeVar("G", bound=Decisions, covariant=True)
-
-
-@dataclass(frozen=True)
-class Unidentified:
-    """The entry in a target's identity for a function without one, which could be any function."""
-
-    name: str
 
 
 class Target(ABC, Generic[G]):
@@ -144,6 +137,8 @@ def check_rows(record: Any, count: int, word: str) -> None:
             raise InputError(f"{word} {name} is a single number; pass one for each of the {count} inputs")
         if len(tensor) != count:
             raise InputError(f"{word} {name} has {len(tensor)} rows, and there are {count} inputs; pass one for each")
+    if isinstance(record, Scene):
+        record.check()
 
 
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:

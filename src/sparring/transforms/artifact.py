@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..random import Key
 from .transform import Transform
 
@@ -26,6 +27,11 @@ class AppliedArtifact(Transform):
     """Images (B, C, H, W) -> the same images as the artifact perturbs them, with fresh draws at each question."""
 
     def __init__(self, artifact: PerturbsImages) -> None:
+        if not isinstance(artifact, PerturbsImages):
+            kind = type(artifact).__name__
+            raise ConfigError(
+                f"a {kind} is no artifact; pass attacks.Patch(image), or what fit() or load_artifact() gave"
+            )
         self.artifact = artifact
 
     @property

@@ -38,7 +38,7 @@ class ColourCurve(Transform):
     max_log_slope: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_log_slope < 50:
+        if not isinstance(self.max_log_slope, int | float) or not 0 < self.max_log_slope < 50:
             raise ConfigError(f"ColourCurve max_log_slope={self.max_log_slope}; pass a number above 0, as 2.0")
 
     @property

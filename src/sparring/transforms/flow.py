@@ -8,6 +8,7 @@ variation of the flow to the loss; `smoothing` takes the place of that.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,10 @@ class FlowField(Transform):
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.max_pixels > 0 and 0 <= self.smoothing < 100):
+        given = self.max_pixels, self.smoothing
+        if not all(isinstance(one, int | float) for one in given) or not (
+            0 < self.max_pixels < math.inf and 0 <= self.smoothing < 100
+        ):
             raise ConfigError(
                 f"FlowField max_pixels={self.max_pixels}, smoothing={self.smoothing}; pass max_pixels > 0 and a "
                 "smoothing of 0 or some pixels"

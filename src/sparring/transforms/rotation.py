@@ -42,7 +42,10 @@ class RotationTranslation(Transform):
     padding: str = "zeros"
 
     def __post_init__(self) -> None:
-        if not (0 <= self.degrees <= 180 and 0 <= self.shift <= 1):
+        given = self.degrees, self.shift
+        if not all(isinstance(one, int | float) for one in given) or not (
+            0 <= self.degrees <= 180 and 0 <= self.shift <= 1
+        ):
             raise ConfigError(
                 f"RotationTranslation degrees={self.degrees}, shift={self.shift}; pass degrees from 0 to 180 and a "
                 "share of the side from 0 to 1"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..inputs import Images
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,34 @@ class Scene:
     boxes: Tensor | None = None
     present: Tensor | None = None
 
+    def check(self) -> None:
+        """Raise InputError where the images are none in [0, 1], a box is not (x1, y1, x2, y2), or a flag not bool."""
+        if self.images is not None:
+            with told_of("context images"):
+                Images().check(self.images)
+        boxes, present = self.boxes, self.present
+        if boxes is not None:
+            if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype == torch.bool:
+                raise InputError(f"context boxes are (N, 4) as x1, y1, x2, y2 in pixels; got {_told(boxes)}")
+            if not bool(boxes.isfinite().all()):
+                row = int((~boxes.isfinite().all(1)).nonzero()[0])
+                raise InputError(f"context boxes[{row}] holds NaN or infinity; leave that input out")
+        if present is not None and not (isinstance(present, Tensor) and present.dtype == torch.bool):
+            raise InputError(f"context present is bool (N, points); got {_told(present)}")
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Say in an InputError of what it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+
+
+def _told(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
 
 def scene_images(context: Any, transform: str) -> Tensor:
     """Return the images (B, C, H, W) of the context.
@@ -33,4 +65,6 @@ def scene_images(context: Any, transform: str) -> Tensor:
     images = getattr(context, "images", None)
     if not isinstance(images, Tensor) or images.ndim != 4:
         raise InputError(f"{transform} is put on images; pass them as context=Scene(images=x)")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"{transform} is put on float images in [0, 1], and those of the context are {images.dtype}")
     return images

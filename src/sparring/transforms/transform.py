@@ -7,21 +7,27 @@ differentiable approximation replaces it on the backward pass (BPDA: Athalye et 
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import TargetError
+from ..hashing import Unidentified
 from ..inputs import Inputs
 from ..random import Key
+from ..rows import flatten
 from ..tasks import Task
 
-KEPT = bool | int | float | str | tuple | list | Tensor | Enum | None  # type: ignore[type-arg]
+PLAIN = bool | int | float | str | Enum | None  # their text tells them apart
+TOLD = np.generic | Path | torch.dtype | torch.device | bytes | complex  # and theirs
 
 
 class PipelinePart(ABC):  # noqa: B024 - its two kinds have the abstract methods
@@ -39,18 +45,17 @@ class PipelinePart(ABC):  # noqa: B024 - its two kinds have the abstract methods
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """Its networks, which are frozen during an attack."""
-        return ()
+        """Its networks, which are frozen during an attack: by default the modules among its attributes."""
+        return tuple(value for value in vars(self).values() if isinstance(value, nn.Module))
 
     def identity(self) -> tuple[object, ...]:
         """Return what distinguishes this part from others: class, parameters, and weights of its networks."""
         weights = [word for module in self.modules for pair in sorted(module.state_dict().items()) for word in pair]
         own: list[object] = []
+        declared = type(self).modules is not PipelinePart.modules
         for name, value in sorted(vars(self).items()):
-            if isinstance(value, PipelinePart):
-                own += [name, *value.identity()]
-            elif isinstance(value, KEPT) or (is_dataclass(value) and not isinstance(value, type)):
-                own += [name, value]
+            if not (declared and isinstance(value, nn.Module) and value in self.modules):
+                own += [name, *_words(value, f"{type(self).__name__}.{name}")]
         return (type(self).__name__, *own, *weights)
 
 
@@ -153,11 +158,25 @@ def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
 
 def transform_with_bpda(transform: Transform, x: Tensor, key: Key, context: Any = None) -> tuple[Tensor, Any]:
     """Apply the transform to x and context, with its own gradient or that of its approximation."""
+    before = _versions(x, context)
+    made, beside = _transformed(transform, x, key, context)
+    if _versions(x, context) != before:
+        raise TargetError(f"{transform.name} changes its input or its context in place; let it work on x.clone()")
+    return made, beside
+
+
+def _versions(x: Tensor, context: Any) -> list[int]:
+    """Return how often each tensor has been changed in place."""
+    beside = flatten(context)[0].values() if is_dataclass(context) else ()
+    return [one._version for one in (x, *beside) if not one.is_inference()]
+
+
+def _transformed(transform: Transform, x: Tensor, key: Key, context: Any) -> tuple[Any, Any]:
     if transform.differentiable or not (torch.is_grad_enabled() and x.requires_grad):
-        made, beside = transform.apply(x, key, context)
+        made, beside = _pair(transform, transform.apply(x, key, context))
         return _checked(transform, made, x), beside
     with torch.no_grad():
-        made, beside = transform.apply(x.detach(), key, context)
+        made, beside = _pair(transform, transform.apply(x.detach(), key, context))
     exact, smooth = _checked(transform, made, x), transform.apply_approximation(x, key, context)
     return straight_through(exact, _checked(transform, smooth, x)), beside
 
@@ -167,12 +186,48 @@ def apply_with_bpda(stage: Transform, images: Tensor, key: Key) -> Tensor:
     return transform_with_bpda(stage, images, key)[0]
 
 
+def _pair(transform: Transform, made: Any) -> tuple[Any, Any]:
+    """Return what `apply` returned; TargetError unless it is inputs and their context."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        got = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
+        raise TargetError(f"{transform.name}.apply returned {got}; return the inputs and their context: x, context")
+    return made
+
+
 def _checked(transform: Transform, made: Any, x: Tensor) -> Tensor:
     """Return what the transform returned; TargetError unless it is one input per row."""
-    if not isinstance(made, Tensor) or len(made) != len(x):
+    if not isinstance(made, Tensor) or made.ndim == 0 or len(made) != len(x):
         got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
         raise TargetError(f"{transform.name} returned {got} for {len(x)} images; return one image for each")
     return made
+
+
+def _words(value: Any, place: str) -> list[object]:
+    """Return tensors and texts that tell a parameter of a part from others; `Unidentified` where nothing does."""
+    if isinstance(value, PipelinePart):
+        return list(value.identity())
+    if isinstance(value, nn.Module):
+        weights = [word for pair in sorted(value.state_dict().items()) for word in pair]
+        return [repr(value), *weights]
+    if isinstance(value, tuple | list) and not all(isinstance(one, PLAIN) for one in value):
+        parts = [word for number, one in enumerate(value) for word in _words(one, f"{place}[{number}]")]
+        return [type(value).__name__, len(value), *parts]
+    if isinstance(value, dict):
+        pairs = sorted(value.items(), key=lambda pair: repr(pair[0]))
+        return ["dict", *(word for key, one in pairs for word in (repr(key), *_words(one, f"{place}[{key!r}]")))]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(map(repr, value))]
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    if isinstance(value, TOLD | type):
+        return [repr(value)]
+    if isinstance(value, PLAIN | tuple | list | Tensor) or is_dataclass(value):
+        return [value]
+    return [
+        Unidentified(
+            place, "an object or a function", "keep it in a frozen dataclass or write the part's own identity()"
+        )
+    ]
 
 
 def networks(parts: Iterable[PipelinePart]) -> list[nn.Module]:
