@@ -164,6 +164,7 @@ BOX = torch.tensor([[0.0, 0, 4, 4]])
         (lambda: Dodge(torch.zeros(3, 4).long(), 0.5), EMBEDDED, "real numbers"),
         (lambda: Dodge(torch.zeros(3, 4), 1.0), EMBEDDED, "no cosine"),
         (lambda: Dodge(torch.full((3, 4), torch.nan), 0.5), EMBEDDED, "NaN"),
+        (lambda: Dodge(torch.eye(4)[:3] * 0, 0.5), EMBEDDED, "a template is zero"),
         (lambda: Vanish(BOX, iou=0.0), found([1.0]), "no overlap"),
         (lambda: Vanish(BOX, threshold=math.inf), found([1.0]), "no logit"),
         (lambda: Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),

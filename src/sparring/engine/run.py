@@ -99,11 +99,12 @@ def run(
 
 
 def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
-    """Raise AccessError where the attack needs more access than the target grants."""
+    """Raise AccessError where the attack needs more access than the target grants, and for what is neither of them."""
+    given: Any = attack
     if not isinstance(target, Target):
         raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
-    if not isinstance(attack, Attack | Shared):
-        kind = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+    if not isinstance(given, Attack | Shared):
+        kind = given.__name__ if isinstance(given, type) else type(given).__name__
         raise ConfigError(f"{kind} is no attack; pass one with its ball, as PGD(Linf(8 / 255))")
     if not issubclass(target.access, attack.access):
         raise AccessError(

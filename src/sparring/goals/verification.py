@@ -54,6 +54,8 @@ class VerificationGoal(Goal):
             raise GoalError(f"threshold={self.threshold!r:.80} is no cosine; pass a number between -1 and 1")
         if not bool(all_rows.templates.isfinite().all()):
             raise InputError("the templates hold NaN or infinity; embed the enrolled pictures again")
+        if not bool(templates.square().sum(-1).gt(0).all()):
+            raise InputError("a template is zero, and no cosine with it is defined; embed the enrolled pictures again")
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ class AppliedArtifact(Transform):
     """Images (B, C, H, W) -> the same images as the artifact perturbs them, with fresh draws at each question."""
 
     def __init__(self, artifact: PerturbsImages) -> None:
-        if not isinstance(artifact, PerturbsImages):
-            kind = type(artifact).__name__
+        given: Any = artifact
+        if not isinstance(given, PerturbsImages):
+            kind = type(given).__name__
             raise ConfigError(
                 f"a {kind} is no artifact; pass attacks.Patch(image), or what fit() or load_artifact() gave"
             )
