@@ -30,10 +30,10 @@ from sparring.inputs import PointClouds, Unbounded
 from sparring.rows import take
 from sparring.targets import Defended, Model, Target
 from sparring.tasks import Task
-from sparring.testing import Case, detector, gallery, segmenter, small_net, verifier
+from sparring.testing import Case, detector, impersonation, segmenter, small_net, verifier
 
 COUNT, CHUNK = 8, 3
-CASES = {"verifier": verifier, "gallery": gallery, "detector": detector, "segmenter": segmenter}
+CASES = {"verifier": verifier, "gallery": impersonation, "detector": detector, "segmenter": segmenter}
 EFFORT: dict[str, Any] = {"suite": "quick", "steps": 5, "restarts": 1, "queries": 10, "batch_size": CHUNK}
 RADII = {"verifier": 0.02, "gallery": 0.05, "detector": 0.05, "segmenter": 0.4}
 COLUMNS = {
@@ -160,7 +160,7 @@ def test_the_standard_suite_and_the_probes_serve_every_task(
 
 
 def test_smallest_examples_of_any_task(quick: Callable[..., Report]) -> None:
-    case = gallery(COUNT)
+    case = impersonation(COUNT)
     report = quick(case.target, batches(case), threats=[sp.L2()])
     smallest = report.threats[0].smallest
     assert smallest is not None
