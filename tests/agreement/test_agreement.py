@@ -158,7 +158,7 @@ def test_carlini_wagner_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
         carlini_wagner = sp.attacks.CarliniWagner(binary_search_steps=9, steps=100, learning_rate=0.05, **settings)
         return sp.run(carlini_wagner, sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
 
-    as_in_the_paper = ours(c=1e-3, warm_start=False, tolerance=0, stalled=0.9999) / theirs
+    as_in_the_paper = ours(initial_const=1e-3, warm_start=False, tolerance=0, abort_early=0.9999) / theirs
     assert 0.9 < float(as_in_the_paper.median()) < 1.01
     assert float(as_in_the_paper.max()) < 1.15
     found = ours()
@@ -211,7 +211,7 @@ def test_hopskipjump_is_as_near_at_equal_queries(foolbox: ModuleType, digits: Di
     found = attack.run(model(foolbox, counted), images, labels, starting_points=starts)
     theirs, queries = distances(images, found).median(), counted.forwards // len(images)
     outcome = sp.run(
-        sp.attacks.HopSkipJump(sp.L2(), steps=8, init_num_evals=50, max_num_evals=500, pool=starts),
+        sp.attacks.HopSkipJump(sp.L2(), steps=8, init_num_evals=50, max_num_evals=500, starting_pool=starts),
         sp.Classifier(digits.net),
         sp.Misclassify(labels),
         images,

@@ -10,6 +10,7 @@ from sparring.defenses.training import Adversary, Averaging, Madry, Optimizer, P
 from sparring.errors import ConfigError, TargetError
 from sparring.random import Key
 from sparring.targets import Defended
+from sparring.targets.pipeline import INSIDE
 from sparring.testing.cases import small_net
 
 
@@ -181,7 +182,7 @@ def test_the_expected_gradient_is_that_of_foolbox() -> None:
         def forward(self, x: Tensor) -> Tensor:
             key = Key(indices, 0).at(torch.zeros(5, dtype=torch.long)).reseeded(self.asked)
             self.asked += 1
-            return victim(x, key)
+            return victim(x, key.reseeded(INSIDE))
 
     with victim.frozen():
         wrapped = foolbox.PyTorchModel(Numbered().eval(), bounds=(0, 1), device="cpu")
