@@ -1,7 +1,7 @@
 """No circle of imports: between modules, and between the sub-packages of any package.
 
-The graph is read from the source. Imports under `if TYPE_CHECKING` are left out, since they are never executed, and so
-are imports inside functions, which load heavy packages late; `FittedDetector.save` reaches its file format that way.
+The graph is read from the source. Imports inside functions count as well; those under `if TYPE_CHECKING` are left out,
+since they are never executed.
 An import of a name from a package counts as an import of that package's `__init__`, one of a module as that of the
 module alone.
 """
@@ -30,7 +30,7 @@ PATHS = {module_name(path): path for path in ROOT.rglob("*.py")}
 
 
 def executed_imports(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports that run when the module is imported."""
+    """The imports that are ever executed, inside functions as well."""
     for node in body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
@@ -38,7 +38,7 @@ def executed_imports(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFr
             if "TYPE_CHECKING" not in ast.dump(node.test):
                 yield from executed_imports(node.body)
             yield from executed_imports(node.orelse)
-        elif isinstance(node, ast.Try | ast.With | ast.ClassDef):
+        elif isinstance(node, ast.Try | ast.With | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from executed_imports(node.body)
 
 

@@ -253,7 +253,9 @@ def test_a_goal_without_a_task_is_taken(ask: Any) -> None:
         def terms(self, outputs: Tensor) -> sp.goals.Terms:
             return Misclassify(self.labels).terms(outputs)
 
-    ask(CASE.target, Own(CASE.labels), CASE.images)
+    counting = testing.Counting(CASE.module)
+    ask(sp.Classifier(counting), Own(CASE.labels), CASE.images)
+    assert counting.calls > 0
 
 
 @pytest.mark.wrong_types

@@ -64,6 +64,8 @@ def test_what_are_no_outputs_of_the_task_is_refused(task: Task, outputs: object,
 )
 def test_outputs_of_the_task_are_taken(task: Task, outputs: object) -> None:
     task.check(outputs, 2)
+    with pytest.raises(TargetError, match=f"the outputs of {task.name} are"):
+        task.check(outputs, 3)
 
 
 def test_probabilities_are_fused_as_the_logarithm_of_their_mean() -> None:

@@ -17,6 +17,7 @@ from ...random import Key
 from ...targets import Target
 from ...transforms import Detector
 from .checks import check_detector_images
+from .detector_file import save_detector
 from .image_hashes import count_known
 from .threshold import Threshold, conformal_threshold
 
@@ -133,8 +134,6 @@ class FittedDetector(Detector):
         Raises:
             RunError: where the disk does not take it.
         """
-        from .serialization import save_detector
-
         return save_detector(self, Path(path))
 
 

@@ -1,50 +1,23 @@
-"""Fitted detectors in files: tensors and plain values, of which nothing is executed when they are read."""
+"""Fitted detectors from files: tensors and plain values, of which nothing is executed when they are read."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...engine import fingerprint
 from ...errors import ConfigError, InputError, TargetError
 from ...random import Key
-from ...storage import read_tensors, write_tensors
+from ...storage import read_tensors
 from ...targets import Target
 from ..fitting import FitConfig
 from .detector import DetectorEstimator
 from .fitted import FitMetadata, FittedDetector
 from .table import table
 from .threshold import Threshold
-
-SAME = ("detector", "target", "metadata", "threshold")
-PlainValue = bool | int | float | str | None
-
-
-def save_detector(fitted: FittedDetector, path: Path) -> Path:
-    """Write the detector to a file and return its path; see `FittedDetector.save`."""
-    tensors: dict[str, Tensor] = {"seen": fitted.metadata.seen}
-    values: dict[str, Any] = {}
-    for f in fields(fitted):
-        if f.name not in SAME:
-            held, values[f.name] = _taken_apart(f.name, getattr(fitted, f.name))
-            tensors |= held
-    kinds = {kind: name for name, kind in table.items()}
-    parameters = {f.name: _plain(getattr(fitted.detector, f.name)) for f in fields(cast(Any, fitted.detector))}
-    about = {
-        "detector": kinds[type(fitted.detector)],
-        "parameters": parameters,
-        "attacks": fitted.metadata.attacks,
-        "shape": fitted.metadata.shape,
-        "threshold": vars(fitted.threshold) if fitted.threshold else None,
-        "target": fingerprint(*fitted.target.identity()) if fitted.target is not None else None,
-        "fields": values,
-    }
-    write_tensors(path, tensors, about)
-    return path
 
 
 def load_detector(
@@ -64,7 +37,8 @@ def load_detector(
     """
     tensors, values = read_tensors(Path(path), "pass a file that FittedDetector.save wrote")
     try:
-        kind, marked = table[values["detector"]], values["target"]
+        kinds = {kind.__name__: kind for kind in table.values()}
+        kind, marked = kinds[values["detector"]], values["target"]
         shape = tuple(int(size) for size in values["shape"])
         record = _detector(kind, values["parameters"], detector)
         if marked is not None:
@@ -78,17 +52,6 @@ def load_detector(
         return fitted
     except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path} is no detector ({type(error).__name__}: {error}); fit it again") from error
-
-
-def _taken_apart(name: str, value: Any) -> tuple[dict[str, Tensor], Any]:
-    """Tensors by name, and how to put the field together again."""
-    if isinstance(value, Tensor):
-        return {name: value}, {"tensor": name}
-    if isinstance(value, nn.Module):
-        return {f"{name}.{key}": part for key, part in value.state_dict().items()}, {"network": name}
-    if isinstance(value, tuple) and any(isinstance(part, Tensor) for part in value):
-        return {f"{name}.{place}": part for place, part in enumerate(value)}, {"tensors": len(value)}
-    return {}, {"plain": value}
 
 
 def _built(
@@ -111,15 +74,6 @@ def _built(
     net.to(next(part.dtype for part in state.values() if part.is_floating_point()))
     net.load_state_dict(state)
     return net.to(place).eval().requires_grad_(False)
-
-
-def _plain(value: Any) -> Any:
-    """Return a parameter as a file holds it."""
-    if isinstance(value, FitConfig):
-        return {"fit_config": vars(value)}
-    if isinstance(value, tuple) and all(isinstance(part, PlainValue) for part in value):
-        return list(value)
-    return value if isinstance(value, PlainValue) else {"given": type(value).__name__}
 
 
 def _detector(

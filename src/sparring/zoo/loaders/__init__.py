@@ -19,6 +19,11 @@ from .trained import SCHEME, trained_model
 from .user_model import refuse_bare_file, refuse_weights, user_model
 from .zoo_models import zoo_model
 
+
+def _load_trained(name: str, device: str) -> LoadedModel:
+    return trained_model(name, device, load_model)
+
+
 LOADERS: dict[str, Callable[[str, str], LoadedModel]] = {
     "zoo": zoo_model,
     "timm": timm_model,
@@ -26,7 +31,7 @@ LOADERS: dict[str, Callable[[str, str], LoadedModel]] = {
     "hf": hugging_face_model,
     "robustbench": robustbench_model,
     "onnx": onnx_model,
-    SCHEME: trained_model,
+    SCHEME: _load_trained,
 }
 
 

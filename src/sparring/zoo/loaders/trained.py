@@ -6,6 +6,7 @@ file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTO
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,8 @@ PLAN, BEST = "plan.toml", "best.safetensors"
 ELSEWHERE = ("http", "https", "onnx")  # no modules
 
 
-def trained_model(name: str, device: str) -> LoadedModel:
-    """Return the model of a training's folder, under the folder's name."""
-    from . import load_model
-
+def trained_model(name: str, device: str, load: Callable[..., LoadedModel]) -> LoadedModel:
+    """Return the model of a training's folder, under the folder's name; `load` loads the network by its spec."""
     where, factory = split_trained_spec(name)
     weights = where if where.suffix == ".safetensors" else where / BEST
     if not weights.parent.is_dir():
@@ -35,7 +34,7 @@ def trained_model(name: str, device: str) -> LoadedModel:
     spec = architecture(weights.parent) if factory is None else factory
     if not weights.is_file():
         raise RunError(f"{weights} is not there; the folder of a training has it after the first epoch")
-    loaded = load_model(spec, device=device)
+    loaded = load(spec, device=device)
     target = loaded.target
     if not isinstance(target, Classifier) or not isinstance(target.model, nn.Module):
         raise TargetError(f"{SCHEME}:{name}: {spec} is no module that could take weights; name the model of the plan")
