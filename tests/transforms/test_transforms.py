@@ -421,6 +421,14 @@ def test_what_apply_must_not_do(act, told: str) -> None:
         transform_with_bpda(Own(act), IMAGES.clone(), key_of(4), Scene(IMAGES.clone()))
 
 
+def test_rendering_refuses_what_a_call_refuses() -> None:
+    case = testing.small_net(4)
+    pipeline = sp.Pipeline(case.target, Own(lambda x, context: (x.mul_(0.5), context)))
+    for ask in (pipeline, pipeline.render):
+        with pytest.raises(TargetError, match="in place"):
+            ask(case.images.clone())
+
+
 def test_modules_among_the_attributes_are_held_still() -> None:
     case = testing.small_net(4)
     norm = torch.nn.BatchNorm2d(3).double()

@@ -144,7 +144,7 @@ class Pipeline(WrappedTarget[T]):
             drawn = self.vote_keys(x, key)[0]
             for number, part in enumerate(self.parts):
                 if isinstance(part, Transform):
-                    x, context = part.apply(x, drawn.reseeded(number), context)
+                    x, context = transform_with_bpda(part, x, drawn.reseeded(number), context)
         return x
 
     def check(self, outputs: Any) -> None:
