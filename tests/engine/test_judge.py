@@ -120,3 +120,16 @@ def test_what_cannot_be_judged_is_refused(case):
         sp.judge_artifact(patch, case.module, case.goal, case.images)
     with pytest.raises(ConfigError, match="is no artifact"):
         sp.judge_artifact(torch.ones(3, 5, 5), case.target, case.goal, case.images)
+
+
+def test_a_model_that_answers_nan_is_not_counted_as_robust(case):
+    def broken(images):
+        logits = case.module(images)
+        logits[(images[:, 0, 0, 0] == case.images[20, 0, 0, 0])] = torch.nan
+        return logits
+
+    patch = Patch(torch.zeros(3, 2, 2))
+    with pytest.raises(TargetError, match="answers NaN for image 20"):
+        sp.judge_artifact(
+            patch, sp.Classifier(broken, identity="broken"), case.goal, case.images, engine=sp.Engine(batch_size=8)
+        )

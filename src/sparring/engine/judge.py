@@ -97,7 +97,11 @@ def judge_artifact(
                     if start == draw == 0 and view is bare:
                         view.check(outputs)
                         theirs.check(outputs, aim)
-                    won.append(theirs.margin(outputs) > 0)
+                    margin = theirs.margin(outputs)
+                    if bool(margin.isnan().any()):
+                        row = start + int(margin.isnan().nonzero()[0])
+                        raise TargetError(f"{use.name} answers NaN for image {row}, which is no defence; leave it out")
+                    won.append(margin > 0)
                 found.append(torch.stack(won).float().mean(0).to(x.device))
     clean, success = (torch.cat(parts) for parts in rates)
     return ArtifactJudgement(success, clean, draws)
