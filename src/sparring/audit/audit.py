@@ -17,6 +17,7 @@ from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
 from ..geometry import Ball
 from ..inputs import Images, Inputs
+from ..isolation import isolated
 from ..targets import Target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
@@ -151,6 +152,7 @@ def audit(
     return run_request(request)
 
 
+@isolated()
 def make_request(
     target: Target[Any] | LoadedModel,
     data: Any,
@@ -267,6 +269,7 @@ def split_threats(
     return tuple(written), tuple(norms)
 
 
+@isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
     refuse_shared_services(request.workers, request.target, request.surrogate)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, nearest, user_code
+from ..isolation import user_file
 
 
 def split_factory(spec: str) -> tuple[Path, str] | None:
@@ -35,9 +36,8 @@ def call_factory(file: Path, factory: str) -> Any:
         raise ConfigError(f"{file} cannot be imported")
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module
-    sys.path.insert(0, str(resolved.parent))
     try:
-        with user_code(f"{file}:{factory}"):
+        with user_code(f"{file}:{factory}"), user_file(resolved.parent):
             found.loader.exec_module(module)
             made = getattr(module, factory, None)
             if not callable(made):
@@ -47,5 +47,3 @@ def call_factory(file: Path, factory: str) -> Any:
     except Exception:
         sys.modules.pop(name, None)  # workers import what is there
         raise
-    finally:
-        sys.path.remove(str(resolved.parent))

@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import typer
 
-from ...errors import SparringError, UserCodeError, described, out_of_memory, user_frame
+from ...errors import OutOfMemoryError, SparringError, UserCodeError, described, out_of_memory, user_frame
 from .console import complain
 
 P = ParamSpec("P")
@@ -61,6 +61,8 @@ def classify_error(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, UserCodeError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, OutOfMemoryError):
         return FAILED, f"{type(error).__name__}: {error}"
     if isinstance(error, SparringError):
         return BAD, f"{type(error).__name__}: {error}"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...access import Attack
 from ...engine import fingerprint
 from ...errors import RunError
+from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
@@ -64,6 +65,7 @@ class Trained:
         return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
 
 
+@isolated()
 def train(
     classifier: Classifier,
     data: Any,
@@ -108,7 +110,7 @@ def train(
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with torch.inference_mode(False), torch.enable_grad(), preserved_random_state():
+    with preserved_random_state():
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
