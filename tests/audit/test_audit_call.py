@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.audit.evaluation.batches import Batches
+from sparring.zoo.batches import Batches
 from sparring.errors import ConfigError, InputError, TargetError, ThreatError
 
 
