@@ -101,12 +101,23 @@ def rows_of(batch: Batch | Chunk, rows: slice) -> dict[str, Any]:
 
 
 def holds_batches(listed: Any) -> bool:
-    """Tell whether a list is one of batches, and not of single images with their labels."""
-    if not listed:
+    """Tell whether it is a list or tuple of batches, and not of single images with their labels."""
+    if not isinstance(listed, list | tuple) or not len(listed):
         return False
     first = listed[0]
+    if isinstance(listed, tuple) and isinstance(first, Tensor | np.ndarray):
+        return False
     images = first[0] if isinstance(first, tuple | list) and len(first) else first
-    return isinstance(images, Tensor | np.ndarray) and images.ndim > 3
+    if not isinstance(images, Tensor | np.ndarray):
+        return False
+    labels = first[1] if isinstance(first, tuple | list) and len(first) > 1 else None
+    return images.ndim > 3 or (isinstance(labels, Tensor) and not labels.is_floating_point() and len_of(labels) > 1
+        and len_of(labels) == len_of(images))
+
+
+def len_of(tensor: Tensor | np.ndarray[Any, Any]) -> int:
+    """Return the number of rows; 0 of a single number."""
+    return int(tensor.shape[0]) if tensor.ndim else 0
 
 
 def batch_parts(given: Any, name: str) -> tuple[Tensor, Any, Any]:

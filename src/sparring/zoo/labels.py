@@ -109,8 +109,8 @@ class _Known:
             return labels.astype(str)
         for place, value in enumerate(values):
             if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-                kind = f"({type(value).__name__}); a label is a whole number, the class"
-                raise self.refusal(place // width, value, kind)
+                cure = f"a {type(value).__name__} is no class: give its number, as int(label)"
+                raise self.refusal(place // width, value, cure)
             if isinstance(value, Integral) and abs(int(value)) >= EXACT:
                 raise self.refusal(place // width, value, self.reach)
         return np.asarray([float(value) for value in values]).reshape(labels.shape)
@@ -160,9 +160,9 @@ class _Known:
             return self.numbers(np.array([float(word) for word in words]))
         table = wordnet_classes(self.classes) | named_classes(self.class_names, self.classes)
         for place, word in enumerate(words):
-            if normalized_name(word) not in table:
+            if normalized_name(word) not in table and not (NUMBER.fullmatch(word) and not table):
                 if not table:
-                    raise self.refusal(place, word, "a word, and the model's class names are not known: give numbers")
+                    raise self.refusal(place, word, "a word, and no class names are known: give numbers, or name the classes")
                 near = nearest(normalized_name(word), table)
                 raise self.refusal(place, word, f"a word that is no class name of the model; give numbers.{near}")
         return np.array([table[normalized_name(word)] for word in words], dtype=np.int64)

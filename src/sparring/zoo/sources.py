@@ -76,7 +76,7 @@ def load_data(
     if isinstance(data, Path):
         data = spec_of_path(data)
     if not isinstance(data, str):
-        return object_data(type(data).__name__, data, wanted)
+        return object_data(object_name(data), data, wanted)
     if user := python_file.split_factory(data):
         return factory_data(*user, wanted)
     scheme, _, rest = data.partition(":")
@@ -122,11 +122,15 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
 
 def streams_batches(data: Any) -> bool:
     """Tell whether an object gives batches when it is iterated: a DataLoader, a list of batches, an iterable."""
-    if isinstance(data, torch.utils.data.DataLoader):
+    if isinstance(data, torch.utils.data.DataLoader) or holds_batches(data):
         return True
-    if isinstance(data, list | tuple):
-        return holds_batches(data)
     return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
+
+
+def object_name(data: Any) -> str:
+    """Return what an object of data is called in reports and errors: its kind."""
+    arrays = {tuple: "(images, labels)", np.ndarray: "images", Tensor: "images"}
+    return arrays.get(type(data), type(data).__name__)
 
 
 def spec_of_path(path: Path) -> str:

@@ -53,7 +53,7 @@ def object_data(name: str, given: Any, wanted: DataRequest) -> Data:
     if isinstance(given, Mapping):
         image, label = _keys(name, given)
         return _arrays(name, given[image], None if label is None else given[label], wanted)
-    if isinstance(given, torch.utils.data.DataLoader) or (isinstance(given, list | tuple) and holds_batches(given)):
+    if isinstance(given, torch.utils.data.DataLoader) or holds_batches(given):
         return _batches(name, given, wanted)
     if hasattr(given, "__getitem__") and not isinstance(given, tuple | str | bytes):
         return _dataset(name, given, wanted)
@@ -124,7 +124,7 @@ def _batches(name: str, given: Any, wanted: DataRequest) -> Data:
     if count is None:
         raise InputError(f"{name} does not say how many images it has; give it a length, or take so many: --limit N")
     if not count:
-        raise InputError(f"{name} is an empty data set: there are no images; it needs one at least")
+        raise InputError(f"{name} is an empty data set: it holds no images")
     labelled = next(source.chunks(1)).labels is not None
 
     def rows() -> Iterator[Row]:
@@ -139,13 +139,15 @@ def _batches(name: str, given: Any, wanted: DataRequest) -> Data:
 
 
 def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
+    if isinstance(made, torch.utils.data.IterableDataset):
+        raise InputError(f"{name} is an IterableDataset, which has no items by number; wrap it in a DataLoader")
     if not hasattr(made, "__len__"):
         raise InputError(f"{name} is a {type(made).__name__} without len(); say in __len__ how many images it has")
     with user_code(f"len({name})"):
         whole = len(made)
     count = min(wanted.limit or whole, whole)
     if not count:
-        raise InputError(f"{name} is an empty data set: there are no images; it needs one at least")
+        raise InputError(f"{name} is an empty data set: it holds no images")
     if count > MOST:
         raise InputError(f"len({name}) is {whole}, more than can be read; take the first ones: --limit N (limit=N)")
     first = _read(name, made, 0, whole)
