@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +23,10 @@ from ..targets import Target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
 from ..zoo import Chunk, LoadedModel
+from ..zoo.sources import load_source
 from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
-from .evaluation.batches import as_data_source, fitting_batch_size, limit_chunks
+from .evaluation.batches import fitting_batch_size, limit_chunks
 from .evaluation.cascade import Event
 from .evaluation.clean_chunk import CleanChunk
 from .evaluation.compiled_target import compile_views
@@ -52,12 +54,15 @@ from .request import AuditRequest, run_facts
 from .suites.suite import suite
 
 
+CHANGED = "data"  # the name of the record of data that changes
+
+
 def audit(
     target: Target[Any] | LoadedModel,
     data: Any,
     *,
     threats: Iterable[Ball | Threat],
-    out: Path | str,
+    out: Path | str | None = None,
     suite: str | Sequence[str] = "standard",
     goal: str | None = None,
     access: str | None = None,
@@ -88,13 +93,15 @@ def audit(
     Args:
         target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
             one is attacked from two views, by who does not know of the defence and by who does.
-        data: of a classifier Data of the zoo, or batches of (images, labels) or of images in [0, 1]; of another task
-            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`,
-            `Vanish(boxes)`. An input is right where the goal is not met on it. A batch may have a third part, the
-            context: a row-wise record of what lies beside the inputs. Batches are read twice.
+        data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
+            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the goal
+            has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is not
+            met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs. Data
+            is read several times, and must give the same each time.
         threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
             Linf(), asks for the smallest example of each image, which gives the whole curve.
-        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
+        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
+            among the system's temporary files, which the observer is told.
         suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
@@ -158,7 +165,7 @@ def make_request(
     data: Any,
     *,
     threats: Iterable[Ball | Threat],
-    out: Path | str,
+    out: Path | str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
     accept: Sequence[str] = (),
     resume: bool = False,
@@ -176,7 +183,7 @@ def make_request(
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
     task, inputs = task_of(attacked), attacked.inputs
-    pool, source = parse_workers(workers, devices), as_data_source(data)
+    pool, source = parse_workers(workers, devices), load_source(data, target)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -198,7 +205,7 @@ def make_request(
         target=attacked,
         source=source,
         plan=plan,
-        out=Path(out),
+        out=temporary_folder(observer) if out is None else Path(out),
         loaded=loaded,
         surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
         resume=resume,
@@ -208,6 +215,13 @@ def make_request(
         workers=pool,
         limits=limits,
     )
+
+
+def temporary_folder(observer: AuditObserver | None) -> Path:
+    """Make a new folder for a run that none was named for, and tell the observer."""
+    folder = Path(tempfile.mkdtemp(prefix="sparring-"))
+    (observer or AuditObserver()).report_message(f"no folder is named for the run: its records and report are in {folder}")
+    return folder
 
 
 def goal_of_plan(task: Task, goal: str | None, labels: str | None, first: Chunk | None) -> str:
@@ -325,13 +339,14 @@ def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool
     """Open the records of an interrupted run, or check all the data and begin new ones."""
     if request.resume and has_run(request.out):
         records = Records.resume(request.out, request.plan, facts)
+        refuse_changing(records)
         safe = records.chunks()
         request.observer.resumed(len(safe), sum(count for _, count, _ in safe.values()))
         return records
     refuse_used(request.out)
     if pool is not None:
         pool.start()
-    admission.check_all(request.source, request.observer)
+    admission.check_all(request.source, request.observer, given_hash)
     records = Records.begin(request.out, request.plan, facts)
     if isinstance(request.target.inputs, Images):
         write_mask_picture(request.out, request.limits.mask)
@@ -342,7 +357,7 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
     """Attack every chunk that is not yet recorded, and record them in order."""
     plan, source, observer, kept = request.plan, request.source, request.observer, fallen_in_records(records)
     total = source.candidates if plan.limit is None else plan.limit
-    left = unrecorded(records, request)
+    left = unchanged(records, request, worker.admission, unrecorded(records, request))
     observer.attacks_begin()
     for done in (
         attack_here(worker, left, observer) if pool is None else attack_in_pool(pool, request.workers.count, left)
@@ -366,6 +381,32 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
             check_same(records, chunk, safe[number])
         else:
             yield number, chunk
+
+
+def unchanged(
+    records: Records, request: AuditRequest, admission: Admission, left: Iterator[tuple[int, Chunk]]
+) -> Iterator[tuple[int, Chunk]]:
+    """Yield the chunks; the first that is another than when the data was checked is told, and recorded for the report."""
+    told = False
+    for number, chunk in left:
+        before = admission.digests.get(number)
+        if not told and before is not None and given_hash(chunk) != before:
+            told = True
+            records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
+            request.observer.report_message(
+                f"{request.source.name} gives other images at {chunk.first} each time that it is read, as a shuffled "
+                "loader or a random transform does: this run can be neither repeated nor resumed"
+            )
+        yield number, chunk
+
+
+def refuse_changing(records: Records) -> None:
+    """Raise RunError for a run whose data gave other images each time, so that the rest cannot be told from what is done."""
+    if CHANGED in records.probe_results():
+        raise RunError(
+            f"the data of {records.folder} gave other images each time that it was read, so the run cannot be resumed; "
+            "turn shuffling and random transforms off, and choose another --out"
+        )
 
 
 def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,10 @@ from ...random import Key
 from ...rows import take, to
 from ...targets import Target, check_context, check_task
 from ...tasks import Classification, Task
-from ...zoo import Chunk
+from ...zoo import Chunk, DataSource
 from ..observer import AuditObserver, CleanCounts
 from ..plan import AuditPlan
-from .batches import DataSource, limit_chunks
+from .batches import limit_chunks
 from .clean_chunk import CleanChunk
 from .data_goal import goal_words
 from .prediction_columns import PredictionColumn, prediction_columns
@@ -50,6 +51,7 @@ class Admission:
         self.shape: tuple[int, ...] = ()
         self.classes: int | None = None
         self.columns: tuple[PredictionColumn, ...] = ()
+        self.digests: dict[int, str] = {}  # of the chunks as they were when all were checked
 
     @property
     def classifies(self) -> bool:
@@ -61,11 +63,15 @@ class Admission:
             return self.admit(chunk)
         raise InputError(f"{source.name} holds no images; an audit needs at least one")
 
-    def check_all(self, source: DataSource, observer: AuditObserver) -> CleanCounts:
-        """Check every chunk, report the counts to the observer, and return them."""
+    def check_all(
+        self, source: DataSource, observer: AuditObserver, digest: Callable[[Chunk], str] | None = None
+    ) -> CleanCounts:
+        """Check every chunk, report the counts to the observer, and return them; keep the `digest` of each chunk."""
         counts = CleanCounts(total=source.candidates)
-        for chunk in limit_chunks(source, self.plan.batch_size, self.plan.limit):
+        for number, chunk in enumerate(limit_chunks(source, self.plan.batch_size, self.plan.limit)):
             clean = self.admit(chunk)
+            if digest is not None:
+                self.digests[number] = digest(chunk)
             known, right = (len(clean), int(clean.correct.sum())) if clean.from_data else (0, 0)
             counts = replace(
                 counts, seen=counts.seen + len(clean), labelled=counts.labelled + known, correct=counts.correct + right
