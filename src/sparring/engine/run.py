@@ -15,8 +15,10 @@ from ..errors import AccessError, ConfigError, GoalError, InputError, TargetErro
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
+from ..random import Key
 from ..rows import flatten, take, to
 from ..targets import Target, check_context, check_task
+from .answers import FEW
 from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
 from .outcome import Outcome, joined
@@ -194,8 +196,12 @@ def _batches(job: Job) -> list[Outcome]:
     if job.engine.checkpoint is not None:
         region = job.region
         data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin, job.context)
-        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
+        how = job.keep, job.budget, job.engine.seed, job.engine.autocast, job.engine.confirmation_samples
+        mark = fingerprint(job.attack, *how, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
+        device, few = job.target.device, slice(0, FEW)
+        key, context = Key(job.indices[few].to(device), job.engine.seed), to(take(job.context, few), device)
+        checkpoint.check_answers(job.target, region.x[few].to(device), key, context)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
     while start < len(job.region):
