@@ -269,13 +269,13 @@ def test_a_model_of_the_same_weights_that_answers_otherwise_is_refused(kind, fin
 
 
 def test_answers_that_differ_by_rounding_are_those_of_the_same_model():
-    before = {"outputs": torch.tensor([3.0, -100.0, float("inf"), float("nan")])}
-    rounded = {"outputs": torch.tensor([3.04, -100.05, float("inf"), float("nan")])}
-    other = {"outputs": torch.tensor([3.0, -100.2, float("inf"), float("nan")])}
+    before = {"outputs": torch.tensor([3.1001, -100.003, float("inf"), float("nan")])}
+    rounded = {"outputs": torch.tensor([3.14, -100.05, float("inf"), float("nan")])}
+    other = {"outputs": torch.tensor([3.1001, -100.2, float("inf"), float("nan")])}
     assert answers_agree(before, rounded)
     assert not answers_agree(before, other)
     assert answers_agree(before, other, same_device=False)
-    assert not answers_agree(before, {"outputs": torch.tensor([3.0, -100.0, 0.0, float("nan")])})
+    assert not answers_agree(before, {"outputs": torch.tensor([3.1001, -100.003, 0.0, float("nan")])})
     assert not answers_agree(before, {"outputs": torch.zeros(3)})
     assert answers_agree({}, other)
 
