@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from ..transfer import TransferCounts
-from .printable import printable
+from ..text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
