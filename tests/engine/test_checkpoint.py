@@ -168,7 +168,7 @@ def test_a_full_disk_is_told(tmp_path):
 
 def test_a_folder_that_is_a_file(case, tmp_path):
     (tmp_path / "run").write_text("x")
-    with pytest.raises(RunError, match=r"cannot write .*; free some space or choose another folder"):
+    with pytest.raises(RunError, match=r"cannot write .*; choose another checkpoint folder"):
         sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path / "run"))
 
 
@@ -322,3 +322,18 @@ def test_a_fingerprint_does_not_depend_on_addresses():
     assert fingerprint(Holder([1, torch.ones(2)])) == fingerprint(Holder([1, torch.ones(2)]))
     assert fingerprint(Holder([1, torch.ones(2)])) != fingerprint(Holder([1, torch.zeros(2)]))
     assert fingerprint(lambda x: x) != fingerprint(lambda x: x + 1)
+
+
+def test_two_runs_of_one_checkpoint_do_not_meet(case, tmp_path):
+    other = (
+        "import sys, time\nfrom pathlib import Path\nfrom sparring.storage import locked\n"
+        "with locked(Path(sys.argv[1]), 'a run'):\n    print('locked', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", other, str(tmp_path)], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        try:
+            with pytest.raises(RunError, match="another process is at work on a run in"):
+                sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))
+        finally:
+            child.kill()
+    sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))

@@ -7,6 +7,8 @@ fingerprint covers the attack, the target, the goal, the images and the seed, an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FunctionType
@@ -17,9 +19,10 @@ from torch import Tensor
 
 from ..errors import ConfigError, RunError
 from ..random import Key
-from ..storage import read_checkpoint, write_tensors
+from ..storage import locked, read_checkpoint, write_tensors
 from ..targets import Target, Unidentified
 from .answers import answers_agree, sample_answers
+from .options import Engine
 from .outcome import Outcome, Passes
 
 
@@ -79,6 +82,21 @@ OTHER_ANSWERS = (
     "belongs to another model, which has the same weights and answers otherwise on the first inputs (its code or its "
     "preprocessing has changed)"
 )
+
+
+@contextmanager
+def kept_checkpoint(engine: Engine) -> Iterator[None]:
+    """Keep the engine's checkpoint folder for one call; RunError where another process has it, or it cannot be made."""
+    if engine.checkpoint is None:
+        yield
+        return
+    folder = Path(engine.checkpoint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}; choose another checkpoint folder") from error
+    with locked(folder, "a run"):
+        yield
 
 
 class Checkpoint:

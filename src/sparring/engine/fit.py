@@ -22,7 +22,7 @@ from ..rows import flatten, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, answered, check_context, check_task
 from .answers import FEW, Answers, answers_agree, sample_answers
-from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of
+from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
 from .run import check_access, check_images, check_indices, region_of, run
 
@@ -95,7 +95,7 @@ def fit(
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    with torch.inference_mode(False), target.frozen():
+    with kept_checkpoint(engine), torch.inference_mode(False), target.frozen():
         fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine, context)
         try:
             return fitting.made(start)

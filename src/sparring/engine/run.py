@@ -19,7 +19,7 @@ from ..random import Key
 from ..rows import flatten, take, to
 from ..targets import Target, check_context, check_task
 from .answers import FEW
-from .checkpoint import Checkpoint, fingerprint, identity_of
+from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
 from .outcome import Outcome, joined
 from .search import Search, on_device
@@ -95,7 +95,7 @@ def run(
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
-    with torch.inference_mode(False), target.frozen():
+    with kept_checkpoint(engine), torch.inference_mode(False), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
 
