@@ -25,9 +25,11 @@ from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..isolation import isolated
+from ..random import Key
 from ..rows import flatten, floats_to, outside_inference, take, to
 from ..targets import Target, check_context, check_task
-from .checkpoint import Checkpoint, fingerprint, identity_of
+from .answers import FEW
+from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
 from .outcome import Outcome, joined
 from .search import Search, on_device
@@ -105,7 +107,7 @@ def run(
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
-    with target.frozen():
+    with kept_checkpoint(engine), target.frozen():
         parts = _batches(job)
         return joined(parts, time.perf_counter() - started)
 
@@ -211,8 +213,12 @@ def _batches(job: Job) -> list[Outcome]:
     if job.engine.checkpoint is not None:
         region = job.region
         data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin, job.context)
-        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
+        how = job.keep, job.budget, job.engine.seed, job.engine.autocast, job.engine.confirmation_samples
+        mark = fingerprint(job.attack, *how, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
+        device, few = job.target.device, slice(0, FEW)
+        key, context = Key(job.indices[few].to(device), job.engine.seed), to(take(job.context, few), device)
+        checkpoint.check_answers(job.target, region.x[few].to(device), key, context)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
     while start < len(job.region):

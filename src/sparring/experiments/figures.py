@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from ..text import printable
 from ..transfer import TransferCounts
-from .printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

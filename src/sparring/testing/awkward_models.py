@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..access import Attack, Gradients, Reason
+from ..access import Attack, Gradients
 from ..engine import run
 from ..errors import AccessError, OutOfMemoryError, SparringError, TargetError, UserCodeError
 from ..goals import Misclassify

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from ..evaluation.prediction_columns import PredictionColumn
+from ..plan import StorableModel
 
 PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
 
@@ -22,10 +23,9 @@ class MaskFacts(BaseModel):
     each: bool
 
 
-class Facts(BaseModel):
+class Facts(StorableModel):
     """What is known before the first attack; written beside the plan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     model: str
     source: str | None
     sha256: str | None  # of the weights' file, else of the weights
