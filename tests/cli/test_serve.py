@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -272,20 +273,53 @@ def labelling(monkeypatch: pytest.MonkeyPatch) -> None:
         ("#scores=label", "Did you mean 'labels'?"),
         ("#classes=ten", "classes='ten' is no number"),
         ("#images=x", "needs both images=FIELD and answer=FIELD"),
-        ("#scores=labels", "no label; use Remote for scores"),
-        ("#scores=probabilities", "is no probability"),
+        ("#scores=labels", "no label; use http://127.0.0.1:PORT/v2/models/net#scores=logits for scores"),
+        ("#scores=probabilities", "is no probability; pass http://127.0.0.1:PORT/v2/models/net#scores=logits"),
+        ("#per_request=3&scores=labels&classes=4", "/v2/models/net#per_request=3&classes=4&scores=logits for scores"),
+        ("#images=x&answer=y&scores=logits", "405"),
+        (
+            "/wrong#retries=0",
+            "or say where a plain JSON endpoint has images and scores: http://127.0.0.1:PORT/v2/models/"
+            "net/wrong#retries=0&images=FIELD&answer=FIELD",
+        ),
+        ("#authorization=NOT_SET_HERE", "the environment variable 'NOT_SET_HERE' is not set"),
         ("#timeout=-1", "timeout=-1.0"),
     ],
 )
 def test_options_behind_the_address(client, audited, options, said):
     result = audited("--limit", 8, model=str(client.base_url).rstrip("/") + PLACE + options)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert said.replace("PORT", str(client.base_url.port)) in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
+def test_a_key_from_the_environment_is_sent_and_not_shown(typed, user, monkeypatch):
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *_):
+            return
+
+    monkeypatch.setenv("SERVICE_KEY", "Bearer hidden")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/v2/models/m"
+        with_key = typed("attack", "square", f"{url}#authorization=SERVICE_KEY", user[1], "--threat", "linf:0.1")
+        without = typed("attack", "square", url, user[1], "--threat", "linf:0.1")
+        server.shutdown()
+        thread.join()
+    assert seen == ["Bearer hidden", None]
+    assert "hidden" not in with_key.output
+    assert f"pass {url}#authorization=VARIABLE" in without.stderr
+
+
 def test_a_server_that_is_not_there_is_one_line(audited):
-    result = audited(model="http://127.0.0.1:1/v2/models/m#retries=0")
+    result = audited(model="http://127.0.0.1:1/v2/models/m")
     assert result.exit_code == 2
     assert "the connection failed" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
