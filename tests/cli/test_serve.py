@@ -294,7 +294,9 @@ def test_the_command_serves_on_this_machine_alone_says_how_to_attack_it_and_stop
         assert process.wait(timeout=30) == 0
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
-        assert re.fullmatch(r"asked: [0-9,]+ images in [0-9,]+ requests; 0 requests came twice\n", process.stdout.read())
+        assert re.fullmatch(
+            r"asked: [0-9,]+ images in [0-9,]+ requests; 0 requests came twice\n", process.stdout.read()
+        )
 
 
 @pytest.mark.parametrize(

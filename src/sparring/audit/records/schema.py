@@ -22,7 +22,7 @@ A chunk's examples are on the disk before its rows are committed, so no row name
 """
 
 FILE = "records.sqlite"
-FORMAT = 4
+FORMAT = 5
 SCHEMA = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
