@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..access import Attack
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
 from ..geometry import Ball
@@ -53,7 +54,7 @@ from .report.model import Report
 from .report.summary import summarize
 from .report.write import write_report
 from .request import AuditRequest, run_facts
-from .suites.suite import suite
+from .suites.suite import refuse_idle_attacks, suite
 
 CHANGED = "data"  # the name of the record of data that changes
 
@@ -64,7 +65,7 @@ def audit(
     *,
     threats: Iterable[Ball | Threat],
     out: Path | str | None = None,
-    suite: str | Sequence[str] = "standard",
+    suite: str | Sequence[str | Attack[Any, Any] | type[Attack[Any, Any]]] = "standard",
     goal: str | None = None,
     access: str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
@@ -103,7 +104,9 @@ def audit(
             Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
             among the system's temporary files, which the observer is told.
-        suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
+        suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
+            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes and objects, whose ball each threat
+            replaces.
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
@@ -326,9 +329,9 @@ def record_run(
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
     """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
-    balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
     mask, eps = first.limits.mask, first.limits.eps
-    for ball in balls:
+    refuse_idle_attacks(plan)
+    for ball in plan.balls():
         for entry in suite(target.access, ball, plan, knows_detector(target)):
             entry.attack.check(region_of(entry.attack, target, first.images, mask, eps))
 
