@@ -19,7 +19,7 @@ from ..rows import flatten, take, to
 from ..targets import Target, check_context, check_task
 from .checkpoint import Checkpoint, fingerprint, identity_of
 from .options import Engine, Progress
-from .outcome import Outcome, joined
+from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
 
 A = TypeVar("A", bound=Decisions)
@@ -95,7 +95,7 @@ def run(
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
     with torch.inference_mode(False), target.frozen():
         parts = _batches(job)
-        return joined(parts, time.perf_counter() - started)
+        return with_remarks(joined(parts, time.perf_counter() - started))
 
 
 def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
