@@ -100,6 +100,11 @@ class Outcome:
         codes = self.reason.tolist()
         return OutcomeCounts(len(self), int(self.zero_gradient.sum()), Counter(Reason(code) for code in codes))
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The sentences of `remarks` on this outcome, which are also its last notes."""
+        return remarks(self.counts, misclassifies=self.goal == "Misclassify")
+
     def __str__(self) -> str:
         sizes = self.distance[self.success & ~self.already]
         median = f", median distance {float(sizes.median()):.4g}" if len(sizes) else ""
@@ -172,9 +177,8 @@ def typical_radii(distances: Sequence[float], whole: bool = False) -> list[float
 
 
 def with_remarks(outcome: Outcome) -> Outcome:
-    """Return the outcome with its `remarks` among the notes."""
-    said = remarks(outcome.counts, misclassifies=outcome.goal == "Misclassify")
-    return replace(outcome, notes=(*outcome.notes, *said)) if said else outcome
+    """Return the outcome with its `remarks` as the last notes."""
+    return replace(outcome, notes=(*outcome.notes, *outcome.remarks))
 
 
 def joined(parts: list[Outcome], seconds: float) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +17,14 @@ from ..audit.evaluation.predictions import predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
 from ..audit.records.example_files import write_examples
 from ..audit.report.gallery import png_bytes
-from ..engine import Engine, region_of, run
+from ..engine import Engine, OutcomeCounts, region_of, run
 from ..errors import LockedOut, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..rows import take
 from ..storage import write_atomically
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
-from .figures import query_curves
+from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
 
@@ -45,7 +44,7 @@ class AttackTotals:
     forwards: int = 0
     backwards: int = 0
     seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
 
     @property
     def fell(self) -> int:
@@ -54,8 +53,18 @@ class AttackTotals:
 
     @property
     def attacked(self) -> int:
-        """Return the number of images on which the goal was not met before the attack."""
-        return self.images - self.already
+        """Return the number of images that were answered and on which the goal was not met before the attack."""
+        return self.images - self.already - self.unanswered
+
+    @property
+    def unanswered(self) -> int:
+        """Return the number of images for which the model answered NaN or infinity."""
+        return self.counts.reasons[Reason.NON_FINITE]
+
+    def accuracy_at(self, eps: float) -> float:
+        """Return the share of all images that are neither unanswered nor lost at a distance up to `eps`."""
+        lost = self.images - self.attacked + sum(size <= eps for size in self.sizes)
+        return 1 - lost / self.images if self.images else math.nan
 
 
 @dataclass
@@ -113,15 +122,23 @@ class AttackDataset:
             refuse_used_folder(self.out)
 
     def write_curves(self, attacks: list[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
-        """Write success against queries as a picture, `queries.png`, into `out`."""
+        """Write success as pictures into `out`.
+
+        Against queries as `queries.png`; against the distance as `distances.png` where attacks have no radius.
+        """
         assert self.out is not None
-        named = {f"{attack.name} {attack.ball}": total for attack, total in zip(attacks, totals, strict=True)}
-        fell = {name: total.queries for name, total in named.items()}
-        attacked = {name: total.attacked for name, total in named.items()}
-        with report_write_errors(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-            title = f"{self.loaded.name} on {self.data.name}"
-            write_atomically(self.out / "queries.png", query_curves(fell, attacked, title))
+        title = f"{self.loaded.name} on {self.data.name}"
+        pairs = list(zip(attacks, totals, strict=True))
+        for has_radius, axis in ((True, "queries"), (False, "distance")):
+            here = [(attack, total) for attack, total in pairs if math.isfinite(attack.ball.eps) == has_radius]
+            named = {f"{attack.name} {attack.ball}": total for attack, total in here}
+            fell = {name: total.queries if has_radius else total.sizes for name, total in named.items()}
+            attacked = {name: total.attacked for name, total in named.items()}
+            if named:
+                with report_write_errors(self.out):
+                    self.out.mkdir(parents=True, exist_ok=True)
+                    name = "queries.png" if has_radius else "distances.png"
+                    write_atomically(self.out / name, success_curves(fell, attacked, title, axis))
 
     def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
         """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal."""
@@ -161,11 +178,11 @@ class AttackDataset:
         totals.already += int(outcome.already.sum())
         totals.sizes += outcome.distance[found].tolist()
         totals.queries += outcome.queries_to_success[found].tolist()
-        totals.notes |= set(outcome.notes)
+        totals.notes |= set(outcome.notes[: len(outcome.notes) - len(outcome.remarks)])
         totals.forwards += int(outcome.passes.forwards.sum())
         totals.backwards += int(outcome.passes.backwards.sum())
         totals.seconds += outcome.seconds
-        totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
+        totals.counts.add(outcome.counts)
         if bool(found.any()):
             with suppress(LockedOut):
                 rounded = predict(self.loaded.target, round_to_uint8(outcome.examples[found]), self.batch_size)
