@@ -76,7 +76,8 @@ class Ledger:
         self.defers = defers(x)
         self._deferred = DeferredWrites()  # answers to those rows, not yet recorded
         self.draws = 1  # passes that one answer takes
-        self._over: tuple[Tensor, Tensor | None] | None = None  # rows of the last query; which need no answer
+        # the rows of the last query, which of them need no answer (None: all do), and how many those are
+        self._over: tuple[Tensor, Tensor | None, int] | None = None
         self.changed = True  # has any row succeeded or ended since the engine last checked?
 
     @property
@@ -150,9 +151,12 @@ class Ledger:
                 self.settle()
             return
         margin = verdict.margin
-        over = self._over_already(rows) if self.keep is Keep.FIRST else None
-        if over is not None:
-            margin = margin.masked_fill(over, -torch.inf)
+        over = None
+        if self.keep is Keep.FIRST:
+            over, done = self._over_already(rows)
+            if done == len(rows):
+                return
+            margin = margin if over is None else margin.masked_fill(over, -torch.inf)
         if self.keep in (Keep.FIRST, Keep.SMALLEST):
             most = float(margin.amax())
             if most <= self.confidence:
@@ -222,9 +226,12 @@ class Ledger:
         if not self._all_inside(x, delta):
             inside = self._inside(x, delta, rows)
             chosen, rows, x = chosen[inside], rows[inside], x[inside]
-        self.best[rows], self.won[rows], self.queries_to_success[rows] = x, True, self.passes[0][rows].add_(self._again)
+        self.best.index_copy_(0, rows, x)
+        self.won.index_fill_(0, rows, True)
+        self.queries_to_success.index_copy_(0, rows, self.passes[0][rows].add_(self._again))
+        before = 0 if self._over is None else self._over[2]
         over = torch.zeros_like(fallen) if over is None else over
-        self.changed, self._over = True, (asked, over.index_fill_(0, chosen, True))
+        self.changed, self._over = True, (asked, over.index_fill_(0, chosen, True), before + len(chosen))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
         """Return whether all images are inside, by a cheap test; False also where only `_inside` can tell."""
@@ -241,12 +248,13 @@ class Ledger:
         radius = self.region.radius
         return radius + TOLERANCE * (radius.clamp_min(1) if isinstance(radius, Tensor) else max(1.0, radius))
 
-    def _over_already(self, rows: Tensor) -> Tensor | None:
-        """Return (Q,) bool: the rows that succeeded or are finished; None: none of them."""
+    def _over_already(self, rows: Tensor) -> tuple[Tensor | None, int]:
+        """Return (Q,) bool and its sum: the rows that succeeded or are finished; None: none of them."""
         if self._over is None or self._over[0] is not rows:
             over = (self.won | self.finished)[rows]
-            self._over = rows, over if bool(over.any()) else None
-        return self._over[1]
+            count = int(over.sum())
+            self._over = rows, over if count else None, count
+        return self._over[1], self._over[2]
 
     def finish(self, rows: Tensor, done: Tensor) -> None:
         """Mark those of `rows` (Q,), each at most once, as finished where `done` (Q,)."""
