@@ -179,5 +179,5 @@ class _Unjudged(QueryBroker):
         else:
             self.last = self.last.index_copy(0, rows, images)
 
-    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+    def _finite(self, grad: Tensor, rows: Tensor | None, slope: Tensor | None = None) -> Tensor:
         return grad

@@ -13,7 +13,7 @@ from ..goals import Goal
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take, to
-from ..targets import Pipeline, Target, answered, check_context, check_task
+from ..targets import Pipeline, Target, answered, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
 from .options import Engine
@@ -101,8 +101,9 @@ def judge_artifact(
                         view.check(outputs)
                         theirs.check(outputs, aim)
                     margin = theirs.margin(outputs)
-                    if bool(margin.isnan().any()):
-                        row = start + int(margin.isnan().nonzero()[0])
+                    unanswered = ~valid_rows(outputs, use.task)
+                    if bool(unanswered.any()):
+                        row = start + int(unanswered.nonzero()[0])
                         raise TargetError(f"{use.name} answers NaN for image {row}, which is no defence; leave it out")
                     won.append(margin > 0)
                 found.append(torch.stack(won).float().mean(0).to(x.device))

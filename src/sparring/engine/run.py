@@ -31,7 +31,7 @@ from ..targets import Target, check_context, check_task
 from .answers import FEW
 from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
-from .outcome import Outcome, joined
+from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
 
 A = TypeVar("A", bound=Decisions)
@@ -109,7 +109,7 @@ def run(
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
     with kept_checkpoint(engine), target.frozen():
         parts = _batches(job)
-        return joined(parts, time.perf_counter() - started)
+        return with_remarks(joined(parts, time.perf_counter() - started))
 
 
 def goal_like(goal: Goal, x: Tensor, target: Target[Any]) -> Goal:
