@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
 from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
@@ -21,11 +21,12 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
-from ..targets import Target, answered, check_context, check_task
+from ..targets import Target, answered, as_target, check_context, check_task
+from .arguments import as_engine, as_goal, as_indices, as_radii, as_tensor
 from .answers import FEW, Answers, answers_agree, sample_answers
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
-from .run import check_access, check_images, check_indices, goal_like, region_of, run
+from .run import check_access, check_images, goal_like, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -52,13 +53,13 @@ class Fitted(Generic[R]):
 @isolated()
 def fit(
     attack: Shared[A, Any, R],
-    target: Target[A],
-    goal: Goal,
+    target: Target[A] | nn.Module,
+    goal: Goal | Tensor,
     x: Tensor,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: R | None = None,
     context: Any = None,
     engine: Engine | None = None,
@@ -80,9 +81,9 @@ def fit(
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
-    engine = engine or Engine()
-    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
-    check_access(attack, target)
+    engine, target, goal = as_engine(engine), as_target(target), as_goal(goal, x)
+    x, mask, context = (outside_inference(as_tensor(given)) for given in (x, mask, context))
+    check_access(attack, target, Shared)
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
@@ -92,12 +93,12 @@ def fit(
             f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {kind}; for one "
             "variable on many images pass run() an OverScenes target"
         )
-    region = region_of(attack, target, x, mask, eps)
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
     if not attack.uses_region and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
+    places = as_indices(indices, len(x))
     with kept_checkpoint(engine), target.frozen():
         fitting = _Fitting(
             attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context

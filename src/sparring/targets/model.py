@@ -88,8 +88,11 @@ class Model(Target[Jacobians]):
         name: str | None = None,
         identity: str | None = None,
     ) -> None:
-        if not callable(model):
-            raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
+        if isinstance(model, Target):
+            raise TargetError(f"{model.name} is a target already; pass it as it is")
+        if isinstance(model, type) or not callable(model):
+            kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise TargetError(f"{kind} is not a model; pass a torch.nn.Module or a function")
         if layout not in LAYOUTS:
             raise TargetError(f"layout {layout!r} is unknown; pass 'NCHW' or 'NHWC'")
         self._inputs = Images() if inputs is None else inputs
