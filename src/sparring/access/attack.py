@@ -207,7 +207,7 @@ def take_ball(attack: Any) -> None:
         raise ThreatError(f"{given.__name__} is a class; pass a ball, as {name}({given.__name__}(8 / 255))")
     number = plain_number(given)
     radius = f"{number:g}" if isinstance(number, (int, float)) else "8 / 255"
-    raise ThreatError(f"{name} takes a ball, not {number!r}; pass {name}(Linf({radius})), or {name}(\"linf:8/255\")")
+    raise ThreatError(f'{name} takes a ball, not {number!r}; pass {name}(Linf({radius})), or {name}("linf:8/255")')
 
 
 def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], alternative: str) -> None:

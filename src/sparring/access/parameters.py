@@ -30,7 +30,16 @@ from ..goals import Climb
 
 # what other libraries call a parameter
 FOREIGN = {
-    "steps": ("n_iter", "nb_iter", "iterations", "num_steps", "n_steps", "max_iter", "num_iterations", "max_iterations"),
+    "steps": (
+        "n_iter",
+        "nb_iter",
+        "iterations",
+        "num_steps",
+        "n_steps",
+        "max_iter",
+        "num_iterations",
+        "max_iterations",
+    ),
     "step_size": ("alpha", "eps_iter", "eps_step", "stepsize", "rel_stepsize", "lr"),
     "n_queries": ("max_queries", "n_iter", "steps", "max_iter", "queries"),
     "n_restarts": ("restarts", "num_random_init", "random_restarts"),

@@ -19,11 +19,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ..access import ACCESS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 

@@ -34,7 +34,9 @@ def as_goal(given: Any, x: Any) -> Goal:
     labels = as_tensor(given)
     images = isinstance(labels, Tensor) and labels.is_floating_point() and labels.ndim > 2
     if images and not (isinstance(x, Tensor) and x.is_floating_point()):
-        raise GoalError("images stand in the place of the goal; the goal comes first: run(attack, target, goal, images)")
+        raise GoalError(
+            "images stand in the place of the goal; the goal comes first: run(attack, target, goal, images)"
+        )
     if isinstance(labels, Tensor | list | tuple):
         return Misclassify(labels)  # type: ignore[arg-type]  # which checks them
     raise GoalError(f"a {type(given).__name__} is no goal; pass one, as Misclassify(labels)")

@@ -62,7 +62,9 @@ class Ball(ABC):
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", plain_number(self.eps))
         if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
-            raise ThreatError(f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0, as 8 / 255")
+            raise ThreatError(
+                f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0, as 8 / 255"
+            )
 
     def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:
         """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x` (B, ...)."""
