@@ -52,7 +52,6 @@ from .report.write import write_report
 from .request import AuditRequest, run_facts
 from .suites.suite import suite
 
-
 CHANGED = "data"  # the name of the record of data that changes
 
 
@@ -93,10 +92,10 @@ def audit(
         target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
             one is attacked from two views, by who does not know of the defence and by who does.
         data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
-            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the goal
-            has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is not
-            met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs. Data
-            is read several times, and must give the same each time.
+            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the
+            goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is
+            not met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs.
+            Data is read several times, and must give the same each time.
         threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
             Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
@@ -218,7 +217,9 @@ def make_request(
 def temporary_folder(observer: AuditObserver | None) -> Path:
     """Make a new folder for a run that none was named for, and tell the observer."""
     folder = Path(tempfile.mkdtemp(prefix="sparring-"))
-    (observer or AuditObserver()).report_message(f"no folder is named for the run: its records and report are in {folder}")
+    (observer or AuditObserver()).report_message(
+        f"no folder is named for the run: its records and report are in {folder}"
+    )
     return folder
 
 
@@ -383,7 +384,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
 def unchanged(
     records: Records, request: AuditRequest, admission: Admission, left: Iterator[tuple[int, Chunk]]
 ) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks; the first that is another than when the data was checked is told, and recorded for the report."""
+    """Yield the chunks; tell and record the first that is another than when the data was checked."""
     told = False
     for number, chunk in left:
         before = admission.digests.get(number)
@@ -398,7 +399,7 @@ def unchanged(
 
 
 def refuse_changing(records: Records) -> None:
-    """Raise RunError for a run whose data gave other images each time, so that the rest cannot be told from what is done."""
+    """Raise RunError for a run whose data gave other images each time: which are left cannot be told."""
     if CHANGED in records.probe_results():
         raise RunError(
             f"the data of {records.folder} gave other images each time that it was read, so the run cannot be resumed; "

@@ -21,7 +21,7 @@ OWN_PREDICTION = "no labels: the model's own prediction on the clean picture sta
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a model needs of a data set (None: not known), how many pictures are taken at most, and what is said of them.
+    """What a model needs of a data set (None: not known), how many pictures are taken at most, and how they are read.
 
     `scale` is the value of white in arrays and in pictures of more than 8 bits, `label_file` a table of file names and
     labels.

@@ -116,7 +116,7 @@ def read_lazily(name: str, root: Path, pairs: Labelled, note: str, wanted: DataR
 def sub_folders(root: Path) -> tuple[list[str], list[str]]:
     """Return the names of the visible folders in `root`, and of the links to folders, which are not followed."""
     with os.scandir(root) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".") and os.path.isdir(entry.path)]  # noqa: PTH112
+        visible = [entry for entry in entries if not entry.name.startswith(".") and os.path.isdir(entry.path)]
         names = sorted(entry.name for entry in visible if not entry.is_symlink())
         return names, sorted(entry.name for entry in visible if entry.is_symlink())
 

@@ -44,7 +44,9 @@ def npz_file(path: Path, wanted: DataRequest) -> Data:
     """Return the data of `npz:FILE`; InputError where it cannot be read."""
     name = f"npz:{path}"
     if wanted.label_file is not None:
-        raise InputError(f"{name} has its labels in an array of the file, 'labels'; a table of labels is for folder:DIR")
+        raise InputError(
+            f"{name} has its labels in an array of the file, 'labels'; a table of labels is for folder:DIR"
+        )
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is no file; name one that numpy.savez wrote")
@@ -83,9 +85,8 @@ def read_shape_and_labels(
         return header, None, rest
     labels = read_header(name, archive, there[0])
     if labels.shape[:1] != header.shape[:1] or prod(labels.shape) * labels.kind.itemsize > LABELS_LIMIT:
-        raise InputError(
-            f"{name}: labels of shape {labels.shape} beside {header.shape[0] if header.shape else 0} images; one label per image is needed"
-        )
+        count = header.shape[0] if header.shape else 0
+        raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; one label per image is needed")
     with archive.open(f"{there[0]}.npy") as member:
         return header, (there[0], npy.read_array(member, allow_pickle=False)), rest
 
@@ -118,14 +119,16 @@ def read_header(name: str, archive: zipfile.ZipFile, array: str) -> ArrayHeader:
         raise InputError(f"{name}: '{array}' is an array file of version {version}; write it with numpy.savez")
     shape, fortran, kind = READERS[version](start)
     if kind.hasobject:
-        raise InputError(f"{name}: '{array}' holds pickled objects, which are never run; save numbers, or words as text")
+        raise InputError(
+            f"{name}: '{array}' holds pickled objects, which are never run; save numbers, or words as text"
+        )
     if fortran and len(shape) > 1:
         raise InputError(f"{name}: '{array}' is in Fortran order; save numpy.ascontiguousarray({array})")
     size = info.file_size - start.tell()
     if info.file_size > HIGHEST_RATIO * max(info.compress_size, 1):
         raise InputError(
-            f"{name}: '{array}' promises {info.file_size} bytes out of {info.compress_size}, more than numpy's compression "
-            "can; write it with numpy.savez"
+            f"{name}: '{array}' promises {info.file_size} bytes out of {info.compress_size}, more than numpy's "
+            "compression can; write it with numpy.savez"
         )
     if any(side < 0 for side in shape) or prod(shape) * kind.itemsize != size:
         raise InputError(
