@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -45,8 +46,15 @@ def test_an_audit_takes_labels_and_class_names_from_files(audited, pictures, typ
     assert report["data"]["clean_accuracy"]["count"] == 13  # every tenth label is another class than the model's
     assert {one["name"] for one in report["per_class"]} <= set(NAMES)
     assert typed("export", tmp_path / "run", "--to", "csv").exit_code == 0
-    exported = [file.read_text() for file in (tmp_path / "run").rglob("*.csv")]
-    assert any(name in text for text in exported for name in NAMES)
+    with (tmp_path / "run" / "results.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert {row["name"]: row["label_name"] for row in table} == {
+        file: NAMES[label] for file, label in rows if file in {row["name"] for row in table}
+    }
+    fell = [row for row in table if row["predicted"]]
+    assert fell
+    assert all(row["predicted_name"] == NAMES[int(row["predicted"])] for row in fell)
+    assert all(row["predicted_name"] == "" for row in table if row not in fell)
 
 
 def test_a_plan_says_how_data_is_read(pictures, typed, user, tmp_path, effort):

@@ -7,17 +7,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..access import Attack
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
 from ..geometry import Ball
 from ..inputs import Images, Inputs
+from ..isolation import isolated
+from ..storage import locked
 from ..targets import Target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
@@ -43,14 +46,15 @@ from .probes import run_probes
 from .records.database import Records
 from .records.example_files import example_file, write_examples
 from .records.facts import Facts, utc_timestamp
-from .records.rows import KeptOriginals, chunk_rows, given_hash
+from .records.identity import ModelIdentity, Part, part_of, read_parts
+from .records.rows import KeptOriginals, chunk_rows
 from .records.run_folder import has_run, refuse_used, writing
 from .report.gallery import write_mask_picture
 from .report.model import Report
 from .report.summary import summarize
 from .report.write import write_report
 from .request import AuditRequest, run_facts
-from .suites.suite import suite
+from .suites.suite import refuse_idle_attacks, suite
 
 CHANGED = "data"  # the name of the record of data that changes
 
@@ -61,7 +65,7 @@ def audit(
     *,
     threats: Iterable[Ball | Threat],
     out: Path | str | None = None,
-    suite: str | Sequence[str] = "standard",
+    suite: str | Sequence[str | Attack[Any, Any] | type[Attack[Any, Any]]] = "standard",
     goal: str | None = None,
     access: str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
@@ -100,7 +104,9 @@ def audit(
             Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
             among the system's temporary files, which the observer is told.
-        suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
+        suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
+            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes and objects, whose ball each threat
+            replaces.
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
@@ -157,6 +163,7 @@ def audit(
     return run_request(request)
 
 
+@isolated()
 def make_request(
     target: Target[Any] | LoadedModel,
     data: Any,
@@ -282,6 +289,7 @@ def split_threats(
     return tuple(written), tuple(norms)
 
 
+@isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
     refuse_shared_services(request.workers, request.target, request.surrogate)
@@ -301,14 +309,13 @@ def record_run(
     request: AuditRequest, evaluated: EvaluatedTarget, facts: Facts, worker: ChunkWorker, pool: WorkerPool | None
 ) -> Report:
     """Probe, attack and record, then write the report."""
-    admission = worker.admission
-    records = open_records(request, admission, facts, pool)
-    try:
+    with ExitStack() as stack:
+        records = stack.enter_context(closing(open_records(request, worker.admission, facts, pool, stack)))
         records.accept(request.accept, utc_timestamp())
         if not records.probe_results():
             request.observer.probing()
             clock = time.perf_counter()
-            measured = run_probes(evaluated, admission, request.source, request.plan, request.observer)
+            measured = run_probes(evaluated, worker.admission, request.source, request.plan, request.observer)
             records.record_probes(measured | {"seconds": time.perf_counter() - clock})
         if not records.finished:
             try:
@@ -319,43 +326,81 @@ def record_run(
                     f"{error}; what was recorded before stands, and --resume goes on where answers are had"
                 )
         request.observer.publishing()
-        return publish(records)
-    finally:
-        records.close()
+        return publish(records, records.folder)
 
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
     """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
-    balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
     mask, eps = first.limits.mask, first.limits.eps
-    for ball in balls:
+    refuse_idle_attacks(plan)
+    for ball in plan.balls():
         for entry in suite(target.access, ball, plan, knows_detector(target)):
             entry.attack.check(region_of(entry.attack, target, first.images, mask, eps))
 
 
-def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None) -> Records:
-    """Open the records of an interrupted run, or check all the data and begin new ones."""
+def open_records(
+    request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None, stack: ExitStack
+) -> Records:
+    """Open the records of an interrupted run and compare the data with its own, or check all the data and begin anew.
+
+    The folder is locked until `stack` is closed.
+    """
+    model = ModelIdentity.make(request.target, request.surrogate, admission.answers)
+    if request.out.is_dir():
+        stack.enter_context(locked(request.out, "an audit"))
     if request.resume and has_run(request.out):
-        records = Records.resume(request.out, request.plan, facts)
-        refuse_changing(records)
+        records = Records.resume(request.out, request.plan, facts, model)
+        try:
+            refuse_changing(records)
+            compare_data(records, request)
+            records.compare_answers(model)
+            records.count_resumed()
+            write_limits(request)
+        except BaseException:
+            records.close()
+            raise
         safe = records.chunks()
-        request.observer.resumed(len(safe), sum(count for _, count, _ in safe.values()))
+        request.observer.resumed(len(safe), sum(safe.values()))
         return records
     refuse_used(request.out)
     if pool is not None:
         pool.start()
-    admission.check_all(request.source, request.observer, given_hash)
-    records = Records.begin(request.out, request.plan, facts)
+    parts: list[Part] = []
+    admission.check_all(request.source, request.observer, lambda chunk: parts.append(part_of(chunk, request.plan)))
+    made = request.out.is_dir()
+    with writing(request.out, begun=False):
+        request.out.mkdir(parents=True, exist_ok=True)
+    if not made:
+        stack.enter_context(locked(request.out, "an audit"))
+    records = Records.begin(request.out, request.plan, facts, model, parts)
+    write_limits(request)
+    return records
+
+
+def write_limits(request: AuditRequest) -> None:
+    """Write the picture of the mask into the run folder, where there is one."""
     if isinstance(request.target.inputs, Images):
         write_mask_picture(request.out, request.limits.mask)
-    return records
+
+
+def compare_data(records: Records, request: AuditRequest) -> None:
+    """Read all the data once. RunError where they are other than when the run was begun, recorded or not."""
+    before, seen = records.parts(), 0
+    total = sum(part.count for part in before)
+    number = -1
+    for number, (chunk, part) in enumerate(read_parts(request.source, request.plan)):
+        check_same(records, before, number, chunk, part)
+        seen += part.count
+        request.observer.comparing_data(seen, total)
+    if number + 1 < len(before):
+        raise other_data(records, f"fewer images ({seen}, not {total})")
 
 
 def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:
     """Attack every chunk that is not yet recorded, and record them in order."""
     plan, source, observer, kept = request.plan, request.source, request.observer, fallen_in_records(records)
     total = source.candidates if plan.limit is None else plan.limit
-    left = unchanged(records, request, worker.admission, unrecorded(records, request))
+    left = unrecorded(records, request)
     observer.attacks_begin()
     for done in (
         attack_here(worker, left, observer) if pool is None else attack_in_pool(pool, request.workers.count, left)
@@ -372,23 +417,18 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
 
 
 def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks that are not recorded yet, with their numbers; recorded ones are compared with the data."""
-    safe = records.chunks()
+    """Yield the chunks that are not recorded yet, with their numbers.
+
+    The first that is another than when the run was begun is told, and recorded for the report.
+    """
+    safe, before, told = records.chunks(), records.parts(), False
+    number = -1
     for number, chunk in enumerate(limit_chunks(request.source, request.plan.batch_size, request.plan.limit)):
         if number in safe:
-            check_same(records, chunk, safe[number])
-        else:
-            yield number, chunk
-
-
-def unchanged(
-    records: Records, request: AuditRequest, admission: Admission, left: Iterator[tuple[int, Chunk]]
-) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks; tell and record the first that is another than when the data was checked."""
-    told = False
-    for number, chunk in left:
-        before = admission.digests.get(number)
-        if not told and before is not None and given_hash(chunk) != before:
+            continue
+        if number >= len(before):
+            raise other_data(records, f"more images (not {sum(part.count for part in before)})")
+        if not told and part_of(chunk, request.plan) != before[number]:
             told = True
             records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
             request.observer.report_message(
@@ -396,6 +436,8 @@ def unchanged(
                 "loader or a random transform does: this run can be neither repeated nor resumed"
             )
         yield number, chunk
+    if number + 1 < len(before):
+        raise other_data(records, f"fewer images (not {sum(part.count for part in before)})")
 
 
 def refuse_changing(records: Records) -> None:
@@ -407,15 +449,21 @@ def refuse_changing(records: Records) -> None:
         )
 
 
-def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
-    """Raise RunError where the data gives other images than when the run was begun."""
-    first, _, digest = safe
-    if chunk.first != first or given_hash(chunk) != digest:
-        what = "images" if chunk.goal is None else "inputs or goals"
-        raise RunError(
-            f"{records.facts.data} gives other {what} at {chunk.first} than when {records.folder} was begun; "
-            "turn shuffling off, restore the data, or choose another --out"
-        )
+def check_same(records: Records, before: list[Part], number: int, chunk: Chunk, part: Part) -> None:
+    """Raise RunError where a chunk of the data is another than when the run was begun."""
+    if number >= len(before):
+        raise other_data(records, f"more images (not {sum(one.count for one in before)})")
+    if part != before[number]:
+        what = "images or labels" if chunk.goal is None else "inputs or goals"
+        raise other_data(records, f"other {what} at {part.first} to {part.first + part.count - 1}")
+
+
+def other_data(records: Records, what: str) -> RunError:
+    """Return the error for data that are not those of the run."""
+    return RunError(
+        f"{records.facts.data} gives {what} than when {records.folder} was begun; turn shuffling and random changes of "
+        "the images off, restore the data, or choose another --out"
+    )
 
 
 def fallen_in_records(records: Records) -> KeptOriginals:
@@ -444,18 +492,22 @@ def still_standing(clean: CleanChunk, events: list[Event], plan: AuditPlan) -> d
     return standing
 
 
-def publish(records: Records) -> Report:
-    """Write report.json and report.html of an open run, and return the report."""
-    report = summarize(records)
+def publish(records: Records, out: Path) -> Report:
+    """Write report.json, report.html and the pictures of an open run into the folder `out`, and return the report."""
+    report = summarize(records, out)
     report = report.model_copy(update={"warnings": findings(records, report)})
-    write_report(report, records.folder)
+    write_report(report, out)
     return report
 
 
-def render(folder: Path) -> Report:
-    """Make the report of the run in `folder` again from its records, write it, and return it."""
-    records = Records.open(folder)
-    try:
-        return publish(records)
-    finally:
-        records.close()
+def render(folder: Path, out: Path | None = None) -> Report:
+    """Make the report of the run in `folder` again from its records, write it, and return it.
+
+    Args:
+        folder: the folder of an audit, finished or not; it is only read where `out` names another.
+        out: the folder for report.json, report.html and pictures; None: that of the run.
+
+    Raises: RunError where there is no run, or `out` cannot be written.
+    """
+    with closing(Records.open(folder, read_only=True)) as records:
+        return publish(records, folder if out is None else out)

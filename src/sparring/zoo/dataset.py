@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..goals import Goal
-from ..names import storable
+from ..text import storable
 from .loaded import InputSpec
 
 READ_AT_ONCE = 256
@@ -104,7 +104,7 @@ class Data:
 
     def __post_init__(self) -> None:
         self.name, self.label_note = storable(self.name), storable(self.label_note)
-        self.class_names = None if self.class_names is None else tuple(storable(name) for name in self.class_names)
+        self.class_names = storable(self.class_names)
 
     def __len__(self) -> int:
         return self.candidates

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...engine import check_images
+from ...engine.answers import Answers, answers_agree, numbers_of
 from ...errors import GoalError, InputError, SparringError, TargetError
 from ...goals import ClassifyAs, Goal, Misclassify, least_likely
 from ...random import Key
@@ -49,9 +50,9 @@ class Admission:
         self.target, self.plan, self.limits = target, plan, limits or RegionLimits()
         self.task = task_of(target)
         self.shape: tuple[int, ...] = ()
+        self.answers: Answers = {}  # on the first inputs
         self.classes: int | None = None
         self.columns: tuple[PredictionColumn, ...] = ()
-        self.digests: dict[int, str] = {}  # of the chunks as they were when all were checked
 
     @property
     def classifies(self) -> bool:
@@ -64,14 +65,13 @@ class Admission:
         raise InputError(f"{source.name} holds no images; an audit needs at least one")
 
     def check_all(
-        self, source: DataSource, observer: AuditObserver, digest: Callable[[Chunk], str] | None = None
+        self, source: DataSource, observer: AuditObserver, checked: Callable[[Chunk], None] = lambda _: None
     ) -> CleanCounts:
-        """Check every chunk, report the counts to the observer, and return them; keep the `digest` of each chunk."""
+        """Check every chunk, hand it to `checked`, report the counts to the observer, and return them."""
         counts = CleanCounts(total=source.candidates)
-        for number, chunk in enumerate(limit_chunks(source, self.plan.batch_size, self.plan.limit)):
+        for chunk in limit_chunks(source, self.plan.batch_size, self.plan.limit):
             clean = self.admit(chunk)
-            if digest is not None:
-                self.digests[number] = digest(chunk)
+            checked(chunk)
             known, right = (len(clean), int(clean.correct.sum())) if clean.from_data else (0, 0)
             counts = replace(
                 counts, seen=counts.seen + len(clean), labelled=counts.labelled + known, correct=counts.correct + right
@@ -137,6 +137,9 @@ class Admission:
         key = Key(torch.arange(len(images)), self.plan.seed).reseeded(DRAW_OFFSET)
         seen = predict(self.target, images, self.plan.batch_size, key, take(chunk.context, rows))
         self.target.check(seen.answer)
+        again = predict(self.target, images, self.plan.batch_size, key, take(chunk.context, rows))
+        answers = numbers_of(seen.answer)
+        self.answers = answers if answers_agree(answers, numbers_of(again.answer)) else {}
         first = take(goal, rows)
         first.check(seen.outputs, first)
         if self.classifies:
