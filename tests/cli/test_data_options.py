@@ -38,7 +38,7 @@ def test_an_audit_takes_labels_and_class_names_from_files(audited, pictures, typ
     data, rows = pictures
     words = written(tmp_path / "labels.csv", [("file", "label"), *((file, NAMES[label]) for file, label in rows)])
     names = written(tmp_path / "names.txt", [(name,) for name in NAMES])
-    result = audited("--labels", words, "--class-names", names, *SIZE, data=data)
+    result = audited("--labels", words, "--class-names", names, *SIZE, data=data, threat="linf:0.4")
     assert result.exit_code in (0, 1), result.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["data"]["label_note"] == f"labels: those of {words}"

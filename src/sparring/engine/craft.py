@@ -28,6 +28,7 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take
 from ..targets import Target, answered, check_context, check_task
+from .given import goal_and_inputs
 from .options import Engine
 from .run import check_access, check_images, check_indices, check_start, goal_like, region_of
 
@@ -38,8 +39,8 @@ A = TypeVar("A", bound=Decisions)
 def craft(
     attack: Attack[A, Any],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -57,8 +58,9 @@ def craft(
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
     engine = engine or Engine()
-    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_access(attack, target)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))

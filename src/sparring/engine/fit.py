@@ -24,6 +24,7 @@ from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, answered, check_context, check_task
 from .answers import FEW, Answers, answers_agree, sample_answers
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
 from .run import check_access, check_images, check_indices, goal_like, region_of, run
 
@@ -53,8 +54,8 @@ class Fitted(Generic[R]):
 def fit(
     attack: Shared[A, Any, R],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -70,6 +71,7 @@ def fit(
     `engine.batch_size` is used for the evaluation of the clean images only, `attack.batch_size` for every step.
 
     Args:
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
         eps: (N,) a radius for each image, which bounds its perturbation during the fit.
@@ -81,8 +83,9 @@ def fit(
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
     engine = engine or Engine()
-    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
     check_access(attack, target)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))

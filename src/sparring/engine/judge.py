@@ -16,6 +16,7 @@ from ..rows import outside_inference, take, to
 from ..targets import Pipeline, Target, answered, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
+from .given import goal_and_inputs
 from .options import Engine
 from .run import check_images, check_indices, goal_like
 
@@ -54,8 +55,8 @@ class ArtifactJudgement:
 def judge_artifact(
     artifact: PerturbsImages,
     target: Target[Any],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     context: Any = None,
@@ -68,6 +69,7 @@ def judge_artifact(
         artifact: a perturbation, a generator, a patch. Random artifacts and targets draw anew for each image and
             each of the draws.
         target: the model as it is deployed.
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key the draws; 0 to N - 1 by default.
         context: what lies beside the images, as in `run`.
         n_draws: draws per image; one where neither the artifact nor the target draws.
@@ -79,6 +81,7 @@ def judge_artifact(
     if not isinstance(target, Target):
         raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
     engine, use = engine or Engine(), target.confirming_target
+    goal, x = goal_and_inputs(use, goal, x)
     x, context = outside_inference(x), outside_inference(context)
     bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
     check_images(x, goal, use.inputs)

@@ -30,6 +30,7 @@ from ..rows import flatten, floats_to, outside_inference, take, to
 from ..targets import Target, check_context, check_task
 from .answers import FEW
 from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
 from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
@@ -57,8 +58,8 @@ class Job:
 def run(
     attack: Attack[A, Any],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -74,7 +75,9 @@ def run(
     Args:
         attack: the attack; it must not need more access than the target grants.
         target: what is attacked. Its mode, gradients and buffers are restored afterwards.
-        goal: what counts as success.
+        goal: what counts as success; labels (N,) mean `Misclassify(labels)`.
+        x: the inputs; or in their place whatever `load_data` takes: an array, a data set, "folder:DIR". Labelled data
+            may also be given alone, with neither goal nor `x` beside it, and images before their labels.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
         eps: (N,) a radius for each image, in place of that of the attack's ball.
@@ -93,8 +96,9 @@ def run(
         RunError: a checkpoint that cannot be read or written.
     """
     engine, budget = engine or Engine(), budget or Budget()
-    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_access(attack, target)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))

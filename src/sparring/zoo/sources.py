@@ -110,8 +110,7 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
     if isinstance(data, Data | Batches):
         return data
     target = model.target if isinstance(model, LoadedModel) else model
-    plain = isinstance(target.task, Classification) and target.inputs == Images()
-    wanted, name = wanted_by(model) if plain else None, type(data).__name__
+    wanted, name = wanted_by(model) if takes_plain_images(target) else None, type(data).__name__
     if isinstance(data, tuple) and len(data) in (2, 3) and isinstance(data[0], Tensor | np.ndarray):
         if wanted is None or len(data) == 3 or isinstance(data[1], Goal):
             return Batches([data], name, wanted)
@@ -119,6 +118,11 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
     if wanted is None or streams_batches(data):
         return Batches(data, name, wanted)
     return load_data(data, model)
+
+
+def takes_plain_images(target: Target[Any]) -> bool:
+    """Tell whether it is a classifier of images in [0, 1], which data of all forms can be brought to."""
+    return isinstance(target.task, Classification) and target.inputs == Images()
 
 
 def streams_batches(data: Any) -> bool:
