@@ -59,7 +59,7 @@ def forms(images, labels, folder):
 def test_all_forms_of_goal_and_images_give_one_outcome(target, images, labels, tmp_path):
     attack = sp.attacks.PGD(sp.Linf(0.2), steps=5)
     expected = sp.run(attack, target, sp.Misclassify(labels), images)
-    assert 0 < int(expected.success.sum())
+    assert int(expected.success.sum()) > 0
     for name, (goal, x) in forms(images, labels, tmp_path).items():
         outcome = sp.run(attack, target, goal, x)
         assert torch.equal(outcome.success, expected.success), name

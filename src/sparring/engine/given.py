@@ -1,4 +1,4 @@
-"""What `run`, `craft`, `fit` and `judge_artifact` are given as goal and images, in the forms that people have them in."""
+"""The goal and the images of `run`, `craft`, `fit` and `judge_artifact`, in the forms that people have them in."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, TargetError
-from ..goals import Goal
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take, to

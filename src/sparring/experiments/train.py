@@ -18,6 +18,7 @@ from ..access import Attack
 from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
+from ..defenses.training.loading import load_training_data
 from ..defenses.training.plan import TrainingPlan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
@@ -28,7 +29,6 @@ from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
 from ..zoo.loaders.trained import PLAN, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from .output import refuse_used_folder, report_write_errors
-from .training_data import load_training_data
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # set by what starts processes
 LOST = ("onnection closed", "onnection reset", "onnect timeout", "roken pipe")  # gloo's words for a peer that is gone
