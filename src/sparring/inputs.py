@@ -295,7 +295,7 @@ class Unbounded(Components):
 def range_cure(low: float, high: float, *, whole: bool) -> str:
     """Say what to do about pixels that reach from `low` to `high`, outside [0, 1]; `whole`: all are whole numbers.
 
-    What is below 0, or not much above 1 and not whole, was normalised; what is larger counts in steps of 8 bits or more.
+    What is below 0, or not much above 1 and not whole, was normalised; what is larger counts in steps of 8 bits or so.
     """
     if low < 0 or (high <= LARGEST_NORMALISED and not whole):
         return "they look normalised; undo the normalisation: the target owns mean and std"

@@ -113,6 +113,16 @@ def test_a_wrong_number_of_channels(case):
         sp.run(sp.attacks.FGSM(sp.Linf(0.1)), sp.Classifier(case.module), case.goal, grey)
 
 
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_percent_is_told_to_be_percent(case, probabilities):
+    def percent(x):
+        return 100 * case.module(x).softmax(1)
+
+    target = sp.Classifier(percent, probabilities=probabilities)
+    with pytest.raises(TargetError, match=r"returns percent .*sums to 100.*divide by 100"):
+        sp.run(sp.attacks.FGSM(sp.Linf(0.1)), target, case.goal, case.images)
+
+
 def test_probabilities_are_refused_or_read_as_logarithms(case):
     def soft(x):
         return case.module(x).softmax(1)

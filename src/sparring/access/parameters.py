@@ -24,9 +24,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from .. import goals
-from ..scalars import plain_number
 from ..errors import ConfigError, nearest
 from ..goals import Climb
+from ..scalars import plain_number
 
 # what other libraries call a parameter
 FOREIGN = {

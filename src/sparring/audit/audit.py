@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -97,10 +97,10 @@ def audit(
             and class names along, a module alone is a `Classifier`. A `Defended` one is attacked from two views, by who
             does not know of the defence and by who does.
         data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
-            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the goal
-            has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is not
-            met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs. Data
-            is read several times, and must give the same each time.
+            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the
+            goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is
+            not met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs.
+            Data is read several times, and must give the same each time.
         threats: balls or texts, one or many, as [Linf(4 / 255), "l2:0.5"]; several of one norm give a curve. A ball
             without a radius, as Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
@@ -446,7 +446,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
 
 
 def refuse_changing(records: Records) -> None:
-    """Raise RunError for a run whose data gave other images each time, so that the rest cannot be told from what is done."""
+    """Raise RunError for a run whose data gave other images each time: which are left cannot be told."""
     if CHANGED in records.probe_results():
         raise RunError(
             f"the data of {records.folder} gave other images each time that it was read, so the run cannot be resumed; "

@@ -14,6 +14,7 @@ from ..geometry import Ball
 from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
+
 EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
     "quick": {"steps": 40, "restarts": 5, "queries": 1000},
     "standard": {"steps": 10, "restarts": 1, "queries": 500},

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ..access import Budget, Keep
-from ..errors import BudgetError, ConfigError, GoalError, InputError, ThreatError
-from ..goals import Goal, Misclassify
+from ..errors import BudgetError, ConfigError, InputError, ThreatError
 from ..scalars import plain_number
 from .options import Engine
 
@@ -20,26 +19,6 @@ def as_tensor(given: Any) -> Any:
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
         return torch.from_numpy(np.ascontiguousarray(given))
     return given.detach() if isinstance(given, Tensor) else given
-
-
-def as_goal(given: Any, x: Any) -> Goal:
-    """Return the goal; labels, whole numbers with one row per image, become `Misclassify(labels)`.
-
-    Raises: GoalError for what is neither, and where goal and images were passed in each other's place.
-    """
-    if isinstance(given, Goal):
-        return given
-    if isinstance(given, type):
-        raise GoalError(f"{given.__name__} is a class; pass an object of it, as Misclassify(labels)")
-    labels = as_tensor(given)
-    images = isinstance(labels, Tensor) and labels.is_floating_point() and labels.ndim > 2
-    if images and not (isinstance(x, Tensor) and x.is_floating_point()):
-        raise GoalError(
-            "images stand in the place of the goal; the goal comes first: run(attack, target, goal, images)"
-        )
-    if isinstance(labels, Tensor | list | tuple):
-        return Misclassify(labels)  # type: ignore[arg-type]  # which checks them
-    raise GoalError(f"a {type(given).__name__} is no goal; pass one, as Misclassify(labels)")
 
 
 def as_budget(given: Any) -> Budget:

@@ -28,7 +28,8 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take
 from ..targets import Target, answered, as_target, check_context, check_task
-from .arguments import as_engine, as_goal, as_indices, as_radii, as_tensor
+from .arguments import as_engine, as_indices, as_radii, as_tensor
+from .given import goal_and_inputs
 from .options import Engine
 from .run import check_access, check_images, check_start, goal_like, region_of
 
@@ -39,8 +40,8 @@ A = TypeVar("A", bound=Decisions)
 def craft(
     attack: Attack[A, Any],
     target: Target[A] | nn.Module,
-    goal: Goal | Tensor,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -57,9 +58,10 @@ def craft(
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
-    engine, target, goal = as_engine(engine), as_target(target), as_goal(goal, x)
-    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
+    engine, target = as_engine(engine), as_target(target)
     check_access(attack, target, Attack)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))

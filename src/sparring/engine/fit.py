@@ -22,9 +22,10 @@ from ..random import Key
 from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, answered, as_target, check_context, check_task
-from .arguments import as_engine, as_goal, as_indices, as_radii, as_tensor
 from .answers import FEW, Answers, answers_agree, sample_answers
+from .arguments import as_engine, as_indices, as_radii, as_tensor
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
 from .run import check_access, check_images, goal_like, region_of, run
 
@@ -54,8 +55,8 @@ class Fitted(Generic[R]):
 def fit(
     attack: Shared[A, Any, R],
     target: Target[A] | nn.Module,
-    goal: Goal | Tensor,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -71,6 +72,7 @@ def fit(
     `engine.batch_size` is used for the evaluation of the clean images only, `attack.batch_size` for every step.
 
     Args:
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
         eps: (N,) a radius for each image, which bounds its perturbation during the fit.
@@ -81,9 +83,10 @@ def fit(
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
-    engine, target, goal = as_engine(engine), as_target(target), as_goal(goal, x)
-    x, mask, context = (outside_inference(as_tensor(given)) for given in (x, mask, context))
+    engine, target = as_engine(engine), as_target(target)
     check_access(attack, target, Shared)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, context = (outside_inference(as_tensor(given)) for given in (x, mask, context))
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, TargetError
-from ..goals import Goal
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take, to
 from ..targets import Pipeline, Target, answered, as_target, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
-from .arguments import as_engine, as_goal, as_indices, as_tensor
+from .arguments import as_engine, as_indices, as_tensor
+from .given import goal_and_inputs
 from .options import Engine
 from .run import check_images, goal_like
 
@@ -55,8 +55,8 @@ class ArtifactJudgement:
 def judge_artifact(
     artifact: PerturbsImages,
     target: Target[Any] | nn.Module,
-    goal: Goal | Tensor,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     context: Any = None,
@@ -69,6 +69,7 @@ def judge_artifact(
         artifact: a perturbation, a generator, a patch. Random artifacts and targets draw anew for each image and
             each of the draws.
         target: the model as it is deployed.
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key the draws; 0 to N - 1 by default.
         context: what lies beside the images, as in `run`.
         n_draws: draws per image; one where neither the artifact nor the target draws.
@@ -77,7 +78,8 @@ def judge_artifact(
     """
     if not isinstance(n_draws, int) or n_draws < 1:
         raise ConfigError(f"n_draws={n_draws!r}; pass an int >= 1")
-    engine, use, goal = as_engine(engine), as_target(target).confirming_target, as_goal(goal, x)
+    engine, use = as_engine(engine), as_target(target).confirming_target
+    goal, x = goal_and_inputs(use, goal, x)
     x, context = outside_inference(as_tensor(x)), outside_inference(context)
     bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
     check_images(x, goal, use.inputs)

@@ -18,7 +18,6 @@ from ..errors import (
     GoalError,
     InputError,
     OutOfMemoryError,
-    TargetError,
     ThreatError,
     out_of_memory,
 )
@@ -30,8 +29,9 @@ from ..random import Key
 from ..rows import flatten, floats_to, outside_inference, take, to
 from ..targets import Target, as_target, check_context, check_task
 from .answers import FEW
-from .arguments import as_budget, as_engine, as_goal, as_indices, as_keep, as_radii, as_tensor
+from .arguments import as_budget, as_engine, as_indices, as_keep, as_radii, as_tensor
 from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
 from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
@@ -60,8 +60,8 @@ class Job:
 def run(
     attack: Attack[A, Any],
     target: Target[A] | nn.Module,
-    goal: Goal | Tensor,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
@@ -78,7 +78,9 @@ def run(
         attack: the attack; it must not need more access than the target grants.
         target: what is attacked; a module alone is a `Classifier` of images in [0, 1]. Its mode, gradients and buffers
             are restored afterwards.
-        goal: what counts as success; labels (N,) alone are `Misclassify(labels)`.
+        goal: what counts as success; labels (N,) mean `Misclassify(labels)`.
+        x: the inputs; or in their place whatever `load_data` takes: an array, a data set, "folder:DIR". Labelled data
+            may also be given alone, with neither goal nor `x` beside it, and images before their labels.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
         eps: (N,) a radius for each image, or one number, in place of that of the attack's ball.
@@ -97,9 +99,10 @@ def run(
         RunError: a checkpoint that cannot be read or written.
     """
     engine, budget, kept = as_engine(engine), as_budget(budget), as_keep(keep)
-    target, goal = as_target(target), as_goal(goal, x)
-    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
+    target = as_target(target)
     check_access(attack, target, Attack)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))

@@ -21,13 +21,14 @@ from ..audit.report.gallery import png_bytes
 from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
 from ..engine.answers import FEW, answers_agree, sample_answers
 from ..engine.checkpoint import OTHER_ANSWERS
-from ..errors import LockedOut, RunError, ThreatError
+from ..errors import InputError, LockedOut, RunError, ThreatError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take, to
 from ..storage import locked, read_checkpoint, write_atomically, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
+from ..zoo.label_file import image_key
 from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
@@ -95,7 +96,7 @@ class AttackDataset:
     Args:
         loaded: the model, with its name and class names.
         data: the images; without labels the model's own predictions stand in.
-        targeted: a class that every image is to be given; None: any wrong one counts.
+        targeted: a class that every image is to be given, or that of each image by its name; None: any wrong one.
         batch_size: images per pass.
         seed: of all random draws.
         out: a folder for examples and pictures; None: nothing is written.
@@ -106,13 +107,14 @@ class AttackDataset:
 
     loaded: LoadedModel
     data: Data
-    targeted: int | None
+    targeted: int | Mapping[str, int] | None
     batch_size: int
     seed: int
     out: Path | None
     budget: Budget = field(default_factory=Budget)
     start_model: Target[Any] | None = None
     mask: Tensor | None = None
+    repeatable: bool = field(default=True, init=False)  # the first image was the same when it was read again
 
     def run(self, attacks: list[Attack[Any, Any]], observer: ExperimentObserver | None = None) -> list[AttackTotals]:
         """Run every attack on every chunk, write the examples, and return the totals of each attack.
@@ -123,6 +125,9 @@ class AttackDataset:
             any attack, for one that knows no mask.
         """
         first = next(iter(self.data.chunks(FEW)))
+        if isinstance(self.targeted, Mapping):
+            for chunk in self.data.chunks(self.batch_size):  # before the first attack
+                self.targets(chunk, torch.zeros(len(chunk.names), dtype=torch.long))
         limits = RegionLimits.make(self.mask, None, tuple(first.images.shape[1:]))
         for attack in attacks if self.mask is not None else ():
             attack.check(region_of(attack, self.loaded.target, first.images[:1], limits.rows(0, 1).mask, None))
@@ -130,6 +135,7 @@ class AttackDataset:
         totals = [AttackTotals() for _ in attacks]
         with self.folder(attacks, first):
             for chunk in self.data.chunks(self.batch_size):
+                self.repeatable &= chunk.first > 0 or torch.equal(chunk.images[:1], first.images[:1])
                 mask = limits.rows(chunk.first, len(chunk.images)).mask
                 for index, attack in enumerate(attacks):
                     before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
@@ -203,8 +209,17 @@ class AttackDataset:
         labels = chunk.labels
         if labels is None:
             labels = predict(self.loaded.target, chunk.images, self.batch_size).predicted
-        goal = Misclassify(labels) if self.targeted is None else ClassifyAs(torch.full_like(labels, self.targeted))
-        return labels, goal
+        return labels, Misclassify(labels) if self.targeted is None else ClassifyAs(self.targets(chunk, labels))
+
+    def targets(self, chunk: Chunk, labels: Tensor) -> Tensor:
+        """Return the class (B,) that each image is to be given; InputError where a table lacks one of them."""
+        if isinstance(self.targeted, int):
+            return torch.full_like(labels, self.targeted)
+        table = self.targeted or {}
+        missing = next((name for name in chunk.names if image_key(name) not in table), None)
+        if missing is not None:
+            raise InputError(f"--targeted names no target for {missing!r} of {self.data.name}; add a line for it")
+        return torch.tensor([table[image_key(name)] for name in chunk.names]).to(labels)
 
     def attack_chunk(
         self, chunk: Chunk, mask: Tensor | None, index: int, attack: Attack[Any, Any], engine: Engine

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..display.errors import BELOW, with_exit_code
+from ..specs.data import DataOptions, parse_targeted
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -19,7 +20,7 @@ def attack_command(
     data: given.Data,
     threat: given.Threats = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the attack; its own number by default.")] = None,
-    targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
+    targeted: given.Targeted = None,
     queries: Annotated[int | None, typer.Option(help="Forward passes that the attack may ask of each image.")] = None,
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Grey box: gradients come from this model, answers from MODEL.")
@@ -47,6 +48,9 @@ def attack_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Run one attack on DATA, and print what it found and what it cost."""
     from ...access import Budget
@@ -64,7 +68,10 @@ def attack_command(
 
     attacks = [make_attack(name, ball, steps) for ball in parse_balls(name, threat or [])]
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
+    aim = parse_targeted(targeted, loaded, pictures)
     loaded = adaptive_view(add_defense(loaded, defend or [], votes), pictures, attacks[0].access, draws)
     loaded = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out).around(loaded)
     if surrogate is not None:
@@ -72,7 +79,7 @@ def attack_command(
     start_model = None if start_on is None else load_model(start_on, device=device).target
     budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
     free = load_mask(mask, loaded, pictures, limit)
-    experiment = AttackDataset(loaded, pictures, targeted, rows, seed, out, budget, start_model, free)
+    experiment = AttackDataset(loaded, pictures, aim, rows, seed, out, budget, start_model, free)
     with ProgressBars() as bars:
         totals = experiment.run(attacks, bars)
     show_attacks(experiment, attacks, totals)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..display.errors import with_exit_code
+from ..specs.data import DataOptions, parse_class
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -21,9 +22,7 @@ def fit_command(
     threat: Annotated[
         list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
     ] = None,
-    targeted: Annotated[
-        int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
-    ] = None,
+    targeted: given.TargetClass = None,
     epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
     attack_batch_size: Annotated[
         int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
@@ -42,6 +41,9 @@ def fit_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
     from ...audit.evaluation.batches import fitting_batch_size
@@ -54,9 +56,13 @@ def fit_command(
     attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
     paths.check_free()
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
     rows = batch_size or fitting_batch_size(pictures)
-    job = FitArtifact(attack, loaded, pictures, targeted, held_out, rows, seed, paths, checkpoint, start)
+    names = loaded.class_names or pictures.class_names
+    target = parse_class(targeted, loaded.name, getattr(loaded.target, "classes", None), names)
+    job = FitArtifact(attack, loaded, pictures, target, held_out, rows, seed, paths, checkpoint, start)
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)

@@ -57,4 +57,31 @@ Mean = Annotated[str | None, typer.Option(help="FILE.py models: mean per channel
 Std = Annotated[str | None, typer.Option(help="FILE.py models: standard deviation per channel.")]
 Size = Annotated[str | None, typer.Option(help="FILE.py models: image size, as 224 or HEIGHTxWIDTH.")]
 Channels = Annotated[int | None, typer.Option(help="FILE.py models: 1 (grey) or 3; 3 when --size is given alone.")]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="The value of white in arrays and in pictures of more than 8 bits: 4095 for 12 bits, 1 for floats."
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.csv", help="Labels of folder: or flat:, a line of file name,label for each picture."),
+]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="The names of the model's classes, one per line or JSON, in the order of its outputs."
+    ),
+]
+TargetClass = Annotated[
+    str | None,
+    typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class, by number or name."),
+]
+Targeted = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        help="Make everything this class, by number or name; or FILE.csv: a line of file name,label,target per image.",
+    ),
+]
 Classes = Annotated[int | None, typer.Option(help="FILE.py models: number of classes.")]

@@ -36,6 +36,11 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
     rows = [attack_row(attack, total) for attack, total in zip(attacks, totals, strict=True)]
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
+    if not experiment.repeatable:
+        say(
+            "the data gives other images each time that it is read, so this cannot be repeated: turn shuffling off",
+            "yellow",
+        )
     for attack, total in zip(attacks, totals, strict=True):
         ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
         say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in ended))

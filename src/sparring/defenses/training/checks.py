@@ -13,7 +13,7 @@ from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
 from .adversary import Adversary
 from .config import TrainingConfig, Validation
-from .dataset import IndexedData, InMemoryData
+from .dataset import IndexedData, InMemoryData, StreamedData
 from .devices import Devices
 from .objective import Objective
 
@@ -59,6 +59,8 @@ def check_run(
     classes = classes_of(classifier, images)
     if isinstance(images, InMemoryData):
         check_labels(images.labels, classes)
+    elif isinstance(images, StreamedData):
+        images.classes = classes
 
 
 def classes_of(classifier: Classifier, images: IndexedData) -> int:

@@ -25,8 +25,9 @@ from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
-from .dataset import DataSubset, IndexedData, as_indexed_data
+from .dataset import DataSubset, IndexedData
 from .devices import Devices, Processes, launch
+from .loading import as_indexed_data
 from .log import TrainingLog
 from .objective import Objective
 from .state import restore_state, training_state, with_prefix
@@ -86,7 +87,8 @@ def train(
 
     Args:
         classifier: with its mean and std; images in [0, 1] go in.
-        data: (images (N, C, H, W), labels (N,)), or a data set with `len` and `[i] -> (image, label)`.
+        data: (images (N, C, H, W), labels (N,)), a data set with `len` and `[i] -> (image, label)`, which is read as
+            training goes on, or whatever else `load_data` takes, as "zoo:mnist-train", which is read into memory.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
         adversary: the attacks inside the loop; none for `Plain` and `Distillation`.
         config, validation, devices: how; see there.
@@ -104,7 +106,7 @@ def train(
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
     check_parts(classifier, objective, adversary)
-    images = as_indexed_data(data, config.workers)
+    images = as_indexed_data(data, classifier, config.workers)
     check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
