@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
+from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
-from ..storage import locked
 from ..targets import Target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls

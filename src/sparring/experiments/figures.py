@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from ..transfer import TransferCounts
 from ..text import printable
+from ..transfer import TransferCounts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, nearest, user_code
+from ..text import storable
 
 
 def split_factory(spec: str) -> tuple[Path, str] | None:
@@ -29,7 +31,7 @@ def call_factory(file: Path, factory: str) -> Any:
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; name a Python file, as FILE.py:NAME")
     resolved = file.resolve()
-    name = f"sparring_user_{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
+    name = f"sparring_user_{storable(resolved.stem)}_{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]}"
     found = importlib.util.spec_from_file_location(name, resolved)
     if found is None or found.loader is None:
         raise ConfigError(f"{file} cannot be imported")

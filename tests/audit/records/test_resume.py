@@ -17,7 +17,7 @@ from sparring.audit.records import database, run_folder
 from sparring.audit.records.database import FILE, Records
 from sparring.audit.records.run_folder import has_run
 from sparring.errors import RunError, SparringError
-from sparring.storage import locked
+from sparring.files import locked
 
 RUN_MODULE = import_module("sparring.audit.audit")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from typing import ParamSpec
@@ -20,7 +22,7 @@ CODES = {
     BAD: "bad input: an option, a file or a model that cannot be used as it is",
     FAILED: "the model or other code of yours raised an error or called sys.exit()",
     FAULT: "a fault of sparring itself",
-    INTERRUPTED: "interrupted (Ctrl-C); audit, demo and train say how to go on",
+    INTERRUPTED: "interrupted (Ctrl-C, or nobody reads the output any more); most commands go on when repeated",
 }
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
 
@@ -39,9 +41,12 @@ def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*arguments, **options)
         except BaseException as error:
-            ours = isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError))
-            if ours and user_frame(error.__traceback__) is None:
+            ours = user_frame(error.__traceback__) is None
+            if ours and isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter)):
                 raise
+            if ours and isinstance(error, BrokenPipeError):  # who read the output has gone
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what is flushed at the end
+                raise typer.Exit(INTERRUPTED) from None
             raise typer.Exit(report_error(error)) from None
 
     return run
