@@ -79,8 +79,9 @@ class InMemoryData(IndexedData):
 class StreamedData(IndexedData):
     """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on.
 
-    A data set with `identity() -> str` says by it which one it is, for checkpoints. Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
-    workers=0; `training.augment` repeats its draws always.
+    A data set with `identity() -> str` says by it which one it is, for checkpoints. Where it draws from torch's
+    generator, a training that goes on from a checkpoint sees the same draws only with workers=0; `training.augment`
+    repeats its draws always.
     """
 
     def __init__(self, dataset: Any, workers: int = 0) -> None:
