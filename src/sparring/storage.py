@@ -66,10 +66,13 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Return the table in a TOML file; ConfigError, which asks for `what` ("a training plan"), where it is none."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            table = tomllib.load(file)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; name {what}, which is a TOML file") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); name {what}, a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a decoding error, or a number of thousands of digits
         raise ConfigError(f"{path} is no TOML: {error}") from error
+    if "\\x00" in repr(table):
+        raise ConfigError(f"{path} has a NUL character in a text, which no name has; delete it")
+    return table

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
@@ -24,9 +25,11 @@ def fit_command(
     targeted: Annotated[
         int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Over the images, at most; the attack's own by default."), Bounds(1)
+    ] = None,
     attack_batch_size: Annotated[
-        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
+        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default."), Bounds(1)
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,

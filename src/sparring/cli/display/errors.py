@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from ...errors import SparringError, UserCodeError, described, out_of_memory, user_frame
+from .bounds import check_numbers
 from .console import complain
 
 P = ParamSpec("P")
@@ -39,6 +40,7 @@ def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
+            check_numbers(command, options)
             command(*arguments, **options)
         except BaseException as error:
             ours = user_frame(error.__traceback__) is None
@@ -72,6 +74,8 @@ def classify_error(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError) or out_of_memory(error):
         return FAILED, f"out of memory, also for a single image ({error}); take smaller images or a larger machine"
     where = user_frame(error.__traceback__)
+    if where is None and isinstance(error, OSError) and error.filename is not None:
+        return BAD, f"{error.filename!s:.200} cannot be used: {error.strerror}"
     if where is not None or isinstance(error, SystemExit):
         return FAILED, f"{where or 'code of the model or the data'} {described(error)}"
     return FAULT, f"this is a fault of sparring ({described(error)}); please report it with the lines above"

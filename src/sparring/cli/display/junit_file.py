@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
-from ...errors import ConfigError
+from ...errors import ConfigError, SparringError
 from ...experiments.output import report_write_errors
 from ...files import written_beside
 from .errors import INTERRUPTED, classify_error
@@ -108,8 +108,9 @@ class JUnitCommand(TyperCommand):
             path = junit_option(given)
             if path is not None:
                 out = option_value(given, "--out")
-                check_junit_path(path, None if out is None else Path(out))
-                JUnitFile(path, f"sparring {ctx.info_name}").failed(f"usage: {error}")
+                with suppress(SparringError, OSError):  # the error that is told is that of the command line
+                    check_junit_path(path, None if out is None else Path(out))
+                    JUnitFile(path, f"sparring {ctx.info_name}").failed(f"usage: {error}")
             raise
 
 
