@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,18 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..access import Attack
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
 from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
+from ..isolation import isolated
 from ..targets import Target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
 from ..zoo import Chunk, LoadedModel
+from ..zoo.sources import load_source
 from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
-from .evaluation.batches import as_data_source, fitting_batch_size, limit_chunks
+from .evaluation.batches import fitting_batch_size, limit_chunks
 from .evaluation.cascade import Event
 from .evaluation.clean_chunk import CleanChunk
 from .evaluation.compiled_target import compile_views
@@ -50,7 +54,9 @@ from .report.model import Report
 from .report.summary import summarize
 from .report.write import write_report
 from .request import AuditRequest, run_facts
-from .suites.suite import suite
+from .suites.suite import refuse_idle_attacks, suite
+
+CHANGED = "data"  # the name of the record of data that changes
 
 
 def audit(
@@ -58,8 +64,8 @@ def audit(
     data: Any,
     *,
     threats: Iterable[Ball | Threat],
-    out: Path | str,
-    suite: str | Sequence[str] = "standard",
+    out: Path | str | None = None,
+    suite: str | Sequence[str | Attack[Any, Any] | type[Attack[Any, Any]]] = "standard",
     goal: str | None = None,
     access: str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
@@ -89,14 +95,18 @@ def audit(
     Args:
         target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
             one is attacked from two views, by who does not know of the defence and by who does.
-        data: of a classifier Data of the zoo, or batches of (images, labels) or of images in [0, 1]; of another task
-            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`,
-            `Vanish(boxes)`. An input is right where the goal is not met on it. A batch may have a third part, the
-            context: a row-wise record of what lies beside the inputs. Batches are read twice.
+        data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
+            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the goal
+            has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is not
+            met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs. Data
+            is read several times, and must give the same each time.
         threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
             Linf(), asks for the smallest example of each image, which gives the whole curve.
-        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
-        suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
+        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
+            among the system's temporary files, which the observer is told.
+        suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
+            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes and objects, whose ball each threat
+            replaces.
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
@@ -153,12 +163,13 @@ def audit(
     return run_request(request)
 
 
+@isolated()
 def make_request(
     target: Target[Any] | LoadedModel,
     data: Any,
     *,
     threats: Iterable[Ball | Threat],
-    out: Path | str,
+    out: Path | str | None = None,
     surrogate: Target[Any] | LoadedModel | None = None,
     accept: Sequence[str] = (),
     resume: bool = False,
@@ -176,7 +187,7 @@ def make_request(
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
     task, inputs = task_of(attacked), attacked.inputs
-    pool, source = parse_workers(workers, devices), as_data_source(data)
+    pool, source = parse_workers(workers, devices), load_source(data, target)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -198,7 +209,7 @@ def make_request(
         target=attacked,
         source=source,
         plan=plan,
-        out=Path(out),
+        out=temporary_folder(observer) if out is None else Path(out),
         loaded=loaded,
         surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
         resume=resume,
@@ -208,6 +219,15 @@ def make_request(
         workers=pool,
         limits=limits,
     )
+
+
+def temporary_folder(observer: AuditObserver | None) -> Path:
+    """Make a new folder for a run that none was named for, and tell the observer."""
+    folder = Path(tempfile.mkdtemp(prefix="sparring-"))
+    (observer or AuditObserver()).report_message(
+        f"no folder is named for the run: its records and report are in {folder}"
+    )
+    return folder
 
 
 def goal_of_plan(task: Task, goal: str | None, labels: str | None, first: Chunk | None) -> str:
@@ -269,6 +289,7 @@ def split_threats(
     return tuple(written), tuple(norms)
 
 
+@isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
     refuse_shared_services(request.workers, request.target, request.surrogate)
@@ -310,9 +331,9 @@ def record_run(
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
     """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
-    balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
     mask, eps = first.limits.mask, first.limits.eps
-    for ball in balls:
+    refuse_idle_attacks(plan)
+    for ball in plan.balls():
         for entry in suite(target.access, ball, plan, knows_detector(target)):
             entry.attack.check(region_of(entry.attack, target, first.images, mask, eps))
 
@@ -330,6 +351,7 @@ def open_records(
     if request.resume and has_run(request.out):
         records = Records.resume(request.out, request.plan, facts, model)
         try:
+            refuse_changing(records)
             compare_data(records, request)
             records.compare_answers(model)
             records.count_resumed()
@@ -395,16 +417,36 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
 
 
 def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks that are not recorded yet, with their numbers; each is compared with what the run began with."""
-    safe, before = records.chunks(), records.parts()
+    """Yield the chunks that are not recorded yet, with their numbers.
+
+    The first that is another than when the run was begun is told, and recorded for the report.
+    """
+    safe, before, told = records.chunks(), records.parts(), False
     number = -1
     for number, chunk in enumerate(limit_chunks(request.source, request.plan.batch_size, request.plan.limit)):
         if number in safe:
             continue
-        check_same(records, before, number, chunk, part_of(chunk, request.plan))
+        if number >= len(before):
+            raise other_data(records, f"more images (not {sum(part.count for part in before)})")
+        if not told and part_of(chunk, request.plan) != before[number]:
+            told = True
+            records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
+            request.observer.report_message(
+                f"{request.source.name} gives other images at {chunk.first} each time that it is read, as a shuffled "
+                "loader or a random transform does: this run can be neither repeated nor resumed"
+            )
         yield number, chunk
     if number + 1 < len(before):
         raise other_data(records, f"fewer images (not {sum(part.count for part in before)})")
+
+
+def refuse_changing(records: Records) -> None:
+    """Raise RunError for a run whose data gave other images each time, so that the rest cannot be told from what is done."""
+    if CHANGED in records.probe_results():
+        raise RunError(
+            f"the data of {records.folder} gave other images each time that it was read, so the run cannot be resumed; "
+            "turn shuffling and random transforms off, and choose another --out"
+        )
 
 
 def check_same(records: Records, before: list[Part], number: int, chunk: Chunk, part: Part) -> None:

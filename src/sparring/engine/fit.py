@@ -17,14 +17,15 @@ from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memo
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images
+from ..isolation import isolated
 from ..random import Key
-from ..rows import flatten, rebuild, take, to
+from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, answered, check_context, check_task
 from .answers import FEW, Answers, answers_agree, sample_answers
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
-from .run import check_access, check_images, check_indices, region_of, run
+from .run import check_access, check_images, check_indices, goal_like, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -48,6 +49,7 @@ class Fitted(Generic[R]):
         return f"{self.made['attack']}: {share}, {passes}, {self.seconds:.1f} s"
 
 
+@isolated()
 def fit(
     attack: Shared[A, Any, R],
     target: Target[A],
@@ -79,6 +81,7 @@ def fit(
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
     engine = engine or Engine()
+    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
     check_access(attack, target)
     check_images(x, goal)
     check_task(target, goal)
@@ -95,11 +98,13 @@ def fit(
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    with kept_checkpoint(engine), torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine, context)
+    with kept_checkpoint(engine), target.frozen():
+        fitting = _Fitting(
+            attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
+        )
         try:
             return fitting.made(start)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             told = f"{attack.name} ran out of memory with batch_size={attack.batch_size}; pass a smaller one"

@@ -18,7 +18,7 @@ from ..attacks import PGD
 from ..audit.evaluation.predictions import predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
 from ..audit.report.gallery import png_bytes
-from ..engine import Engine, fingerprint, region_of, run
+from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
 from ..engine.answers import FEW, answers_agree, sample_answers
 from ..engine.checkpoint import OTHER_ANSWERS
 from ..errors import LockedOut, RunError, ThreatError
@@ -29,11 +29,12 @@ from ..rows import take, to
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
-from .figures import query_curves
+from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
 
 CALL = "attack.checkpoint"  # what the folder belongs to, as safetensors
+RESULTS = ("already", "distance", "queries_to_success", "reason", "zero_gradient")  # of an outcome, in its file
 PREVIEWS = 16  # images of the data set whose examples are also written as pictures
 
 
@@ -50,7 +51,7 @@ class AttackTotals:
     forwards: int = 0
     backwards: int = 0
     seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
 
     def add(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Add one chunk, as its file holds it."""
@@ -61,7 +62,8 @@ class AttackTotals:
         self.queries += tensors["queries_to_success"][found].tolist()
         self.forwards += int(tensors["forwards"].sum())
         self.backwards += int(tensors["backwards"].sum())
-        self.reasons.update(Reason(code).name for code in tensors["reason"].tolist())
+        reasons = Counter(Reason(code) for code in tensors["reason"].tolist())
+        self.counts.add(OutcomeCounts(len(found), int(tensors["zero_gradient"].sum()), reasons))
         self.notes |= set(values["notes"])
         self.seconds += values["seconds"]
         self.survive_uint8 += values["survive_uint8"]
@@ -73,8 +75,18 @@ class AttackTotals:
 
     @property
     def attacked(self) -> int:
-        """Return the number of images on which the goal was not met before the attack."""
-        return self.images - self.already
+        """Return the number of images that were answered and on which the goal was not met before the attack."""
+        return self.images - self.already - self.unanswered
+
+    @property
+    def unanswered(self) -> int:
+        """Return the number of images for which the model answered NaN or infinity."""
+        return self.counts.reasons[Reason.NON_FINITE]
+
+    def accuracy_at(self, eps: float) -> float:
+        """Return the share of all images that are neither unanswered nor lost at a distance up to `eps`."""
+        lost = self.images - self.attacked + sum(size <= eps for size in self.sizes)
+        return 1 - lost / self.images if self.images else math.nan
 
 
 @dataclass
@@ -169,15 +181,23 @@ class AttackDataset:
             refuse_used_folder(self.out)
 
     def write_curves(self, attacks: list[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
-        """Write success against queries as a picture, `queries.png`, into `out`."""
+        """Write success as pictures into `out`.
+
+        Against queries as `queries.png`; against the distance as `distances.png` where attacks have no radius.
+        """
         assert self.out is not None
-        named = {f"{attack.name} {attack.ball}": total for attack, total in zip(attacks, totals, strict=True)}
-        fell = {name: total.queries for name, total in named.items()}
-        attacked = {name: total.attacked for name, total in named.items()}
-        with report_write_errors(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-            title = f"{self.loaded.name} on {self.data.name}"
-            write_atomically(self.out / "queries.png", query_curves(fell, attacked, title))
+        title = f"{self.loaded.name} on {self.data.name}"
+        pairs = list(zip(attacks, totals, strict=True))
+        for has_radius, axis in ((True, "queries"), (False, "distance")):
+            here = [(attack, total) for attack, total in pairs if math.isfinite(attack.ball.eps) == has_radius]
+            named = {f"{attack.name} {attack.ball}": total for attack, total in here}
+            fell = {name: total.queries if has_radius else total.sizes for name, total in named.items()}
+            attacked = {name: total.attacked for name, total in named.items()}
+            if named:
+                with report_write_errors(self.out):
+                    self.out.mkdir(parents=True, exist_ok=True)
+                    name = "queries.png" if has_radius else "distances.png"
+                    write_atomically(self.out / name, success_curves(fell, attacked, title, axis))
 
     def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
         """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal."""
@@ -219,9 +239,10 @@ class AttackDataset:
                 rounded = predict(self.loaded.target, round_to_uint8(outcome.examples[found]), self.batch_size)
                 survive = int((take(goal, found)(rounded.outputs).margin > 0).sum())
         tensors = {"examples": outcome.examples, "originals": chunk.images, "labels": labels, "success": found}
-        tensors |= {name: getattr(outcome, name) for name in ("already", "distance", "queries_to_success", "reason")}
+        tensors |= {name: getattr(outcome, name) for name in RESULTS}
         tensors |= {"forwards": outcome.passes.forwards, "backwards": outcome.passes.backwards}
-        values = {"mark": data, "notes": outcome.notes, "seconds": outcome.seconds, "survive_uint8": survive}
+        notes = outcome.notes[: len(outcome.notes) - len(outcome.remarks)]  # remarks are made of the whole
+        values = {"mark": data, "notes": notes, "seconds": outcome.seconds, "survive_uint8": survive}
         if path is not None:
             self.save_previews(stem, chunk, outcome.examples, found)
             write_tensors(path, tensors, values)

@@ -17,10 +17,10 @@ from ...random import Key
 from ...rows import take, to
 from ...targets import Target, check_context, check_task
 from ...tasks import Classification, Task
-from ...zoo import Chunk
+from ...zoo import Chunk, DataSource
 from ..observer import AuditObserver, CleanCounts
 from ..plan import AuditPlan
-from .batches import DataSource, limit_chunks
+from .batches import limit_chunks
 from .clean_chunk import CleanChunk
 from .data_goal import goal_words
 from .prediction_columns import PredictionColumn, prediction_columns

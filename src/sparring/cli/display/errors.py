@@ -11,7 +11,7 @@ from typing import ParamSpec
 
 import typer
 
-from ...errors import SparringError, UserCodeError, described, out_of_memory, user_frame
+from ...errors import OutOfMemoryError, SparringError, UserCodeError, described, out_of_memory, user_frame
 from .bounds import check_numbers
 from .console import complain
 
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 FINE, BELOW, BAD, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 CODES = {
     FINE: "fine",
-    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting)",
+    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting; attack: NaN)",
     BAD: "bad input: an option, a file or a model that cannot be used as it is",
     FAILED: "the model or other code of yours raised an error or called sys.exit()",
     FAULT: "a fault of sparring itself",
@@ -68,6 +68,8 @@ def classify_error(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, UserCodeError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, OutOfMemoryError):
         return FAILED, f"{type(error).__name__}: {error}"
     if isinstance(error, SparringError):
         return BAD, f"{type(error).__name__}: {error}"

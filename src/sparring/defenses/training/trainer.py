@@ -19,6 +19,7 @@ from ...engine import fingerprint
 from ...engine.answers import FEW, Answers, answers_agree, sample_answers
 from ...errors import RunError
 from ...files import locked
+from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
@@ -66,6 +67,7 @@ class Trained:
         return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
 
 
+@isolated()
 def train(
     classifier: Classifier,
     data: Any,
@@ -110,7 +112,7 @@ def train(
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with torch.inference_mode(False), torch.enable_grad(), preserved_random_state():
+    with preserved_random_state():
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
