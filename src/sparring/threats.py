@@ -17,6 +17,7 @@ Norm = Literal["Linf", "L2", "L1", "L0"]
 BALLS: dict[Norm, type[Ball]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 WORDS: dict[str, Norm] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,18})?(e[+-]?[0-9]{1,2})?", re.ASCII | re.IGNORECASE)
+MOST_RADII = 1000
 EXAMPLE = "write NORM:EPS, as linf:4/255, l2:0.5 or linf:2/255,4/255,8/255"
 
 
@@ -49,6 +50,8 @@ def parse_threat(spec: str) -> Threat:
     norm = parse_norm(word, spec)
     if not colon or not rest.strip():
         raise ThreatError(f"threat {spec!r} has no epsilon; {EXAMPLE}")
+    if rest.count(",") >= MOST_RADII:
+        raise ThreatError(f"threat {spec[:40]!r}... has {rest.count(',') + 1} radii; name at most {MOST_RADII}")
     return make_threat(norm, [parse_radius(part.strip(), norm, spec) for part in rest.split(",")])
 
 
@@ -98,6 +101,8 @@ def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
 def make_threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
     """Return a threat with its radii sorted, each once."""
     rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
+    if len(rising) > MOST_RADII:
+        raise ThreatError(f"{norm} has {len(rising)} radii; name at most {MOST_RADII}")
     return Threat(norm=norm, radii=tuple(rising.values()))
 
 

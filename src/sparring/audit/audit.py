@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..access import Attack
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
+from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
 from ..isolation import isolated
-from ..storage import locked
 from ..targets import Target, as_target
 from ..tasks import Classification, Task
 from ..threats import BALLS, Norm, Threat, Threats, check_radius, listed_threats, merged_threats

@@ -24,7 +24,7 @@ OWN = EFFORT["quick"]
 GOALS = ("misclassify", "least-likely")
 PRECISIONS = ("float32", "bfloat16", "float16")
 Precision = Literal["float32", "bfloat16", "float16"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Suite = str | tuple[str, ...]
 
 
@@ -112,7 +112,7 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
 
 def check_word(field: str, value: Any, known: Any) -> None:
     """Raise ConfigError with the nearest word for one that is not known."""
-    if value is not None and value not in known:
+    if value is not None and not (isinstance(value, str) and value in known):
         raise ConfigError(f"{field} {value!r:.80} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
 
 

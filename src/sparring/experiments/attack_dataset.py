@@ -22,10 +22,11 @@ from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
 from ..engine.answers import FEW, answers_agree, sample_answers
 from ..engine.checkpoint import OTHER_ANSWERS
 from ..errors import InputError, LockedOut, RunError, ThreatError
+from ..files import locked, write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take, to
-from ..storage import locked, read_checkpoint, write_atomically, write_tensors
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
 from ..zoo.label_file import image_key

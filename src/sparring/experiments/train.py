@@ -23,7 +23,7 @@ from ..defenses.training.plan import TrainingPlan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
 from ..errors import ConfigError, InputError, RunError, TargetError
-from ..storage import write_atomically
+from ..files import write_atomically
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
 from ..zoo.class_names import read_class_names

@@ -70,11 +70,13 @@ class Ball(ABC):
         """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x` (B, ...)."""
         diameter = float(self.norm(torch.full_like(x[:1], high - low))[0])
         if math.isfinite(self.eps) and self.eps > diameter * (1 + 1e-6):
-            scaled = f"; for {self.eps:g} of 255 levels pass {self.eps:g}/255" if self.eps <= 255 else ""
             kind = "pixels lie in [0, 1]" if (low, high) == (0, 1) else f"values lie in [{low:g}, {high:g}]"
+            cure = f"and no two of them lie further apart than {diameter:g} in {type(self).__name__}; pass less"
+            if self.p == math.inf and (low, high) == (0, 1) and self.eps <= 255:
+                cure = f"for {self.eps:g} of 255 levels pass {self.eps:g}/255"
             raise ThreatError(
                 f"{type(self).__name__} epsilon {self.eps:g} is larger than the whole range of these images "
-                f"({diameter:g}): {kind}{scaled if (low, high) == (0, 1) else ''}"
+                f"({diameter:g}): {kind}; {cure}"
             )
 
     def bounded(self, attack: str) -> None:

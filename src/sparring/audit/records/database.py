@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from ...engine.answers import answers_agree
 from ...errors import RunError
-from ...storage import sync_folder
+from ...files import sync_folder
 from ...text import storable
 from ...zoo import Skipped
 from ..plan import AuditPlan, differences

@@ -18,9 +18,10 @@ from ...access import Attack
 from ...engine import fingerprint
 from ...engine.answers import FEW, Answers, answers_agree, sample_answers
 from ...errors import RunError
+from ...files import locked
 from ...isolation import isolated
 from ...random import Key
-from ...storage import locked, read_checkpoint, write_tensors
+from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
