@@ -1,15 +1,19 @@
 """Contract tests ("laws") for our attacks and for yours: `check_attack(MyAttack(...))`."""
 
+from .attack_contract import check_attack
 from .attack_laws import (
     check_access,
-    check_attack,
     check_batch_law,
     check_budget,
     check_closed_form,
+    check_ends,
     check_feasible,
+    check_repeatable,
     check_reported_success,
     check_resume,
+    check_state,
     check_target_unchanged,
+    check_zero_gradient,
 )
 from .cases import (
     Case,
@@ -24,6 +28,8 @@ from .cases import (
     saturated,
     segmenter,
     small_net,
+    stairs,
+    unbreakable,
     verifier,
 )
 from .defense_laws import check_defense
@@ -53,6 +59,7 @@ __all__ = [
     "check_budget",
     "check_closed_form",
     "check_defense",
+    "check_ends",
     "check_feasible",
     "check_geometry",
     "check_goal",
@@ -62,13 +69,16 @@ __all__ = [
     "check_masks_and_radii",
     "check_radii",
     "check_region",
+    "check_repeatable",
     "check_reported_success",
     "check_resume",
     "check_shared",
     "check_shared_closed_form",
+    "check_state",
     "check_target",
     "check_target_unchanged",
     "check_transform",
+    "check_zero_gradient",
     "clouds",
     "colour",
     "detector",
@@ -81,6 +91,8 @@ __all__ = [
     "saturated",
     "segmenter",
     "small_net",
+    "stairs",
+    "unbreakable",
     "vectors",
     "verifier",
 ]  # fmt: skip

@@ -147,7 +147,7 @@ def test_where_there_is_nothing_to_find_there_is_a_report_all_the_same(kind, cou
     def net(x):
         if kind == "nan":
             return torch.where(x.flatten(1).amax(1, keepdim=True) > 0.999, single(x), torch.nan)
-        return single(x).detach() * 0 + 0 * single(x) + torch.eye(4)[0] if kind == "flat" else single(x)
+        return single(x).detach() * 0 + 0 * single(x) + 2 * torch.eye(4)[0] if kind == "flat" else single(x)
 
     pictures = images[:count].clone()
     if kind == "nan":
