@@ -140,3 +140,83 @@ def test_an_attack_within_several_balls_at_once(typed, user):
     none = typed("attack", "msd", *user, *LIMITED)
     assert none.exit_code == 2
     assert "msd needs a radius" in none.stderr
+
+
+AWKWARD = """
+import torch
+from torch import nn
+
+import mine
+
+class Awkward(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.net, self.change = mine.net(), change
+
+    def forward(self, x):
+        return self.change(self.net, x)
+
+def sometimes_nothing():
+    return Awkward(lambda net, x: torch.where((x[:, 0, 0, 0] > 0.5)[:, None], torch.nan, net(x)))
+
+def stairs():
+    return Awkward(lambda net, x: net((x * 255).round() / 255))
+"""
+
+
+@pytest.fixture
+def awkward(user, tmp_path, monkeypatch):
+    """Two models as a FILE.py: of answers that are NaN, and of gradients that are zero; and the data."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "awkward.py").write_text(AWKWARD)
+    return str(tmp_path / "awkward.py"), user[1]
+
+
+def test_answers_of_nan_are_not_robust_and_end_with_1(typed, awkward):
+    result = typed("attack", "pgd", awkward[0] + ":sometimes_nothing", awkward[1], "--threat", "linf:0.01", *LIMITED)
+    assert result.exit_code == 1
+    assert "the model answered NaN or infinity, which is never robust" in result.stderr
+    ended = next(line for line in result.stdout.splitlines() if line.startswith("PGD: ") and "NON_FINITE" in line)
+    count = int(ended.split("NON_FINITE ")[1].split(",")[0])
+    assert f"answered NaN or infinity on {count} of 20 rows, which count as not robust" in result.stdout
+
+
+def test_gradients_of_zero_are_said(typed, awkward):
+    result = typed("attack", "pgd", awkward[0] + ":stairs", awkward[1], "--threat", "linf:0.1", *LIMITED)
+    assert result.exit_code == 0
+    assert "PGD: every gradient was exactly zero on 18 of 20 rows" in result.stdout
+
+
+def test_labels_that_do_not_fit_are_said(typed, user, tmp_path):
+    import numpy as np
+
+    read = np.load(user[1].removeprefix("npz:"))
+    np.savez(tmp_path / "wrong.npz", images=read["images"], labels=(read["labels"] + 1) % 4)
+    result = typed("attack", "pgd", user[0], f"npz:{tmp_path / 'wrong.npz'}", "--threat", "linf:0.1", *LIMITED)
+    assert "PGD: the model is wrong on" in result.stdout
+    assert "check labels, mean and std" in result.stdout
+
+
+def test_an_attack_without_a_radius_is_told_in_distances(typed, user, tmp_path):
+    out = tmp_path / "out"
+    result = typed("attack", "deepfool", *user, "--out", out, *LIMITED)
+    cells = row_of(result.stdout, "DeepFool")
+    assert cells[7] == "-"  # queries: an attack that goes on after its first success has no number of them
+    line = next(line for line in result.stdout.splitlines() if "accuracy by L2 distance" in line)
+    saved = [load_file(file) for file in sorted(out.glob("*.safetensors"))]
+    sizes = [
+        float(size)
+        for part in saved
+        for size in (part["examples"] - part["originals"]).flatten(1).norm(dim=1)[part["success"]]
+    ]
+    for text in line.split("distance: ")[1].split(", "):
+        share, eps = text.split(" at ")
+        assert share == f"{1 - (2 + sum(size <= float(eps) for size in sizes)) / 20:.1%}"
+    assert (out / "distances.png").read_bytes().startswith(b"\x89PNG")
+    assert not (out / "queries.png").exists()
+
+
+@pytest.mark.parametrize("words", [("--mean", "123.675"), ("--std", "58.4"), ("--mean", "-0.2")])
+def test_statistics_that_images_cannot_have_are_refused(words, typed, user):
+    result = typed("attack", "fgsm", *user, "--threat", "linf:0.1", *words, *LIMITED)
+    assert (result.exit_code, "is that of no images in [0, 1]; divide by 255" in result.stderr) == (2, True)
