@@ -41,8 +41,7 @@ def isolated() -> Iterator[None]:
     It may be entered again inside, and serves as a decorator too.
     """
     outer = _Process.user
-    if outer is None:
-        _Process.user = _present()
+    _Process.user = outer or _present()
     try:
         with ExitStack() as held:
             held.enter_context(_defaults(Defaults()))
@@ -55,8 +54,8 @@ def isolated() -> Iterator[None]:
                 held.enter_context(_compiled_models())
             yield
     finally:
-        if outer is None and not _Process.from_file:
-            _Process.user = None
+        if not _Process.from_file:
+            _Process.user = outer
 
 
 @contextmanager
@@ -70,6 +69,7 @@ def user_settings() -> Iterator[None]:
     sys.path[:0] = folders
     try:
         with nullcontext() if user in (None, Defaults()) else _defaults(user):
+            given = torch.get_default_dtype()
             yield
             left = torch.get_default_dtype()
     finally:
@@ -78,9 +78,8 @@ def user_settings() -> Iterator[None]:
             torch.set_default_dtype(ours)
         if torch.is_grad_enabled() != grad:
             torch.set_grad_enabled(grad)
-    expected = ours if user is None else user.dtype
-    if left != expected:
-        _Process.user, _Process.from_file = Defaults(left, (user or Defaults()).device), True
+    if left != given and user is not None:
+        _Process.user = user._replace(dtype=left)
 
 
 @contextmanager

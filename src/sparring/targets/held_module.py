@@ -75,6 +75,9 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
                 _restore(part, name, buffer, before)
 
 
+REENTRANT = checkpoint.CheckpointFunction
+
+
 class _Kept:
     """In the place of torch's reentrant checkpoint: it keeps what the backward pass needs."""
 
@@ -83,11 +86,20 @@ class _Kept:
         return function(*inputs)
 
 
+class _KeptBeforeWeights(_Kept):
+    """The same for layers whose inputs have no gradient: a reentrant checkpoint would give their weights none."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *inputs: Any) -> Any:
+        climbed = any(isinstance(one, Tensor) and one.requires_grad for one in inputs)
+        return (REENTRANT if climbed else _Kept).apply(function, preserve_rng_state, *inputs)
+
+
 @contextmanager
-def without_reentrant_checkpoints() -> Iterator[None]:
-    """Compute checkpointed layers without checkpoints, whose reentrant kind refuses gradients with respect to inputs."""
+def mended_checkpoints(attacked: bool) -> Iterator[None]:
+    """Let layers with reentrant checkpoints give gradients with respect to inputs where `attacked`, else to weights."""
     before = checkpoint.CheckpointFunction
-    checkpoint.CheckpointFunction = _Kept  # type: ignore[misc, assignment]
+    checkpoint.CheckpointFunction = _Kept if attacked else _KeptBeforeWeights  # type: ignore[misc, assignment]
     try:
         yield
     finally:

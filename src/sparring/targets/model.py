@@ -22,7 +22,7 @@ from ..module_identity import module_identity, script_constants
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .held_module import check_weights, held_still, without_reentrant_checkpoints
+from .held_module import check_weights, held_still, mended_checkpoints
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target
 
@@ -173,7 +173,7 @@ class Model(Target[Jacobians]):
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
-            with user_settings(), without_reentrant_checkpoints() if self._still else nullcontext():
+            with user_settings(), mended_checkpoints(attacked=self._still):
                 return self.model(x, context) if self._takes_context else self.model(x)
         except (SparringError, KeyboardInterrupt):
             raise

@@ -236,7 +236,7 @@ def with_eps(attack: Any, eps: float) -> Any:
 def check_attack(
     attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0, ratio: float | None = 1.02
 ) -> None:
-    """Check laws 1 to 8; law 1 is skipped for `BatchCoupled` attacks.
+    """Check laws 1 to 8; law 1 is skipped for `BatchCoupled` attacks. Law 13 is `check_settings`.
 
     Args:
         case: model, images and goal; None: those of each law.
