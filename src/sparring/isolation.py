@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import torch
 
+from .errors import UserCodeError, described, user_frame
+
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -38,7 +40,9 @@ class _Process:
 def isolated() -> Iterator[None]:
     """Work under torch's own settings, and put the caller's back: float32, CPU, gradients, no autocast, no inference mode.
 
-    It may be entered again inside, and serves as a decorator too.
+    It may be entered again inside, and serves as a decorator too. Code of the user's inside - an attack, a goal, data -
+    that calls sys.exit() or raises what is no `Exception` ends with a UserCodeError: a script must not end as a success
+    because of it.
     """
     outer = _Process.user
     _Process.user = outer or _present()
@@ -53,6 +57,11 @@ def isolated() -> Iterator[None]:
             if "torch._dynamo" in sys.modules:
                 held.enter_context(_compiled_models())
             yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        where = user_frame(error.__traceback__) or "code of the model, the attack or the data"
+        raise UserCodeError(f"{where} {described(error)}") from error
     finally:
         if not _Process.from_file:
             _Process.user = outer

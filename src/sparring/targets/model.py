@@ -181,10 +181,12 @@ class Model(Target[Jacobians]):
             if out_of_memory(error):
                 raise
             shape, told = tuple(images.shape[1:]), words_of(error)
+            given = "" if isinstance(error, SystemExit) else f" (given {len(images)} of them, in {x.dtype})"
             if isinstance(error, RuntimeError) and OF_SHAPES.search(told) and not OF_MEMORY_LAYOUT.search(told):
-                raise TargetError(f"{self.name} cannot take images of shape {shape}: {told}") from error
-            asked = f"{self.name}, asked about {len(images)} {self._inputs.plural} of shape {shape} ({x.dtype}),"
-            raise UserCodeError(f"{asked} {described(error)}") from error
+                raise TargetError(f"{self.name} cannot take images of shape {shape}: {told}{given}") from error
+            raise UserCodeError(
+                f"{self.name}, asked about images of shape {shape}, {described(error)}{given}"
+            ) from error
 
     @property
     def stochastic(self) -> bool:

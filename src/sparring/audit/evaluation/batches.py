@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, user_code
 from ...goals import Goal
 from ...rows import take
 from ...zoo import Chunk, Data, Skipped
@@ -74,7 +74,7 @@ class Batches:
 
     def chunks(self, batch_size: int) -> Iterator[Chunk]:
         first = 0
-        for number, given in enumerate(self.batches):
+        for number, given in enumerate(read_batches(self.batches, self.name)):
             batch = read_batch(given, f"batch {number}")
             if batch.goal is not None:
                 self.label_note = GOALS
@@ -85,6 +85,20 @@ class Batches:
                 names = [str(first + i) for i in range(part.stop - part.start)]
                 yield Chunk(batch.images[part], names=names, first=first, **rows_of(batch, part))
                 first += len(names)
+
+
+def read_batches(batches: Iterable[Any], name: str) -> Iterator[Any]:
+    """Yield what an iterable of the user's yields; UserCodeError where it raises or exits."""
+    told = f"the data ({name})"
+    with user_code(told):
+        left = iter(batches)
+    while True:
+        with user_code(told):
+            try:
+                given = next(left)
+            except StopIteration:
+                return
+        yield given
 
 
 def rows_of(batch: Batch | Chunk, rows: slice) -> dict[str, Any]:
