@@ -96,10 +96,8 @@ def user_code(what: str, *passed: type[BaseException]) -> Iterator[None]:
     """
     try:
         yield
-    except (SparringError, KeyboardInterrupt, GeneratorExit, *passed):
-        raise
     except BaseException as error:
-        if out_of_memory(error):
+        if isinstance(error, (SparringError, KeyboardInterrupt, GeneratorExit, *passed)) or out_of_memory(error):
             raise
         raise UserCodeError(f"{what} {described(error)}") from error
 

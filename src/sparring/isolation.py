@@ -1,8 +1,8 @@
 """Settings of the whole process: ours while an entry point works, the user's own while code of the user's is called.
 
-A script may have a default dtype of float64, a default device, gradients switched off, autocast or inference mode around
-its call. None of it may change a number of ours (`isolated`); but a model that was written under a default dtype or
-device needs it in its forward pass too, and a file of the user's its neighbours (`user_settings`).
+A script may have a default dtype of float64, a default device, gradients switched off, autocast or inference mode
+around its call. None of it may change a number of ours (`isolated`); but a model that was written under a default dtype
+or device needs it in its forward pass too, and a file of the user's its neighbours (`user_settings`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class _Process:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Work under torch's own settings, and put the caller's back: float32, CPU, gradients, no autocast, no inference mode.
+    """Work under torch's own settings, and put the caller's back.
 
-    It may be entered again inside, and serves as a decorator too. Code of the user's inside - an attack, a goal, data -
-    that calls sys.exit() or raises what is no `Exception` ends with a UserCodeError: a script must not end as a success
-    because of it.
+    These are float32, the CPU, gradients, no autocast and no inference mode. It may be entered again inside, and serves
+    as a decorator too. Code of the user's inside - an attack, a goal, data - that calls sys.exit() or raises what is no
+    `Exception` ends with a UserCodeError: no script may end as a success because of it.
     """
     outer = _Process.user
     _Process.user = outer or _present()

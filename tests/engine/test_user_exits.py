@@ -29,7 +29,7 @@ def raising(error):
 
 @dataclass(frozen=True)
 class Ends(PGD):
-    error: BaseException = Stop()
+    error: BaseException | None = None
 
     def step(self, oracle, state, t):
         raise self.error
@@ -37,7 +37,7 @@ class Ends(PGD):
 
 @dataclass(frozen=True)
 class EndsGoal(sp.Misclassify):
-    error: BaseException = Stop()
+    error: BaseException | None = None
 
     def margin(self, outputs):
         raise self.error

@@ -70,7 +70,9 @@ def test_a_default_device_that_a_file_sets_is_its_own(tmp_path):
 def test_an_import_in_a_forward_pass_finds_the_files_neighbours(tmp_path):
     (tmp_path / "late_neighbour_of_mine.py").write_text("def double(x):\n    return 2 * x\n")
     (tmp_path / "colorsys.py").write_text("raise SystemError('a module of Python, in whose place this one stands')\n")
-    spec = written(tmp_path, "import late_neighbour_of_mine\n        return late_neighbour_of_mine.double(self.layer(x))")
+    spec = written(
+        tmp_path, "import late_neighbour_of_mine\n        return late_neighbour_of_mine.double(self.layer(x))"
+    )
     target = load_model(spec).target
     assert str(tmp_path) not in sys.path
     sys.modules.pop("colorsys", None)

@@ -79,7 +79,8 @@ def fit(
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
     engine = engine or Engine()
-    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
+    x, context = outside_inference(x), outside_inference(context)
+    mask, eps = outside_inference(mask), outside_inference(eps)
     check_access(attack, target)
     check_images(x, goal)
     check_task(target, goal)
@@ -98,7 +99,9 @@ def fit(
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     cure = f"with batch_size={attack.batch_size}; pass a smaller one"
     with target.frozen(), memory_errors(attack.name, cure):
-        fitting = _Fitting(attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context)
+        fitting = _Fitting(
+            attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
+        )
         return fitting.made(start)
 
 

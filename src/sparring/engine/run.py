@@ -91,7 +91,8 @@ def run(
         RunError: a checkpoint that cannot be read or written.
     """
     engine, budget = engine or Engine(), budget or Budget()
-    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
+    x, context = outside_inference(x), outside_inference(context)
+    mask, eps, start = outside_inference(mask), outside_inference(eps), outside_inference(start)
     check_access(attack, target)
     check_images(x, goal, target.inputs)
     check_task(target, goal)

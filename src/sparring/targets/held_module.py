@@ -14,8 +14,6 @@ from torch.utils import checkpoint
 
 from ..errors import TargetError
 
-ABSENT = object()
-
 
 def check_weights(module: nn.Module, name: str) -> None:
     """Raise TargetError where a weight or buffer has no values yet: of a lazy layer, or on the meta device."""
@@ -39,7 +37,7 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
     Weights made in inference mode, through which no gradient goes, are replaced by copies meanwhile.
     """
     parts = list(module.modules())
-    training = [(part, getattr(part, "training", ABSENT)) for part in parts]
+    training = [(part, getattr(part, "training", None)) for part in parts]
     wanted = [(one, one.requires_grad) for one in module.parameters() if not one.is_inference()]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.detach().clone())
@@ -47,7 +45,10 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
         for name, buffer in part._buffers.items()
     ]
     made = [
-        (part, name, one) for part in parts for name, one in part._parameters.items() if one is not None and one.is_inference()
+        (part, name, one)
+        for part in parts
+        for name, one in part._parameters.items()
+        if one is not None and one.is_inference()
     ]
     try:
         settle(module)
@@ -62,10 +63,10 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
         yield
     finally:
         for part, flag in training:
-            if flag is not ABSENT:
-                part.training = flag
-            else:
+            if flag is None:
                 vars(part).pop("training", None)
+            else:
+                part.training = flag
         for part, name, one in made:
             setattr(part, name, one)
         for parameter, flag in wanted:

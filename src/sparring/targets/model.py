@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
-from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory, user_code, words_of
+from ..errors import (
+    InputError,
+    SparringError,
+    TargetError,
+    UserCodeError,
+    described,
+    out_of_memory,
+    user_code,
+    words_of,
+)
 from ..hashing import Unidentified
 from ..inputs import Images, Inputs
 from ..isolation import user_settings

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..access import Attack, Gradients, Reason
+from ..access import Attack, Gradients
 from ..engine import run
 from ..errors import AccessError, OutOfMemoryError, SparringError, TargetError, UserCodeError
 from ..goals import Misclassify
@@ -68,7 +68,9 @@ def network() -> nn.Module:
 class Around(nn.Module):
     """The network with something done before it and after it."""
 
-    def __init__(self, before: Callable[[Tensor], Any] | None = None, after: Callable[[Tensor], Any] | None = None) -> None:
+    def __init__(
+        self, before: Callable[[Tensor], Any] | None = None, after: Callable[[Tensor], Any] | None = None
+    ) -> None:
         super().__init__()
         self.net, self.before, self.after = network(), before, after
 
@@ -105,6 +107,7 @@ class CountsCalls(Around):
 
     def __init__(self) -> None:
         super().__init__()
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Any:
@@ -275,7 +278,8 @@ def awkward_models() -> tuple[AwkwardModel, ...]:
     ]
     rows = (*works, *blind, *refused)
     return tuple(
-        AwkwardModel(**vars(row) | {"images": strided}) if row.name == "views of contiguous memory" else row for row in rows
+        AwkwardModel(**vars(row) | {"images": strided}) if row.name == "views of contiguous memory" else row
+        for row in rows
     )
 
 
