@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
-from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
+from ..errors import ConfigError, InputError, RunError, ThreatError, memory_errors
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images
@@ -102,17 +102,12 @@ def fit(
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = as_indices(indices, len(x))
-    with kept_checkpoint(engine), target.frozen():
+    cure = f"with batch_size={attack.batch_size}; pass a smaller one"
+    with kept_checkpoint(engine), target.frozen(), memory_errors(attack.name, cure):
         fitting = _Fitting(
             attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
         )
-        try:
-            return fitting.made(start)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            told = f"{attack.name} ran out of memory with batch_size={attack.batch_size}; pass a smaller one"
-            raise RunError(f"{told}: {error}") from error
+        return fitting.made(start)
 
 
 @dataclass(frozen=True)

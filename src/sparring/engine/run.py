@@ -225,7 +225,7 @@ def _batches(job: Job) -> list[Outcome]:
                 if not out_of_memory(error):
                     raise
                 if size == 1:
-                    raise OutOfMemoryError(error) from error
+                    raise OutOfMemoryError.for_one_image(error) from error
                 size = max(1, min(size, len(job.region) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()

@@ -106,11 +106,6 @@ class Classifier(Model):
                 f"the model returned shape {tuple(logits.shape)} for {count} images; logits are (images, classes)"
                 + ("; for a single-logit model pass binary=True" if logits.ndim == 1 else "")
             )
-        if logits.shape[1] < 2:
-            raise TargetError(
-                f"the model returned shape {tuple(logits.shape)}: {logits.shape[1]} classes, of which none can be "
-                "mistaken for another" + "; for a single-logit model pass binary=True" * logits.shape[1]
-            )
         if self.probabilities:
             logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         return logits
@@ -119,6 +114,11 @@ class Classifier(Model):
         return (self.binary, self.probabilities, *super().identity())
 
     def check(self, outputs: Tensor) -> None:
+        if outputs.shape[1] < 2:
+            raise TargetError(
+                f"the model returned shape {tuple(outputs.shape)}: {outputs.shape[1]} classes, of which none can be "
+                "mistaken for another" + "; for a single-logit model pass binary=True" * outputs.shape[1]
+            )
         if self.classes is not None and outputs.shape[1] != self.classes:
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")
         if not bool(outputs.isfinite().any()):

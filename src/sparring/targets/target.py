@@ -153,8 +153,8 @@ def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, co
         outputs = target(images, drawn, context)
     else:
         outputs = target(images) if drawn is None else target(images, drawn)
-    if isinstance(outputs, Tensor) and outputs.dtype == images.dtype:
-        return outputs
+    if (isinstance(outputs, Tensor) and outputs.dtype == images.dtype) or isinstance(outputs, list | tuple | dict):
+        return outputs  # what is no record is refused by the task
     try:
         return floats_to(outputs, images.dtype)
     except TypeError as error:

@@ -37,6 +37,7 @@ from .defense_laws import check_defense
 from .geometry_laws import check_geometry
 from .goal_laws import check_goal
 from .region_laws import check_region
+from .setting_laws import check_settings
 from .shared_laws import check_shared, check_shared_closed_form
 from .target_laws import check_target
 from .threat_laws import (
@@ -77,6 +78,7 @@ __all__ = [
     "check_repeatable",
     "check_reported_success",
     "check_resume",
+    "check_settings",
     "check_shared",
     "check_shared_closed_form",
     "check_state",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...access import Attack
 from ...engine import fingerprint
 from ...engine.answers import FEW, Answers, answers_agree, sample_answers
-from ...errors import RunError
+from ...errors import RunError, memory_errors
 from ...files import locked
 from ...isolation import isolated
 from ...random import Key
@@ -107,14 +107,16 @@ def train(
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
     check_parts(classifier, objective, adversary)
+    memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
-    check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+    with memory_errors(*memory):
+        check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with preserved_random_state():
+    with preserved_random_state(), memory_errors(*memory):
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
