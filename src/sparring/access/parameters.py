@@ -23,9 +23,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from .. import goals
 from ..errors import ConfigError, nearest
-from ..goals import Climb
+from ..goals import Climb, climbs
 from ..scalars import plain_number
 
 # what other libraries call a parameter
@@ -203,7 +202,7 @@ def _named(kind: Any) -> dict[str, Any]:
 @cache
 def losses() -> dict[str, Climb]:
     """Return the losses that need no argument, by their name in small letters."""
-    kinds: Iterable[Any] = (getattr(goals, name) for name in goals.__all__)
+    kinds: Iterable[Any] = vars(climbs).values()
     plain = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Climb)]
     return {_letters(kind.__name__): kind() for kind in plain if _needs_nothing(kind)}
 
