@@ -67,9 +67,9 @@ def test_a_file_in_place_of_a_folder_is_refused(typed, user, tmp_path):
 
 @pytest.mark.parametrize("name", ["ead", "jsma", "carlini-wagner-l0", "carlini-wagner-linf", "deepfool", "sigma-zero"])
 def test_an_attack_that_brings_its_norm_needs_no_threat(name):
-    from sparring.cli.specs.attacks import parse_balls
+    from sparring.cli.specs.attacks import attack_specs, parse_balls
 
-    assert parse_balls(name, []) == [None]
+    assert [parse_balls(spec, []) for spec in attack_specs(name)] == [[None]]
 
 
 def test_a_service_keeps_back_what_it_is_told_to(typed, user):

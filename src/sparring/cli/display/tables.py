@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -14,7 +13,7 @@ from ...audit.records.statistics import share, wilson
 from ...engine import Fitted, Outcome
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
-from ...experiments.attack_dataset import AttackDataset, AttackTotals
+from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_labels
 from ...experiments.fit import FitArtifact, FitInputs
 from ...experiments.generalization import GeneralizationMatrix
 from ...experiments.transfer_matrix import matrix_title
@@ -33,20 +32,20 @@ COLUMNS_PER_TABLE = 12  # columns of numbers of a generalization matrix
 
 def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
     """Print a row for each attack, and why its rows ended."""
-    rows = [attack_row(attack, total) for attack, total in zip(attacks, totals, strict=True)]
+    labels = attack_labels(attacks)
+    rows = [attack_row(label, total) for label, total in zip(labels, totals, strict=True)]
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
-    for attack, total in zip(attacks, totals, strict=True):
-        say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
+    for label, total in zip(labels, totals, strict=True):
+        say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
         for note in sorted(total.notes):
-            say(f"{attack.name}: {note}")
+            say(f"{label}: {note}")
 
 
-def attack_row(attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:
+def attack_row(label: str, totals: AttackTotals) -> list[object]:
     """Make the cells of one attack."""
-    ball = f" {attack.ball}" if math.isfinite(attack.ball.eps) else f" {type(attack.ball).__name__}"
     return [
-        attack.name + ball,
+        label,
         totals.images,
         totals.already,
         totals.fell,
