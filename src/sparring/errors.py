@@ -12,6 +12,7 @@ SparringError
 ├── AssetError      a package, weights file or data set that is not installed
 ├── ConfigError     an unknown name or an option out of range
 └── RunError        a run folder, checkpoint or record that cannot be read or written
+    └── OutOfMemoryError   memory that ran out for a single image too
 """
 
 from __future__ import annotations
@@ -77,23 +78,35 @@ class RunError(SparringError):
     """A run folder, checkpoint or record that cannot be read or written."""
 
 
+class OutOfMemoryError(RunError):
+    """Memory that ran out for a single image too."""
+
+    def __init__(self, error: object, cure: str = "take smaller images, a smaller model or a larger machine") -> None:
+        super().__init__(f"memory ran out, also for a single image ({error}); {cure}")
+
+
 @contextmanager
-def user_code(what: str) -> Iterator[None]:
-    """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`."""
+def user_code(what: str, *passed: type[BaseException]) -> Iterator[None]:
+    """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`.
+
+    Ctrl-C, our own errors, memory that runs out and the types `passed` are raised as they are.
+    """
     try:
         yield
-    except SparringError:
+    except (SparringError, KeyboardInterrupt, GeneratorExit, *passed):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if out_of_memory(error):
+            raise
         raise UserCodeError(f"{what} {described(error)}") from error
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether a device, or the machine, ran out of memory."""
-    text = str(error).lower()
+    text = words_of(error).lower()
     told = ("can't allocate memory", "out of memory", "alloc_failed")
     named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch's, without importing it
-    return named or any(words in text for words in told)
+    return named or isinstance(error, MemoryError) or any(words in text for words in told)
 
 
 def user_frame(trace: TracebackType | None) -> str | None:
@@ -122,10 +135,16 @@ def described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         told = "" if error.code is None else repr(error.code)
         return f"called sys.exit({told}); put what runs as a script under `if __name__ == '__main__':`"
+    told = words_of(error)
+    return f"raised {type(error).__name__}: {told}" if told else f"raised {type(error).__name__}"
+
+
+def words_of(error: BaseException) -> str:
+    """Return the text of foreign code's error; nothing where that fails itself."""
     try:
-        return f"raised {type(error).__name__}: {error}"
-    except Exception:  # its own text fails
-        return f"raised {type(error).__name__}"
+        return str(error)
+    except Exception:
+        return ""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

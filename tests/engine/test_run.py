@@ -11,7 +11,7 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Reason
 from sparring.attacks import FGSM, PGD, Boundary, CarliniWagner, DeepFool, HopSkipJump, Restarts, Square
-from sparring.errors import ConfigError, GoalError, InputError
+from sparring.errors import ConfigError, GoalError, InputError, OutOfMemoryError
 from sparring.goals import CrossEntropy, Margin
 from sparring.rows import take
 
@@ -88,7 +88,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(attack):
 
 def test_one_image_that_does_not_fit_is_an_error(case):
     small = Small(case.module, 0)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(OutOfMemoryError, match="also for a single image .*planted"):
         sp.run(FGSM(sp.Linf(0.1)), sp.Classifier(small), case.goal, case.images)
     assert small.refused == [6, 3, 1]
 

@@ -125,6 +125,14 @@ class Attack(ABC, Generic[A, S]):
         return False
 
     @property
+    def begins_again(self) -> bool:
+        """Does the attack begin again at other points, so that a zero gradient at one says nothing of the next?
+
+        Other attacks end a row whose gradients have been exactly zero and which does not move any more.
+        """
+        return False
+
+    @property
     def batch_coupled(self) -> bool:
         """Does the result of a row depend on other rows? True of `BatchCoupled` attacks and of their wrappers."""
         return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ..access import Attack, Decisions, Gradients, Jacobians, Scores
 from ..attacks import table
 from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec_of, split_attacks
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
+from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
 
@@ -33,7 +34,18 @@ Count = Annotated[int, Field(ge=1)]
 Suite = str | tuple[str, ...]
 
 
-class AuditPlan(BaseModel):
+class StorableModel(BaseModel):
+    """A frozen record of plain values whose texts, wherever they come from, can be written to a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, values: Any) -> Any:
+        return storable(values)
+
+
+class AuditPlan(StorableModel):
     """Model, data, threats and effort. Two runs of one plan have the same records.
 
     `smallest`: norms without a radius, in which the nearest example of each image is searched.
@@ -45,7 +57,6 @@ class AuditPlan(BaseModel):
     of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     data: str
     threats: tuple[Threat, ...] = ()

@@ -8,10 +8,9 @@ from typing import Any
 
 from ..geometry import Ball
 from ..targets import Defended, Restricted, Target
-from ..zoo import LoadedModel
+from ..zoo import DataSource, LoadedModel
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, knows_detector
-from .evaluation.batches import DataSource
 from .evaluation.compiled_target import describe_precision
 from .evaluation.region_limits import RegionLimits
 from .evaluation.weights import weights_hash

@@ -24,15 +24,17 @@ from ..access import (
 from ..errors import ConfigError
 from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
+from ..isolation import isolated
 from ..random import Key
-from ..rows import take
+from ..rows import outside_inference, take
 from ..targets import Target, answered, check_context, check_task
 from .options import Engine
-from .run import check_access, check_images, check_indices, check_start, region_of
+from .run import check_access, check_images, check_indices, check_start, goal_like, region_of
 
 A = TypeVar("A", bound=Decisions)
 
 
+@isolated()
 def craft(
     attack: Attack[A, Any],
     target: Target[A],
@@ -55,6 +57,7 @@ def craft(
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
     engine = engine or Engine()
+    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_access(attack, target)
     check_images(x, goal, target.inputs)
     check_task(target, goal)
@@ -63,10 +66,10 @@ def craft(
     if start is not None:
         check_start(attack, start, region)
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    goal = target.adapt_goal(goal)
+    goal = target.adapt_goal(goal_like(goal, x, target))
     attack.check(region)
     attack.check_goal(goal)
-    with torch.inference_mode(False), target.frozen():
+    with target.frozen():
         return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine, context)
 
 
@@ -176,5 +179,5 @@ class _Unjudged(QueryBroker):
         else:
             self.last = self.last.index_copy(0, rows, images)
 
-    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+    def _finite(self, grad: Tensor, rows: Tensor | None, slope: Tensor | None = None) -> Tensor:
         return grad

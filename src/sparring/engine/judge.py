@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ..errors import ConfigError, TargetError
 from ..goals import Goal
+from ..isolation import isolated
 from ..random import Key
-from ..rows import take, to
-from ..targets import Pipeline, Target, answered, check_context, check_task
+from ..rows import outside_inference, take, to
+from ..targets import Pipeline, Target, answered, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
 from .options import Engine
-from .run import check_images, check_indices
+from .run import check_images, check_indices, goal_like
 
 FRESH = 1 << 43  # the first draw used here; attacks and the engine use lower numbers
 
@@ -49,6 +50,7 @@ class ArtifactJudgement:
         )
 
 
+@isolated()
 def judge_artifact(
     artifact: PerturbsImages,
     target: Target[Any],
@@ -77,12 +79,13 @@ def judge_artifact(
     if not isinstance(target, Target):
         raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
     engine, use = engine or Engine(), target.confirming_target
+    x, context = outside_inference(x), outside_inference(context)
     bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
     check_images(x, goal, use.inputs)
     check_task(use, goal)
     check_context(worn, context, len(x))
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    aim, draws = use.adapt_goal(to(goal, use.device)), n_draws if worn.stochastic else 1
+    aim, draws = use.adapt_goal(goal_like(goal, x, use)), n_draws if worn.stochastic else 1
     rates: list[list[Tensor]] = [[], []]
     with torch.no_grad(), use.frozen():
         for start in range(0, len(x), engine.batch_size):
@@ -98,8 +101,9 @@ def judge_artifact(
                         view.check(outputs)
                         theirs.check(outputs, aim)
                     margin = theirs.margin(outputs)
-                    if bool(margin.isnan().any()):
-                        row = start + int(margin.isnan().nonzero()[0])
+                    unanswered = ~valid_rows(outputs, use.task)
+                    if bool(unanswered.any()):
+                        row = start + int(unanswered.nonzero()[0])
                         raise TargetError(f"{use.name} answers NaN for image {row}, which is no defence; leave it out")
                     won.append(margin > 0)
                 found.append(torch.stack(won).float().mean(0).to(x.device))

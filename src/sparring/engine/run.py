@@ -11,15 +11,27 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError, ThreatError, out_of_memory
+from ..errors import (
+    AccessError,
+    ConfigError,
+    GoalError,
+    InputError,
+    OutOfMemoryError,
+    TargetError,
+    ThreatError,
+    out_of_memory,
+)
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
-from ..rows import flatten, take, to
+from ..isolation import isolated
+from ..random import Key
+from ..rows import flatten, floats_to, outside_inference, take, to
 from ..targets import Target, check_context, check_task
-from .checkpoint import Checkpoint, fingerprint, identity_of
+from .answers import FEW
+from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
 from .options import Engine, Progress
-from .outcome import Outcome, joined
+from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
 
 A = TypeVar("A", bound=Decisions)
@@ -41,6 +53,7 @@ class Job:
     engine: Engine
 
 
+@isolated()
 def run(
     attack: Attack[A, Any],
     target: Target[A],
@@ -80,12 +93,13 @@ def run(
         RunError: a checkpoint that cannot be read or written.
     """
     engine, budget = engine or Engine(), budget or Budget()
+    x, mask, eps, start, context = (outside_inference(given) for given in (x, mask, eps, start, context))
     check_access(attack, target)
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
     region = region_of(attack, target, x, mask, eps)
-    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
+    kept, aim = keep or attack.keep, target.adapt_goal(goal_like(goal, x, target))
     attack.check(region)
     attack.check_goal(aim)
     if start is not None:
@@ -93,9 +107,14 @@ def run(
     started = time.perf_counter()
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
-    with torch.inference_mode(False), target.frozen():
+    with kept_checkpoint(engine), target.frozen():
         parts = _batches(job)
-        return joined(parts, time.perf_counter() - started)
+        return with_remarks(joined(parts, time.perf_counter() - started))
+
+
+def goal_like(goal: Goal, x: Tensor, target: Target[Any]) -> Goal:
+    """Return the goal on the target's device, its numbers in the dtype of the inputs `x`, as the answers are."""
+    return floats_to(to(outside_inference(goal), target.device), x.dtype)
 
 
 def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
@@ -194,8 +213,12 @@ def _batches(job: Job) -> list[Outcome]:
     if job.engine.checkpoint is not None:
         region = job.region
         data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin, job.context)
-        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
+        how = job.keep, job.budget, job.engine.seed, job.engine.autocast, job.engine.confirmation_samples
+        mark = fingerprint(job.attack, *how, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
+        device, few = job.target.device, slice(0, FEW)
+        key, context = Key(job.indices[few].to(device), job.engine.seed), to(take(job.context, few), device)
+        checkpoint.check_answers(job.target, region.x[few].to(device), key, context)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
     while start < len(job.region):
@@ -203,9 +226,11 @@ def _batches(job: Job) -> list[Outcome]:
         if part is None:
             try:
                 part = _batch(job, start, size, checkpoint)
-            except RuntimeError as error:
-                if size == 1 or not out_of_memory(error):
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
                     raise
+                if size == 1:
+                    raise OutOfMemoryError(error) from error
                 size = max(1, min(size, len(job.region) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()

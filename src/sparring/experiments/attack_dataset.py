@@ -1,10 +1,10 @@
 """Run attacks over a data set, chunk by chunk: what `sparring attack` does.
 
-Each attack runs on all images, whatever the others found. The folder `out` gets, while the attacks run,
+Each attack runs on all images, whatever the others found. The folder `out` gets the examples of each chunk while the
+attacks run, and at the end, also where the run is interrupted,
 
-    images.csv    a row for each image and attack: already, success, distance, queries to success, reason
-    N-NAME-FIRST.safetensors, pictures    the examples
-    attacks.csv, attacks.json    the sums of each attack; written at the end, also where the run is interrupted
+    images.csv     a row for each attack and image: whether it fell, distance, queries to success, reason
+    attacks.csv    a row for each attack: its sums; attacks.json: the same with the reasons and notes
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,22 +29,26 @@ from ..attacks import PGD
 from ..attacks.spec import describe
 from ..audit.evaluation.predictions import predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
-from ..audit.records.example_files import write_examples
+from ..audit.records.export import escape_formula
 from ..audit.records.statistics import wilson
 from ..audit.report.gallery import png_bytes
-from ..engine import Engine, Outcome, region_of, run
-from ..errors import InputError, LockedOut, ThreatError
+from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
+from ..engine.answers import FEW, answers_agree, sample_answers
+from ..engine.checkpoint import OTHER_ANSWERS
+from ..errors import InputError, LockedOut, RunError, ThreatError
 from ..geometry import Ball
 from ..goals import ClassifyAs, Goal, Misclassify
-from ..rows import take
-from ..storage import write_atomically
+from ..random import Key
+from ..rows import take, to
+from ..storage import locked, read_checkpoint, write_atomically, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
-from .figures import query_curves, size_curves
+from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
 
-FORMULA = ("=", "+", "-", "@")  # how a cell begins that a spreadsheet would compute
+CALL = "attack.checkpoint"  # what the folder belongs to, as safetensors
+RESULTS = ("already", "distance", "queries_to_success", "reason", "zero_gradient")  # of an outcome, in its file
 PREVIEWS = 16  # images of the data set whose examples are also written as pictures
 
 
@@ -61,7 +65,37 @@ class AttackTotals:
     forwards: int = 0
     backwards: int = 0
     seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
+
+    def add(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Add one chunk, as its file holds it."""
+        found = tensors["success"]
+        self.images += len(found)
+        self.already += int(tensors["already"].sum())
+        self.sizes += tensors["distance"][found].tolist()
+        self.queries += tensors["queries_to_success"][found].tolist()
+        self.forwards += int(tensors["forwards"].sum())
+        self.backwards += int(tensors["backwards"].sum())
+        reasons = Counter(Reason(code) for code in tensors["reason"].tolist())
+        self.counts.add(OutcomeCounts(len(found), int(tensors["zero_gradient"].sum()), reasons))
+        self.notes |= set(values["notes"])
+        self.seconds += values["seconds"]
+        self.survive_uint8 += values["survive_uint8"]
+
+    @property
+    def fell(self) -> int:
+        """Return the number of successes of the attack."""
+        return len(self.sizes)
+
+    @property
+    def attacked(self) -> int:
+        """Return the number of images that were answered and on which the goal was not met before the attack."""
+        return self.images - self.already - self.unanswered
+
+    @property
+    def unanswered(self) -> int:
+        """Return the number of images for which the model answered NaN or infinity."""
+        return self.counts.reasons[Reason.NON_FINITE]
 
     def record(self, label: str, ball: Ball) -> dict[str, Any]:
         """Return the sums as plain values; None where nothing was found or attacked."""
@@ -72,6 +106,7 @@ class AttackTotals:
             "eps": ball.eps if math.isfinite(ball.eps) else None,
             "images": self.images,
             "already": self.already,
+            "unanswered": self.unanswered,
             "fell": self.fell,
             "success": self.fell / self.attacked if self.attacked else None,
             "success_low": low if self.attacked else None,
@@ -82,19 +117,14 @@ class AttackTotals:
             "forwards": self.forwards,
             "backwards": self.backwards,
             "seconds": self.seconds,
-            "reasons": dict(sorted(self.reasons.items())),
+            "reasons": {reason.name: count for reason, count in sorted(self.counts.reasons.items())},
             "notes": sorted(self.notes),
         }
 
-    @property
-    def fell(self) -> int:
-        """Return the number of successes of the attack."""
-        return len(self.sizes)
-
-    @property
-    def attacked(self) -> int:
-        """Return the number of images on which the goal was not met before the attack."""
-        return self.images - self.already
+    def accuracy_at(self, eps: float) -> float:
+        """Return the share of all images that are neither unanswered nor lost at a distance up to `eps`."""
+        lost = self.images - self.attacked + sum(size <= eps for size in self.sizes)
+        return 1 - lost / self.images if self.images else math.nan
 
 
 @dataclass
@@ -133,132 +163,155 @@ class AttackDataset:
     def run(self, attacks: list[Attack[Any, Any]], observer: ExperimentObserver | None = None) -> list[AttackTotals]:
         """Run every attack on every chunk, write examples and tables, and return the totals of each attack.
 
-        Raises: RunError where `out` holds something, or the disk does not take the examples; ThreatError, before any
-            attack, for one that knows no mask.
+        Called again on a folder `out` that the same call has filled in part, it attacks the chunks that are missing.
+
+        Raises: RunError where `out` holds something else, or the disk does not take the examples; ThreatError, before
+            any attack, for one that knows no mask.
         """
-        self.check_folder()
-        first = next(iter(self.data.chunks(1)))
+        first = next(iter(self.data.chunks(FEW)))
         limits = RegionLimits.make(self.mask, None, tuple(first.images.shape[1:]))
         for attack in attacks if self.mask is not None else ():
-            attack.check(region_of(attack, self.target_of(attack), first.images, limits.rows(0, 1).mask, None))
+            attack.check(region_of(attack, self.target_of(attack), first.images[:1], limits.rows(0, 1).mask, None))
         observer = observer or ExperimentObserver()
-        totals, labels_of = [AttackTotals() for _ in attacks], attack_labels(attacks)
-        try:
-            self.run_chunks(attacks, labels_of, totals, limits, observer)
-        finally:
-            if self.out is not None and totals[0].images:
-                self.write_tables(attacks, labels_of, totals)
+        totals, names = [AttackTotals() for _ in attacks], attack_labels(attacks)
+        with self.folder(attacks, first), self.tables(attacks, names, totals) as images:
+            for chunk in self.data.chunks(self.batch_size):
+                mask = limits.rows(chunk.first, len(chunk.images)).mask
+                for index, attack in enumerate(attacks):
+                    before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
+                    share = len(chunk.images) / len(attacks) / len(self.data)
+                    progress = observer.steps(f"{attack.ball}: ", before, share)
+                    engine = Engine(self.batch_size, self.seed, progress=progress)
+                    tensors, values = self.attack_chunk(chunk, mask, index, attack, engine)
+                    totals[index].add(tensors, values)
+                    if self.out is not None:
+                        images += image_rows(names[index], chunk, tensors, self.aims(chunk))
         return totals
 
-    def run_chunks(
-        self,
-        attacks: list[Attack[Any, Any]],
-        names: list[str],
-        totals: list[AttackTotals],
-        limits: RegionLimits,
-        observer: ExperimentObserver,
-    ) -> None:
-        """Run every attack on every chunk."""
-        for chunk in self.data.chunks(self.batch_size):
-            labels, goal = self.goal(chunk)
-            mask = limits.rows(chunk.first, len(chunk.images)).mask
-            for index, attack in enumerate(attacks):
-                before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
-                share = len(chunk.images) / len(attacks) / len(self.data)
-                engine = Engine(self.batch_size, self.seed, progress=observer.steps(f"{attack.ball}: ", before, share))
-                outcome = self.attack_chunk(chunk, labels, goal, mask, index, attack, totals[index], engine)
-                self.append_images(names[index], chunk, labels, goal, outcome)
+    @contextmanager
+    def folder(self, attacks: list[Attack[Any, Any]], first: Chunk) -> Iterator[None]:
+        """Keep the folder for this call; RunError where it holds something other than a part of what this call writes.
+
+        What the call is, and what the model answers to the first images, is noted there.
+        """
+        if self.out is None:
+            yield
+            return
+        note = self.out / CALL
+        begun = note.is_file()
+        if not begun:
+            refuse_used_folder(self.out)
+        with report_write_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        with locked(self.out, "an attack"):
+            target = self.loaded.target
+            how = self.targeted, self.batch_size, self.seed, self.budget, self.mask, target.identity()
+            how += () if self.gradients_of is None else (self.gradients_of.identity(),)
+            start = () if self.start_model is None else self.start_model.identity()
+            mark, device = fingerprint(attacks, *how, start), target.device
+            asked = first.images.to(device), to(Key(torch.arange(len(first.images)), self.seed), device)
+            with target.frozen():
+                answers = sample_answers(target, *asked, twice=not begun)
+            if begun:
+                other = (
+                    "belongs to another attack (other model, attack, threat, seed, budget, batch size or options); "
+                    "choose another --out"
+                )
+                before, values = read_checkpoint(note, mark, "choose another --out", other)
+                if not answers_agree(before, answers, values["device"] == device.type):
+                    raise RunError(f"{self.out} {OTHER_ANSWERS}; choose another --out")
+            else:
+                write_tensors(note, answers, {"mark": mark, "device": device.type})
+            yield
+
+    @contextmanager
+    def tables(
+        self, attacks: list[Attack[Any, Any]], names: list[str], totals: list[AttackTotals]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Give a list for the rows of images.csv; at the end, whatever ends it, write that and the sums of attacks."""
+        images: list[dict[str, Any]] = []
+        try:
+            yield images
+        finally:
+            if self.out is not None and images:
+                records = [
+                    total.record(name, attack.ball) for name, attack, total in zip(names, attacks, totals, strict=True)
+                ]
+                sums = [{key: one[key] for key in one if key not in ("reasons", "notes")} for one in records]
+                about = {"model": self.loaded.name, "data": self.data.name, "labels": self.data.label_note}
+                about["goal"] = "misclassify" if self.targeted is None else "classify-as"
+                whole = {**about, "seed": self.seed, "queries": self.budget.forwards, "attacks": records}
+                with report_write_errors(self.out):
+                    write_atomically(self.out / "images.csv", csv_text(images).encode())
+                    write_atomically(self.out / "attacks.csv", csv_text(sums).encode())
+                    write_atomically(self.out / "attacks.json", json.dumps(whole, indent=1, allow_nan=False).encode())
 
     def check_folder(self) -> None:
-        """Raise RunError where the folder for examples holds something already."""
-        if self.out is not None:
+        """Raise RunError where the folder for examples holds something that no attack wrote."""
+        if self.out is not None and not (self.out / CALL).is_file():
             refuse_used_folder(self.out)
 
     def write_curves(self, attacks: list[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
-        """Write success against queries as a picture, `queries.png`, into `out`."""
+        """Write success as pictures into `out`.
+
+        Against queries as `queries.png`; where attacks have no radius against the distance, as `distances.png`, or
+        `distances-l2.png` and so on where they search in several norms.
+        """
         assert self.out is not None
-        named = dict(zip(attack_labels(attacks), totals, strict=True))
-        fell = {name: total.queries for name, total in named.items()}
-        attacked = {name: total.attacked for name, total in named.items()}
-        sizes: dict[str, dict[str, list[float]]] = {}
-        for name, attack, total in zip(named, attacks, totals, strict=True):
-            if attack.keep is Keep.SMALLEST:
-                sizes.setdefault(type(attack.ball).__name__, {})[name] = total.sizes
         title = f"{self.loaded.name} on {self.data.name}"
-        pictures = {"queries.png": query_curves(fell, attacked, title)}
-        pictures |= {f"sizes-{norm.lower()}.png": size_curves(norm, of, attacked, title) for norm, of in sizes.items()}
+        labelled = dict(zip(attack_labels(attacks), zip(attacks, totals, strict=True), strict=True))
+        free = {name: total for name, (attack, total) in labelled.items() if not math.isfinite(attack.ball.eps)}
+        norms = {name: type(labelled[name][0].ball).__name__ for name in free}
+        parts: dict[str, dict[str, AttackTotals]] = {}
+        if len(free) < len(labelled):
+            parts["queries"] = {name: total for name, (_, total) in labelled.items() if name not in free}
+        for norm in dict.fromkeys(norms.values()):
+            file = "distances" if len(set(norms.values())) == 1 else f"distances-{norm.lower()}"
+            parts[file] = {name: total for name, total in free.items() if norms[name] == norm}
         with report_write_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-            for file, picture in pictures.items():
-                write_atomically(self.out / file, picture)
-
-    def write_tables(self, attacks: list[Attack[Any, Any]], names: list[str], totals: list[AttackTotals]) -> None:
-        """Write the sums of each attack, `attacks.csv` and `attacks.json`, into `out`."""
-        assert self.out is not None
-        records = [total.record(name, attack.ball) for name, attack, total in zip(names, attacks, totals, strict=True)]
-        flat = [{key: value for key, value in one.items() if key not in ("reasons", "notes")} for one in records]
-        goal = "untargeted" if self.targeted is None else "targeted"
-        about = {"model": self.loaded.name, "data": self.data.name, "labels": self.data.label_note, "goal": goal}
-        whole = {**about, "seed": self.seed, "budget": self.budget.forwards, "attacks": records}
-        with report_write_errors(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.out / "attacks.json", json.dumps(whole, indent=1, allow_nan=False).encode())
-            write_atomically(self.out / "attacks.csv", csv_text(flat, header=True).encode())
-
-    def append_images(self, name: str, chunk: Chunk, labels: Tensor, goal: Goal, outcome: Outcome) -> None:
-        """Append a row for each image of a chunk to `images.csv` in `out`."""
-        if self.out is None:
-            return
-        aims = goal.classes.tolist() if isinstance(goal, ClassifyAs) else [""] * len(labels)
-        found = (outcome.success & ~outcome.already).tolist()
-        columns = (labels, outcome.already, outcome.distance, outcome.queries_to_success, outcome.passes.forwards)
-        rows = [
-            {
-                "attack": name, "image": chunk.first + row, "name": chunk.names[row], "label": label,
-                "target": aims[row], "already": int(already), "success": int(found[row]),
-                "distance": distance if found[row] else "", "queries": queries if found[row] else "",
-                "forwards": forwards, "reason": reason.name,
-            }
-            for row, (label, already, distance, queries, forwards, reason) in enumerate(
-                zip(*(column.tolist() for column in columns), outcome.reasons, strict=True)
-            )
-        ]  # fmt: skip
-        path = self.out / "images.csv"
-        with report_write_errors(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-            text = csv_text(rows, header=not path.exists())
-            with path.open("a", encoding="utf-8", newline="") as file:
-                file.write(text)
+            for file, named in parts.items():
+                by_queries = file == "queries"
+                fell = {name: total.queries if by_queries else total.sizes for name, total in named.items()}
+                attacked = {name: total.attacked for name, total in named.items()}
+                picture = success_curves(fell, attacked, title, "queries" if by_queries else "distance")
+                write_atomically(self.out / f"{file}.png", picture)
 
     def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
         """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal."""
         labels = chunk.labels
         if labels is None:
             labels = predict(self.loaded.target, chunk.images, self.batch_size).predicted
-        if self.targeted is None:
-            return labels, Misclassify(labels)
+        aims = self.aims(chunk)
+        return labels, Misclassify(labels) if aims is None else ClassifyAs(aims.to(labels.device))
+
+    def aims(self, chunk: Chunk) -> Tensor | None:
+        """Return the class (B,) that each image of the chunk is to be given; None where any wrong one counts."""
+        count = len(chunk.images)
         if not isinstance(self.targeted, Tensor):
-            return labels, ClassifyAs(torch.full_like(labels, self.targeted))
-        aims = self.targeted[chunk.first : chunk.first + len(labels)]
-        if len(aims) < len(labels) or self.data.skipped:
+            return None if self.targeted is None else torch.full((count,), self.targeted)
+        aims = self.targeted[chunk.first : chunk.first + count]
+        if len(aims) < count or self.data.skipped:
             lost = f"{self.data.skipped[0].name} cannot be read" if self.data.skipped else f"there are {len(aims)}"
             raise InputError(f"targeted: {lost}, so that the classes do not belong to the images; give one for each")
-        return labels, ClassifyAs(aims.to(labels.device))
+        return aims
 
     def attack_chunk(
-        self,
-        chunk: Chunk,
-        labels: Tensor,
-        goal: Goal,
-        mask: Tensor | None,
-        index: int,
-        attack: Attack[Any, Any],
-        totals: AttackTotals,
-        engine: Engine,
-    ) -> Outcome:
-        """Run one attack on one chunk, add to its totals, and write its examples."""
-        target, indices = self.target_of(attack), torch.arange(chunk.first, chunk.first + len(chunk.images))
+        self, chunk: Chunk, mask: Tensor | None, index: int, attack: Attack[Any, Any], engine: Engine
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """Run one attack on one chunk and write its examples, unless they are there; return what the file holds."""
+        stem = f"{index}-{attack.name}".replace(" ", "-").lower()
+        path = None if self.out is None else self.out / f"{stem}-{chunk.first:06d}.safetensors"
+        data = fingerprint(chunk.images, chunk.labels)
+        if path is not None and path.is_file():
+            other = "is of other images or labels than there are now; restore the data, or choose another --out"
+            tensors, values = read_checkpoint(path, data, "delete it to attack its images again", other)
+            if not bool((tensors["reason"] == Reason.LOCKED_OUT).any()):
+                return tensors, values
+        labels, goal = self.goal(chunk)
+        indices = torch.arange(chunk.first, chunk.first + len(chunk.images))
         start = self.start(attack, goal, chunk.images, mask, indices, engine)
+        target = self.target_of(attack)
         outcome = run(
             attack,
             target,
@@ -270,23 +323,20 @@ class AttackDataset:
             budget=self.budget,
             engine=engine,
         )
-        found = outcome.success & ~outcome.already
-        totals.images += len(outcome)
-        totals.already += int(outcome.already.sum())
-        totals.sizes += outcome.distance[found].tolist()
-        totals.queries += outcome.queries_to_success[found].tolist()
-        totals.notes |= set(outcome.notes)
-        totals.forwards += int(outcome.passes.forwards.sum())
-        totals.backwards += int(outcome.passes.backwards.sum())
-        totals.seconds += outcome.seconds
-        totals.reasons.update(Reason(code).name for code in outcome.reason.tolist())
+        found, survive = outcome.success & ~outcome.already, 0
         if bool(found.any()):
             with suppress(LockedOut):
                 rounded = predict(target, round_to_uint8(outcome.examples[found]), self.batch_size)
-                totals.survive_uint8 += int((take(goal, found)(rounded.outputs).margin > 0).sum())
-        if self.out is not None:
-            self.save(chunk, labels, f"{index}-{attack.name}".replace(" ", "-").lower(), outcome.examples, found)
-        return outcome
+                survive = int((take(goal, found)(rounded.outputs).margin > 0).sum())
+        tensors = {"examples": outcome.examples, "originals": chunk.images, "labels": labels, "success": found}
+        tensors |= {name: getattr(outcome, name) for name in RESULTS}
+        tensors |= {"forwards": outcome.passes.forwards, "backwards": outcome.passes.backwards}
+        notes = outcome.notes[: len(outcome.notes) - len(outcome.remarks)]  # remarks are made of the whole
+        values = {"mark": data, "notes": notes, "seconds": outcome.seconds, "survive_uint8": survive}
+        if path is not None:
+            self.save_previews(stem, chunk, outcome.examples, found)
+            write_tensors(path, tensors, values)
+        return tensors, values
 
     def start(
         self,
@@ -314,12 +364,10 @@ class AttackDataset:
         )
         return found.examples
 
-    def save(self, chunk: Chunk, labels: Tensor, stem: str, examples: Tensor, found: Tensor) -> None:
-        """Write the chunk's examples, and pictures of the first that were found."""
+    def save_previews(self, stem: str, chunk: Chunk, examples: Tensor, found: Tensor) -> None:
+        """Write pictures of the chunk's first examples that were found."""
         assert self.out is not None
-        tensors = {"examples": examples, "originals": chunk.images, "labels": labels, "success": found}
         with report_write_errors(self.out):
-            write_examples(self.out / f"{stem}-{chunk.first:06d}.safetensors", tensors)
             for row in found.nonzero().squeeze(1).tolist():
                 if chunk.first + row < PREVIEWS:
                     name = f"{stem}-{chunk.first + row:06d}"
@@ -338,16 +386,34 @@ def attack_labels(attacks: Sequence[Attack[Any, Any]]) -> list[str]:
     ]
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], header: bool) -> str:
-    """Return rows of one set of columns as CSV; text that a spreadsheet would compute is quoted."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
-    if header:
-        writer.writeheader()
-    for row in rows:
-        safe = {
-            key: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-            for key, value in row.items()
+def image_rows(
+    name: str, chunk: Chunk, tensors: Mapping[str, Tensor], aims: Tensor | None
+) -> Iterator[dict[str, object]]:
+    """Yield a row of images.csv for each image of a chunk, from the results of an attack."""
+    columns = ("labels", "already", "success", "distance", "queries_to_success", "forwards", "backwards", "reason")
+    values = zip(*(tensors[column].tolist() for column in columns), strict=True)
+    for row, (label, already, found, distance, queries, forwards, backwards, reason) in enumerate(values):
+        yield {
+            "attack": name,
+            "image": chunk.first + row,
+            "name": chunk.names[row],
+            "label": label,
+            "target": "" if aims is None else int(aims[row]),
+            "already": int(already),
+            "success": int(found),
+            "distance": distance if found else "",
+            "queries": queries if found else "",
+            "forwards": forwards,
+            "backwards": backwards,
+            "reason": Reason(reason).name,
         }
-        writer.writerow(safe)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows with the columns of the first as CSV; text that a spreadsheet would compute is quoted."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: escape_formula(value) for key, value in row.items()})
     return buffer.getvalue()

@@ -164,11 +164,12 @@ class Ball(ABC):
         high: Bound,
         bounds: Callable[[], tuple[Bound, Bound]],
         limit: FloatPerRow,
-        memory: FloatBatch,
+        memory: tuple[FloatBatch, FloatBatch],
     ) -> FloatBatch:
         """Return the inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`.
 
-        `images` is overwritten. `bounds()` gives low - x and high - x; `memory` is like `x`, and may be overwritten.
+        `images` is overwritten. `bounds()` gives low - x and high - x; `memory` is two buffers like `x`, which may be
+        overwritten too.
         """
         return self.project_between(images.sub_(x), *bounds(), limit).add_(x)
 

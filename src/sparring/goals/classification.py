@@ -48,12 +48,14 @@ class ClassGoal(Goal):
         return len(self.classes)
 
     def terms(self, outputs: Logits) -> Terms:
-        """Return z_k - z_y for every other class k, or with the sign turned where y is approached."""
+        """Return z_k - z_y for every other class k, or with the sign turned where y is approached.
+
+        A class of logit -inf, which the model never answers, is below y even where that of y is -inf too.
+        """
         index = self.classes[:, None]
-        own = outputs.gather(1, index)
-        if self.every:
-            return Terms((own - outputs).scatter(1, index, torch.inf), every=True)
-        return Terms((outputs - own).scatter(1, index, -torch.inf), count=outputs.shape[1] - 1)
+        lead = (outputs - outputs.gather(1, index)).masked_fill(outputs.isneginf(), -torch.inf)
+        lead = lead.scatter(1, index, -torch.inf)
+        return Terms(-lead, every=True) if self.every else Terms(lead, count=outputs.shape[1] - 1)
 
     def margin(self, outputs: Logits) -> FloatPerRow:
         """Return max_{k != y} z_k - z_y of logits z (B, K), or with the sign turned where y is approached."""
@@ -127,9 +129,10 @@ class ClassifyAs(ClassGoal):
 
 
 def least_likely(outputs: Logits) -> IntPerRow:
-    """Return the classes (B,) of the smallest logits (B, K).
+    """Return the classes (B,) of the smallest logits (B, K) but -inf, which a model gives to classes it never answers.
 
     The targets of the iterative least-likely class method (Kurakin et al. 2017, arXiv:1607.02533, section 2.3):
     `ClassifyAs(least_likely(target(images)))` under BIM.
     """
-    return outputs.detach().argmin(dim=1)
+    outputs = outputs.detach()
+    return outputs.masked_fill(outputs.isneginf(), torch.inf).argmin(dim=1)

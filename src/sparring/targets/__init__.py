@@ -24,6 +24,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
+from .wrapped_outputs import valid_rows
 
 __all__ = [
     "JPEG",
@@ -58,4 +59,5 @@ __all__ = [
     "check_context",
     "check_rows",
     "check_task",
+    "valid_rows",
 ]  # fmt: skip

@@ -9,13 +9,14 @@ from copy import copy
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from ..access import Decisions
-from ..errors import GoalError, InputError
+from ..errors import GoalError, InputError, TargetError
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
-from ..rows import flatten
+from ..rows import flatten, floats_to
 from ..shapes import FloatBatch
 from ..tasks import Task
 from ..transforms import Scene
@@ -142,11 +143,22 @@ def check_rows(record: Any, count: int, word: str) -> None:
 
 
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
-    """Call the target, with the key if it is stochastic and with the context if there is one."""
+    """Call the target, with the key if it is stochastic and with the context if there is one.
+
+    The numbers of its outputs are in the dtype of the images, whatever the model computes in: the one place where
+    answers are brought to the dtype that an attack works in.
+    """
     drawn = key if target.stochastic else None
     if context is not None:
-        return target(images, drawn, context)
-    return target(images) if drawn is None else target(images, drawn)
+        outputs = target(images, drawn, context)
+    else:
+        outputs = target(images) if drawn is None else target(images, drawn)
+    if isinstance(outputs, Tensor) and outputs.dtype == images.dtype:
+        return outputs
+    try:
+        return floats_to(outputs, images.dtype)
+    except TypeError as error:
+        raise TargetError(f"the outputs of {target.name} cannot be read: {error}") from error
 
 
 class WrappedTarget(Target[T]):

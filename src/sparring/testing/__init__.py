@@ -11,6 +11,7 @@ from .attack_laws import (
     check_resume,
     check_target_unchanged,
 )
+from .awkward_models import AwkwardModel, awkward_models, check_awkward_model, check_awkward_models
 from .cases import (
     Case,
     Counting,
@@ -45,10 +46,14 @@ from .threat_laws import (
 from .transform_laws import check_transform
 
 __all__ = [
+    "AwkwardModel",
     "Case",
     "Counting",
+    "awkward_models",
     "check_access",
     "check_attack",
+    "check_awkward_model",
+    "check_awkward_models",
     "check_batch_law",
     "check_budget",
     "check_closed_form",

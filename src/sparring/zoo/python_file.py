@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import USER_MODULE_PREFIX, ConfigError, nearest, user_code
 from ..hashing import file_sha256
+from ..isolation import user_file
 
 DIGEST = "_sparring_sha256"  # of the file that a module was made from
 
@@ -70,9 +71,8 @@ def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bo
         if found is None or found.loader is None:
             raise ConfigError(f"{file} cannot be imported")
         sys.modules[called] = module = importlib.util.module_from_spec(found)
-    sys.path.insert(0, str(resolved.parent))
     try:
-        with user_code(f"{file}:{name}"):
+        with user_code(f"{file}:{name}"), user_file(resolved.parent):
             if not known:
                 assert module.__spec__ is not None
                 assert module.__spec__.loader is not None
@@ -83,5 +83,3 @@ def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bo
     except Exception:
         sys.modules.pop(called, None)  # workers import what is there
         raise
-    finally:
-        sys.path.remove(str(resolved.parent))

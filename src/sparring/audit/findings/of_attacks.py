@@ -15,7 +15,8 @@ SHARE = 0.1  # of the images attacked: more than this without a gradient is seve
 FEW, FEW_SHARE = 3, 0.02  # images that fall to who knows less, and their share of those right: more is severe
 ENDINGS = {
     "NO_GRADIENT": ("zero-gradients", "had a gradient of exactly zero throughout an attack"),
-    "NON_FINITE": ("non-finite", "made the model answer NaN or infinity, or gave such a gradient"),
+    "NON_FINITE": ("non-finite", "made the model answer NaN or infinity"),
+    "NON_FINITE_GRADIENT": ("non-finite", "gave a gradient that is NaN or infinite"),
     "UNCONFIRMED": ("unconfirmed", "fell in the search and not when looked at again, and count as standing"),
     "NO_START": ("few-starts", "were not attacked by a search on labels, which found nowhere to start"),
     "LOCKED_OUT": ("locked-out", "were not attacked to the end: the service answered no more"),

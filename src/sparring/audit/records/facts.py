@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...geometry import Ball
 from ..evaluation.prediction_columns import PredictionColumn
+from ..plan import StorableModel
 
 PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
 
@@ -23,10 +24,9 @@ class MaskFacts(BaseModel):
     each: bool
 
 
-class Facts(BaseModel):
+class Facts(StorableModel):
     """What is known before the first attack; written beside the plan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     model: str
     source: str | None
     sha256: str | None  # of the weights' file, else of the weights

@@ -22,11 +22,11 @@ Threats = Annotated[
     list[str] | None,
     typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take the first images only.")]
+Limit = Annotated[int | None, typer.Option(help="Take the first images only.")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Images per pass, and per recorded chunk; by their size when not given.")
+    int | None, typer.Option(help="Images per pass, and per recorded chunk; by their size when not given.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all random draws.")]
+Seed = Annotated[int, typer.Option(help="Of all random draws, from 0 on.")]
 Targeted = Annotated[
     str | None,
     typer.Option(metavar="CLASS", help="Make everything this class, by number or name; FILE.txt: one for each image."),

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec
 
 import typer
 
-from ...errors import SparringError, UserCodeError, described, out_of_memory, user_frame
+from ...errors import ConfigError, OutOfMemoryError, SparringError, UserCodeError, described, out_of_memory, user_frame
 from .console import complain
 
 P = ParamSpec("P")
 FINE, BELOW, BAD, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 CODES = {
     FINE: "fine",
-    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting)",
+    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting; attack: NaN)",
     BAD: "bad input: an option, a file or a model that cannot be used as it is",
     FAILED: "the model or other code of yours raised an error or called sys.exit()",
     FAULT: "a fault of sparring itself",
     INTERRUPTED: "interrupted (Ctrl-C); audit, demo and train say how to go on",
 }
+NUMBERS = {"batch_size": (1, 2**31 - 1), "limit": (1, 2**63 - 1), "seed": (0, 2**31 - 1), "classes": (1, 2**31 - 1)}
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {meaning}" for code, meaning in CODES.items())
 
 
@@ -37,6 +38,7 @@ def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
         try:
+            check_numbers(options)
             command(*arguments, **options)
         except BaseException as error:
             ours = isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError))
@@ -45,6 +47,15 @@ def with_exit_code(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(report_error(error)) from None
 
     return run
+
+
+def check_numbers(options: Mapping[str, object]) -> None:
+    """Raise ConfigError for a count or a seed that is none, before a command begins."""
+    for name, (low, high) in NUMBERS.items():
+        value = options.get(name)
+        if isinstance(value, int) and not low <= value <= high:
+            wanted = f"{low} or more" if value < low else f"at most {high}"
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: pass {wanted}")
 
 
 def report_error(error: BaseException) -> int:
@@ -61,6 +72,8 @@ def classify_error(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, UserCodeError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, OutOfMemoryError):
         return FAILED, f"{type(error).__name__}: {error}"
     if isinstance(error, SparringError):
         return BAD, f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from ...access import Attack
 from ...audit.records.statistics import share, wilson
-from ...engine import Fitted, Outcome
+from ...engine import Fitted, Outcome, remarks, typical_radii
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
 from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_labels
@@ -33,16 +34,21 @@ COLUMNS_PER_TABLE = 12  # columns of numbers of a generalization matrix
 def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
     """Print a row for each attack, and why its rows ended."""
     labels = attack_labels(attacks)
-    rows = [attack_row(label, total) for label, total in zip(labels, totals, strict=True)]
+    rows = [attack_row(*each) for each in zip(labels, attacks, totals, strict=True)]
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
-    for label, total in zip(labels, totals, strict=True):
-        say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
-        for note in sorted(total.notes):
+    for label, attack, total in zip(labels, attacks, totals, strict=True):
+        ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
+        say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in ended))
+        if not math.isfinite(attack.ball.eps) and total.fell:
+            radii = [0.0, *typical_radii(total.sizes, whole=attack.ball.p == 0)]
+            curve = ", ".join(f"{total.accuracy_at(eps):.1%} at {eps:g}" for eps in radii)
+            say(f"{label}: accuracy by {type(attack.ball).__name__} distance: {curve}")
+        for note in (*sorted(total.notes), *remarks(total.counts, misclassifies=experiment.targeted is None)):
             say(f"{label}: {note}")
 
 
-def attack_row(label: str, totals: AttackTotals) -> list[object]:
+def attack_row(label: str, attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:
     """Make the cells of one attack."""
     return [
         label,
@@ -51,7 +57,7 @@ def attack_row(label: str, totals: AttackTotals) -> list[object]:
         totals.fell,
         f"{totals.fell / totals.attacked:.1%}" if totals.attacked else "-",
         f"{median(totals.sizes):.4g}" if totals.fell else "-",
-        f"{median(totals.queries):.0f}" if totals.fell else "-",
+        f"{median(totals.queries):.0f}" if totals.fell and math.isfinite(attack.ball.eps) else "-",
         totals.survive_uint8,
         f"{totals.forwards:,}",
         f"{totals.backwards:,}",
