@@ -17,7 +17,7 @@ from ..access import Attack
 from ..access.parameters import check_parameter, parse_parameter, written_parameters
 from ..errors import ConfigError, ThreatError, nearest, user_code
 from ..geometry import Ball
-from .combine import Restarts
+from .combine import Cascade, Restarts
 
 Load = Callable[[str], Any]  # FILE.py:NAME -> what has that name
 USER_FILE = re.compile(r"(?P<spec>.+\.py:[^:=,]+)(?::(?P<options>.*))?", re.DOTALL)
@@ -199,6 +199,8 @@ def with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
 
 
 def _with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
+    if isinstance(attack, Cascade):
+        return Cascade(*[_with_ball(one, ball) for one in attack.attacks])
     if not is_dataclass(attack):
         return attack
     changes: dict[str, Any] = {}
@@ -210,4 +212,7 @@ def _with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
             changes[name] = _with_ball(value, ball)
         elif isinstance(value, Sequence) and any(isinstance(one, Attack) for one in value):
             changes[name] = tuple(_with_ball(one, ball) for one in value)
-    return replace(attack, **changes) if changes else attack
+    try:
+        return replace(attack, **changes) if changes else attack
+    except TypeError as error:  # a constructor of its own
+        raise ConfigError(f"{attack.name} cannot be made again with another ball: {error}") from error

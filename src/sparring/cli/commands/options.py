@@ -20,7 +20,11 @@ Data = Annotated[
 ]
 Threats = Annotated[
     list[str] | None,
-    typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
+    typer.Option(
+        "--threat",
+        metavar="NORM[:EPS,...]",
+        help="linf:4/255, l2:0.5; a norm alone where the smallest example is searched. May be given several times.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(help="Take the first images only.")]
 BatchSize = Annotated[

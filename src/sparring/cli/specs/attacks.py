@@ -9,9 +9,10 @@ from ... import attacks as room
 from ...access import Attack, Gradients, Shared
 from ...attacks import InputDiversity, ScaleInvariance, TransferAttack, TranslationInvariance, VarianceTuning
 from ...attacks.spec import USER_FILE, AttackSpec, find_name, known_name, parse_attack, split_attacks
+from ...audit.plan_file import parse_threats
 from ...errors import ConfigError, ThreatError, nearest
 from ...geometry import Ball, Union
-from ...threats import parse_threat_list
+from ...threats import BALLS, parse_threat_list
 from ...zoo.user_attack import user_attack
 
 TECHNIQUES: dict[str, Any] = {
@@ -45,13 +46,22 @@ def shared_attack_class(name: str) -> type[Shared[Any, Any, Any]]:
 def parse_balls(spec: AttackSpec, threats: list[str]) -> list[Ball | None]:
     """The balls of the threats; [None] where the attack brings its own norm, their union where it takes several."""
     if threats:
-        found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
+        given = parse_threats(threats)
+        found = [ball for one in given for ball in ([one] if isinstance(one, Ball) else one.balls())]
         return [Union(tuple(found))] if takes_several_balls(spec) else list(found)
     for parameter in fields(spec.kind) if spec.given is None else ():  # type: ignore[arg-type]
         free = parameter.default is MISSING and parameter.default_factory is MISSING
         if free and parameter.name in ("ball", "balls"):
-            raise ThreatError(f"{spec.word} needs a radius; add --threat linf:8/255")
+            raise ThreatError(f"{spec.word} needs {what_is_missing(spec)}")
     return [None]
+
+
+def what_is_missing(spec: AttackSpec) -> str:
+    """Say what an attack without a ball needs: a norm where it searches the smallest example, else a radius."""
+    if not takes_several_balls(spec) and not spec.kind.spends_radius:
+        norms = [name for name, kind in BALLS.items() if issubclass(kind, spec.kind.norms)]
+        return f"a norm; add --threat {(norms or ['Linf'])[0].lower()}, or with a radius, as linf:8/255"
+    return "a radius; add --threat linf:8/255"
 
 
 def takes_several_balls(spec: AttackSpec) -> bool:
