@@ -167,8 +167,16 @@ ZERO = torch.zeros(2, dtype=torch.long)
         ([(x(2, 1, 6, 6) * torch.nan, ZERO)], InputError, "holds NaN or infinity"),
         ([(x(2, 36), ZERO)], InputError, r"must be a float tensor \(N, C, H, W\)"),
         ([(x(2, 3, 6, 6), ZERO)], TargetError, r"small cannot take images of shape \(3, 6, 6\)"),
-        ([(x(2, 1, 6, 6), torch.tensor([0, 4]))], InputError, "image 1 has the label 4; the model's classes are 0 to 3"),
-        ([(x(2, 1, 6, 6), torch.tensor([0, -1]))], InputError, "image 1 has the label -1; the model's classes are 0 to 3"),
+        (
+            [(x(2, 1, 6, 6), torch.tensor([0, 4]))],
+            InputError,
+            "image 1 has the label 4; the model's classes are 0 to 3",
+        ),
+        (
+            [(x(2, 1, 6, 6), torch.tensor([0, -1]))],
+            InputError,
+            "image 1 has the label -1; the model's classes are 0 to 3",
+        ),
         ([(x(2, 1, 6, 6), torch.tensor([0, 1, 2]))], InputError, r"batch 0: labels of shape \(3,\) beside 2 images"),
         ([(x(2, 1, 6, 6), torch.tensor([0.0, 1.5]))], InputError, r"image 1 has the label 1\.5; a label is a whole"),
         ([(x(2, 1, 6, 6), ZERO), (x(2, 1, 7, 7), ZERO)], InputError, "give all images one size"),

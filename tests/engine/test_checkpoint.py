@@ -290,8 +290,9 @@ def test_a_fit_stopped_inside_a_step_keeps_the_steps_before(tmp_path, monkeypatc
     """The checkpoint is due in a minute only: an interruption writes it all the same, and the artifact is the same."""
     torch.manual_seed(0)
     images, target = torch.rand(6, 3, 4, 4), sp.Classifier(Sloped())
-    attack, goal = sp.attacks.GradientUniversal(sp.Linf(0.01), epochs=2, batch_size=2), sp.Misclassify(
-        target(images).argmax(1)
+    attack, goal = (
+        sp.attacks.GradientUniversal(sp.Linf(0.01), epochs=2, batch_size=2),
+        sp.Misclassify(target(images).argmax(1)),
     )
     whole, calls, forward = sp.fit(attack, target, goal, images), [], Sloped.forward
 

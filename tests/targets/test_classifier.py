@@ -233,7 +233,9 @@ def test_a_model_may_change_its_input_in_place(case, change):
 
     labels = shifted(case.images).argmax(1)
     for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.Square(sp.Linf(0.1), n_queries=5), sp.attacks.DeepFool()):
-        found = [sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), case.images) for net in (Changes(), shifted)]
+        found = [
+            sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), case.images) for net in (Changes(), shifted)
+        ]
         assert torch.equal(found[0].examples, found[1].examples), attack.name
         assert torch.equal(found[0].success, found[1].success), attack.name
     assert torch.equal(case.images, testing.small_net(5).images)

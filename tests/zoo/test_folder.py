@@ -157,7 +157,9 @@ def test_a_folder_without_one_good_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"{tmp_path} holds no picture \(\.apng, \.bmp, .*; name a folder of pictures"):
+    with pytest.raises(
+        InputError, match=rf"{tmp_path} holds no picture \(\.apng, \.bmp, .*; name a folder of pictures"
+    ):
         load(tmp_path)
 
 
@@ -202,7 +204,11 @@ def test_imagenet_names_are_unique() -> None:
 @pytest.mark.parametrize(
     ("folders", "known", "said"),
     [
-        (["bird", "cat", "dogs"], {"class_names": ("dog", "cat", "bird")}, r"'dogs' is no class .*Did you mean 'dog'\?"),
+        (
+            ["bird", "cat", "dogs"],
+            {"class_names": ("dog", "cat", "bird")},
+            r"'dogs' is no class .*Did you mean 'dog'\?",
+        ),
         (["good", "bad"], {"class_names": ("x", "y")}, "'bad' is no class"),
         (["1", "2"], {"class_names": ("0", "1")}, "'2' is no class"),
         (["train", "val"], {"classes": 2}, r"train, val are parts of a data set .*; name one of them: folder:.*/val"),
@@ -226,7 +232,9 @@ def test_numbers_count_as_numbers_also_where_they_begin_with_one(tmp_path: Path,
     data = load(tmp_path, classes=10)
     assert all_rows(data) == {f"{number}/x.png": number - 1 for number in range(1, 11)}
     assert data.class_names == tuple(str(number) for number in range(1, 11))
-    assert "order of the numbers of the 10 sub-folders, as many as the model has classes: 1 is class 0" in data.label_note
+    assert (
+        "order of the numbers of the 10 sub-folders, as many as the model has classes: 1 is class 0" in data.label_note
+    )
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -247,7 +255,9 @@ def test_a_link_to_a_class_folder_is_refused(tmp_path: Path, picture: Picture) -
     root = tmp_path / "root"
     picture(root / "cat" / "x.png")
     (root / "dog").symlink_to(elsewhere)
-    with pytest.raises(InputError, match="dog is a link to a folder, which is not followed; put the folder itself there"):
+    with pytest.raises(
+        InputError, match="dog is a link to a folder, which is not followed; put the folder itself there"
+    ):
         load(root, classes=1)
 
 
@@ -320,7 +330,9 @@ def test_labels_may_come_from_a_table(tmp_path: Path, picture: Picture, text: st
     for spec in ("folder", "flat"):
         data = load_data(f"{spec}:{root}", input=SPEC, class_names=("cat", "dog"), labels=labels)
         assert list(all_rows(data).items()) == [("b.png", 1), ("in/a.png", 0)]
-        assert data.label_note == f"labels: those of {labels}; left out: 1 pictures that labels.csv does not name (c.png)"
+        assert (
+            data.label_note == f"labels: those of {labels}; left out: 1 pictures that labels.csv does not name (c.png)"
+        )
 
 
 @pytest.mark.parametrize(

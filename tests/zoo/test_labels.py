@@ -128,7 +128,9 @@ def test_labels_of_a_wrong_shape_or_type_are_refused(labels: Any, said: str) -> 
         read((IMAGES, labels))
 
 
-@pytest.mark.parametrize("label", [1, 1.0, np.int8(1), np.array(1), np.array([1]), torch.tensor(1), [0, 1, 0], "dog", "1"])
+@pytest.mark.parametrize(
+    "label", [1, 1.0, np.int8(1), np.array(1), np.array([1]), torch.tensor(1), [0, 1, 0], "dog", "1"]
+)
 def test_the_label_of_one_image_may_have_any_form(label: Any) -> None:
     assert item_label("item", label, 3, NAMES) == 1
 

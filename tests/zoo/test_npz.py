@@ -111,7 +111,10 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str, A
         ),
         (PIXELS / 255 - 0.5, r"image 0 has pixels from -0\.\d+"),
         (np.full_like(PIXELS, np.nan, dtype=np.float32), "image 0 holds NaN or infinity"),
-        (PIXELS.astype(np.int64), r"pixels of type int64 from \d+ to 2\d\d, and which value is white is not known; use uint8.*--scale 255"),
+        (
+            PIXELS.astype(np.int64),
+            r"pixels of type int64 from \d+ to 2\d\d, and which value is white is not known; use uint8.*--scale 255",
+        ),
     ],
 )
 def test_pixels_out_of_range_are_refused(tmp_path: Path, pixels: Any, message: str) -> None:
@@ -154,7 +157,10 @@ WHOLE = header((2, 3, 8, 8)) + bytes(2 * 3 * 8 * 8)
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({"images": header((10**13, 3, 8, 8))}, r"'images' has a header that promises shape \(10000000000000, 3, 8, 8\)"),
+        (
+            {"images": header((10**13, 3, 8, 8))},
+            r"'images' has a header that promises shape \(10000000000000, 3, 8, 8\)",
+        ),
         ({"images": header((2**40, 2**40, 2**40, 2**40))}, "'images' has a header that promises"),
         ({"images": header((-1, 3, 8, 8)) + bytes(192)}, "'images' has a header that promises"),
         ({"images": WHOLE[:-1]}, "'images' has a header that promises .* and 383 bytes follow"),

@@ -183,7 +183,9 @@ FULL, DARK = np.full((16, 16), 52428), np.full((16, 16), 2621)
 
 def test_twelve_bits_in_sixteen_are_refused_or_take_a_scale(tmp_path: Path) -> None:
     data = load_data(folder_of(tmp_path, DARK, DARK + 1), input=SPEC)
-    with pytest.raises(InputError, match=r"0\.png: a 16-bit picture with values up to 2621.*--scale 4095, or --scale 65535"):
+    with pytest.raises(
+        InputError, match=r"0\.png: a 16-bit picture with values up to 2621.*--scale 4095, or --scale 65535"
+    ):
         data.tensors()
     images, _ = load_data(f"folder:{tmp_path}", input=SPEC, scale=4095).tensors()
     assert (images[:, 0, 0, 0] * 255).tolist() == [round(2621 / 4095 * 255), round(2622 / 4095 * 255)]

@@ -224,7 +224,9 @@ def make_request(
 def temporary_folder(observer: AuditObserver | None) -> Path:
     """Make a new folder for a run that none was named for, and tell the observer."""
     folder = Path(tempfile.mkdtemp(prefix="sparring-"))
-    (observer or AuditObserver()).report_message(f"no folder is named for the run: its records and report are in {folder}")
+    (observer or AuditObserver()).report_message(
+        f"no folder is named for the run: its records and report are in {folder}"
+    )
     return folder
 
 

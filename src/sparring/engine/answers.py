@@ -67,7 +67,9 @@ def numbers_agree(before: Tensor, now: Tensor, same_device: bool) -> bool:
     if before.shape != now.shape:
         return False
     finite = before.isfinite()
-    if not torch.equal(finite, now.isfinite()) or not torch.equal(before[~finite].nan_to_num(), now[~finite].nan_to_num()):
+    if not torch.equal(finite, now.isfinite()) or not torch.equal(
+        before[~finite].nan_to_num(), now[~finite].nan_to_num()
+    ):
         return False
     before, now = before[finite], now[finite]
     if not len(before):

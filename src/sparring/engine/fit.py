@@ -99,7 +99,9 @@ def fit(
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
     places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
     with kept_checkpoint(engine), target.frozen():
-        fitting = _Fitting(attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context)
+        fitting = _Fitting(
+            attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
+        )
         try:
             return fitting.made(start)
         except (RuntimeError, MemoryError) as error:

@@ -47,7 +47,10 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
         for name, buffer in part._buffers.items()
     ]
     made = [
-        (part, name, one) for part in parts for name, one in part._parameters.items() if one is not None and one.is_inference()
+        (part, name, one)
+        for part in parts
+        for name, one in part._parameters.items()
+        if one is not None and one.is_inference()
     ]
     try:
         settle(module)

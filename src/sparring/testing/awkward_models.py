@@ -68,7 +68,9 @@ def network() -> nn.Module:
 class Around(nn.Module):
     """The network with something done before it and after it."""
 
-    def __init__(self, before: Callable[[Tensor], Any] | None = None, after: Callable[[Tensor], Any] | None = None) -> None:
+    def __init__(
+        self, before: Callable[[Tensor], Any] | None = None, after: Callable[[Tensor], Any] | None = None
+    ) -> None:
         super().__init__()
         self.net, self.before, self.after = network(), before, after
 
@@ -275,7 +277,8 @@ def awkward_models() -> tuple[AwkwardModel, ...]:
     ]
     rows = (*works, *blind, *refused)
     return tuple(
-        AwkwardModel(**vars(row) | {"images": strided}) if row.name == "views of contiguous memory" else row for row in rows
+        AwkwardModel(**vars(row) | {"images": strided}) if row.name == "views of contiguous memory" else row
+        for row in rows
     )
 
 

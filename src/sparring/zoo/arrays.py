@@ -134,7 +134,11 @@ def check_scale(scale: float | None) -> float | None:
 
 
 def array_rows(
-    name: str, images: Iterable[NDArray[Any] | Tensor], labels: NDArray[np.int64] | None, order: str, scale: float | None
+    name: str,
+    images: Iterable[NDArray[Any] | Tensor],
+    labels: NDArray[np.int64] | None,
+    order: str,
+    scale: float | None,
 ) -> Iterator[Row]:
     """Yield one row per picture."""
     for place, pixels in enumerate(images):

@@ -111,8 +111,12 @@ def holds_batches(listed: Any) -> bool:
     if not isinstance(images, Tensor | np.ndarray):
         return False
     labels = first[1] if isinstance(first, tuple | list) and len(first) > 1 else None
-    return images.ndim > 3 or (isinstance(labels, Tensor) and not labels.is_floating_point() and len_of(labels) > 1
-        and len_of(labels) == len_of(images))
+    return images.ndim > 3 or (
+        isinstance(labels, Tensor)
+        and not labels.is_floating_point()
+        and len_of(labels) > 1
+        and len_of(labels) == len_of(images)
+    )
 
 
 def len_of(tensor: Tensor | np.ndarray[Any, Any]) -> int:

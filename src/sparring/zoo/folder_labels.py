@@ -54,7 +54,11 @@ def in_order(folders: list[str]) -> tuple[dict[str, int], str]:
 
 
 def refusal(
-    root: Path, folders: list[str], rules: Mapping[str, Mapping[str, int]], names: Mapping[str, int], classes: int | None
+    root: Path,
+    folders: list[str],
+    rules: Mapping[str, Mapping[str, int]],
+    names: Mapping[str, int],
+    classes: int | None,
 ) -> InputError:
     """Return the error that names the first sub-folder that is no class, the class nearest to it and the cure."""
     best = max(rules.values(), key=lambda table: sum(normalized_name(folder) in table for folder in folders))

@@ -111,7 +111,9 @@ def _classes(
 ) -> list[int]:
     words = [cell(row) for row in rows]
     if any(word is None for word in words):
-        raise InputError(f"{path} has no column {column!r}; write a header with file and {column}, or file,label,target")
+        raise InputError(
+            f"{path} has no column {column!r}; write a header with file and {column}, or file,label,target"
+        )
     found = class_labels(f"{path} ({column})", words, len(rows), classes, class_names, lambda i: f"line {rows[i].line}")
     return [] if found is None else [int(label) for label in found]
 

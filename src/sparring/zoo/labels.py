@@ -85,7 +85,9 @@ def _none(_: int) -> str:
 class _Known:
     """What is known of the classes, and the words of an error."""
 
-    def __init__(self, name: str, item: Callable[[int], str], classes: int | None, class_names: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, name: str, item: Callable[[int], str], classes: int | None, class_names: tuple[str, ...] | None
+    ) -> None:
         self.name, self.item, self.classes, self.class_names = name, item, classes, class_names
 
     def refusal(self, place: int, value: object, cure: str) -> InputError:
@@ -162,7 +164,9 @@ class _Known:
         for place, word in enumerate(words):
             if normalized_name(word) not in table and not (NUMBER.fullmatch(word) and not table):
                 if not table:
-                    raise self.refusal(place, word, "a word, and no class names are known: give numbers, or name the classes")
+                    raise self.refusal(
+                        place, word, "a word, and no class names are known: give numbers, or name the classes"
+                    )
                 near = nearest(normalized_name(word), table)
                 raise self.refusal(place, word, f"a word that is no class name of the model; give numbers.{near}")
         return np.array([table[normalized_name(word)] for word in words], dtype=np.int64)

@@ -44,7 +44,9 @@ def npz_file(path: Path, wanted: DataRequest) -> Data:
     """Return the data of `npz:FILE`; InputError where it cannot be read."""
     name = f"npz:{path}"
     if wanted.label_file is not None:
-        raise InputError(f"{name} has its labels in an array of the file, 'labels'; a table of labels is for folder:DIR")
+        raise InputError(
+            f"{name} has its labels in an array of the file, 'labels'; a table of labels is for folder:DIR"
+        )
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is no file; name one that numpy.savez wrote")
@@ -118,7 +120,9 @@ def read_header(name: str, archive: zipfile.ZipFile, array: str) -> ArrayHeader:
         raise InputError(f"{name}: '{array}' is an array file of version {version}; write it with numpy.savez")
     shape, fortran, kind = READERS[version](start)
     if kind.hasobject:
-        raise InputError(f"{name}: '{array}' holds pickled objects, which are never run; save numbers, or words as text")
+        raise InputError(
+            f"{name}: '{array}' holds pickled objects, which are never run; save numbers, or words as text"
+        )
     if fortran and len(shape) > 1:
         raise InputError(f"{name}: '{array}' is in Fortran order; save numpy.ascontiguousarray({array})")
     size = info.file_size - start.tell()

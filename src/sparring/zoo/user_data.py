@@ -166,7 +166,9 @@ def _read(name: str, made: Any, place: int, whole: int) -> Any:
             return made[place]
     except UserCodeError as error:
         if isinstance(error.__cause__, IndexError):
-            raise UserCodeError(f"{error}; len() says that there are {whole} items: correct it, or limit them") from error
+            raise UserCodeError(
+                f"{error}; len() says that there are {whole} items: correct it, or limit them"
+            ) from error
         raise
 
 

@@ -55,7 +55,9 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
     if stored:
         tensors["examples"] = torch.cat(examples)
         tensors["originals"] = clean.images[[one - clean.first for one in wanted]].float()
-    return ChunkRows({"id": number, "seconds": seconds}, samples, results, rescaled_example_rows(clean, events), tensors)
+    return ChunkRows(
+        {"id": number, "seconds": seconds}, samples, results, rescaled_example_rows(clean, events), tensors
+    )
 
 
 def rescaled_example_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:

@@ -70,8 +70,12 @@ def connect_to_read(folder: Path) -> sqlite3.Connection:
             error = found
         except sqlite3.DatabaseError as found:
             connection.close()
-            raise RunError(f"{folder / FILE} is no database ({found}); name the folder of an audit, or choose another --out") from found
-    cure = "copy the folder to a disk that can be written: its last audit was killed" if left else "check its permissions"
+            raise RunError(
+                f"{folder / FILE} is no database ({found}); name the folder of an audit, or choose another --out"
+            ) from found
+    cure = (
+        "copy the folder to a disk that can be written: its last audit was killed" if left else "check its permissions"
+    )
     raise RunError(f"{folder / FILE} cannot be read ({error}); {cure}") from error
 
 
