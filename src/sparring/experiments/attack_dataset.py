@@ -206,9 +206,9 @@ class AttackDataset:
         with locked(self.out, "an attack"):
             target = self.loaded.target
             how = self.targeted, self.batch_size, self.seed, self.budget, self.mask, target.identity()
-            how += () if self.gradients_of is None else (self.gradients_of.identity(),)
+            seen = () if self.gradients_of is None else self.gradients_of.identity()
             start = () if self.start_model is None else self.start_model.identity()
-            mark, device = fingerprint(attacks, *how, start), target.device
+            mark, device = fingerprint(attacks, *how, start, seen), target.device
             asked = first.images.to(device), to(Key(torch.arange(len(first.images)), self.seed), device)
             with target.frozen():
                 answers = sample_answers(target, *asked, twice=not begun)

@@ -22,7 +22,8 @@ def fit_command(
         list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
     ] = None,
     targeted: Annotated[
-        int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
+        str | None,
+        typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class, by number or name."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
     attack_batch_size: Annotated[
@@ -50,13 +51,15 @@ def fit_command(
     from ..display.progress import FitProgressBars, ProgressBars
     from ..display.tables import show_fit_inputs, show_fitted
     from ..specs.attacks import make_shared_attack
+    from ..specs.classes import parse_target
 
     attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
     paths.check_free()
     overrides = InputOverrides(mean, std, size, channels, classes)
     loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
     rows = batch_size or fitting_batch_size(pictures)
-    job = FitArtifact(attack, loaded, pictures, targeted, held_out, rows, seed, paths, checkpoint, start)
+    aim = parse_target(targeted, loaded, pictures)
+    job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)

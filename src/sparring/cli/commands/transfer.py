@@ -25,7 +25,9 @@ def transfer_command(
     technique: Annotated[
         list[str] | None, typer.Option(help="di, ti, si or vmi: what helps transfer; may be given several times.")
     ] = None,
-    targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
+    targeted: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Make everything this class, by number or name.")
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="One row more: each model attacked through all the others together.")
     ] = False,
@@ -44,6 +46,7 @@ def transfer_command(
     from ..display.progress import ProgressBars
     from ..display.tables import show_transfer
     from ..specs.attacks import make_transfer_attacks
+    from ..specs.classes import parse_target
     from ..specs.model_set import load_model_set
 
     *specs, data_spec = models_and_data
@@ -53,8 +56,9 @@ def transfer_command(
         refuse_used_folder(out)
     attacks = make_transfer_attacks(attack, threat or ["linf:16/255"], steps, technique or [])
     found = load_model_set(specs, data_spec, device, limit)
+    aim = parse_target(targeted, next(iter(found.loaded.values())), found.data)
     rows = batch_size or fitting_batch_size(found.data)
-    matrix = TransferMatrix(found.targets, found.data, targeted, ensemble, rows, seed)
+    matrix = TransferMatrix(found.targets, found.data, aim, ensemble, rows, seed)
     with ProgressBars() as bars:
         totals = matrix.run(attacks, bars)
     say(found.data.label_note)

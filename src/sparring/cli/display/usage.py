@@ -32,7 +32,7 @@ class OneLineUsageErrors(TyperGroup):
             raise report_usage(error) from None
 
 
-def report_usage(error: Any) -> Exception:
+def report_usage(error: Any) -> Any:
     """Report the error on one line, and return what ends the command."""
     if type(error).__name__ == HELP:
         return error

@@ -39,6 +39,12 @@ def parse_targets(text: str | None, loaded: LoadedModel, data: Data) -> int | Te
     return torch.tensor(found, dtype=torch.int64)
 
 
+def parse_target(text: str | None, loaded: LoadedModel, data: Data) -> int | None:
+    """Return the class that every image is to be given, by number or name; None for None, ConfigError for no class."""
+    count = getattr(loaded.target, "classes", None)
+    return None if text is None else parse_class(text, class_names(loaded, data), count, "--targeted")
+
+
 def class_names(loaded: LoadedModel, data: Data | None) -> tuple[str, ...]:
     """Return the names of the classes, of the model or else of the data."""
     return loaded.class_names or (data.class_names if data is not None else None) or ()

@@ -24,6 +24,7 @@ from ...geometry import Ball
 from ...storage import read_toml
 from ...targets import Target
 from ...threats import parse_threat
+from ...zoo.spec_paths import with_paths
 from .adversary import Adversary
 from .config import Count, TrainingConfig, describe_error
 from .config import Validation as Watched
@@ -33,7 +34,6 @@ from .table import table as objectives
 
 Load = Callable[[str], Target[Any]]
 LoadAttack = Callable[[str], Any]
-PATH_SCHEMES = ("folder", "flat", "npz", "onnx")
 PLAIN = (bool, int, float, str, NoneType)
 
 
@@ -151,32 +151,6 @@ def read_training_plan(path: Path) -> TrainingPlan:
         raise type(error)(f"{path}: {error}") from error
 
 
-def with_paths(value: Any, folder: Path) -> Any:
-    """Return a value of the plan in which the paths of models, data and attacks are relative to `folder` no more."""
-    if isinstance(value, dict):
-        return {key: with_paths(one, folder) for key, one in value.items()}
-    if isinstance(value, list):
-        return [with_paths(one, folder) for one in value]
-    return with_path(value, folder) if isinstance(value, str) else value
-
-
-def with_path(spec: str, folder: Path) -> str:
-    """Return a spec as `npz:FILE`, `trained:DIR@FILE.py:FACTORY` or `FILE.py:NAME` with its paths under `folder`."""
-    scheme, colon, rest = spec.partition(":")
-    if colon and scheme == "trained":
-        where, at, factory = rest.rpartition("@")
-        named = at and USER_FILE.fullmatch(factory)
-        return f"trained:{under(where, folder)}@{under(factory, folder)}" if named else f"trained:{under(rest, folder)}"
-    if colon and rest and scheme in PATH_SCHEMES:
-        return f"{scheme}:{under(rest, folder)}"
-    return under(spec, folder) if USER_FILE.fullmatch(spec) else spec
-
-
-def under(path: str, folder: Path) -> str:
-    """Return a path under `folder`; one that is absolute or begins with ~ as it is."""
-    return path if path.startswith("~") else str(folder / path)
-
-
 def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
     """Return the plan of a table; ConfigError where something in it is unknown or not of its type."""
     refuse_unknown(TrainingPlan, table, "")
@@ -269,7 +243,7 @@ def make_plan_attack(named: NamedAttack, place: str, load: LoadAttack | None = N
         kind = kind_called(name, place, attacks)
     options = check_options(named, kind, place) | balls(named, kind, place)
     try:
-        attack: Attack[Any, Any] = kind(**options) if given is None else replace(given, **options)
+        attack: Attack[Any, Any] = kind(**options) if given is None else replace(given, **options)  # type: ignore[type-var]
     except SparringError as error:
         raise type(error)(f"{place}: {error}") from error
     return attack

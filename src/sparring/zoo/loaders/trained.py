@@ -20,6 +20,7 @@ from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
 from ..loaded import LoadedModel
+from ..spec_paths import with_path
 
 SCHEME = "trained"
 PLAN, BEST = "plan.toml", "best.safetensors"
@@ -84,8 +85,6 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 def planned_model(folder: Path) -> str:
     """Return the MODEL that the folder's plan names, with its path; nothing else of the plan is read."""
-    from ...defenses.training.plan import with_path
-
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
