@@ -2,7 +2,7 @@ import pytest
 
 import sparring as sp
 from sparring.errors import ThreatError
-from sparring.threats import parse_threat, parse_threat_list, merged_threats
+from sparring.threats import merged_threats, parse_threat, parse_threat_list
 
 
 def test_fractions_are_exact_and_keep_their_words():

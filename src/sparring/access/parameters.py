@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from functools import cache
@@ -134,7 +134,7 @@ def written_parameters(owner: type) -> dict[str, Any]:
         hints = get_type_hints(owner)
     except NameError:
         return {}
-    found = {field.name: hints[field.name] for field in fields(owner) if field.init}
+    found = {field.name: hints[field.name] for field in fields(owner) if field.init} if is_dataclass(owner) else {}
     return {name: hint for name, hint in found.items() if all(map(_is_written, _options(hint)))}
 
 

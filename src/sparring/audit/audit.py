@@ -391,11 +391,11 @@ def write_limits(request: AuditRequest) -> None:
 def compare_data(records: Records, request: AuditRequest) -> None:
     """Read all the data once. RunError where they are other than when the run was begun, recorded or not."""
     before, seen = records.parts(), 0
-    total = sum(part.count for part in before)
+    total = sum(part.rows for part in before)
     number = -1
     for number, (chunk, part) in enumerate(read_parts(request.source, request.plan)):
         check_same(records, before, number, chunk, part)
-        seen += part.count
+        seen += part.rows
         request.observer.comparing_data(seen, total)
     if number + 1 < len(before):
         raise other_data(records, f"fewer images ({seen}, not {total})")
@@ -432,7 +432,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
         if number in safe:
             continue
         if number >= len(before):
-            raise other_data(records, f"more images (not {sum(part.count for part in before)})")
+            raise other_data(records, f"more images (not {sum(part.rows for part in before)})")
         if not told and part_of(chunk, request.plan) != before[number]:
             told = True
             records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
@@ -442,7 +442,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
             )
         yield number, chunk
     if number + 1 < len(before):
-        raise other_data(records, f"fewer images (not {sum(part.count for part in before)})")
+        raise other_data(records, f"fewer images (not {sum(part.rows for part in before)})")
 
 
 def refuse_changing(records: Records) -> None:
@@ -457,10 +457,10 @@ def refuse_changing(records: Records) -> None:
 def check_same(records: Records, before: list[Part], number: int, chunk: Chunk, part: Part) -> None:
     """Raise RunError where a chunk of the data is another than when the run was begun."""
     if number >= len(before):
-        raise other_data(records, f"more images (not {sum(one.count for one in before)})")
+        raise other_data(records, f"more images (not {sum(one.rows for one in before)})")
     if part != before[number]:
         what = "images or labels" if chunk.goal is None else "inputs or goals"
-        raise other_data(records, f"other {what} at {part.first} to {part.first + part.count - 1}")
+        raise other_data(records, f"other {what} at {part.first} to {part.first + part.rows - 1}")
 
 
 def other_data(records: Records, what: str) -> RunError:

@@ -9,7 +9,7 @@ import typer
 
 from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
-from ..specs.data import DataOptions, parse_class
+from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -63,9 +63,8 @@ def fit_command(
         model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
     )
     rows = batch_size or fitting_batch_size(pictures)
-    names = loaded.class_names or pictures.class_names
-    target = parse_class(targeted, loaded.name, getattr(loaded.target, "classes", None), names)
-    job = FitArtifact(attack, loaded, pictures, target, held_out, rows, seed, paths, checkpoint, start)
+    aim = parse_target(targeted, loaded, pictures)
+    job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)

@@ -22,13 +22,17 @@ Data = Annotated[
 ]
 Threats = Annotated[
     list[str] | None,
-    typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
+    typer.Option(
+        "--threat",
+        metavar="NORM[:EPS,...]",
+        help="linf:4/255, l2:0.5; a norm alone where the smallest example is searched. May be given several times.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(help="Take the first images only."), Bounds(1)]
 BatchSize = Annotated[
     int | None, typer.Option(help="Images per pass, and per recorded chunk; by their size when not given."), Bounds(1)
 ]
-Seed = Annotated[int, typer.Option(help="Of all random draws."), Bounds(0)]
+Seed = Annotated[int, typer.Option(help="Of all random draws, from 0 on."), Bounds(0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
 Access = Annotated[str | None, typer.Option(help="What the attacker may ask: scores or decisions; else all there is.")]
 TopK = Annotated[int | None, typer.Option(help="Scores of the leading K classes only."), Bounds(1)]
