@@ -270,7 +270,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("attack", "seen", "cure"), WRONG, ids=lambda one: one.name if isinstance(one, Attack) else "is")
+@pytest.mark.parametrize(
+    ("attack", "seen", "cure"), WRONG, ids=lambda one: one.name if isinstance(one, Attack) else "is"
+)
 def test_a_typical_mistake_is_caught_and_its_cure_is_named(attack, seen, cure):
     with pytest.raises(AssertionError, match=seen) as raised:
         check_attack(attack)

@@ -283,9 +283,7 @@ def widest(inputs: Inputs) -> float:
     return float((high - low).max())
 
 
-def split_threats(
-    given: Threats, inputs: Inputs | None = None
-) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+def split_threats(given: Threats, inputs: Inputs | None = None) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
     """Split into threats with radii, and norms of balls without one."""
     listed = listed_threats(given)
     free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]

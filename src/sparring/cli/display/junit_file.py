@@ -114,7 +114,9 @@ class JUnitCommand(TyperCommand):
             raise
 
 
-USAGE_ERRORS: tuple[type[Exception], ...] = tuple(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+USAGE_ERRORS: tuple[type[Exception], ...] = tuple(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
+)
 
 
 def junit_option(args: list[str]) -> Path | None:

@@ -91,7 +91,11 @@ def parse_class(word: str | None, model: str, classes: int | None, names: tuple[
         raise ConfigError(f"--targeted: several classes are called {word!r}; write the number of one")
     known_names = named_classes(names, classes)
     if wanted not in known_names:
-        cure = "name one of its classes" if known_names else "its classes have no names: give a number, or --class-names FILE"
+        cure = (
+            "name one of its classes"
+            if known_names
+            else "its classes have no names: give a number, or --class-names FILE"
+        )
         near = nearest(wanted, known_names)
         raise ConfigError(f"--targeted {word!r:.80} is no class of {model}; {cure}.{near}")
     return known_names[wanted]
