@@ -9,7 +9,7 @@ import typer
 
 from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
-from ..specs.data import DataOptions
+from ..specs.data import DataOptions, parse_target
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
