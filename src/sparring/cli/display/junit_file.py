@@ -96,6 +96,12 @@ def check_junit_path(path: Path, out: Path | None) -> None:
             raise ConfigError(f"--junit {path} exists and is no JUnit file, and is not overwritten; name another")
 
 
+# typer brings a click of its own, whose error for a wrong option is a base of the one that it shows
+USAGE_ERRORS: tuple[type[Exception], ...] = tuple(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("BadParameter", "UsageError")
+)
+
+
 class JUnitCommand(TyperCommand):
     """A command whose file for the CI server is written too where an option is wrong, as far as --junit can be told."""
 
@@ -104,7 +110,7 @@ class JUnitCommand(TyperCommand):
         given = list(args)
         try:
             return super().parse_args(ctx, args)
-        except (typer.BadParameter, *USAGE_ERRORS) as error:
+        except USAGE_ERRORS as error:
             path = junit_option(given)
             if path is not None:
                 out = option_value(given, "--out")
@@ -112,11 +118,6 @@ class JUnitCommand(TyperCommand):
                     check_junit_path(path, None if out is None else Path(out))
                     JUnitFile(path, f"sparring {ctx.info_name}").failed(f"usage: {error}")
             raise
-
-
-USAGE_ERRORS: tuple[type[Exception], ...] = tuple(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
-)
 
 
 def junit_option(args: list[str]) -> Path | None:
