@@ -74,7 +74,9 @@ def test_an_infinite_logit_is_no_success():
 
     def net(x):
         logits = CASE.module(x)
-        return logits.index_put((torch.arange(len(x))[x[:, 0, 0, 0] > 0.5], torch.tensor(1)), torch.tensor(torch.inf).double())
+        return logits.index_put(
+            (torch.arange(len(x))[x[:, 0, 0, 0] > 0.5], torch.tensor(1)), torch.tensor(torch.inf).double()
+        )
 
     x = images()
     x[:, 0, 0, 0] = 0.45
@@ -146,6 +148,8 @@ def test_radii_lie_around_the_median_in_one_digit():
 def test_remarks_count_the_whole_run_and_not_its_batches():
     x = images()
     goal = sp.Misclassify(CASE.module(x).argmax(1))
-    parts = [sp.run(PGD(sp.Linf(0.01)), sp.Classifier(spoiled(math.nan)), goal, x, engine=sp.Engine(size)) for size in (8, 3)]
+    parts = [
+        sp.run(PGD(sp.Linf(0.01)), sp.Classifier(spoiled(math.nan)), goal, x, engine=sp.Engine(size)) for size in (8, 3)
+    ]
     assert parts[0].notes == parts[1].notes
     assert replace(parts[0], notes=()).remarks == parts[0].remarks

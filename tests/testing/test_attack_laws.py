@@ -72,7 +72,7 @@ class RandomSearch(Attack[Scores, State]):
 class PlainL2(Right):
     """In L2, by hand: norms round otherwise from batch to batch."""
 
-    ball: Ball = L2(0.3)  # noqa: RUF009
+    ball: Ball = L2(0.3)
     uses_region: ClassVar[bool] = False
 
     def moved(self, oracle: Gradients, state: State, grad: Tensor) -> Tensor:
@@ -270,7 +270,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("attack", "seen", "cure"), WRONG, ids=lambda one: one.name if isinstance(one, Attack) else "is")
+@pytest.mark.parametrize(
+    ("attack", "seen", "cure"), WRONG, ids=lambda one: one.name if isinstance(one, Attack) else "is"
+)
 def test_a_typical_mistake_is_caught_and_its_cure_is_named(attack, seen, cure):
     with pytest.raises(AssertionError, match=seen) as raised:
         check_attack(attack)

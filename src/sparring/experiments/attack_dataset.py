@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -129,7 +129,8 @@ class AttackDataset:
         assert self.out is not None
         title = f"{self.loaded.name} on {self.data.name}"
         pairs = list(zip(attacks, totals, strict=True))
-        for has_radius, axis in ((True, "queries"), (False, "distance")):
+        axes: tuple[tuple[bool, Literal["queries", "distance"]], ...] = ((True, "queries"), (False, "distance"))
+        for has_radius, axis in axes:
             here = [(attack, total) for attack, total in pairs if math.isfinite(attack.ball.eps) == has_radius]
             named = {f"{attack.name} {attack.ball}": total for attack, total in here}
             fell = {name: total.queries if has_radius else total.sizes for name, total in named.items()}

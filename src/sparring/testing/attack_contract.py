@@ -13,18 +13,24 @@ from .threat_laws import check_masks_and_radii
 
 Law = tuple[str, Callable[[], None], str]  # what is checked, the check, the cure
 
-STATE = "the state is a frozen dataclass of detached tensors, each with one row per example, and keeps the images' dtype"
+STATE = (
+    "the state is a frozen dataclass of detached tensors, each with one row per example, and keeps the images' dtype"
+)
 STEPS = "let `step` make a few queries; the engine repeats it `total_steps` times and ends rows that are won"
 REPEAT = "draw from oracle.key, as oracle.key.normal('noise', x.shape[1:], t), and keep all that changes in the state"
-FEASIBLE = "end each step by oracle.region.project(delta) or oracle.region.nearest_(x), and clone what you change in place"
+FEASIBLE = (
+    "end each step by oracle.region.project(delta) or oracle.region.nearest_(x), and clone what you change in place"
+)
 MASKS = "take what limits a row from oracle.region (masked, steepest, project, eps), or leave `uses_region` False"
 ROWS = "compute row by row, draw from oracle.key, or derive from BatchCoupled where rows must act on each other"
 REPORTED = "query the oracle with the very image that is to be returned"
 BUDGET = "ask the model through the oracle and in no other way"
 ACCESS = "declare what is needed in the base class: Attack[Gradients, MyState]"
 UNCHANGED = "clone what you change in place, detach what you keep, and draw from oracle.key"
-ZERO = "let a zero gradient leave a row where it is: oracle.region.steepest and geometry.unit do, a division by the norm not"
-STRONG = "ascend the gradient, in the direction oracle.region.steepest and with steps that reach the radius; or pass ratio="
+ZERO = "let a zero gradient leave a row where it is, as oracle.region.steepest does and a division by the norm does not"
+STRONG = (
+    "ascend the gradient, in the direction oracle.region.steepest and with steps that reach the radius; or pass ratio="
+)
 
 
 def check_attack(
@@ -41,8 +47,9 @@ def check_attack(
 
     Raises: AssertionError, which says what was seen and what to change.
     """
-    if not isinstance(attack, Attack):
-        got = f"the class {attack.__name__}" if isinstance(attack, type) else f"a {type(attack).__name__}"
+    given: Any = attack
+    if not isinstance(given, Attack):
+        got = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
         raise AssertionError(f"{got} is no attack; pass an instance of a subclass of sparring.access.Attack")
     for what, check, cure in attack_laws_of(attack, case, tolerance, ratio):
         try:

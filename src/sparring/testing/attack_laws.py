@@ -62,7 +62,9 @@ def check_state(attack: Attack[Any, Any], case: Case | None = None) -> None:
         for _ in range(2):
             for name, tensor in flatten(search.state)[0].items() if search.live else ():
                 rows = len(tensor) if tensor.ndim else "no"
-                require(rows == search.live, f"{attack.name}: {name} of the state has {rows} rows for {search.live} images")
+                require(
+                    rows == search.live, f"{attack.name}: {name} of the state has {rows} rows for {search.live} images"
+                )
                 require(not tensor.requires_grad, f"{attack.name}: {name} of the state requires a gradient; detach it")
             if not search.over:
                 search.advance()
@@ -118,7 +120,7 @@ def _queries_and_examples(attack: Attack[Any, Any], case: Case) -> list[Tensor]:
 
 def _global_random_state() -> tuple[bytes, object, str]:
     """Return the states of the generators of torch, Python and numpy."""
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
 def check_zero_gradient(attack: Attack[Any, Any], case: Case | None = None) -> None:

@@ -155,7 +155,9 @@ def test_where_there_is_nothing_to_find_there_is_a_report_all_the_same(kind, cou
         right = torch.cat((right, (single(torch.ones_like(pictures[:1])).argmax(1) + 1) % 10))
     truth = torch.zeros_like(right) if kind == "flat" else right if kind == "nan" else (right + 1) % 10
     out = tmp_path / "run"
-    report = sp.audit(sp.Classifier(net), [(pictures, truth)], threats=[sp.L2(), sp.Linf(0.05)], suite="fgsm,fmn", out=out)
+    report = sp.audit(
+        sp.Classifier(net), [(pictures, truth)], threats=[sp.L2(), sp.Linf(0.05)], suite="fgsm,fmn", out=out
+    )
     smallest = report.threats[1]
     assert smallest.smallest.found == 0
     assert smallest.smallest.attacked == (count if kind == "flat" else 0)

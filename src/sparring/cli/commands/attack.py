@@ -80,5 +80,7 @@ def attack_command(
         experiment.write_curves(attacks, totals)
         say(f"examples: {out}", "bold")
     if any(total.unanswered for total in totals):
-        complain("the model answered NaN or infinity, which is never robust: repair the model, or leave such images out")
+        complain(
+            "the model answered NaN or infinity, which is never robust: repair the model, or leave such images out"
+        )
         raise typer.Exit(BELOW)
