@@ -72,7 +72,7 @@ class RandomSearch(Attack[Scores, State]):
 class PlainL2(Right):
     """In L2, by hand: norms round otherwise from batch to batch."""
 
-    ball: Ball = L2(0.3)  # noqa: RUF009
+    ball: Ball = L2(0.3)
     uses_region: ClassVar[bool] = False
 
     def moved(self, oracle: Gradients, state: State, grad: Tensor) -> Tensor:

@@ -188,7 +188,8 @@ class QueryBroker:
             grad = torch.stack([each.grad for each, *_ in drawn]).mean(0)
             one = Gradient(expected([each.verdict for each, *_ in drawn]), value, grad, one.images)
             judged = expected([verdict for _, verdict, _ in drawn])
-            slope = None if slope is None else torch.stack([each for *_, each in drawn]).amax(0)
+            slopes = [each for *_, each in drawn if each is not None]
+            slope = torch.stack(slopes).amax(0) if slopes else None
         self._write(asked, asked.of(one.images), judged, 1)
         self.climbed = one.images if rows is None else None
         grad = self._finite(one.grad, rows, slope)
@@ -207,7 +208,7 @@ class QueryBroker:
         """Make one forward and one backward pass; return the gradient, and the verdict for the ledger.
 
         With an `objective`, which may have a gradient of its own, the third is the largest component (Q,) of what comes
-        through the target. With `Keep.HIGHEST_LOSS` the ledger compares the goal's own loss, whichever loss was ascended.
+        through the target. With `Keep.HIGHEST_LOSS` the ledger compares the goal's own loss, whatever was ascended.
         """
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
@@ -324,7 +325,7 @@ def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, 
 def gradients_of(
     value: Tensor, variables: tuple[Tensor, ...], weights: Tensor | None = None, again: bool = False
 ) -> tuple[Tensor, ...]:
-    """Return d sum(weights * value) / d variable for each of several; AccessError where the value depends on one not."""
+    """Return d sum(weights * value) / d variable for each of several; AccessError where one has no part in it."""
     grads: tuple[Tensor | None, ...] = (None,)
     if value.requires_grad:
         weights = torch.ones_like(value) if weights is None else weights

@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def robust(self) -> BoolPerRow:
-        """(N,) bool: rows on which the goal was met neither before nor after the attack, by answers that are numbers."""
+        """(N,) bool: rows that were answered, and on which the goal was met neither before nor after the attack."""
         return ~(self.success | self.unanswered)
 
     @property
@@ -86,7 +86,7 @@ class Outcome:
         return bool(self.eps.isfinite().any())
 
     def accuracy_at(self, eps: float) -> float:
-        """Return the robust accuracy at a radius: the share of all rows without an example of a distance up to `eps`."""
+        """Return the robust accuracy at a radius: the share of all rows without an example within `eps`."""
         lost = self.unanswered | (self.success & (self.distance <= eps))
         return 1.0 - float(lost.float().mean()) if len(self) else float("nan")
 

@@ -27,7 +27,7 @@ REPORTED = "query the oracle with the very image that is to be returned"
 BUDGET = "ask the model through the oracle and in no other way"
 ACCESS = "declare what is needed in the base class: Attack[Gradients, MyState]"
 UNCHANGED = "clone what you change in place, detach what you keep, and draw from oracle.key"
-ZERO = "let a zero gradient leave a row where it is: oracle.region.steepest and geometry.unit do, a division by the norm not"
+ZERO = "let a zero gradient leave a row where it is, as oracle.region.steepest does and a division by the norm does not"
 STRONG = (
     "ascend the gradient, in the direction oracle.region.steepest and with steps that reach the radius; or pass ratio="
 )
@@ -47,8 +47,9 @@ def check_attack(
 
     Raises: AssertionError, which says what was seen and what to change.
     """
-    if not isinstance(attack, Attack):
-        got = f"the class {attack.__name__}" if isinstance(attack, type) else f"a {type(attack).__name__}"
+    given: Any = attack
+    if not isinstance(given, Attack):
+        got = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
         raise AssertionError(f"{got} is no attack; pass an instance of a subclass of sparring.access.Attack")
     for what, check, cure in attack_laws_of(attack, case, tolerance, ratio):
         try:

@@ -120,7 +120,7 @@ def _queries_and_examples(attack: Attack[Any, Any], case: Case) -> list[Tensor]:
 
 def _global_random_state() -> tuple[bytes, object, str]:
     """Return the states of the generators of torch, Python and numpy."""
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
 
 
 def check_zero_gradient(attack: Attack[Any, Any], case: Case | None = None) -> None:
