@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ...engine import fingerprint
 from ...engine.answers import Answers
 from ...targets import Target
-from ...zoo import Chunk
-from ..evaluation.batches import DataSource, limit_chunks
+from ...zoo import Chunk, DataSource
+from ..evaluation.batches import limit_chunks
 from ..evaluation.weights import image_hash
 from ..plan import AuditPlan
 from .rows import goal_hashes
