@@ -64,7 +64,8 @@ def test_a_folder_of_names_that_are_no_utf_8_is_audited_resumed_and_exported(qui
     assert render(out) == again
     assert json.loads((out / "report.json").read_text("utf-8"))["model"]["name"] == "model caf\\xe9"
     rows = json.loads(export(out, "json", tmp_path / "rows.json").read_text("utf-8"))
-    assert {row["name"] for row in rows} >= {"caf\\xe9/0-caf\\xe9.png"}
+    assert rows
+    assert all(row["name"].endswith("-caf\\xe9.png") for row in rows)
     with sqlite3.connect(out / FILE) as connection:
         assert connection.execute("SELECT COUNT(*) FROM sample").fetchone() == (12,)
     connection.close()

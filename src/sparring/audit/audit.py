@@ -187,7 +187,10 @@ def make_request(
     loaded = target if isinstance(target, LoadedModel) else None
     attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
     task, inputs = task_of(attacked), attacked.inputs
-    pool, source = parse_workers(workers, devices), load_source(data, target)
+    other = surrogate.target if isinstance(surrogate, LoadedModel) else surrogate
+    pool = parse_workers(workers, devices)
+    refuse_shared_services(pool, attacked, other)
+    source = load_source(data, target)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -211,7 +214,7 @@ def make_request(
         plan=plan,
         out=temporary_folder(observer) if out is None else Path(out),
         loaded=loaded,
-        surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
+        surrogate=other,
         resume=resume,
         accept=check_codes(tuple(accept)),
         command=command or "sparring.audit(...)",
@@ -292,7 +295,6 @@ def split_threats(
 @isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
-    refuse_shared_services(request.workers, request.target, request.surrogate)
     admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
     evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
