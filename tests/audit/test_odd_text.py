@@ -64,6 +64,7 @@ def test_a_folder_of_names_that_are_no_utf_8_is_audited_resumed_and_exported(qui
     assert render(out) == again
     assert json.loads((out / "report.json").read_text("utf-8"))["model"]["name"] == "model caf\\xe9"
     rows = json.loads(export(out, "json", tmp_path / "rows.json").read_text("utf-8"))
+    assert rows
     assert all("-caf\\xe9.png" in row["name"] for row in rows)
     with sqlite3.connect(out / FILE) as connection:
         sampled = {name for (name,) in connection.execute("SELECT name FROM sample")}

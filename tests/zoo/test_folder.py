@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sparring.errors import InputError
-from sparring.zoo import Chunk, Data, InputSpec, Skipped, imagenet_classes, load_data
+from sparring.targets import Classifier
+from sparring.zoo import Chunk, Data, InputSpec, LoadedModel, Skipped, imagenet_classes, load_data
 
 SPEC = InputSpec(3, 16, 16)
 Picture = Callable[..., Path]
@@ -366,3 +368,13 @@ def test_a_table_that_is_no_text_file_is_refused(tmp_path: Path, picture: Pictur
     for name, said in (("bytes.csv", "cannot be read as a table"), ("pipe.csv", "no file"), ("no.csv", "no file")):
         with pytest.raises(InputError, match=said):
             load_data(f"flat:{tmp_path}", input=SPEC, labels=tmp_path / name)
+
+
+def test_class_names_that_are_no_text_meet_folders_of_that_name(tmp_path: Path, picture: Picture) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for folder in ("a", name):
+        picture(tmp_path / folder / "x.png")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+    model = LoadedModel("net", Classifier(net, classes=2), InputSpec(3, 4, 4), (name, "a"), "here", None)
+    assert model.class_names == (r"caf\xe9", "a")
+    assert all_rows(load_data(tmp_path, model)) == {"a/x.png": 1, r"caf\xe9/x.png": 0}

@@ -66,6 +66,7 @@ TAKEN = {
     "tensor": torch.tensor([0, 2, 1]),
     "whole floats": np.array([0.0, 2.0, 1.0]),
     "one-hot": np.eye(3)[[0, 2, 1]],
+    "one-hot by columns": np.asfortranarray(np.eye(3)[[0, 2, 1]]),
     "one-hot bools": np.eye(3)[[0, 2, 1]] > 0,
     "words": ["Cat", "a\u030angstro\u0308m", "dog"],
     "words that are numbers": ["0", "2", "1.0"],

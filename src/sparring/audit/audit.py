@@ -190,7 +190,10 @@ def make_request(
     attacked = as_target(target)
     surrogate = None if surrogate is None else named_model(surrogate)
     task, inputs = task_of(attacked), attacked.inputs
-    pool, source = parse_workers(workers, devices), load_source(data, loaded or attacked)
+    other = None if surrogate is None else as_target(surrogate)
+    pool = parse_workers(workers, devices)
+    refuse_shared_services(pool, attacked, other)
+    source = load_source(data, loaded or attacked)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -214,7 +217,7 @@ def make_request(
         plan=plan,
         out=temporary_folder(observer) if out is None else Path(out),
         loaded=loaded,
-        surrogate=None if surrogate is None else as_target(surrogate),
+        surrogate=other,
         resume=resume,
         accept=check_codes(tuple(accept)),
         command=command or "sparring.audit(...)",
@@ -295,7 +298,6 @@ def split_threats(given: Threats, inputs: Inputs | None = None) -> tuple[tuple[T
 @isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
-    refuse_shared_services(request.workers, request.target, request.surrogate)
     admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
     evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)

@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
+from ..text import storable
 from . import imagenet_classes
 
 IMAGENET = 1000
@@ -14,7 +15,7 @@ IMAGENET = 1000
 
 def normalized_name(name: str) -> str:
     """Return the name as names are compared: in Unicode's composed form, without case, with spaces for `_` and `-`."""
-    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", storable(name)).casefold())
     return " ".join(re.sub(r"[_\-\s]+", " ", plain).split())
 
 

@@ -38,6 +38,7 @@ class ArrayHeader:
     shape: tuple[int, ...]
     kind: np.dtype[Any]
     offset: int
+    fortran: bool  # the first axis runs fastest, so that no image lies in one piece
 
 
 def npz_file(path: Path, wanted: DataRequest) -> Data:
@@ -77,6 +78,8 @@ def read_shape_and_labels(
         has = ", ".join(held) or "nothing"
         raise InputError(f"{name} holds {has}; it needs an array 'images'.{nearest('images', held)}")
     header = read_header(name, archive, "images")
+    if header.fortran:
+        raise InputError(f"{name}: 'images' is in Fortran order; save numpy.ascontiguousarray(images)")
     there = [one for one in held if one.casefold() in LABELS]
     if len(there) > 1:
         raise InputError(f"{name} holds {' and '.join(there)}, and only one of them can be the labels; leave one out")
@@ -87,8 +90,15 @@ def read_shape_and_labels(
     if labels.shape[:1] != header.shape[:1] or prod(labels.shape) * labels.kind.itemsize > LABELS_LIMIT:
         count = header.shape[0] if header.shape else 0
         raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; one label per image is needed")
-    with archive.open(f"{there[0]}.npy") as member:
-        return header, (there[0], npy.read_array(member, allow_pickle=False)), rest
+    return header, (there[0], read_member(name, archive, there[0])), rest
+
+
+def read_member(name: str, archive: zipfile.ZipFile, array: str) -> NDArray[Any]:
+    """Return an array of an archive, after a look at what its header promises; InputError as for `read_header`."""
+    read_header(name, archive, array)
+    with archive.open(f"{array}.npy") as member:
+        found: NDArray[Any] = npy.read_array(member, allow_pickle=False)
+        return found
 
 
 def stream_images(path: Path, count: int) -> Iterator[NDArray[Any]]:
@@ -122,8 +132,6 @@ def read_header(name: str, archive: zipfile.ZipFile, array: str) -> ArrayHeader:
         raise InputError(
             f"{name}: '{array}' holds pickled objects, which are never run; save numbers, or words as text"
         )
-    if fortran and len(shape) > 1:
-        raise InputError(f"{name}: '{array}' is in Fortran order; save numpy.ascontiguousarray({array})")
     size = info.file_size - start.tell()
     if info.file_size > HIGHEST_RATIO * max(info.compress_size, 1):
         raise InputError(
@@ -135,4 +143,4 @@ def read_header(name: str, archive: zipfile.ZipFile, array: str) -> ArrayHeader:
             f"{name}: '{array}' has a header that promises shape {shape} of {kind}, and {size} bytes follow; write it "
             "again"
         )
-    return ArrayHeader(shape, kind, start.tell())
+    return ArrayHeader(shape, kind, start.tell(), fortran and len(shape) > 1)
