@@ -121,7 +121,7 @@ def test_a_whole_chunk_more_is_not_resumed(begun, quick, images, labels):
         quick(data=[(images, labels)], resume=True)
 
 
-def test_data_that_change_with_each_pass_are_refused(quick, images, labels):
+def test_data_that_change_with_each_pass_are_not_resumed(quick, images, labels):
     class Shuffled:
         seed = 0
 
@@ -130,8 +130,10 @@ def test_data_that_change_with_each_pass_are_refused(quick, images, labels):
             order = torch.randperm(50, generator=torch.Generator().manual_seed(self.seed))
             return iter([(images[order], labels[order])])
 
-    with pytest.raises(RunError, match="turn shuffling and random changes of the images off"):
-        quick(data=Shuffled())
+    report = quick(data=Shuffled())
+    assert "data-changes" in {one.code for one in report.warnings}
+    with pytest.raises(RunError, match="turn shuffling and random transforms off"):
+        quick(data=Shuffled(), resume=True)
 
 
 def test_a_model_whose_answers_are_random_is_resumed(quick, target):
