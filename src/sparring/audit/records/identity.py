@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...engine import fingerprint
 from ...engine.answers import Answers
 from ...targets import Target
-from ...zoo import Chunk
-from ..evaluation.batches import DataSource, limit_chunks
+from ...zoo import Chunk, DataSource
+from ..evaluation.batches import limit_chunks
 from ..evaluation.weights import image_hash
 from ..plan import AuditPlan
 from .rows import goal_hashes
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """A chunk of the data as a source gave it: its first row, number of rows, SHA-256 of all that counts."""
 
     first: int

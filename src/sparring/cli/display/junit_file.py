@@ -104,7 +104,7 @@ class JUnitCommand(TyperCommand):
         given = list(args)
         try:
             return super().parse_args(ctx, args)
-        except (typer.BadParameter, *USAGE_ERRORS) as error:
+        except USAGE_ERRORS as error:
             path = junit_option(given)
             if path is not None:
                 out = option_value(given, "--out")
@@ -114,7 +114,9 @@ class JUnitCommand(TyperCommand):
             raise
 
 
-USAGE_ERRORS = tuple(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+USAGE_ERRORS: tuple[type[Exception], ...] = tuple(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
+)
 
 
 def junit_option(args: list[str]) -> Path | None:
