@@ -47,8 +47,8 @@ matrix: $(VENV)/.test  ## tries every attack on every task, input and threat; wr
 
 train-mnist:  ## the zoo's digit nets from their plans, and what adversarial training is worth: two hours of two CPU cores
 	bash benchmarks/setup.sh
-	benchmarks/.venv-peers/bin/sparring train plans/mnist-plain.toml --out runs/mnist-plain
-	benchmarks/.venv-peers/bin/sparring train plans/mnist-robust-linf.toml --out runs/mnist-robust-linf
+	benchmarks/.venv-peers/bin/sparring train mnist-plain --out runs/mnist-plain
+	benchmarks/.venv-peers/bin/sparring train mnist-robust-linf --out runs/mnist-robust-linf
 	benchmarks/.venv-peers/bin/python -m benchmarks.training
 	benchmarks/.venv-peers/bin/python -m benchmarks.training.time
 	benchmarks/.venv-peers/bin/python -m benchmarks.training.page

@@ -98,8 +98,8 @@ def errors_in(path: Path) -> list[str]:
     [
         ("exits", "failing.py:exits called sys.exit(0); put what runs as a script under `if __name__ == '__main__':`"),
         ("raises", "failing.py:raises raised ValueError: no weights here"),
-        ("exits_when_asked", "asked about images of shape (1, 6, 6), called sys.exit(0)"),
-        ("raises_when_asked", "asked about images of shape (1, 6, 6), raised KeyError: 'no such layer'"),
+        ("exits_when_asked", "images of shape (1, 6, 6) (torch.float32), called sys.exit(0)"),
+        ("raises_when_asked", "images of shape (1, 6, 6) (torch.float32), raised KeyError: 'no such layer'"),
     ],
 )
 def test_a_model_that_raises_or_exits_ends_an_audit_with_3(factory, said, failing, audited, tmp_path):

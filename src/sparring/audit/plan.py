@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from ..access import Attack, Decisions, Gradients, Jacobians, Scores
+from ..access import ACCESS, Attack
 from ..attacks import table
 from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec_of, split_attacks
 from ..errors import ConfigError, nearest
@@ -15,12 +15,6 @@ from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
 
-ACCESS: dict[str, type[Decisions]] = {
-    "decisions": Decisions,
-    "scores": Scores,
-    "gradients": Gradients,
-    "jacobians": Jacobians,
-}
 EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
     "quick": {"steps": 40, "restarts": 5, "queries": 1000},
     "standard": {"steps": 10, "restarts": 1, "queries": 500},

@@ -26,9 +26,11 @@ from .commands.transfer import transfer_command
 from .commands.zoo import zoo
 from .display.errors import EPILOG, Settings, report_error
 from .display.junit_file import JUnitCommand
+from .display.usage import OneLineUsageErrors
 
 app = typer.Typer(
     name="sparring",
+    cls=OneLineUsageErrors,
     help="Attack vision models, and measure how much they withstand.",
     no_args_is_help=True,
     add_completion=False,

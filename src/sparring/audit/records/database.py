@@ -84,7 +84,13 @@ class Records:
         values = (FORMAT, plan.model_dump_json(), facts.model_dump_json(), model.sha256, model.device)
         insert = "INSERT INTO run (id, format, plan, facts, identity, device, answers) VALUES (1, ?, ?, ?, ?, ?, ?)"
         self._execute(insert, (*values, save(model.answers)))
-        self._insert("part", [{"id": number, **vars(part)} for number, part in enumerate(parts)])
+        self._insert(
+            "part",
+            [
+                {"id": number, "first": part.first, "count": part.rows, "sha256": part.sha256}
+                for number, part in enumerate(parts)
+            ],
+        )
 
     def _compare(self, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> None:
         changed = differences(self.plan, plan)

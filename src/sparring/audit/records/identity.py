@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...engine import fingerprint
 from ...engine.answers import Answers
@@ -17,12 +17,11 @@ from ..plan import AuditPlan
 from .rows import goal_hashes
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A chunk of the data as a source gave it: its first row, number of rows, SHA-256 of all that counts."""
 
     first: int
-    count: int
+    rows: int
     sha256: str
 
 

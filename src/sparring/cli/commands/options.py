@@ -22,13 +22,17 @@ Data = Annotated[
 ]
 Threats = Annotated[
     list[str] | None,
-    typer.Option("--threat", metavar="NORM:EPS[,EPS...]", help="linf:4/255, l2:0.5; may be given several times."),
+    typer.Option(
+        "--threat",
+        metavar="NORM[:EPS,...]",
+        help="linf:4/255, l2:0.5; a norm alone where the smallest example is searched. May be given several times.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(help="Take the first images only."), Bounds(1)]
 BatchSize = Annotated[
     int | None, typer.Option(help="Images per pass, and per recorded chunk; by their size when not given."), Bounds(1)
 ]
-Seed = Annotated[int, typer.Option(help="Of all random draws."), Bounds(0)]
+Seed = Annotated[int, typer.Option(help="Of all random draws, from 0 on."), Bounds(0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
 Access = Annotated[str | None, typer.Option(help="What the attacker may ask: scores or decisions; else all there is.")]
 TopK = Annotated[int | None, typer.Option(help="Scores of the leading K classes only."), Bounds(1)]
@@ -64,5 +68,32 @@ Std = Annotated[str | None, typer.Option(help="FILE.py models: standard deviatio
 Size = Annotated[str | None, typer.Option(help="FILE.py models: image size, as 224 or HEIGHTxWIDTH.")]
 Channels = Annotated[
     int | None, typer.Option(help="FILE.py models: 1 (grey) or 3; 3 when --size is given alone."), Bounds(1)
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="The value of white in arrays and in pictures of more than 8 bits: 4095 for 12 bits, 1 for floats."
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.csv", help="Labels of folder: or flat:, a line of file name,label for each picture."),
+]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="The names of the model's classes, one per line or JSON, in the order of its outputs."
+    ),
+]
+TargetClass = Annotated[
+    str | None,
+    typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class, by number or name."),
+]
+Targeted = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        help="Make everything this class, by number or name; or FILE.csv: a line of file name,label,target per image.",
+    ),
 ]
 Classes = Annotated[int | None, typer.Option(help="FILE.py models: number of classes."), Bounds(1)]
