@@ -98,8 +98,8 @@ def errors_in(path: Path) -> list[str]:
     [
         ("exits", "failing.py:exits called sys.exit(0); put what runs as a script under `if __name__ == '__main__':`"),
         ("raises", "failing.py:raises raised ValueError: no weights here"),
-        ("exits_when_asked", "images of shape (1, 6, 6) (torch.float32), called sys.exit(0)"),
-        ("raises_when_asked", "images of shape (1, 6, 6) (torch.float32), raised KeyError: 'no such layer'"),
+        ("exits_when_asked", "asked about images of shape (1, 6, 6), called sys.exit(0)"),
+        ("raises_when_asked", "asked about images of shape (1, 6, 6), raised KeyError: 'no such layer'"),
     ],
 )
 def test_a_model_that_raises_or_exits_ends_an_audit_with_3(factory, said, failing, audited, tmp_path):
@@ -218,7 +218,7 @@ def test_it_is_a_module_too():
     assert in_a_process("audit", "--no-such-option").returncode == 2
 
 
-@pytest.mark.parametrize("after", [0.01, 0.1, 0.2])
+@pytest.mark.parametrize("after", [0.1, 0.2])
 def test_ctrl_c_at_the_start_ends_with_130_and_no_traceback(after):
     """Python's own start before the first line of ours is not ours, and is waited for."""
     script = (
