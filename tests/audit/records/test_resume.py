@@ -121,6 +121,21 @@ def test_a_whole_chunk_more_is_not_resumed(begun, quick, images, labels):
         quick(data=[(images, labels)], resume=True)
 
 
+def test_data_that_change_with_each_pass_are_not_resumed(quick, images, labels):
+    class Shuffled:
+        seed = 0
+
+        def __iter__(self):
+            self.seed += 1
+            order = torch.randperm(50, generator=torch.Generator().manual_seed(self.seed))
+            return iter([(images[order], labels[order])])
+
+    report = quick(data=Shuffled())
+    assert "data-changes" in {one.code for one in report.warnings}
+    with pytest.raises(RunError, match="turn shuffling and random transforms off"):
+        quick(data=Shuffled(), resume=True)
+
+
 def test_a_model_whose_answers_are_random_is_resumed(quick, target):
     """Nothing tells it by its answers, and what is recorded must not be lost."""
     noisy = sp.Classifier(lambda x: target(x) + 0.3 * torch.rand(len(x), 4), classes=4, name="noisy")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...intervals import Z_99, images_for_width, wilson
 from ..records.database import Records
-from ..records.statistics import Z_99, images_for_width, wilson
 from ..report.model import Finding, Report
 from .kinds import KINDS
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...access import Attack
-from ...audit.records.statistics import share, wilson
+from ...audit.records.statistics import share
 from ...engine import Fitted, Outcome, remarks, typical_radii
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
@@ -18,6 +18,7 @@ from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_la
 from ...experiments.fit import FitArtifact, FitInputs
 from ...experiments.generalization import GeneralizationMatrix
 from ...experiments.transfer_matrix import matrix_title
+from ...intervals import wilson
 from ...transfer import Generalization, TransferCounts
 from ...zoo import Data, LoadedModel
 from .console import print_table, say
