@@ -210,7 +210,7 @@ def refusal(result):
         ({"held_out": 0.99}, "leave 0 to fit on and 30 to measure on"),
         ({"words": ("--limit", 1)}, "1 different images"),
         ({"words": ("--targeted", 4)}, "targets[0] is 4, and the model has 4 classes"),
-        ({"words": ("--target", -1)}, "targets[0] is -1"),
+        ({"words": ("--target", -1)}, "--targeted: -1 is no class"),
         ({"words": ("--epochs", 0)}, "epochs=0"),
         ({"words": ("--attack-batch-size", 0)}, "batch_size=0"),
         ({"words": ("--from", "none.safetensors")}, "none.safetensors"),
