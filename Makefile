@@ -7,7 +7,7 @@ CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
 ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2
 
-.PHONY: demo test test-skipped test-all check lint assets peers bench bench-gpu train-mnist clean
+.PHONY: demo test test-skipped test-all check fuzz lint assets peers bench bench-gpu train-mnist clean
 
 demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
 	$(BIN)/sparring demo
@@ -22,6 +22,9 @@ test-all: $(VENV)/.test  ## the slow tests too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: lint test  ## all that must hold before a commit
+
+fuzz: $(VENV)/.test  ## 10,000 odd command lines and plans; half an hour
+	$(BIN)/python tests/plugins/cli_fuzz.py 10000
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -150,7 +150,7 @@ def test_the_identity_is_the_same_in_another_process(tmp_path):
         "print(fingerprint(*sp.Classifier(Net(lambda x: x * SLOPE)).identity()))\n"
     )
     said = [
-        subprocess.run(  # noqa: S603 - our own interpreter and file
+        subprocess.run(
             [sys.executable, str(program)],
             capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed},
         ).stdout

@@ -150,7 +150,8 @@ class Images(Inputs):
         place = f"[{_told(self.low)}, {_told(self.high)}]"
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}")
+            cure = "; pass images.float() / 255" if isinstance(x, Tensor) and x.dtype == torch.uint8 else ""
+            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}{cure}")
         if x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
         if len(x) == 0:
@@ -294,7 +295,7 @@ class Unbounded(Components):
 def range_cure(low: float, high: float, *, whole: bool) -> str:
     """Say what to do about pixels that reach from `low` to `high`, outside [0, 1]; `whole`: all are whole numbers.
 
-    What is below 0, or not much above 1 and not whole, was normalised; what is larger counts in steps of 8 bits or more.
+    What is below 0, or not much above 1 and not whole, was normalised; what is larger counts in steps of 8 bits or so.
     """
     if low < 0 or (high <= LARGEST_NORMALISED and not whole):
         return "they look normalised; undo the normalisation: the target owns mean and std"

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.zoo.batches import Batches
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.zoo.batches import Batches
 
 
 def codes(report):

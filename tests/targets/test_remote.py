@@ -272,6 +272,14 @@ def test_logits_under_the_name_of_probabilities_are_noticed(stub, answering):
         Remote(stub.url, scores="probabilities")(torch.rand(1, 1, 6, 6))
 
 
+@pytest.mark.parametrize("scores", ["logits", "probabilities"])
+def test_percent_is_told_to_be_percent(stub, answering, scores):
+    stub.behave = lambda handler, body, number: answering(handler, answer_of(body, [[97.2, 2.0, 0.8, 0.0]]))
+    target = Remote(stub.url, scores=scores)
+    with pytest.raises(TargetError, match=r"returns percent .*sums to 100.*have the server divide by 100"):
+        target.check(target(torch.rand(1, 1, 6, 6)))
+
+
 def test_what_a_server_of_ours_says_of_its_scores_is_believed(served):
     target = Remote(served.url, scores="probabilities")
     with pytest.raises(TargetError, match=r"(is no probability|says that it gives logits)"):

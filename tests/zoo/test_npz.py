@@ -198,5 +198,5 @@ def test_a_bomb_is_told_by_its_ratio(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npz")
     for path in (tmp_path / "a.npz", tmp_path):
-        with pytest.raises(InputError, match="is no file; name one that numpy.savez wrote"):
+        with pytest.raises(InputError, match=r"is no file; name one that numpy\.savez wrote"):
             load(path)

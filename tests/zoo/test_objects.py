@@ -146,5 +146,5 @@ def test_a_model_says_what_it_needs(tmp_path: Path) -> None:
 
 def test_a_table_of_labels_is_for_folders() -> None:
     for data in ((IMAGES, LABELS), "zoo:mnist-heldout"):
-        with pytest.raises(SparringError, match="brings? its own labels; a table of labels is for folder:DIR"):
+        with pytest.raises(SparringError, match=r"brings? its own labels; a table of labels is for folder:DIR"):
             load_data(data, labels="labels.csv")

@@ -12,18 +12,19 @@ queries = 2000
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ..access import ACCESS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
+from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,6 +59,16 @@ class InputConfig(ConfigTable):
     size: str | None = Field(default=None, description="224 or HEIGHTxWIDTH")
     channels: Count | None = None
     classes: Count | None = None
+
+
+class ReadConfig(ConfigTable):
+    """How the data is read."""
+
+    scale: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="the value of white in arrays, and in pictures of more than 8 bits: 4095 for 12 bits"
+    )
+    labels: str | None = Field(default=None, description="a CSV file of file name,label for folder: and flat:")
+    class_names: str | None = Field(default=None, description="a file of the model's class names, one per line or JSON")
 
 
 class AuditConfig(ConfigTable):
@@ -100,6 +111,7 @@ class AuditConfig(ConfigTable):
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: EffortConfig = Field(default_factory=EffortConfig)
     input: InputConfig = Field(default_factory=InputConfig)
+    read: ReadConfig = Field(default_factory=ReadConfig)
 
     def balls(self) -> list[Ball | Threat]:
         """Return the threats as `audit` takes them."""
@@ -119,15 +131,7 @@ def read_audit_config(path: Path) -> AuditConfig:
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; name the plan of an audit, which is a TOML file") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name the plan of an audit") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    table = read_toml(path, "the plan of an audit")
     try:
         return make_audit_config(table)
     except ConfigError as error:
@@ -164,4 +168,4 @@ def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place
             refuse_unknown_keys(INNER_TABLES[key], value, key)
 
 
-INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig}
+INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig, "read": ReadConfig}

@@ -36,13 +36,15 @@ from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
 from ..engine.answers import FEW, answers_agree, sample_answers
 from ..engine.checkpoint import OTHER_ANSWERS
 from ..errors import InputError, LockedOut, RunError, ThreatError
+from ..files import locked, write_atomically
 from ..geometry import Ball
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take, to
-from ..storage import locked, read_checkpoint, write_atomically, write_tensors
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
+from ..zoo.label_file import image_key
 from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
@@ -134,7 +136,7 @@ class AttackDataset:
     Args:
         loaded: the model, with its name and class names.
         data: the images; without labels the model's own predictions stand in.
-        targeted: a class that every image is to be given, or (N,) int64, one for each; None: any wrong one counts.
+        targeted: a class that every image is to be given, or that of each image by its name; None: any wrong one.
         batch_size: images per pass.
         seed: of all random draws.
         out: a folder for examples and pictures; None: nothing is written.
@@ -146,7 +148,7 @@ class AttackDataset:
 
     loaded: LoadedModel
     data: Data
-    targeted: int | Tensor | None
+    targeted: int | Mapping[str, int] | None
     batch_size: int
     seed: int
     out: Path | None
@@ -154,6 +156,7 @@ class AttackDataset:
     start_model: Target[Any] | None = None
     mask: Tensor | None = None
     gradients_of: Target[Any] | None = None
+    repeatable: bool = field(default=True, init=False)  # the first image was the same when it was read again
 
     def target_of(self, attack: Attack[Any, Any]) -> Target[Any]:
         """Return what the attack is run on."""
@@ -169,6 +172,9 @@ class AttackDataset:
             any attack, for one that knows no mask.
         """
         first = next(iter(self.data.chunks(FEW)))
+        if isinstance(self.targeted, Mapping):
+            for chunk in self.data.chunks(self.batch_size):  # before the first attack
+                self.aims(chunk)
         limits = RegionLimits.make(self.mask, None, tuple(first.images.shape[1:]))
         for attack in attacks if self.mask is not None else ():
             attack.check(region_of(attack, self.target_of(attack), first.images[:1], limits.rows(0, 1).mask, None))
@@ -176,6 +182,7 @@ class AttackDataset:
         totals, names = [AttackTotals() for _ in attacks], attack_labels(attacks)
         with self.folder(attacks, first), self.tables(attacks, names, totals) as images:
             for chunk in self.data.chunks(self.batch_size):
+                self.repeatable &= chunk.first > 0 or torch.equal(chunk.images[:1], first.images[:1])
                 mask = limits.rows(chunk.first, len(chunk.images)).mask
                 for index, attack in enumerate(attacks):
                     before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
@@ -286,15 +293,16 @@ class AttackDataset:
         return labels, Misclassify(labels) if aims is None else ClassifyAs(aims.to(labels.device))
 
     def aims(self, chunk: Chunk) -> Tensor | None:
-        """Return the class (B,) that each image of the chunk is to be given; None where any wrong one counts."""
-        count = len(chunk.images)
-        if not isinstance(self.targeted, Tensor):
-            return None if self.targeted is None else torch.full((count,), self.targeted)
-        aims = self.targeted[chunk.first : chunk.first + count]
-        if len(aims) < count or self.data.skipped:
-            lost = f"{self.data.skipped[0].name} cannot be read" if self.data.skipped else f"there are {len(aims)}"
-            raise InputError(f"targeted: {lost}, so that the classes do not belong to the images; give one for each")
-        return aims
+        """Return the class (B,) that each image of the chunk is to be given; None where any wrong one counts.
+
+        Raises: InputError where a table lacks one of them.
+        """
+        if not isinstance(self.targeted, Mapping):
+            return None if self.targeted is None else torch.full((len(chunk.images),), self.targeted)
+        missing = next((name for name in chunk.names if image_key(name) not in self.targeted), None)
+        if missing is not None:
+            raise InputError(f"--targeted names no target for {missing!r} of {self.data.name}; add a line for it")
+        return torch.tensor([self.targeted[image_key(name)] for name in chunk.names])
 
     def attack_chunk(
         self, chunk: Chunk, mask: Tensor | None, index: int, attack: Attack[Any, Any], engine: Engine

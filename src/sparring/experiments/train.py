@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,20 @@ from ..access import Attack
 from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
+from ..defenses.training.loading import load_training_data
 from ..defenses.training.plan import TrainingPlan, read_training_plan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
 from ..errors import ConfigError, InputError, RunError, TargetError, nearest
-from ..storage import read_toml, write_atomically
+from ..files import write_atomically
+from ..storage import read_toml
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model, plan_path, plans
+from ..zoo.class_names import read_class_names
 from ..zoo.loaders.trained import PLAN, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from ..zoo.user_attack import user_attack
 from .output import refuse_used_folder, report_write_errors
-from .training_data import load_training_data
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # set by what starts processes
 LOST = ("onnection closed", "onnection reset", "onnect timeout", "roken pipe")  # gloo's words for a peer that is gone
@@ -177,12 +179,16 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
     check_parts(classifier, objective, adversary)
     if plan.weights == "fresh":
         reset_weights(trainable_module(classifier), plan.training.seed, plan.model)
+    if plan.data.class_names is not None:
+        loaded = replace(loaded, class_names=read_class_names(Path(plan.data.class_names)))
     data = load_data(
         plan.data.train,
         input=loaded.input,
         class_names=loaded.class_names,
-        classes=count_classes(loaded, plan.data.train),
+        classes=count_classes(loaded, plan.data.train, plan.data.scale),
         limit=plan.data.limit,
+        scale=plan.data.scale,
+        labels=plan.data.labels,
     )
     images, labels = load_training_data(data, plan.training.workers, progress)
     try:

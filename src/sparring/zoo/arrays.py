@@ -85,7 +85,7 @@ def image_batch(
         low, high = (int(end) for end in pixels.to(torch.int64).aminmax())
         raise InputError(
             f"{name} has pixels of type {kind_of(pixels)} from {low} to {high}, and which value is white is not known; "
-            f"use uint8, or floats in [0, 1], or say it: --scale {white_guess(high)} (in Python scale={white_guess(high)})"
+            f"use uint8, or floats in [0, 1], or say it, as --scale {white_guess(high)} (in Python scale=)"
         )
     white = scale if scale is not None else 255 if pixels.dtype == torch.uint8 else 1
     scaled = pixels.to(torch.float64 if pixels.dtype == torch.float64 and double else torch.float32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..goals import Goal
-from ..names import storable
+from ..text import storable
 from .loaded import InputSpec
 
 READ_AT_ONCE = 256
@@ -21,7 +21,7 @@ OWN_PREDICTION = "no labels: the model's own prediction on the clean picture sta
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a model needs of a data set (None: not known), how many pictures are taken at most, and what is said of them.
+    """What a model needs of a data set (None: not known), how many pictures are taken at most, and how they are read.
 
     `scale` is the value of white in arrays and in pictures of more than 8 bits, `label_file` a table of file names and
     labels.
@@ -104,7 +104,7 @@ class Data:
 
     def __post_init__(self) -> None:
         self.name, self.label_note = storable(self.name), storable(self.label_note)
-        self.class_names = None if self.class_names is None else tuple(storable(name) for name in self.class_names)
+        self.class_names = storable(self.class_names)
 
     def __len__(self) -> int:
         return self.candidates

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from ..names import storable
+from ..text import storable
 from . import pictures
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row, Skipped
 from .folder_labels import SORTED, label_folders

@@ -1,8 +1,8 @@
 """Labels from names of sub-folders, by one rule that must hold for all of them.
 
-In this order: class number (`7`); WordNet id (`n02123045`, for a model of ImageNet's 1,000 classes); class name (`tabby`,
-`Egyptian_cat`). Where the model's class names are not known, and there are as many sub-folders as it has classes, their
-order: that of the numbers where all are called by number, else the alphabet's.
+In this order: class number (`7`); WordNet id (`n02123045`, for a model of ImageNet's 1,000 classes); class name
+(`tabby`, `Egyptian_cat`). Where the model's class names are not known, and there are as many sub-folders as it has
+classes, their order: that of the numbers where all are called by number, else the alphabet's.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def refusal(
         cure = "WordNet ids are those of ImageNet's 1,000 classes: for a model of these add --classes 1000"
     else:
         cure = (
-            "call all sub-folders by class number, by class name or (ImageNet) by WordNet id, have one per class, or name "
-            "the classes in the model's order: --class-names FILE"
+            "call all sub-folders by class number, by class name or (ImageNet) by WordNet id, have one per class, or "
+            "name the classes in the model's order: --class-names FILE"
         )
     near = nearest(normalized_name(stranger), names)
     return InputError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError, nearest
-from ..names import storable
+from ..text import storable
 from .labels import class_labels
 
 FILE, LABEL, TARGET = "file", "label", "target"

@@ -1,9 +1,9 @@
 """One rule for labels, whatever door they come through.
 
-Taken are whole numbers in the shapes (N,), (N, 1) and, of one image, () and (1,); floats that are whole (3.0 is class 3);
-one-hot rows (N, classes) of numbers or bools; words that are class names of the model, or numbers. None for every image
-means that there are no labels. All else is refused with the item, its value and the cure: fractions, NaN, bools, soft
-labels, several classes, numbers that are no class, words that are no class, and None beside labels.
+Taken are whole numbers in the shapes (N,), (N, 1) and, of one image, () and (1,); floats that are whole (3.0 is class
+3); one-hot rows (N, classes) of numbers or bools; words that are class names of the model, or numbers. None for every
+image means that there are no labels. All else is refused with the item, its value and the cure: fractions, NaN, bools,
+soft labels, several classes, numbers that are no class, words that are no class, and None beside labels.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class _Known:
                 f"{self.name}: one-hot labels of {rows.shape[1]} classes, and the model has {self.classes}; give the "
                 "numbers of the classes"
             )
-        return rows.argmax(1).astype(np.int64)
+        classes: NDArray[np.int64] = rows.argmax(1).astype(np.int64)
+        return classes
 
     def words(self, words: list[str]) -> NDArray[np.int64]:
         """The classes that words mean: numbers if all are, else names."""

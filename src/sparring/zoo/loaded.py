@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..names import storable
 from ..targets import Target
+from ..text import storable
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,4 @@ class LoadedModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", storable(self.name))
         if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(storable(str(name)) for name in self.class_names))
+            object.__setattr__(self, "class_names", storable(tuple(str(name) for name in self.class_names)))

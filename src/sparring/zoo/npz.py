@@ -85,9 +85,8 @@ def read_shape_and_labels(
         return header, None, rest
     labels = read_header(name, archive, there[0])
     if labels.shape[:1] != header.shape[:1] or prod(labels.shape) * labels.kind.itemsize > LABELS_LIMIT:
-        raise InputError(
-            f"{name}: labels of shape {labels.shape} beside {header.shape[0] if header.shape else 0} images; one label per image is needed"
-        )
+        count = header.shape[0] if header.shape else 0
+        raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; one label per image is needed")
     with archive.open(f"{there[0]}.npy") as member:
         return header, (there[0], npy.read_array(member, allow_pickle=False)), rest
 
@@ -128,8 +127,8 @@ def read_header(name: str, archive: zipfile.ZipFile, array: str) -> ArrayHeader:
     size = info.file_size - start.tell()
     if info.file_size > HIGHEST_RATIO * max(info.compress_size, 1):
         raise InputError(
-            f"{name}: '{array}' promises {info.file_size} bytes out of {info.compress_size}, more than numpy's compression "
-            "can; write it with numpy.savez"
+            f"{name}: '{array}' promises {info.file_size} bytes out of {info.compress_size}, more than numpy's "
+            "compression can; write it with numpy.savez"
         )
     if any(side < 0 for side in shape) or prod(shape) * kind.itemsize != size:
         raise InputError(

@@ -45,7 +45,7 @@ class WhiteLevel:
     """The value of white in pictures of more than 8 bits, one for all pictures of a data set.
 
     Args:
-        scale: what the user says; None: 65535 in 16-bit pictures, while those with other integers or floats are refused.
+        scale: what the user says; None: 65535 in 16-bit pictures, while wider integers and floats are refused.
         maxima: gives the largest value of each 16-bit picture of the data set. It is asked once, at the first picture
             that stays within 12 bits: where all of them do, they were most likely saved by a 12-bit camera, would come
             in nearly black, and are refused. One picture above that shows that the others are dark.
@@ -64,9 +64,9 @@ class WhiteLevel:
             self.proven = any(other > TWELVE_BITS for other in self.maxima())
         if highest and not self.proven:
             raise InputError(
-                f"a 16-bit picture with values up to {highest}, and none of the data set goes above {TWELVE_BITS}: those "
-                "of 12 bits would come in nearly black; say which value is white, --scale 4095, or --scale 65535 where "
-                "they are that dark (in Python scale=)"
+                f"a 16-bit picture with values up to {highest}, and none of the data set goes above {TWELVE_BITS}: "
+                "those of 12 bits would come in nearly black; say which value is white, --scale 4095, or --scale 65535 "
+                "where they are that dark (in Python scale=)"
             )
         return SIXTEEN_BITS
 
@@ -122,8 +122,8 @@ def upright_8_bit(image: Image.Image, white: WhiteLevel | None = None) -> Image.
     plain = color_of(turned)
     if deep_colors and white.of_sixteen_bits(257 * max(high for _, high in _extrema(turned))) != SIXTEEN_BITS:
         raise InputError(
-            "a 16-bit picture in color, of which only the upper 8 bits are read; convert it to 8 bits and leave out the "
-            "scale"
+            "a 16-bit picture in color, of which only the upper 8 bits are read; convert it to 8 bits and leave out "
+            "the scale"
         )
     return plain
 

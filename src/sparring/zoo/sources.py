@@ -48,8 +48,9 @@ def load_data(
 
     Args:
         data: as on the command line `zoo:NAME`, `folder:DIR` (labels from sub-folders), `flat:DIR` (no labels),
-            `npz:FILE` or `FILE.py:FACTORY`, which runs the user's file; a path of a folder or an .npz file; or an object:
-            images (N, C, H, W), (images, labels), a data set with `len` and `[i]`, a DataLoader, a list of batches.
+            `npz:FILE` or `FILE.py:FACTORY`, which runs the user's file; a path of a folder or an .npz file; or an
+            object: images (N, C, H, W), (images, labels), a data set with `len` and `[i]`, a DataLoader, a list of
+            batches.
         model: what the data is for; it says size, channels and classes where the arguments below do not.
         input: the size and channels that the model takes; None: pictures as they are.
         class_names: the model's, against which labels are read.
@@ -109,8 +110,7 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
     if isinstance(data, Data | Batches):
         return data
     target = model.target if isinstance(model, LoadedModel) else model
-    plain = isinstance(target.task, Classification) and target.inputs == Images()
-    wanted, name = wanted_by(model) if plain else None, type(data).__name__
+    wanted, name = wanted_by(model) if takes_plain_images(target) else None, type(data).__name__
     if isinstance(data, tuple) and len(data) in (2, 3) and isinstance(data[0], Tensor | np.ndarray):
         if wanted is None or len(data) == 3 or isinstance(data[1], Goal):
             return Batches([data], name, wanted)
@@ -118,6 +118,11 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
     if wanted is None or streams_batches(data):
         return Batches(data, name, wanted)
     return load_data(data, model)
+
+
+def takes_plain_images(target: Target[Any]) -> bool:
+    """Tell whether it is a classifier of images in [0, 1], which data of all forms can be brought to."""
+    return isinstance(target.task, Classification) and target.inputs == Images()
 
 
 def streams_batches(data: Any) -> bool:
@@ -150,9 +155,12 @@ def count_classes(loaded: LoadedModel, spec: str, scale: float | None = None) ->
     promised: int | None = getattr(loaded.target, "classes", None)
     if promised is not None or loaded.class_names is not None or not spec.startswith("folder:"):
         return promised
-    target = loaded.target.confirming_target
-    data = load_data(spec.replace("folder:", "flat:", 1), input=loaded.input, scale=scale)
-    images = next(iter(data.chunks(1))).images
+    return ask_classes(loaded, load_data(spec.replace("folder:", "flat:", 1), input=loaded.input, scale=scale))
+
+
+def ask_classes(loaded: LoadedModel, data: Data) -> int:
+    """Return how many classes the model has, by its answer to the first image of the data."""
+    target, images = loaded.target.confirming_target, next(iter(data.chunks(1))).images
     with target.frozen(), torch.no_grad():
         outputs = target(images.to(target.device))
     logits: Tensor = getattr(outputs, "outputs", outputs)  # a detector's answer holds the logits

@@ -30,8 +30,8 @@ LABEL_KEYS = ("labels", "label", "targets", "target")
 LABEL_LIKE = ("label", "target", "class", "categor")
 MOST = 10**9  # items; more are a mistake, or take longer than anybody waits
 WHAT = (
-    "pass (images, labels), images (N, C, H, W), a data set with len() and [i], a DataLoader or a list of batches, or a "
-    "name of the command line, as 'zoo:mnist' or 'folder:DIR'"
+    "pass (images, labels), images (N, C, H, W), a data set with len() and [i], a DataLoader or a list of batches, or "
+    "a name of the command line, as 'zoo:mnist' or 'folder:DIR'"
 )
 
 

@@ -36,9 +36,10 @@ from sparring.defenses.training.dataset import DataSubset, InMemoryData, Streame
 from sparring.defenses.training.trainer import split_validation
 from sparring.defenses.training.validation import choose_validation_attacks, has_collapsed, masking_note
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.files import locked
 from sparring.geometry import Union
 from sparring.random import Key
-from sparring.storage import locked, read_tensors
+from sparring.storage import read_tensors
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))
@@ -459,8 +460,8 @@ def test_sources_hold_and_read_the_same():
     ({"objective": Plain()}, ConfigError, "Plain works with 0 attacks, and the adversary has 1"),
     ({"validation": Validation(val_size=100)}, InputError, "val_size=100 of 100 images leaves none to train on"),
     ({"data": (pictures()[0] * 255, pictures()[1])}, InputError, r"pixels reach from .* and images lie in \[0, 1\]"),
-    ({"data": (pictures()[0], pictures()[1][:5])}, InputError, "100 images need as many whole labels"),
-    ({"data": 5}, InputError, "int has no images by position"),
+    ({"data": (pictures()[0], pictures()[1][:5])}, InputError, r"labels of shape \(5,\) beside 100 images"),
+    ({"data": 5}, InputError, r"int is a int; pass \(images, labels\)"),
 ])  # fmt: skip
 def test_parts_that_do_not_fit(change, error, words):
     with pytest.raises(error, match=words):
@@ -579,10 +580,14 @@ def normalised():
 
 
 @pytest.mark.parametrize(("change", "error", "words"), [
-    ({"data": (pictures()[0], pictures()[1] + 1)}, InputError, r"labels go from 1 to 2, and the model has 2 classes"),
-    ({"data": (pictures()[0], pictures()[1] - 100)}, InputError, r"labels go from -100 to -99"),
+    ({"data": (pictures()[0], pictures()[1] + 1)}, InputError, "image 0 has the label 2; the model's classes are"),
+    ({"data": (pictures()[0], pictures()[1] - 100)}, InputError, "image 0 has the label -99; the model's classes"),
     ({"data": colored()}, TargetError, r"cannot take images of shape \(3, 6, 6\)"),
-    ({"data": normalised(), "objective": Plain(), "adversary": Adversary()}, InputError, r"list has pixels from -"),
+    (
+        {"data": normalised(), "objective": Plain(), "adversary": Adversary()},
+        InputError,
+        r"list\[0\] has pixels from -.*undo the normalisation",
+    ),
     ({"adversary": Adversary((PGD(sp.Linf(8.0)),))}, ThreatError, r"larger than the whole range"),
     (
         {"objective": Free(), "validation": LOOK.model_copy(update={"collapse": "rollback"})},

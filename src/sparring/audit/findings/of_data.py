@@ -25,7 +25,7 @@ def of_data(records: Records, report: Report) -> Iterator[Finding]:
     changed = records.probe_results().get("data")
     if changed is not None:
         yield KINDS["data-changes"].finding(
-            f"Read again, the data gave other images at {changed['first']}: the run can be neither repeated nor resumed."
+            f"Read again, the data gave other images at {changed['first']}: the run cannot be repeated or resumed."
         )
     yield from label_findings(report)
     yield from accuracy_findings(records, report)

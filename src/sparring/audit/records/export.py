@@ -6,14 +6,14 @@ import csv
 import json
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
-from ...storage import written_beside
+from ...files import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
 from .database import Records
@@ -45,12 +45,14 @@ class ExportedColumn:
     """A column of the table.
 
     `place` and `of`: it is of the task's prediction before or after the attack, and what it is called there.
+    `named`: its value is the number of a class, whose name is written.
     """
 
     name: str
     kind: Literal["whole", "real", "text"]
     place: Literal["", "before", "after"] = ""
     of: str = ""
+    named: bool = False
 
 
 def export(run: Path, form: str, out: Path | None = None) -> Path:
@@ -77,15 +79,19 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
 
 def exported_rows(records: Records) -> Iterator[dict[str, Any]]:
     """Yield every row, without what is infinite."""
-    listed = exported_columns(records.facts)
+    listed, names = exported_columns(records.facts), records.facts.class_names or ()
     for row in records.select(ROWS):
         predictions = {place: read_prediction(row[place]) for place in ("before", "after")}
-        yield {one.name: exported_value(one, row, predictions) for one in listed}
+        yield {one.name: exported_value(one, row, predictions, names) for one in listed}
 
 
-def exported_value(column: ExportedColumn, row: sqlite3.Row, predictions: dict[str, dict[str, Any]]) -> Any:
+def exported_value(
+    column: ExportedColumn, row: sqlite3.Row, predictions: dict[str, dict[str, Any]], names: Sequence[str]
+) -> Any:
     """Return a number or a text; None for what is infinite or not known, 0 and 1 for flags."""
-    value = predictions[column.place].get(column.of) if column.place else row[column.name]
+    value = predictions[column.place].get(column.of) if column.place else row[column.of or column.name]
+    if column.named:
+        return names[value] if value is not None and value < len(names) else None
     return None if value == math.inf else int(value) if isinstance(value, bool) else value
 
 
@@ -147,4 +153,9 @@ def exported_columns(facts: Facts) -> list[ExportedColumn]:
         )
         after = column.name if column.name not in names else f"{column.name}_prediction"
         listed.append(ExportedColumn(after, kind, "after", column.name))
+    if facts.class_names is not None:
+        listed.append(ExportedColumn("label_name", "text", of="label", named=True))
+        for column in (one for one in facts.columns if one.name == "predicted"):
+            listed.append(ExportedColumn("clean_prediction_name", "text", "before", column.name, named=True))
+            listed.append(ExportedColumn("predicted_name", "text", "after", column.name, named=True))
     return listed

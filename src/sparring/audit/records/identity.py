@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 from ...engine import fingerprint
 from ...engine.answers import Answers
 from ...targets import Target
-from ...zoo import Chunk
-from ..evaluation.batches import DataSource, limit_chunks
+from ...zoo import Chunk, DataSource
+from ..evaluation.batches import limit_chunks
 from ..evaluation.weights import image_hash
 from ..plan import AuditPlan
 from .rows import goal_hashes
 
 
 class Part(NamedTuple):
-    """A chunk of the data as a source gave it: position of its first row, number of rows, SHA-256 of all that counts."""
+    """A chunk of the data as a source gave it: its first row, number of rows, SHA-256 of all that counts."""
 
     first: int
-    count: int
+    rows: int
     sha256: str
 
 

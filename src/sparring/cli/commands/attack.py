@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..display.errors import BELOW, with_exit_code
+from ..specs.data import DataOptions, parse_targeted
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -54,6 +55,9 @@ def attack_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Run attacks on DATA, each on all its images, and print what they found and what they cost."""
     from ...access import Budget
@@ -64,7 +68,6 @@ def attack_command(
     from ..display.progress import ProgressBars
     from ..display.tables import show_attacks
     from ..specs.attacks import make_attacks
-    from ..specs.classes import parse_targets
     from ..specs.defenses import add_defense, views_of_attacks
     from ..specs.masks import load_mask
     from ..specs.models import add_surrogate
@@ -72,8 +75,10 @@ def attack_command(
 
     attacks = make_attacks(name, threat or [], steps)
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
-    aims = parse_targets(targeted, loaded, pictures)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
+    aim = parse_targeted(targeted, loaded, pictures)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
     views = [
         service.around(view)
@@ -86,7 +91,7 @@ def attack_command(
     budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
     free = load_mask(mask, loaded, pictures, limit)
     seen = views[-1].target
-    experiment = AttackDataset(loaded, pictures, aims, rows, seed, out, budget, start_model, free, gradients_of=seen)
+    experiment = AttackDataset(loaded, pictures, aim, rows, seed, out, budget, start_model, free, gradients_of=seen)
     with ProgressBars() as bars:
         totals = experiment.run(attacks, bars)
     show_attacks(experiment, attacks, totals)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
+from ..specs.data import DataOptions, parse_target
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -21,13 +23,12 @@ def fit_command(
     threat: Annotated[
         list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
     ] = None,
-    targeted: Annotated[
-        str | None,
-        typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class, by number or name."),
+    targeted: given.TargetClass = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Over the images, at most; the attack's own by default."), Bounds(1)
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
     attack_batch_size: Annotated[
-        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
+        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default."), Bounds(1)
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,
@@ -43,6 +44,9 @@ def fit_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
     from ...audit.evaluation.batches import fitting_batch_size
@@ -51,12 +55,13 @@ def fit_command(
     from ..display.progress import FitProgressBars, ProgressBars
     from ..display.tables import show_fit_inputs, show_fitted
     from ..specs.attacks import make_shared_attack
-    from ..specs.classes import parse_target
 
     attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
     paths.check_free()
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
     rows = batch_size or fitting_batch_size(pictures)
     aim = parse_target(targeted, loaded, pictures)
     job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)

@@ -37,6 +37,11 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
     rows = [attack_row(*each) for each in zip(labels, attacks, totals, strict=True)]
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
+    if not experiment.repeatable:
+        say(
+            "the data gives other images each time that it is read, so this cannot be repeated: turn shuffling off",
+            "yellow",
+        )
     for label, attack, total in zip(labels, attacks, totals, strict=True):
         ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
         say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in ended))

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .minibatch import Craft, Minibatch, Net
 from ...log_probabilities import kl_divergence
+from .minibatch import Craft, Minibatch, Net
 from .objective import Objective, check_field, cross_entropy, one_hot
 
 

@@ -74,6 +74,9 @@ class DataTable(PlanTable):
 
     train: str
     limit: Count | None = None
+    scale: Annotated[float, Bounds(gt=0)] | None = None  # the value of white, as --scale
+    labels: str | None = None  # a table of labels, as --labels
+    class_names: str | None = None  # a file of class names, as --class-names
 
 
 class AdversaryTable(PlanTable):

@@ -17,16 +17,18 @@ from torch import Tensor, nn
 from ...access import Attack
 from ...engine import fingerprint
 from ...engine.answers import FEW, Answers, answers_agree, sample_answers
-from ...errors import RunError
+from ...errors import RunError, memory_errors
+from ...files import locked
 from ...isolation import isolated
 from ...random import Key
-from ...storage import locked, read_checkpoint, write_tensors
+from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
-from .dataset import DataSubset, IndexedData, as_indexed_data
+from .dataset import DataSubset, IndexedData
 from .devices import Devices, Processes, launch
+from .loading import as_indexed_data
 from .log import TrainingLog
 from .objective import Objective
 from .state import restore_state, training_state, with_prefix
@@ -95,7 +97,8 @@ def train(
 
     Args:
         classifier: with its mean and std; images in [0, 1] go in.
-        data: (images (N, C, H, W), labels (N,)), or a data set with `len` and `[i] -> (image, label)`.
+        data: (images (N, C, H, W), labels (N,)), a data set with `len` and `[i] -> (image, label)`, which is read as
+            training goes on, or whatever else `load_data` takes, as "zoo:mnist-train", which is read into memory.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
         adversary: the attacks inside the loop; none for `Plain` and `Distillation`.
         config, validation, devices: how; see there.
@@ -113,14 +116,16 @@ def train(
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
     check_parts(classifier, objective, adversary)
-    images = as_indexed_data(data, config.workers)
-    check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+    memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
+    images = as_indexed_data(data, classifier, config.workers)
+    with memory_errors(*memory):
+        check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with preserved_random_state():
+    with preserved_random_state(), memory_errors(*memory):
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder

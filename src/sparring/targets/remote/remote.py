@@ -28,6 +28,7 @@ from .protocols import KINDS, MOST_CLASSES, Card, OpenInference, Protocol, check
 T = TypeVar("T", bound=Decisions)
 Reader = Callable[[Address, Any, int], NDArray[np.float64]]
 PER_REQUEST, MOST_PER_REQUEST = 64, 1 << 16
+PERCENT = "percent (every row is >= 0 and sums to 100), no logits or probabilities; have the server divide by 100"
 
 
 class Endpoint:
@@ -241,7 +242,10 @@ class Remote(_Remote[Scores]):
         if message is not None and message != self.scores:
             cure = self.address.option(f"scores={message!r}", f"scores={message}")
             raise TargetError(f"{self.name} says that it gives {message}, not {self.scores}; pass {cure}")
-        summed = bool(((outputs.sum(dim=1) - 1).abs() < 1e-3).all())
+        sums = outputs.sum(dim=1)
+        if self.scores == "logits" and bool(((sums - 100).abs() < 1).all()) and bool((outputs >= 0).all()):
+            raise TargetError(f"{self.name} returns {PERCENT}")
+        summed = bool(((sums - 1).abs() < 1e-3).all())
         if self.scores == "logits" and summed and bool((outputs >= 0).all()):
             cure = self.address.option("scores='probabilities'", "scores=probabilities")
             raise TargetError(
@@ -254,6 +258,8 @@ def _scores(kind: str, address: Address, data: Any, count: int) -> NDArray[np.fl
     found = numbers(address, data, count)
     odd = (found < -1e-6) | (found > 1 + 1e-3)
     if kind == "probabilities" and bool(odd.any()):
+        if (found >= 0).all() and (abs(found.sum(axis=-1) - 100) < 1).all():
+            raise TargetError(f"{address} returns {PERCENT}")
         cure = address.option("scores='logits'", "scores=logits")
         raise TargetError(f"{address}: {found[odd][0]:g} is no probability; pass {cure} where they are logits")
     return found

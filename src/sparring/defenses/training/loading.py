@@ -7,19 +7,45 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..defenses.training.dataset import IndexedData, InMemoryData, StreamedData, as_bytes, as_floats
-from ..errors import InputError, SparringError
-from ..hashing import image_sha256
-from ..zoo import Data, Row, Skipped
+from ...errors import InputError, SparringError
+from ...hashing import image_sha256
+from ...targets import Classifier
+from ...zoo import Data, Row, Skipped, load_data
+from ...zoo.labels import class_labels
+from .dataset import IndexedData, InMemoryData, StreamedData, as_bytes, as_floats
 
 ROWS = 64  # held as floats at a time
 CURE = "training needs a label for every image: use folder:DIR with a folder per class, or npz:FILE with labels"
 ReadResult = Row | Skipped | SparringError
 ReadProgress = Callable[[int, int], None]  # images read, of how many
+
+
+def as_indexed_data(data: Any, classifier: Classifier, workers: int = 0) -> IndexedData:
+    """Return the images of a training: of a data set with `len` and `[i]` read as training goes on, else in memory.
+
+    Args:
+        data: IndexedData, a data set, (images, labels), or whatever else `load_data` takes.
+        classifier: what is trained; it may say how many classes there are.
+
+    Raises: InputError for what is no labelled images.
+    """
+    if isinstance(data, IndexedData):
+        return data
+    pair = isinstance(data, tuple) and len(data) == 2
+    if pair and isinstance(data[0], Tensor) and data[0].ndim == 4:
+        labels = class_labels("(images, labels)", data[1], len(data[0]), classifier.classes)
+        if labels is None:
+            raise InputError(f"every label is None; {CURE}")
+        return InMemoryData(data[0], torch.from_numpy(labels))
+    plain = isinstance(data, list | tuple | str | dict | Data | DataLoader | Tensor | np.ndarray)
+    if not plain and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return StreamedData(data, workers, classifier.classes)
+    return load_training_data(load_data(data, classifier), workers, lambda count, total: None)[0]
 
 
 def load_training_data(data: Data, workers: int, progress: ReadProgress) -> tuple[IndexedData, Tensor]:
