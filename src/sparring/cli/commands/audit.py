@@ -40,7 +40,8 @@ def audit(
     ] = None,
     plan: Annotated[Path | None, typer.Option(help="A TOML file that says all of this, in place of it.")] = None,
     suite: Annotated[
-        str | None, typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd,square.")
+        str | None,
+        typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd:steps=10,FILE.py:NAME."),
     ] = None,
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Another model, whose examples are tried on this one.")
