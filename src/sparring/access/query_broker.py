@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AccessError, LockedOut
+from ..errors import AccessError, LockedOut, user_code
 from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
@@ -302,7 +302,8 @@ def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, 
     grad = None
     if value.requires_grad:
         weights = torch.ones_like(value) if weights is None else weights
-        (grad,) = torch.autograd.grad(value, variable, weights, retain_graph=again, allow_unused=True)
+        with user_code("the backward pass of the model"):
+            (grad,) = torch.autograd.grad(value, variable, weights, retain_graph=again, allow_unused=True)
     if grad is None:
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError, user_code
+from ..isolation import user_settings
 from . import arrays, pictures, python_file
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row
 
@@ -58,11 +59,11 @@ def _arrays(name: str, images: Any, labels: Any, wanted: DataRequest) -> Data:
 
 
 def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
-    with user_code(f"len({name}())"):
+    with user_code(f"len({name}())"), user_settings():
         count = min(wanted.limit or len(made), len(made))
     if not count:
         raise InputError(f"{name} returned an empty data set")
-    with user_code(f"{name}[0]"):
+    with user_code(f"{name}[0]"), user_settings():
         first = made[0]
     labelled = isinstance(first, (tuple, list)) and len(first) > 1 and first[1] is not None
     at = partial(_at, name, made, wanted)
@@ -71,7 +72,7 @@ def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
 
 
 def _at(name: str, made: Any, wanted: DataRequest, place: int) -> Row:
-    with user_code(f"{name}[{place}]"):
+    with user_code(f"{name}[{place}]"), user_settings():
         item = made[place]
     return _item(f"{name}[{place}]", item, place, wanted)
 
