@@ -161,5 +161,7 @@ def words_of(error: BaseException) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the closest of `names`, or an empty string."""
-    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
+    known = list(names)
+    swapped = [one for one in known if sorted(one.lower()) == sorted(name.lower())]  # pdg is pgd, and not pdpgd
+    close = swapped or get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -40,6 +40,9 @@ class Threat(BaseModel):
         return [BALLS[self.norm](radius.eps) for radius in self.radii]
 
 
+Threats = str | Ball | Threat | Iterable[str | Ball | Threat]  # as people pass them: one or many
+
+
 def parse_threat(spec: str) -> Threat:
     """Return the threat that `spec` describes, as "linf:4/255"; ThreatError naming what is wrong in it."""
     word, colon, rest = spec.partition(":")
@@ -54,15 +57,28 @@ def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
     return merge_threats(parse_threat(spec) for spec in specs)
 
 
-def threats_of_balls(balls: Iterable[Ball], widest: float = 1.0) -> list[Threat]:
-    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object.
+def listed_threats(given: Threats) -> list[Ball | Threat]:
+    """Return the threats of one or of many, each a ball, a `Threat` or a text; ThreatError for anything else."""
+    single = isinstance(given, (str, Ball, Threat)) or not isinstance(given, Iterable)
+    listed: list[Ball | Threat] = []
+    for one in (given,) if single else given:  # type: ignore[union-attr]
+        if not isinstance(one, (str, Ball, Threat)):
+            kind = f"the class {one.__name__}" if isinstance(one, type) else repr(one)
+            raise ThreatError(f"{kind} is no threat; pass balls, as sparring.Linf(4 / 255), or texts, as 'linf:4/255'")
+        listed.append(parse_threat(one) if isinstance(one, str) else one)
+    return listed
+
+
+def merged_threats(given: Iterable[Ball | Threat], widest: float = 1.0) -> list[Threat]:
+    """Return threats of balls and threats, one per norm, with the radii of all; ThreatError for a ball without one.
 
     `widest` is how far two values of an input may lie apart.
     """
     threats = []
-    for ball in balls:
-        if not isinstance(ball, Ball):
-            raise ThreatError(f"{ball!r} is no threat; pass balls, as sparring.Linf(4 / 255)")
+    for ball in given:
+        if isinstance(ball, Threat):
+            threats.append(ball)
+            continue
         norm = next((name for name, kind in BALLS.items() if type(ball) is kind), None)
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")

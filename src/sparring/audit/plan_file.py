@@ -17,15 +17,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ..access import ACCESS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_it_is(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A name of a file that is no UTF-8 has characters which pydantic's own text refuses, and is used as it is."""
+    return value if isinstance(value, str) else check(value)
+
+
+Spec = Annotated[str, WrapValidator(_as_it_is)]  # a MODEL, DATA or file
 
 
 class ConfigTable(BaseModel):
@@ -55,8 +64,8 @@ class InputConfig(ConfigTable):
 class AuditConfig(ConfigTable):
     """An audit, as a person writes it down."""
 
-    model: str = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
-    data: str = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
+    model: Spec = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
+    data: Spec = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
     threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
     )
@@ -69,8 +78,8 @@ class AuditConfig(ConfigTable):
     access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
         default=None, description="what attacks may ask; all that the model grants when left out"
     )
-    surrogate: str | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
-    defend: tuple[str, ...] = Field(
+    surrogate: Spec | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
+    defend: tuple[Spec, ...] = Field(
         default=(), description="what the model is put behind, in this order: jpeg:75, resize-pad, FILE.py:FACTORY, ..."
     )
     votes: Count = Field(default=1, description="answers of a random defence that make one of its own")
@@ -82,7 +91,7 @@ class AuditConfig(ConfigTable):
     limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
     labels: Literal["data", "model"] = "data"
-    mask: str | None = Field(
+    mask: Spec | None = Field(
         default=None, description="a PNG (white: may move), .npy or .npz file: where the images may be changed"
     )
     expected_accuracy: UnitInterval | None = None

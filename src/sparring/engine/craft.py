@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..access import (
     Attack,
@@ -27,9 +27,10 @@ from ..goals import Climb, Goal, Verdict
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take
-from ..targets import Target, answered, check_context, check_task
+from ..targets import Target, answered, as_target, check_context, check_task
+from .arguments import as_engine, as_goal, as_indices, as_radii, as_tensor
 from .options import Engine
-from .run import check_access, check_images, check_indices, check_start, goal_like, region_of
+from .run import check_access, check_images, check_start, goal_like, region_of
 
 A = TypeVar("A", bound=Decisions)
 
@@ -37,13 +38,13 @@ A = TypeVar("A", bound=Decisions)
 @isolated()
 def craft(
     attack: Attack[A, Any],
-    target: Target[A],
-    goal: Goal,
+    target: Target[A] | nn.Module,
+    goal: Goal | Tensor,
     x: Tensor,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: Tensor | None = None,
     context: Any = None,
     engine: Engine | None = None,
@@ -56,17 +57,16 @@ def craft(
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
-    engine = engine or Engine()
-    x, context = outside_inference(x), outside_inference(context)
-    mask, eps, start = outside_inference(mask), outside_inference(eps), outside_inference(start)
-    check_access(attack, target)
+    engine, target, goal = as_engine(engine), as_target(target), as_goal(goal, x)
+    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
+    check_access(attack, target, Attack)
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    region = region_of(attack, target, x, mask, eps)
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
     if start is not None:
         check_start(attack, start, region)
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
+    places = as_indices(indices, len(x))
     goal = target.adapt_goal(goal_like(goal, x, target))
     attack.check(region)
     attack.check_goal(goal)
@@ -180,5 +180,5 @@ class _Unjudged(QueryBroker):
         else:
             self.last = self.last.index_copy(0, rows, images)
 
-    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+    def _finite(self, grad: Tensor, rows: Tensor | None, slope: Tensor | None = None) -> Tensor:
         return grad

@@ -18,11 +18,11 @@ from ..errors import InputError
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..storage import write_atomically
+from ..text import printable
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files
 from .artifacts import artifact_picture, prediction_captions, target_class
 from .output import report_write_errors
-from .printable import printable
 
 CONTACT_SHEET, SHOWN = "contact.png", 4
 FLOAT_IMAGES, PNG_FILES = "float images", "PNG files, 8 bits"

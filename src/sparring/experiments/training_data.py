@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..defenses.training.dataset import IndexedData, InMemoryData, StreamedData, as_bytes, as_floats
 from ..errors import InputError, SparringError
+from ..hashing import image_sha256
 from ..zoo import Data, Row, Skipped
 
 ROWS = 64  # held as floats at a time
@@ -64,6 +66,7 @@ class ReadableImages:
     at: Callable[[int], Row | Skipped]
     places: list[int]
     labels: list[int]
+    sha256: str  # over all pictures and labels
 
     def __len__(self) -> int:
         return len(self.places)
@@ -74,10 +77,14 @@ class ReadableImages:
             raise InputError(f"{self.name}: {row.name} could be read before, and now it cannot: {row.reason}")
         return row.image, self.labels[place]
 
+    def identity(self) -> str:
+        """Return the hash of the pictures and labels as they were when all were read."""
+        return self.sha256
+
 
 @dataclass(frozen=True)
 class ImageChecks:
-    """A data set whose items are what was read of each picture, without its pixels."""
+    """A data set whose items are what was read of each picture, with the shape and hash of its pixels for them."""
 
     at: Callable[[int], Row | Skipped]
     count: int
@@ -85,14 +92,14 @@ class ImageChecks:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, place: int) -> tuple[ReadResult, tuple[int, ...]]:
+    def __getitem__(self, place: int) -> tuple[ReadResult, tuple[int, ...], str]:
         try:
             row = self.at(place)
         except SparringError as error:  # raised here, it would reach the user wrapped in a traceback
-            return error, ()
+            return error, (), ""
         if isinstance(row, Skipped):
-            return row, ()
-        return Row(torch.empty(0), row.label, row.name), tuple(row.image.shape)
+            return row, (), ""
+        return Row(torch.empty(0), row.label, row.name), tuple(row.image.shape), image_sha256(row.image)
 
 
 def check_readable(data: Data, workers: int, progress: ReadProgress) -> ReadableImages:
@@ -102,7 +109,8 @@ def check_readable(data: Data, workers: int, progress: ReadProgress) -> Readable
     checks: Any = ImageChecks(data.at, len(data))
     data.skipped.clear()
     answers = DataLoader(checks, batch_size=None, num_workers=workers, collate_fn=keep_item)
-    for place, (answer, shape) in enumerate(answers):
+    digest = hashlib.sha256()
+    for place, (answer, shape, pixels) in enumerate(answers):
         if isinstance(answer, SparringError):
             raise answer
         if isinstance(answer, Skipped):
@@ -118,11 +126,12 @@ def check_readable(data: Data, workers: int, progress: ReadProgress) -> Readable
             shapes = shapes or [shape]
             places.append(place)
             labels.append(answer.label)
+            digest.update(f"{pixels} {answer.label} ".encode())
         progress(place + 1, len(data))
     if not places:
         first = data.skipped[0]
         raise InputError(f"{data.name}: none of {len(data)} pictures can be used ({first.name}: {first.reason})")
-    return ReadableImages(data.name, data.at, places, labels)
+    return ReadableImages(data.name, data.at, places, labels, digest.hexdigest())
 
 
 def keep_item(item: Any) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ThreatError
 from ..random import Key
+from ..scalars import plain_number
 from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatRows, FloatSites, PerRow, RowSelection, Sites
 
 Bound = FloatBatch | float  # of each component: one number for all of them, or a tensor like the inputs
@@ -59,8 +60,11 @@ class Ball(ABC):
     sparse: ClassVar[bool] = False  # does `steepest` move few components? It then skips those at their bound
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", plain_number(self.eps))
         if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
-            raise ThreatError(f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0")
+            raise ThreatError(
+                f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0, as 8 / 255"
+            )
 
     def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:
         """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x` (B, ...)."""
@@ -164,11 +168,12 @@ class Ball(ABC):
         high: Bound,
         bounds: Callable[[], tuple[Bound, Bound]],
         limit: FloatPerRow,
-        memory: FloatBatch,
+        memory: tuple[FloatBatch, FloatBatch],
     ) -> FloatBatch:
         """Return the inputs nearest to `images` that lie in [low, high] and within `limit` (B,) of `x`.
 
-        `images` is overwritten. `bounds()` gives low - x and high - x; `memory` is like `x`, and may be overwritten.
+        `images` is overwritten. `bounds()` gives low - x and high - x; `memory` is two buffers like `x`, which may be
+        overwritten too.
         """
         return self.project_between(images.sub_(x), *bounds(), limit).add_(x)
 

@@ -15,9 +15,8 @@ from ..shapes import BoolBatch, FloatBatch, FloatPerRow
 from .ball import Ball, Bound, Radius, radii, rowwise, taken, tiny
 from .hyperplane import spread_evenly
 
-SECANTS, SWEEPS = 12, 70  # of the search for a scale, which takes three to five; halving takes over after SECANTS
-NEAREST = 1e-3  # share of the bracket that a secant stays away from its lower end: nothing is asked twice
-WIDTH = 16  # roundings of the squared norm within which a scale counts as found
+SWEEPS = 40  # most Newton steps of the search for a scale, which takes two or three
+WIDTH = 4  # roundings of the radius by which the search aims below it, and within which it has found its aim
 
 
 def lengths(values: FloatBatch) -> FloatPerRow:
@@ -75,7 +74,7 @@ class L2(Ball):
     def project_between(
         self, delta: FloatBatch, lower: Bound, upper: Bound, radius: FloatPerRow | None = None
     ) -> FloatBatch:
-        """Project exactly: clip(s * delta) with the largest s <= 1 whose norm fits (see `scale_to_fit`)."""
+        """Project exactly: clip(s * delta) with the largest s <= 1 whose norm fits (see `_fit`)."""
         limit = radii(self.eps, radius, delta)
         inside = torch.clamp(delta, lower, upper)  # type: ignore[arg-type]
         length = self.norm(inside)
@@ -83,8 +82,8 @@ class L2(Ball):
         if len(rows) == 0:
             return inside
         if len(rows) == len(delta):
-            return _fitted(delta, lower, upper, length, limit, memory=inside)
-        near = _fitted(delta[rows], taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
+            return _fit(delta, lower, upper, inside, length, limit)
+        near = _fit(delta[rows], taken(lower, rows), taken(upper, rows), inside[rows], length[rows], limit[rows])
         return inside.index_copy_(0, rows, near)
 
     def nearest_within_(
@@ -95,20 +94,21 @@ class L2(Ball):
         high: Bound,
         bounds: Callable[[], tuple[Bound, Bound]],
         limit: FloatPerRow,
-        memory: FloatBatch,
+        memory: tuple[FloatBatch, FloatBatch],
     ) -> FloatBatch:
         """Return what the base class does, in the memory of `images`: an allocation costs as much as a pass."""
-        torch.clamp(images, low, high, out=memory)  # type: ignore[arg-type]
-        length = self.norm(memory.sub_(x))
+        inside, scaled = memory
+        torch.clamp(images, low, high, out=inside)  # type: ignore[arg-type]
+        length: Tensor = torch.linalg.vector_norm(inside.sub_(x).flatten(1), dim=1)
         rows = (length > limit).nonzero().squeeze(1)
         if len(rows) == 0:
             return torch.clamp_(images, low, high)  # type: ignore[arg-type]
         lower, upper = bounds()
         if len(rows) == len(x):
-            return torch.add(_fitted(images.sub_(x), lower, upper, length, limit, memory), x, out=images)
+            return torch.add(_fit(images.sub_(x), lower, upper, inside, length, limit, scaled), x, out=images)
         origin = x[rows]
         way = images[rows].sub_(origin)
-        near = _fitted(way, taken(lower, rows), taken(upper, rows), length[rows], limit[rows])
+        near = _fit(way, taken(lower, rows), taken(upper, rows), inside[rows], length[rows], limit[rows])
         return torch.clamp_(images, low, high).index_copy_(0, rows, near.add_(origin))  # type: ignore[arg-type]
 
     def step_(self, grad: FloatBatch, images: FloatBatch, rate: Radius) -> FloatBatch:
@@ -162,50 +162,38 @@ class L2(Ball):
         return self.eps * values / rowwise(length, values)
 
 
-def _fitted(
+def _fit(
     delta: FloatBatch,
     lower: Bound,
     upper: Bound,
-    longest: FloatPerRow,
+    point: FloatBatch,
+    length: FloatPerRow,
     limit: FloatPerRow,
     memory: FloatBatch | None = None,
 ) -> Tensor:
-    """Return clip(s * delta) of norm `limit` (B,), row by row; `longest` (B,) is the norm at s = 1, above the limit."""
-    point = torch.empty_like(delta) if memory is None else memory
+    """Return clip(s * delta) of norm `limit` (B,), with s (B,) in [0, 1], in the memory of `point`.
 
-    def trial(scale: Tensor) -> Tensor:
-        torch.mul(delta, rowwise(scale, delta), out=point)
-        torch.clamp(point, lower, upper, out=point)  # type: ignore[arg-type]
-        length: Tensor = torch.linalg.vector_norm(point.flatten(1), dim=1)
-        return length
+    `point` holds clip(delta), of norm `length` (B,), above the limit; `memory` is like it, and may be overwritten.
 
-    scale_to_fit(trial, longest, limit)
-    return point
-
-
-def scale_to_fit(trial: Callable[[Tensor], Tensor], longest: FloatPerRow, limit: FloatPerRow) -> None:
-    """Call `trial(s)` with better and better scales s (B,) until its norms are `limit` (B,), from below to rounding.
-
-    The squared norm H(t) of clip(sqrt(t) * delta) is concave and rises in t = s^2. So the secant through two points
-    beyond the limit leads short of it, and the chord between two points on either side leads beyond: the two close in
-    faster than linearly, without a count of what is clipped. The last call holds the answer for every row.
+    The squared norm H(t) of clip(sqrt(t) * delta) is concave and piecewise linear in t, with the sum of delta^2 over
+    what is not clipped as its slope. So Newton's method leads from t = 1 to below the root and from there up to it, and
+    its last step is exact.
     """
-    width = WIDTH * torch.finfo(limit.dtype).eps
-    one, none = torch.ones_like(limit), limit == 0
-    goal, floor = one - width / 2, (one - width).masked_fill_(none, -1)  # in units of limit^2
-    inverse = limit.clamp_min(tiny(limit)).reciprocal_()
-    beyond, over, short = one, (longest * inverse).square_(), torch.zeros_like(limit)
-    at = (goal / over).masked_fill_(none, 0)
-    for sweep in range(SWEEPS):
-        height = (trial(at.sqrt()) * inverse).square_()
-        right = height > one
-        settled = (height > floor) ^ right
-        if bool(settled.all()):
-            return
-        slope = ((over - height) / (beyond - at)).clamp_min_(tiny(at))
-        moved = torch.addcdiv(at, goal - height, slope)
-        short = torch.where(right, short, at)
-        beyond, over = torch.where(right, at, beyond), torch.where(right, height, over)
-        moved = moved.clamp_(short.lerp(beyond, NEAREST), beyond) if sweep < SECANTS else short.lerp(beyond, 0.5)
+    scaled = torch.empty_like(point) if memory is None else memory
+    rounding = WIDTH * torch.finfo(limit.dtype).eps
+    aim, slack = limit * (1 - rounding), limit * rounding
+    at, gap, settled = torch.ones_like(limit), aim - length, torch.zeros_like(limit, dtype=torch.bool)
+    torch.eq(point, delta, out=scaled)  # 1 where nothing is clipped; as floats, since bools take three times as long
+    for _ in range(SWEEPS):
+        slope = torch.linalg.vector_norm(scaled.mul_(delta).flatten(1), dim=1)  # its square is that of H
+        moved = (gap / slope).mul_(length.add_(aim).div_(slope)).add_(at).clamp_min_(0)
         at = torch.where(settled, at, moved)
-    trial(torch.where(settled, at, short).sqrt())
+        torch.mul(delta, rowwise(at.sqrt(), delta), out=scaled)
+        torch.clamp(scaled, lower, upper, out=point)  # type: ignore[arg-type]
+        length = torch.linalg.vector_norm(point.flatten(1), dim=1)
+        gap = aim - length
+        settled = gap.abs() <= slack
+        if bool(settled.all()):
+            return point
+        torch.eq(point, scaled, out=scaled)
+    return point.mul_(rowwise((limit / length).clamp_max_(1), point))  # which is within the ball, if not the nearest

@@ -130,9 +130,9 @@ class Region:
         return self.ball.joint_box(self.x, *self.range, self.radius)
 
     @cached_property
-    def _memory(self) -> Tensor:
-        """A buffer like x that projections overwrite, so that no step has to allocate one."""
-        return torch.empty_like(self.x)
+    def _memory(self) -> tuple[Tensor, Tensor]:
+        """Two buffers like x that projections overwrite, so that no step has to allocate any."""
+        return torch.empty_like(self.x), torch.empty_like(self.x)
 
     @cached_property
     def dimension(self) -> FloatPerRow:

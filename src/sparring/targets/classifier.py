@@ -123,7 +123,9 @@ class Classifier(Model):
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")
         if not bool(outputs.isfinite().any()):
             raise TargetError("the model returned no finite logit for the first images; check its weights")
-        sums = (outputs.exp() if self.probabilities else outputs).sum(dim=1)
+        sums = (outputs.exp() if self.probabilities else outputs)[~outputs.isnan().any(1)].sum(dim=1)
+        if not len(sums):
+            return
         summed = bool((sums - 1).abs().max() < (2e-2 if self._coarse else 1e-3))
         if self.probabilities and not summed:
             raise TargetError(

@@ -88,8 +88,11 @@ class Model(Target[Jacobians]):
         name: str | None = None,
         identity: str | None = None,
     ) -> None:
-        if not callable(model):
-            raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
+        if isinstance(model, Target):
+            raise TargetError(f"{model.name} is a target already; pass it as it is")
+        if isinstance(model, type) or not callable(model):
+            kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise TargetError(f"{kind} is not a model; pass a torch.nn.Module or a function")
         if layout not in LAYOUTS:
             raise TargetError(f"layout {layout!r} is unknown; pass 'NCHW' or 'NHWC'")
         self._inputs = Images() if inputs is None else inputs
@@ -106,8 +109,7 @@ class Model(Target[Jacobians]):
         self._still = False  # is it frozen?
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
-        if self._std is not None and not bool((self._std > 0).all()):
-            raise TargetError(f"std {std!r} is not positive in every channel")
+        self._check_statistics(mean, std)
 
     @property
     def access(self) -> type[Jacobians]:
@@ -146,10 +148,28 @@ class Model(Target[Jacobians]):
     def _channels(self, word: str, values: float | Sequence[float] | None) -> Tensor | None:
         if values is None:
             return None
-        column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+        try:
+            column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TargetError(f"{word} {values!r:.80} is no number and no list of one per channel") from error
         if not bool(column.isfinite().all()):
             raise TargetError(f"{word} {values!r} is not finite")
         return column
+
+    def _check_statistics(self, mean: Any, std: Any) -> None:
+        """Raise TargetError where mean or std cannot be those of images in the valid range."""
+        if not isinstance(self._inputs, Images):
+            return
+        low, high = self._inputs.low, self._inputs.high
+        if self._std is not None and not bool((self._std > 0).all()):
+            raise TargetError(f"std {std!r} is not positive in every channel")
+        for word, values, found, least, most in (
+            ("mean", mean, self._mean, low, high),
+            ("std", std, self._std, 0.0, high - low),
+        ):
+            if found is not None and not bool(((found >= least) & (found <= most)).all()):
+                cure = "; divide by 255" if (low, high) == (0, 1) and bool((found.abs() <= 255).all()) else ""
+                raise TargetError(f"{word} {values!r} is that of no images in [{low:g}, {high:g}]{cure}")
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         weight = self._weight()

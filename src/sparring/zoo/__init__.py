@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .catalog import models as models
     from .dataset import Chunk as Chunk
     from .dataset import Data as Data
+    from .dataset import DataSource as DataSource
     from .dataset import Row as Row
     from .dataset import Skipped as Skipped
     from .loaded import InputSpec as InputSpec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 HOMES = {
     "Chunk": "dataset",
     "Data": "dataset",
+    "DataSource": "dataset",
     "InputSpec": "loaded",
     "LoadedModel": "loaded",
     "Row": "dataset",

@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import ClassVar
 
 import pytest
@@ -37,7 +38,7 @@ from sparring.defenses.training.validation import choose_validation_attacks, has
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
 from sparring.geometry import Union
 from sparring.random import Key
-from sparring.storage import read_tensors
+from sparring.storage import locked, read_tensors
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))
@@ -666,3 +667,35 @@ def test_validation_uses_another_attack(attack, other):
 def test_validation_has_an_attack_for_every_ball():
     assert len(choose_validation_attacks((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
     assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)
+
+
+class Sloped(nn.Module):
+    """A net whose code changes with `slope`, which neither weights nor names tell."""
+
+    slope = 0.0
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return nn.functional.leaky_relu(self.inner(x), type(self).slope)
+
+
+def test_a_training_is_not_resumed_with_other_code_between_the_same_weights(tmp_path, monkeypatch):
+    def model():
+        return Sloped(net())
+
+    trained(model(), out=tmp_path)
+    monkeypatch.setattr(Sloped, "slope", 0.3)
+    with pytest.raises(RunError, match="the same weights and answers otherwise"):
+        trained(model(), out=tmp_path, resume=True)
+
+
+def test_two_trainings_in_one_folder_do_not_meet(tmp_path, monkeypatch):
+    module = import_module("sparring.defenses.training.trainer")
+    monkeypatch.setattr(module, "locked", lambda folder, what: locked(folder, what, wait_s=0.1))
+    trained(net(), out=tmp_path)
+    with locked(tmp_path, "a training"), pytest.raises(RunError, match="another process is at work on a training in"):
+        trained(net(), out=tmp_path, resume=True)
+    trained(net(), out=tmp_path, resume=True)

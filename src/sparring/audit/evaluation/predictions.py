@@ -18,8 +18,8 @@ from ...errors import TargetError
 from ...goals import DetectorOutputs, Goal
 from ...inputs import Images, Inputs
 from ...random import Key
-from ...rows import flatten, floats_to, join, take, to
-from ...targets import JPEG, Target, answered
+from ...rows import floats_to, join, take, to
+from ...targets import JPEG, Target, answered, valid_rows
 from ...tasks import Task
 
 LEVELS = 255
@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
     """What the target predicts for B inputs, everything on the CPU."""
 
     outputs: Any  # of the target's task, in float32: logits (B, K), embeddings (B, D), ...
-    finite: Tensor  # (B,) bool
+    finite: Tensor  # (B,) bool: the rows that are an answer, as `valid_rows` has it
     alarm: Tensor | None = None  # (B,) above 0 where a detector rejects; None: there is none
 
     @property
@@ -107,18 +107,8 @@ def predict(
         parts = list(iterate_batches(ask, torch.arange(len(images)), batch_size=batch_size))
     alarms = [alarm for _, alarm in parts if alarm is not None]
     outputs, alarm = join([part for part, _ in parts]), torch.cat(alarms) if alarms else None
-    finite = finite_rows(outputs)
-    if alarm is not None:
-        finite &= alarm.isfinite()
-    return Prediction(outputs, finite, alarm)
-
-
-def finite_rows(outputs: Any) -> Tensor:
-    """(B,) bool: no output of the row is NaN or infinite; in a record (of boxes) infinity may stand for absence."""
-    if isinstance(outputs, Tensor):
-        return outputs.flatten(1).isfinite().all(1)
-    tensors = [tensor for tensor in flatten(outputs)[0].values() if tensor.is_floating_point()]
-    return torch.stack([~tensor.flatten(1).isnan().any(1) for tensor in tensors]).all(0)
+    answer = outputs if alarm is None else DetectorOutputs(outputs, alarm)
+    return Prediction(outputs, valid_rows(answer, target.task), alarm)
 
 
 def _predict_batch(target: Target[Any], images: Tensor, key: Key | None, context: Any) -> tuple[Any, Tensor | None]:

@@ -22,6 +22,11 @@ def of_data(records: Records, report: Report) -> Iterator[Finding]:
         total = records.plan.limit or records.facts.candidates
         of = f" of {total}" if total else ""
         yield KINDS["unfinished"].finding(f"The run is not finished: {data.count}{of} images are recorded.")
+    changed = records.probe_results().get("data")
+    if changed is not None:
+        yield KINDS["data-changes"].finding(
+            f"Read again, the data gave other images at {changed['first']}: the run can be neither repeated nor resumed."
+        )
     yield from label_findings(report)
     yield from accuracy_findings(records, report)
     if data.skipped:

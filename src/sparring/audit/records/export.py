@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
+from ...storage import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
 from .database import Records
 from .facts import Facts
-from .run_folder import writing
 
 FORMS = ("parquet", "csv", "json")
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for the beginning of a formula
@@ -65,19 +65,13 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
         raise ConfigError(f"form {form!r} is unknown ({', '.join(FORMS)}).{nearest(form, FORMS)}")
     if form == "parquet":
         import_pyarrow()
-    records = Records.open(run)
     path = out or run / f"results.{form}"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with writing(path.parent):
-            listed = exported_columns(records.facts)
-            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](
-                exported_rows(records), listed, partial
-            )
-            os.replace(partial, path)
-    finally:
-        records.close()
-        partial.unlink(missing_ok=True)
+    with closing(Records.open(run, read_only=True)) as records:
+        if path.resolve().is_relative_to(run.resolve()) and path.resolve() != (run / f"results.{form}").resolve():
+            raise ConfigError(f"--out {path} lies among the files of the run; name a file elsewhere")
+        with written_beside(path, "name a file with --out") as partial:
+            write = {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form]
+            write(exported_rows(records), exported_columns(records.facts), partial)
     return path
 
 

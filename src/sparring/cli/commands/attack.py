@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..display.errors import with_exit_code
+from ..display.errors import BELOW, with_exit_code
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -53,7 +53,7 @@ def attack_command(
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.attack_dataset import AttackDataset
     from ...zoo import load_model
-    from ..display.console import say
+    from ..display.console import complain, say
     from ..display.progress import ProgressBars
     from ..display.tables import show_attacks
     from ..specs.attacks import make_attack, parse_balls
@@ -79,3 +79,8 @@ def attack_command(
     if out is not None:
         experiment.write_curves(attacks, totals)
         say(f"examples: {out}", "bold")
+    if any(total.unanswered for total in totals):
+        complain(
+            "the model answered NaN or infinity, which is never robust: repair the model, or leave such images out"
+        )
+        raise typer.Exit(BELOW)

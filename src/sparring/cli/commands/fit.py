@@ -60,9 +60,13 @@ def fit_command(
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)
+    fitted = job.finished(inputs)
+    if fitted is not None:
+        say(f"{paths.artifact} is this fit, finished: it is measured and drawn")
     try:
-        with FitProgressBars() as bars:
-            fitted = job.run(inputs, bars.step)
+        if fitted is None:
+            with FitProgressBars() as bars:
+                fitted = job.run(inputs, bars.step)
     except KeyboardInterrupt:
         if checkpoint is not None:
             complain(f"the same command goes on from {checkpoint}")

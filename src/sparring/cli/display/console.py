@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...experiments.printable import printable
+from ...text import printable
 
 WIDE = 130
 

@@ -11,7 +11,7 @@ import torch
 
 from ...access import Attack
 from ...audit.records.statistics import share, wilson
-from ...engine import Fitted, Outcome
+from ...engine import Fitted, Outcome, remarks, typical_radii
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
 from ...experiments.attack_dataset import AttackDataset, AttackTotals
@@ -37,8 +37,13 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
     for attack, total in zip(attacks, totals, strict=True):
-        say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
-        for note in sorted(total.notes):
+        ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
+        say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in ended))
+        if not math.isfinite(attack.ball.eps) and total.fell:
+            radii = [0.0, *typical_radii(total.sizes, whole=attack.ball.p == 0)]
+            curve = ", ".join(f"{total.accuracy_at(eps):.1%} at {eps:g}" for eps in radii)
+            say(f"{attack.name}: accuracy by {type(attack.ball).__name__} distance: {curve}")
+        for note in (*sorted(total.notes), *remarks(total.counts, misclassifies=experiment.targeted is None)):
             say(f"{attack.name}: {note}")
 
 
@@ -52,7 +57,7 @@ def attack_row(attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:
         totals.fell,
         f"{totals.fell / totals.attacked:.1%}" if totals.attacked else "-",
         f"{median(totals.sizes):.4g}" if totals.fell else "-",
-        f"{median(totals.queries):.0f}" if totals.fell else "-",
+        f"{median(totals.queries):.0f}" if totals.fell and math.isfinite(attack.ball.eps) else "-",
         totals.survive_uint8,
         f"{totals.forwards:,}",
         f"{totals.backwards:,}",

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ...audit.evaluation.batches import DataSource
-    from ...zoo import LoadedModel
+    from ...zoo import DataSource, LoadedModel
 
 KINDS = ".png, .npy and .npz"
 SHOWN = 6  # values of a file that an error names

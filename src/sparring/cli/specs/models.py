@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ...errors import AccessError, ConfigError
 
 if TYPE_CHECKING:
-    from ...audit.evaluation.batches import DataSource
     from ...targets import Classifier, Restricted
-    from ...zoo import Data, InputSpec, LoadedModel
+    from ...zoo import Data, DataSource, InputSpec, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def load_model_and_source(
     model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
 ) -> tuple[LoadedModel, DataSource]:
     """Return the model and what it is audited on: of a task other than classification batches that FILE.py returns."""
-    from ...audit.evaluation.batches import as_data_source
     from ...tasks import Classification
+    from ...zoo.batches import Batches
     from ...zoo.python_file import call_factory, split_factory
     from ..display.progress import ProgressBars
 
@@ -67,7 +66,7 @@ def load_model_and_source(
         loaded = load_with_overrides(model, overrides, device)
         task, user = loaded.target.task, split_factory(data)
         if task is not None and not isinstance(task, Classification) and user is not None:
-            return loaded, as_data_source(call_factory(*user), data)
+            return loaded, Batches(call_factory(*user), data)
         return loaded, load_data_for(loaded, data, limit)
 
 

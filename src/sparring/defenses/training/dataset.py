@@ -79,7 +79,7 @@ class InMemoryData(IndexedData):
 class StreamedData(IndexedData):
     """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on.
 
-    Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
+    A data set with `identity() -> str` says by it which one it is, for checkpoints. Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
     workers=0; `training.augment` repeats its draws always.
     """
 
@@ -106,6 +106,9 @@ class StreamedData(IndexedData):
             yield as_floats(images), torch.as_tensor(labels).long()
 
     def identity(self) -> str:
+        own = getattr(self.dataset, "identity", None)
+        if callable(own):
+            return str(own())
         images, labels = self.at(torch.tensor([0, len(self) - 1]))
         return f"{len(self)} {tuple(images.shape[1:])} {labels.tolist()}"  # no pixels: they may be drawn at random
 

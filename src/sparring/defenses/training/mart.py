@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy, kl_divergence, one_hot
+from ...log_probabilities import kl_divergence
+from .objective import Objective, check_field, cross_entropy, one_hot
 
 
 @dataclass(frozen=True)

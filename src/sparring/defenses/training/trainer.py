@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from ...access import Attack
 from ...engine import fingerprint
+from ...engine.answers import FEW, Answers, answers_agree, sample_answers
 from ...errors import RunError, memory_errors
 from ...isolation import isolated
 from ...random import Key
-from ...storage import read_checkpoint, write_tensors
+from ...storage import locked, read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
@@ -179,6 +180,16 @@ class _Training:
         return shown
 
     def run(self, resume: bool) -> Trained:
+        if self.out is None or not self.processes.is_first:
+            return self._run(resume)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {self.out}: {error.strerror}; choose another folder") from error
+        with locked(self.out, "a training"):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> Trained:
         if resume:
             self._load()
         self.started = self.saved = time.perf_counter()
@@ -303,8 +314,10 @@ class _Training:
         if not self.processes.is_first:
             return
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | {"sum": whole}
+        tensors |= {f"answers.{name}": value for name, value in self._answers().items()}
         values |= {
             "mark": self.mark,
+            "device": self.classifier.device.type,
             "t": self.t,
             "seconds": self.seconds,
             "stopped": self.stopped,
@@ -312,6 +325,13 @@ class _Training:
             "log": [epoch.row() for epoch in self.log],
         }
         write_tensors(self.out / CHECKPOINT, tensors, values)
+
+    def _answers(self) -> Answers:
+        """Return what the model, as it is, answers to images that are drawn: by it a checkpoint knows its model."""
+        shape, device = tuple(self.validation_images.at(torch.arange(1))[0].shape[1:]), self.classifier.device
+        key = Key(torch.arange(FEW, device=device), 0)
+        with self.classifier.frozen():
+            return sample_answers(self.classifier, key.uniform("answers", shape), key)
 
     def _load(self) -> None:
         path = None if self.out is None else self.out / CHECKPOINT
@@ -323,6 +343,12 @@ class _Training:
         )
         tensors, values = read_checkpoint(path, self.mark, "begin again in another folder", stranger)
         restore_state(self.update, tensors, values)
+        same_device = values["device"] == self.classifier.device.type
+        if not answers_agree(with_prefix(tensors, "answers"), self._answers(), same_device):
+            raise RunError(
+                f"{path} belongs to another model, which has the same weights and answers otherwise (its code has "
+                "changed); restore it, or begin again in another folder"
+            )
         self.best_weights = with_prefix(tensors, "best")
         if self.processes.is_first:
             self.sum.copy_(tensors["sum"])

@@ -97,12 +97,12 @@ class Validator:
             goal = Misclassify(labels, Margin())
             if place == 0:
                 single = run(FGSM(attack.ball), target, goal, images, engine=engine)
-                standing = (~single.success).nonzero().squeeze(1)
+                standing = single.robust.nonzero().squeeze(1)
                 counts[1] = len(standing)
             if len(standing):
                 indices = rows[standing.cpu()]
                 found = run(attack, target, take(goal, standing), images[standing], indices=indices, engine=engine)
-                standing = standing[~found.success]
+                standing = standing[found.robust]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
 

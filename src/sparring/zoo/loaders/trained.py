@@ -6,6 +6,7 @@ file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTO
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -82,13 +83,17 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 
 def planned_model(folder: Path) -> str:
-    """Return the MODEL that the folder's plan names."""
-    from ...defenses.training.plan import read_training_plan
-
+    """Return the MODEL that the folder's plan names; nothing else of the plan is read."""
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
-    return read_training_plan(path).model
+    try:
+        model = tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    if not isinstance(model, str):
+        raise ConfigError(f"{path} names no model; write it as model = 'zoo:NAME'")
+    return model
 
 
 def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:
