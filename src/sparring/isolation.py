@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch._functorch import config
 
 from .errors import UserCodeError, described, user_frame
 
@@ -54,8 +55,7 @@ def isolated() -> Iterator[None]:
             for device in AUTOCAST_DEVICES:
                 if torch.is_autocast_enabled(device):
                     held.enter_context(torch.autocast(device, enabled=False))
-            if "torch._dynamo" in sys.modules:
-                held.enter_context(_compiled_models())
+            held.enter_context(_compiled_models())
             yield
     except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
@@ -143,8 +143,8 @@ def _defaults(wanted: Defaults) -> Iterator[None]:
 @contextmanager
 def _compiled_models() -> Iterator[None]:
     """Let torch compile passes of which several gradients can be taken, as a Jacobian does, for any kind of input."""
-    from torch._functorch import config
-
-    with config.patch(donated_buffer=False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf Tensor")
+    with config.patch(donated_buffer=False), ExitStack() as held:
+        if "torch._dynamo" in sys.modules:
+            held.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf Tensor")
         yield

@@ -1,6 +1,8 @@
 """Every entry point works apart from what the caller has set, and puts it back."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from sparring import testing
 from sparring.attacks import PGD, AdvGAN, DeepFool, GradientUniversal, Universal
 from sparring.defenses.training import Adversary, Madry, TrainingConfig, Validation
 from sparring.engine import Engine, craft, fit
+from sparring.errors import UserCodeError
 from sparring.isolation import isolated, user_settings
 from sparring.rows import flatten
 from sparring.testing.setting_laws import ANSWERS, SETTINGS
@@ -162,3 +165,38 @@ def test_models_compiled_for_one_backward_pass_give_several_gradients():
         assert float((wanted.examples - found.examples).abs().max()) < 1e-4, attack.name
     made = [fit(Universal(sp.Linf(0.2), epochs=1), target, GOAL, IMAGES).artifact for target in (plain, fast)]
     assert float((made[0].delta - made[1].delta).abs().max()) < 1e-4
+
+
+def test_a_model_that_compiles_itself_in_its_first_pass_gives_several_gradients():
+    """torch's compiler is imported while an attack runs, here in a process that has not done so."""
+    program = (
+        "import torch, sys, sparring as sp\n"
+        "from sparring import testing\n"
+        "case = testing.small_net(3)\n"
+        "class Late(torch.nn.Module):\n"
+        "    made = []\n"
+        "    def forward(self, x):\n"
+        "        if not self.made:\n"
+        "            self.made.append(torch.compile(case.module, backend='aot_eager', dynamic=True))\n"
+        "        return self.made[0](x)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "print(bool(sp.run(sp.attacks.DeepFool(), sp.Classifier(Late()), case.goal, case.images).success.all()))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert said.stdout == "True\n", said.stderr
+
+
+class Fails(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise ValueError("no gradient today")
+
+
+def test_an_error_in_the_backward_pass_is_the_models():
+    net = network()
+    with pytest.raises(UserCodeError, match="the backward pass of the model raised ValueError: no gradient today"):
+        sp.run(ATTACK, sp.Classifier(lambda x: Fails.apply(net(x))), GOAL, IMAGES)

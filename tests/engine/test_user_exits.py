@@ -73,7 +73,7 @@ def test_what_ends_a_run_is_an_error(call, error):
 
 @pytest.mark.parametrize("error", [*EXITS, KeyError("mine")], ids=repr)
 def test_what_ends_the_reading_of_data_is_an_error(error, tmp_path):
-    with pytest.raises(UserCodeError, match=r"the data \(Loader\) (called sys\.exit|raised (Stop|KeyError))"):
+    with pytest.raises(UserCodeError, match=r"batch 1 of Loader (called sys\.exit|raised (Stop|KeyError))"):
         sp.audit(CASE.target, Loader(error), threats=[sp.Linf(0.1)], out=tmp_path / "run", suite=["pgd"], batch_size=4)
 
 

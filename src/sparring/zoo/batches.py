@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, user_code
 from ..goals import Goal
+from ..isolation import user_settings
 from ..rows import take
 from .arrays import CHANNELS, image_batch, pixel_tensor
 from .dataset import OWN_PREDICTION, Chunk, DataRequest, Skipped
@@ -84,10 +85,10 @@ class Batches:
     def _read(self) -> Iterator[Any]:
         """The batches; what reading them raises is code of the user's."""
         number, end = 0, object()
-        with user_code(f"iter({self.name})"):
+        with user_code(f"iter({self.name})"), user_settings():
             reader = iter(self.batches)
         while True:
-            with user_code(f"batch {number} of {self.name}"):
+            with user_code(f"batch {number} of {self.name}"), user_settings():
                 given = next(reader, end)
             if given is end:
                 return

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, UserCodeError, user_code
+from ..isolation import user_settings
 from . import arrays, pictures, python_file
 from .batches import Batches, holds_batches
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row
@@ -143,7 +144,7 @@ def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
         raise InputError(f"{name} is an IterableDataset, which has no items by number; wrap it in a DataLoader")
     if not hasattr(made, "__len__"):
         raise InputError(f"{name} is a {type(made).__name__} without len(); say in __len__ how many images it has")
-    with user_code(f"len({name})"):
+    with user_code(f"len({name})"), user_settings():
         whole = len(made)
     count = min(wanted.limit or whole, whole)
     if not count:
@@ -162,7 +163,7 @@ def _dataset(name: str, made: Any, wanted: DataRequest) -> Data:
 def _read(name: str, made: Any, place: int, whole: int) -> Any:
     """Item `place` of a data set of the user's; UserCodeError, which names it, where that raises."""
     try:
-        with user_code(f"{name}[{place}]"):
+        with user_code(f"{name}[{place}]"), user_settings():
             return made[place]
     except UserCodeError as error:
         if isinstance(error.__cause__, IndexError):
