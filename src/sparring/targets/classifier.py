@@ -130,8 +130,8 @@ class Classifier(Model):
         summed = bool((sums - 1).abs().max() < (2e-2 if self._coarse else 1e-3))
         if bool((sums - 100).abs().max() < 1) and (self.probabilities or bool((outputs >= 0).all())):
             raise TargetError(
-                "the model returns percent (every row is >= 0 and sums to 100); return the logits instead, or divide by "
-                "100 and pass Classifier(..., probabilities=True)"
+                "the model returns percent (every row is >= 0 and sums to 100); return the logits instead, or divide "
+                "by 100 and pass Classifier(..., probabilities=True)"
             )
         if self.probabilities and not summed:
             raise TargetError(
