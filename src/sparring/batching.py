@@ -35,7 +35,7 @@ def iterate_batches(
             if not halve or not out_of_memory(error):
                 raise
             if stop - start <= 1:
-                raise OutOfMemoryError(error) from error
+                raise OutOfMemoryError.for_one_image(error) from error
             batch_size = (stop - start) // 2
             continue
         yield answer

@@ -12,7 +12,7 @@ SparringError
 ├── AssetError      a package, weights file or data set that is not installed
 ├── ConfigError     an unknown name or an option out of range
 └── RunError        a run folder, checkpoint or record that cannot be read or written
-    └── OutOfMemoryError   memory that ran out for a single image too
+    └── OutOfMemoryError   memory that ran out, and no smaller batch helps
 """
 
 from __future__ import annotations
@@ -79,10 +79,13 @@ class RunError(SparringError):
 
 
 class OutOfMemoryError(RunError):
-    """Memory that ran out for a single image too."""
+    """Memory that ran out, and no smaller batch helps."""
 
-    def __init__(self, error: object, cure: str = "take smaller images, a smaller model or a larger machine") -> None:
-        super().__init__(f"memory ran out, also for a single image ({error}); {cure}")
+    @classmethod
+    def for_one_image(cls, error: BaseException) -> OutOfMemoryError:
+        """Return the error of what needed too much for a single image."""
+        told = f"memory ran out, also for a single image ({error})"
+        return cls(f"{told}; take smaller images, a smaller model or a larger machine")
 
 
 @contextmanager
@@ -93,12 +96,21 @@ def user_code(what: str, *passed: type[BaseException]) -> Iterator[None]:
     """
     try:
         yield
-    except (SparringError, KeyboardInterrupt, GeneratorExit, *passed):
-        raise
     except BaseException as error:
-        if out_of_memory(error):
+        if isinstance(error, (SparringError, KeyboardInterrupt, GeneratorExit, *passed)) or out_of_memory(error):
             raise
         raise UserCodeError(f"{what} {described(error)}") from error
+
+
+@contextmanager
+def memory_errors(what: str, cure: str) -> Iterator[None]:
+    """Raise OutOfMemoryError, which says `what` ran out of memory and the cure, where memory runs out inside."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"{what} ran out of memory {cure}: {error}") from error
 
 
 def out_of_memory(error: BaseException) -> bool:

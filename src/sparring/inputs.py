@@ -150,7 +150,8 @@ class Images(Inputs):
         place = f"[{_told(self.low)}, {_told(self.high)}]"
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}")
+            cure = "; pass images.float() / 255" if isinstance(x, Tensor) and x.dtype == torch.uint8 else ""
+            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}{cure}")
         if x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
         if len(x) == 0:

@@ -1,8 +1,8 @@
 """Settings of the whole process: ours while an entry point works, the user's own while code of the user's is called.
 
-A script may have a default dtype of float64, a default device, gradients switched off, autocast or inference mode around
-its call. None of it may change a number of ours (`isolated`); but a model that was written under a default dtype or
-device needs it in its forward pass too, and a file of the user's its neighbours (`user_settings`).
+A script may have a default dtype of float64, a default device, gradients switched off, autocast or inference mode
+around its call. None of it may change a number of ours (`isolated`); but a model that was written under a default dtype
+or device needs it in its forward pass too, and a file of the user's its neighbours (`user_settings`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from .errors import UserCodeError, described, user_frame
 
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -36,13 +38,14 @@ class _Process:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Work under torch's own settings, and put the caller's back: float32, CPU, gradients, no autocast, no inference mode.
+    """Work under torch's own settings, and put the caller's back.
 
-    It may be entered again inside, and serves as a decorator too.
+    These are float32, the CPU, gradients, no autocast and no inference mode. It may be entered again inside, and serves
+    as a decorator too. Code of the user's inside - an attack, a goal, data - that calls sys.exit() or raises what is no
+    `Exception` ends with a UserCodeError: no script may end as a success because of it.
     """
     outer = _Process.user
-    if outer is None:
-        _Process.user = _present()
+    _Process.user = outer or _present()
     try:
         with ExitStack() as held:
             held.enter_context(_defaults(Defaults()))
@@ -54,9 +57,14 @@ def isolated() -> Iterator[None]:
             if "torch._dynamo" in sys.modules:
                 held.enter_context(_compiled_models())
             yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        where = user_frame(error.__traceback__) or "code of the model, the attack or the data"
+        raise UserCodeError(f"{where} {described(error)}") from error
     finally:
-        if outer is None and not _Process.from_file:
-            _Process.user = None
+        if not _Process.from_file:
+            _Process.user = outer
 
 
 @contextmanager
@@ -70,6 +78,7 @@ def user_settings() -> Iterator[None]:
     sys.path[:0] = folders
     try:
         with nullcontext() if user in (None, Defaults()) else _defaults(user):
+            given = torch.get_default_dtype()
             yield
             left = torch.get_default_dtype()
     finally:
@@ -78,9 +87,8 @@ def user_settings() -> Iterator[None]:
             torch.set_default_dtype(ours)
         if torch.is_grad_enabled() != grad:
             torch.set_grad_enabled(grad)
-    expected = ours if user is None else user.dtype
-    if left != expected:
-        _Process.user, _Process.from_file = Defaults(left, (user or Defaults()).device), True
+    if left != given and user is not None:
+        _Process.user = user._replace(dtype=left)
 
 
 @contextmanager

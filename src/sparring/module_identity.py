@@ -38,7 +38,7 @@ def script_constants(module: nn.Module) -> Iterator[Tensor]:
     """Yield the tensors that are constants of a TorchScript module: the weights of a frozen one."""
     if isinstance(module, torch.jit.ScriptModule):
         graph = module.inlined_graph  # its nodes live as long as it does
-        for node in graph.findAllNodes("prim::Constant"):
+        for node in graph.findAllNodes("prim::Constant"):  # type: ignore[attr-defined]
             if node.hasAttribute("value") and node.kindOf("value") == "t":
                 yield node.t("value")
 

@@ -327,7 +327,7 @@ def test_a_fingerprint_does_not_depend_on_addresses():
 
 def test_two_runs_of_one_checkpoint_do_not_meet(case, tmp_path):
     other = (
-        "import sys, time\nfrom pathlib import Path\nfrom sparring.storage import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom sparring.files import locked\n"
         "with locked(Path(sys.argv[1]), 'a run'):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", other, str(tmp_path)], stdout=subprocess.PIPE) as child:

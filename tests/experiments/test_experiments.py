@@ -108,7 +108,7 @@ def test_a_chunk_of_other_images_is_not_taken_for_one_of_these(data, tmp_path):
     arrays["labels"][29] = (arrays["labels"][29] + 1) % 4
     np.savez(tmp_path / "other.npz", **arrays)
     other = load_data(f"npz:{tmp_path / 'other.npz'}", input=None)
-    with pytest.raises(RunError, match="000016.safetensors is of other images or labels than there are now"):
+    with pytest.raises(RunError, match=r"000016\.safetensors is of other images or labels than there are now"):
         AttackDataset(loaded(0), other, None, 16, 0, tmp_path / "out").run(attacks)
 
 
@@ -130,7 +130,7 @@ def test_a_fit_killed_before_its_picture_is_drawn_goes_on_to_it(data, tmp_path, 
     with pytest.raises(RunError, match="exists and is of another fit"):
         job(seed=1).finished(job(seed=1).prepare())
     job().draw(again.artifact, job().measure(again.artifact, inputs), inputs)
-    with pytest.raises(RunError, match="made.png exists"):
+    with pytest.raises(RunError, match=r"made\.png exists"):
         paths.check_free()
 
 

@@ -273,3 +273,46 @@ def test_granting_freezes_what_it_wraps(case):
     with sp.Restricted(case.target, sp.Decisions).frozen():
         assert not case.module.training
     assert case.module.training
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"mean": 123.675}, "mean 123.675 is that of no images in [0, 1]; divide by 255"),
+        ({"mean": (0.5, 0.5, 104.0)}, "divide by 255"),
+        ({"mean": -0.1}, "mean -0.1 is that of no images"),
+        ({"mean": 0.5, "std": 58.0}, "std 58.0 is that of no images in [0, 1]; divide by 255"),
+        ({"std": 0.0}, "std 0.0 is not positive"),
+        ({"mean": 300.0}, "mean 300.0 is that of no images in [0, 1]"),
+    ],
+)
+def test_statistics_that_images_cannot_have_are_refused(words, told, case):
+    with pytest.raises(TargetError) as raised:
+        sp.Classifier(case.module, **words)
+    assert told in str(raised.value)
+
+
+@pytest.mark.wrong_types
+def test_statistics_that_are_no_numbers_are_refused(case):
+    with pytest.raises(TargetError, match="mean 'dark' is no number and no list of one per channel"):
+        sp.Classifier(case.module, mean="dark")
+
+
+def test_statistics_of_other_ranges_are_theirs(case):
+    bytes_of = sp.inputs.Images(0.0, 255.0)
+    sp.Classifier(case.module, mean=123.675, std=58.4, inputs=bytes_of)
+    sp.Classifier(case.module, mean=0.0, std=1 / 255)
+    sp.Classifier(case.module, mean=0.0, std=1.0)
+    with pytest.raises(TargetError, match=r"mean -1.0 is that of no images in \[0, 255\]"):
+        sp.Classifier(case.module, mean=-1.0, inputs=bytes_of)
+
+
+def test_probabilities_are_told_apart_by_the_rows_that_are_answers(case):
+    def half(x):
+        return torch.where((torch.arange(len(x)) % 2 == 0)[:, None], torch.nan, case.module(x).softmax(1))
+
+    target = sp.Classifier(half, probabilities=True)
+    target.check(target(case.images))
+    with pytest.raises(TargetError, match="the model returns probabilities"):
+        logits = sp.Classifier(half)
+        logits.check(logits(case.images))

@@ -1,4 +1,4 @@
-"""The table of awkward models: every row works, or is refused as it says, under attacks of every access, and audited."""
+"""The table of awkward models: every row works or is refused as it says, by every kind of attack and by an audit."""
 
 import pytest
 import torch
@@ -84,3 +84,15 @@ def test_a_law_names_the_row_that_breaks_it():
     row = testing.AwkwardModel("fine", ROWS[0].make, SparringError, "never", True, ROWS[0].images, ROWS[0].labels)
     with pytest.raises(AssertionError, match="fine: PGD was not refused"):
         testing.check_awkward_model(ATTACKS[0], row)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_the_mode_of_a_script_is_put_back():
+    """A script holds its mode in another place than a module, and a frozen one has none."""
+    script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 4))).train()
+    frozen = torch.jit.freeze(torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).eval()))
+    for module, mode in ((script, True), (frozen, None)):
+        with sp.Classifier(module).frozen():
+            assert not module.training
+        assert getattr(module, "training", None) is mode
+        assert all(getattr(part, "training", None) is mode for part in module.children())

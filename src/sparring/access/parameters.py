@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from functools import cache
@@ -23,10 +23,28 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from .. import goals
 from ..errors import ConfigError, nearest
-from ..goals import Climb
+from ..goals import Climb, climbs
+from ..scalars import plain_number
 
+# what other libraries call a parameter
+FOREIGN = {
+    "steps": (
+        "n_iter",
+        "nb_iter",
+        "iterations",
+        "num_steps",
+        "n_steps",
+        "max_iter",
+        "num_iterations",
+        "max_iterations",
+    ),
+    "step_size": ("alpha", "eps_iter", "eps_step", "stepsize", "rel_stepsize", "lr"),
+    "n_queries": ("max_queries", "n_iter", "steps", "max_iter", "queries"),
+    "n_restarts": ("restarts", "num_random_init", "random_restarts"),
+    "random_start": ("rand_init", "random_init", "num_random_init"),
+}
+RADIUS = ("eps", "epsilon", "epsilons", "norm", "eps_max")
 COMPARISONS = {"gt": (">", operator.gt), "ge": (">=", operator.ge), "lt": ("<", operator.lt), "le": ("<=", operator.le)}
 
 
@@ -70,13 +88,32 @@ OpenFraction = Annotated[float, Bounds(gt=0, lt=1)]  # (0, 1)
 
 
 def check_parameters(record: Any) -> None:
-    """Check every field of a dataclass whose type states `Bounds`.
+    """Check every field of a dataclass whose type states `Bounds`; numbers of numpy and of tensors become Python's.
 
     Raises:
         ConfigError: for the first value that is out of bounds, with its name and what is accepted.
     """
     for name, (bounds, kind, optional) in declared_bounds(record.__class__).items():
-        _check(type(record).__name__, name, getattr(record, name), bounds, kind, optional)
+        value = plain_number(getattr(record, name))
+        object.__setattr__(record, name, value)
+        _check(type(record).__name__, name, value, bounds, kind, optional)
+
+
+def refuse_unknown(owner: type, named: Iterable[str]) -> None:
+    """Raise ConfigError for the first of the names that is no parameter of `owner`, with the one that is meant."""
+    parameters = inspect.signature(owner.__init__).parameters  # type: ignore[misc]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    for name in named:
+        if name not in parameters:
+            own = [one for one in parameters if one != "self"]
+            meant = next((word for word, others in FOREIGN.items() if name.lower() in others and word in own), None)
+            hint = f" Did you mean {meant!r}?" if meant else nearest(name, own)
+            if name.lower() in RADIUS:
+                hint = f" The radius is that of the ball: {owner.__name__}(Linf(8 / 255))."
+            elif name.lower() == "targeted":
+                hint = " A goal is what is targeted: run(attack, target, ClassifyAs(classes), images)."
+            raise ConfigError(f"{owner.__name__} has no parameter {name!r} ({', '.join(own)}).{hint}")
 
 
 def check_parameter(owner: type, name: str, value: object) -> None:
@@ -97,7 +134,7 @@ def written_parameters(owner: type) -> dict[str, Any]:
         hints = get_type_hints(owner)
     except NameError:
         return {}
-    found = {field.name: hints[field.name] for field in fields(owner) if field.init}
+    found = {field.name: hints[field.name] for field in fields(owner) if field.init} if is_dataclass(owner) else {}
     return {name: hint for name, hint in found.items() if all(map(_is_written, _options(hint)))}
 
 
@@ -165,7 +202,7 @@ def _named(kind: Any) -> dict[str, Any]:
 @cache
 def losses() -> dict[str, Climb]:
     """Return the losses that need no argument, by their name in small letters."""
-    kinds: Iterable[Any] = (getattr(goals, name) for name in goals.__all__)
+    kinds: Iterable[Any] = vars(climbs).values()
     plain = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Climb)]
     return {_letters(kind.__name__): kind() for kind in plain if _needs_nothing(kind)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +17,7 @@ from ..access import Attack
 from ..access.parameters import check_parameter, parse_parameter, written_parameters
 from ..errors import ConfigError, ThreatError, nearest, user_code
 from ..geometry import Ball
-from .combine import Restarts
+from .combine import Cascade, Restarts
 
 Load = Callable[[str], Any]  # FILE.py:NAME -> what has that name
 USER_FILE = re.compile(r"(?P<spec>.+\.py:[^:=,]+)(?::(?P<options>.*))?", re.DOTALL)
@@ -91,7 +91,7 @@ class AttackSpec:
 
     def has_parameter(self, name: str) -> bool:
         """Tell whether its class has a field of that name."""
-        return is_dataclass(self.kind) and name in {one.name for one in fields(self.kind)}
+        return name in {one.name for one in fields_of(self.kind)}
 
     def make(self, ball: Ball | None, **defaults: Any) -> Attack[Any, Any]:
         """Return the attack within `ball`, or within its own for None; `defaults` where no parameter was given.
@@ -168,12 +168,15 @@ def _with_options(base: AttackSpec, word: str, name: str, text: str) -> AttackSp
     )
 
 
+def fields_of(attack: Any) -> tuple[Field[Any], ...]:
+    """Return the fields of an attack or a class; none where it is no dataclass."""
+    return fields(attack) if is_dataclass(attack) else ()
+
+
 def describe(attack: Attack[Any, Any]) -> str:
     """Return the attack's class with its parameters that are not the default, its ball left out."""
     name = type(attack).__name__
-    if not is_dataclass(attack):
-        return name
-    given = {one.name: (getattr(attack, one.name), one.default) for one in fields(attack) if one.init}
+    given = {one.name: (getattr(attack, one.name), one.default) for one in fields_of(attack) if one.init}
     shown = [
         f"{parameter}={_shown(value)}"
         for parameter, (value, default) in given.items()
@@ -199,10 +202,10 @@ def with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
 
 
 def _with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
-    if not is_dataclass(attack):
-        return attack
+    if isinstance(attack, Cascade):
+        return Cascade(*[_with_ball(one, ball) for one in attack.attacks])
     changes: dict[str, Any] = {}
-    for name in [one.name for one in fields(attack) if one.init]:
+    for name in [one.name for one in fields_of(attack) if one.init]:
         value = getattr(attack, name)
         if name == "ball":
             changes[name] = ball
@@ -210,4 +213,7 @@ def _with_ball(attack: Attack[Any, Any], ball: Ball) -> Attack[Any, Any]:
             changes[name] = _with_ball(value, ball)
         elif isinstance(value, Sequence) and any(isinstance(one, Attack) for one in value):
             changes[name] = tuple(_with_ball(one, ball) for one in value)
-    return replace(attack, **changes) if changes else attack
+    try:
+        return replace(attack, **changes) if changes else attack  # type: ignore[type-var]
+    except TypeError as error:  # a constructor of its own
+        raise ConfigError(f"{attack.name} cannot be made again with another ball: {error}") from error

@@ -6,25 +6,25 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..access import Attack
 from ..engine import region_of
 from ..errors import GoalError, LockedOut, RunError, ThreatError
+from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
 from ..isolation import isolated
-from ..storage import locked
-from ..targets import Target
+from ..targets import Target, as_target
 from ..tasks import Classification, Task
-from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
-from ..zoo import Chunk, LoadedModel
+from ..threats import BALLS, Norm, Threat, Threats, check_radius, listed_threats, merged_threats
+from ..zoo import Chunk, LoadedModel, load_model
 from ..zoo.sources import load_source
 from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
@@ -60,15 +60,15 @@ CHANGED = "data"  # the name of the record of data that changes
 
 
 def audit(
-    target: Target[Any] | LoadedModel,
+    target: Target[Any] | LoadedModel | nn.Module | str,
     data: Any,
     *,
-    threats: Iterable[Ball | Threat],
+    threats: Threats,
     out: Path | str | None = None,
     suite: str | Sequence[str | Attack[Any, Any] | type[Attack[Any, Any]]] = "standard",
     goal: str | None = None,
     access: str | None = None,
-    surrogate: Target[Any] | LoadedModel | None = None,
+    surrogate: Target[Any] | LoadedModel | nn.Module | str | None = None,
     seed: int = 0,
     repeats: int = 1,
     limit: int | None = None,
@@ -93,15 +93,16 @@ def audit(
     """Robust accuracy of `target` on `data` under each threat, recorded in the folder `out`.
 
     Args:
-        target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
-            one is attacked from two views, by who does not know of the defence and by who does.
+        target: what is audited, of any task; a model of the zoo, or its name as "zoo:mnist-plain", brings its source
+            and class names along, a module alone is a `Classifier`. A `Defended` one is attacked from two views, by who
+            does not know of the defence and by who does.
         data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
             batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the
             goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is
             not met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs.
             Data is read several times, and must give the same each time.
-        threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
-            Linf(), asks for the smallest example of each image, which gives the whole curve.
+        threats: balls or texts, one or many, as [Linf(4 / 255), "l2:0.5"]; several of one norm give a curve. A ball
+            without a radius, as Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
             among the system's temporary files, which the observer is told.
         suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
@@ -165,12 +166,12 @@ def audit(
 
 @isolated()
 def make_request(
-    target: Target[Any] | LoadedModel,
+    target: Target[Any] | LoadedModel | nn.Module | str,
     data: Any,
     *,
-    threats: Iterable[Ball | Threat],
+    threats: Threats,
     out: Path | str | None = None,
-    surrogate: Target[Any] | LoadedModel | None = None,
+    surrogate: Target[Any] | LoadedModel | nn.Module | str | None = None,
     accept: Sequence[str] = (),
     resume: bool = False,
     command: str | None = None,
@@ -184,13 +185,15 @@ def make_request(
     **effort: Any,
 ) -> AuditRequest:
     """Make the request of `audit`, checked as far as that is possible without asking the model."""
+    target = named_model(target)
     loaded = target if isinstance(target, LoadedModel) else None
-    attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
+    attacked = as_target(target)
+    surrogate = None if surrogate is None else named_model(surrogate)
     task, inputs = task_of(attacked), attacked.inputs
-    other = surrogate.target if isinstance(surrogate, LoadedModel) else surrogate
+    other = None if surrogate is None else as_target(surrogate)
     pool = parse_workers(workers, devices)
     refuse_shared_services(pool, attacked, other)
-    source = load_source(data, target)
+    source = load_source(data, loaded or attacked)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -202,7 +205,7 @@ def make_request(
         threats=radii,
         smallest=smallest,
         batch_size=fitting_batch_size(source) if batch_size is None else batch_size,
-        surrogate=None if surrogate is None else surrogate.name,
+        surrogate=None if surrogate is None else getattr(surrogate, "name", None) or as_target(surrogate).name,
         goal=goal_of_plan(task, goal, effort.get("labels"), first),
         mask=limits.mask_digest,
         eps=limits.eps_digest,
@@ -222,6 +225,11 @@ def make_request(
         workers=pool,
         limits=limits,
     )
+
+
+def named_model(given: Any) -> Any:
+    """Return the model of a name, as "zoo:mnist-plain"; anything else as it is."""
+    return load_model(given) if isinstance(given, str) else given
 
 
 def temporary_folder(observer: AuditObserver | None) -> Path:
@@ -278,18 +286,13 @@ def widest(inputs: Inputs) -> float:
     return float((high - low).max())
 
 
-def split_threats(
-    given: Iterable[Ball | Threat], inputs: Inputs | None = None
-) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+def split_threats(given: Threats, inputs: Inputs | None = None) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
     """Split into threats with radii, and norms of balls without one."""
-    listed = list(given)
+    listed = listed_threats(given)
     free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
-    written = [one for one in rest if isinstance(one, Threat)]
-    if len(written) < len(rest):
-        written = threats_of_balls(rest, widest(inputs or Images()))  # type: ignore[arg-type]
-    return tuple(written), tuple(norms)
+    return tuple(merged_threats(rest, widest(inputs or Images()))), tuple(norms)
 
 
 @isolated()
@@ -388,11 +391,11 @@ def write_limits(request: AuditRequest) -> None:
 def compare_data(records: Records, request: AuditRequest) -> None:
     """Read all the data once. RunError where they are other than when the run was begun, recorded or not."""
     before, seen = records.parts(), 0
-    total = sum(part.count for part in before)
+    total = sum(part.rows for part in before)
     number = -1
     for number, (chunk, part) in enumerate(read_parts(request.source, request.plan)):
         check_same(records, before, number, chunk, part)
-        seen += part.count
+        seen += part.rows
         request.observer.comparing_data(seen, total)
     if number + 1 < len(before):
         raise other_data(records, f"fewer images ({seen}, not {total})")
@@ -429,7 +432,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
         if number in safe:
             continue
         if number >= len(before):
-            raise other_data(records, f"more images (not {sum(part.count for part in before)})")
+            raise other_data(records, f"more images (not {sum(part.rows for part in before)})")
         if not told and part_of(chunk, request.plan) != before[number]:
             told = True
             records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
@@ -439,7 +442,7 @@ def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, C
             )
         yield number, chunk
     if number + 1 < len(before):
-        raise other_data(records, f"fewer images (not {sum(part.count for part in before)})")
+        raise other_data(records, f"fewer images (not {sum(part.rows for part in before)})")
 
 
 def refuse_changing(records: Records) -> None:
@@ -454,10 +457,10 @@ def refuse_changing(records: Records) -> None:
 def check_same(records: Records, before: list[Part], number: int, chunk: Chunk, part: Part) -> None:
     """Raise RunError where a chunk of the data is another than when the run was begun."""
     if number >= len(before):
-        raise other_data(records, f"more images (not {sum(one.count for one in before)})")
+        raise other_data(records, f"more images (not {sum(one.rows for one in before)})")
     if part != before[number]:
         what = "images or labels" if chunk.goal is None else "inputs or goals"
-        raise other_data(records, f"other {what} at {part.first} to {part.first + part.count - 1}")
+        raise other_data(records, f"other {what} at {part.first} to {part.first + part.rows - 1}")
 
 
 def other_data(records: Records, what: str) -> RunError:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from ..access import Attack, Decisions, Gradients, Jacobians, Scores
+from ..access import ACCESS, Attack
 from ..attacks import table
 from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec_of, split_attacks
 from ..errors import ConfigError, nearest
@@ -15,12 +15,6 @@ from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
 
-ACCESS: dict[str, type[Decisions]] = {
-    "decisions": Decisions,
-    "scores": Scores,
-    "gradients": Gradients,
-    "jacobians": Jacobians,
-}
 EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
     "quick": {"steps": 40, "restarts": 5, "queries": 1000},
     "standard": {"steps": 10, "restarts": 1, "queries": 500},
@@ -30,7 +24,7 @@ OWN = EFFORT["quick"]
 GOALS = ("misclassify", "least-likely")
 PRECISIONS = ("float32", "bfloat16", "float16")
 Precision = Literal["float32", "bfloat16", "float16"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Suite = str | tuple[str, ...]
 
 
@@ -118,7 +112,7 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
 
 def check_word(field: str, value: Any, known: Any) -> None:
     """Raise ConfigError with the nearest word for one that is not known."""
-    if value is not None and value not in known:
+    if value is not None and not (isinstance(value, str) and value in known):
         raise ConfigError(f"{field} {value!r:.80} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
 
 

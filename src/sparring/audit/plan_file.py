@@ -12,18 +12,19 @@ queries = 2000
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ..access import ACCESS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
+from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
@@ -130,15 +131,7 @@ def read_audit_config(path: Path) -> AuditConfig:
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; name the plan of an audit, which is a TOML file") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name the plan of an audit") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    table = read_toml(path, "the plan of an audit")
     try:
         return make_audit_config(table)
     except ConfigError as error:

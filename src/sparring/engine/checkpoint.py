@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, RunError
+from ..files import locked
 from ..random import Key
-from ..storage import locked, read_checkpoint, write_tensors
+from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, Unidentified
 from .answers import answers_agree, sample_answers
 from .options import Engine

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
-from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
+from ..errors import ConfigError, InputError, RunError, ThreatError, memory_errors
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images
@@ -21,12 +21,13 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
-from ..targets import Target, answered, check_context, check_task
+from ..targets import Target, answered, as_target, check_context, check_task
 from .answers import FEW, Answers, answers_agree, sample_answers
+from .arguments import as_engine, as_indices, as_radii, as_tensor
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
 from .given import goal_and_inputs
 from .options import Engine, Progress
-from .run import check_access, check_images, check_indices, goal_like, region_of, run
+from .run import check_access, check_images, goal_like, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -53,13 +54,13 @@ class Fitted(Generic[R]):
 @isolated()
 def fit(
     attack: Shared[A, Any, R],
-    target: Target[A],
+    target: Target[A] | nn.Module,
     goal: Any,
     x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: R | None = None,
     context: Any = None,
     engine: Engine | None = None,
@@ -82,10 +83,10 @@ def fit(
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
-    engine = engine or Engine()
-    check_access(attack, target)
+    engine, target = as_engine(engine), as_target(target)
+    check_access(attack, target, Shared)
     goal, x = goal_and_inputs(target, goal, x)
-    x, mask, eps, context = (outside_inference(given) for given in (x, mask, eps, context))
+    x, mask, context = (outside_inference(as_tensor(given)) for given in (x, mask, context))
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
@@ -95,23 +96,18 @@ def fit(
             f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {kind}; for one "
             "variable on many images pass run() an OverScenes target"
         )
-    region = region_of(attack, target, x, mask, eps)
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
     if not attack.uses_region and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    with kept_checkpoint(engine), target.frozen():
+    places = as_indices(indices, len(x))
+    cure = f"with batch_size={attack.batch_size}; pass a smaller one"
+    with kept_checkpoint(engine), target.frozen(), memory_errors(attack.name, cure):
         fitting = _Fitting(
             attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
         )
-        try:
-            return fitting.made(start)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            told = f"{attack.name} ran out of memory with batch_size={attack.batch_size}; pass a smaller one"
-            raise RunError(f"{told}: {error}") from error
+        return fitting.made(start)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def goal_and_inputs(target: Target[Any], goal: Any, x: Any) -> tuple[Goal, Tenso
     """
     if isinstance(goal, Goal):
         return goal, inputs_of(target, x)
+    if isinstance(goal, type):
+        raise GoalError(f"{goal.__name__} is a class; pass an object of it, as Misclassify(labels)")
     if x is None:
         return labelled(target, goal)
     images, labels = (goal, x) if isinstance(goal, Tensor | np.ndarray) and goal.ndim > 2 else (x, goal)

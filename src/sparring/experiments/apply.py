@@ -15,9 +15,9 @@ from ..audit.evaluation.predictions import predict
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import InputError
+from ..files import write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
-from ..storage import write_atomically
 from ..text import printable
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files

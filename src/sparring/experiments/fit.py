@@ -16,10 +16,10 @@ from ..attacks import Artifact, ArtifactAttack, load_artifact
 from ..audit.evaluation.predictions import predict
 from ..engine import Engine, Fitted, Outcome, Progress, check_access, fingerprint, fit, run
 from ..errors import ConfigError, InputError, RunError
+from ..files import check_writable, write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take
-from ..storage import check_writable, write_atomically
 from ..zoo import Data, LoadedModel
 from .artifacts import SUFFIX, artifact_picture, fooling_rate, prediction_captions
 from .output import report_write_errors

@@ -106,11 +106,6 @@ class Classifier(Model):
                 f"the model returned shape {tuple(logits.shape)} for {count} images; logits are (images, classes)"
                 + ("; for a single-logit model pass binary=True" if logits.ndim == 1 else "")
             )
-        if logits.shape[1] < 2:
-            raise TargetError(
-                f"the model returned shape {tuple(logits.shape)}: {logits.shape[1]} classes, of which none can be "
-                "mistaken for another" + "; for a single-logit model pass binary=True" * logits.shape[1]
-            )
         if self.probabilities:
             logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         return logits
@@ -119,11 +114,17 @@ class Classifier(Model):
         return (self.binary, self.probabilities, *super().identity())
 
     def check(self, outputs: Tensor) -> None:
+        if outputs.shape[1] < 2:
+            raise TargetError(
+                f"the model returned shape {tuple(outputs.shape)}: {outputs.shape[1]} classes, of which none can be "
+                "mistaken for another" + "; for a single-logit model pass binary=True" * outputs.shape[1]
+            )
         if self.classes is not None and outputs.shape[1] != self.classes:
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")
         if not bool(outputs.isfinite().any()):
             raise TargetError("the model returned no finite logit for the first images; check its weights")
-        sums = (outputs.exp() if self.probabilities else outputs)[~outputs.isnan().any(1)].sum(dim=1)
+        outputs = outputs[~outputs.isnan().any(1)]  # other rows are no answers, of either kind
+        sums = (outputs.exp() if self.probabilities else outputs).sum(dim=1)
         if not len(sums):
             return
         summed = bool((sums - 1).abs().max() < (2e-2 if self._coarse else 1e-3))

@@ -14,8 +14,6 @@ from torch.utils import checkpoint
 
 from ..errors import TargetError
 
-ABSENT = object()
-
 
 def check_weights(module: nn.Module, name: str) -> None:
     """Raise TargetError where a weight or buffer has no values yet: of a lazy layer, or on the meta device."""
@@ -39,7 +37,7 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
     Weights made in inference mode, through which no gradient goes, are replaced by copies meanwhile.
     """
     parts = list(module.modules())
-    training = [(part, getattr(part, "training", ABSENT)) for part in parts]
+    training = [(part, getattr(part, "training", None)) for part in parts]
     wanted = [(one, one.requires_grad) for one in module.parameters() if not one.is_inference()]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.detach().clone())
@@ -65,10 +63,10 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
         yield
     finally:
         for part, flag in training:
-            if flag is not ABSENT:
-                part.training = flag
-            else:
+            if flag is None:
                 vars(part).pop("training", None)
+            else:
+                part.training = flag
         for part, name, one in made:
             setattr(part, name, one)
         for parameter, flag in wanted:
@@ -76,6 +74,9 @@ def held_still(module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterat
         with torch.no_grad():
             for part, name, buffer, before in buffers:
                 _restore(part, name, buffer, before)
+
+
+REENTRANT = checkpoint.CheckpointFunction
 
 
 class _Kept:
@@ -86,11 +87,20 @@ class _Kept:
         return function(*inputs)
 
 
+class _KeptBeforeWeights(_Kept):
+    """The same for layers whose inputs have no gradient: a reentrant checkpoint would give their weights none."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *inputs: Any) -> Any:
+        climbed = any(isinstance(one, Tensor) and one.requires_grad for one in inputs)
+        return (REENTRANT if climbed else _Kept).apply(function, preserve_rng_state, *inputs)
+
+
 @contextmanager
-def without_reentrant_checkpoints() -> Iterator[None]:
-    """Compute checkpointed layers without checkpoints, whose reentrant kind refuses gradients with respect to inputs."""
+def mended_checkpoints(attacked: bool) -> Iterator[None]:
+    """Let layers with reentrant checkpoints give gradients with respect to inputs where `attacked`, else to weights."""
     before = checkpoint.CheckpointFunction
-    checkpoint.CheckpointFunction = _Kept  # type: ignore[misc, assignment]
+    checkpoint.CheckpointFunction = _Kept if attacked else _KeptBeforeWeights  # type: ignore[misc, assignment]
     try:
         yield
     finally:

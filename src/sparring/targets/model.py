@@ -31,7 +31,7 @@ from ..module_identity import module_identity, script_constants
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .held_module import check_weights, held_still, without_reentrant_checkpoints
+from .held_module import check_weights, held_still, mended_checkpoints
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target
 
@@ -88,8 +88,11 @@ class Model(Target[Jacobians]):
         name: str | None = None,
         identity: str | None = None,
     ) -> None:
-        if not callable(model):
-            raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
+        if isinstance(model, Target):
+            raise TargetError(f"{model.name} is a target already; pass it as it is")
+        if isinstance(model, type) or not callable(model):
+            kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise TargetError(f"{kind} is not a model; pass a torch.nn.Module or a function")
         if layout not in LAYOUTS:
             raise TargetError(f"layout {layout!r} is unknown; pass 'NCHW' or 'NHWC'")
         self._inputs = Images() if inputs is None else inputs
@@ -199,7 +202,7 @@ class Model(Target[Jacobians]):
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
-            with user_settings(), without_reentrant_checkpoints() if self._still else nullcontext():
+            with user_settings(), mended_checkpoints(attacked=self._still):
                 return self.model(x, context) if self._takes_context else self.model(x)
         except (SparringError, KeyboardInterrupt):
             raise
@@ -207,10 +210,12 @@ class Model(Target[Jacobians]):
             if out_of_memory(error):
                 raise
             shape, told = tuple(images.shape[1:]), words_of(error)
+            given = "" if isinstance(error, SystemExit) else f" (given {len(images)} of them, in {x.dtype})"
             if isinstance(error, RuntimeError) and OF_SHAPES.search(told) and not OF_MEMORY_LAYOUT.search(told):
-                raise TargetError(f"{self.name} cannot take images of shape {shape}: {told}") from error
-            asked = f"{self.name}, asked about {len(images)} {self._inputs.plural} of shape {shape} ({x.dtype}),"
-            raise UserCodeError(f"{asked} {described(error)}") from error
+                raise TargetError(f"{self.name} cannot take images of shape {shape}: {told}{given}") from error
+            raise UserCodeError(
+                f"{self.name}, asked about images of shape {shape}, {described(error)}{given}"
+            ) from error
 
     @property
     def stochastic(self) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ..access import Decisions
-from ..errors import GoalError, InputError, TargetError
+from ..access import ACCESS, Decisions
+from ..errors import AccessError, GoalError, InputError, TargetError
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
@@ -153,8 +153,8 @@ def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, co
         outputs = target(images, drawn, context)
     else:
         outputs = target(images) if drawn is None else target(images, drawn)
-    if isinstance(outputs, Tensor) and outputs.dtype == images.dtype:
-        return outputs
+    if (isinstance(outputs, Tensor) and outputs.dtype == images.dtype) or isinstance(outputs, list | tuple | dict):
+        return outputs  # what is no record is refused by the task
     try:
         return floats_to(outputs, images.dtype)
     except TypeError as error:
@@ -228,11 +228,24 @@ class WrappedTarget(Target[T]):
 
 
 class Restricted(WrappedTarget[T]):
-    """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
+    """A target that answers as `target` does and grants no more than `access`: a black box around a module.
 
-    def __init__(self, target: Target[Any], access: type[T]) -> None:
+    `access` is Decisions, Scores, Gradients or Jacobians, or its word ("scores").
+
+    Raises: TargetError for what is no target, AccessError for another access, or more than the target grants.
+    """
+
+    def __init__(self, target: Target[Any], access: type[T] | str) -> None:
+        if not isinstance(target, Target):
+            raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
         super().__init__(target)
-        self._access = access
+        given = ACCESS.get(access.lower()) if isinstance(access, str) else access
+        if not isinstance(given, type) or not issubclass(given, Decisions):
+            known = ", ".join(kind.__name__ for kind in ACCESS.values())
+            raise AccessError(f"{access!r} is no access; pass one of {known}, or its word")
+        if not issubclass(target.access, given):
+            raise AccessError(f"{target.name} grants {target.access.__name__}, which is less than {given.__name__}")
+        self._access: type[T] = given  # type: ignore[assignment]  # T by the word
 
     @property
     def access(self) -> type[T]:

@@ -107,6 +107,7 @@ class CountsCalls(Around):
 
     def __init__(self) -> None:
         super().__init__()
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Any:
@@ -250,7 +251,7 @@ REFUSED: dict[str, tuple[Callable[[], Callable[..., Any]], type[SparringError], 
     "lazy layers": (_lazy, TargetError, "a lazy layer that has seen no input"),
     "meta device": (lambda: network().to("meta"), TargetError, "on the meta device"),
     "other channels": (lambda: Around(before=lambda x: x[:, :1]), TargetError, "cannot take images of shape (3, 8, 8)"),
-    "fixed batch size": (lambda: _exported(dynamic=False), UserCodeError, "asked about 6 images of shape (3, 8, 8)"),
+    "fixed batch size": (lambda: _exported(dynamic=False), UserCodeError, "(given 6 of them, in torch.float32)"),
     "raises": (lambda: Around(before=_raise(KeyError("mine"))), UserCodeError, "raised KeyError: 'mine'"),
     "calls sys.exit": (lambda: Around(before=_raise(SystemExit(0))), UserCodeError, "called sys.exit(0)"),
     "stops": (lambda: Around(before=_raise(Stop("now"))), UserCodeError, "raised Stop: now"),

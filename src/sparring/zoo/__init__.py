@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .catalog import data as data
     from .catalog import get as get
     from .catalog import models as models
+    from .catalog import plan_path as plan_path
+    from .catalog import plans as plans
     from .dataset import Chunk as Chunk
     from .dataset import Data as Data
     from .dataset import DataSource as DataSource
@@ -31,6 +33,8 @@ HOMES = {
     "data": "catalog",
     "get": "catalog",
     "models": "catalog",
+    "plan_path": "catalog",
+    "plans": "catalog",
     "count_classes": "sources",
     "load_data": "sources",
     "load_model": "loaders",

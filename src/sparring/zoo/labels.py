@@ -154,8 +154,8 @@ class _Known:
                 f"{self.name}: one-hot labels of {rows.shape[1]} classes, and the model has {self.classes}; give the "
                 "numbers of the classes"
             )
-        found: NDArray[np.int64] = rows.argmax(1).astype(np.int64)
-        return found
+        classes: NDArray[np.int64] = rows.argmax(1).astype(np.int64)
+        return classes
 
     def words(self, words: list[str]) -> NDArray[np.int64]:
         """The classes that words mean: numbers if all are, else names."""

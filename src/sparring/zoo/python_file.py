@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from ..errors import USER_MODULE_PREFIX, ConfigError, nearest, user_code
 from ..hashing import file_sha256
 from ..isolation import user_file
+from ..text import storable
 
 DIGEST = "_sparring_sha256"  # of the file that a module was made from
 
@@ -63,7 +65,7 @@ def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bo
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; name a Python file, as FILE.py:NAME")
     resolved = file.resolve()
-    called = f"{USER_MODULE_PREFIX}{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
+    called = f"{USER_MODULE_PREFIX}{storable(resolved.stem)}_{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]}"
     digest, module = file_sha256(resolved), sys.modules.get(called)
     known = module is not None and getattr(module, DIGEST, None) == digest
     if module is None or not known:

@@ -36,9 +36,10 @@ from sparring.defenses.training.dataset import DataSubset, InMemoryData, Streame
 from sparring.defenses.training.trainer import split_validation
 from sparring.defenses.training.validation import choose_validation_attacks, has_collapsed, masking_note
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.files import locked
 from sparring.geometry import Union
 from sparring.random import Key
-from sparring.storage import locked, read_tensors
+from sparring.storage import read_tensors
 
 PGD3 = PGD(sp.Linf(0.1), steps=3, step_size=0.05)
 ADVERSARY = Adversary((PGD3,))

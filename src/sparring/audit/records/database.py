@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from ...engine.answers import answers_agree
 from ...errors import RunError
-from ...storage import sync_folder
+from ...files import sync_folder
 from ...text import storable
 from ...zoo import Skipped
 from ..plan import AuditPlan, differences
@@ -84,7 +84,13 @@ class Records:
         values = (FORMAT, plan.model_dump_json(), facts.model_dump_json(), model.sha256, model.device)
         insert = "INSERT INTO run (id, format, plan, facts, identity, device, answers) VALUES (1, ?, ?, ?, ?, ?, ?)"
         self._execute(insert, (*values, save(model.answers)))
-        self._insert("part", [{"id": number, **part._asdict()} for number, part in enumerate(parts)])
+        self._insert(
+            "part",
+            [
+                {"id": number, "first": part.first, "count": part.rows, "sha256": part.sha256}
+                for number, part in enumerate(parts)
+            ],
+        )
 
     def _compare(self, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> None:
         changed = differences(self.plan, plan)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
-from ...storage import written_beside
+from ...files import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
 from .database import Records

@@ -18,10 +18,10 @@ from .rows import goal_hashes
 
 
 class Part(NamedTuple):
-    """A chunk of the data as a source gave it: position of its first row, number of rows, SHA-256 of all that counts."""
+    """A chunk of the data as a source gave it: its first row, number of rows, SHA-256 of all that counts."""
 
     first: int
-    count: int
+    rows: int
     sha256: str
 
 

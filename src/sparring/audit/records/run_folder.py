@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ...errors import RunError
-from ...storage import FULL
+from ...files import FULL
 from .schema import FILE
 
 
@@ -26,7 +26,8 @@ def has_run(folder: Path) -> bool:
 
 def refuse_used(folder: Path) -> None:
     """Raise RunError where the folder holds something other than a run that never began and a JUnit file."""
-    held = {one.name.split("-")[0] for one in folder.iterdir() if one.suffix != ".xml"} if folder.is_dir() else {""}
+    names = [one.name.removesuffix(".partial") for one in folder.iterdir()] if folder.is_dir() else [""]
+    held = {name.split("-")[0] for name in names if not name.endswith(".xml")}
     if not folder.exists() or (held <= {FILE} and not has_run(folder)):
         return
     if not folder.is_dir():

@@ -1,6 +1,6 @@
 """The tables of a run: SQLite in WAL mode, one writer, one transaction per chunk.
 
-    run      the plan, the facts, the models' identity and first answers, how often it was resumed, whether it is finished
+    run      plan, facts, the models' identity and first answers, how often it was resumed, whether it is finished
     part     the data as they were when the run began, chunk by chunk: first row, count, hash
     chunk    the seconds of a part that is attacked and recorded: what is here is safe
     sample   name, label and where it comes from, what the model says of it unharmed; where its original is kept

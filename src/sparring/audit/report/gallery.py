@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ...storage import write_atomically
+from ...files import write_atomically
 from ..evaluation.prediction_columns import Kind, PredictionColumn, read_prediction
 from ..records.database import Records
 from ..records.example_files import read_row

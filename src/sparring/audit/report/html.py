@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...errors import RunError
-from ...storage import write_atomically
+from ...files import write_atomically
 from .attack_table import attack_names, by_view, spent
 from .card import headline, searched, sort_values, sortable
 from .class_table import FIRST, class_table

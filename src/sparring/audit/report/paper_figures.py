@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ...errors import RunError
-from ...storage import write_atomically
+from ...files import write_atomically
 from .escaping import visible
 from .format import symbol
 from .model import Report, ThreatPart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...storage import write_atomically
+from ...files import write_atomically
 from ..records.run_folder import report_writing
 from .html import write_html
 from .model import Report

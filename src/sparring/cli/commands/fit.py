@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
-from ..specs.data import DataOptions, parse_class
+from ..specs.data import DataOptions, parse_target
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -23,9 +24,11 @@ def fit_command(
         list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
     ] = None,
     targeted: given.TargetClass = None,
-    epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Over the images, at most; the attack's own by default."), Bounds(1)
+    ] = None,
     attack_batch_size: Annotated[
-        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
+        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default."), Bounds(1)
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,
@@ -60,9 +63,8 @@ def fit_command(
         model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
     )
     rows = batch_size or fitting_batch_size(pictures)
-    names = loaded.class_names or pictures.class_names
-    target = parse_class(targeted, loaded.name, getattr(loaded.target, "classes", None), names)
-    job = FitArtifact(attack, loaded, pictures, target, held_out, rows, seed, paths, checkpoint, start)
+    aim = parse_target(targeted, loaded, pictures)
+    job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)

@@ -122,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the latter for a name that no host has
         listener.close()
         raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --host or --port") from error
     return listener

@@ -47,7 +47,7 @@ def transfer_command(
     from ..display.progress import ProgressBars
     from ..display.tables import show_transfer
     from ..specs.attacks import make_transfer_attacks
-    from ..specs.data import DataOptions, parse_class
+    from ..specs.data import DataOptions, parse_target
     from ..specs.model_set import load_model_set
 
     *specs, data_spec = models_and_data
@@ -57,11 +57,9 @@ def transfer_command(
         refuse_used_folder(out)
     attacks = make_transfer_attacks(attack, threat or ["linf:16/255"], steps, technique or [])
     found = load_model_set(specs, data_spec, device, limit, DataOptions(scale, labels, class_names))
+    aim = parse_target(targeted, next(iter(found.loaded.values())), found.data)
     rows = batch_size or fitting_batch_size(found.data)
-    first = next(iter(found.loaded.values()))
-    names = first.class_names or found.data.class_names
-    target = parse_class(targeted, first.name, getattr(first.target, "classes", None), names)
-    matrix = TransferMatrix(found.targets, found.data, target, ensemble, rows, seed)
+    matrix = TransferMatrix(found.targets, found.data, aim, ensemble, rows, seed)
     with ProgressBars() as bars:
         totals = matrix.run(attacks, bars)
     say(found.data.label_note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,9 +64,13 @@ def parse_targeted(word: str | None, loaded: LoadedModel, data: Data) -> int | d
     if word is not None and Path(word).suffix.lower() in (".csv", ".tsv"):
         names = loaded.class_names or data.class_names
         return targets_of_files(Path(word).expanduser(), getattr(loaded.target, "classes", None), names)
-    return parse_class(
-        word, loaded.name, getattr(loaded.target, "classes", None), loaded.class_names or data.class_names
-    )
+    return parse_target(word, loaded, data)
+
+
+def parse_target(word: str | None, loaded: LoadedModel, data: Data) -> int | None:
+    """Return the class that every image is to be given, by number or name; None for None, ConfigError for no class."""
+    names = loaded.class_names or data.class_names
+    return parse_class(word, loaded.name, getattr(loaded.target, "classes", None), names)
 
 
 def parse_class(word: str | None, model: str, classes: int | None, names: tuple[str, ...] | None) -> int | None:
@@ -75,11 +79,23 @@ def parse_class(word: str | None, model: str, classes: int | None, names: tuple[
 
     if word is None:
         return None
-    with suppress(ValueError):
-        return int(word)
-    known = named_classes(names, classes)
-    if normalized_name(word) not in known:
-        cure = "name one of its classes" if known else "its classes have no names: give a number, or --class-names FILE"
-        near = nearest(normalized_name(word), known)
+    count = classes or len(names or ()) or None
+    if re.fullmatch(r"[+-]?[0-9]{1,9}", word.strip()):
+        number = int(word)
+        if number < 0 or (count is not None and number >= count):
+            known = "" if count is None else f"; the model has {count}, 0 to {count - 1}"
+            raise ConfigError(f"--targeted: {number} is no class{known}")
+        return number
+    wanted = normalized_name(word)
+    if [normalized_name(name) for name in names or ()].count(wanted) > 1:
+        raise ConfigError(f"--targeted: several classes are called {word!r}; write the number of one")
+    known_names = named_classes(names, classes)
+    if wanted not in known_names:
+        cure = (
+            "name one of its classes"
+            if known_names
+            else "its classes have no names: give a number, or --class-names FILE"
+        )
+        near = nearest(wanted, known_names)
         raise ConfigError(f"--targeted {word!r:.80} is no class of {model}; {cure}.{near}")
-    return known[normalized_name(word)]
+    return known_names[wanted]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PLAIN_DATA = DataOptions()
 
 
+LARGEST_SIDE = 1 << 14  # of a picture, in pixels
+
+
 @dataclass(frozen=True)
 class InputOverrides:
     """The values of --mean, --std, --size, --channels and --classes."""
@@ -143,6 +146,8 @@ def parse_input_spec(known: InputSpec | None, overrides: InputOverrides) -> Inpu
     if found is None:
         raise ConfigError(f"--size {overrides.size!r} is no size; write 224 or HEIGHTxWIDTH, as 224x320")
     height, width = int(found[1]), int(found[2] or found[1])
+    if max(height, width) > LARGEST_SIDE:
+        raise ConfigError(f"--size {overrides.size!r} is larger than {LARGEST_SIDE} pixels; name what the model takes")
     if overrides.channels not in (None, 1, 3):
         raise ConfigError(f"--channels {overrides.channels} is neither 1 (grey) nor 3 (color)")
     return InputSpec(overrides.channels or 3, height, width)

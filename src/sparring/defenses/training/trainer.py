@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from ...access import Attack
 from ...engine import fingerprint
 from ...engine.answers import FEW, Answers, answers_agree, sample_answers
-from ...errors import RunError
+from ...errors import RunError, memory_errors
+from ...files import locked
 from ...isolation import isolated
 from ...random import Key
-from ...storage import locked, read_checkpoint, write_tensors
+from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
@@ -35,6 +36,7 @@ from .update import TrainingStep
 from .validation import Epoch, Validator, choose_validation_attacks, has_collapsed, masking_note
 
 CHECK_EVERY = 20  # updates between checks of the clock and of whether the loss is still a number
+AT_CHANCE = 0.02  # of what is above chance: a model that gets no more has learned nothing
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 
@@ -59,11 +61,19 @@ class Trained:
     weights: dict[str, Tensor]  # of the best epoch, on the CPU
     last_weights: dict[str, Tensor]
     stopped: str | None  # why it ended before its last epoch
+    chance: float = 0.0  # share of the commonest class among the validation images: what always answering it gives
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Tell whether the best accuracy is no better than that of always answering the commonest class."""
+        return self.chance < 1 and self.best.clean <= self.chance + AT_CHANCE * (1 - self.chance)
 
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
+        if self.learned_nothing:
+            message += f"; it has learned nothing: always answering the commonest class gives {self.chance:.1%}"
         return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
 
 
@@ -106,14 +116,16 @@ def train(
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
     check_parts(classifier, objective, adversary)
+    memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
-    check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+    with memory_errors(*memory):
+        check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with preserved_random_state():
+    with preserved_random_state(), memory_errors(*memory):
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
@@ -299,7 +311,9 @@ class _Training:
         self._keep(LAST, last, self.log[-1])
         self.model.load_state_dict(self.best_weights)
         best = self.log[self.best - 1]
-        return Trained(tuple(self.log), best, self.log[-1], self.best_weights, last, self.stopped)
+        return Trained(
+            tuple(self.log), best, self.log[-1], self.best_weights, last, self.stopped, self.judge.commonest_share()
+        )
 
     def _save(self) -> None:
         """Write the whole state; the first process does."""

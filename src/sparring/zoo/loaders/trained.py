@@ -20,6 +20,7 @@ from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
 from ..loaded import LoadedModel
+from ..spec_paths import with_path
 
 SCHEME = "trained"
 PLAN, BEST = "plan.toml", "best.safetensors"
@@ -83,17 +84,18 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 
 def planned_model(folder: Path) -> str:
-    """Return the MODEL that the folder's plan names; nothing else of the plan is read."""
+    """Return the MODEL that the folder's plan names, with its path; nothing else of the plan is read."""
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
     try:
-        model = tomllib.loads(path.read_text(encoding="utf-8")).get("model")
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
+    model, begun_in = table.get("model"), table.get("folder", str(folder))
     if not isinstance(model, str):
         raise ConfigError(f"{path} names no model; write it as model = 'zoo:NAME'")
-    return model
+    return with_path(model, Path(begun_in) if isinstance(begun_in, str) else folder)
 
 
 def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:
