@@ -195,7 +195,7 @@ def test_data_that_cannot_be_audited_is_refused_at_the_door(data, kind, said, qu
         ({"threats": [sp.L2(8)]}, ThreatError, "larger than the whole range"),
         ({"threats": []}, ConfigError, "threats=.*at least 1 item"),
         ({"threats": [sp.L0(3)]}, ThreatError, "no attack of the audit works on L0"),
-        ({"threats": ["linf:0.1"]}, ThreatError, "is no threat; pass balls"),
+        ({"threats": [3]}, ThreatError, "is no threat; pass balls"),
         ({"access": "score"}, ConfigError, "Did you mean 'scores'"),
         ({"steps": 0}, ConfigError, "steps=0: Input should be greater than or equal to 1"),
         ({"batch_size": 0}, ConfigError, "batch_size=0"),
