@@ -1,5 +1,6 @@
 """Adversarial training: objectives, the adversary inside the loop, and the validation after each epoch."""
 
+from .adversarial_elbo import AdversarialELBO
 from .adversary import Adversary
 from .config import Augment, Averaging, Optimizer, TrainingConfig, Validation, WeightPerturbation
 from .devices import Devices
@@ -21,6 +22,7 @@ from .validation import Epoch
 __all__ = [
     "MART",
     "TRADES",
+    "AdversarialELBO",
     "Adversary",
     "Augment",
     "Average",

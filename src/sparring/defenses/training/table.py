@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .adversarial_elbo import AdversarialELBO
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
@@ -25,4 +26,5 @@ table: dict[str, type[Objective]] = {
     "max": Maximum,
     "ensemble": EnsembleTraining,
     "distillation": Distillation,
+    "adv-bnn": AdversarialELBO,
 }
