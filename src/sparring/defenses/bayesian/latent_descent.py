@@ -4,9 +4,9 @@
 
 until the answer is wrong; then a bisection of the last step, and one between the example and the image.
 
-The image is drawn towards the reconstruction by segments, which suits L2. Departures: the last bisection goes the way
-of the norm, as `Ball.shrink` has it: by clipping in Linf, and in L0 by putting the least changed pixels of the whole
-reconstruction back.
+The image is drawn towards the reconstruction by segments, which suits L2. Departure: in Linf and L0 the last bisection
+begins at the whole reconstruction, and goes the way of the norm, as `Ball.shrink` has it: by clipping, or by putting the
+least changed pixels back.
 """
 
 from __future__ import annotations
@@ -99,15 +99,16 @@ class LatentDescent(MinimumNormAttack[Decisions, LatentDescentState]):
     def _reduce(self, oracle: Decisions, before: Tensor, way: Tensor, rows: Tensor) -> None:
         """Query nearer and nearer examples of `rows` (Q,), by halving the last step along `way`, then the perturbation.
 
-        In L0 the perturbation is the whole one to the reconstruction: what is changed less needs more pixels.
+        Except in L2 that is the whole one to the reconstruction: of one at the boundary every pixel is needed.
         """
         region = oracle.region.take(rows)
         low, high = torch.zeros_like(region.eps), torch.full_like(region.eps, self.step_size)
-        for _ in range(0 if self.ball.sparse else BISECTIONS):
+        segment = isinstance(self.ball, L2)
+        for _ in range(BISECTIONS if segment else 0):
             middle = (low + high) / 2
             success = oracle.decide(region.clamp(before + rowwise(middle, way) * way), rows=rows)
             low, high = torch.where(success, low, middle), torch.where(success, middle, high)
-        end = torch.ones_like(high) if self.ball.sparse else high
+        end = high if segment else torch.ones_like(high)
         delta = region.clamp(before + rowwise(end, way) * way) - region.x
         least, most = torch.zeros_like(region.eps), torch.ones_like(region.eps)
         for _ in range(BISECTIONS):
