@@ -36,7 +36,7 @@ from sparring.zoo import load_model
 
 RUNS, RECORD, PAGE = ROOT / "runs", ROOT / "records" / "bayesian.json", ROOT / "docs" / "bayesian-results.md"
 NETS = ("mnist-small-linf", "mnist-small-adv-bnn", "mnist-small-rse")
-DRAWS, STEPS, VOTES, LOOKS, RADII = 20, 20, 20, 3, (0.2, 0.3)
+DRAWS, STEPS, VOTES, LOOKS, RADII = 20, 10, 10, 3, (0.2, 0.3)
 VAE = {"latent_dim": 8, "hidden": 128, "sigma": 0.25}
 FIT = FitConfig(epochs=20, batch_size=64, lr=3e-3)
 SEARCH = {"n_samples": 300, "starts": 1, "steps": 30, "temperature": 20.0}
