@@ -23,7 +23,8 @@ ADV_BNN = """
 0.2. {images} test digits; the answer is the predictive mean over {votes} draws, and each example is judged by
 {looks} fresh answers. *Mean weights*: the attacker switches the randomness off. *One draw* and *{draws} draws*
 are PGD of {steps} steps with the gradient of one draw of the weights, or the mean over {draws}; the
-deterministic network has as many passes in {long} steps. *Worst*: for each digit the attack that did best.
+deterministic network has as many passes in {long} steps. *Worst*: for each digit the attack that did best,
+chosen by the same answers, which makes it look a little worse than it is.
 """
 ZIMMERMANN = """
 Liu et al. 2019 attack with one draw of the weights per step, and report up to 14 points more than PGD training

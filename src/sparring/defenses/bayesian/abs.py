@@ -106,9 +106,10 @@ class ABS(nn.Module):
     def _search(self, flat: Tensor, unrolled: bool) -> Tensor:
         """(K, B * starts, latent_dim): where the search for z ends, for each image from each of its starts."""
         z = self._starts(flat.detach())
-        wanted = flat.repeat_interleave(self.starts, 0)
-        mean, square = torch.zeros_like(z), torch.zeros_like(z)
         with torch.inference_mode(False), torch.enable_grad():
+            wanted = flat.clone().repeat_interleave(self.starts, 0)  # tensors of inference mode have no gradient
+            z = z.clone()
+            mean, square = torch.zeros_like(z), torch.zeros_like(z)
             for step in range(1, self.steps + 1):
                 z = z if unrolled and step > 1 else z.detach().clone().requires_grad_()
                 (slope,) = torch.autograd.grad(self._bound(wanted, z).sum(), z, create_graph=unrolled)
