@@ -236,4 +236,4 @@ def factory_of(model: str) -> str:
     if scheme == TRAINED:
         factory = split_trained_spec(rest)[1]
         return "" if factory is None else f"@{factory}"
-    return f"@{model}" if ".py:" in model else ""
+    return f"@{model}" if ".py:" in model and not is_own_file(model) else ""
