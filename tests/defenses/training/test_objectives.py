@@ -15,6 +15,7 @@ from sparring.attacks import APGD, FGSM, MSD, PGD, RFGSM, FastFGSM
 from sparring.defenses.training import (
     MART,
     TRADES,
+    AdversarialELBO,
     Adversary,
     Average,
     Craft,
@@ -532,6 +533,7 @@ def test_one_epoch_of_each(name, batch_norm):
 
 def test_the_table_has_every_objective():
     kinds = {type(objective) for objective, _ in CASES.values()}
+    kinds.add(AdversarialELBO)  # of Bayesian networks alone: tests/defenses/bayesian
     assert set(table.values()) == kinds
     assert len(table) == len(kinds)
 
