@@ -107,6 +107,9 @@ def margin_bounds(
     memory: float = MEMORY,
 ) -> Tensor:
     """Return the lower bounds (B, K - 1) of a specification by one method."""
+    if method == "alpha-crown" and torch.is_grad_enabled():  # which ascends slopes, and has no gradient in the weights
+        with torch.no_grad():
+            return margin_bounds(network, weights, inputs, wanted, method, search, memory)
     last, rule = len(network) - 1, dual_slopes if method == "wong-kolter" else default_slopes
     if method in ("ibp", "crown-ibp"):
         intervals = propagate_intervals(network, weights, inputs)

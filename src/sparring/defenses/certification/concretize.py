@@ -73,7 +73,7 @@ class InputSet:
         return self.norm == torch.inf
 
     def least(self, coefficients: Tensor) -> Tensor:
-        """Return the least value (B, S) of each linear function with these coefficients (B, S, ...)."""
+        """Return the least value (B, S) of each linear function with these coefficients (B or 1, S, ...)."""
         a, x, low, high = self._flat(coefficients)
         if self.is_box:
             centre, radius = (low + high) / 2, (high - low) / 2
@@ -98,7 +98,8 @@ class InputSet:
         return torch.minimum(torch.maximum(point, low[:, None]), high[:, None]).view_as(coefficients)
 
     def _flat(self, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return coefficients.flatten(2), self.x.flatten(1), self.low.flatten(1), self.high.flatten(1)
+        a = coefficients.flatten(2)
+        return a.expand(len(self), *a.shape[1:]), self.x.flatten(1), self.low.flatten(1), self.high.flatten(1)
 
     def _gain_and_room(self, a: Tensor, x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         return a.abs(), torch.where(a > 0, (x - low)[:, None], (high - x)[:, None])

@@ -45,11 +45,9 @@ def optimized_bounds(
 ) -> OptimizedBounds:
     """Return lower bounds of <coefficients (B, S, ...), h> for the values h of the node `start`.
 
-    The weights are taken as constants: the result has no gradient.
+    Weights and intervals are those of a computation without gradients, and so is the result.
     """
     search = SlopeSearch() if search is None else search
-    weights = {name: value.detach() for name, value in relaxed.weights.items()}
-    relaxed = replace(relaxed, weights=weights)
     coefficients = coefficients.expand(len(relaxed.inputs), *coefficients.shape[1:])
     count = coefficients.shape[1]
     slopes = {
