@@ -345,7 +345,7 @@ def test_mean_and_std_describe_an_address_too(client, typed, user):
         "--batch-size",
         8,
         "--mean",
-        -0.5,
+        0,
         "--std",
         2,
     )
