@@ -27,8 +27,8 @@ class Keep(Enum):
 
     FIRST = "first"  # the first success; the row then leaves the search
     SMALLEST = "smallest"  # the success with the smallest perturbation
-    HIGHEST_LOSS = "worst"  # the highest loss, successes before others
-    HIGHEST_MARGIN = "surest"  # the highest margin; for stochastic targets the image that succeeds most often
+    HIGHEST_LOSS = "highest-loss"  # the highest loss, successes before others
+    HIGHEST_MARGIN = "highest-margin"  # the highest margin; for stochastic targets the image that succeeds most often
 
 
 class Reason(IntEnum):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AccessError, LockedOut
+from ..errors import AccessError, LockedOut, user_code
 from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
@@ -329,7 +329,8 @@ def gradients_of(
     grads: tuple[Tensor | None, ...] = (None,)
     if value.requires_grad:
         weights = torch.ones_like(value) if weights is None else weights
-        grads = torch.autograd.grad(value, variables, weights, retain_graph=again, allow_unused=True)
+        with user_code("the backward pass of the model"):
+            grads = torch.autograd.grad(value, variables, weights, retain_graph=again, allow_unused=True)
     found = tuple(grad.detach() for grad in grads if grad is not None)
     if len(found) < len(variables):
         raise AccessError(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from ..text import printable
 from ..transfer import TransferCounts
-from .printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,7 @@ def success_curves(
     for name, counts in fell.items():
         ordered, total = sorted(counts), max(stood[name], 1)
         height = [i / total for i in range(len(ordered) + 1)]
-        axes.step([first, *ordered, most], [*height, height[-1]], where="post", label=name)
+        axes.step([first, *ordered, most], [*height, height[-1]], where="post", label=printable(name))
     if axis == "queries":
         axes.set_xscale("log")
     axes.set_ylim(0, 1)

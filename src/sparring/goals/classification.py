@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,10 +38,18 @@ class ClassGoal(Goal):
 
     def __post_init__(self) -> None:
         given: Any = self.classes
+        if isinstance(given, list | tuple | np.ndarray):
+            with suppress(TypeError, ValueError, RuntimeError):
+                given = torch.as_tensor(given)
+        if isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] == 1:
+            given = given.squeeze(1)
         whole = isinstance(given, Tensor) and not (given.is_floating_point() or given.is_complex())
         if not whole or given.dtype == torch.bool or given.ndim != 1:
             got = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}")
+            cure = f"; for all of N images pass torch.full((N,), {given})" if isinstance(given, int) else ""
+            if isinstance(given, Tensor) and given.ndim == 2:
+                cure = f"; of one-hot rows pass {self.word}.argmax(1)"
+            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}{cure}")
         object.__setattr__(self, "classes", given.long())
         if not isinstance(self.loss, Climb):
             raise GoalError(f"{type(self).__name__} climbs a loss of sparring.goals, not {self.loss!r}; pass LogOdds()")

@@ -1,6 +1,7 @@
 """Targets: models that can be attacked, and wrappers around them."""
 
 from ..hashing import Unidentified
+from .as_target import as_target
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
@@ -56,6 +57,7 @@ __all__ = [
     "Unidentified",
     "WrappedTarget",
     "answered",
+    "as_target",
     "check_context",
     "check_rows",
     "check_task",

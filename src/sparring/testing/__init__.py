@@ -15,6 +15,7 @@ from .attack_laws import (
     check_target_unchanged,
     check_zero_gradient,
 )
+from .awkward_models import AwkwardModel, awkward_models, check_awkward_model, check_awkward_models
 from .cases import (
     Case,
     Counting,
@@ -36,6 +37,7 @@ from .defense_laws import check_defense
 from .geometry_laws import check_geometry
 from .goal_laws import check_goal
 from .region_laws import check_region
+from .setting_laws import check_settings
 from .shared_laws import check_shared, check_shared_closed_form
 from .target_laws import check_target
 from .threat_laws import (
@@ -51,10 +53,14 @@ from .threat_laws import (
 from .transform_laws import check_transform
 
 __all__ = [
+    "AwkwardModel",
     "Case",
     "Counting",
+    "awkward_models",
     "check_access",
     "check_attack",
+    "check_awkward_model",
+    "check_awkward_models",
     "check_batch_law",
     "check_budget",
     "check_closed_form",
@@ -72,6 +78,7 @@ __all__ = [
     "check_repeatable",
     "check_reported_success",
     "check_resume",
+    "check_settings",
     "check_shared",
     "check_shared_closed_form",
     "check_state",

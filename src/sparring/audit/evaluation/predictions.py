@@ -19,10 +19,9 @@ from ...goals import DetectorOutputs, Goal
 from ...inputs import Images, Inputs
 from ...random import Key
 from ...rows import floats_to, join, take, to
-from ...targets import JPEG, Target, answered, valid_rows
+from ...targets import JPEG, Bytes, Target, answered, valid_rows
 from ...tasks import Task
 
-LEVELS = 255
 CONFIRMATION_SAMPLES = 20
 QUALITY = 90
 DRAW_OFFSET = 1 << 42  # where the audit's own draws begin; the engine's are numbered below
@@ -180,7 +179,7 @@ def round_to_uint8(images: Tensor, inputs: Inputs | None = None) -> Tensor:
     """Round the images to 8 bits of their range ([0, 1] by default), as a PNG file holds them."""
     low, width = image_range(inputs)
     if (low, width) == (0.0, 1.0):
-        return (images.clamp(0, 1) * LEVELS).round() / LEVELS
+        return Bytes()(images.clamp(0, 1))
     return low + width * round_to_uint8((images - low) / width)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...access import Gradients
-from ..plan import ACCESS
+from ...access import ACCESS, Gradients
 from ..records.database import Records
 from ..report.model import EpsilonPart, Finding, Report
 from .kinds import KINDS, Severity

@@ -87,6 +87,12 @@ class Validator:
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
         return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
 
+    def commonest_share(self) -> float:
+        """Return the share of the commonest class among the held-out images."""
+        parts = torch.arange(len(self.images)).split(self.validation.batch_size)  # type: ignore[no-untyped-call]
+        labels = torch.cat([self.images.at(rows)[1].cpu() for rows in parts])
+        return float(labels.bincount().max()) / len(labels)
+
     def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         engine = Engine(self.validation.batch_size, self.seed + SEED)
         with target.frozen(), torch.no_grad():
