@@ -124,9 +124,9 @@ def test_queries_to_success_are_drawn(typed, user, tmp_path):
         (("--access", "decision"), "Did you mean 'decisions'?"),
         (("--encode", "jpg:3"), "write uint8, jpeg:QUALITY, resize:SIZE"),
         (("--encode", "jpeg:0"), "JPEG quality 0"),
-        (("--top-k", 0), "pass top >= 1"),
+        (("--top-k", 0), "--top-k 0 is no number from 1"),
         (("--queries", -1), "budget forwards=-1"),
-        (("--rate", 0), "per_second=0"),
+        (("--rate", 0), "--rate 0 is no number from"),
     ],
 )
 def test_senseless_services(words, said, typed, user):

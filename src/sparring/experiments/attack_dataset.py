@@ -30,7 +30,6 @@ from ..attacks.spec import describe
 from ..audit.evaluation.predictions import predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
 from ..audit.records.export import escape_formula
-from ..audit.records.statistics import wilson
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
 from ..engine.answers import FEW, answers_agree, sample_answers
@@ -39,6 +38,7 @@ from ..errors import InputError, LockedOut, RunError, ThreatError
 from ..files import locked, write_atomically
 from ..geometry import Ball
 from ..goals import ClassifyAs, Goal, Misclassify
+from ..intervals import wilson
 from ..random import Key
 from ..rows import take, to
 from ..storage import read_checkpoint, write_tensors
