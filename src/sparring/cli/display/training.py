@@ -133,4 +133,5 @@ def conclude(job: TrainFromPlan, plan: TrainingPlan, found: Trained) -> None:
 def epoch_text(epoch: Epoch) -> str:
     """Return an epoch and the accuracies after it."""
     robust = "" if math.isnan(epoch.robust) else f", {epoch.robust:.1%} under attack"
-    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}, on held-out images"
+    radius = "" if math.isnan(epoch.acr) else f", average certified radius {epoch.acr:.3f}"
+    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}{radius}, on held-out images"

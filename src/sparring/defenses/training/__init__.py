@@ -1,11 +1,13 @@
 """Adversarial training: objectives, the adversary inside the loop, and the validation after each epoch."""
 
 from .adversary import Adversary
-from .config import Augment, Averaging, Optimizer, TrainingConfig, Validation, WeightPerturbation
+from .config import Augment, Averaging, Optimizer, SmoothingValidation, TrainingConfig, Validation, WeightPerturbation
+from .consistency import Consistency
 from .devices import Devices
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
+from .gaussian import GaussianAugmentation
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
 from .madry import Madry, Plain
@@ -13,6 +15,7 @@ from .mart import MART
 from .minibatch import Craft, Minibatch
 from .multi_threat import Average, Maximum
 from .objective import Objective
+from .smooth_adv import SmoothAdv
 from .table import table
 from .trades import TRADES
 from .trainer import Trained, TrainingProgress, train
@@ -25,12 +28,14 @@ __all__ = [
     "Augment",
     "Average",
     "Averaging",
+    "Consistency",
     "Craft",
     "Devices",
     "Distillation",
     "EnsembleTraining",
     "Epoch",
     "Free",
+    "GaussianAugmentation",
     "Goodfellow",
     "GradAlign",
     "Madry",
@@ -39,6 +44,8 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Plain",
+    "SmoothAdv",
+    "SmoothingValidation",
     "Trained",
     "TrainingConfig",
     "TrainingProgress",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...certification.smoothing import SmoothedClassifier, check_certificates
 from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
 from .adversary import Adversary
@@ -53,6 +54,9 @@ def check_run(
             "validation.collapse='rollback' puts another attack in the adversary's place, and "
             f"{type(objective).__name__} runs none; choose 'stop' or 'ignore'"
         )
+    if validation.smoothing is not None:
+        SmoothedClassifier(classifier, validation.smoothing.sigma)
+        check_certificates(validation.smoothing.n, validation.smoothing.alpha)
     first, _ = images.at(torch.arange(min(2, len(images))))
     for attack in adversary.attacks:
         attack.ball.check(first)

@@ -60,8 +60,9 @@ class Trained:
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
+        radius = "" if math.isnan(best.acr) else f", average certified radius {best.acr:.3f}"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
+        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust}{radius} on held-out images{message}"
 
 
 def train(
@@ -233,7 +234,7 @@ class _Training:
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
-        clean, single, robust = self.judge(self.target)
+        clean, single, robust, acr = self.judge(self.target)
         epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,
@@ -242,6 +243,7 @@ class _Training:
             clean=clean,
             single_step=single,
             robust=robust,
+            acr=acr,
             eps=interpolate(schedule, epoch) if schedule else 1.0,
             lr=self.update.lr,
             seconds=time.perf_counter() - self.started,

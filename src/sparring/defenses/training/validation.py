@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ...access import Attack
 from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
+from ...certification import SmoothedClassifier
 from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
@@ -38,6 +40,7 @@ class Epoch:
     lr: float
     seconds: float  # since the beginning
     note: str = ""
+    acr: float = math.nan  # average certified radius, in units of [0, 1]; NaN where none is measured
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -45,8 +48,8 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """Return the accuracy by which the best epoch is chosen: robust, or clean where nothing attacks."""
-        return self.clean if self.robust != self.robust else self.robust
+        """Return what the best epoch is chosen by: the ACR, else robust accuracy, else clean where nothing attacks."""
+        return next(value for value in (self.acr, self.robust, self.clean) if not math.isnan(value))
 
 
 def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
@@ -74,18 +77,31 @@ class Validator:
     seed: int
     processes: Processes
 
-    def __call__(self, target: Classifier) -> tuple[float, float, float]:
-        """Return shares of the held-out images: right, right after one step, right after that and every attack.
+    def __call__(self, target: Classifier) -> tuple[float, float, float, float]:
+        """Return shares of the held-out images (right, right after one step, and after every attack), and the ACR.
 
-        Without attacks the last two are NaN.
+        Without attacks the second and the third are NaN, and without smoothing the last.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
-        counts = torch.zeros(3, dtype=torch.float64)
+        counts = torch.zeros(4, dtype=torch.float64)
         for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
-            counts += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+            counts[:3] += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+            counts[3] += self._certified_radii(target, images, labels, rows)
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
-        return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
+        clean, single, robust, acr = shares
+        single, robust = (single, robust) if self.attacks else (math.nan, math.nan)
+        return clean, single, robust, math.nan if self.validation.smoothing is None else acr
+
+    def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
+        """Return the sum of the certified radii of the rows that are certified for their label."""
+        how = self.validation.smoothing
+        if how is None:
+            return 0.0
+        smoothed = SmoothedClassifier(target, how.sigma)
+        engine = Engine(self.validation.batch_size, self.seed + SEED)
+        found = smoothed.certify(images, how.n0, how.n, how.alpha, indices=rows, engine=engine)
+        return found.average_radius(labels) * len(rows)
 
     def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         engine = Engine(self.validation.batch_size, self.seed + SEED)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...errors import ConfigError
-from ...random import Key
-from ...transforms import Stage
-from ..parameters import check_number
+from ..errors import ConfigError
+from ..random import Key
+from .transform import Stage
 
 KINDS = ("normal", "uniform")
 
@@ -35,7 +34,8 @@ class InputNoise(Stage):
     clip: bool = False
 
     def __post_init__(self) -> None:
-        check_number(self, "sigma", self.sigma, 0, above=True)
+        if isinstance(self.sigma, bool) or not isinstance(self.sigma, int | float) or not 0 < self.sigma < math.inf:
+            raise ConfigError(f"InputNoise sigma={self.sigma!r}; pass a number above 0")
         if self.kind not in KINDS:
             raise ConfigError(f"InputNoise kind={self.kind!r}; pass one of {', '.join(KINDS)}")
         if not isinstance(self.clip, bool):
