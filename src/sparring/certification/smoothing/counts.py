@@ -106,7 +106,8 @@ class ClassCounts:
             raise TargetError(
                 f"{target.name} may reject images, and smoothing counts classes; smooth the model without its detector"
             )
-        self.pipeline.check(outputs)
+        if not bool(outputs.isfinite().any()):
+            raise TargetError(f"{target.name} returned no finite logit for the first images; check its weights")
         return int(outputs.shape[1])
 
     def _classes(self, draws: Tensor) -> Tensor:
