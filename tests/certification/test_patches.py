@@ -218,7 +218,7 @@ def test_number_of_ablations_that_a_patch_touches() -> None:
     for ablation, size, patch in product(("columns", "rows", "block"), (1, 2, 4, 5), ((1, 1), (2, 3), (5, 5))):
         defence = DerandomizedSmoothing(base, size, ablation=ablation)
         image = images_of(1)
-        kept = defence._kept(image)
+        kept = defence.ablation.kept(image)
         assert kept.shape[0] == {"columns": SIDE, "rows": SIDE, "block": SIDE * SIDE}[ablation]
         counts = {
             int(kept[:, top : top + patch[0], left : left + patch[1]].flatten(1).any(1).sum())

@@ -63,3 +63,8 @@ def check_classifier(name: str, target: Any) -> None:
 def access_of(target: Target[Any]) -> type[Any]:
     """Return the access that the defended classifier grants: that of a white box, or decisions alone."""
     return Jacobians if issubclass(target.access, Jacobians) else Decisions
+
+
+def is_share(value: object) -> bool:
+    """Tell whether it is a number in [0, 1]."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -23,7 +23,7 @@ from ...random import Key
 from ...shapes import FloatBatch
 from ...targets import Target, WrappedTarget
 from ...tasks.task import mean_of_probabilities
-from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch
+from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
 from .masks import covering_masks
 
 
@@ -58,7 +58,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
         for word, value in (("masks_per_axis", masks_per_axis), ("batch_size", batch_size)):
             if type(value) is not int or value < 1:
                 raise ConfigError(f"PatchCleanser {word}={value!r}; pass an int >= 1")
-        if isinstance(fill, bool) or not isinstance(fill, int | float) or not 0 <= fill <= 1:
+        if not is_share(fill):
             raise ConfigError(f"PatchCleanser fill={fill!r}; pass a value of pixels, in [0, 1]")
         self.patch, self.masks_per_axis = check_patch(patch), masks_per_axis
         self.fill, self.batch_size = float(fill), batch_size

@@ -30,9 +30,9 @@ from ...random import Key
 from ...shapes import FloatBatch
 from ...targets import Target, WrappedTarget
 from ...tasks.task import mean_of_probabilities
-from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch
+from .ablation import Ablation
+from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
 
-ABLATIONS = ("columns", "rows", "block")
 CERTIFICATES = ("place", "counting")
 
 
@@ -67,16 +67,11 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
     ) -> None:
         check_classifier("DerandomizedSmoothing", target)
         super().__init__(target)
-        for word, value in (("size", size), ("batch_size", batch_size)):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"DerandomizedSmoothing {word}={value!r}; pass an int >= 1")
-        if ablation not in ABLATIONS:
-            raise ConfigError(f"DerandomizedSmoothing ablation={ablation!r}; pass one of {', '.join(ABLATIONS)}")
-        for word, number in (("fill", fill), ("threshold", threshold)):
-            real = isinstance(number, int | float) and not isinstance(number, bool)
-            if number is not None and not (real and 0 <= number <= 1):
-                raise ConfigError(f"DerandomizedSmoothing {word}={number!r}; pass a number in [0, 1] or None")
-        self.size, self.ablation, self.fill = size, ablation, fill
+        self.ablation = Ablation(size, ablation, fill)
+        if type(batch_size) is not int or batch_size < 1:
+            raise ConfigError(f"DerandomizedSmoothing batch_size={batch_size!r}; pass an int >= 1")
+        if threshold is not None and not is_share(threshold):
+            raise ConfigError(f"DerandomizedSmoothing threshold={threshold!r}; pass a probability or None")
         self.threshold, self.batch_size = threshold, batch_size
 
     @property
@@ -85,10 +80,10 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
 
     @property
     def name(self) -> str:
-        return f"DerandomizedSmoothing({self.size} {self.ablation}) > {self.target.name}"
+        return f"DerandomizedSmoothing({self.ablation.size} {self.ablation.kind}) > {self.target.name}"
 
     def identity(self) -> tuple[object, ...]:
-        return ("de-randomised", self.size, self.ablation, self.fill, self.threshold, *self.target.identity())
+        return ("de-randomised", self.ablation, self.threshold, *self.target.identity())
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         with torch.no_grad():
@@ -96,7 +91,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
             judged = (votes - torch.arange(votes.shape[1], device=images.device) / votes.shape[1]).to(images.dtype)
         if not (torch.is_grad_enabled() and images.requires_grad):
             return judged
-        views = [self.target(self._ablated(images, kept)) for kept in self._kept(images)]
+        views = [self.target(self.ablation.apply(images, kept)) for kept in self.ablation.kept(images)]
         return Decoupled(judged, mean_of_probabilities(views))
 
     def check(self, outputs: Any) -> None:
@@ -128,7 +123,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
         """Return classes (B,) and certificates (B,) bool, of votes (B, K, h, w) by the place of the ablation."""
         total = votes.flatten(2).sum(2)
         predicted = total.argmax(1)
-        grid, band = votes.shape[2:], self._band(images)
+        grid, band = votes.shape[2:], self.ablation.band(images)
         reach = [min(p + s - 1, n) if n > 1 else 1 for p, s, n in zip(patch, band, grid, strict=True)]
         touched = reach[0] * reach[1]
         if how == "counting":
@@ -140,40 +135,12 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
         needed = (stand + most + earlier[:, :, None]).scatter(1, own, -1)
         return predicted, (stand.gather(1, own) >= needed).flatten(1).all(1)
 
-    def _band(self, images: Tensor) -> tuple[int, int]:
-        """Return height and width of what an ablation keeps."""
-        height, width = images.shape[2:]
-        return (
-            height if self.ablation == "columns" else min(self.size, height),
-            width if self.ablation == "rows" else min(self.size, width),
-        )
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        """Return how many places an ablation has down and across."""
-        height, width = images.shape[2:]
-        return 1 if self.ablation == "columns" else height, 1 if self.ablation == "rows" else width
-
-    def _kept(self, images: Tensor) -> Tensor:
-        """Return (P, H, W) bool: what each ablation keeps, place by place, row by row."""
-        sides = []
-        for length, places, size in zip(images.shape[2:], self._grid(images), self._band(images), strict=True):
-            at, start = (torch.arange(count, device=images.device) for count in (length, places))
-            sides.append((at - start[:, None]) % length < size)
-        rows, columns = sides
-        return (rows[:, None, :, None] & columns[None, :, None, :]).flatten(0, 1)
-
-    def _ablated(self, images: Tensor, kept: Tensor) -> Tensor:
-        """Return what the target sees of images (B, C, H, W) where `kept`, (H, W) or (B, 1, H, W), is."""
-        if self.fill is not None:
-            return torch.where(kept, images, self.fill)
-        return torch.cat((images, 1 - images), 1) * kept
-
     def _votes(self, images: Tensor) -> Tensor:
         """Return (B, K, h, w) int64: whether the ablation at each place votes for each class."""
-        kept = self._kept(images)
+        kept = self.ablation.kept(images)
 
         def ask(row: Tensor, place: Tensor) -> Tensor:
-            logits: Tensor = self.target(self._ablated(images[row], kept[place][:, None]))
+            logits: Tensor = self.target(self.ablation.apply(images[row], kept[place][:, None]))
             if self.threshold is not None:
                 return logits.softmax(1) >= self.threshold
             return F.one_hot(logits.argmax(1), logits.shape[1]).bool()
@@ -181,7 +148,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
         every = torch.arange(len(kept), device=images.device)
         row = torch.arange(len(images), device=images.device).repeat_interleave(len(kept))
         votes = map_batches(ask, row, every.repeat(len(images)), batch_size=self.batch_size)
-        return votes.view(len(images), *self._grid(images), -1).permute(0, 3, 1, 2).long()
+        return votes.view(len(images), *self.ablation.grid(images), -1).permute(0, 3, 1, 2).long()
 
 
 def _touched_votes(votes: Tensor, band: tuple[int, int], patch: tuple[int, int], reach: list[int]) -> Tensor:

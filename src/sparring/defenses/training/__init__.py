@@ -15,6 +15,7 @@ from .mart import MART
 from .minibatch import Craft, Minibatch
 from .multi_threat import Average, Maximum
 from .objective import Objective
+from .occluded import AblatedTraining, MaskedTraining
 from .smooth_adv import SmoothAdv
 from .table import table
 from .trades import TRADES
@@ -24,6 +25,7 @@ from .validation import Epoch
 __all__ = [
     "MART",
     "TRADES",
+    "AblatedTraining",
     "Adversary",
     "Augment",
     "Average",
@@ -39,6 +41,7 @@ __all__ = [
     "Goodfellow",
     "GradAlign",
     "Madry",
+    "MaskedTraining",
     "Maximum",
     "Minibatch",
     "Objective",

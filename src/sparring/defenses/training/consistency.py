@@ -25,7 +25,7 @@ class Consistency(Objective):
     Args:
         sigma: standard deviation of the noise, in units of [0, 1].
         m: draws per image and update, each a pass (2 in the paper).
-        lambda_: weight of the divergence from the mean; larger for smaller sigma.
+        lambda_: weight of the divergence from the mean.
         eta: weight of the mean's entropy (0.5 in the paper).
 
     Raises: ConfigError.

@@ -13,6 +13,7 @@ from .madry import Madry, Plain
 from .mart import MART
 from .multi_threat import Average, Maximum
 from .objective import Objective
+from .occluded import AblatedTraining, MaskedTraining
 from .smooth_adv import SmoothAdv
 from .trades import TRADES
 
@@ -31,4 +32,6 @@ table: dict[str, type[Objective]] = {
     "gaussian": GaussianAugmentation,
     "smoothadv": SmoothAdv,
     "consistency": Consistency,
+    "ablated": AblatedTraining,
+    "masked": MaskedTraining,
 }
