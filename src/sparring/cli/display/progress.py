@@ -155,7 +155,7 @@ class TrainingProgressBars(ProgressBars):
     def report_epochs(self, log: Sequence[Epoch], left: float | None = None) -> None:
         """A line for each epoch that had none yet."""
         for epoch in log[self.reported or 0 :] if self.reported is not None else ():
-            shares = {"clean": epoch.clean, "single step": epoch.single_step, "robust": epoch.robust}
+            shares = {"clean": epoch.clean, "single step": epoch.single_step, "robust": epoch.robust, "certified": epoch.certified}
             message = "".join(f", {name} {value:.1%}" for name, value in shares.items() if not math.isnan(value))
             message += "" if math.isnan(epoch.acr) else f", average certified radius {epoch.acr:.3f}"
             remaining = "" if left is None else f", {clock_text(left)} left"

@@ -13,7 +13,7 @@ from ...storage import write_atomically
 from ...targets.optional_imports import import_optional
 from .validation import Epoch
 
-CURVES = ("loss", "clean", "single_step", "robust", "acr", "eps", "lr")
+CURVES = ("loss", "clean", "single_step", "robust", "acr", "certified", "eps", "lr")
 
 
 class TrainingLog:

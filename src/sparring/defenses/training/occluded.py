@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...certification.patches import Ablation, covering_masks
+from ...certification.patches import (
+    Ablation,
+    DerandomizedSmoothing,
+    PatchCertificates,
+    PatchCleanser,
+    check_patch,
+    covering_masks,
+)
+from ...targets import Classifier
 from .minibatch import Minibatch, Net
 from .objective import Objective, check_field, cross_entropy
 
@@ -21,17 +29,24 @@ class AblatedTraining(Objective):
     """Train on ablations at random places, which `DerandomizedSmoothing` with the same parameters asks about.
 
     Args:
-        size, ablation, fill: as in `DerandomizedSmoothing`; with fill=None, in Python only, the net takes 2 C channels.
+        size, ablation, fill: as in `DerandomizedSmoothing`. In Python fill may be None; the net then takes 2 C channels.
+        patch: side of the patch, in pixels, for which epochs are judged: the best has the largest certified accuracy.
 
     Raises: ConfigError.
     """
 
     size: int
+    patch: int
     ablation: str = "columns"
     fill: float | None = 0.5
 
     def __post_init__(self) -> None:
         Ablation(self.size, self.ablation, self.fill)
+        check_patch(self.patch)
+
+    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates:
+        defence = DerandomizedSmoothing(target, self.size, ablation=self.ablation, fill=self.fill)
+        return defence.certify(images, self.patch)
 
     @property
     def attacks(self) -> tuple[int, int]:
@@ -49,7 +64,7 @@ class MaskedTraining(Objective):
     """Train on images under two random masks, which `PatchCleanser` with the same parameters asks about.
 
     Args:
-        patch: side of the largest patch, in pixels.
+        patch: side of the largest patch, in pixels. The best epoch has the largest certified accuracy.
         masks_per_axis, fill: as in `PatchCleanser`.
 
     Raises: ConfigError.
@@ -64,6 +79,9 @@ class MaskedTraining(Objective):
             value = getattr(self, word)
             check_field(self, word, type(value) is int and value >= 1, "a whole number from 1")
         check_field(self, "fill", 0 <= self.fill <= 1, "a value of pixels, in [0, 1]")
+
+    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates:
+        return PatchCleanser(target, self.patch, masks_per_axis=self.masks_per_axis, fill=self.fill).certify(images)
 
     @property
     def attacks(self) -> tuple[int, int]:

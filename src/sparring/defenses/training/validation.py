@@ -21,6 +21,7 @@ from ...targets import Classifier
 from .config import Validation
 from .dataset import IndexedData
 from .devices import Processes
+from .objective import Objective
 
 SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
 COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
@@ -41,6 +42,7 @@ class Epoch:
     seconds: float  # since the beginning
     note: str = ""
     acr: float = math.nan  # average certified radius, in units of [0, 1]; NaN where none is measured
+    certified: float = math.nan  # share certified for their label against patches; NaN where the objective has no patch
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -48,8 +50,8 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """Return what the best epoch is chosen by: the ACR, else robust accuracy, else clean where nothing attacks."""
-        return next(value for value in (self.acr, self.robust, self.clean) if not math.isnan(value))
+        """Return what the best epoch is chosen by: the first of ACR, certified, robust and clean that is measured."""
+        return next(value for value in (self.acr, self.certified, self.robust, self.clean) if not math.isnan(value))
 
 
 def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
@@ -72,26 +74,34 @@ class Validator:
     """Measure a model on the validation images."""
 
     images: IndexedData
+    objective: Objective
     attacks: tuple[Attack[Any, Any], ...]
     validation: Validation
     seed: int
     processes: Processes
 
-    def __call__(self, target: Classifier) -> tuple[float, float, float, float]:
-        """Return shares of the held-out images (right, right after one step, and after every attack), and the ACR.
+    def __call__(self, target: Classifier) -> dict[str, float]:
+        """Return the measured fields of an `Epoch`: shares of the held-out images, and the average certified radius.
 
-        Without attacks the second and the third are NaN, and without smoothing the last.
+        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without a patch.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
-        counts = torch.zeros(4, dtype=torch.float64)
+        counts = torch.zeros(5, dtype=torch.float64)
         for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
-            counts[:3] += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+            there, wanted = images.to(target.device), labels.to(target.device)
+            counts[:3] += self._standing(target, there, wanted, rows)
             counts[3] += self._certified_radii(target, images, labels, rows)
+            counts[4] += self._certified(target, there, wanted)
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
-        clean, single, robust, acr = shares
-        single, robust = (single, robust) if self.attacks else (math.nan, math.nan)
-        return clean, single, robust, math.nan if self.validation.smoothing is None else acr
+        measured = {"clean": True, "single_step": bool(self.attacks), "robust": bool(self.attacks)}
+        measured |= {"acr": self.validation.smoothing is not None, "certified": certifies(self.objective)}
+        return {name: share for (name, asked), share in zip(measured.items(), shares, strict=True) if asked}
+
+    def _certified(self, target: Classifier, images: Tensor, labels: Tensor) -> float:
+        """Return how many rows are certified for their label against patches."""
+        found = self.objective.certify(target, images)
+        return 0.0 if found is None else found.certified_accuracy(labels) * len(labels)
 
     def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
         """Return the sum of the certified radii of the rows that are certified for their label."""
@@ -121,6 +131,11 @@ class Validator:
                 standing = standing[~found.success]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
+
+
+def certifies(objective: Objective) -> bool:
+    """Tell whether epochs are judged by certificates of the objective."""
+    return type(objective).certify is not Objective.certify
 
 
 def masking_note(now: Epoch) -> str:
