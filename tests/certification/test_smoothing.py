@@ -395,11 +395,11 @@ def test_bad_input_is_refused_before_the_first_draw() -> None:
     smoothed, images, _ = linear_case(2)
     with pytest.raises(InputError, match="pixels reach"):
         smoothed.certify(images + 1)
-    with pytest.raises(ConfigError, match="n=9 draws cannot certify .* pass n >= 10"):
+    with pytest.raises(ConfigError, match=r"n=9 draws cannot certify .* pass n >= 10"):
         smoothed.certify(images, n=9)
     with pytest.raises(ConfigError, match=r"n=10 draws cannot certify at alpha=0.001 \(all-class\)"):
         smoothed.certify(images, n=10, bound="all-class")
-    with pytest.raises(ConfigError, match="n=10 draws abstain .* pass n >= 11"):
+    with pytest.raises(ConfigError, match=r"n=10 draws abstain .* pass n >= 11"):
         smoothed.predict(images, 10)
     for arguments, words in (
         ({"n0": 0}, "n0=0"),

@@ -39,7 +39,7 @@ class TrainingLog:
             raise RunError(f"cannot write {self.path}: {error}; free some space and run again with --resume") from error
         for name in CURVES:
             value = getattr(epochs[-1], name)
-            if value == value:
+            if value is not None and value == value:
                 self.curves.add_scalar(name, value, epochs[-1].epoch)
         self.curves.flush()
 

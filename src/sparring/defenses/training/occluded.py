@@ -1,7 +1,7 @@
 """Training on images that are partly hidden, for the certified defences against patches.
 
-    J(w, a(x)),     a(x) an ablation at a random place (Levine & Feizi 2020, arXiv:2002.10733, section 3)
-    J(w, m(x)),     m(x) two masks at random (as PatchCleanser has: Xiang et al. 2022, arXiv:2108.09135)
+J(w, a(x)),     a(x) an ablation at a random place (Levine & Feizi 2020, arXiv:2002.10733, section 3)
+J(w, m(x)),     m(x) two masks at random (as PatchCleanser has: Xiang et al. 2022, arXiv:2108.09135)
 """
 
 from __future__ import annotations

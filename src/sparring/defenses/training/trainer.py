@@ -60,8 +60,8 @@ class Trained:
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
-        radius = "" if math.isnan(best.acr) else f", average certified radius {best.acr:.3f}"
-        radius += "" if math.isnan(best.certified) else f", {best.certified:.1%} certified"
+        radius = "" if best.acr is None else f", average certified radius {best.acr:.3f}"
+        radius += "" if best.certified is None else f", {best.certified:.1%} certified"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
         return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust}{radius} on held-out images{message}"
 

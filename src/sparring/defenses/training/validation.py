@@ -41,8 +41,8 @@ class Epoch:
     lr: float
     seconds: float  # since the beginning
     note: str = ""
-    acr: float = math.nan  # average certified radius, in units of [0, 1]; NaN where none is measured
-    certified: float = math.nan  # share certified for their label against patches; NaN where the objective has no patch
+    acr: float | None = None  # average certified radius, in units of [0, 1]; None: not measured
+    certified: float | None = None  # share certified for their label against patches; None: the objective has no patch
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -51,7 +51,8 @@ class Epoch:
     @property
     def score(self) -> float:
         """Return what the best epoch is chosen by: the first of ACR, certified, robust and clean that is measured."""
-        return next(value for value in (self.acr, self.certified, self.robust, self.clean) if not math.isnan(value))
+        measured = (value for value in (self.acr, self.certified, self.robust) if value is not None)
+        return next((value for value in measured if not math.isnan(value)), self.clean)
 
 
 def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
