@@ -2,7 +2,7 @@
 
 Trains plans/mnist-gaussian.toml, mnist-consistency.toml and mnist-smoothadv.toml at each sigma, and certifies MNIST's
 first test digits; then `zoo:mnist-plain`, which saw no noise, with and without a denoiser before it. Writes
-records/certification/smoothing.json, net by net. About twenty minutes of one CPU core.
+records/certification/smoothing.json, net by net. About ten minutes of one CPU core.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sparring.zoo import load_model
 from sparring.zoo.mnist_net import MnistNet
 
 SIGMAS, OBJECTIVES = (0.25, 0.5, 1.0), ("gaussian", "consistency", "smoothadv")
-DIGITS, N0, N, ALPHA = 100, 100, 10_000, 0.001
+DIGITS, N0, N, ALPHA = 100, 100, 5000, 0.001
 N_DENOISED = 1000  # draws for a net with and without a denoiser, which costs many times as much as the net
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 

@@ -20,7 +20,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "InputNoise", "PipelinePart", "PlacePatch", "RandomShift",
-    "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
-    "transform_with_bpda",
+    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "InputNoise", "PipelinePart", "PlacePatch",
+    "RandomShift", "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks",
+    "straight_through", "transform_with_bpda",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ class AblatedTraining(Objective):
     """Train on ablations at random places, which `DerandomizedSmoothing` with the same parameters asks about.
 
     Args:
-        size, ablation, fill: as in `DerandomizedSmoothing`. In Python fill may be None; the net then takes 2 C channels.
+        size, ablation, fill: as in `DerandomizedSmoothing`. With fill=None, in Python, the net takes 2 C channels.
         patch: side of the patch, in pixels, for which epochs are judged: the best has the largest certified accuracy.
 
     Raises: ConfigError.
