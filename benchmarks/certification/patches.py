@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.training.nets import digits
-from sparring.certification import DerandomizedSmoothing, PatchCertificates, PatchCleanser
+from sparring.defenses.certification import DerandomizedSmoothing, PatchCertificates, PatchCleanser
 from sparring.defenses.training import (
     AblatedTraining,
     Averaging,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import ROOT, provenance
-from sparring.certification import SmoothedClassifier
+from sparring.defenses.certification import SmoothedClassifier
 from sparring.engine import Engine
 from sparring.zoo import load_model
 

@@ -3,7 +3,6 @@
 from .artifact import AppliedArtifact
 from .colour import ColourCurve
 from .flow import FlowField
-from .noise import InputNoise
 from .patch import PlacePatch
 from .rotation import RotationTranslation
 from .scene import Scene
@@ -20,7 +19,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "InputNoise", "PipelinePart", "PlacePatch",
-    "RandomShift", "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks",
-    "straight_through", "transform_with_bpda",
+    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "PipelinePart", "PlacePatch", "RandomShift",
+    "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
+    "transform_with_bpda",
 ]  # fmt: skip

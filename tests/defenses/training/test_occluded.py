@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparring as sp
-from sparring.certification import DerandomizedSmoothing, PatchCleanser
-from sparring.certification.patches import Ablation, covering_masks
+from sparring.defenses.certification import DerandomizedSmoothing, PatchCleanser
+from sparring.defenses.certification.patches import Ablation, covering_masks
 from sparring.defenses.training import (
     AblatedTraining,
     MaskedTraining,

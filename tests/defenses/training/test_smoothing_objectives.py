@@ -11,7 +11,7 @@ from torch import nn
 
 import sparring as sp
 from sparring.attacks import PGD
-from sparring.certification import SmoothedClassifier
+from sparring.defenses.certification import SmoothedClassifier
 from sparring.defenses.training import (
     Adversary,
     Consistency,

@@ -1,7 +1,7 @@
 """Random defences: stages and layers that draw new random numbers for each query."""
 
-from ...transforms import InputNoise
 from .activation_pruning import ActivationPruning, add_activation_pruning
+from .input_noise import InputNoise
 from .resize_pad import ResizePad
 from .self_ensemble import NoiseLayer, add_noise_layers
 from .table import networks, table

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ...transforms import InputNoise, Stage
+from ...transforms import Stage
 from .activation_pruning import add_activation_pruning
+from .input_noise import InputNoise
 from .resize_pad import ResizePad
 from .self_ensemble import add_noise_layers
 

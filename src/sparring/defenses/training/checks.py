@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...certification.smoothing import SmoothedClassifier, check_certificates
 from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
+from ..certification.smoothing import SmoothedClassifier, check_certificates
 from .adversary import Adversary
 from .config import TrainingConfig, Validation
 from .dataset import IndexedData, InMemoryData

@@ -2,7 +2,7 @@
 
     E_z  J(w, x + sigma z),     z standard normal, not clipped
 
-A classifier is certified at the sigma that it was trained with; `sparring.certification.SmoothedClassifier`.
+A classifier is certified at the sigma that it was trained with; `sparring.defenses.certification.SmoothedClassifier`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...certification import PatchCertificates
 from ...errors import ConfigError
 from ...targets import Classifier
+from ..certification import PatchCertificates
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
 

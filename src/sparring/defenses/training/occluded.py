@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...certification.patches import (
+from ...targets import Classifier
+from ..certification.patches import (
     Ablation,
     DerandomizedSmoothing,
     PatchCertificates,
@@ -19,7 +20,6 @@ from ...certification.patches import (
     check_patch,
     covering_masks,
 )
-from ...targets import Classifier
 from .minibatch import Minibatch, Net
 from .objective import Objective, check_field, cross_entropy
 

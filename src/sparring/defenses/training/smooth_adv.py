@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...targets import Pipeline
-from ...transforms import InputNoise
+from ..randomization import InputNoise
 from .gaussian import check_noise, mean_cross_entropy, noisy_logits
 from .minibatch import Craft, Minibatch, Net
 from .objective import Objective

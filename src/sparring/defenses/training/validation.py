@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ...access import Attack
 from ...attacks import APGD, FGSM, L1APGD, PGD, SigmaZero
-from ...certification import SmoothedClassifier
 from ...engine import Engine, run
 from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
 from ...rows import take
 from ...targets import Classifier
+from ..certification import SmoothedClassifier
 from .config import Validation
 from .dataset import IndexedData
 from .devices import Processes

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ...access import Decisions, Jacobians
-from ...errors import ConfigError, InputError, TargetError
-from ...inputs import Images
-from ...targets import Target
-from ...tasks import Classification
+from ....access import Decisions, Jacobians
+from ....errors import ConfigError, InputError, TargetError
+from ....inputs import Images
+from ....targets import Target
+from ....tasks import Classification
 
 
 @dataclass(frozen=True)

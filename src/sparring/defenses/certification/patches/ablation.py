@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import ConfigError
+from ....errors import ConfigError
 from .certificates import is_share
 
 KINDS = ("columns", "rows", "block")

@@ -22,14 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...access import Jacobians
-from ...engine import Engine
-from ...engine.run import check_indices
-from ...errors import ConfigError, TargetError
-from ...targets import Defended, Pipeline, Target
-from ...tasks import Classification
-from ...transforms import InputNoise
-from .certificates import ABSTAIN, Certificates, Predictions, check_alpha, check_certificates
+from ....access import Jacobians
+from ....engine import Engine
+from ....engine.run import check_indices
+from ....errors import ConfigError, TargetError
+from ....targets import Defended, Pipeline, Target
+from ....tasks import Classification
+from ...randomization import InputNoise
+from .certificates import ABSTAIN, SmoothingCertificates, SmoothingPredictions, check_alpha, check_certificates
 from .confidence import binomial_test
 from .counts import ClassCounts
 
@@ -73,7 +73,7 @@ class SmoothedClassifier:
         *,
         indices: Tensor | None = None,
         engine: Engine | None = None,
-    ) -> Predictions:
+    ) -> SmoothingPredictions:
         """Return g's class of each image, or `ABSTAIN` (Cohen et al. 2019, PREDICT).
 
         Args:
@@ -98,7 +98,7 @@ class SmoothedClassifier:
         most = top.values[:, 0]
         p_value = torch.from_numpy(binomial_test(most.numpy(), top.values.sum(1).numpy()))
         predicted = torch.where((p_value <= alpha) & (most > counts[:, -1]), top.indices[:, 0], ABSTAIN)
-        return Predictions(predicted, p_value, counts[:, :-1], alpha)
+        return SmoothingPredictions(predicted, p_value, counts[:, :-1], alpha)
 
     def certify(
         self,
@@ -110,14 +110,14 @@ class SmoothedClassifier:
         bound: str = "two-class",
         indices: Tensor | None = None,
         engine: Engine | None = None,
-    ) -> Certificates:
+    ) -> SmoothingCertificates:
         """Return a class and its certified L2 radius for each image, or abstain (Cohen et al. 2019, CERTIFY).
 
         Args:
             images: (N, C, H, W) in [0, 1].
             n0: draws that select the class.
             n: further draws that bound its probability; the radius is at most sigma Phi^-1(alpha^(1/n)).
-            alpha: the probability of error of each certificate; see `Certificates.joint` for that of all together.
+            alpha: the probability of error of each certificate; for that of all, see `SmoothingCertificates.joint`.
             bound: "two-class" or "all-class", to be chosen before the draws are seen.
             indices, engine: as in `predict`.
 
@@ -130,7 +130,7 @@ class SmoothedClassifier:
         selection, estimate = self._count(images, (n0, n), indices, engine, check)
         selected = selection.argmax(1)
         selected = torch.where(selected == selection.shape[1] - 1, ABSTAIN, selected)
-        return Certificates(selected, estimate[:, :-1], n, float(self.sigma), images[0].numel(), alpha, bound)
+        return SmoothingCertificates(selected, estimate[:, :-1], n, float(self.sigma), images[0].numel(), alpha, bound)
 
     def deployed(self, votes: int = 100) -> Pipeline[Any]:
         """Return the smoothed classifier as a target: the class of most of `votes` draws.

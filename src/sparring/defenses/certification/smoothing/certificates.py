@@ -1,4 +1,4 @@
-"""`Certificates` and `Predictions`: what smoothing says of each image, and of a whole test set.
+"""`SmoothingCertificates` and `SmoothingPredictions`: what smoothing says of each image, and of a whole test set.
 
 Let g(x) be the class that f(x + noise) takes most often. With p_A a lower bound of the probability of g(x), and p_B an
 upper bound of that of every other class, g does not change within (Cohen et al. 2019, arXiv:1902.02918, theorem 1)
@@ -20,7 +20,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from ...errors import ConfigError, InputError
+from ....errors import ConfigError, InputError
 from .confidence import clopper_pearson_lower, clopper_pearson_upper
 
 ABSTAIN = -1
@@ -28,7 +28,7 @@ BOUNDS = ("two-class", "all-class")
 
 
 @dataclass(frozen=True)
-class Predictions:
+class SmoothingPredictions:
     """The smoothed classifier's answers: a class that is not g(x) is returned with probability at most `alpha`.
 
     Args:
@@ -45,7 +45,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Certificates:
+class SmoothingCertificates:
     """A class, and the L2 radius within which it cannot change, for each of N images.
 
     Each certificate (that g(x) is this class, everywhere within the radius) is false with probability at most `alpha`,
@@ -119,7 +119,7 @@ class Certificates:
             raise ConfigError(f"radius_in p={p!r}; pass a norm's p from 1, or math.inf")
         return self.radius * self.dimension ** min(0.0, (0.0 if p == math.inf else 1 / p) - 0.5)
 
-    def joint(self) -> Certificates:
+    def joint(self) -> SmoothingCertificates:
         """Return the same draws' certificates at alpha / N: all of them are true at once with probability 1 - alpha.
 
         So is each number derived from them, as a whole curve of certified accuracy, whether or not the draws of one

@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...access import Decisions, Decoupled
-from ...batching import BATCH_SIZE, map_batches
-from ...errors import ConfigError
-from ...random import Key
-from ...shapes import FloatBatch
-from ...targets import Target, WrappedTarget
-from ...tasks.task import mean_of_probabilities
+from ....access import Decisions, Decoupled
+from ....batching import BATCH_SIZE, map_batches
+from ....errors import ConfigError
+from ....random import Key
+from ....shapes import FloatBatch
+from ....targets import Target, WrappedTarget
+from ....tasks.task import mean_of_probabilities
 from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
 from .masks import covering_masks
 

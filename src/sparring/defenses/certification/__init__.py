@@ -1,14 +1,14 @@
 """Certified robustness: guarantees that hold whatever the attack."""
 
 from .patches import DerandomizedSmoothing, PatchCertificates, PatchCleanser
-from .smoothing import ABSTAIN, Certificates, Predictions, SmoothedClassifier
+from .smoothing import ABSTAIN, SmoothedClassifier, SmoothingCertificates, SmoothingPredictions
 
 __all__ = [
     "ABSTAIN",
-    "Certificates",
     "DerandomizedSmoothing",
     "PatchCertificates",
     "PatchCleanser",
-    "Predictions",
     "SmoothedClassifier",
+    "SmoothingCertificates",
+    "SmoothingPredictions",
 ]

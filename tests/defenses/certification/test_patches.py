@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.attacks import PGD, HopSkipJump
-from sparring.certification import DerandomizedSmoothing, PatchCleanser
-from sparring.certification.patches import covering_masks
-from sparring.certification.patches.masks import mask_spans
+from sparring.defenses.certification import DerandomizedSmoothing, PatchCleanser
+from sparring.defenses.certification.patches import covering_masks
+from sparring.defenses.certification.patches.masks import mask_spans
 from sparring.defenses.randomization import InputNoise
 from sparring.errors import ConfigError, InputError, TargetError
 from sparring.goals import Misclassify

@@ -2,7 +2,7 @@
 
 import torch
 
-from sparring.certification import SmoothedClassifier
+from sparring.defenses.certification import SmoothedClassifier
 from sparring.defenses.purification import Denoiser, DenoisingAutoencoder, FitConfig, fit_denoiser
 from sparring.engine import Engine
 from sparring.targets import Defended, Pipeline

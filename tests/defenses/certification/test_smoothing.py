@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.attacks import PGD
-from sparring.certification import ABSTAIN, Certificates, SmoothedClassifier
-from sparring.certification.smoothing import (
+from sparring.defenses.certification import ABSTAIN, SmoothedClassifier, SmoothingCertificates
+from sparring.defenses.certification.smoothing import (
     binomial_test,
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -60,11 +60,11 @@ def linear_case(count: int = 40) -> tuple[SmoothedClassifier, Tensor, Tensor]:
     return SmoothedClassifier(sp.Classifier(module), 0.3), images, distance
 
 
-def certificates_of(p: float, n: int, alpha: float, times: int, seed: int = 0) -> Certificates:
+def certificates_of(p: float, n: int, alpha: float, times: int, seed: int = 0) -> SmoothingCertificates:
     """The certificates of `times` planted binomials with two classes."""
     counts = np.random.default_rng(seed).binomial(n, p, times)
     pair = torch.from_numpy(np.stack((counts, n - counts), 1))
-    return Certificates(torch.zeros(times, dtype=torch.int64), pair, n, 1.0, 1, alpha)
+    return SmoothingCertificates(torch.zeros(times, dtype=torch.int64), pair, n, 1.0, 1, alpha)
 
 
 # The bounds
@@ -121,7 +121,7 @@ def test_bounds_are_not_looser_than_the_binomial_makes_them() -> None:
 def test_all_class_bound_covers_all_classes_at_once() -> None:
     p, n, alpha, times = np.array([0.45, 0.35, 0.1, 0.1]), 400, 0.05, 100_000
     counts = torch.from_numpy(np.random.default_rng(1).multinomial(n, p, times))
-    found = Certificates(torch.zeros(times, dtype=torch.int64), counts, n, 1.0, 1, alpha, "all-class")
+    found = SmoothingCertificates(torch.zeros(times, dtype=torch.int64), counts, n, 1.0, 1, alpha, "all-class")
     true = 0.5 * (stats.norm.ppf(0.45) - stats.norm.ppf(0.35))
     false = (found.radius > true).double().mean()
     assert 0 < false <= alpha
@@ -129,7 +129,9 @@ def test_all_class_bound_covers_all_classes_at_once() -> None:
 
 def test_all_class_bound_certifies_where_the_two_class_bound_cannot() -> None:
     counts, selected = torch.tensor([[4500, 2800, 2700]]), torch.tensor([0])
-    two, every = (Certificates(selected, counts, 10_000, 0.5, 4, 0.001, bound) for bound in ("two-class", "all-class"))
+    two, every = (
+        SmoothingCertificates(selected, counts, 10_000, 0.5, 4, 0.001, bound) for bound in ("two-class", "all-class")
+    )
     assert two.predicted.tolist() == [ABSTAIN]
     assert two.radius.tolist() == [0]
     low = stats.beta.ppf(0.001 / 3, 4500, 5501)
@@ -173,7 +175,7 @@ def test_certified_radius_of_a_linear_classifier_is_below_its_distance_and_close
 
 
 def test_radii_in_other_norms_lie_within_the_l2_ball() -> None:
-    found = Certificates(torch.tensor([0]), torch.tensor([[999, 1]]), 1000, 0.25, 784, 0.001)
+    found = SmoothingCertificates(torch.tensor([0]), torch.tensor([[999, 1]]), 1000, 0.25, 784, 0.001)
     radius = float(found.radius)
     assert float(found.radius_in(2)) == radius
     assert float(found.radius_in(1)) == radius  # |d|_2 <= |d|_1
@@ -187,7 +189,7 @@ def test_radii_in_other_norms_lie_within_the_l2_ball() -> None:
 
 def test_accuracy_and_average_radius_count_abstentions_as_errors() -> None:
     counts = torch.tensor([[1000, 0], [1000, 0], [510, 490], [0, 1000]])
-    found = Certificates(torch.tensor([0, 0, 0, 1]), counts, 1000, 0.5, 4, 0.001)
+    found = SmoothingCertificates(torch.tensor([0, 0, 0, 1]), counts, 1000, 0.5, 4, 0.001)
     most = 0.5 * float(stats.norm.ppf(0.001 ** (1 / 1000)))
     labels = torch.tensor([0, 1, 0, 1])
     assert found.predicted.tolist() == [0, 0, ABSTAIN, 1]

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...batching import map_batches
-from ...engine import Engine, Progress, fingerprint
-from ...engine.checkpoint import identity_of
-from ...errors import TargetError
-from ...goals import DetectorOutputs
-from ...random import Key
-from ...storage import read_checkpoint, write_tensors
-from ...targets import Pipeline, answered
+from ....batching import map_batches
+from ....engine import Engine, Progress, fingerprint
+from ....engine.checkpoint import identity_of
+from ....errors import TargetError
+from ....goals import DetectorOutputs
+from ....random import Key
+from ....storage import read_checkpoint, write_tensors
+from ....targets import Pipeline, answered
 
 FILE = "counts.safetensors"
 BATCHES = 8  # between two looks at the clock

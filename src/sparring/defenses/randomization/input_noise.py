@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..random import Key
-from .transform import Stage
+from ...errors import ConfigError
+from ...random import Key
+from ...transforms import Stage
+from ..parameters import check_number
 
 KINDS = ("normal", "uniform")
 
@@ -34,8 +35,7 @@ class InputNoise(Stage):
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.sigma, bool) or not isinstance(self.sigma, int | float) or not 0 < self.sigma < math.inf:
-            raise ConfigError(f"InputNoise sigma={self.sigma!r}; pass a number above 0")
+        check_number(self, "sigma", self.sigma, 0, above=True)
         if self.kind not in KINDS:
             raise ConfigError(f"InputNoise kind={self.kind!r}; pass one of {', '.join(KINDS)}")
         if not isinstance(self.clip, bool):
