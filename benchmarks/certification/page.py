@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any
 
+from scipy.special import ndtri
+
 from benchmarks.provenance import ROOT
 
 
@@ -43,12 +45,14 @@ def smoothing() -> str:
         ]
         for row in record["rows"]
     ]
+    caps = {row["n"]: float(ndtri(record["alpha"] ** (1 / row["n"]))) for row in record["rows"]}
+    told = ", ".join(f"{cap:.2f} sigma for n = {n:,}" for n, cap in caps.items())
     return f"""## Certified accuracy at L2 radius R: the first {record["digits"]} test digits of MNIST
 
-`python -m benchmarks.certification.smoothing`; n0 = {record["n0"]}, alpha = {record["alpha"]} for each digit, and for all of
-them together in the column "joint". Nets of 166,406 weights that learned for twelve epochs from 5,000 digits, by
-plans/mnist-*.toml with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned from 4,000 digits.
-Few draws: n caps the radius at {record["caps"]}.
+`python -m benchmarks.certification.smoothing`; n0 = {record["n0"]}, alpha = {record["alpha"]} for each digit, and for all
+of them together in the column "joint". Nets of 166,406 weights that learned for twelve epochs from 5,000 digits, by
+plans/mnist-*.toml with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned from its
+4,000 digits. The draws are few, and cap the radius: {told}.
 
 {table(head, rows)}
 """
@@ -65,8 +69,8 @@ def patches() -> str:
     head = ["patch", "defence", "clean", "certified", "CPU seconds per digit"]
     return f"""## Patches: the first {record["digits"]} test digits of MNIST
 
-`python -m benchmarks.certification.patches`; {record["masks_per_axis"]} masks along each side, nets of 166,406 weights that
-learned for eight epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
+`python -m benchmarks.certification.patches`; {record["masks_per_axis"]} masks along each side, nets of 166,406 weights
+that learned for eight epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
 
 {table(head, rows)}
 """

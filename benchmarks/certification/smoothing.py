@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.special import ndtri
 
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.training.nets import digits
@@ -88,11 +87,6 @@ def nets(sigma: float) -> Iterator[tuple[str, Target[Any], dict[str, Any], int]]
     yield "plain, denoised", *denoised(sigma), N_DENOISED
 
 
-def cap(n: int) -> float:
-    """The radius of n draws that all agree, in units of sigma."""
-    return float(ndtri(ALPHA ** (1 / n)))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.certification.smoothing")
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "certification" / "smoothing.json")
@@ -112,7 +106,6 @@ def main() -> int:
                 "n0": N0,
                 "alpha": ALPHA,
                 "radii": RADII,
-                "caps": ", ".join(f"{cap(n):.2f} sigma for n = {n:,}" for n in (N, N_DENOISED)),
                 "rows": rows,
             }
             options.out.parent.mkdir(parents=True, exist_ok=True)
