@@ -286,7 +286,7 @@ def test_a_target_that_answers_otherwise_each_time_keeps_no_answers():
     assert sample_answers(noisy, torch.rand(2, 1, 2, 2), key) == {}
 
 
-def test_a_fit_stopped_inside_a_step_keeps_the_steps_before(tmp_path):
+def test_a_fit_stopped_inside_a_step_keeps_the_steps_before(tmp_path, monkeypatch):
     """The checkpoint is due in a minute only: an interruption writes it all the same, and the artifact is the same."""
     torch.manual_seed(0)
     images, target = torch.rand(6, 3, 4, 4), sp.Classifier(Sloped())
