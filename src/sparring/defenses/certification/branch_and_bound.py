@@ -454,4 +454,3 @@ class DomainSearch:
             if len(places):
                 found.append((number, places, signs, torch.cat((low[above], high[below]))))
         return found
-

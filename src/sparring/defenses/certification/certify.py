@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Literal
 
 from ...errors import ConfigError, InputError
 from ...geometry import Ball

@@ -185,7 +185,9 @@ class Network:
             self.nodes = self.nodes[: last + 1]
         self._keep_used()
         if len(self.nodes[-1].shape) != 1 or self.nodes[-1].shape[0] < 2:
-            raise TargetError(f"{self.name} gives outputs of shape {self.nodes[-1].shape} per image; pass logits (B, K)")
+            raise TargetError(
+                f"{self.name} gives outputs of shape {self.nodes[-1].shape} per image; pass logits (B, K)"
+            )
 
     def _translated(self, node: fx.Node, place: dict[fx.Node, int]) -> int:
         """Add the node that stands for a traced operation, and return its number."""

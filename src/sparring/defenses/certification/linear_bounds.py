@@ -160,9 +160,7 @@ def _through_lines(a: Tensor, lines: Lines) -> tuple[Tensor, Tensor]:
     return part, (a * torch.where(positive, lines.lower_intercept, lines.upper_intercept)).flatten(2).sum(2)
 
 
-def _through_maximum(
-    a: Tensor, maximum: Maximum, lines: MaximumLines, before: Interval
-) -> tuple[Tensor, Tensor]:
+def _through_maximum(a: Tensor, maximum: Maximum, lines: MaximumLines, before: Interval) -> tuple[Tensor, Tensor]:
     flat = a.flatten(2)
     positive, negative = flat.clamp(min=0), flat.clamp(max=0)
     gained = (positive * lines.lower_intercept[:, None] + negative * lines.upper_intercept[:, None]).sum(2)

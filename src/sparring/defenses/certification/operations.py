@@ -272,9 +272,7 @@ def _convolution(axes: int, transposed: bool) -> Callable[[fx.Node, Place], Step
             )
         else:
             names = ("stride", "padding", "dilation", "groups")
-            stride, padding, dilation, groups = (
-                _argument(node, 3 + number, name) for number, name in enumerate(names)
-            )
+            stride, padding, dilation, groups = (_argument(node, 3 + number, name) for number, name in enumerate(names))
             output_padding = 0
         groups = 1 if groups is None else groups
         stride, dilation = _each(stride, axes, 1), _each(dilation, axes, 1)
@@ -478,7 +476,9 @@ def _gelu(node: fx.Node) -> Activation:
 
 
 def _softplus(node: fx.Node) -> Activation:
-    return activations.softplus(_number(_argument(node, 1, "beta"), 1.0), _number(_argument(node, 2, "threshold"), 20.0))
+    return activations.softplus(
+        _number(_argument(node, 1, "beta"), 1.0), _number(_argument(node, 2, "threshold"), 20.0)
+    )
 
 
 def _power(node: fx.Node) -> Activation:

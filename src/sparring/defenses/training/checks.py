@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
 from ...targets.held_module import check_weights
+from ..certification.smoothing import SmoothedClassifier, check_certificates
 from .adversary import Adversary
 from .config import TrainingConfig, Validation
 from .dataset import IndexedData, InMemoryData, StreamedData
@@ -53,6 +54,9 @@ def check_run(
             "validation.collapse='rollback' puts another attack in the adversary's place, and "
             f"{type(objective).__name__} runs none; choose 'stop' or 'ignore'"
         )
+    if validation.smoothing is not None:
+        SmoothedClassifier(classifier, validation.smoothing.sigma)
+        check_certificates(validation.smoothing.n, validation.smoothing.alpha)
     first, _ = images.at(torch.arange(min(2, len(images))))
     for attack in adversary.attacks:
         attack.ball.check(first)

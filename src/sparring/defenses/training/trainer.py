@@ -71,10 +71,12 @@ class Trained:
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
+        radius = "" if best.acr is None else f", average certified radius {best.acr:.3f}"
+        radius += "" if best.certified is None else f", {best.certified:.1%} certified"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
         if self.learned_nothing:
             message += f"; it has learned nothing: always answering the commonest class gives {self.chance:.1%}"
-        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
+        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust}{radius} on held-out images{message}"
 
 
 @isolated()
@@ -170,7 +172,7 @@ class _Training:
         self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * config.epochs
         self.update = TrainingStep(processes, classifier, self.model, objective, adversary, config, self.updates)
-        self.judge = Validator(self.validation_images, attacks, validation, config.seed, processes)
+        self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
@@ -260,18 +262,16 @@ class _Training:
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
-        clean, single, robust = self.judge(self.target)
+        measured = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
         epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,
             updates=self.t,
             loss=float(self.processes.total(self.sum)) / self.rows,
-            clean=clean,
-            single_step=single,
-            robust=robust,
             eps=interpolate(schedule, epoch) if schedule else 1.0,
             lr=self.update.lr,
             seconds=time.perf_counter() - self.started,
+            **measured,
         )
         now = replace(now, note=masking_note(now))
         self.sum.zero_()
