@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ....access import Jacobians
 from ....engine import Engine
-from ....engine.run import check_indices
+from ....engine.arguments import as_indices
 from ....errors import ConfigError, TargetError
 from ....targets import Defended, Pipeline, Target
 from ....tasks import Classification
@@ -166,7 +166,7 @@ class SmoothedClassifier:
         pipeline.inputs.check(images)
         if engine.autocast is not None:
             raise ConfigError(f"engine autocast={engine.autocast}: what is certified is the model in use; leave it out")
-        places = torch.arange(len(images)) if indices is None else check_indices(indices, len(images))
+        places = as_indices(indices, len(images))
         with torch.inference_mode(False), pipeline.frozen():
             return ClassCounts(pipeline, images, places, sizes, engine)(check).unbind()
 
