@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ class CertifyDataset:
     Args:
         loaded: the model, a classifier whose network can be captured.
         data: the images; without labels the model's own predictions stand in.
-        threat: a norm and its radii. What is broken at one is so at all larger ones, what is proven at all smaller ones.
+        threat: a norm and its radii. What is broken at one is broken at all larger ones, and what is proven at one is
+            proven at all smaller ones.
         timeout: seconds of branch and bound for each image and radius.
         batch_size: images that are worked on together.
         out: a folder for the verdicts and counterexamples; None: nothing is written.
@@ -123,10 +124,11 @@ class CertifyDataset:
         rows: list[dict[str, Any]] = []
         mark = fingerprint(self.threat.model_dump(), self.timeout, self.batch_size, self.mask, target.identity())
         other = "other model, threat, timeout, batch size or mask"
-        kept = nullcontext()
-        if self.out is not None:
-            kept = resumable_folder(self.out / CALL, mark, "certify", other, target, first.images, 0)  # type: ignore[assignment]
-        with kept:
+        with ExitStack() as kept:
+            if self.out is not None:
+                kept.enter_context(
+                    resumable_folder(self.out / CALL, mark, "certify", other, target, first.images, seed=0)
+                )
             try:
                 for chunk in self.data.chunks(self.batch_size):
                     mask = limits.rows(chunk.first, len(chunk.images)).mask

@@ -62,7 +62,8 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
 
 def show_certified(experiment: CertifyDataset, counts: Sequence[CertifiedCounts]) -> None:
     """Print a row for each radius, and which method decided how often."""
-    print_table(f"{experiment.loaded.name} on {experiment.data.name}", CERTIFIED_COLUMNS, map(certified_row, counts))
+    title = f"{experiment.loaded.name} on {experiment.data.name}"
+    print_table(title, CERTIFIED_COLUMNS, [certified_row(count) for count in counts])
     say(experiment.data.label_note)
     for count in counts:
         decided = ", ".join(f"{method} {number}" for method, number in sorted(count.methods.items()))
