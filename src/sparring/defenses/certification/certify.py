@@ -14,11 +14,11 @@ from ...geometry.region import Region
 from ...goals import Goal
 from ...targets import Classifier
 from .concretize import InputSet
-from .graph import Network, Weights
+from .graph import Network, Weights, as_classifier
 from .intervals import Interval, propagate_intervals
 from .linear_bounds import MEMORY, default_slopes, dual_slopes, in_portions, lower_bounds, relax, relaxed_intervals
 from .optimized_slopes import SlopeSearch, optimized_bounds
-from .specifications import Specification, specification
+from .specifications import Specification, check_goal, specification
 
 Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown", "wong-kolter"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -107,6 +107,7 @@ def margin_bounds(
 ) -> Tensor:
     """Return the lower bounds (B, K - 1) of a specification by one method."""
     if method == "alpha-crown" and torch.is_grad_enabled():  # which ascends slopes, and has no gradient in the weights
+        weights = {name: value.detach() for name, value in weights.items()}
         with torch.no_grad():
             return margin_bounds(network, weights, inputs, wanted, method, search, memory)
     last, rule = len(network) - 1, dual_slopes if method == "wong-kolter" else default_slopes
@@ -138,23 +139,24 @@ def checked(
     eps: Tensor | None,
 ) -> tuple[Network, Region]:
     """Return the network and the region of the images, all arguments checked."""
-    from .graph import as_classifier
-
+    check_goal(goal)
     classifier = target.target if isinstance(target, Network) else as_classifier(target)
     classifier.inputs.check(images)
     region = Region.around(images, ball, classifier.inputs, mask=mask, eps=eps)
-    InputSet.of(region, images.dtype)
+    InputSet.of(region, images.dtype)  # which checks ball and radii
     network = target if isinstance(target, Network) else Network(classifier, images)
     if tuple(images.shape[1:]) != network.nodes[0].shape:
         raise InputError(
             f"images have shape {tuple(images.shape[1:])}, and the network was captured for {network.nodes[0].shape}; "
             "capture it anew: Network(target, images)"
         )
-    wanted = specification(goal, network.classes, images.dtype, images.device)
-    if len(wanted.functions) != len(images):
-        raise InputError(f"the goal has {len(wanted.functions)} classes for {len(images)} images; pass one for each")
-    with torch.no_grad():
-        goal.check(classifier(images[:1]), goal)
+    count = len(goal)  # type: ignore[arg-type]
+    if count != len(images):
+        raise InputError(f"the goal has {count} classes for {len(images)} images; pass one for each")
+    with classifier.frozen(), torch.no_grad():
+        logits = classifier(images[:1])
+        classifier.check(logits)
+        goal.check(logits, goal)
     return network, region
 
 

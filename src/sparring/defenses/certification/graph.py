@@ -84,6 +84,8 @@ class Network:
         with self.target.frozen(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.export's own
             example = example.clone()
+            with torch.no_grad():
+                self.target(example)  # what the network itself raises is not of the tracing
             program = self._exported(example)
             self._sources = _sources(program)
             self._constants = dict(program.constants)
@@ -149,10 +151,9 @@ class Network:
         try:
             program = torch.export.export(self._module, (example,), strict=False)
             return program.run_decompositions(preserved())
-        except SparringError:
-            raise
-        except Exception as error:  # of many kinds
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except Exception as error:  # of many kinds; one that the classifier passed on has its cause
+            cause = error.__cause__ if isinstance(error, SparringError) and error.__cause__ is not None else error
+            text = (str(cause).strip() or type(cause).__name__).splitlines()[0]
             raise TargetError(
                 f"{self.name} cannot be traced by torch.export: {text}; a certificate needs a module whose operations "
                 "do not depend on the values of the images"
@@ -256,8 +257,14 @@ class Network:
         """Raise TargetError where the graph, in float64, gives other logits than the classifier at these images."""
         theirs = self.target(images).double()
         weights = self.weights(torch.float64)
-        rows = torch.cat([self(row[None].double(), weights) for row in images])
-        together = self(images.double(), weights)
+        try:
+            rows = torch.cat([self(row[None].double(), weights) for row in images])
+            together = self(images.double(), weights)
+        except (RuntimeError, IndexError) as error:
+            raise TargetError(
+                f"{self.name} works for {TRACED_ROWS} images at a time, and not for another number: {error}; a "
+                "certificate needs a network whose answer for an image does not depend on the other images"
+            ) from error
         finite = torch.where(theirs.isfinite(), theirs, 0)
         limit = AGREEMENT * (1 + float(finite.abs().max()))
         if not bool(((rows - theirs).abs() <= limit).all()) or not bool(((together - rows).abs() <= limit).all()):

@@ -166,9 +166,8 @@ def _through_maximum(a: Tensor, maximum: Maximum, lines: MaximumLines, before: I
     gained = (positive * lines.lower_intercept[:, None] + negative * lines.upper_intercept[:, None]).sum(2)
     members = positive[..., None] * lines.lower[:, None] + negative[..., None] * lines.upper[:, None]
     places = maximum.groups.places.to(a.device).flatten()
-    part = a.new_zeros(*a.shape[:2], before.low[0].numel())
-    part = part.index_add(2, places, members.flatten(2))
-    return part.view(*a.shape[:2], *before.low.shape[1:]), gained
+    part = a.new_zeros(*members.shape[:2], before.low[0].numel()).index_add(2, places, members.flatten(2))
+    return part.unflatten(2, before.low.shape[1:]), gained
 
 
 # slopes to begin with
@@ -242,16 +241,18 @@ def relaxed_intervals(
         number = len(propagation.intervals)
         interval = propagation.next()
         node = network.nodes[number]
+        if isinstance(node.operation, Activation):
+            chosen = rule(node.operation, propagation.intervals[node.operands[0]])
+            slopes[number] = Slopes(chosen.lower[:, None], chosen.upper[:, None])
         exact = inputs.is_box and network.reach[number] is not Reach.MIXED
         if number in network.bounded and not exact:
             wanted = _wanted(network, number, interval)
+            if rule is dual_slopes:  # the paper's bounds are those of the dual alone
+                wanted, interval = torch.ones_like(wanted), Interval(interval.low - torch.inf, interval.high + torch.inf)
             relaxed = Relaxed(network, weights, inputs, propagation.intervals, slopes)
             count = portion(network, inputs, memory, with_gradients)
             interval = _narrowed(relaxed, number, interval, wanted, bounder, count)
         propagation.keep(interval)
-        if isinstance(node.operation, Activation):
-            chosen = rule(node.operation, propagation.intervals[node.operands[0]])
-            slopes[number] = Slopes(chosen.lower[:, None], chosen.upper[:, None])
     return propagation.intervals
 
 
@@ -271,13 +272,13 @@ def _narrowed(
 ) -> Interval:
     """The interval, narrowed by backward bounds of the wanted components (B, n), `count` of each row at a time."""
     low, high = (bound.flatten(1) for bound in interval)
-    counts = wanted.sum(1)
-    most, together = int(counts.max()), int(wanted.any(0).sum())
+    most, together = int(wanted.sum(1).max()), int(wanted.any(0).sum())
     if most == 0:
         return interval
+    bounded = wanted
     if len(low) > 1 and together <= SHARED * most:  # the same components for all, whose way back begins alike
-        wanted, most = wanted.any(0, keepdim=True), together
-    chosen = wanted.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        bounded, most = wanted.any(0, keepdim=True), together
+    chosen = bounded.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     lows, highs = [], []
     for places in chosen.split(count, dim=1):
         one = low.new_zeros(*places.shape, low.shape[1]).scatter_(2, places[..., None], 1.0)
@@ -285,8 +286,10 @@ def _narrowed(
         lows.append(bounder(relaxed, number, one))
         highs.append(-bounder(relaxed, number, -one))
     chosen = chosen.expand(len(low), most)
-    low = low.scatter(1, chosen, torch.maximum(low.gather(1, chosen), torch.cat(lows, 1)))
-    high = high.scatter(1, chosen, torch.minimum(high.gather(1, chosen), torch.cat(highs, 1)))
+    new_low = torch.full_like(low, -torch.inf).scatter(1, chosen, torch.cat(lows, 1))
+    new_high = torch.full_like(high, torch.inf).scatter(1, chosen, torch.cat(highs, 1))
+    low = torch.where(wanted, torch.maximum(low, new_low), low)  # what others in the batch want is not taken
+    high = torch.where(wanted, torch.minimum(high, new_high), high)
     found = Interval(low.view_as(interval.low), high.view_as(interval.high))
     return found.within(found)
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from .activations import Activation, Hinge, Slopes
 from .linear_bounds import Relaxed
 
+SMOOTH = 0.1  # learning rate of the slopes of smooth activations, whose first choice is nearly right, over ReLU's
+
 
 @dataclass(frozen=True)
 class SlopeSearch:
@@ -58,10 +60,13 @@ def optimized_bounds(
     }
     with torch.no_grad():
         best = OptimizedBounds(relaxed.bound(start, coefficients).least, dict(slopes))
-    free = [one.requires_grad_() for number, pair in slopes.items() for one in free_slopes(relaxed, number, pair)]
-    if not free or search.steps < 1:
+    groups = []
+    for number, pair in slopes.items():
+        free = [one.requires_grad_() for one in free_slopes(relaxed, number, pair)]
+        groups.append({"params": free, "lr": search.learning_rate * (1 if len(free) == 1 else SMOOTH)})
+    if not groups or search.steps < 1:
         return best
-    optimizer = torch.optim.Adam(free, lr=search.learning_rate)
+    optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, search.decay)
     for step in range(search.steps + 1):
         if step and bool((best.least > search.enough).all()):

@@ -38,14 +38,15 @@ class Specification:
         return lower.amin(1) if self.every else lower.amax(1)
 
 
-def specification(goal: Goal, classes: int, dtype: torch.dtype, device: torch.device) -> Specification:
-    """Return the specification that no attack with this goal succeeds.
-
-    Raises:
-        GoalError: a goal other than Misclassify and ClassifyAs.
-    """
+def check_goal(goal: Goal) -> None:
+    """Raise GoalError for a goal other than Misclassify and ClassifyAs."""
     if not isinstance(goal, Misclassify | ClassifyAs):
         raise GoalError(f"certificates are for Misclassify and ClassifyAs, not for {type(goal).__name__}; pass one")
+
+
+def specification(goal: Goal, classes: int, dtype: torch.dtype, device: torch.device) -> Specification:
+    """Return the specification that no attack with this goal succeeds; the goal's classes are those of the network."""
+    assert isinstance(goal, Misclassify | ClassifyAs)
     own = goal.classes.to(device)
     others = torch.arange(classes, device=device).expand(len(own), classes)
     rivals = others[others != own[:, None]].view(len(own), classes - 1)

@@ -30,7 +30,7 @@ from .certify import checked, row_intervals
 from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval, propagate_intervals
-from .linear_bounds import MEMORY, Relaxed, in_portions, lower_bounds, portion, relax, relaxed_intervals
+from .linear_bounds import COPIES, MEMORY, Relaxed, in_portions, lower_bounds, portion, relax, relaxed_intervals
 from .optimized_slopes import OptimizedBounds, SlopeSearch, optimized_bounds
 from .specifications import Specification, specification
 
@@ -177,7 +177,8 @@ class _Verification:
         self._timed(lambda rows: self._attacked(rows, mask, eps))
         with torch.no_grad():
             self._timed(self._by_intervals)
-            group = max(1, portion(self.network, self.inputs.take(self.open[:1]), self.memory) // 64)
+            held = 8 * COPIES * sum(torch.Size(node.shape).numel() for node in self.network.nodes)
+            group = max(1, int(self.memory * 2**20 / held))  # images whose bounds of all nodes are held at once
             for rows in self.open.split(group):
                 self._relaxed(rows)
         return Certificates(
@@ -283,7 +284,7 @@ class _Verification:
         def example_at(points: Tensor) -> tuple[Tensor, Tensor]:
             """Points as inputs of the region in the classifier's precision, and whether the goal is met there."""
             rows = torch.zeros(len(points), dtype=torch.long, device=points.device)
-            inputs = region.take(rows).nearest_(points.to(region.x.dtype))
+            inputs = region.take(rows).nearest_(points.to(region.x.dtype, copy=True))
             with self.classifier.frozen(), torch.no_grad():
                 return inputs, take(goal, rows).margin(self.classifier(inputs)) > 0
 
@@ -300,10 +301,12 @@ class _Verification:
         )
         found = searching.run(best.least[0], self.timeout)
         self.domains[row] = found.domains
-        if found.example is not None:
-            self._broken(row, example_at(found.example[None])[0][0], "branch-and-bound")
-        else:
+        if found.example is None:
             self._bounded(torch.tensor([row]), torch.tensor([found.bound]), "branch-and-bound")
+            return
+        example, met = example_at(found.example[None])
+        if bool(met):  # in a batch of one the classifier may round otherwise
+            self._broken(row, example[0], "branch-and-bound")
 
 
 __all__ = ["Certificates", "Status", "verify"]
