@@ -57,6 +57,10 @@ def case():
     return net, images, labels
 
 
+def table(out):
+    return list(csv.DictReader((out / "certificates.csv").read_text().splitlines()))
+
+
 def experiment(case, out=None, threat="linf:0.01,0.05,0.2", net=None, labels=None, **options):
     loaded = LoadedModel("affine", sp.Classifier(case[0] if net is None else net), None, None, "", None)
     data = load_data((case[1], case[2] if labels is None else labels), loaded)
@@ -68,7 +72,7 @@ def test_verdicts_of_an_affine_net_are_those_of_its_least_radii(case, tmp_path):
     counts = experiment(case, tmp_path / "out").run()
     radii = least_radius(net, images, labels)
     wrong = net(images).argmax(1) != labels
-    rows = list(csv.DictReader((tmp_path / "out" / "certificates.csv").open()))
+    rows = table(tmp_path / "out")
     assert len(rows) == 60
     for count in counts:
         expected = (~wrong & (radii > count.eps)).sum()
@@ -113,7 +117,7 @@ def test_what_is_stopped_goes_on_and_asks_nothing_again(case, tmp_path, monkeypa
     again = experiment(case, tmp_path / "part").run()
     assert len(calls) - before == 6  # two of three batches, each at three radii
     assert [one.counts for one in again] == [one.counts for one in whole]
-    read = [list(csv.DictReader((tmp_path / run / "certificates.csv").open())) for run in ("whole", "part")]
+    read = [table(tmp_path / run) for run in ("whole", "part")]
     assert [(row["name"], row["verdict"], row["method"]) for row in read[0]] == [
         (row["name"], row["verdict"], row["method"]) for row in read[1]
     ]
