@@ -115,7 +115,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RECORD)
     given = parser.parse_args()
     torch.manual_seed(0)
-    record = {"provenance": provenance(), "timeout": given.timeout, "widths": [], "verdicts": []}
+    record: dict[str, Any] = {
+        "provenance": provenance("python -m benchmarks.certification.digits", "cpu"),
+        "timeout": given.timeout,
+        "widths": [],
+        "verdicts": [],
+    }
     for model in ("zoo:mnist-plain", "zoo:mnist-robust-linf"):
         record["widths"].append(widths(model, min(given.images, 5)))
         print(json.dumps(record["widths"][-1]), flush=True)

@@ -73,7 +73,7 @@ def test_a_target_class_is_never_reached_or_an_example_reaches_it(ball):
 
 
 def spike(corner, height=1.0):
-    """A network whose label changes in one corner of the box [0.4, 0.6]^n only, in a spike that no gradient points at."""
+    """A network whose label changes in one corner of the box [0.4, 0.6]^n only; elsewhere its gradient is 0."""
     n = len(corner)
     net = nn.Sequential(nn.Flatten(), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 1), nn.ReLU(), nn.Linear(1, 2)).double()
     with torch.no_grad():

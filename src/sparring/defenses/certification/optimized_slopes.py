@@ -53,7 +53,9 @@ def optimized_bounds(
     coefficients = coefficients.expand(len(relaxed.inputs), *coefficients.shape[1:])
     count = coefficients.shape[1]
     slopes = {
-        number: Slopes(*(one.detach().expand(len(one), count, *one.shape[2:]).clone() for one in relaxed.slopes[number]))
+        number: Slopes(
+            *(one.detach().expand(len(one), count, *one.shape[2:]).clone() for one in relaxed.slopes[number])
+        )
         for number in _before(relaxed, start)
     }
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """What has to be proven of the logits so that a goal cannot be met, as linear functions of them.
 
-    Misclassify(y)   z_y - z_k > 0  for every other class k
-    ClassifyAs(t)    z_k - z_t > 0  for some other class k
+Misclassify(y)   z_y - z_k > 0  for every other class k
+ClassifyAs(t)    z_k - z_t > 0  for some other class k
 """
 
 from __future__ import annotations
