@@ -1,5 +1,7 @@
 """The lines of every activation lie below and above it, whatever their slopes; the exact ones are exact."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -98,7 +100,7 @@ def test_derivative_is_the_derivative_and_monotone_between_inflections(name):
     away = torch.stack([(x - kink).abs() > 1e-9 for kink in (*activation.kinks, 99.0)]).all(0)
     assert torch.allclose(activation.derivative(x)[away], slope[away], atol=1e-7)
     turns = (-torch.inf, *sorted({*activation.inflections, *activation.kinks}), torch.inf)
-    for start, stop in zip(turns, turns[1:], strict=False):
+    for start, stop in pairwise(turns):
         steps = slope[(x > start) & (x < stop)].diff()
         assert bool((steps >= -1e-9).all()) or bool((steps <= 1e-9).all())
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from .conftest import region_of
 from scipy.optimize import linprog, minimize
 
 import sparring as sp
 from sparring.defenses.certification.concretize import InputSet
 from sparring.errors import ThreatError
+
+from .conftest import region_of
 
 
 def problem(seed, ball):
@@ -28,7 +29,9 @@ def by_solver(a, x, low, high, eps, ball):
         start = np.zeros(n)
         limits = [*zip(low - x, high - x, strict=True)]
         inside = {"type": "ineq", "fun": lambda d: eps**2 - d @ d, "jac": lambda d: -2 * d}
-        return minimize(lambda d: a @ d, start, jac=lambda d: a, bounds=limits, constraints=inside, tol=1e-12).fun + a @ x
+        return (
+            minimize(lambda d: a @ d, start, jac=lambda d: a, bounds=limits, constraints=inside, tol=1e-12).fun + a @ x
+        )
     limits = [*zip(np.zeros(2 * n), np.concatenate((high - x, x - low)), strict=True)]
     rows, right = ([np.ones(2 * n)], [eps]) if isinstance(ball, sp.L1) else (None, None)
     if rows is None:

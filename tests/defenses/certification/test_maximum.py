@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from .conftest import values_at
 from torch import nn
 from torch.nn import functional as F
 
 from sparring.defenses.certification import Network
 from sparring.defenses.certification.maximum import Maximum
+
+from .conftest import values_at
 
 POOLS = {
     "max_pool2d": lambda x: F.max_pool2d(x, 2),

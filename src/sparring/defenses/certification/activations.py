@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -137,7 +138,7 @@ class Activation:
         if self.pieces:
             return value
         ends = (-math.inf, *self.inflections, math.inf)
-        for start, stop in zip(ends, ends[1:], strict=False):
+        for start, stop in pairwise(ends):
             for at in self._tangent_points(low, high, slope.detach(), start, stop):
                 value = best(value, self.function(at) - slope * at)
         return value
@@ -147,7 +148,7 @@ class Activation:
         self, low: Tensor, high: Tensor, slope: Tensor, start: float, stop: float
     ) -> tuple[Tensor, Tensor]:
         """Two points that enclose the one in [low, high] and [start, stop] where f' = slope; its ends if none is."""
-        left, right, slope = torch.broadcast_tensors(low.clamp(start, stop), high.clamp(start, stop), slope)
+        left, right = low.clamp(start, stop), high.clamp(start, stop)
         left, right = torch.maximum(left, low), torch.minimum(right, high)  # an interval beyond the segment: a point
         right = torch.maximum(left, right)
         rising = self.derivative(right) >= self.derivative(left)
@@ -287,7 +288,8 @@ def gelu() -> Activation:
 
     def derivative(x: Tensor) -> Tensor:
         density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-        return torch.special.ndtr(x) + x * density
+        share: Tensor = torch.special.ndtr(x)
+        return share + x * density
 
     return Activation(F.gelu, derivative, inflections=(-math.sqrt(2), math.sqrt(2)), monotone=False)
 

@@ -68,7 +68,8 @@ class Call:
             return argument
 
         result = self.function(*map(filled, self.args), **{name: filled(one) for name, one in self.kwargs.items()})
-        return result[0] if self.first else result
+        chosen: Tensor = result[0] if self.first else result
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,9 @@ def batch_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
 
-def folded_batch_norm(weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float) -> Any:
+def folded_batch_norm(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
     """Return scale and shift of a batch norm in eval mode, in float64."""
     scale = (variance.double() + eps).rsqrt()
     scale = scale if weight is None else scale * weight.double()

@@ -1,11 +1,11 @@
 """Branch and bound over activations with beta-CROWN (Wang et al. 2021, arXiv:2103.06624), for one input.
 
 A domain is the region together with bounds that some neurons' inputs are confined to. Splitting a neuron, at the kink
-of its activation or in the middle of its interval, gives two domains that cover the first; each constraint s (z - v) >= 0
-enters the bound with a multiplier beta >= 0 as  -beta s (z - v), and slopes and multipliers are ascended together. A
-domain whose bound is positive is proven; where all are, so is the input. The minimizers of the bounds are candidates for
-counterexamples. In a network of piecewise linear activations a domain without a neuron left to split is a linear
-program, which is solved.
+of its activation or in the middle of its interval, gives two domains that cover the first. Each of their constraints
+s (z - v) >= 0 enters the bound with a multiplier beta >= 0, as -beta s (z - v), and Adam ascends slopes and multipliers
+together. A domain whose bound is positive is proven; where all are, so is the input. The minimizers of the bounds are
+candidates for counterexamples. In a network of piecewise linear activations a domain without a neuron left to split is
+a linear program, which is solved.
 
 What to split is chosen as in filtered smart branching (De Palma et al. 2021, arXiv:2104.06718): neurons are ranked by
 what their relaxation costs, and the children of the first few are bounded, without optimisation.
@@ -194,7 +194,7 @@ class DomainSearch:
         """The values (D, n) of a node's neurons that may be split in the place of those of the root (1, ...)."""
         whole = like.flatten(1).expand(len(values), -1).clone()
         whole[:, self.places[number]] = values
-        return whole.unflatten(1, like.shape[1:])
+        return whole.view(len(values), *like.shape[1:])
 
     def relaxed(self, domains: Domains) -> Relaxed:
         """Return the relaxed network of each domain, with the terms of the constraints."""

@@ -16,7 +16,16 @@ from ...targets import Classifier
 from .concretize import InputSet
 from .graph import Network, Weights, as_classifier
 from .intervals import Interval, propagate_intervals
-from .linear_bounds import MEMORY, default_slopes, dual_slopes, in_portions, lower_bounds, relax, relaxed_intervals
+from .linear_bounds import (
+    MEMORY,
+    Relaxed,
+    default_slopes,
+    dual_slopes,
+    in_portions,
+    lower_bounds,
+    relax,
+    relaxed_intervals,
+)
 from .optimized_slopes import SlopeSearch, optimized_bounds
 from .specifications import Specification, check_goal, specification
 
@@ -74,8 +83,8 @@ def certify_bounds(
         goal: `Misclassify(labels)` or `ClassifyAs(targets)`.
         images: (B, ...) inputs within the valid range.
         ball: Linf, L2 or L1 with a radius.
-        method: "ibp" (intervals), "crown-ibp" (linear relaxation with the intervals' bounds of activations), "crown"
-            (with its own), "alpha-crown" (slopes optimised for each bound), "wong-kolter" (the dual of 2018, ReLU only).
+        method: "ibp" (intervals), "crown-ibp" (linear relaxation, with the intervals' bounds of activations), "crown"
+            (with its own), "alpha-crown" (slopes optimised for each bound), "wong-kolter" (the dual of 2018, of ReLU).
         mask, eps: where images may change, and a radius for each, as in `run`.
         dtype: of the computation. The bounds hold up to its rounding.
         search: how the slopes of alpha-crown are optimised.
@@ -123,9 +132,11 @@ def margin_bounds(
     if method == "wong-kolter":
         return lower
     if method == "alpha-crown":
-        best = in_portions(
-            lambda *given: optimized_bounds(*given, search).least, relaxed, last, wanted.functions, memory, True
-        )
+
+        def optimized(relaxed: Relaxed, start: int, coefficients: Tensor) -> Tensor:
+            return optimized_bounds(relaxed, start, coefficients, search).least
+
+        best = in_portions(optimized, relaxed, last, wanted.functions, memory, with_gradients=True)
         lower = torch.maximum(lower, best)
     return torch.maximum(lower, merged)
 
@@ -150,7 +161,7 @@ def checked(
             f"images have shape {tuple(images.shape[1:])}, and the network was captured for {network.nodes[0].shape}; "
             "capture it anew: Network(target, images)"
         )
-    count = len(goal)  # type: ignore[arg-type]
+    count = len(goal)
     if count != len(images):
         raise InputError(f"the goal has {count} classes for {len(images)} images; pass one for each")
     with classifier.frozen(), torch.no_grad():

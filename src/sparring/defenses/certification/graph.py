@@ -123,7 +123,7 @@ class Network:
                 source = self._sources[node.name]
                 values[node] = held[source] if source in held else self._constants[source]
             else:
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda one: values[one])  # type: ignore[arg-type]
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda one: values[one])
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         found = {name: made(values) for name, made in self._made.items()}
         return {name: one.to(dtype) if one.is_floating_point() else one for name, one in found.items()}
@@ -149,8 +149,10 @@ class Network:
 
     def _exported(self, example: Tensor) -> torch.export.ExportedProgram:
         try:
+            table = preserved()
             program = torch.export.export(self._module, (example,), strict=False)
-            return program.run_decompositions(preserved())
+            whole: torch.export.ExportedProgram = program.run_decompositions(table)
+            return whole
         except Exception as error:  # of many kinds; one that the classifier passed on has its cause
             cause = error.__cause__ if isinstance(error, SparringError) and error.__cause__ is not None else error
             text = (str(cause).strip() or type(cause).__name__).splitlines()[0]

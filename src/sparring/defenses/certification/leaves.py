@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, linprog, minimize
+from scipy.optimize import Bounds, linprog, minimize  # type: ignore[import-untyped]
 from torch import Tensor
 
 from .concretize import InputSet
@@ -58,7 +58,7 @@ def solve_leaf(
     for number, places, signs, values in constraints:
         shape = relaxed.network.nodes[number].shape
         one = c.new_zeros(1, len(places), torch.Size(shape).numel()).scatter_(2, places[None, :, None], 1.0)
-        found = free.bound(number, one.unflatten(2, shape))
+        found = free.bound(number, one.view(1, len(places), *shape))
         rows.append(signs[:, None] * found.coefficients.flatten(2)[0])
         shifts.append(signs * (found.offset[0] - values))
     program = _Program(c, o, torch.cat(rows), torch.cat(shifts))

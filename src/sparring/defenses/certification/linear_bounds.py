@@ -69,7 +69,8 @@ class Relaxed:
     def bound(self, start: int, coefficients: Tensor, seen: dict[int, Tensor] | None = None) -> LinearBound:
         """Return lower bounds of <coefficients (B, S, ...), h> for the values h of the node `start`.
 
-        Coefficients (1, S, ...) that all inputs share stay so back to the first activation. `seen` receives the coefficients (B, S, ...) of each activation's results.
+        Coefficients (1, S, ...) that all inputs share stay so back to the first activation. `seen` receives the
+        coefficients (B, S, ...) of each activation's results.
         """
         return self._backward(start, coefficients, lambda number: None, seen)
 
@@ -146,7 +147,7 @@ class Relaxed:
         zeros = [a.new_zeros(1, *shape) for shape in shapes]
         constant = operation.offset(zeros, constants)
         gained = a.flatten(2) @ constant.flatten()
-        return tuple(part.unflatten(0, a.shape[:2]) for part in parts), gained
+        return tuple(part.reshape(*a.shape[:2], *part.shape[1:]) for part in parts), gained
 
 
 def _least_in_box(a: Tensor, interval: Interval) -> Tensor:
@@ -167,7 +168,7 @@ def _through_maximum(a: Tensor, maximum: Maximum, lines: MaximumLines, before: I
     members = positive[..., None] * lines.lower[:, None] + negative[..., None] * lines.upper[:, None]
     places = maximum.groups.places.to(a.device).flatten()
     part = a.new_zeros(*members.shape[:2], before.low[0].numel()).index_add(2, places, members.flatten(2))
-    return part.unflatten(2, before.low.shape[1:]), gained
+    return part.reshape(*part.shape[:2], *before.low.shape[1:]), gained
 
 
 # slopes to begin with
@@ -248,7 +249,10 @@ def relaxed_intervals(
         if number in network.bounded and not exact:
             wanted = _wanted(network, number, interval)
             if rule is dual_slopes:  # the paper's bounds are those of the dual alone
-                wanted, interval = torch.ones_like(wanted), Interval(interval.low - torch.inf, interval.high + torch.inf)
+                wanted, interval = (
+                    torch.ones_like(wanted),
+                    Interval(interval.low - torch.inf, interval.high + torch.inf),
+                )
             relaxed = Relaxed(network, weights, inputs, propagation.intervals, slopes)
             count = portion(network, inputs, memory, with_gradients)
             interval = _narrowed(relaxed, number, interval, wanted, bounder, count)
@@ -280,9 +284,9 @@ def _narrowed(
         bounded, most = wanted.any(0, keepdim=True), together
     chosen = bounded.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     lows, highs = [], []
-    for places in chosen.split(count, dim=1):
+    for places in torch.split(chosen, count, dim=1):
         one = low.new_zeros(*places.shape, low.shape[1]).scatter_(2, places[..., None], 1.0)
-        one = one.unflatten(2, interval.low.shape[1:])
+        one = one.view(*places.shape, *interval.low.shape[1:])
         lows.append(bounder(relaxed, number, one))
         highs.append(-bounder(relaxed, number, -one))
     chosen = chosen.expand(len(low), most)
@@ -310,4 +314,4 @@ def in_portions(
 ) -> Tensor:
     """Return lower bounds (B, S) of linear functions of a node, as many at a time as fit into `memory` MB."""
     count = portion(relaxed.network, relaxed.inputs, memory, with_gradients)
-    return torch.cat([bounder(relaxed, start, part) for part in coefficients.split(count, dim=1)], dim=1)
+    return torch.cat([bounder(relaxed, start, part) for part in torch.split(coefficients, count, dim=1)], dim=1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from ...errors import TargetError
 from . import activations
 from .activations import Activation
 from .affine import (
@@ -62,18 +63,20 @@ WHOLE = (
     "conv_transpose3d", "pad", "silu", "hardswish", "hardsigmoid", "softplus", "prelu", "selu", "celu", "relu6",
     "leaky_relu", "elu", "gelu", "hardtanh", "batch_norm", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
     "adaptive_max_pool2d", "max_pool2d", "max_pool1d", "upsample_nearest2d", "upsample_bilinear2d", "square", "mish",
-    "log_sigmoid", "layer_norm", "group_norm", "instance_norm", "softmax", "log_softmax", "scaled_dot_product_attention",
-    "softsign", "tanhshrink", "hardshrink", "softshrink", "threshold", "rms_norm",
+    "log_sigmoid", "layer_norm", "group_norm", "instance_norm", "softmax", "log_softmax", "softsign",
+    "scaled_dot_product_attention", "tanhshrink", "hardshrink", "softshrink", "threshold", "rms_norm",
 )  # fmt: skip
 
 
 def preserved() -> dict[Any, Any]:
     """Return torch's table of decompositions without the operations that are kept whole."""
-    table = torch.export.default_decompositions()
+    if not hasattr(torch.export, "default_decompositions"):
+        raise TargetError(f"certificates need torch 2.6 or newer, and this is {torch.__version__}; update torch")
+    table: Any = torch.export.default_decompositions()
     for operation in list(table):
-        if operation.namespace == "aten" and _base(operation).rstrip("_") in WHOLE:
+        if str(operation.name()).startswith("aten::") and _base(operation).rstrip("_") in WHOLE:
             table.pop(operation)
-    return table  # type: ignore[return-value]
+    return table  # type: ignore[no-any-return]
 
 
 def translate(node: fx.Node, place: Place) -> list[Step]:
@@ -161,7 +164,7 @@ def _structural(injective: bool) -> Callable[[fx.Node, Place], Step]:
             constants.append(_per_image(one, node) if one.meta["val"].is_floating_point() else _value(one))
             return ConstantSlot(len(constants) - 1)
 
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), slot)  # type: ignore[arg-type]
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), slot)
         call = Call(node.target, tuple(args), dict(kwargs))  # type: ignore[arg-type]
         one_only = injective and len(operands) == 1
         return Affine(call, one_only), tuple(place[one] for one in operands), tuple(constants)
@@ -265,16 +268,11 @@ def _convolution(axes: int, transposed: bool) -> Callable[[fx.Node, Place], Step
     def translated(node: fx.Node, place: Place) -> Step:
         _only_first(node, place)
         weight, bias = _argument(node, 1, "weight"), _argument(node, 2, "bias")
-        if transposed:
-            names = ("stride", "padding", "output_padding", "groups", "dilation")
-            stride, padding, output_padding, groups, dilation = (
-                _argument(node, 3 + number, name) for number, name in enumerate(names)
-            )
-        else:
-            names = ("stride", "padding", "dilation", "groups")
-            stride, padding, dilation, groups = (_argument(node, 3 + number, name) for number, name in enumerate(names))
-            output_padding = 0
-        groups = 1 if groups is None else groups
+        plain, turned = "stride padding dilation groups", "stride padding output_padding groups dilation"
+        order = (turned if transposed else plain).split()
+        given = {name: _argument(node, 3 + number, name) for number, name in enumerate(order)}
+        stride, padding, dilation = given["stride"], given["padding"], given["dilation"]
+        output_padding, groups = given.get("output_padding"), given["groups"] or 1
         stride, dilation = _each(stride, axes, 1), _each(dilation, axes, 1)
         if isinstance(padding, str):
             padding = _same_padding(node, padding, weight.meta["val"].shape[2:], dilation)
@@ -330,9 +328,9 @@ def _normed(node: fx.Node, place: Place) -> Step:
         raise Unsupported.at(node, "a batch norm that normalises by its batch (track_running_stats=False)")
     eps = float(_argument(node, 7 if whole else 6, "eps"))
 
-    def folded(values: Mapping[fx.Node, Any]) -> Any:
-        given = (None if one is None else values[one] for one in (weight, bias, mean, variance))
-        return folded_batch_norm(*given, eps)
+    def folded(values: Mapping[fx.Node, Any]) -> tuple[Tensor, Tensor]:
+        scale, shift = (None if one is None else values[one] for one in (weight, bias))
+        return folded_batch_norm(scale, shift, values[mean], values[variance], eps)
 
     call = Call(batch_norm, (InputSlot(0), ConstantSlot(0), ConstantSlot(1)))
     made = (lambda values: folded(values)[0], lambda values: folded(values)[1])
@@ -346,7 +344,7 @@ def _part(node: fx.Node, place: Place) -> Step:
     function, args, kwargs = source.target, source.args, dict(source.kwargs)
 
     def part(x: Tensor) -> Tensor:
-        result: Tensor = function(x, *args[1:], **kwargs)[number]  # type: ignore[operator,index]
+        result: Tensor = function(x, *args[1:], **kwargs)[number]  # type: ignore[operator]
         return result
 
     return Affine(Call(part, (InputSlot(0),)), injective=True), (place[source],), ()
@@ -364,7 +362,8 @@ def _pooled_maximum(node: fx.Node, place: Place) -> Step:
 
     def pool(x: Tensor) -> Tensor:
         result = target(x, *rest, **kwargs)  # type: ignore[operator]
-        return result[0] if isinstance(result, tuple | list) else result
+        chosen: Tensor = result[0] if isinstance(result, tuple | list) else result
+        return chosen
 
     sizes = _shape(operand)
     name = _name(node)

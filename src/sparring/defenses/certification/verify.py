@@ -120,7 +120,7 @@ def verify(
         network,
         region,
         goal,
-        Auto(ball) if attack is None else attack,
+        Auto(ball) if attack is None else attack,  # type: ignore[arg-type]
         SlopeSearch() if search is None else search,
         BranchAndBound() if branching is None else branching,
         timeout,
@@ -179,7 +179,7 @@ class _Verification:
             self._timed(self._by_intervals)
             held = 8 * COPIES * sum(torch.Size(node.shape).numel() for node in self.network.nodes)
             group = max(1, int(self.memory * 2**20 / held))  # images whose bounds of all nodes are held at once
-            for rows in self.open.split(group):
+            for rows in torch.split(self.open, group):
                 self._relaxed(rows)
         return Certificates(
             tuple(self.status),
@@ -267,7 +267,7 @@ class _Verification:
         count = portion(self.network, relaxed.inputs, self.memory, with_gradients=True)
         parts = [
             optimized_bounds(relaxed, len(self.network) - 1, part, self.search)
-            for part in wanted.functions.split(count, dim=1)
+            for part in torch.split(wanted.functions, count, dim=1)
         ]
         slopes = {
             number: Slopes(*(torch.cat([part.slopes[number][side] for part in parts], 1) for side in (0, 1)))
