@@ -162,5 +162,6 @@ def _touched_votes(votes: Tensor, band: tuple[int, int], patch: tuple[int, int],
         if length > 1:
             start = torch.arange(1 - size, length - side - size + 2, device=votes.device)[:, None]
             index = (start + torch.arange(count, device=votes.device)) % length
-            votes = votes.index_select(axis, index.flatten()).unflatten(axis, index.shape).sum(axis + 1)
+            taken = votes.index_select(axis, index.flatten())
+            votes = taken.view(*votes.shape[:axis], *index.shape, *votes.shape[axis + 1 :]).sum(axis + 1)
     return votes

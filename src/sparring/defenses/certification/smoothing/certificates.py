@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.special import ndtri
+from scipy.special import ndtri  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ....errors import ConfigError, InputError
@@ -117,7 +117,8 @@ class SmoothingCertificates:
         """
         if not p >= 1:
             raise ConfigError(f"radius_in p={p!r}; pass a norm's p from 1, or math.inf")
-        return self.radius * self.dimension ** min(0.0, (0.0 if p == math.inf else 1 / p) - 0.5)
+        shrunk: float = self.dimension ** min(0.0, (0.0 if p == math.inf else 1 / p) - 0.5)
+        return self.radius * shrunk
 
     def joint(self) -> SmoothingCertificates:
         """Return the same draws' certificates at alpha / N: all of them are true at once with probability 1 - alpha.
