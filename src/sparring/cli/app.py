@@ -25,9 +25,12 @@ from .commands.train import train_command
 from .commands.transfer import transfer_command
 from .commands.zoo import zoo
 from .display.errors import EPILOG, Settings, report_error
+from .display.junit_file import JUnitCommand
+from .display.usage import OneLineUsageErrors
 
 app = typer.Typer(
     name="sparring",
+    cls=OneLineUsageErrors,
     help="Attack vision models, and measure how much they withstand.",
     no_args_is_help=True,
     add_completion=False,
@@ -51,7 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generalize": generalize_command,
 }
 for name, command in COMMANDS.items():
-    app.command(name, epilog=EPILOG)(command)
+    app.command(name, epilog=EPILOG, cls=JUnitCommand if name == "audit" else None)(command)
 app.add_typer(zoo, name="zoo")
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import RunError
+from ..files import FULL
 
 
 def refuse_used_folder(out: Path) -> None:
@@ -19,10 +20,11 @@ def refuse_used_folder(out: Path) -> None:
 
 
 @contextmanager
-def report_write_errors(out: Path) -> Iterator[None]:
-    """Raise a RunError where the disk does not take what is written."""
+def report_write_errors(out: Path, option: str = "--out") -> Iterator[None]:
+    """Raise a RunError where the disk does not take what is written to the place that `option` names."""
     try:
         yield
     except OSError as error:
         message = error.strerror or str(error)
-        raise RunError(f"cannot write {out}: {message}; free some space or choose another --out") from error
+        cure = f"free some space or choose another {option}" if error.errno in FULL else f"choose another {option}"
+        raise RunError(f"cannot write {out}: {message}; {cure}") from error

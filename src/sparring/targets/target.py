@@ -9,13 +9,14 @@ from copy import copy
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
-from ..access import Decisions
-from ..errors import GoalError, InputError
+from ..access import ACCESS, Decisions
+from ..errors import AccessError, GoalError, InputError, TargetError
 from ..goals import Goal
 from ..inputs import Images, Inputs
 from ..random import Key
-from ..rows import flatten
+from ..rows import flatten, floats_to
 from ..shapes import FloatBatch
 from ..tasks import Task
 from ..transforms import Scene
@@ -142,11 +143,22 @@ def check_rows(record: Any, count: int, word: str) -> None:
 
 
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
-    """Call the target, with the key if it is stochastic and with the context if there is one."""
+    """Call the target, with the key if it is stochastic and with the context if there is one.
+
+    The numbers of its outputs are in the dtype of the images, whatever the model computes in: the one place where
+    answers are brought to the dtype that an attack works in.
+    """
     drawn = key if target.stochastic else None
     if context is not None:
-        return target(images, drawn, context)
-    return target(images) if drawn is None else target(images, drawn)
+        outputs = target(images, drawn, context)
+    else:
+        outputs = target(images) if drawn is None else target(images, drawn)
+    if (isinstance(outputs, Tensor) and outputs.dtype == images.dtype) or isinstance(outputs, list | tuple | dict):
+        return outputs  # what is no record is refused by the task
+    try:
+        return floats_to(outputs, images.dtype)
+    except TypeError as error:
+        raise TargetError(f"the outputs of {target.name} cannot be read: {error}") from error
 
 
 class WrappedTarget(Target[T]):
@@ -216,11 +228,24 @@ class WrappedTarget(Target[T]):
 
 
 class Restricted(WrappedTarget[T]):
-    """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
+    """A target that answers as `target` does and grants no more than `access`: a black box around a module.
 
-    def __init__(self, target: Target[Any], access: type[T]) -> None:
+    `access` is Decisions, Scores, Gradients or Jacobians, or its word ("scores").
+
+    Raises: TargetError for what is no target, AccessError for another access, or more than the target grants.
+    """
+
+    def __init__(self, target: Target[Any], access: type[T] | str) -> None:
+        if not isinstance(target, Target):
+            raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
         super().__init__(target)
-        self._access = access
+        given = ACCESS.get(access.lower()) if isinstance(access, str) else access
+        if not isinstance(given, type) or not issubclass(given, Decisions):
+            known = ", ".join(kind.__name__ for kind in ACCESS.values())
+            raise AccessError(f"{access!r} is no access; pass one of {known}, or its word")
+        if not issubclass(target.access, given):
+            raise AccessError(f"{target.name} grants {target.access.__name__}, which is less than {given.__name__}")
+        self._access: type[T] = given  # type: ignore[assignment]  # T by the word
 
     @property
     def access(self) -> type[T]:

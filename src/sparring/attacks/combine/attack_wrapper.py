@@ -45,6 +45,10 @@ class AttackWrapper(Attack[A, S]):
         return self.attack.accepts_start
 
     @property
+    def begins_again(self) -> bool:
+        return self.attack.begins_again
+
+    @property
     def batch_coupled(self) -> bool:
         return self.attack.batch_coupled
 

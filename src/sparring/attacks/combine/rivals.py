@@ -56,6 +56,10 @@ class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
         return RivalsState[self.attack.state]  # type: ignore[name-defined]
 
     @property
+    def begins_again(self) -> bool:
+        return True
+
+    @property
     def total_steps(self) -> int:
         return self._repeats.total_steps
 

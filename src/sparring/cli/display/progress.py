@@ -17,7 +17,7 @@ from ...audit import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
 from ...audit.records.statistics import share
 from ...engine import Progress as Step
 from ...experiments import ExperimentObserver
-from ...experiments.printable import printable
+from ...text import printable
 from .audit_result import share_text
 from .console import out, say
 
@@ -197,6 +197,10 @@ class AuditProgressBars(ProgressBars, AuditObserver):
     def checking_data(self, counts: CleanCounts) -> None:
         self._images("looking at the clean images", counts.seen, counts.total)
         self.status(f"looking at the clean images: {counts.seen}{of_total(counts.total)}")
+
+    def comparing_data(self, seen: int, total: int) -> None:
+        self._images("comparing the data with those that the run began with", seen, total)
+        self.status(f"comparing the data: {seen}{of_total(total)}")
 
     def checked_data(self, counts: CleanCounts) -> None:
         self.total = counts.seen

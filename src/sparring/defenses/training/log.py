@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ...errors import RunError
-from ...storage import write_atomically
+from ...files import write_atomically
 from ...targets.optional_imports import import_optional
 from .validation import Epoch
 

@@ -70,14 +70,16 @@ def check_field(objective: Objective, word: str, holds: bool, wanted: str) -> No
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return (B,) -sum_k q_k log softmax(z)_k; q is 1 - s + s / K on the label and s / K elsewhere."""
-    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    """Return (B,) -sum_k q_k log softmax(z)_k; q is 1 - s + s / K on the label and s / K elsewhere.
 
-
-def kl_divergence(reference: Tensor, logits: Tensor) -> Tensor:
-    """Return (B,) KL( softmax(reference) || softmax(logits) ), summed over the classes; both are differentiated."""
-    wanted = F.log_softmax(reference, 1)
-    return F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
+    K counts the classes whose logit is not -inf: the model never answers the others.
+    """
+    own = F.cross_entropy(logits, labels, reduction="none")
+    if label_smoothing == 0:
+        return own
+    absent = logits.isneginf()
+    every = -logits.log_softmax(1).masked_fill(absent, 0).sum(1) / (~absent).sum(1)
+    return (1 - label_smoothing) * own + label_smoothing * every
 
 
 def one_hot(labels: Tensor, logits: Tensor) -> Tensor:

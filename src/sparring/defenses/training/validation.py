@@ -114,6 +114,12 @@ class Validator:
         found = smoothed.certify(images, how.n0, how.n, how.alpha, indices=rows, engine=engine)
         return found.average_radius(labels) * len(rows)
 
+    def commonest_share(self) -> float:
+        """Return the share of the commonest class among the held-out images."""
+        parts = torch.arange(len(self.images)).split(self.validation.batch_size)  # type: ignore[no-untyped-call]
+        labels = torch.cat([self.images.at(rows)[1].cpu() for rows in parts])
+        return float(labels.bincount().max()) / len(labels)
+
     def _standing(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         engine = Engine(self.validation.batch_size, self.seed + SEED)
         with target.frozen(), torch.no_grad():
@@ -124,12 +130,12 @@ class Validator:
             goal = Misclassify(labels, Margin())
             if place == 0:
                 single = run(FGSM(attack.ball), target, goal, images, engine=engine)
-                standing = (~single.success).nonzero().squeeze(1)
+                standing = single.robust.nonzero().squeeze(1)
                 counts[1] = len(standing)
             if len(standing):
                 indices = rows[standing.cpu()]
                 found = run(attack, target, take(goal, standing), images[standing], indices=indices, engine=engine)
-                standing = standing[~found.success]
+                standing = standing[found.robust]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
 

@@ -6,6 +6,7 @@ file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTO
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
 from ..loaded import LoadedModel
+from ..spec_paths import with_path
 
 SCHEME = "trained"
 PLAN, BEST = "plan.toml", "best.safetensors"
@@ -82,13 +84,18 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 
 def planned_model(folder: Path) -> str:
-    """Return the MODEL that the folder's plan names."""
-    from ...defenses.training.plan import read_training_plan
-
+    """Return the MODEL that the folder's plan names, with its path; nothing else of the plan is read."""
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
-    return read_training_plan(path).model
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    model, begun_in = table.get("model"), table.get("folder", str(folder))
+    if not isinstance(model, str):
+        raise ConfigError(f"{path} names no model; write it as model = 'zoo:NAME'")
+    return with_path(model, Path(begun_in) if isinstance(begun_in, str) else folder)
 
 
 def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:

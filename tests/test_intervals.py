@@ -4,8 +4,8 @@ import torch
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from sparring.defenses.detection.intervals import auroc, clopper_pearson
-from sparring.errors import InputError
+from sparring.errors import ConfigError, InputError
+from sparring.intervals import auroc, clopper_pearson
 from sparring.random import Key
 
 
@@ -61,7 +61,7 @@ def test_a_share_of_nothing_could_be_any():
     assert np.isnan(found.value)
     assert (found.low, found.high) == (0.0, 1.0)
     assert np.isnan(auroc(torch.empty(0), torch.ones(3)).value)
-    with pytest.raises(InputError, match="7 of 5 is no share"):
+    with pytest.raises(ConfigError, match="7 of 5 is no share"):
         clopper_pearson(7, 5)
 
 
