@@ -291,14 +291,18 @@ def test_certified_accuracy_counts_what_is_right_and_certified() -> None:
 
 @pytest.mark.wrong_types
 def test_bad_input_is_refused() -> None:
-    case = small_net()
+    case, verifier = small_net(), sp.Model(nn.Linear(2, 2), sp.tasks.Verification())
     for make, error, words in (
         (lambda: PatchCleanser(case.target, 0), ConfigError, "patch=0"),
         (lambda: PatchCleanser(case.target, (1, 2, 3)), ConfigError, "patch="),
         (lambda: PatchCleanser(case.target, True), ConfigError, "patch=True"),
         (lambda: PatchCleanser(case.target, 2, masks_per_axis=0), ConfigError, "masks_per_axis=0"),
         (lambda: PatchCleanser(case.target, 2, fill=2), ConfigError, "fill=2"),
-        (lambda: PatchCleanser(nn.Linear(2, 2), 2), TargetError, "around a classifier"),
+        (
+            lambda: PatchCleanser(sp.Model(nn.Linear(2, 2), sp.tasks.Verification()), 2),
+            TargetError,
+            "around a classifier",
+        ),
         (lambda: PatchCleanser(Defended(case.target, InputNoise(0.1)), 2), TargetError, "is random"),
         (lambda: PatchCleanser(case.target, 9).certify(case.images), ConfigError, "does not fit"),
         (lambda: PatchCleanser(case.target, 2).certify(case.images + 1), InputError, "pixels reach"),

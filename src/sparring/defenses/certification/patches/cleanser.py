@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ....access import Decisions, Decoupled
 from ....batching import BATCH_SIZE, map_batches
+from ....engine.given import inputs_of
 from ....errors import ConfigError
 from ....random import Key
 from ....shapes import FloatBatch
 from ....targets import Target, WrappedTarget
 from ....tasks.task import mean_of_probabilities
-from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
+from .certificates import PatchCertificates, access_of, as_classifier, check_fits, check_patch, is_share
 from .masks import covering_masks
 
 
@@ -53,8 +54,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
         fill: float = 0.5,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        check_classifier("PatchCleanser", target)
-        super().__init__(target)
+        super().__init__(as_classifier("PatchCleanser", target))
         for word, value in (("masks_per_axis", masks_per_axis), ("batch_size", batch_size)):
             if type(value) is not int or value < 1:
                 raise ConfigError(f"PatchCleanser {word}={value!r}; pass an int >= 1")
@@ -87,7 +87,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
     def check(self, outputs: Any) -> None:
         """Accept the outputs, which are classes."""
 
-    def certify(self, images: Tensor) -> PatchCertificates:
+    def certify(self, images: Any) -> PatchCertificates:
         """Return the defence's class of each image (N, C, H, W) in [0, 1], and whether it is certified.
 
         A certificate is exact, without a probability of error: it rests on the target's answers to finitely many
@@ -95,6 +95,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
 
         Raises: InputError, ConfigError, TargetError.
         """
+        images = inputs_of(self, images)
         self.inputs.check(images)
         masks = self._masks(images)
         with torch.inference_mode(False), torch.no_grad(), self.target.frozen():

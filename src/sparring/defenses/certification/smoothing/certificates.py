@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ....errors import ConfigError, InputError
-from .confidence import clopper_pearson_lower, clopper_pearson_upper
+from ....errors import ConfigError
+from ....intervals import clopper_pearson_lower, clopper_pearson_upper
+from ..labels import as_labels
 
 ABSTAIN = -1
 BOUNDS = ("two-class", "all-class")
@@ -98,6 +99,8 @@ class SmoothingCertificates:
     @property
     def radius(self) -> Tensor:
         """(N,) float64: the certified L2 radius, in units of [0, 1]; 0 where it abstains."""
+        from scipy.special import ndtri  # type: ignore[import-untyped]
+
         low, high = self.p_lower.numpy(), self.p_upper.numpy()
         with np.errstate(invalid="ignore"):
             radius = np.where(low > high, self.sigma / 2 * (ndtri(low) - ndtri(high)), 0.0)
@@ -129,24 +132,25 @@ class SmoothingCertificates:
         """
         return replace(self, alpha=self.alpha / max(1, len(self)))
 
-    def certified_accuracy(self, labels: Tensor, radii: Tensor) -> Tensor:
+    def certified_accuracy(self, labels: Any, radii: Any) -> Tensor:
         """Return (len(radii),) float64: the share of images certified for their label at each L2 radius or beyond.
 
         At radius 0 these are all that are certified for their label; an abstention is an error.
-        """
-        correct = self._correct(labels)
-        reached = (self.radius[:, None] >= radii.to(torch.float64)) & correct[:, None]
-        return reached.double().mean(0)
 
-    def average_radius(self, labels: Tensor) -> float:
+        Args:
+            labels: (N,) classes, as a tensor, an array or a list; InputError where they are not.
+            radii: in units of [0, 1], as a tensor or a list.
+        """
+        reached = self.radius[:, None] >= torch.as_tensor(radii, dtype=torch.float64)
+        return (reached & self._correct(labels)[:, None]).double().mean(0)
+
+    def average_radius(self, labels: Any) -> float:
         """Return the average certified radius (ACR: Zhai et al. 2020, arXiv:2001.02378): 0 where the class is wrong."""
         return float((self.radius * self._correct(labels)).mean())
 
-    def _correct(self, labels: Tensor) -> Tensor:
-        if labels.shape != self.selected.shape or labels.is_floating_point():
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise InputError(f"labels are (N,) integers for {len(self)} certificates; got {got}")
-        return self.predicted == labels.cpu()
+    def _correct(self, labels: Any) -> Tensor:
+        """Return (N,) bool: certified for the label."""
+        return self.predicted == as_labels(labels, len(self))
 
 
 def check_alpha(alpha: float) -> None:
