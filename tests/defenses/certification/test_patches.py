@@ -298,11 +298,7 @@ def test_bad_input_is_refused() -> None:
         (lambda: PatchCleanser(case.target, True), ConfigError, "patch=True"),
         (lambda: PatchCleanser(case.target, 2, masks_per_axis=0), ConfigError, "masks_per_axis=0"),
         (lambda: PatchCleanser(case.target, 2, fill=2), ConfigError, "fill=2"),
-        (
-            lambda: PatchCleanser(sp.Model(nn.Linear(2, 2), sp.tasks.Verification()), 2),
-            TargetError,
-            "around a classifier",
-        ),
+        (lambda: PatchCleanser(verifier, 2), TargetError, "around a classifier"),
         (lambda: PatchCleanser(Defended(case.target, InputNoise(0.1)), 2), TargetError, "is random"),
         (lambda: PatchCleanser(case.target, 9).certify(case.images), ConfigError, "does not fit"),
         (lambda: PatchCleanser(case.target, 2).certify(case.images + 1), InputError, "pixels reach"),
