@@ -70,7 +70,7 @@ def patches() -> str:
     return f"""## Patches: the first {record["digits"]} test digits of MNIST
 
 `python -m benchmarks.certification.patches`; {record["masks_per_axis"]} masks along each side, nets of 166,406 weights
-that learned for eight epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
+that learned for twenty epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
 
 {table(head, rows)}
 """
