@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ....errors import ConfigError
 from ....intervals import clopper_pearson_lower, clopper_pearson_upper
+from ....scalars import plain_number
 from ..labels import as_labels
 
 ABSTAIN = -1
@@ -153,10 +154,12 @@ class SmoothingCertificates:
         return self.predicted == as_labels(labels, len(self))
 
 
-def check_alpha(alpha: float) -> None:
-    """Raise ConfigError where alpha is no probability of error."""
+def check_alpha(given: Any) -> float:
+    """Return alpha; ConfigError where it is no probability of error."""
+    alpha = plain_number(given)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise ConfigError(f"alpha={alpha!r}; pass a probability of error between 0 and 1, as 0.001")
+        raise ConfigError(f"alpha={given!r}; pass a probability of error between 0 and 1, as 0.001")
+    return float(alpha)
 
 
 def check_certificates(n: int, alpha: float, bound: str = BOUNDS[0], classes: int = 1) -> None:

@@ -29,6 +29,7 @@ from ....engine.checkpoint import kept_checkpoint
 from ....engine.given import inputs_of
 from ....errors import ConfigError, TargetError
 from ....rows import outside_inference
+from ....scalars import plain_number
 from ....targets import Defended, Pipeline, Target, as_target
 from ....tasks import Classification
 from ...randomization import InputNoise
@@ -60,9 +61,10 @@ class SmoothedClassifier:
         object.__setattr__(self, "target", as_target(self.target))
         if not isinstance(self.target.task, Classification):
             raise TargetError(f"only a classifier is smoothed: pass Classifier(model), not {self.target!r:.80}")
-        sigma = self.sigma
+        sigma = plain_number(self.sigma)
         if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
             raise ConfigError(f"SmoothedClassifier sigma={sigma!r}; pass a number above 0")
+        object.__setattr__(self, "sigma", sigma)
         self.once()  # what cannot stand behind noise is refused here
 
     def once(self) -> Pipeline[Any]:
@@ -89,8 +91,7 @@ class SmoothedClassifier:
 
         Raises: InputError, ConfigError before the first draw; TargetError, RunError.
         """
-        check_alpha(alpha)
-        _check_draws("n", n)
+        alpha, n = check_alpha(alpha), as_draws("n", n)
         least = math.ceil(math.log2(2 / alpha))  # n of n have the p-value 2 / 2^n
         if n < least:
             raise ConfigError(
@@ -127,8 +128,7 @@ class SmoothedClassifier:
 
         Raises: InputError, ConfigError before the first draw; TargetError, RunError.
         """
-        _check_draws("n0", n0)
-        _check_draws("n", n)
+        alpha, n0, n = check_alpha(alpha), as_draws("n0", n0), as_draws("n", n)
         check_certificates(n, alpha, bound)
         check = partial(check_certificates, n, alpha, bound)
         (selection, estimate), dimension = self._count(images, (n0, n), indices, engine, check)
@@ -179,6 +179,9 @@ class SmoothedClassifier:
             return ClassCounts(pipeline, images, places, sizes, engine)(check).unbind(), images[0].numel()
 
 
-def _check_draws(word: str, value: object) -> None:
+def as_draws(word: str, given: Any) -> int:
+    """Return a number of draws; ConfigError where it is no whole number from 1."""
+    value = plain_number(given)
     if type(value) is not int or value < 1:
-        raise ConfigError(f"{word}={value!r} draws; pass an int >= 1")
+        raise ConfigError(f"{word}={given!r} draws; pass an int >= 1")
+    return value
