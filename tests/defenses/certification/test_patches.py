@@ -281,6 +281,22 @@ def test_batches_do_not_matter() -> None:
         assert torch.equal(bands.certified, DerandomizedSmoothing(case.target, 3).certify(case.images, 2).certified)
 
 
+def test_no_model_is_asked_about_no_images() -> None:
+    asked: list[int] = []
+
+    def constant(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return torch.tensor([0.0, 1.0]).expand(len(x), 2)
+
+    images = torch.rand(3, 1, 6, 6)
+    for defence in (PatchCleanser(sp.Classifier(constant), 2), PatchCleanser(sp.Classifier(constant), 6)):
+        found = defence.certify(images)
+        assert found.predicted.tolist() == [1, 1, 1]
+        assert bool(found.certified.all())
+        defence(images)
+    assert min(asked) > 0
+
+
 def test_certified_accuracy_counts_what_is_right_and_certified() -> None:
     defence, image = votes_case([0, 0, 0, 0, 0])
     found = defence.certify(torch.cat((image, image)), 1)

@@ -99,7 +99,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
         self.inputs.check(images)
         masks = self._masks(images)
         with torch.inference_mode(False), torch.no_grad(), self.target.frozen():
-            parts = [self._certify(part, masks) for part in images.split(self.batch_size)]  # type: ignore[no-untyped-call]
+            parts = [self._certify(part, masks) for part in images.split(self.batch_size)]
         predicted, certified = (torch.cat(column) for column in zip(*parts, strict=True))
         return PatchCertificates(predicted, certified, self.patch)
 
@@ -109,32 +109,34 @@ class PatchCleanser(WrappedTarget[Decisions]):
         rows = certified.nonzero().squeeze(1)
         first, second = torch.triu_indices(len(masks), len(masks), 1, device=images.device)
         row, a = _pairs(rows, first)
-        agree = self._logits(images, masks, row, a, _pairs(rows, second)[1]).argmax(1) == predicted[row]
+        agree = self._classes(images, masks, row, a, _pairs(rows, second)[1]) == predicted[row]
         return predicted, certified.index_put((rows,), agree.view(len(rows), len(first)).all(1))
 
     def _predict(self, images: Tensor, masks: Tensor) -> tuple[Tensor, int, Tensor]:
         """Return the classes (B,) by double masking, the number of classes, and whether one mask always suffices."""
         every = torch.arange(len(masks), device=images.device)
         row, mask = _pairs(torch.arange(len(images), device=images.device), every)
-        logits = self._logits(images, masks, row, mask, mask)
-        one = logits.argmax(1).view(len(images), len(masks))
-        majority = F.one_hot(one, logits.shape[1]).sum(1).argmax(1)
+        one = self._classes(images, masks, row, mask, mask).view(len(images), len(masks))
+        classes = self.target(self._masked(images[:1], masks[0])).shape[1]
+        majority = F.one_hot(one, classes).sum(1).argmax(1)
         minority = one != majority[:, None]
         row, mask = minority.nonzero(as_tuple=True)
         pair, other = _pairs(torch.arange(len(row), device=images.device), every)
-        two = self._logits(images, masks, row[pair], mask[pair], other).argmax(1).view(len(row), len(masks))
+        two = self._classes(images, masks, row[pair], mask[pair], other).view(len(row), len(masks))
         holds = torch.zeros_like(minority).index_put((row, mask), (two == one[row, mask][:, None]).all(1))
         first = holds.int().argmax(1, keepdim=True)
         predicted = torch.where(holds.any(1), one.gather(1, first).squeeze(1), majority)
-        return predicted, logits.shape[1], ~minority.any(1)
+        return predicted, classes, ~minority.any(1)
 
-    def _logits(self, images: Tensor, masks: Tensor, row: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return the target's answers (Q, K) to images[row] under the masks `first` and `second`."""
+    def _classes(self, images: Tensor, masks: Tensor, row: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the target's classes (Q,) of images[row] under the masks `first` and `second`."""
 
         def ask(row: Tensor, first: Tensor, second: Tensor) -> Tensor:
             outputs: Tensor = self.target(self._masked(images[row], (masks[first] | masks[second])[:, None]))
-            return outputs
+            return outputs.argmax(1)
 
+        if len(row) == 0:  # no model is asked about no images
+            return row
         return map_batches(ask, row, first, second, batch_size=self.batch_size)
 
     def _masked(self, images: Tensor, mask: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
         if certificate not in CERTIFICATES:
             raise ConfigError(f"certificate={certificate!r}; pass one of {', '.join(CERTIFICATES)}")
         with torch.inference_mode(False), torch.no_grad(), self.target.frozen():
-            parts = images.split(self.batch_size)  # type: ignore[no-untyped-call]
+            parts = images.split(self.batch_size)
             found = [self._certify(self._votes(part), part, size, certificate) for part in parts]
         predicted, certified = (torch.cat(column) for column in zip(*found, strict=True))
         return PatchCertificates(predicted, certified, size)
