@@ -51,7 +51,7 @@ def smoothing() -> str:
 
 `python -m benchmarks.certification.smoothing`; n0 = {record["n0"]}, alpha = {record["alpha"]} for each digit, and
 for all of them together in the column "joint". Nets of 166,406 weights that learned for twelve epochs from 5,000
-digits, by plans/mnist-*.toml with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned
+digits, by the zoo's plans with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned
 from its 4,000 digits. The draws are few, and cap the radius: {told}.
 
 {table(head, rows)}
