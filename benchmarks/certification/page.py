@@ -49,10 +49,10 @@ def smoothing() -> str:
     told = ", ".join(f"{cap:.2f} sigma for n = {n:,}" for n, cap in caps.items())
     return f"""## Certified accuracy at L2 radius R: the first {record["digits"]} test digits of MNIST
 
-`python -m benchmarks.certification.smoothing`; n0 = {record["n0"]}, alpha = {record["alpha"]} for each digit, and for all
-of them together in the column "joint". Nets of 166,406 weights that learned for twelve epochs from 5,000 digits, by
-plans/mnist-*.toml with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned from its
-4,000 digits. The draws are few, and cap the radius: {told}.
+`python -m benchmarks.certification.smoothing`; n0 = {record["n0"]}, alpha = {record["alpha"]} for each digit, and
+for all of them together in the column "joint". Nets of 166,406 weights that learned for twelve epochs from 5,000
+digits, by the zoo's plans with this sigma; "plain" is zoo:mnist-plain, which saw no noise, and its denoiser learned
+from its 4,000 digits. The draws are few, and cap the radius: {told}.
 
 {table(head, rows)}
 """
@@ -70,7 +70,7 @@ def patches() -> str:
     return f"""## Patches: the first {record["digits"]} test digits of MNIST
 
 `python -m benchmarks.certification.patches`; {record["masks_per_axis"]} masks along each side, nets of 166,406 weights
-that learned for eight epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
+that learned for twenty epochs from 10,000 digits. Clean is the accuracy of the defence without a patch.
 
 {table(head, rows)}
 """

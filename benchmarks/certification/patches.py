@@ -31,9 +31,9 @@ from sparring.targets import Classifier
 from sparring.zoo import load_model
 from sparring.zoo.mnist_net import MnistNet
 
-DIGITS, PATCHES, BAND, MASKS = 100, (2, 5), 4, 4
+DIGITS, PATCHES, BAND, MASKS, FILL = 100, (2, 5), 4, 4, 0.0  # masked pixels are background
 CONFIG = TrainingConfig(
-    epochs=8, optimizer=Optimizer(name="adam", lr=2e-3, weight_decay=0.0), averaging=Averaging(decay=0.998)
+    epochs=20, optimizer=Optimizer(name="adam", lr=2e-3, weight_decay=0.0), averaging=Averaging(decay=0.998)
 )
 
 
@@ -65,10 +65,10 @@ def main() -> int:
     plain = load_model("zoo:mnist-plain").target
     banded = trained(AblatedTraining(BAND, PATCHES[-1]))
     for patch in PATCHES:
-        masked = trained(MaskedTraining(patch, MASKS))
+        masked = trained(MaskedTraining(patch, MASKS, FILL))
         for name, target in (("PatchCleanser, plain net", plain), ("PatchCleanser, masked training", masked)):
             began = time.process_time()
-            note(name, patch, PatchCleanser(target, patch, masks_per_axis=MASKS).certify(images), began)
+            note(name, patch, PatchCleanser(target, patch, masks_per_axis=MASKS, fill=FILL).certify(images), began)
         for how in ("counting", "place"):
             began = time.process_time()
             found = DerandomizedSmoothing(banded, BAND).certify(images, patch, how)

@@ -1,6 +1,6 @@
 """Certified radii of digit nets at three sigmas: `python -m benchmarks.certification.smoothing`.
 
-Trains plans/mnist-gaussian.toml, mnist-consistency.toml and mnist-smoothadv.toml at each sigma, and certifies MNIST's
+Trains by the zoo's plans mnist-gaussian, mnist-consistency and mnist-smoothadv at each sigma, and certifies MNIST's
 first test digits; then `zoo:mnist-plain`, which saw no noise, with and without a denoiser before it. Writes
 records/certification/smoothing.json, net by net. About five minutes of one CPU core.
 """
@@ -37,7 +37,7 @@ RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 def trained(objective: str, sigma: float) -> tuple[Classifier, dict[str, Any]]:
     """The net of a plan, at this sigma, and what its training took."""
-    table = read_toml(ROOT / "plans" / f"mnist-{objective}.toml", "a training plan")
+    table = read_toml(ROOT / "src" / "sparring" / "zoo" / "plans" / f"mnist-{objective}.toml", "a training plan")
     table["objective"]["sigma"] = table["validation"]["smoothing"]["sigma"] = sigma
     plan = make_training_plan(table)
     images, labels = digits("mnist-train")

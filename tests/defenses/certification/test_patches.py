@@ -281,6 +281,22 @@ def test_batches_do_not_matter() -> None:
         assert torch.equal(bands.certified, DerandomizedSmoothing(case.target, 3).certify(case.images, 2).certified)
 
 
+def test_no_model_is_asked_about_no_images() -> None:
+    asked: list[int] = []
+
+    def constant(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return torch.tensor([0.0, 1.0]).expand(len(x), 2)
+
+    images = torch.rand(3, 1, 6, 6)
+    for defence in (PatchCleanser(sp.Classifier(constant), 2), PatchCleanser(sp.Classifier(constant), 6)):
+        found = defence.certify(images)
+        assert found.predicted.tolist() == [1, 1, 1]
+        assert bool(found.certified.all())
+        defence(images)
+    assert min(asked) > 0
+
+
 def test_certified_accuracy_counts_what_is_right_and_certified() -> None:
     defence, image = votes_case([0, 0, 0, 0, 0])
     found = defence.certify(torch.cat((image, image)), 1)
@@ -291,14 +307,14 @@ def test_certified_accuracy_counts_what_is_right_and_certified() -> None:
 
 @pytest.mark.wrong_types
 def test_bad_input_is_refused() -> None:
-    case = small_net()
+    case, verifier = small_net(), sp.Model(nn.Linear(2, 2), sp.tasks.Verification())
     for make, error, words in (
         (lambda: PatchCleanser(case.target, 0), ConfigError, "patch=0"),
         (lambda: PatchCleanser(case.target, (1, 2, 3)), ConfigError, "patch="),
         (lambda: PatchCleanser(case.target, True), ConfigError, "patch=True"),
         (lambda: PatchCleanser(case.target, 2, masks_per_axis=0), ConfigError, "masks_per_axis=0"),
         (lambda: PatchCleanser(case.target, 2, fill=2), ConfigError, "fill=2"),
-        (lambda: PatchCleanser(nn.Linear(2, 2), 2), TargetError, "around a classifier"),
+        (lambda: PatchCleanser(verifier, 2), TargetError, "around a classifier"),
         (lambda: PatchCleanser(Defended(case.target, InputNoise(0.1)), 2), TargetError, "is random"),
         (lambda: PatchCleanser(case.target, 9).certify(case.images), ConfigError, "does not fit"),
         (lambda: PatchCleanser(case.target, 2).certify(case.images + 1), InputError, "pixels reach"),

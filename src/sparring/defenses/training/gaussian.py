@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +45,10 @@ class GaussianAugmentation(Objective):
         return mean_cross_entropy(noisy_logits(net, batch, batch.images, self.sigma, self.m), batch.labels)
 
 
-def check_noise(objective: Objective, least: int = 1) -> None:
-    """Raise ConfigError where `sigma` is no standard deviation, or `m` no number of draws from `least`."""
-    sigma, m = getattr(objective, "sigma"), getattr(objective, "m")  # noqa: B009
-    check_field(objective, "sigma", 0 < sigma < math.inf, "a number above 0")
+def check_noise(objective: Any, least: int = 1) -> None:
+    """Raise ConfigError where its `sigma` is no standard deviation, or its `m` no number of draws from `least`."""
+    m = objective.m
+    check_field(objective, "sigma", 0 < objective.sigma < math.inf, "a number above 0")
     check_field(objective, "m", isinstance(m, int) and m >= least, f"a whole number from {least}")
 
 

@@ -262,7 +262,7 @@ class _Training:
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
-        measured = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
+        measured: dict[str, Any] = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
         epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,

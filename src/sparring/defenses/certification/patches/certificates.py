@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from ....access import Decisions, Jacobians
-from ....errors import ConfigError, InputError, TargetError
+from ....errors import ConfigError, TargetError
 from ....inputs import Images
-from ....targets import Target
+from ....targets import Target, as_target
 from ....tasks import Classification
+from ..labels import as_labels
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,10 @@ class PatchCertificates:
     certified: Tensor
     patch: tuple[int, int]
 
-    def certified_accuracy(self, labels: Tensor) -> float:
-        """Return the share of images that are certified for their label; InputError for labels of another shape."""
-        if labels.shape != self.predicted.shape or labels.is_floating_point():
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise InputError(f"labels are (N,) integers for {len(self.predicted)} certificates; got {got}")
-        return float((self.certified & (self.predicted == labels.to(self.predicted.device))).double().mean())
+    def certified_accuracy(self, labels: Any) -> float:
+        """Return the share of images that are certified for their label; InputError for what are no N classes."""
+        right = self.predicted.cpu() == as_labels(labels, len(self.predicted))
+        return float((self.certified.cpu() & right).double().mean())
 
 
 def check_patch(patch: Any) -> tuple[int, int]:
@@ -50,14 +49,16 @@ def check_fits(patch: tuple[int, int], height: int, width: int) -> None:
         raise ConfigError(f"a patch of {patch[0]} x {patch[1]} pixels does not fit into images of {height} x {width}")
 
 
-def check_classifier(name: str, target: Any) -> None:
-    """Raise TargetError for what is no classifier of images that always answers the same."""
-    if not isinstance(target, Target) or not isinstance(target.task, Classification):
+def as_classifier(name: str, given: Any) -> Target[Any]:
+    """Return the target; TargetError for what is no classifier of images that always answers the same."""
+    target = as_target(given)
+    if not isinstance(target.task, Classification):
         raise TargetError(f"{name} is put around a classifier: pass Classifier(model), not {target!r:.80}")
     if not isinstance(target.inputs, Images):
         raise TargetError(f"{name} is for images, and {target.name} takes {target.inputs}")
     if target.stochastic:
         raise TargetError(f"{name} certifies what always answers the same, and {target.name} is random")
+    return target
 
 
 def access_of(target: Target[Any]) -> type[Any]:

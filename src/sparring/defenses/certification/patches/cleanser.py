@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ....access import Decisions, Decoupled
 from ....batching import BATCH_SIZE, map_batches
+from ....engine.given import inputs_of
 from ....errors import ConfigError
 from ....random import Key
 from ....shapes import FloatBatch
 from ....targets import Target, WrappedTarget
 from ....tasks.task import mean_of_probabilities
-from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
+from .certificates import PatchCertificates, access_of, as_classifier, check_fits, check_patch, is_share
 from .masks import covering_masks
 
 
@@ -53,8 +54,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
         fill: float = 0.5,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        check_classifier("PatchCleanser", target)
-        super().__init__(target)
+        super().__init__(as_classifier("PatchCleanser", target))
         for word, value in (("masks_per_axis", masks_per_axis), ("batch_size", batch_size)):
             if type(value) is not int or value < 1:
                 raise ConfigError(f"PatchCleanser {word}={value!r}; pass an int >= 1")
@@ -87,7 +87,7 @@ class PatchCleanser(WrappedTarget[Decisions]):
     def check(self, outputs: Any) -> None:
         """Accept the outputs, which are classes."""
 
-    def certify(self, images: Tensor) -> PatchCertificates:
+    def certify(self, images: Any) -> PatchCertificates:
         """Return the defence's class of each image (N, C, H, W) in [0, 1], and whether it is certified.
 
         A certificate is exact, without a probability of error: it rests on the target's answers to finitely many
@@ -95,10 +95,11 @@ class PatchCleanser(WrappedTarget[Decisions]):
 
         Raises: InputError, ConfigError, TargetError.
         """
+        images = inputs_of(self, images)
         self.inputs.check(images)
         masks = self._masks(images)
         with torch.inference_mode(False), torch.no_grad(), self.target.frozen():
-            parts = [self._certify(part, masks) for part in images.split(self.batch_size)]  # type: ignore[no-untyped-call]
+            parts = [self._certify(part, masks) for part in images.split(self.batch_size)]
         predicted, certified = (torch.cat(column) for column in zip(*parts, strict=True))
         return PatchCertificates(predicted, certified, self.patch)
 
@@ -108,32 +109,34 @@ class PatchCleanser(WrappedTarget[Decisions]):
         rows = certified.nonzero().squeeze(1)
         first, second = torch.triu_indices(len(masks), len(masks), 1, device=images.device)
         row, a = _pairs(rows, first)
-        agree = self._logits(images, masks, row, a, _pairs(rows, second)[1]).argmax(1) == predicted[row]
+        agree = self._classes(images, masks, row, a, _pairs(rows, second)[1]) == predicted[row]
         return predicted, certified.index_put((rows,), agree.view(len(rows), len(first)).all(1))
 
     def _predict(self, images: Tensor, masks: Tensor) -> tuple[Tensor, int, Tensor]:
         """Return the classes (B,) by double masking, the number of classes, and whether one mask always suffices."""
         every = torch.arange(len(masks), device=images.device)
         row, mask = _pairs(torch.arange(len(images), device=images.device), every)
-        logits = self._logits(images, masks, row, mask, mask)
-        one = logits.argmax(1).view(len(images), len(masks))
-        majority = F.one_hot(one, logits.shape[1]).sum(1).argmax(1)
+        one = self._classes(images, masks, row, mask, mask).view(len(images), len(masks))
+        classes = self.target(self._masked(images[:1], masks[0])).shape[1]
+        majority = F.one_hot(one, classes).sum(1).argmax(1)
         minority = one != majority[:, None]
         row, mask = minority.nonzero(as_tuple=True)
         pair, other = _pairs(torch.arange(len(row), device=images.device), every)
-        two = self._logits(images, masks, row[pair], mask[pair], other).argmax(1).view(len(row), len(masks))
+        two = self._classes(images, masks, row[pair], mask[pair], other).view(len(row), len(masks))
         holds = torch.zeros_like(minority).index_put((row, mask), (two == one[row, mask][:, None]).all(1))
         first = holds.int().argmax(1, keepdim=True)
         predicted = torch.where(holds.any(1), one.gather(1, first).squeeze(1), majority)
-        return predicted, logits.shape[1], ~minority.any(1)
+        return predicted, classes, ~minority.any(1)
 
-    def _logits(self, images: Tensor, masks: Tensor, row: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return the target's answers (Q, K) to images[row] under the masks `first` and `second`."""
+    def _classes(self, images: Tensor, masks: Tensor, row: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the target's classes (Q,) of images[row] under the masks `first` and `second`."""
 
         def ask(row: Tensor, first: Tensor, second: Tensor) -> Tensor:
             outputs: Tensor = self.target(self._masked(images[row], (masks[first] | masks[second])[:, None]))
-            return outputs
+            return outputs.argmax(1)
 
+        if len(row) == 0:  # no model is asked about no images
+            return row
         return map_batches(ask, row, first, second, batch_size=self.batch_size)
 
     def _masked(self, images: Tensor, mask: Tensor) -> Tensor:

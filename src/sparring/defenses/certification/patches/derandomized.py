@@ -25,13 +25,14 @@ from torch import Tensor
 
 from ....access import Decisions, Decoupled
 from ....batching import BATCH_SIZE, map_batches
+from ....engine.given import inputs_of
 from ....errors import ConfigError
 from ....random import Key
 from ....shapes import FloatBatch
 from ....targets import Target, WrappedTarget
 from ....tasks.task import mean_of_probabilities
 from .ablation import Ablation
-from .certificates import PatchCertificates, access_of, check_classifier, check_fits, check_patch, is_share
+from .certificates import PatchCertificates, access_of, as_classifier, check_fits, check_patch, is_share
 
 CERTIFICATES = ("place", "counting")
 
@@ -65,8 +66,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
         threshold: float | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        check_classifier("DerandomizedSmoothing", target)
-        super().__init__(target)
+        super().__init__(as_classifier("DerandomizedSmoothing", target))
         self.ablation = Ablation(size, ablation, fill)
         if type(batch_size) is not int or batch_size < 1:
             raise ConfigError(f"DerandomizedSmoothing batch_size={batch_size!r}; pass an int >= 1")
@@ -97,7 +97,7 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
     def check(self, outputs: Any) -> None:
         """Accept the outputs, which are votes."""
 
-    def certify(self, images: Tensor, patch: int | tuple[int, int], certificate: str = "place") -> PatchCertificates:
+    def certify(self, images: Any, patch: int | tuple[int, int], certificate: str = "place") -> PatchCertificates:
         """Return the class of each image (N, C, H, W) in [0, 1], and whether a patch can change it.
 
         A certificate is exact, without a probability of error.
@@ -108,13 +108,14 @@ class DerandomizedSmoothing(WrappedTarget[Decisions]):
 
         Raises: InputError, ConfigError, TargetError.
         """
+        images = inputs_of(self, images)
         self.inputs.check(images)
         size = check_patch(patch)
         check_fits(size, *images.shape[2:])
         if certificate not in CERTIFICATES:
             raise ConfigError(f"certificate={certificate!r}; pass one of {', '.join(CERTIFICATES)}")
         with torch.inference_mode(False), torch.no_grad(), self.target.frozen():
-            parts = images.split(self.batch_size)  # type: ignore[no-untyped-call]
+            parts = images.split(self.batch_size)
             found = [self._certify(self._votes(part), part, size, certificate) for part in parts]
         predicted, certified = (torch.cat(column) for column in zip(*found, strict=True))
         return PatchCertificates(predicted, certified, size)
@@ -162,5 +163,6 @@ def _touched_votes(votes: Tensor, band: tuple[int, int], patch: tuple[int, int],
         if length > 1:
             start = torch.arange(1 - size, length - side - size + 2, device=votes.device)[:, None]
             index = (start + torch.arange(count, device=votes.device)) % length
-            votes = votes.index_select(axis, index.flatten()).unflatten(axis, index.shape).sum(axis + 1)
+            taken = votes.index_select(axis, index.flatten())
+            votes = taken.view(*votes.shape[:axis], *index.shape, *votes.shape[axis + 1 :]).sum(axis + 1)
     return votes

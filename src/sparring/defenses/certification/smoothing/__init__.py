@@ -1,7 +1,7 @@
 """Randomised smoothing: certified L2 radii of any classifier under Gaussian noise."""
 
 from .certificates import ABSTAIN, SmoothingCertificates, SmoothingPredictions, check_certificates
-from .confidence import binomial_test, clopper_pearson_lower, clopper_pearson_upper, most_false_certificates
+from .confidence import binomial_test, most_false_certificates
 from .smoothed import SmoothedClassifier
 
 __all__ = [
@@ -11,7 +11,5 @@ __all__ = [
     "SmoothingPredictions",
     "binomial_test",
     "check_certificates",
-    "clopper_pearson_lower",
-    "clopper_pearson_upper",
     "most_false_certificates",
 ]

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
-from ....errors import ConfigError, InputError
-from .confidence import clopper_pearson_lower, clopper_pearson_upper
+from ....errors import ConfigError
+from ....intervals import clopper_pearson_lower, clopper_pearson_upper
+from ....scalars import plain_number
+from ..labels import as_labels
 
 ABSTAIN = -1
 BOUNDS = ("two-class", "all-class")
@@ -98,6 +100,8 @@ class SmoothingCertificates:
     @property
     def radius(self) -> Tensor:
         """(N,) float64: the certified L2 radius, in units of [0, 1]; 0 where it abstains."""
+        from scipy.special import ndtri  # type: ignore[import-untyped]
+
         low, high = self.p_lower.numpy(), self.p_upper.numpy()
         with np.errstate(invalid="ignore"):
             radius = np.where(low > high, self.sigma / 2 * (ndtri(low) - ndtri(high)), 0.0)
@@ -117,7 +121,8 @@ class SmoothingCertificates:
         """
         if not p >= 1:
             raise ConfigError(f"radius_in p={p!r}; pass a norm's p from 1, or math.inf")
-        return self.radius * self.dimension ** min(0.0, (0.0 if p == math.inf else 1 / p) - 0.5)
+        shrunk: float = self.dimension ** min(0.0, (0.0 if p == math.inf else 1 / p) - 0.5)
+        return self.radius * shrunk
 
     def joint(self) -> SmoothingCertificates:
         """Return the same draws' certificates at alpha / N: all of them are true at once with probability 1 - alpha.
@@ -128,30 +133,33 @@ class SmoothingCertificates:
         """
         return replace(self, alpha=self.alpha / max(1, len(self)))
 
-    def certified_accuracy(self, labels: Tensor, radii: Tensor) -> Tensor:
+    def certified_accuracy(self, labels: Any, radii: Any) -> Tensor:
         """Return (len(radii),) float64: the share of images certified for their label at each L2 radius or beyond.
 
         At radius 0 these are all that are certified for their label; an abstention is an error.
-        """
-        correct = self._correct(labels)
-        reached = (self.radius[:, None] >= radii.to(torch.float64)) & correct[:, None]
-        return reached.double().mean(0)
 
-    def average_radius(self, labels: Tensor) -> float:
+        Args:
+            labels: (N,) classes, as a tensor, an array or a list; InputError where they are not.
+            radii: in units of [0, 1], as a tensor or a list.
+        """
+        reached = self.radius[:, None] >= torch.as_tensor(radii, dtype=torch.float64)
+        return (reached & self._correct(labels)[:, None]).double().mean(0)
+
+    def average_radius(self, labels: Any) -> float:
         """Return the average certified radius (ACR: Zhai et al. 2020, arXiv:2001.02378): 0 where the class is wrong."""
         return float((self.radius * self._correct(labels)).mean())
 
-    def _correct(self, labels: Tensor) -> Tensor:
-        if labels.shape != self.selected.shape or labels.is_floating_point():
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise InputError(f"labels are (N,) integers for {len(self)} certificates; got {got}")
-        return self.predicted == labels.cpu()
+    def _correct(self, labels: Any) -> Tensor:
+        """Return (N,) bool: certified for the label."""
+        return self.predicted == as_labels(labels, len(self))
 
 
-def check_alpha(alpha: float) -> None:
-    """Raise ConfigError where alpha is no probability of error."""
+def check_alpha(given: Any) -> float:
+    """Return alpha; ConfigError where it is no probability of error."""
+    alpha = plain_number(given)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise ConfigError(f"alpha={alpha!r}; pass a probability of error between 0 and 1, as 0.001")
+        raise ConfigError(f"alpha={given!r}; pass a probability of error between 0 and 1, as 0.001")
+    return float(alpha)
 
 
 def check_certificates(n: int, alpha: float, bound: str = BOUNDS[0], classes: int = 1) -> None:

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from ....batching import map_batches
 from ....engine import Engine, Progress, fingerprint
-from ....engine.checkpoint import identity_of
+from ....engine.answers import FEW
+from ....engine.checkpoint import Checkpoint, identity_of
 from ....errors import TargetError
 from ....goals import DetectorOutputs
 from ....random import Key
-from ....storage import read_checkpoint, write_tensors
 from ....targets import Pipeline, answered
 
-FILE = "counts.safetensors"
 BATCHES = 8  # between two looks at the clock
 
 
@@ -48,8 +47,7 @@ class ClassCounts:
         self.per_image = sum(self.sizes)
         self.total = len(self.images) * self.per_image
         self.ends = torch.tensor(self.sizes).cumsum(0)
-        folder = self.engine.checkpoint
-        self.path = None if folder is None else Path(folder) / FILE
+        self.checkpoint: Checkpoint | None = None
         self.done, self.counts = 0, torch.zeros(0)
 
     def __call__(self, check: Callable[[int], None] | None = None) -> Tensor:
@@ -60,15 +58,14 @@ class ClassCounts:
         Raises: TargetError for outputs that are no classes, RunError for a checkpoint that is of another call or that
         cannot be written.
         """
-        if self.path is not None:
+        if self.engine.checkpoint is not None:
             parts = self.images, self.indices, self.sizes, self.engine.seed, *identity_of(self.pipeline)
-            self.mark = fingerprint("counts", *parts)
+            self.checkpoint = Checkpoint(Path(self.engine.checkpoint), fingerprint("class counts", *parts))
         classes = self._count_classes()
         if check is not None:
             check(classes)
         self.counts = torch.zeros(len(self.sizes), len(self.images), classes + 1, dtype=torch.int64)
-        if self.path is not None and self.path.exists():
-            self._load(self.path)
+        self._load()
         written, saved = time.perf_counter(), self.done
         try:
             while self.done < self.total:
@@ -99,9 +96,9 @@ class ClassCounts:
 
     def _count_classes(self) -> int:
         """Return the number K of classes, from the target's answer to the first images without noise."""
-        target, device = self.pipeline.target, self.pipeline.device
+        target = self.pipeline.target
         with torch.no_grad():
-            outputs = answered(target, self.images[:2].to(device), Key(self.indices[:2].to(device), self.engine.seed))
+            outputs = answered(target, *self._first())
         if isinstance(outputs, DetectorOutputs):
             raise TargetError(
                 f"{target.name} may reject images, and smoothing counts classes; smooth the model without its detector"
@@ -119,10 +116,18 @@ class ClassCounts:
         return torch.where(outputs.isnan().any(1), outputs.shape[1], outputs.argmax(1)).cpu()
 
     def _save(self) -> None:
-        if self.path is not None:
-            write_tensors(self.path, {"counts": self.counts}, {"mark": self.mark, "done": self.done})
+        if self.checkpoint is not None:
+            self.checkpoint.save(0, len(self.images), ({"counts": self.counts}, {"done": self.done}))
 
-    def _load(self, path: Path) -> None:
-        stranger = "belongs to other images, draws, noise, seed or another model; use another checkpoint folder"
-        tensors, values = read_checkpoint(path, self.mark, "delete it to begin again", stranger)
-        self.counts, self.done = tensors["counts"], values["done"]
+    def _load(self) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.check_answers(self.pipeline.target, *self._first(), None)
+        found = self.checkpoint.under_way(0)
+        if found is not None:
+            self.counts, self.done = found[1]["counts"], found[2]["done"]
+
+    def _first(self) -> tuple[Tensor, Key]:
+        """Return the first images on the target's device, and their keys."""
+        device = self.pipeline.device
+        return self.images[:FEW].to(device), Key(self.indices[:FEW].to(device), self.engine.seed)

@@ -24,9 +24,13 @@ from torch import Tensor
 
 from ....access import Jacobians
 from ....engine import Engine
-from ....engine.arguments import as_indices
+from ....engine.arguments import as_engine, as_indices
+from ....engine.checkpoint import kept_checkpoint
+from ....engine.given import inputs_of
 from ....errors import ConfigError, TargetError
-from ....targets import Defended, Pipeline, Target
+from ....rows import outside_inference
+from ....scalars import plain_number
+from ....targets import Defended, Pipeline, Target, as_target
 from ....tasks import Classification
 from ...randomization import InputNoise
 from .certificates import ABSTAIN, SmoothingCertificates, SmoothingPredictions, check_alpha, check_certificates
@@ -54,11 +58,13 @@ class SmoothedClassifier:
     sigma: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.target, Target) or not isinstance(self.target.task, Classification):
+        object.__setattr__(self, "target", as_target(self.target))
+        if not isinstance(self.target.task, Classification):
             raise TargetError(f"only a classifier is smoothed: pass Classifier(model), not {self.target!r:.80}")
-        sigma = self.sigma
+        sigma = plain_number(self.sigma)
         if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
             raise ConfigError(f"SmoothedClassifier sigma={sigma!r}; pass a number above 0")
+        object.__setattr__(self, "sigma", sigma)
         self.once()  # what cannot stand behind noise is refused here
 
     def once(self) -> Pipeline[Any]:
@@ -67,7 +73,7 @@ class SmoothedClassifier:
 
     def predict(
         self,
-        images: Tensor,
+        images: Any,
         n: int = 1000,
         alpha: float = 0.001,
         *,
@@ -85,15 +91,14 @@ class SmoothedClassifier:
 
         Raises: InputError, ConfigError before the first draw; TargetError, RunError.
         """
-        check_alpha(alpha)
-        _check_draws("n", n)
+        alpha, n = check_alpha(alpha), as_draws("n", n)
         least = math.ceil(math.log2(2 / alpha))  # n of n have the p-value 2 / 2^n
         if n < least:
             raise ConfigError(
                 f"n={n} draws abstain at alpha={alpha:g}, even where all of them agree; pass n >= {least}, or a "
                 "larger alpha"
             )
-        (counts,) = self._count(images, (n,), indices, engine)
+        ((counts,), _) = self._count(images, (n,), indices, engine)
         top = counts[:, :-1].topk(min(2, counts.shape[1] - 1))
         most = top.values[:, 0]
         p_value = torch.from_numpy(binomial_test(most.numpy(), top.values.sum(1).numpy()))
@@ -102,7 +107,7 @@ class SmoothedClassifier:
 
     def certify(
         self,
-        images: Tensor,
+        images: Any,
         n0: int = 100,
         n: int = 100_000,
         alpha: float = 0.001,
@@ -123,14 +128,13 @@ class SmoothedClassifier:
 
         Raises: InputError, ConfigError before the first draw; TargetError, RunError.
         """
-        _check_draws("n0", n0)
-        _check_draws("n", n)
+        alpha, n0, n = check_alpha(alpha), as_draws("n0", n0), as_draws("n", n)
         check_certificates(n, alpha, bound)
         check = partial(check_certificates, n, alpha, bound)
-        selection, estimate = self._count(images, (n0, n), indices, engine, check)
+        (selection, estimate), dimension = self._count(images, (n0, n), indices, engine, check)
         selected = selection.argmax(1)
         selected = torch.where(selected == selection.shape[1] - 1, ABSTAIN, selected)
-        return SmoothingCertificates(selected, estimate[:, :-1], n, float(self.sigma), images[0].numel(), alpha, bound)
+        return SmoothingCertificates(selected, estimate[:, :-1], n, float(self.sigma), dimension, alpha, bound)
 
     def deployed(self, votes: int = 100) -> Pipeline[Any]:
         """Return the smoothed classifier as a target: the class of most of `votes` draws.
@@ -155,22 +159,29 @@ class SmoothedClassifier:
 
     def _count(
         self,
-        images: Tensor,
+        images: Any,
         sizes: tuple[int, ...],
         indices: Tensor | None,
         engine: Engine | None,
         check: Callable[[int], None] | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Return (N, K + 1) counts for each group of draws; `check` is called with K before the first of them."""
-        pipeline, engine = self.once(), engine or Engine()
+    ) -> tuple[tuple[Tensor, ...], int]:
+        """Return (N, K + 1) counts for each group of draws, and the number of components of an image.
+
+        `check` is called with the number K of classes before the first draw.
+        """
+        pipeline, engine = self.once(), as_engine(engine)
+        images = outside_inference(inputs_of(pipeline, images))
         pipeline.inputs.check(images)
         if engine.autocast is not None:
             raise ConfigError(f"engine autocast={engine.autocast}: what is certified is the model in use; leave it out")
         places = as_indices(indices, len(images))
-        with torch.inference_mode(False), pipeline.frozen():
-            return ClassCounts(pipeline, images, places, sizes, engine)(check).unbind()
+        with torch.inference_mode(False), kept_checkpoint(engine), pipeline.frozen():
+            return ClassCounts(pipeline, images, places, sizes, engine)(check).unbind(), images[0].numel()
 
 
-def _check_draws(word: str, value: object) -> None:
+def as_draws(word: str, given: Any) -> int:
+    """Return a number of draws; ConfigError where it is no whole number from 1."""
+    value = plain_number(given)
     if type(value) is not int or value < 1:
-        raise ConfigError(f"{word}={value!r} draws; pass an int >= 1")
+        raise ConfigError(f"{word}={given!r} draws; pass an int >= 1")
+    return value
