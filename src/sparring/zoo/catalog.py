@@ -10,6 +10,7 @@ from . import assets
 
 WEIGHTS = Path(__file__).parent / "weights"
 PLANS = Path(__file__).parent / "plans"
+PLAN_NETWORKS = Path(__file__).parents[1] / "defenses" / "bayesian" / "digit_nets.py"  # of plans without a zoo model
 
 
 class CatalogEntry(NamedTuple):

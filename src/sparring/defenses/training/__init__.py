@@ -1,5 +1,6 @@
 """Adversarial training: objectives, the adversary inside the loop, and the validation after each epoch."""
 
+from .adversarial_elbo import AdversarialELBO
 from .adversary import Adversary
 from .config import Augment, Averaging, Optimizer, SmoothingValidation, TrainingConfig, Validation, WeightPerturbation
 from .consistency import Consistency
@@ -26,6 +27,7 @@ __all__ = [
     "MART",
     "TRADES",
     "AblatedTraining",
+    "AdversarialELBO",
     "Adversary",
     "Augment",
     "Average",

@@ -29,6 +29,7 @@ def check_parts(classifier: Classifier, objective: Objective, adversary: Adversa
         name = type(objective).__name__
         raise ConfigError(f"{name} works with {wanted} attacks, and the adversary has {len(adversary.attacks)}")
     objective.check(adversary)
+    objective.check_network(trainable_module(classifier))
 
 
 def check_run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
@@ -48,6 +48,10 @@ class Objective(ABC):
 
     def check(self, adversary: Adversary) -> None:
         """Raise ConfigError where it cannot work with this adversary; the number of its attacks is checked before."""
+        return
+
+    def check_network(self, network: nn.Module) -> None:
+        """Raise TargetError where it cannot train this network."""
         return
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:

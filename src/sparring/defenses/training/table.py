@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .consistency import Consistency
+from .adversarial_elbo import AdversarialELBO
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
@@ -34,4 +35,5 @@ table: dict[str, type[Objective]] = {
     "consistency": Consistency,
     "ablated": AblatedTraining,
     "masked": MaskedTraining,
+    "adv-bnn": AdversarialELBO,
 }

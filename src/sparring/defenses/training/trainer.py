@@ -120,7 +120,7 @@ def train(
     check_parts(classifier, objective, adversary)
     memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
-    with memory_errors(*memory):
+    with preserved_random_state(), memory_errors(*memory):
         check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
@@ -171,7 +171,9 @@ class _Training:
         self.classes = classes_of(classifier, images)
         self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * config.epochs
-        self.update = TrainingStep(processes, classifier, self.model, objective, adversary, config, self.updates)
+        self.update = TrainingStep(
+            processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training)
+        )
         self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]

@@ -1,7 +1,8 @@
 """`trained:DIR`: the best weights of a `sparring train` run, loaded into the model that its plan names.
 
 `trained:DIR/last.safetensors` is another weights file of the folder. A folder may come from a stranger, so no Python
-file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTORY`.
+file that its plan names is run, but for the one that the zoo's own plans name: the caller names it,
+`trained:DIR@FILE.py:FACTORY`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ...errors import ConfigError, RunError, TargetError
 from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
+from ..catalog import PLAN_NETWORKS
 from ..loaded import LoadedModel
 from ..spec_paths import with_path
 
@@ -63,7 +65,7 @@ def architecture(folder: Path) -> str:
         if scheme in ELSEWHERE:
             raise TargetError(f"{folder / PLAN} names {spec}, which is no module; {SCHEME}: loads trainings only")
         if scheme != SCHEME:
-            if python_file.split_factory(spec) is not None:
+            if python_file.split_factory(spec) is not None and not is_own_file(spec):
                 raise ConfigError(refusal_message(folder, first, spec))
             return spec
         where, factory = split_trained_spec(rest)
@@ -73,6 +75,12 @@ def architecture(folder: Path) -> str:
         if folder.resolve() in seen:
             raise ConfigError(f"{first / PLAN} goes on from itself; the plan of a training names another MODEL")
         seen.add(folder.resolve())
+
+
+def is_own_file(spec: str) -> bool:
+    """Tell whether FILE.py:FACTORY names the networks that the plans of the zoo are of, which are no stranger's."""
+    named = python_file.split_factory(spec)
+    return named is not None and named[0].resolve() == PLAN_NETWORKS.resolve()
 
 
 def refusal_message(folder: Path, first: Path, spec: str) -> str:
