@@ -93,7 +93,9 @@ def test_counterexamples_are_written_and_break_the_net(case, tmp_path):
     experiment(case, tmp_path / "out").run()
     parts = [load_file(path) for path in sorted((tmp_path / "out").glob("certify-*.safetensors"))]
     assert [len(part["labels"]) for part in parts] == [8, 8, 4]
-    examples, status = (torch.cat([part[name] for part in parts], dim) for name, dim in (("examples", 0), ("status", 1)))
+    examples, status = (
+        torch.cat([part[name] for part in parts], dim) for name, dim in (("examples", 0), ("status", 1))
+    )
     broken = status[-1] == list(Status).index(Status.BROKEN)
     assert bool(broken.any())
     assert bool((net(examples).argmax(1) != labels)[broken].all())

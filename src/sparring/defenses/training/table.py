@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .consistency import Consistency
 from .adversarial_elbo import AdversarialELBO
+from .consistency import Consistency
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
