@@ -1,7 +1,7 @@
 """Certified robustness: guarantees that hold whatever the attack.
 
-Deterministic ones by bounds that hold in the whole region around an image (`certify_bounds`, `verify`), probable ones by
-randomised smoothing, and those against patches.
+Deterministic ones by bounds that hold in the whole region around an image (`certify_bounds`, `verify`), probable ones
+by randomised smoothing, and those against patches.
 """
 
 from .branch_and_bound import BranchAndBound
