@@ -136,7 +136,6 @@ def test_another_model_threat_or_label_is_not_mixed_in(case, tmp_path):
 
 
 def test_a_mask_confines_the_proof(case):
-    net, images, labels = case
     free = experiment(case, threat="linf:0.1").run()[0].counts[Status.PROVEN]
     mask = torch.zeros(1, 5, 5, dtype=torch.bool)
     mask[:, 1, 1] = True
