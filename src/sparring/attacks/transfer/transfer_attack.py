@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
+from ...access.attack import check_attacks
 from ...errors import ConfigError, InputError
 from ...geometry.region import Region
 from ...inputs import Images
