@@ -33,7 +33,7 @@ BALL = sp.Linf(0.1)
     ],
 )
 def test_what_is_no_attack_is_refused(make):
-    with pytest.raises(ConfigError, match="pass|one by one"):
+    with pytest.raises(ConfigError, match=r"pass|one by one"):
         make()
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_target_is_refused():
 @pytest.mark.wrong_types
 @pytest.mark.parametrize("radius", [10**400, True])
 def test_what_is_no_radius_is_refused(radius):
-    with pytest.raises(ThreatError, match="no|not a radius"):
+    with pytest.raises(ThreatError, match="is not a radius"):
         sp.L2(radius)
 
 

@@ -63,7 +63,7 @@ class Ball(ABC):
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", plain_number(self.eps))
         number = isinstance(self.eps, (int, float)) and not isinstance(self.eps, bool)
-        if not number or not 0 <= self.eps or (self.eps > sys.float_info.max and self.eps != math.inf):
+        if not number or not self.eps >= 0 or (self.eps > sys.float_info.max and self.eps != math.inf):
             raise ThreatError(
                 f"{type(self).__name__} epsilon {self.eps!r:.40} is not a radius; pass a number >= 0, as 8 / 255"
             )
