@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_arg
 
 from torch import Tensor
 
-from ..errors import InputError, ThreatError
+from ..errors import ConfigError, InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
 from ..goals import Goal
@@ -175,6 +175,17 @@ class Attack(ABC, Generic[A, S]):
     def stuck(self, state: S) -> Tensor | None:
         """Return (B,) bool: rows for which no starting point was found. None: every row has one."""
         return None
+
+
+def check_attacks(owner: object, *given: Any) -> None:
+    """Raise ConfigError where something that `owner` is made of is no attack."""
+    for one in given:
+        if not isinstance(one, Attack):
+            kind = f"the class {one.__name__}" if isinstance(one, type) else f"{one!r:.80}"
+            raise ConfigError(
+                f"{type(owner).__name__} is made of attacks, one by one, each with its ball, as PGD(Linf(8 / 255)); "
+                f"{kind} is none"
+            )
 
 
 class BatchCoupled(Attack[A, S]):

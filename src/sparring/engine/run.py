@@ -166,7 +166,11 @@ def region_of(
         if ball.p == 0 and not bool((eps == eps.round()).all()):
             raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
         eps = eps.to(x.device)
-    return Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    region = Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    if eps is not None and bool((finite := eps.isfinite()).any()):
+        widest = replace(ball, eps=float(eps[finite].amax())).with_channel_axis(target.inputs.channel_axis)
+        widest.check(x, float(low.amin()), float(high.amax()))
+    return region
 
 
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:

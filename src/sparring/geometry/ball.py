@@ -7,6 +7,7 @@ of the norm over those components; `math.inf` (the default) is no radius, for mi
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,9 +62,10 @@ class Ball(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", plain_number(self.eps))
-        if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
+        number = isinstance(self.eps, (int, float)) and not isinstance(self.eps, bool)
+        if not number or not self.eps >= 0 or (self.eps > sys.float_info.max and self.eps != math.inf):
             raise ThreatError(
-                f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0, as 8 / 255"
+                f"{type(self).__name__} epsilon {self.eps!r:.40} is not a radius; pass a number >= 0, as 8 / 255"
             )
 
     def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:

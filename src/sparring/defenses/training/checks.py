@@ -23,6 +23,10 @@ from .objective import Objective
 def check_parts(classifier: Classifier, objective: Objective, adversary: Adversary) -> None:
     """Raise where the parts do not fit together."""
     check_trainable(classifier)
+    if not isinstance(objective, Objective):
+        raise ConfigError(f"objective={objective!r:.60} is none; pass an object, as Madry() of defenses.training")
+    if not isinstance(adversary, Adversary):
+        raise ConfigError(f"adversary={adversary!r:.60} is none; pass Adversary((PGD(Linf(8 / 255), steps=7),))")
     least, most = objective.attacks
     if not least <= len(adversary.attacks) <= most:
         wanted = str(least) if least == most else f"{least} or more" if most == sys.maxsize else f"{least} to {most}"

@@ -22,7 +22,7 @@ from ...files import locked
 from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
-from ...targets import Classifier
+from ...targets import Classifier, as_target
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
@@ -81,7 +81,7 @@ class Trained:
 
 @isolated()
 def train(
-    classifier: Classifier,
+    classifier: Classifier | nn.Module,
     data: Any,
     objective: Objective,
     adversary: Adversary | None = None,
@@ -98,7 +98,7 @@ def train(
     """Train the classifier's model in place; it ends with the weights that were best on the validation images.
 
     Args:
-        classifier: with its mean and std; images in [0, 1] go in.
+        classifier: with its mean and std; images in [0, 1] go in. A module alone is a `Classifier` of those.
         data: (images (N, C, H, W), labels (N,)), a data set with `len` and `[i] -> (image, label)`, which is read as
             training goes on, or whatever else `load_data` takes, as "zoo:mnist-train", which is read into memory.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
@@ -117,6 +117,7 @@ def train(
         RunError: a checkpoint that does not belong here, a disk that is full, or a loss that is no number.
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
+    classifier = as_target(classifier)
     check_parts(classifier, objective, adversary)
     memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
