@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
 from ..errors import (
@@ -59,7 +59,7 @@ class Job:
 @isolated()
 def run(
     attack: Attack[A, Any],
-    target: Target[A] | nn.Module,
+    target: Target[A],
     goal: Any,
     x: Any = None,
     *,
