@@ -17,7 +17,6 @@ from sparring.zoo import InputSpec, catalog, load_data, load_model
 from sparring.zoo.efficientnet_lite import SIZES, EfficientNetLite, SameConv, rename_keys
 
 Asset = Callable[[str], Path]
-PLANS = Path(__file__).parents[2] / "plans"
 
 
 @pytest.mark.parametrize(("name", "limit"), [("mnist-plain", 1_000_000), ("mnist-robust-linf", 3_000_000)])
@@ -25,7 +24,7 @@ def test_digit_nets_are_small_and_say_which_plan_made_them(name: str, limit: int
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     assert weights.stat().st_size < limit
     _, said = read_tensors(weights, "")
-    assert said["plan"] == read_training_plan(PLANS / f"{name}.toml").model_dump(mode="json")
+    assert said["plan"] == read_training_plan(catalog.PLANS / f"{name}.toml").model_dump(mode="json")
     model = load_model(f"zoo:{name}")
     assert (model.input, model.sha256) == (InputSpec(1, 28, 28), file_sha256(weights))
     assert model.target(torch.rand(2, 1, 28, 28)).shape == (2, 10)

@@ -70,6 +70,11 @@ class Target(ABC, Generic[G]):
         return 1
 
     @property
+    def metered(self) -> bool:
+        """Whether somebody else counts the answers, who may charge for them or lock out who asks too much."""
+        return False
+
+    @property
     def confirming_target(self) -> Target[Any]:
         """The deployed target, which confirms examples; this target may be a view of it that attacks are given."""
         return self
@@ -230,6 +235,10 @@ class WrappedTarget(Target[T]):
     @property
     def draws(self) -> int:
         return self.target.draws
+
+    @property
+    def metered(self) -> bool:
+        return self.target.metered
 
     @property
     def confirming_target(self) -> Target[Any]:
