@@ -45,7 +45,8 @@ from ..zoo import Chunk, Data, LoadedModel
 from ..zoo.label_file import image_key
 from .figures import success_curves
 from .observer import ExperimentObserver
-from .output import refuse_used_folder, report_write_errors, resumable_folder
+from .output import refuse_used_folder, report_write_errors
+from .resumable import resumable_folder
 
 CALL = "attack.checkpoint"  # what the folder belongs to, as safetensors
 RESULTS = ("already", "distance", "queries_to_success", "reason", "zero_gradient")  # of an outcome, in its file

@@ -36,7 +36,8 @@ from ..threats import Threat
 from ..zoo import Chunk, Data, LoadedModel
 from .attack_dataset import csv_text
 from .observer import ExperimentObserver
-from .output import report_write_errors, resumable_folder
+from .output import report_write_errors
+from .resumable import resumable_folder
 
 CALL = "certify.checkpoint"  # what the folder belongs to, as safetensors
 STATUSES = tuple(Status)

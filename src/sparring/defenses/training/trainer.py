@@ -81,7 +81,7 @@ class Trained:
 
 @isolated()
 def train(
-    classifier: Classifier | nn.Module,
+    classifier: Classifier,
     data: Any,
     objective: Objective,
     adversary: Adversary | None = None,
@@ -117,7 +117,8 @@ def train(
         RunError: a checkpoint that does not belong here, a disk that is full, or a loss that is no number.
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
-    classifier = as_target(classifier)
+    given: Any = as_target(classifier)  # which `check_parts` looks at
+    classifier = given
     check_parts(classifier, objective, adversary)
     memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
