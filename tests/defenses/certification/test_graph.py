@@ -149,6 +149,8 @@ REFUSED = {
     "batch mean": (lambda m, x: flat(x) - flat(x).mean(0), "each image"),
     "other rows": (lambda m, x: flat(x).roll(1, 0), "the other images"),
     "half": (lambda m, x: flat(x).half().float(), "a conversion to torch.float16"),
+    "two": (lambda m, x: torch.max(flat(x), torch.ones(5)), "maximum of two|maximum"),
+    "negative": (lambda m, x: F.elu(flat(x), -1.0), "alpha=-1"),
     "steep": (lambda m, x: F.leaky_relu(flat(x), 2.0), "slope 2"),
     "spatial": (lambda m, x: x + 0.0, "logits"),
     "random": (lambda m, x: flat(x) + torch.rand(5), "."),
