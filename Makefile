@@ -7,7 +7,7 @@ CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
 ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2
 
-.PHONY: demo test test-skipped test-all check lint assets peers bench bench-gpu train-mnist clean
+.PHONY: demo test test-skipped test-all check fuzz lint assets peers bench bench-gpu train-mnist clean
 
 demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
 	$(BIN)/sparring demo
@@ -22,6 +22,9 @@ test-all: $(VENV)/.test  ## the slow tests too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: lint test  ## all that must hold before a commit
+
+fuzz: $(VENV)/.test  ## 10,000 odd command lines and plans; half an hour
+	$(BIN)/python tests/plugins/cli_fuzz.py 10000
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -44,8 +47,8 @@ matrix: $(VENV)/.test  ## tries every attack on every task, input and threat; wr
 
 train-mnist:  ## the zoo's digit nets from their plans, and what adversarial training is worth: two hours of two CPU cores
 	bash benchmarks/setup.sh
-	benchmarks/.venv-peers/bin/sparring train plans/mnist-plain.toml --out runs/mnist-plain
-	benchmarks/.venv-peers/bin/sparring train plans/mnist-robust-linf.toml --out runs/mnist-robust-linf
+	benchmarks/.venv-peers/bin/sparring train mnist-plain --out runs/mnist-plain
+	benchmarks/.venv-peers/bin/sparring train mnist-robust-linf --out runs/mnist-robust-linf
 	benchmarks/.venv-peers/bin/python -m benchmarks.training
 	benchmarks/.venv-peers/bin/python -m benchmarks.training.time
 	benchmarks/.venv-peers/bin/python -m benchmarks.training.page

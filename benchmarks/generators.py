@@ -22,7 +22,7 @@ from benchmarks.nets import load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, ClassifyAs, Decisions, Engine, Linf, Misclassify, Restricted, Scores, fit, run
 from sparring.attacks import PGD, AdvGAN, Artifact, ArtifactAttack
-from sparring.audit.records.statistics import wilson
+from sparring.intervals import wilson
 from sparring.rows import take
 from sparring.transfer import distill_advgan
 from sparring.zoo import load_data

@@ -27,7 +27,7 @@ from benchmarks.nets import AsModule, load_victim
 from benchmarks.provenance import ROOT, provenance
 from sparring import Classifier, Engine, Linf, Misclassify, fit
 from sparring.attacks import GradientUniversal, Universal
-from sparring.audit.records.statistics import wilson
+from sparring.intervals import wilson
 from sparring.zoo import load_data, load_model
 
 RECORD = ROOT / "records" / "universal" / "universal.json"

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sparring.errors import ConfigError, RunError
+from sparring.files import replace_file, write_atomically
 from sparring.hashing import file_sha256, image_sha256
-from sparring.storage import read_checkpoint, read_tensors, read_toml, replace_file, write_atomically, write_tensors
+from sparring.storage import read_checkpoint, read_tensors, read_toml, write_tensors
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 
 import sparring as sp
 from sparring.errors import ThreatError
-from sparring.threats import parse_threat, parse_threat_list, threats_of_balls
+from sparring.threats import merged_threats, parse_threat, parse_threat_list
 
 
 def test_fractions_are_exact_and_keep_their_words():
@@ -20,14 +20,14 @@ def test_one_norm_in_several_options_is_one_threat():
 
 def test_a_radius_may_be_as_wide_as_the_range_of_the_inputs():
     with pytest.raises(ThreatError, match=r"larger than the whole range \[0, 1\]"):
-        threats_of_balls([sp.Linf(1.5)])
-    assert threats_of_balls([sp.Linf(1.5)], widest=2.0)[0].radii[0].eps == 1.5
+        merged_threats([sp.Linf(1.5)])
+    assert merged_threats([sp.Linf(1.5)], widest=2.0)[0].radii[0].eps == 1.5
     with pytest.raises(ThreatError, match=r"larger than the whole range of 2$"):
-        threats_of_balls([sp.Linf(2.5)], widest=2.0)
+        merged_threats([sp.Linf(2.5)], widest=2.0)
 
 
 def test_balls_are_threats():
-    (threat,) = threats_of_balls([sp.Linf(8 / 255), sp.Linf(0.1)])
+    (threat,) = merged_threats([sp.Linf(8 / 255), sp.Linf(0.1)])
     assert [radius.text for radius in threat.radii] == ["8/255", "0.1"]
 
 
@@ -58,4 +58,4 @@ def test_what_is_no_threat_is_told(spec, said):
 @pytest.mark.parametrize("ball", [sp.Linf(), sp.L2(0.0), 0.5])
 def test_balls_that_are_no_threat_are_told(ball):
     with pytest.raises(ThreatError):
-        threats_of_balls([ball])
+        merged_threats([ball])

@@ -53,8 +53,8 @@ from sparring.defenses.detection import (
     make_adversarial_set,
 )
 from sparring.defenses.detection.evaluation import DetectorEvaluation
-from sparring.defenses.detection.intervals import clopper_pearson
 from sparring.defenses.purification import BitDepth, Median
+from sparring.intervals import clopper_pearson
 from sparring.random import Key
 from sparring.targets import Defended, Target
 from sparring.zoo import load_data, load_model

@@ -10,8 +10,8 @@ from benchmarks.training.nets import digits
 from sparring import Classifier, Engine, Linf, Misclassify, Outcome, run
 from sparring.access import Attack
 from sparring.attacks import PGD, Auto
-from sparring.audit.records.statistics import wilson
 from sparring.geometry import Ball
+from sparring.intervals import wilson
 
 
 def share(count: int, total: int) -> dict[str, Any]:

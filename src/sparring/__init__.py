@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .targets import Pipeline as Pipeline
     from .targets import Restricted as Restricted
     from .transforms import Scene as Scene
+    from .zoo import load_data as load_data
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ _HOMES = {
     "inputs": ("Bounded", "Images", "PointClouds", "Unbounded"),
     "targets": ("Classifier", "Model", "Pipeline", "Restricted"),
     "transforms": ("Scene",),
+    "zoo": ("load_data",),
 }
 _ROOMS = (
     "attacks",

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .errors import out_of_memory
+from .errors import OutOfMemoryError, out_of_memory
 
 BatchResult = TypeVar("BatchResult")
 BATCH_SIZE = 250
@@ -31,9 +31,11 @@ def iterate_batches(
         try:
             with torch.no_grad():
                 answer = function(*(each[start:stop] for each in rows))
-        except RuntimeError as error:
-            if not halve or stop - start <= 1 or not out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not halve or not out_of_memory(error):
                 raise
+            if stop - start <= 1:
+                raise OutOfMemoryError.for_one_image(error) from error
             batch_size = (stop - start) // 2
             continue
         yield answer

@@ -12,6 +12,7 @@ SparringError
 ├── AssetError      a package, weights file or data set that is not installed
 ├── ConfigError     an unknown name or an option out of range
 └── RunError        a run folder, checkpoint or record that cannot be read or written
+    └── OutOfMemoryError   memory that ran out, and no smaller batch helps
 """
 
 from __future__ import annotations
@@ -77,23 +78,54 @@ class RunError(SparringError):
     """A run folder, checkpoint or record that cannot be read or written."""
 
 
+class OutOfMemoryError(RunError):
+    """Memory that ran out, and no smaller batch helps."""
+
+    @classmethod
+    def for_one_image(cls, error: BaseException) -> OutOfMemoryError:
+        """Return the error of what needed too much for a single image."""
+        told = f"memory ran out, also for a single image ({error})"
+        return cls(f"{told}; take smaller images, a smaller model or a larger machine")
+
+
+class user_code:
+    """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`.
+
+    Ctrl-C, our own errors, memory that runs out and the types `passed` are raised as they are.
+    """
+
+    __slots__ = ("passed", "what")
+
+    def __init__(self, what: str, *passed: type[BaseException]) -> None:
+        self.what, self.passed = what, passed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or out_of_memory(error):
+            return
+        if not isinstance(error, (SparringError, KeyboardInterrupt, GeneratorExit, *self.passed)):
+            raise UserCodeError(f"{self.what} {described(error)}") from error
+
+
 @contextmanager
-def user_code(what: str) -> Iterator[None]:
-    """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`."""
+def memory_errors(what: str, cure: str) -> Iterator[None]:
+    """Raise OutOfMemoryError, which says `what` ran out of memory and the cure, where memory runs out inside."""
     try:
         yield
-    except SparringError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UserCodeError(f"{what} {described(error)}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"{what} ran out of memory {cure}: {error}") from error
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether a device, or the machine, ran out of memory."""
-    text = str(error).lower()
+    text = words_of(error).lower()
     told = ("can't allocate memory", "out of memory", "alloc_failed")
     named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch's, without importing it
-    return named or any(words in text for words in told)
+    return named or isinstance(error, MemoryError) or any(words in text for words in told)
 
 
 def user_frame(trace: TracebackType | None) -> str | None:
@@ -122,13 +154,21 @@ def described(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         told = "" if error.code is None else repr(error.code)
         return f"called sys.exit({told}); put what runs as a script under `if __name__ == '__main__':`"
+    told = words_of(error)
+    return f"raised {type(error).__name__}: {told}" if told else f"raised {type(error).__name__}"
+
+
+def words_of(error: BaseException) -> str:
+    """Return the text of foreign code's error; nothing where that fails itself."""
     try:
-        return f"raised {type(error).__name__}: {error}"
-    except Exception:  # its own text fails
-        return f"raised {type(error).__name__}"
+        return str(error)
+    except Exception:
+        return ""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the closest of `names`, or an empty string."""
-    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
+    known = list(names)
+    swapped = [one for one in known if sorted(one.lower()) == sorted(name.lower())]  # pdg is pgd, and not pdpgd
+    close = swapped or get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -20,6 +20,7 @@ from .shapes import AnyBatch, BoolSites, BroadcastFloat, Channels, FloatBatch, I
 
 Bounds = float | tuple[float, ...]
 COARSE = 4  # cells per side of coarse noise
+LARGEST_NORMALISED = 16.0  # of pixels less a mean, over a standard deviation
 WIDER = 1.1  # by which each random start of an unbounded input lies farther out than the one before
 
 
@@ -149,7 +150,8 @@ class Images(Inputs):
         place = f"[{_told(self.low)}, {_told(self.high)}]"
         if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}")
+            cure = "; pass images.float() / 255" if isinstance(x, Tensor) and x.dtype == torch.uint8 else ""
+            raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}{cure}")
         if x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
         if len(x) == 0:
@@ -160,9 +162,8 @@ class Images(Inputs):
             raise InputError(f"image {row} holds NaN or infinity; clean the data first")
         if low < self.low or high > self.high:
             unit = self.high == 1 and self.low == 0
-            normalised = low < 0 or high <= 1.5
-            cure = "undo the normalisation: the target owns mean and std" if normalised else "divide by 255"
-            cure = cure if unit else "pass Images(low=, high=) that hold them"
+            whole = unit and bool((x == x.round()).all())
+            cure = range_cure(low, high, whole=whole) if unit else "pass Images(low=, high=) that hold them"
             raise InputError(f"pixels reach from {low:g} to {high:g}, and images lie in {place}; {cure}")
 
     def window(self, x: FloatBatch, centre: IntPerRow, share: float, present: BoolSites | None = None) -> BoolSites:
@@ -289,6 +290,18 @@ class Unbounded(Components):
     def __post_init__(self) -> None:
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ConfigError(f"Unbounded scale={self.scale}; pass a finite number above 0")
+
+
+def range_cure(low: float, high: float, *, whole: bool) -> str:
+    """Say what to do about pixels that reach from `low` to `high`, outside [0, 1]; `whole`: all are whole numbers.
+
+    What is below 0, or not much above 1 and not whole, was normalised; what is larger counts in steps of 8 bits or so.
+    """
+    if low < 0 or (high <= LARGEST_NORMALISED and not whole):
+        return "they look normalised; undo the normalisation: the target owns mean and std"
+    if high <= 255:
+        return "divide by 255"
+    return "divide by the value that is white, as 4095 or 65535"
 
 
 def _ends(bound: Bounds) -> tuple[float, ...]:

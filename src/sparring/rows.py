@@ -45,6 +45,17 @@ def floats_to(record: R, dtype: torch.dtype) -> R:
     return _mapped(record, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
+def outside_inference(record: R) -> R:
+    """Copy the record's tensors that were made in inference mode, since those have no part in a gradient.
+
+    What is no record is returned as it is, for the checks that follow.
+    """
+    try:
+        return _mapped(record, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+    except TypeError:
+        return record
+
+
 def join(records: Sequence[R]) -> R:
     """Put records of the same kind one below the other; plain values are those of the first.
 

@@ -1,4 +1,4 @@
-"""Files written atomically: tensors and plain values in safetensors, tables in TOML.
+"""Tensors and plain values in safetensors files, tables in TOML.
 
 Nothing in a file is executed when it is read.
 """
@@ -6,10 +6,7 @@ Nothing in a file is executed when it is read.
 from __future__ import annotations
 
 import json
-import os
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import ConfigError, RunError
-
-
-@contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to, and rename it to `path` once its content has reached the disk.
-
-    The folder is made where it is missing. Where anything fails, `path` stays as it was and nothing is left beside it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; OSError where the disk does not take it."""
-    with replace_file(path) as partial:
-        partial.write_bytes(content)
+from .files import replace_file
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -93,10 +66,13 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Return the table in a TOML file; ConfigError, which asks for `what` ("a training plan"), where it is none."""
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            table = tomllib.load(file)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; name {what}, which is a TOML file") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); name {what}, a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a decoding error, or a number of thousands of digits
         raise ConfigError(f"{path} is no TOML: {error}") from error
+    if "\\x00" in repr(table):
+        raise ConfigError(f"{path} has a NUL character in a text, which no name has; delete it")
+    return table

@@ -17,6 +17,7 @@ Norm = Literal["Linf", "L2", "L1", "L0"]
 BALLS: dict[Norm, type[Ball]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 WORDS: dict[str, Norm] = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 NUMBER = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{0,18})?(e[+-]?[0-9]{1,2})?", re.ASCII | re.IGNORECASE)
+MOST_RADII = 1000
 EXAMPLE = "write NORM:EPS, as linf:4/255, l2:0.5 or linf:2/255,4/255,8/255"
 
 
@@ -40,12 +41,17 @@ class Threat(BaseModel):
         return [BALLS[self.norm](radius.eps) for radius in self.radii]
 
 
+Threats = str | Ball | Threat | Iterable[str | Ball | Threat]  # as people pass them: one or many
+
+
 def parse_threat(spec: str) -> Threat:
     """Return the threat that `spec` describes, as "linf:4/255"; ThreatError naming what is wrong in it."""
     word, colon, rest = spec.partition(":")
     norm = parse_norm(word, spec)
     if not colon or not rest.strip():
         raise ThreatError(f"threat {spec!r} has no epsilon; {EXAMPLE}")
+    if rest.count(",") >= MOST_RADII:
+        raise ThreatError(f"threat {spec[:40]!r}... has {rest.count(',') + 1} radii; name at most {MOST_RADII}")
     return make_threat(norm, [parse_radius(part.strip(), norm, spec) for part in rest.split(",")])
 
 
@@ -54,15 +60,28 @@ def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
     return merge_threats(parse_threat(spec) for spec in specs)
 
 
-def threats_of_balls(balls: Iterable[Ball], widest: float = 1.0) -> list[Threat]:
-    """Return balls as threats: several balls of one norm are its list of radii; ThreatError for another object.
+def listed_threats(given: Threats) -> list[Ball | Threat]:
+    """Return the threats of one or of many, each a ball, a `Threat` or a text; ThreatError for anything else."""
+    single = isinstance(given, (str, Ball, Threat)) or not isinstance(given, Iterable)
+    listed: list[Ball | Threat] = []
+    for one in (given,) if single else given:  # type: ignore[union-attr]
+        if not isinstance(one, (str, Ball, Threat)):
+            kind = f"the class {one.__name__}" if isinstance(one, type) else repr(one)
+            raise ThreatError(f"{kind} is no threat; pass balls, as sparring.Linf(4 / 255), or texts, as 'linf:4/255'")
+        listed.append(parse_threat(one) if isinstance(one, str) else one)
+    return listed
+
+
+def merged_threats(given: Iterable[Ball | Threat], widest: float = 1.0) -> list[Threat]:
+    """Return threats of balls and threats, one per norm, with the radii of all; ThreatError for a ball without one.
 
     `widest` is how far two values of an input may lie apart.
     """
     threats = []
-    for ball in balls:
-        if not isinstance(ball, Ball):
-            raise ThreatError(f"{ball!r} is no threat; pass balls, as sparring.Linf(4 / 255)")
+    for ball in given:
+        if isinstance(ball, Threat):
+            threats.append(ball)
+            continue
         norm = next((name for name, kind in BALLS.items() if type(ball) is kind), None)
         if norm is None:
             raise ThreatError(f"an audit knows Linf, L2, L1 and L0 balls, not {type(ball).__name__}")
@@ -82,6 +101,8 @@ def merge_threats(threats: Iterable[Threat]) -> list[Threat]:
 def make_threat(norm: Norm, radii: Iterable[Radius]) -> Threat:
     """Return a threat with its radii sorted, each once."""
     rising = {one.eps: one for one in sorted(radii, key=lambda one: one.eps)}
+    if len(rising) > MOST_RADII:
+        raise ThreatError(f"{norm} has {len(rising)} radii; name at most {MOST_RADII}")
     return Threat(norm=norm, radii=tuple(rising.values()))
 
 

@@ -263,7 +263,7 @@ def test_slopes_are_noted_row_by_row(case, repeated):
     assert broker.ledger.nonzero_gradient.tolist() == (
         [True, False, True, False] if repeated else [True, False, False, False]
     )
-    assert broker.ledger.non_finite.tolist() == [False, False, True, False]
+    assert broker.ledger.non_finite_gradient.tolist() == [False, False, True, False]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """`sparring.audit(...)`: what comes back, and what is refused at the door."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sparring as sp
 from sparring.audit import Report
-from sparring.audit.evaluation.batches import Batches
-from sparring.errors import ConfigError, InputError, TargetError, ThreatError
+from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.zoo.batches import Batches
 
 
 def codes(report):
@@ -158,18 +160,25 @@ ZERO = torch.zeros(2, dtype=torch.long)
     [
         ([], InputError, "holds no images"),
         (iter([]), InputError, "can be read only once"),
-        (x(2, 1, 6, 6), InputError, "pass batches"),
-        (["images"], InputError, r"batch 0 is a str; a batch is \(images, labels\)"),
+        (4, InputError, r"is a int; pass \(images, labels\), images \(N, C, H, W\), a data set"),
+        (["images"], InputError, r"list\[0\] is a str; return a tensor \(C, H, W\), an array or a PIL image"),
         ([(x(2, 1, 6, 6) * 255, ZERO)], InputError, "pixels reach from 127.5 to 127.5.*divide by 255"),
         ([(x(2, 1, 6, 6) - 1, ZERO)], InputError, "undo the normalisation"),
         ([(x(2, 1, 6, 6) * torch.nan, ZERO)], InputError, "holds NaN or infinity"),
-        ([((x(2, 1, 6, 6) * 255).byte(), ZERO)], InputError, "must be a float tensor"),
         ([(x(2, 36), ZERO)], InputError, r"must be a float tensor \(N, C, H, W\)"),
         ([(x(2, 3, 6, 6), ZERO)], TargetError, r"small cannot take images of shape \(3, 6, 6\)"),
-        ([(x(2, 1, 6, 6), torch.tensor([0, 4]))], InputError, r"label of '1' .* is 4, and the model has 4 classes"),
-        ([(x(2, 1, 6, 6), torch.tensor([0, -1]))], InputError, "is -1, and the model has 4 classes"),
-        ([(x(2, 1, 6, 6), torch.tensor([0, 1, 2]))], InputError, r"has 2 images and labels of shape \(3,\)"),
-        ([(x(2, 1, 6, 6), torch.tensor([0.0, 1.0]))], InputError, "labels of type torch.float32"),
+        (
+            [(x(2, 1, 6, 6), torch.tensor([0, 4]))],
+            InputError,
+            "image 1 has the label 4; the model's classes are 0 to 3",
+        ),
+        (
+            [(x(2, 1, 6, 6), torch.tensor([0, -1]))],
+            InputError,
+            "image 1 has the label -1; the model's classes are 0 to 3",
+        ),
+        ([(x(2, 1, 6, 6), torch.tensor([0, 1, 2]))], InputError, r"batch 0: labels of shape \(3,\) beside 2 images"),
+        ([(x(2, 1, 6, 6), torch.tensor([0.0, 1.5]))], InputError, r"image 1 has the label 1\.5; a label is a whole"),
         ([(x(2, 1, 6, 6), ZERO), (x(2, 1, 7, 7), ZERO)], InputError, "give all images one size"),
         ([(np.full((2, 1, 6, 6), 9.0), ZERO)], InputError, "pixels reach from 9 to 9"),
     ],
@@ -186,7 +195,7 @@ def test_data_that_cannot_be_audited_is_refused_at_the_door(data, kind, said, qu
         ({"threats": [sp.L2(8)]}, ThreatError, "larger than the whole range"),
         ({"threats": []}, ConfigError, "threats=.*at least 1 item"),
         ({"threats": [sp.L0(3)]}, ThreatError, "no attack of the audit works on L0"),
-        ({"threats": ["linf:0.1"]}, ThreatError, "is no threat; pass balls"),
+        ({"threats": [3]}, ThreatError, "is no threat; pass balls"),
         ({"access": "score"}, ConfigError, "Did you mean 'scores'"),
         ({"steps": 0}, ConfigError, "steps=0: Input should be greater than or equal to 1"),
         ({"batch_size": 0}, ConfigError, "batch_size=0"),
@@ -233,3 +242,81 @@ def test_how_many_images_there_are_is_known_of_lists_and_loaders():
     assert Batches([torch.zeros(3, 1, 2, 2), (torch.zeros(2, 1, 2, 2), [0, 1])], "list").candidates == 5
     assert Batches(loader, "loader").candidates == 5
     assert Batches({0: torch.zeros(3, 1, 2, 2)}.values(), "view").candidates is None
+
+
+class Jittered:
+    """A data set whose items are drawn anew each time that they are read."""
+
+    def __init__(self, images, labels, first=0):
+        self.images, self.labels, self.first = images, labels, first
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, place):
+        noise = 0.01 * torch.rand(()) if place >= self.first else 0
+        return (self.images[place] * 0.9 + noise).float(), int(self.labels[place])
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "jittered", "jittered later"])
+def test_data_that_cannot_be_repeated_is_told_reported_and_not_resumed(kind, quick, single, images, labels, tmp_path):
+    pairs = TensorDataset(images.float(), labels)
+    data = {
+        "shuffled": DataLoader(pairs, batch_size=25, shuffle=True),
+        "jittered": Jittered(images, labels),
+        "jittered later": Jittered(images, labels, first=30),
+    }[kind]
+    told = []
+
+    class Observer(sp.audit.AuditObserver):
+        def report_message(self, message):
+            told.append(message)
+
+    report = quick(target=single, data=data, observer=Observer())
+    assert [message for message in told if "can be neither repeated nor resumed" in message] == told
+    assert len(told) == 1
+    (finding,) = [one for one in report.warnings if one.code == "data-changes"]
+    assert f"other images at {25 if kind == 'jittered later' else 0}" in finding.message
+    with pytest.raises(RunError, match="so the run cannot be resumed; turn shuffling"):
+        quick(target=single, data=data, resume=True)
+
+
+def test_data_that_stays_the_same_has_no_such_finding(quick, images, labels):
+    loader = DataLoader(TensorDataset(images, labels), batch_size=16)
+    assert "data-changes" not in codes(quick(data=loader))
+
+
+def test_all_forms_of_the_same_data_have_the_same_records(quick, single, images, labels, tmp_path):
+    images = images.float()
+    forms = {
+        "pair": (images, labels),
+        "numpy": ((images[:, 0] * 255).round().numpy().astype(np.uint8), labels.numpy()),
+        "data set": TensorDataset(images, labels),
+        "loader": DataLoader(TensorDataset(images, labels), batch_size=25),
+        "items": list(zip(images, labels.tolist(), strict=True)),
+    }
+    reports = [quick(target=single, data=data, out=tmp_path / name) for name, data in forms.items()]
+    assert len({report.data.sha256 for report in reports}) == 1
+    assert len({tuple(point.robust_accuracy.count for point in one.threats[0].curve) for one in reports}) == 1
+    assert {one.data.clean_accuracy.count for one in reports} == {45}
+
+
+def test_names_and_paths_are_data(single, images, labels, tmp_path):
+    np.savez(tmp_path / "a.npz", images=(images * 255).round().byte().numpy(), labels=labels.numpy())
+    for data in (f"npz:{tmp_path / 'a.npz'}", tmp_path / "a.npz"):
+        report = sp.audit(single, data, threats=[sp.Linf(0.05)], suite="fgsm", limit=10)
+        assert report.data.count == 10
+
+
+def test_a_run_without_a_folder_is_told_where_it_is(single, images, labels):
+    told = []
+
+    class Observer(sp.audit.AuditObserver):
+        def report_message(self, message):
+            told.append(message)
+
+    report = sp.audit(single, (images[:8], labels[:8]), threats=[sp.Linf(0.05)], suite="fgsm", observer=Observer())
+    [message] = told
+    folder = Path(message.rpartition(" ")[2])
+    assert Report.model_validate_json((folder / "report.json").read_text()) == report
+    shutil.rmtree(folder)

@@ -175,11 +175,73 @@ def test_a_severe_finding_ends_with_1_without_a_bar_too(audited, tmp_path):
 def test_a_file_that_cannot_be_written_is_told_before_the_work(audited, tmp_path):
     result = audited("--junit", tmp_path)
     assert result.exit_code == 2
-    assert f"cannot write {tmp_path}" in result.stderr
+    assert f"--junit {tmp_path} is a folder; name a file" in result.stderr
     assert not (tmp_path / "run").exists()
     result = audited("--junit", tmp_path / "run" / "report.json")
     assert result.exit_code == 2
     assert "lies among the files of the run" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["mine.py", "mine.npz", "run/examples/chunk", "run"])
+def test_the_file_for_a_server_overwrites_nothing_else(name, audited, tmp_path):
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    result = audited("--junit", tmp_path / name)
+    assert result.exit_code == 2
+    assert "--junit" in result.stderr
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "words", [("--limit", "many"), ("--no-such-option",), ("--seed",), ("one", "two", "three")], ids=str
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_command_line_that_cannot_be_read_leaves_a_file_too(words, first, typed, user, tmp_path):
+    path = tmp_path / "new" / "audit.xml"
+    rest = ("audit", *user, "--threat", "linf:0.1", "--out", tmp_path / "run")
+    words = (*rest, "--junit", path, *words) if first else (*rest, *words[:1], *words[1:], f"--junit={path}")
+    result = typed(*words)
+    assert result.exit_code == 2
+    if "--seed" in words and not first:
+        return  # --junit is then the value of --seed
+    (told,) = errors_in(path)
+    assert told.startswith("usage: ")
+    assert not (tmp_path / "run").exists()
+
+
+def in_a_process(*words, **options):
+    command = [sys.executable, "-m", "sparring", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def test_it_is_a_module_too():
+    assert in_a_process("--version").stdout.startswith("sparring ")
+    assert in_a_process("audit", "--no-such-option").returncode == 2
+
+
+@pytest.mark.parametrize("after", [0.1, 0.2])
+def test_ctrl_c_at_the_start_ends_with_130_and_no_traceback(after):
+    """Python's own start before the first line of ours is not ours, and is waited for."""
+    script = (
+        "import sys, threading, time, os, signal\n"
+        f"threading.Timer({after}, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "sys.argv = ['sparring', 'list', 'attacks']\n"
+        "from sparring.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 130
+    assert done.stderr.strip() in ("", "interrupted")
+
+
+def test_a_reader_that_goes_away_is_no_failed_audit(user, effort, tmp_path):
+    words = ["audit", *user, "--threat", "linf:0.05", "--out", str(tmp_path / "run"), *effort]
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sparring", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    os.close(writer)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_file_may_lie_in_the_folder_of_the_run_and_is_there_while_it_runs(audited, tmp_path, monkeypatch):

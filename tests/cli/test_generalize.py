@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sparring.audit.records.statistics import wilson
 from sparring.cli.specs.model_set import split_name
 from sparring.experiments.figures import ColumnBlock, accuracy_map
+from sparring.intervals import wilson
 
 HOSTILE = "$\\frac{a$ [red]x[/red] \x1b[31m 模型 {} %s _ " + 20 * "a very long name, "
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +29,17 @@ MASKS: dict[str, Any] = {
     "each plane": EACH,
     "each": EACH[:, None],
 }
+
+
+def promised(count: int) -> bytes:
+    """An array file of bools that promises so many and holds none."""
+    text = f"{{'descr': '|b1', 'fortran_order': False, 'shape': ({count},), }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def zipped(path: Path, array: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("mask.npy", array)
 
 
 def png(path: Path, mode: str = "L") -> Path:
@@ -148,6 +161,10 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "empty": ("m.npy", lambda p: np.save(p, ~LEFT & LEFT), "is 0 everywhere: nothing may move"),
     "several": ("m.npz", lambda p: np.savez(p, a=LEFT, b=LEFT), "holds a, b; call the mask's array `mask`"),
     "pickle": ("m.npy", lambda p: np.save(p, np.array([{}]), allow_pickle=True), "cannot be read as an array"),
+    "huge": ("m.npy", lambda p: p.write_bytes(promised(10**13)), "cannot be read as an array"),
+    "huge inside": ("m.npz", lambda p: zipped(p, promised(10**13)), "has a header that promises shape (1000"),
+    "pipe": ("m.npz", os.mkfifo, "is no file; name a mask"),
+    "pipe of an array": ("m.npy", os.mkfifo, "is no file; name a mask"),
     "no array": ("m.npy", lambda p: p.write_bytes(b"no"), "cannot be read as an array"),
 }  # fmt: skip
 

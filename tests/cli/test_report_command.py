@@ -52,3 +52,30 @@ def test_names_on_the_disk_are_shown_and_stay_names(typed, user, tmp_path):
     for one in report["gallery"]:
         for kind in ("original", "perturbation", "adversarial"):
             assert re.fullmatch(rf"pictures/[0-9a-z-]+-{kind}\.png", one[kind])
+
+
+def test_a_report_may_go_elsewhere_with_its_pictures_and_figures(audited, typed, tmp_path):
+    assert audited("--accept", "low-clean-accuracy").exit_code in (0, 1)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
+    result = typed("report", tmp_path / "run", "--out", tmp_path / "other", "--figures")
+    assert result.exit_code == 0, result.stderr
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+    assert (tmp_path / "other" / "report.html").read_text() == (tmp_path / "run" / "report.html").read_text()
+    assert list((tmp_path / "other" / "figures").iterdir())
+    (tmp_path / "file").touch()
+    assert "--out" in typed("report", tmp_path / "run", "--out", tmp_path / "file").stderr
+    assert audited("--out", tmp_path / "second").exit_code in (0, 1)
+    refused = typed("report", tmp_path / "run", "--out", tmp_path / "second")
+    assert (refused.exit_code, "holds a run of its own" in refused.stderr) == (2, True)
+
+
+def test_an_export_overwrites_nothing_of_the_run(audited, typed, tmp_path):
+    assert audited("--accept", "low-clean-accuracy").exit_code in (0, 1)
+    before = (tmp_path / "run" / "records.sqlite").read_bytes()
+    for name in ("records.sqlite", "report.json", "examples/rows.csv"):
+        result = typed("export", tmp_path / "run", "--to", "csv", "--out", tmp_path / "run" / name)
+        assert (result.exit_code, "lies among the files of the run" in result.stderr) == (2, True)
+    assert (tmp_path / "run" / "records.sqlite").read_bytes() == before
+    (tmp_path / "folder").mkdir()
+    result = typed("export", tmp_path / "run", "--to", "csv", "--out", tmp_path / "folder")
+    assert (result.exit_code, "folder" in result.stderr) == (2, True)

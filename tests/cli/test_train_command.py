@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -116,6 +117,16 @@ def small():
 def steady():
     return np.full((40, 1, 6, 6), 0.45, np.float32), np.zeros(40, np.int64)
 
+def noise():
+    random = np.random.default_rng(6)
+    return random.integers(0, 256, (120, 1, 6, 6), dtype=np.uint8), np.arange(120) % 4
+
+def easy():
+    images_, labels = noise()
+    images_ //= 8
+    images_[np.arange(120), 0, labels] = 255
+    return images_, labels
+
 class Lazily:
     def __len__(self):
         return 30
@@ -191,7 +202,8 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     assert {file.name for file in out.iterdir()} == {
         "best.safetensors", "last.safetensors", "checkpoint.safetensors", "log.csv", "plan.toml", "tensorboard",
     }  # fmt: skip
-    assert (out / "plan.toml").read_bytes() == (tmp_path / "plan.toml").read_bytes()
+    kept, given = (out / "plan.toml").read_text(), (tmp_path / "plan.toml").read_text()
+    assert kept == f'folder = "{tmp_path}"\n{given}'
     for said in (
         "496 weights to train, fresh weights under seed 0",
         "108 images to train on, 12 held out",
@@ -401,6 +413,108 @@ def test_every_objective_from_a_plan(name, run, tmp_path):
 )
 def test_bad_plans(change, said, run):
     assert said in said_by(run(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("[training]", "[traning]"), "plan has no 'traning'"),
+        (("[[attack]]", "[[atack]]"), "Did you mean 'attack'?"),
+        (("[training.optimizer]", "[training.optimiser]"), "Did you mean 'optimizer'?"),
+        (("lr = 0.05", "learning_rat = 0.05"), "training.optimizer has no 'learning_rat'"),
+        (("val_size = 12", "val_sise = 12"), "Did you mean 'val_size'?"),
+        (("steps = 2", "step = 2"), "Did you mean 'steps'?"),
+        (('threat = "linf:0.05"', 'threats = "linf:0.05"'), "Did you mean 'threat'?"),
+        (("train = ", "trian = "), "Did you mean 'train'?"),
+        (('accelerator = "cpu"', 'acelerator = "cpu"'), "Did you mean 'accelerator'?"),
+        (('"pgd"', '"{folder}/own.py:broken"'), "own.py does not exist"),
+        (("[data]", 'folder = "here"\n[data]'), "folder='here' is no absolute path"),
+    ],
+)
+def test_misspelt_keys_are_asked_back(change, said, run):
+    assert said in said_by(run(change))
+
+
+OWN = """
+from dataclasses import dataclass
+import sparring as sp
+
+@dataclass(frozen=True)
+class Own(sp.attacks.PGD):
+    pass
+
+def made():
+    return sp.attacks.PGD(sp.Linf(0.9), steps=7)
+"""
+
+
+@pytest.mark.parametrize("name", ["PGD", "own.py:Own", "own.py:made"])
+def test_an_attack_is_named_as_everywhere(name, run, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    assert run(out="known").exit_code == 0
+    done = run(('"pgd"', f'"{name}"'), out="other")
+    assert done.exit_code == 0, done.stderr
+    ours, theirs = (load_file(tmp_path / "runs" / out / "last.safetensors") for out in ("known", "other"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_paths_are_relative_to_the_plan_and_stay_so_in_the_folder_of_the_training(
+    typed, planned, tmp_path, monkeypatch
+):
+    """From another working directory, and through a second training that goes on from the first."""
+    away, path = tmp_path / "away", planned()
+    away.mkdir()
+    path.write_text(path.read_text().replace(f"{tmp_path}/", ""))
+    assert 'model = "models.py:Net"' in path.read_text()
+    monkeypatch.chdir(away)
+    done = typed("train", path, "--out", "first")
+    assert done.exit_code == 0, done.stderr
+    again = path.read_text().replace('"models.py:Net"', '"trained:away/first@models.py:Net"\nweights = "given"')
+    (tmp_path / "again.toml").write_text(again)
+    second = typed("train", tmp_path / "again.toml", "--out", "second")
+    assert second.exit_code == 0, second.stderr
+    monkeypatch.chdir(tmp_path)
+    factory = f"{tmp_path}/models.py:Net"
+    refused = typed(
+        "attack", "fgsm", f"trained:{away / 'second'}", f"{tmp_path}/data.py:images", "--threat", "linf:0.1"
+    )
+    assert f"@{factory}" in said_by(refused)
+    assert load_model(f"trained:{away / 'second'}@{factory}").target.model is not None
+
+
+def test_a_training_that_has_learned_nothing_says_so(run):
+    nothing = run(("data.py:images", "data.py:noise"), ("lr = 0.05", "lr = 1e-9"), ("val_size = 12", "val_size = 60"))
+    assert nothing.exit_code == 0, nothing.stderr
+    assert "it has learned nothing" in nothing.stdout
+    assert re.search("always answering the commonest class gives [23][0-9].[0-9]%", " ".join(nothing.stdout.split()))
+    learned = run(("data.py:images", "data.py:easy"), ("epochs = 3", "epochs = 9"), out="easy")
+    assert "it has learned nothing" not in learned.stdout, learned.stdout
+
+
+def test_the_plans_of_the_zoo_are_found_by_name(typed, tmp_path):
+    from sparring.defenses.training.plan import read_training_plan
+    from sparring.experiments.train import find_plan
+    from sparring.zoo import plans
+
+    listed = typed("list", "plans").stdout
+    assert set(plans()) >= {"mnist-plain", "mnist-robust-linf"}
+    for name, about in plans().items():
+        assert name in listed
+        assert len(about) > 20
+        for typed_name in (name, f"zoo:{name}"):
+            plan = read_training_plan(find_plan(typed_name))
+            assert load_model(plan.model).target is not None
+            assert plan.data.train.startswith("zoo:")
+    wrong = typed("train", "mnist-robust", "--out", tmp_path / "run")
+    assert "Did you mean 'mnist-robust-linf'?" in said_by(wrong)
+
+
+def test_the_plans_are_part_of_the_package():
+    """What hatch puts into a wheel is the package's folder: the plans lie in it."""
+    import sparring
+    from sparring.zoo import plan_path
+
+    assert plan_path("mnist-plain").is_relative_to(Path(sparring.__file__).parent)
 
 
 def test_no_attack_for_madry(run):

@@ -1,20 +1,25 @@
 """Checkpoints: whose they are, and what happens when they or the disk are broken."""
 
 import copy
+import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import sparring as sp
 from sparring import testing
 from sparring.attacks import PGD, HopSkipJump, Restarts, Square
+from sparring.engine.answers import answers_agree, sample_answers
 from sparring.engine.checkpoint import fingerprint
 from sparring.errors import ConfigError, RunError
 from sparring.goals import Margin
+from sparring.random import Key
 
 ATTACK = PGD(sp.Linf(0.02), steps=6)
 
@@ -93,7 +98,7 @@ def test_fingerprints_see_types_and_tensors_inside_records():
     assert fingerprint(HopSkipJump(starting_pool=x.clone())) == fingerprint(HopSkipJump(starting_pool=x))
 
 
-def test_the_same_run_goes_on_and_a_finished_one_is_only_read(case, tmp_path):
+def test_the_same_run_goes_on_and_a_finished_one_asks_about_the_first_inputs_only(case, tmp_path):
     whole = sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(batch_size=4))
     engine = interrupted(case, tmp_path, after=8)
     again = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
@@ -103,7 +108,7 @@ def test_the_same_run_goes_on_and_a_finished_one_is_only_read(case, tmp_path):
     hook = case.module.register_forward_hook(lambda *_: calls.append(1))
     read = sp.run(ATTACK, case.target, case.goal, case.images, engine=engine)
     hook.remove()
-    assert not calls
+    assert len(calls) == 1
     assert torch.equal(read.examples, whole.examples)
     assert read.reasons == whole.reasons
 
@@ -133,7 +138,8 @@ def test_a_corrupt_checkpoint_is_named(case, tmp_path, damage, name):
 
 def test_no_partial_file_is_left(case, tmp_path):
     interrupted(case, tmp_path, after=8)
-    assert {file.name for file in tmp_path.iterdir()} == {"current.safetensors", "batch-000000000.safetensors"}
+    names = {"answers.safetensors", "current.safetensors", "batch-000000000.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == names
 
 
 FULL = """
@@ -157,12 +163,12 @@ def test_a_full_disk_is_told(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "cannot write" in done.stdout
     assert "free some space or choose another folder" in done.stdout
-    assert list((tmp_path / "run").iterdir()) == []
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["answers.safetensors"]  # which is small
 
 
 def test_a_folder_that_is_a_file(case, tmp_path):
     (tmp_path / "run").write_text("x")
-    with pytest.raises(RunError, match=r"cannot write .*; free some space or choose another folder"):
+    with pytest.raises(RunError, match=r"cannot write .*; choose another checkpoint folder"):
         sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path / "run"))
 
 
@@ -218,3 +224,117 @@ def test_a_function_needs_an_identity_to_own_a_checkpoint(tmp_path):
     with pytest.raises(ConfigError, match="is a function"):  # also where it stands behind something
         short = sp.attacks.Square(sp.Linf(0.1), n_queries=2)
         sp.run(short, sp.Restricted(sp.Classifier(first), sp.Scores), goal, images, engine=engine)
+
+
+class Sloped(nn.Module):
+    """A net whose code has changed where `slope` has: nothing in its weights or its name says so."""
+
+    slope = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(48, 4)
+
+    def forward(self, x):
+        return torch.nn.functional.leaky_relu(self.layer(x.flatten(1)), type(self).slope)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("kind", ["run", "fit"])
+def test_a_model_of_the_same_weights_that_answers_otherwise_is_refused(kind, finished, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    images, target = torch.rand(6, 3, 4, 4), sp.Classifier(Sloped())
+    goal = sp.Misclassify(target(images).argmax(1))
+    done = []
+
+    def stop(progress):
+        done.append(progress.step)
+        if len(done) == 2 and not finished:
+            raise KeyboardInterrupt
+
+    def work():
+        engine = sp.Engine(batch_size=4, checkpoint=tmp_path, checkpoint_seconds=-1, progress=stop)
+        if kind == "run":
+            return sp.run(sp.attacks.PGD(sp.Linf(0.01), steps=5), target, goal, images, engine=engine)
+        attack = sp.attacks.GradientUniversal(sp.Linf(0.01), epochs=3, batch_size=2)
+        return sp.fit(attack, target, goal, images, engine=engine)
+
+    with suppress(KeyboardInterrupt):
+        work()
+    monkeypatch.setattr(Sloped, "slope", 0.1)
+    with pytest.raises(RunError, match="belongs to another model, which has the same weights and answers otherwise"):
+        work()
+    monkeypatch.setattr(Sloped, "slope", 0.0)
+    work()
+
+
+def test_answers_that_differ_by_rounding_are_those_of_the_same_model():
+    before = {"outputs": torch.tensor([3.1001, -100.003, float("inf"), float("nan")])}
+    rounded = {"outputs": torch.tensor([3.14, -100.05, float("inf"), float("nan")])}
+    other = {"outputs": torch.tensor([3.1001, -100.2, float("inf"), float("nan")])}
+    assert answers_agree(before, rounded)
+    assert not answers_agree(before, other)
+    assert answers_agree(before, other, same_device=False)
+    assert not answers_agree(before, {"outputs": torch.tensor([3.1001, -100.003, 0.0, float("nan")])})
+    assert not answers_agree(before, {"outputs": torch.zeros(3)})
+    assert answers_agree({}, other)
+
+
+def test_a_target_that_answers_otherwise_each_time_keeps_no_answers():
+    key = Key(torch.arange(2), 0)
+    noisy = sp.Classifier(lambda x: x.flatten(1)[:, :4] + torch.rand(len(x), 4), name="noisy")
+    assert sample_answers(noisy, torch.rand(2, 1, 2, 2), key) == {}
+
+
+def test_a_fit_stopped_inside_a_step_keeps_the_steps_before(tmp_path, monkeypatch):
+    """The checkpoint is due in a minute only: an interruption writes it all the same, and the artifact is the same."""
+    torch.manual_seed(0)
+    images, target = torch.rand(6, 3, 4, 4), sp.Classifier(Sloped())
+    attack, goal = (
+        sp.attacks.GradientUniversal(sp.Linf(0.01), epochs=2, batch_size=2),
+        sp.Misclassify(target(images).argmax(1)),
+    )
+    whole, calls, step = sp.fit(attack, target, goal, images), [], type(attack).step
+
+    def stopping(self, oracle, *rest):
+        calls.append(step(self, oracle, *rest))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(attack), "step", stopping)
+        sp.fit(attack, target, goal, images, engine=sp.Engine(checkpoint=tmp_path))
+    with safe_open(tmp_path / "fit.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["values"])["t"] == 3
+    again = sp.fit(attack, target, goal, images, engine=sp.Engine(checkpoint=tmp_path))
+    assert torch.equal(again.artifact.delta, whole.artifact.delta)
+    assert (again.forwards, again.backwards, again.fooled) == (whole.forwards, whole.backwards, whole.fooled)
+
+
+class Holder:
+    """Without a text of its own, so that Python says where it lies in memory."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+
+def test_a_fingerprint_does_not_depend_on_addresses():
+    assert fingerprint(Holder([1, torch.ones(2)])) == fingerprint(Holder([1, torch.ones(2)]))
+    assert fingerprint(Holder([1, torch.ones(2)])) != fingerprint(Holder([1, torch.zeros(2)]))
+    assert fingerprint(lambda x: x) != fingerprint(lambda x: x + 1)
+
+
+def test_two_runs_of_one_checkpoint_do_not_meet(case, tmp_path):
+    other = (
+        "import sys, time\nfrom pathlib import Path\nfrom sparring.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'a run'):\n    print('locked', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", other, str(tmp_path)], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        try:
+            with pytest.raises(RunError, match="another process is at work on a run in"):
+                sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))
+        finally:
+            child.kill()
+    sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))

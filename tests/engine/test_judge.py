@@ -117,7 +117,7 @@ def test_what_cannot_be_judged_is_refused(case):
     with pytest.raises(TargetError, match="no finite"):
         sp.judge_artifact(patch, broken, case.goal, case.images)
     with pytest.raises(TargetError, match="is no target"):
-        sp.judge_artifact(patch, case.module, case.goal, case.images)
+        sp.judge_artifact(patch, case.images, case.goal, case.images)
     with pytest.raises(ConfigError, match="is no artifact"):
         sp.judge_artifact(torch.ones(3, 5, 5), case.target, case.goal, case.images)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import sparring as sp
 from sparring import experiments
 from sparring.errors import RunError
 from sparring.experiments import AttackDataset, ExperimentObserver, GeneralizationMatrix, ModelSet, TransferMatrix
+from sparring.experiments.fit import ArtifactPaths, FitArtifact
 from sparring.experiments.generalization import ThreatColumn, ThreatColumns
 from sparring.zoo import Data, LoadedModel, load_data
 
@@ -60,8 +63,75 @@ def test_attacks_on_a_data_set_give_their_totals_and_write_their_examples(data, 
     assert len(list(out.glob("*.safetensors"))) == 4
     experiment.write_curves(attacks, [single, iterated])
     assert (out / "queries.png").stat().st_size > 1000
-    with pytest.raises(RunError, match="not empty"):
-        experiment.run(attacks)
+
+
+def test_an_attack_that_was_killed_goes_on_and_its_totals_are_those_of_one_call(data, tmp_path, monkeypatch):
+    attacks = [sp.attacks.PGD(sp.Linf(0.05), steps=3), sp.attacks.PGD(sp.Linf(0.1), steps=3)]
+
+    def experiment(out, **changed):
+        given = {"loaded": loaded(0), "data": data, "targeted": None, "batch_size": 8, "seed": 0, "out": out}
+        return AttackDataset(**(given | changed))
+
+    whole = experiment(tmp_path / "whole").run(attacks)
+    calls, module = [], import_module("sparring.experiments.attack_dataset")
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return sp.run(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "run", interrupted)
+        experiment(tmp_path / "out").run(attacks)
+    written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*.safetensors")}
+    assert len(written) == 5
+    for other, said in (
+        ({"seed": 1}, "belongs to another attack"),
+        ({"loaded": loaded(1)}, "belongs to another attack"),
+        ({"targeted": 2}, "belongs to another attack"),
+    ):
+        with pytest.raises(RunError, match=said):
+            experiment(tmp_path / "out", **other).run(attacks)
+    again = experiment(tmp_path / "out").run(attacks)
+    assert {n: t for n, t in written.items() if (tmp_path / "out" / n).stat().st_mtime_ns != t} == {}
+    timeless = [[replace(total, seconds=0.0) for total in totals] for totals in (whole, again)]
+    assert timeless[0] == timeless[1]
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "out" / file.name).is_file()
+
+
+def test_a_chunk_of_other_images_is_not_taken_for_one_of_these(data, tmp_path):
+    attacks = [sp.attacks.FGSM(sp.Linf(0.1))]
+    AttackDataset(loaded(0), data, None, 16, 0, tmp_path / "out").run(attacks)
+    arrays = dict(np.load(tmp_path / "data.npz"))
+    arrays["labels"][29] = (arrays["labels"][29] + 1) % 4
+    np.savez(tmp_path / "other.npz", **arrays)
+    other = load_data(f"npz:{tmp_path / 'other.npz'}", input=None)
+    with pytest.raises(RunError, match=r"000016\.safetensors is of other images or labels than there are now"):
+        AttackDataset(loaded(0), other, None, 16, 0, tmp_path / "out").run(attacks)
+
+
+def test_a_fit_killed_before_its_picture_is_drawn_goes_on_to_it(data, tmp_path, monkeypatch):
+    paths = ArtifactPaths(tmp_path / "made.safetensors")
+    attack = sp.attacks.GradientUniversal(sp.Linf(0.1), epochs=2, batch_size=8)
+
+    def job(seed=0):
+        return FitArtifact(attack, loaded(0), data, None, 0.3, 16, seed, paths, None, None)
+
+    paths.check_free()
+    inputs = job().prepare()
+    assert job().finished(inputs) is None
+    fitted = job().run(inputs)
+    paths.check_free()
+    again = job().finished(inputs)
+    assert torch.equal(again.artifact.delta, fitted.artifact.delta)
+    assert (again.fooled, again.forwards, again.seconds) == (fitted.fooled, fitted.forwards, fitted.seconds)
+    with pytest.raises(RunError, match="exists and is of another fit"):
+        job(seed=1).finished(job(seed=1).prepare())
+    job().draw(again.artifact, job().measure(again.artifact, inputs), inputs)
+    with pytest.raises(RunError, match=r"made\.png exists"):
+        paths.check_free()
 
 
 def test_a_transfer_matrix_has_a_row_and_a_column_for_each_model(data, tmp_path):

@@ -218,6 +218,10 @@ def test_resume_equals_never_having_stopped(row):
     testing.check_resume(row.attack)
 
 
+def test_settings_of_the_caller_and_dtypes_of_the_model_are_no_matter(row):
+    testing.check_settings(row.attack)
+
+
 def test_victim_unchanged(row):
     testing.check_target_unchanged(row.attack)
 

@@ -43,7 +43,8 @@ def test_nhwc(case):
             assert x.shape[-1] == 3
             return case.module(x.permute(0, 3, 1, 2))
 
-    assert torch.equal(sp.Classifier(Last(), layout="NHWC")(case.images), case.module(case.images))
+    answer = sp.Classifier(Last(), layout="NHWC")(case.images)
+    assert torch.allclose(answer, case.module(case.images), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
@@ -110,6 +111,16 @@ def test_a_wrong_number_of_channels(case):
         sp.run(sp.attacks.FGSM(sp.Linf(0.1)), sp.Classifier(case.module, mean=MEAN), case.goal, grey)
     with pytest.raises(TargetError, match=r"Sequential cannot take images of shape \(1, 8, 8\)"):
         sp.run(sp.attacks.FGSM(sp.Linf(0.1)), sp.Classifier(case.module), case.goal, grey)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_percent_is_told_to_be_percent(case, probabilities):
+    def percent(x):
+        return 100 * case.module(x).softmax(1)
+
+    target = sp.Classifier(percent, probabilities=probabilities)
+    with pytest.raises(TargetError, match=r"returns percent .*sums to 100.*divide by 100"):
+        sp.run(sp.attacks.FGSM(sp.Linf(0.1)), target, case.goal, case.images)
 
 
 def test_probabilities_are_refused_or_read_as_logarithms(case):
@@ -218,19 +229,26 @@ def test_frozen_puts_everything_back(case, fails):
         assert torch.equal(value, before[name]), name
 
 
-def test_a_model_that_changes_its_input_in_place_is_told(case):
-    """Else the ledger would write down images that the model has scribbled on."""
+@pytest.mark.parametrize("change", [lambda x: x.sub_(0.5), lambda x: x.data.sub_(0.5)])
+def test_a_model_may_change_its_input_in_place(case, change):
+    """It is given a copy: else the ledger would record images that the model has changed, or that `.data` hid."""
 
-    class Scribbles(nn.Module):
+    class Changes(nn.Module):
         def forward(self, x):
-            return case.module(x.sub_(0.5))
+            change(x)
+            return case.module(x)
 
-    for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.Square(sp.Linf(0.1), n_queries=5)):
-        with pytest.raises(TargetError, match=r"Scribbles changes its input in place.*x\.clone\(\)"):
-            attacked(sp.Classifier(Scribbles()), case, attack)
+    def shifted(x):
+        return case.module(x - 0.5)
+
+    labels = shifted(case.images).argmax(1)
+    for attack in (sp.attacks.PGD(sp.Linf(0.1)), sp.attacks.Square(sp.Linf(0.1), n_queries=5), sp.attacks.DeepFool()):
+        found = [
+            sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), case.images) for net in (Changes(), shifted)
+        ]
+        assert torch.equal(found[0].examples, found[1].examples), attack.name
+        assert torch.equal(found[0].success, found[1].success), attack.name
     assert torch.equal(case.images, testing.small_net(5).images)
-    normalized = sp.Classifier(Scribbles(), mean=0.5)  # the model's own tensor: it may do what it likes
-    assert torch.equal(normalized(case.images), case.module(case.images - 1.0))
 
 
 def test_outputs_under_inference_mode(case):
@@ -255,3 +273,73 @@ def test_granting_freezes_what_it_wraps(case):
     with sp.Restricted(case.target, sp.Decisions).frozen():
         assert not case.module.training
     assert case.module.training
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"mean": 123.675}, "mean 123.675 is that of no images in [0, 1]; divide by 255"),
+        ({"mean": (0.5, 0.5, 104.0)}, "divide by 255"),
+        ({"mean": -0.1}, "mean -0.1 is that of no images"),
+        ({"mean": 0.5, "std": 58.0}, "std 58.0 is that of no images in [0, 1]; divide by 255"),
+        ({"std": 0.0}, "std 0.0 is not positive"),
+        ({"mean": 300.0}, "mean 300.0 is that of no images in [0, 1]"),
+    ],
+)
+def test_statistics_that_images_cannot_have_are_refused(words, told, case):
+    with pytest.raises(TargetError) as raised:
+        sp.Classifier(case.module, **words)
+    assert told in str(raised.value)
+
+
+@pytest.mark.wrong_types
+def test_statistics_that_are_no_numbers_are_refused(case):
+    with pytest.raises(TargetError, match="mean 'dark' is no number and no list of one per channel"):
+        sp.Classifier(case.module, mean="dark")
+
+
+def test_statistics_of_other_ranges_are_theirs(case):
+    bytes_of = sp.inputs.Images(0.0, 255.0)
+    sp.Classifier(case.module, mean=123.675, std=58.4, inputs=bytes_of)
+    sp.Classifier(case.module, mean=0.0, std=1 / 255)
+    sp.Classifier(case.module, mean=0.0, std=1.0)
+    with pytest.raises(TargetError, match=r"mean -1.0 is that of no images in \[0, 255\]"):
+        sp.Classifier(case.module, mean=-1.0, inputs=bytes_of)
+
+
+def test_probabilities_are_told_apart_by_the_rows_that_are_answers(case):
+    def half(x):
+        return torch.where((torch.arange(len(x)) % 2 == 0)[:, None], torch.nan, case.module(x).softmax(1))
+
+    target = sp.Classifier(half, probabilities=True)
+    target.check(target(case.images))
+    with pytest.raises(TargetError, match="the model returns probabilities"):
+        logits = sp.Classifier(half)
+        logits.check(logits(case.images))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_only_a_model_that_changes_its_input_is_given_a_copy(layout):
+    seen = []
+
+    class Net(torch.nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def forward(self, x):
+            seen.append(x.data_ptr())
+            if self.change:
+                x.data.mul_(0.5)
+            return x.flatten(1)[:, :3]
+
+    images = torch.rand(4, 1, 6, 6)
+    for change, copies in ((False, [True, False]), (True, [True, True])):
+        seen.clear()
+        target = sp.Classifier(Net(change), layout=layout)
+        before = images.clone()
+        answers = [target(images) for _ in range(2)]
+        assert torch.equal(images, before)
+        assert torch.equal(*answers)
+        if layout == "NCHW":
+            assert [place != images.data_ptr() for place in seen] == copies

@@ -272,6 +272,14 @@ def test_logits_under_the_name_of_probabilities_are_noticed(stub, answering):
         Remote(stub.url, scores="probabilities")(torch.rand(1, 1, 6, 6))
 
 
+@pytest.mark.parametrize("scores", ["logits", "probabilities"])
+def test_percent_is_told_to_be_percent(stub, answering, scores):
+    stub.behave = lambda handler, body, number: answering(handler, answer_of(body, [[97.2, 2.0, 0.8, 0.0]]))
+    target = Remote(stub.url, scores=scores)
+    with pytest.raises(TargetError, match=r"returns percent .*sums to 100.*have the server divide by 100"):
+        target.check(target(torch.rand(1, 1, 6, 6)))
+
+
 def test_what_a_server_of_ours_says_of_its_scores_is_believed(served):
     target = Remote(served.url, scores="probabilities")
     with pytest.raises(TargetError, match=r"(is no probability|says that it gives logits)"):
@@ -319,9 +327,20 @@ HOSTILE = {
     "another output": (said(name="z"), "0 outputs named 'y'"),
     "text": (raw(b"<html>hello</html>"), r"the answer is no JSON \('<html>hello</html>'\.\.\.\)"),
     "nested without end": (raw(b"[" * 200_000), "the answer is no JSON"),
-    "not an object": (raw(b"[1, 2]"), "the answer has no 'outputs' \\(there is list\\)"),
+    "not an object": (raw(b"[1, 2]"), r"the answer has no 'outputs'; it is \[1, 2\]"),
     "to another question": (raw({"id": "x", "outputs": []}), "to the question 'x', which was not asked"),
     "redirect": (raw(b"", 307, Location="http://169.254.169.254/"), "redirects are not followed .*169.254.169.254"),
+    "an error under the status of success": (raw({"error": "no such model"}), "no 'outputs'; it is {'error': 'no such"),
+    "nothing": (raw(b""), r"the answer is no JSON \(''"),
+    "garbage": (raw(bytes(range(256))), "the answer is no JSON"),
+    "no content": (raw(b"", 204), r"it answered 204 \(an empty body\)"),
+    "outputs of nothing": (raw({"outputs": None}), "outputs are no list; it is {'outputs': None}"),
+    "outputs that are a number": (raw({"outputs": 3}), "outputs are no list; it is {'outputs': 3}"),
+    "fewer rows": (said(shape=[1, 4], data=[1.0, 2.0, 3.0, 4.0]), r"shape \[1, 4\] for 2 images"),
+    "nested otherwise than its shape": (said(data=[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), r"6 scores .* shape \[2, 4\]"),
+    "many lists": (raw(b"[" + b"[]," * 1_100_000 + b"[]]"), "holds more than 1,048,576 lists"),
+    "wait for ever": (raw({}, 429, Retry_After="1e999"), "asks to wait for inf s"),
+    "wait until a date": (raw({}, 429, Retry_After="Fri, 31 Dec 9999 23:59:59 GMT"), "asks to wait for"),
     "too large for it": (raw({"error": "big"}, 413), r"answered 413 .*per_request="),
     "not authorised": (raw({}, 401), "pass headers={'Authorization': ...}"),
     "packed": (raw(b"x", Content_Encoding="gzip"), "the answer is packed"),
@@ -337,6 +356,104 @@ def test_hostile_answers(stub, answering, name):
         Remote(stub.url, **HASTY)(torch.rand(2, 1, 6, 6))
     assert stub.url in str(caught.value)
     assert len(stub.posts) == 1  # none of these is worth a second try
+
+
+CARD = {
+    "name": "m",
+    "versions": ["1"],
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1, 6, 6]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}],
+    "parameters": {"scores": "logits", "classes": 4},
+    "extensions": ["binary_tensor_data"],
+}
+ANSWER = {
+    "id": "?",
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [2, 4], "data": [[0, 1.5, 2, 3], [4, 5, 6.5, 7]]}],
+}
+ODD = (None, True, 0, -5, 2**40, 1e300, "x", "", [], [[]], {}, {"error": "x"}, [None, [1]], "\u001b[31m" * 500, 10**400)
+
+
+def variants(tree):
+    """The tree with each of its parts in turn replaced by something odd, or left out."""
+    yield from ODD
+    if isinstance(tree, dict):
+        for key in tree:
+            yield {name: value for name, value in tree.items() if name != key}
+            yield from ({**tree, key: other} for other in variants(tree[key]))
+    if isinstance(tree, list):
+        for place in range(len(tree)):
+            yield tree[:place] + tree[place + 1 :]
+            yield from ([*tree[:place], other, *tree[place + 1 :]] for other in variants(tree[place]))
+
+
+@pytest.mark.parametrize("kind", [Remote, RemoteLabels])
+@pytest.mark.parametrize("part", ["card", "answer"])
+def test_whatever_part_of_an_answer_is_odd_scores_come_back_or_one_clear_line(monkeypatch, part, kind):
+    def ask(self, address, body=None, headers=None):
+        if body is None:
+            return json.dumps(card).encode()
+        return json.dumps(answer, default=str).replace('"?"', f'"{headers["X-Request-Id"]}"').encode()
+
+    monkeypatch.setattr("sparring.targets.remote.http_client.HttpClient.ask", ask)
+    whole, refused = (CARD if part == "card" else ANSWER), list[str]()
+    for odd in variants(whole):
+        card, answer = (odd, ANSWER) if part == "card" else (CARD, odd)
+        target = kind("http://h/v2/models/m")
+        try:
+            outputs = target(torch.rand(2, 1, 6, 6))
+            target.check(outputs)
+            assert outputs.shape == (2, 4)
+        except sp.errors.SparringError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert [line for line in refused if "http://h/v2" not in line or not line.isprintable() or len(line) > 800] == []
+
+
+def test_more_classes_than_any_model_has_are_refused_before_memory_is_asked_for(stub, answering):
+    stub.behave = lambda handler, body, number: answering(handler, answer_of(body, [[1.0]]))
+    stub.card = stub.card | {"parameters": {"scores": "labels", "classes": 2**40}}
+    with pytest.raises(TargetError, match="promise 1099511627776 classes"):
+        RemoteLabels(stub.url)(torch.rand(1, 1, 6, 6))
+    assert stub.posts == []
+
+
+def test_fewer_scores_from_the_sixth_answer_on_end_the_run_and_are_not_written_down(stub, answering, tmp_path):
+    def shrinking(handler, body, number):
+        whole = scores_for(np.array(json.loads(body)["inputs"][0]["data"]).reshape(-1, 1, 6, 6))
+        answering(handler, answer_of(body, whole if number < 6 else whole[:, :3]))
+
+    stub.behave, path = shrinking, tmp_path / "j.sqlite"
+    x = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    goal = sp.Misclassify(torch.from_numpy(scores_for(x)).argmax(1))
+    attack = Square(sp.Linf(0.01), n_queries=20)
+    with pytest.raises(TargetError, match="3 scores per image came back, and 4 before"):
+        sp.run(attack, Remote(stub.url, journal=path), goal, x)
+    assert len(stub.posts) == 6
+    stub.behave = lambda handler, body, number: answering(handler, answer_of(body))
+    asked = list(stub.posts)
+    stub.posts.clear()
+    sp.run(attack, Remote(stub.url, journal=path), goal, x)
+    assert not set(asked[:5]) & set(stub.posts)  # five answers were paid for, and none is asked for again
+
+
+LONG_AGO, NEVER = "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 99 Foo 99999999999 0:0:0"
+
+
+@pytest.mark.parametrize("after", ["-5", "nan", "soon", LONG_AGO, NEVER])
+def test_a_retry_after_that_says_nothing_changes_no_pause(stub, answering, monkeypatch, after):
+    slept = []
+    monkeypatch.setattr("sparring.targets.remote.http_client.time", SimpleNamespace(sleep=slept.append))
+    stub.behave = lambda handler, body, number: answering(handler, {}, 429, Retry_After=after)
+    with pytest.raises(TargetError, match="it answered 429"):
+        Remote(stub.url, retries=2, pause=0.5)(torch.rand(1, 1, 6, 6))
+    assert slept == [0.5, 1.0]
+
+
+def test_an_answer_that_is_no_http_is_told_at_once(stub):
+    stub.behave = lambda handler, body, number: handler.wfile.write(b"\x00\x01SSH-2.0-nothing\r\n\r\n")
+    with pytest.raises(TargetError, match=f"{stub.url}/infer: what it answered is no HTTP"):
+        Remote(stub.url)(torch.rand(1, 1, 6, 6))
+    assert len(stub.posts) == 1
 
 
 def test_a_body_without_end_is_cut_off(stub):
@@ -385,12 +502,33 @@ def test_pauses_double_and_retry_after_is_kept(stub, answering, monkeypatch):
     assert slept == [0.5, 1.0, 7.0, 4.0]
 
 
-def test_a_server_that_is_down_is_named(stub):
-    url = "http://127.0.0.1:1/v2/models/m"
-    with pytest.raises(
-        TargetError, match=r"127.0.0.1:1/v2/models/m: the connection failed .* see that the server is up"
-    ):
-        Remote(url, retries=1, pause=0.001)(torch.rand(1, 1, 6, 6))
+def test_a_server_that_is_down_is_told_without_a_second_try(monkeypatch):
+    slept = []
+    monkeypatch.setattr("sparring.targets.remote.http_client.time", SimpleNamespace(sleep=slept.append))
+    with pytest.raises(TargetError, match=r"127.0.0.1:1/v2/models/m: the connection failed .* see that the server is"):
+        Remote("http://127.0.0.1:1/v2/models/m")(torch.rand(1, 1, 6, 6))
+    assert slept == []
+
+
+def test_a_server_that_goes_down_after_an_answer_is_waited_for(stub, answering, monkeypatch):
+    import httpx
+
+    slept, tries = [], []
+    monkeypatch.setattr("sparring.targets.remote.http_client.time", SimpleNamespace(sleep=slept.append))
+    stub.behave = lambda handler, body, number: answering(handler, answer_of(body))
+    target, x = Remote(stub.url, pause=0.5), torch.rand(1, 1, 6, 6)
+    before = target(x)
+    stream = httpx.Client.stream
+
+    def down_twice(self, *words, **options):
+        tries.append(words)
+        if len(tries) < 3:
+            raise httpx.ConnectError("Connection refused")
+        return stream(self, *words, **options)
+
+    monkeypatch.setattr(httpx.Client, "stream", down_twice)
+    assert torch.equal(target(x), before)
+    assert slept == [0.5, 1.0]
 
 
 def test_plain_json(stub, answering):
@@ -404,7 +542,7 @@ def test_plain_json(stub, answering):
     fields = Fields("request.images", "results.*.scores", extra={"model": "m"})
     x = torch.rand(3, 1, 6, 6)
     torch.testing.assert_close(Remote(stub.url, protocol=fields)(x), torch.from_numpy(scores_for(x)).float())
-    with pytest.raises(TargetError, match=r"has no 'logits' \(there is scores\)"):
+    with pytest.raises(TargetError, match=r"has no 'logits'; it is \{'scores': \["):
         Remote(stub.url, protocol=Fields("request.images", "results.*.logits", extra={"model": "m"}))(x)
 
 
@@ -429,8 +567,8 @@ def test_labels_alone_one_image_at_a_time(stub, answering, named):
         with pytest.raises(TargetError, match=r"the label '.*' is unknown; pass class_names="):
             RemoteLabels(stub.url, protocol=fields, class_names=("eel", "fox"))(x)
     else:
-        with pytest.raises(TargetError, match="and it has 1; pass classes="):
-            RemoteLabels(stub.url, protocol=fields, classes=1)(x)
+        with pytest.raises(TargetError, match="and it has 2; pass classes="):
+            RemoteLabels(stub.url, protocol=fields, classes=2)(x)
         with pytest.raises(TargetError, match="does not say how many classes"):
             RemoteLabels(stub.url, protocol=fields)(x)
 
@@ -456,13 +594,47 @@ def test_metadata_is_not_trusted(stub):
         ("http://me:secret@h/v2/models/m", {}, "the address of h holds a password"),
         ("http://h/v2/models/m", {"scores": "labels"}, "use RemoteLabels"),
         ("http://h/v2/models/m", {"timeout": 0.0}, "timeout=0.0"),
+        ("http://h/v2/models/m", {"timeout": "soon"}, "timeout='soon': pass seconds"),
+        ("http://h/v2/models/m", {"timeout": float("inf")}, "timeout=inf"),
+        ("http://h/v2/models/m", {"retries": 2.5}, "retries=2.5: pass a count"),
+        ("http://h/v2/models/m", {"pause": float("nan")}, "pause=nan"),
         ("http://h/v2/models/m", {"per_request": 0}, "per_request=0"),
+        ("http://h/v2/models/m", {"per_request": "many"}, "per_request='many'"),
+        ("http://h/v2/models/m", {"classes": 2**40}, "classes=1099511627776: pass a count from 2 to 131,072"),
+        ("http://h/v2/models/m", {"classes": "ten"}, "classes='ten'"),
+        ("http://h/v2/models/m", {"headers": {"Key": "secret\n"}}, "headers: 'Key' cannot be sent"),
+        ("http://h/v2/models/m", {"headers": "secret"}, "headers=str: pass a dict"),
+        ("http://h/v2/models/m", {"protocol": "v2"}, "protocol='v2': pass OpenInference"),
+        ("http://h/v2/models/m", {"journal": 3}, "journal=3: pass the name of a file"),
+        ("http://h/v2/models/m", {"timout": 3}, r"no option timout= .*Did you mean 'timeout'\?"),
+        ("http://h /v2/models/m", {}, "is no address of a model"),
+        (None, {}, "None is no address of a model"),
+        (b"http://h/v2/models/m", {}, "is no address of a model"),
     ],
 )
+@pytest.mark.wrong_types
 def test_senseless_arguments(url, options, message):
     with pytest.raises(ConfigError, match=message) as caught:
         Remote(url, **options)
     assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RemoteLabels("http://h/v2/models/m", class_names="cat,dog"), r"pass a list of names, in order"),
+        (lambda: RemoteLabels("http://h/v2/models/m", class_names=[1, 2]), r"class_names=\[1, 2\]: pass a list"),
+        (lambda: Fields(5, "scores"), "images=5 is no field of a request"),  # type: ignore[arg-type]
+        (lambda: Fields("images", None), "answer=None is no field of an answer"),  # type: ignore[arg-type]
+        (lambda: OpenInference(3), "output=3 is no name of an output"),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.wrong_types
+def test_wrong_arguments_are_one_clear_line(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
 
 
 def test_an_address_of_another_kind_is_told_how_to_map_it(stub):

@@ -1,5 +1,7 @@
 """The laws of a defence tell a sound part from one that is declared wrongly."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,19 +81,59 @@ class Mute(Detector):
         return images.detach().flatten(1).mean(1)
 
 
+class Remembering(Stage):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        self.calls += 1
+        return images / self.calls
+
+
+class OneAlarm(Detector):
+    def alarm(self, images: Tensor, key: Key) -> Tensor:
+        return images.flatten(1).std(1).amax()
+
+
+class TwoAlarms(Detector):
+    def alarm(self, images: Tensor, key: Key) -> Tensor:
+        return images.flatten(1)[:, :2]
+
+
+class Rooted(Stage):
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        return (images - images.amax((1, 2, 3), keepdim=True)).abs().sqrt()
+
+
+class Cropped(Stage):
+    differentiable = False
+
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        return images[:2]
+
+
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("part", "message", "cure"),
     [
-        (Undeclared(), "declares stochastic=False"),
-        (Global(), "global random state has moved"),
-        (Coupled(), "a row alone differs"),
-        (HiddenStairs(), "off by .* from a difference quotient"),
-        (Masking(), "no gradient comes through"),
-        (InPlace(), "the images have changed"),
-        (Doubling(), "float32 comes out as torch.float64"),
-        (Mute(), "no gradient leads from the alarm"),
+        (Undeclared(), "declares stochastic=False", "set stochastic = True"),
+        (Global(), "global random state has moved", "draw from the key"),
+        (Coupled(), "a row alone differs", "row by row"),
+        (HiddenStairs(), "off by .* from a difference quotient", "differentiable = False"),
+        (Masking(), "no gradient comes through", "differentiable_approximation"),
+        (InPlace(), "the images have changed", "clone"),
+        (Doubling(), "comes out as torch.float64", "return images.dtype"),
+        (Mute(), "no gradient leads from the alarm", "detach nothing"),
+        (Remembering(), "the same key gives another answer", "keep no state between calls"),
+        (OneAlarm(), "OneAlarm", "one number per image|an alarm \\(N,\\)"),
+        (TwoAlarms(), "an alarm", "shape \\(images,\\)"),
+        (Rooted(), "a gradient that is not finite", "a root or a quotient at zero"),
+        (Cropped(), "Cropped", "a row for each|a stage returns images"),
+        (Fair, "the class Fair is no part of a defence", "pass an instance"),
     ],
+    ids=lambda one: one.name if isinstance(one, Stage | Detector) else "is",
 )
-def test_a_part_that_is_not_what_it_declares_is_told(part: Stage | Detector, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
+@pytest.mark.wrong_types
+def test_a_part_that_is_not_what_it_declares_is_told(part: Stage | Detector, message: str, cure: str) -> None:
+    with pytest.raises(AssertionError, match=message) as raised:
         check_defense(part)
+    assert re.search(cure, str(raised.value)), str(raised.value)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sparring.errors import InputError
-from sparring.zoo import Chunk, Data, InputSpec, Skipped, imagenet_classes, load_data
+from sparring.targets import Classifier
+from sparring.zoo import Chunk, Data, InputSpec, LoadedModel, Skipped, imagenet_classes, load_data
 
 SPEC = InputSpec(3, 16, 16)
 Picture = Callable[..., Path]
@@ -62,7 +68,6 @@ def test_chunks_hold_images_in_the_unit_range(tmp_path: Path, picture: Picture) 
         ({"Dog": 1, "cat": 0}, {"class_names": ("cat", "dog", "cow")}, "class names"),
         ({"1": 1, "0": 0}, {"class_names": ("1", "0")}, "class numbers"),
         ({"good": 1, "bad": 0}, {"classes": 2}, "the sorted order of the 2 sub-folders"),
-        ({"good": 1, "bad": 0}, {"class_names": ("x", "y")}, "the sorted order of the 2 sub-folders"),
     ],
 )
 def test_one_rule_labels_all_sub_folders(
@@ -154,7 +159,9 @@ def test_a_folder_without_one_good_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"{tmp_path} holds no picture \(\.bmp, .*; name a folder of pictures"):
+    with pytest.raises(
+        InputError, match=rf"{tmp_path} holds no picture \(\.apng, \.bmp, .*; name a folder of pictures"
+    ):
         load(tmp_path)
 
 
@@ -194,3 +201,180 @@ def test_imagenet_names_are_unique() -> None:
     names = imagenet_classes.class_names()
     assert len(set(names)) == len(set(imagenet_classes.wordnet_ids())) == 1000
     assert (names[0], names[281], names[967], names[639]) == ("tench", "tabby", "espresso", "tank suit")
+
+
+@pytest.mark.parametrize(
+    ("folders", "known", "said"),
+    [
+        (
+            ["bird", "cat", "dogs"],
+            {"class_names": ("dog", "cat", "bird")},
+            r"'dogs' is no class .*Did you mean 'dog'\?",
+        ),
+        (["good", "bad"], {"class_names": ("x", "y")}, "'bad' is no class"),
+        (["1", "2"], {"class_names": ("0", "1")}, "'2' is no class"),
+        (["train", "val"], {"classes": 2}, r"train, val are parts of a data set .*; name one of them: folder:.*/val"),
+        (["train"], {"classes": 10}, "train are parts of a data set"),
+        (["n01440764", "n02102040"], {}, "add --classes 1000"),
+        (["n01440764", "n02102040"], {"classes": 5}, "add --classes 1000"),
+    ],
+)
+def test_folders_that_only_look_like_classes_are_refused(
+    tmp_path: Path, picture: Picture, folders: list[str], known: dict[str, object], said: str
+) -> None:
+    for name in folders:
+        picture(tmp_path / name / "x.png")
+    with pytest.raises(InputError, match=said):
+        load(tmp_path, **known)
+
+
+def test_numbers_count_as_numbers_also_where_they_begin_with_one(tmp_path: Path, picture: Picture) -> None:
+    for number in range(1, 11):
+        picture(tmp_path / str(number) / "x.png")
+    data = load(tmp_path, classes=10)
+    assert all_rows(data) == {f"{number}/x.png": number - 1 for number in range(1, 11)}
+    assert data.class_names == tuple(str(number) for number in range(1, 11))
+    assert (
+        "order of the numbers of the 10 sub-folders, as many as the model has classes: 1 is class 0" in data.label_note
+    )
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_compared_whatever_their_unicode_form(tmp_path: Path, picture: Picture, form: Any) -> None:
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    for name in ("Ähre", "Öl"):
+        picture(tmp_path / unicodedata.normalize(form, name) / "x.png")
+    names = tuple(unicodedata.normalize(other, name) for name in ("öl", "ähre"))  # type: ignore[arg-type]
+    assert sorted(all_rows(load(tmp_path, class_names=names)).values()) == [0, 1]  # type: ignore[type-var]
+    assert {name[0]: label for name, label in all_rows(load(tmp_path, class_names=names)).items()} == {
+        unicodedata.normalize(form, "Ä")[0]: 1,
+        unicodedata.normalize(form, "Ö")[0]: 0,
+    }
+
+
+def test_a_link_to_a_class_folder_is_refused(tmp_path: Path, picture: Picture) -> None:
+    elsewhere = picture(tmp_path / "elsewhere" / "x.png").parent
+    root = tmp_path / "root"
+    picture(root / "cat" / "x.png")
+    (root / "dog").symlink_to(elsewhere)
+    with pytest.raises(
+        InputError, match="dog is a link to a folder, which is not followed; put the folder itself there"
+    ):
+        load(root, classes=1)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "cat" / "x.png")
+    picture(tmp_path / "dog" / "x.png")
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path)
+    (tmp_path / "cat" / "Thumbs.db").touch()
+    (tmp_path / "dog" / "notes.txt").touch()
+    note = load(tmp_path, classes=2).label_note
+    assert note.endswith("; left out: 1 links to folders (loop), 2 files that are no pictures (Thumbs.db)")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.mp4").touch()
+    with pytest.raises(InputError, match=r"holds no picture .*; left out: 1 files that are no pictures \(a\.mp4\)"):
+        load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("spec", ["folder", "flat"])
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, picture: Picture, spec: str) -> None:
+    picture(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(tmp_path / "s.png")[:100])
+        data = load_data(f"{spec}:{tmp_path}", input=SPEC)
+        assert all_rows(data) == {"good.png": None}
+    assert {skip.name: skip.reason for skip in data.skipped} == {
+        "pipe.png": "no regular file",
+        "s.png": "no regular file",
+        "device.png": "a link that leaves the folder",
+        "loop.png": "a link that leads nowhere, or a file that is gone",
+        "nowhere.png": "a link that leads nowhere, or a file that is gone",
+    }
+
+
+def test_names_that_are_no_text_can_be_stored(tmp_path: Path, picture: Picture) -> None:
+    for name in (b"caf\xe9", b"dog"):
+        inner = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+        picture(Path(inner) / os.fsdecode(b"b\xff\xfeild.png"))
+        (Path(inner) / os.fsdecode(b"\xfa.png")).touch()
+    data = load(tmp_path, classes=2)
+    assert all_rows(data) == {r"caf\xe9/b\xff\xfeild.png": 0, r"dog/b\xff\xfeild.png": 1}
+    assert [skip.name for skip in data.skipped] == [r"caf\xe9/\xfa.png", r"dog/\xfa.png"]
+    assert data.class_names == (r"caf\xe9", "dog")
+    for text in (data.label_note, data.name, *data.class_names):
+        text.encode()
+
+
+def table(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b.png,1\nin/a.png,0\n",
+        "\ufefffile,label\nb.png,dog\n./in/a.png,cat\n",
+        "id;target;label;filename\n1;0;1.0;b.png\n2;1;0;in\\a.png\n",
+        'Image\tclass\n"b.png"\t Dog\n\nin/a.png\tCAT\n',
+    ],
+)
+def test_labels_may_come_from_a_table(tmp_path: Path, picture: Picture, text: str) -> None:
+    root = tmp_path / "pictures"
+    for name in ("in/a.png", "b.png", "c.png"):
+        picture(root / name)
+    labels = table(tmp_path / "labels.csv", text)
+    for spec in ("folder", "flat"):
+        data = load_data(f"{spec}:{root}", input=SPEC, class_names=("cat", "dog"), labels=labels)
+        assert list(all_rows(data).items()) == [("b.png", 1), ("in/a.png", 0)]
+        assert (
+            data.label_note == f"labels: those of {labels}; left out: 1 pictures that labels.csv does not name (c.png)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no labels"),
+        ("a.png\n", "has no column of labels"),
+        ("a.png,0\nb.png\n", "line 2: 'b.png' lacks a column"),
+        ("a.png,0\n./a.png,0\n", r"names ./a.png twice, in lines 1 and 2"),
+        ("a.png,0\nA.png,1\n", r"line 2: 'A.png' is no picture in .*Did you mean 'a.png'"),
+        ("picture,klass\na.png,0\n", "line 1: 'picture' is no picture in .*a header is file,label"),
+        ("../a.png,0\n", r"line 1: '../a.png' is no picture"),
+        ("file,label\na.png,\n", "line 2: the label is empty"),
+        ("file,label\na.png,2\n", r"labels.csv \(label\): line 2 has the label '?2'?; the model's classes are 0 to 1"),
+        ("a.png,cow\n", "line 1 has the label 'cow'; a word that is no class name"),
+        ("a.png,0.5\n", "line 1 has the label 0.5; a label is a whole number"),
+        ('a.png,"0\n', "cannot be read as a table"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, picture: Picture, text: str, said: str) -> None:
+    picture(tmp_path / "root" / "a.png")
+    labels = table(tmp_path / "labels.csv", text)
+    with pytest.raises(InputError, match=said):
+        load_data(f"flat:{tmp_path / 'root'}", input=SPEC, class_names=("cat", "dog"), labels=labels)
+
+
+def test_a_table_that_is_no_text_file_is_refused(tmp_path: Path, picture: Picture) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "bytes.csv").write_bytes(b"a.png,\xff\xfe\n")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, said in (("bytes.csv", "cannot be read as a table"), ("pipe.csv", "no file"), ("no.csv", "no file")):
+        with pytest.raises(InputError, match=said):
+            load_data(f"flat:{tmp_path}", input=SPEC, labels=tmp_path / name)
+
+
+def test_class_names_that_are_no_text_meet_folders_of_that_name(tmp_path: Path, picture: Picture) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for folder in ("a", name):
+        picture(tmp_path / folder / "x.png")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+    model = LoadedModel("net", Classifier(net, classes=2), InputSpec(3, 4, 4), (name, "a"), "here", None)
+    assert model.class_names == (r"caf\xe9", "a")
+    assert all_rows(load_data(tmp_path, model)) == {"a/x.png": 1, r"caf\xe9/x.png": 0}

@@ -11,8 +11,8 @@ from torch import Tensor
 import sparring as sp
 from benchmarks.defenses.randomization.contests import Contest
 from benchmarks.defenses.randomization.options import Options
-from sparring.audit.records.statistics import Z_95, wilson
 from sparring.goals import Goal, Margin
+from sparring.intervals import Z_95, wilson
 from sparring.random import Key
 from sparring.targets import Surrogate, Target, answered
 

@@ -4,6 +4,7 @@ from .attack import Attack, Batch, BatchCoupled, check_ball
 from .budget import Budget
 from .ledger import Keep, Ledger, Reason
 from .oracle import (
+    ACCESS,
     Decisions,
     Decoupled,
     Gradient,
@@ -31,6 +32,7 @@ from .query_broker import QueryBroker, gradient_of
 from .shared import Shared, SharedBatch
 
 __all__ = [
+    "ACCESS",
     "Attack",
     "Batch",
     "BatchCoupled",

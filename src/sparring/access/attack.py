@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from torch import Tensor
 
-from ..errors import InputError, ThreatError
+from ..errors import ConfigError, InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images
 from ..random import Key
+from ..scalars import plain_number
 from ..shapes import FloatBatch, FloatPerRow
+from ..threats import parse_threat
 from .ledger import Keep
 from .oracle import Decisions
-from .parameters import check_parameters
+from .parameters import check_parameters, refuse_unknown
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -48,12 +50,18 @@ class Attack(ABC, Generic[A, S]):
     _access: ClassVar[type[Decisions]]
     _state: ClassVar[Any]
 
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Raise ConfigError for a parameter that the attack does not have."""
+        refuse_unknown(cls, named)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         """Check the parameters that the fields' types bound (ConfigError), and the ball.
 
         Raises ThreatError for a norm that the attack does not support, or a ball without the radius that it needs.
         """
         check_parameters(self)
+        take_ball(self)
         check_ball(self.name, self.ball, self.norms, self.alternative)
         if self.spends_radius:
             self.ball.bounded(self.name)
@@ -125,6 +133,14 @@ class Attack(ABC, Generic[A, S]):
         return False
 
     @property
+    def begins_again(self) -> bool:
+        """Does the attack begin again at other points, so that a zero gradient at one says nothing of the next?
+
+        Other attacks end a row whose gradients have been exactly zero and which does not move any more.
+        """
+        return False
+
+    @property
     def batch_coupled(self) -> bool:
         """Does the result of a row depend on other rows? True of `BatchCoupled` attacks and of their wrappers."""
         return False
@@ -161,6 +177,17 @@ class Attack(ABC, Generic[A, S]):
         return None
 
 
+def check_attacks(owner: object, *given: Any) -> None:
+    """Raise ConfigError where something that `owner` is made of is no attack."""
+    for one in given:
+        if not isinstance(one, Attack):
+            kind = f"the class {one.__name__}" if isinstance(one, type) else f"{one!r:.80}"
+            raise ConfigError(
+                f"{type(owner).__name__} is made of attacks, one by one, each with its ball, as PGD(Linf(8 / 255)); "
+                f"{kind} is none"
+            )
+
+
 class BatchCoupled(Attack[A, S]):
     """Base class of attacks in which the result of a row depends on the other rows of its batch, such as DAA.
 
@@ -170,6 +197,28 @@ class BatchCoupled(Attack[A, S]):
     @property
     def batch_coupled(self) -> bool:
         return True
+
+
+def take_ball(attack: Any) -> None:
+    """Replace the field `ball` of an attack by the ball that it says in words, as "linf:8/255".
+
+    Raises: ThreatError for other words, and for what is no ball at all.
+    """
+    given = attack.ball
+    if isinstance(given, Ball):
+        return
+    name = type(attack).__name__
+    if isinstance(given, str):
+        balls = parse_threat(given).balls()
+        if len(balls) > 1:
+            raise ThreatError(f"{name} has one radius, and {given!r} are {len(balls)}; make an attack for each")
+        object.__setattr__(attack, "ball", balls[0])
+        return
+    if isinstance(given, type):
+        raise ThreatError(f"{given.__name__} is a class; pass a ball, as {name}({given.__name__}(8 / 255))")
+    number = plain_number(given)
+    radius = f"{number:g}" if isinstance(number, (int, float)) else "8 / 255"
+    raise ThreatError(f'{name} takes a ball, not {number!r}; pass {name}(Linf({radius})), or {name}("linf:8/255")')
 
 
 def check_ball(attack: str, ball: Ball, norms: tuple[type[Ball], ...], alternative: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import BudgetError
+from ..scalars import plain_number
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("forwards", "backwards"):
-            limit = getattr(self, name)
+            limit = plain_number(getattr(self, name))
+            object.__setattr__(self, name, limit)
             if limit is not None and (not isinstance(limit, int) or limit < 0):
                 raise BudgetError(f"budget {name}={limit!r} is not a number of passes; pass an int >= 0 or None")

@@ -27,8 +27,8 @@ class Keep(Enum):
 
     FIRST = "first"  # the first success; the row then leaves the search
     SMALLEST = "smallest"  # the success with the smallest perturbation
-    HIGHEST_LOSS = "worst"  # the highest loss, successes before others
-    HIGHEST_MARGIN = "surest"  # the highest margin; for stochastic targets the image that succeeds most often
+    HIGHEST_LOSS = "highest-loss"  # the highest loss, successes before others
+    HIGHEST_MARGIN = "highest-margin"  # the highest margin; for stochastic targets the image that succeeds most often
 
 
 class Reason(IntEnum):
@@ -40,9 +40,10 @@ class Reason(IntEnum):
     BUDGET = 3  # the budget was used up first
     NO_GRADIENT = 4  # every gradient was exactly zero
     NO_START = 5  # no starting point was found
-    NON_FINITE = 6  # the target answered NaN or infinity
+    NON_FINITE = 6  # the target answered NaN or infinity, which is no answer: the row counts as neither robust nor won
     UNCONFIRMED = 7  # a success in the search, which was not confirmed
     LOCKED_OUT = 8  # the target refused further queries (`LockedOut`)
+    NON_FINITE_GRADIENT = 9  # a gradient was NaN or infinite, and was taken as zero
 
 
 class Ledger:
@@ -66,7 +67,7 @@ class Ledger:
         self.won = torch.zeros(n, dtype=torch.bool, device=device)
         self.already, self.no_start, self.finished = self.won.clone(), self.won.clone(), self.won.clone()
         self.non_finite, self.nonzero_gradient, self.over_budget = self.won.clone(), self.won.clone(), self.won.clone()
-        self.locked_out = self.won.clone()
+        self.locked_out, self.non_finite_gradient = self.won.clone(), self.won.clone()
         self.passes = torch.zeros(2, n, dtype=torch.long, device=device)
         self.checks = torch.zeros(n, dtype=torch.long, device=device)
         self.queries_to_success = torch.full_like(self.checks, -1)
@@ -90,6 +91,11 @@ class Ledger:
         """(N,) int64: backward passes."""
         self.settle()
         return self.passes[1]
+
+    @property
+    def zero_gradient(self) -> BoolPerRow:
+        """(N,) bool: rows with gradient queries, all of which gave exactly zero."""
+        return (self.backwards > 0) & ~self.nonzero_gradient
 
     def settle(self) -> None:
         """Record the buffered answers; to be called before anything but `x` and `checks` is read."""
@@ -158,8 +164,9 @@ class Ledger:
             if self.keep is Keep.FIRST and rank is None and most < math.inf:
                 self._fall(rows, x, margin > self.confidence, over)
                 return
-        if not bool(verdict.margin.isfinite().all()):
-            self.note(self.non_finite, rows, rank is not None, ~verdict.margin.isfinite())
+        unanswered = verdict.margin.isnan() | verdict.margin.isposinf()
+        if bool(unanswered.any()):
+            self.note(self.non_finite, rows, rank is not None, unanswered)
         chosen = (self._candidates(margin, verdict.loss) & ~self.finished[rows]).nonzero().squeeze(1)
         if len(chosen) == 0:
             return
@@ -179,7 +186,7 @@ class Ledger:
 
     def _note_slopes(self, rows: Tensor, repeated: bool, nonzero_gradient: Tensor, finite: Tensor) -> None:
         self.note(self.nonzero_gradient, rows, repeated, nonzero_gradient)
-        self.note(self.non_finite, rows, repeated, ~finite)
+        self.note(self.non_finite_gradient, rows, repeated, ~finite)
 
     def _write(self, x: Tensor, margin: Tensor, loss: Tensor) -> None:
         """Record k answers to each row of the last query, x (k, Q, ...), margin and loss (k, Q), without a GPU sync."""
@@ -202,7 +209,7 @@ class Ledger:
             fell & (self.queries_to_success[rows] < 0), count, self.queries_to_success[rows]
         )
         self.won[rows] |= fell
-        self.non_finite[rows] |= ~margin.isfinite().all(0)
+        self.non_finite[rows] |= (margin.isnan() | margin.isposinf()).any(0)
         self.changed = True
 
     def _candidates(self, margin: Tensor, loss: Tensor) -> Tensor:

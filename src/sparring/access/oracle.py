@@ -192,3 +192,12 @@ class Jacobians(Gradients):
     def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None = None) -> Jacobian:
         """Return the margins of the k nearest rivals and their gradients; fewer where there are fewer rivals."""
         return self._broker.jacobian(x, k, rows)
+
+
+# what an attacker may ask, by its word
+ACCESS: dict[str, type[Decisions]] = {
+    "decisions": Decisions,
+    "scores": Scores,
+    "gradients": Gradients,
+    "jacobians": Jacobians,
+}

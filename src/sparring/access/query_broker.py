@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AccessError, LockedOut
+from ..errors import AccessError, LockedOut, user_code
 from ..goals import Climb, Goal, Terms, Verdict, mean_terms
 from ..random import Key
 from ..rows import detach, join, take
@@ -85,11 +85,13 @@ class QueryBroker:
         self.live, self.region = torch.arange(len(ledger.x), device=ledger.x.device), ledger.region
         self.key = Key(self.live, 0) if key is None else key
         self.flat = True  # is there an active row whose gradients were all zero so far?
+        self.climbed: Tensor | None = None  # (B, ...) images of the last gradient query, where it had one for each row
 
     def narrow(self, kept: RowSelection) -> None:
         """Drop all rows but `kept`: a mask (B,), or indices of rows."""
         self.live, self.goal, self.context = self.live[kept], take(self.goal, kept), take(self.context, kept)
         self.region, self.key = self.region.take(kept), take(self.key, kept)
+        self.climbed = None if self.climbed is None else self.climbed[kept]
 
     def open(self) -> BoolPerRow:
         return ~self.ledger.closed()[self.live]
@@ -180,14 +182,17 @@ class QueryBroker:
             none = _unanswered(asked.count, images)
             return Gradient(none, none.loss, torch.zeros_like(variable), images)
         drawn = [self._climbed(variable, goal, asked, render, objective, loss, key) for key in self._keys(asked)]
-        one, judged = drawn[0]
+        one, judged, slope = drawn[0]
         if len(drawn) > 1:
-            value = torch.stack([each.value for each, _ in drawn]).mean(0)
-            slope = torch.stack([each.grad for each, _ in drawn]).mean(0)
-            one = Gradient(expected([each.verdict for each, _ in drawn]), value, slope, one.images)
-            judged = expected([verdict for _, verdict in drawn])
+            value = torch.stack([each.value for each, *_ in drawn]).mean(0)
+            grad = torch.stack([each.grad for each, *_ in drawn]).mean(0)
+            one = Gradient(expected([each.verdict for each, *_ in drawn]), value, grad, one.images)
+            judged = expected([verdict for _, verdict, _ in drawn])
+            slopes = [each for *_, each in drawn if each is not None]
+            slope = torch.stack(slopes).amax(0) if slopes else None
         self._write(asked, asked.of(one.images), judged, 1)
-        grad = self._finite(one.grad, rows)
+        self.climbed = one.images if rows is None else None
+        grad = self._finite(one.grad, rows, slope)
         return Gradient(asked.spread(one.verdict, -torch.inf), one.value, grad, one.images)
 
     def _climbed(
@@ -199,15 +204,17 @@ class QueryBroker:
         objective: Objective | None,
         loss: Climb | None,
         key: Key | None,
-    ) -> tuple[Gradient, Verdict]:
+    ) -> tuple[Gradient, Verdict, Tensor | None]:
         """Make one forward and one backward pass; return the gradient, and the verdict for the ledger.
 
-        With `Keep.HIGHEST_LOSS` the ledger compares the goal's own loss, whichever loss was ascended.
+        With an `objective`, which may have a gradient of its own, the third is the largest component (Q,) of what comes
+        through the target. With `Keep.HIGHEST_LOSS` the ledger compares the goal's own loss, whatever was ascended.
         """
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             images = variable if render is None else render(variable)
-            judged, outputs = _parted(self._put(asked.of(images), key, self._beside(asked)))
+            seen = asked.of(images) if objective is None else asked.of(images).view_as(asked.of(images))
+            judged, outputs = _parted(self._put(seen, key, self._beside(asked)))
             known = None if objective is not None else goal.verdict_and_gradient(outputs, loss)
             if known is not None:
                 verdict, value = known[0], asked.filled(known[0].loss, 0.0)
@@ -217,12 +224,19 @@ class QueryBroker:
             else:
                 verdict = goal(outputs, loss)
                 value = objective(asked.spread(verdict, 0.0), images)
-        grad = gradient_of(asked.of(value), variable) if known is None else gradient_of(outputs, variable, known[1])
+        slope = None
+        if objective is not None:
+            grad, through = gradients_of(asked.of(value), (variable, seen))
+            slope = asked.filled(torch.linalg.vector_norm(through.flatten(1), torch.inf, dim=1), 0.0)
+        elif known is None:
+            grad = gradient_of(asked.of(value), variable)
+        else:
+            grad = gradient_of(outputs, variable, known[1])
         answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
         noted = answered
         if judged is None and loss is not None and self.ledger.keep is Keep.HIGHEST_LOSS:
             noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
-        return Gradient(answered, value.detach(), grad, images.detach()), noted
+        return Gradient(answered, value.detach(), grad, images.detach()), noted, slope
 
     def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> Jacobian:
         """Return the margins of the k nearest rivals and their gradients, by the mean of the terms over the draws."""
@@ -241,6 +255,7 @@ class QueryBroker:
         with torch.no_grad():
             verdict = expected([goal(outputs if judged is None else judged) for judged, outputs in drawn])
         self._write(asked, images.detach(), verdict, count)
+        self.climbed = x.detach() if rows is None else None
         grads = torch.stack([self._finite(g, asked.rows) for g in slopes], dim=1)
         margins = asked.filled(margins.detach(), -torch.inf)
         return Jacobian(asked.spread(verdict, -torch.inf), margins, asked.filled(grads, 0.0))
@@ -275,12 +290,17 @@ class QueryBroker:
         if images.shape[0]:
             self.ledger.record(self._positions(asked.rows), asked.rank, images, verdict, backwards)
 
-    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
-        """Return the gradient with zeros for what is not finite, and record zero and non-finite gradients."""
+    def _finite(self, grad: Tensor, rows: Tensor | None, slope: Tensor | None = None) -> Tensor:
+        """Return the gradient with zeros for what is not finite, and record zero and non-finite gradients.
+
+        `slope` (Q,) is the largest component of what came through the target, where that is not the gradient itself.
+        """
         defers = self.ledger.defers and rows is None
         if not (defers or self.flat) and math.isfinite(float(grad.sum())):
             return grad  # the usual step: nothing to note
         peak = torch.linalg.vector_norm(grad.flatten(1), torch.inf, dim=1)
+        if slope is not None:
+            peak = torch.where(peak.isfinite(), slope, peak)
         self.ledger.slope(self._positions(rows), rows is not None, peak)
         if defers:
             return torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
@@ -299,16 +319,25 @@ def expected(drawn: list[Verdict]) -> Verdict:
 
 def gradient_of(value: Tensor, variable: Tensor, weights: Tensor | None = None, again: bool = False) -> Tensor:
     """Return d sum(weights * value) / d variable; all weights are 1 unless given."""
-    grad = None
+    return gradients_of(value, (variable,), weights, again)[0]
+
+
+def gradients_of(
+    value: Tensor, variables: tuple[Tensor, ...], weights: Tensor | None = None, again: bool = False
+) -> tuple[Tensor, ...]:
+    """Return d sum(weights * value) / d variable for each of several; AccessError where one has no part in it."""
+    grads: tuple[Tensor | None, ...] = (None,)
     if value.requires_grad:
         weights = torch.ones_like(value) if weights is None else weights
-        (grad,) = torch.autograd.grad(value, variable, weights, retain_graph=again, allow_unused=True)
-    if grad is None:
+        with user_code("the backward pass of the model"):
+            grads = torch.autograd.grad(value, variables, weights, retain_graph=again, allow_unused=True)
+    found = tuple(grad.detach() for grad in grads if grad is not None)
+    if len(found) < len(variables):
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "
             "use a score or decision attack (Square, HopSkipJump)"
         )
-    return grad.detach()
+    return found
 
 
 def _parted(outputs: Any) -> tuple[Any, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from torch import Tensor
 
 from ..geometry import Ball
 from ..random import Key
 from ..shapes import FloatBatch
-from .attack import Attack, check_ball
+from .attack import Attack, check_ball, take_ball
 from .oracle import Decisions
-from .parameters import check_parameters
+from .parameters import check_parameters, refuse_unknown
 
 A = TypeVar("A", bound=Decisions, contravariant=True)
 S = TypeVar("S")
@@ -50,12 +50,18 @@ class Shared(ABC, Generic[A, S, R]):
     _state: ClassVar[Any]
     _makes: ClassVar[Any]
 
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        """Raise ConfigError for a parameter that the attack does not have."""
+        refuse_unknown(cls, named)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         """Check the parameters that the fields' types bound (ConfigError), and the ball.
 
         Raises ThreatError for a ball that the attack does not know, or one without a radius.
         """
         check_parameters(self)
+        take_ball(self)
         check_ball(self.name, self.ball, self.norms, self.alternative)
         self.ball.bounded(self.name)
 

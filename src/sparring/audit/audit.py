@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..access import Attack
 from ..engine import region_of
-from ..errors import GoalError, LockedOut, RunError, ThreatError
+from ..errors import ConfigError, GoalError, LockedOut, RunError, ThreatError
+from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
-from ..targets import Target
+from ..isolation import isolated
+from ..targets import Target, as_target
 from ..tasks import Classification, Task
-from ..threats import BALLS, Norm, Threat, check_radius, threats_of_balls
-from ..zoo import Chunk, LoadedModel
+from ..threats import BALLS, Norm, Threat, Threats, check_radius, listed_threats, merged_threats
+from ..zoo import Chunk, LoadedModel, load_model
+from ..zoo.sources import load_source
 from .evaluation.admission import Admission, task_of
 from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_detector, restricted
-from .evaluation.batches import as_data_source, fitting_batch_size, limit_chunks
+from .evaluation.batches import fitting_batch_size, limit_chunks
 from .evaluation.cascade import Event
 from .evaluation.clean_chunk import CleanChunk
 from .evaluation.compiled_target import compile_views
@@ -41,26 +46,29 @@ from .probes import run_probes
 from .records.database import Records
 from .records.example_files import example_file, write_examples
 from .records.facts import Facts, utc_timestamp
-from .records.rows import KeptOriginals, chunk_rows, given_hash
+from .records.identity import ModelIdentity, Part, part_of, read_parts
+from .records.rows import KeptOriginals, chunk_rows
 from .records.run_folder import has_run, refuse_used, writing
 from .report.gallery import write_mask_picture
 from .report.model import Report
 from .report.summary import summarize
 from .report.write import write_report
 from .request import AuditRequest, run_facts
-from .suites.suite import suite
+from .suites.suite import refuse_idle_attacks, suite
+
+CHANGED = "data"  # the name of the record of data that changes
 
 
 def audit(
-    target: Target[Any] | LoadedModel,
+    target: Target[Any] | LoadedModel | nn.Module | str,
     data: Any,
     *,
-    threats: Iterable[Ball | Threat],
-    out: Path | str,
-    suite: str | Sequence[str] = "standard",
+    threats: Threats,
+    out: Path | str | None = None,
+    suite: str | Sequence[str | Attack[Any, Any] | type[Attack[Any, Any]]] = "standard",
     goal: str | None = None,
     access: str | None = None,
-    surrogate: Target[Any] | LoadedModel | None = None,
+    surrogate: Target[Any] | LoadedModel | nn.Module | str | None = None,
     seed: int = 0,
     repeats: int = 1,
     limit: int | None = None,
@@ -85,16 +93,21 @@ def audit(
     """Robust accuracy of `target` on `data` under each threat, recorded in the folder `out`.
 
     Args:
-        target: what is audited, of any task; a model of the zoo brings its source and class names along. A `Defended`
-            one is attacked from two views, by who does not know of the defence and by who does.
-        data: of a classifier Data of the zoo, or batches of (images, labels) or of images in [0, 1]; of another task
-            batches of (inputs, goal), where the goal has a row for each input: `Dodge(templates, 0.8)`,
-            `Vanish(boxes)`. An input is right where the goal is not met on it. A batch may have a third part, the
-            context: a row-wise record of what lies beside the inputs. Batches are read twice.
-        threats: balls, as [Linf(4 / 255), L2(0.5)]; several of one norm give a curve. A ball without a radius, as
-            Linf(), asks for the smallest example of each image, which gives the whole curve.
-        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run.
-        suite: "quick", "standard", "thorough", or names of attacks (`sparring list attacks`).
+        target: what is audited, of any task; a model of the zoo, or its name as "zoo:mnist-plain", brings its source
+            and class names along, a module alone is a `Classifier`. A `Defended` one is attacked from two views, by who
+            does not know of the defence and by who does.
+        data: of a classifier whatever `load_data` takes: images, (images, labels), a data set, a DataLoader, a list of
+            batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the
+            goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is
+            not met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs.
+            Data is read several times, and must give the same each time.
+        threats: balls or texts, one or many, as [Linf(4 / 255), "l2:0.5"]; several of one norm give a curve. A ball
+            without a radius, as Linf(), asks for the smallest example of each image, which gives the whole curve.
+        out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
+            among the system's temporary files, which the observer is told.
+        suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
+            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes and objects, whose ball each threat
+            replaces.
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.
@@ -151,13 +164,14 @@ def audit(
     return run_request(request)
 
 
+@isolated()
 def make_request(
-    target: Target[Any] | LoadedModel,
+    target: Target[Any] | LoadedModel | nn.Module | str,
     data: Any,
     *,
-    threats: Iterable[Ball | Threat],
-    out: Path | str,
-    surrogate: Target[Any] | LoadedModel | None = None,
+    threats: Threats,
+    out: Path | str | None = None,
+    surrogate: Target[Any] | LoadedModel | nn.Module | str | None = None,
     accept: Sequence[str] = (),
     resume: bool = False,
     command: str | None = None,
@@ -171,10 +185,17 @@ def make_request(
     **effort: Any,
 ) -> AuditRequest:
     """Make the request of `audit`, checked as far as that is possible without asking the model."""
+    target = named_model(target)
     loaded = target if isinstance(target, LoadedModel) else None
-    attacked: Target[Any] = target.target if isinstance(target, LoadedModel) else target
+    attacked = as_target(target)
+    surrogate = None if surrogate is None else named_model(surrogate)
     task, inputs = task_of(attacked), attacked.inputs
-    pool, source = parse_workers(workers, devices), as_data_source(data)
+    other = None if surrogate is None else as_target(surrogate)
+    pool = parse_workers(workers, devices)
+    if out is not None and not isinstance(out, str | Path):
+        raise ConfigError(f'out={out!r:.60} is no folder; pass its path, as out="runs/first"')
+    refuse_shared_services(pool, attacked, other)
+    source = load_source(data, loaded or attacked)
     first = next(iter(source.chunks(1)), None)
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
@@ -186,7 +207,7 @@ def make_request(
         threats=radii,
         smallest=smallest,
         batch_size=fitting_batch_size(source) if batch_size is None else batch_size,
-        surrogate=None if surrogate is None else surrogate.name,
+        surrogate=None if surrogate is None else getattr(surrogate, "name", None) or as_target(surrogate).name,
         goal=goal_of_plan(task, goal, effort.get("labels"), first),
         mask=limits.mask_digest,
         eps=limits.eps_digest,
@@ -196,9 +217,9 @@ def make_request(
         target=attacked,
         source=source,
         plan=plan,
-        out=Path(out),
+        out=temporary_folder(observer) if out is None else Path(out),
         loaded=loaded,
-        surrogate=surrogate.target if isinstance(surrogate, LoadedModel) else surrogate,
+        surrogate=other,
         resume=resume,
         accept=check_codes(tuple(accept)),
         command=command or "sparring.audit(...)",
@@ -206,6 +227,20 @@ def make_request(
         workers=pool,
         limits=limits,
     )
+
+
+def named_model(given: Any) -> Any:
+    """Return the model of a name, as "zoo:mnist-plain"; anything else as it is."""
+    return load_model(given) if isinstance(given, str) else given
+
+
+def temporary_folder(observer: AuditObserver | None) -> Path:
+    """Make a new folder for a run that none was named for, and tell the observer."""
+    folder = Path(tempfile.mkdtemp(prefix="sparring-"))
+    (observer or AuditObserver()).report_message(
+        f"no folder is named for the run: its records and report are in {folder}"
+    )
+    return folder
 
 
 def goal_of_plan(task: Task, goal: str | None, labels: str | None, first: Chunk | None) -> str:
@@ -253,23 +288,18 @@ def widest(inputs: Inputs) -> float:
     return float((high - low).max())
 
 
-def split_threats(
-    given: Iterable[Ball | Threat], inputs: Inputs | None = None
-) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
+def split_threats(given: Threats, inputs: Inputs | None = None) -> tuple[tuple[Threat, ...], tuple[Norm, ...]]:
     """Split into threats with radii, and norms of balls without one."""
-    listed = list(given)
+    listed = listed_threats(given)
     free = [one for one in listed if isinstance(one, Ball) and math.isinf(one.eps)]
     norms = [name for name, kind in BALLS.items() if any(type(one) is kind for one in free)]
     rest = [one for one in listed if one not in free]
-    written = [one for one in rest if isinstance(one, Threat)]
-    if len(written) < len(rest):
-        written = threats_of_balls(rest, widest(inputs or Images()))  # type: ignore[arg-type]
-    return tuple(written), tuple(norms)
+    return tuple(merged_threats(rest, widest(inputs or Images()))), tuple(norms)
 
 
+@isolated()
 def run_request(request: AuditRequest) -> Report:
     """Run the audit, from the first check of the data to the report."""
-    refuse_shared_services(request.workers, request.target, request.surrogate)
     admission = Admission(restricted(request.target, request.plan), request.plan, request.limits)
     first = admission.check_first(request.source)
     evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
@@ -286,14 +316,13 @@ def record_run(
     request: AuditRequest, evaluated: EvaluatedTarget, facts: Facts, worker: ChunkWorker, pool: WorkerPool | None
 ) -> Report:
     """Probe, attack and record, then write the report."""
-    admission = worker.admission
-    records = open_records(request, admission, facts, pool)
-    try:
+    with ExitStack() as stack:
+        records = stack.enter_context(closing(open_records(request, worker.admission, facts, pool, stack)))
         records.accept(request.accept, utc_timestamp())
         if not records.probe_results():
             request.observer.probing()
             clock = time.perf_counter()
-            measured = run_probes(evaluated, admission, request.source, request.plan, request.observer)
+            measured = run_probes(evaluated, worker.admission, request.source, request.plan, request.observer)
             records.record_probes(measured | {"seconds": time.perf_counter() - clock})
         if not records.finished:
             try:
@@ -304,35 +333,74 @@ def record_run(
                     f"{error}; what was recorded before stands, and --resume goes on where answers are had"
                 )
         request.observer.publishing()
-        return publish(records)
-    finally:
-        records.close()
+        return publish(records, records.folder)
 
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
     """Raise where the plan has no attack for one of its threats, or one that serves no such inputs or no mask."""
-    balls = [ball for threat in plan.threats for ball in threat.balls()] + [BALLS[norm]() for norm in plan.smallest]
     mask, eps = first.limits.mask, first.limits.eps
-    for ball in balls:
+    refuse_idle_attacks(plan)
+    for ball in plan.balls():
         for entry in suite(target.access, ball, plan, knows_detector(target)):
             entry.attack.check(region_of(entry.attack, target, first.images, mask, eps))
 
 
-def open_records(request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None) -> Records:
-    """Open the records of an interrupted run, or check all the data and begin new ones."""
+def open_records(
+    request: AuditRequest, admission: Admission, facts: Facts, pool: WorkerPool | None, stack: ExitStack
+) -> Records:
+    """Open the records of an interrupted run and compare the data with its own, or check all the data and begin anew.
+
+    The folder is locked until `stack` is closed.
+    """
+    model = ModelIdentity.make(request.target, request.surrogate, admission.answers)
+    if request.out.is_dir():
+        stack.enter_context(locked(request.out, "an audit"))
     if request.resume and has_run(request.out):
-        records = Records.resume(request.out, request.plan, facts)
+        records = Records.resume(request.out, request.plan, facts, model)
+        try:
+            refuse_changing(records)
+            compare_data(records, request)
+            records.compare_answers(model)
+            records.count_resumed()
+            write_limits(request)
+        except BaseException:
+            records.close()
+            raise
         safe = records.chunks()
-        request.observer.resumed(len(safe), sum(count for _, count, _ in safe.values()))
+        request.observer.resumed(len(safe), sum(safe.values()))
         return records
     refuse_used(request.out)
     if pool is not None:
         pool.start()
-    admission.check_all(request.source, request.observer)
-    records = Records.begin(request.out, request.plan, facts)
+    parts: list[Part] = []
+    admission.check_all(request.source, request.observer, lambda chunk: parts.append(part_of(chunk, request.plan)))
+    made = request.out.is_dir()
+    with writing(request.out, begun=False):
+        request.out.mkdir(parents=True, exist_ok=True)
+    if not made:
+        stack.enter_context(locked(request.out, "an audit"))
+    records = Records.begin(request.out, request.plan, facts, model, parts)
+    write_limits(request)
+    return records
+
+
+def write_limits(request: AuditRequest) -> None:
+    """Write the picture of the mask into the run folder, where there is one."""
     if isinstance(request.target.inputs, Images):
         write_mask_picture(request.out, request.limits.mask)
-    return records
+
+
+def compare_data(records: Records, request: AuditRequest) -> None:
+    """Read all the data once. RunError where they are other than when the run was begun, recorded or not."""
+    before, seen = records.parts(), 0
+    total = sum(part.rows for part in before)
+    number = -1
+    for number, (chunk, part) in enumerate(read_parts(request.source, request.plan)):
+        check_same(records, before, number, chunk, part)
+        seen += part.rows
+        request.observer.comparing_data(seen, total)
+    if number + 1 < len(before):
+        raise other_data(records, f"fewer images ({seen}, not {total})")
 
 
 def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:
@@ -356,24 +424,53 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
 
 
 def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks that are not recorded yet, with their numbers; recorded ones are compared with the data."""
-    safe = records.chunks()
+    """Yield the chunks that are not recorded yet, with their numbers.
+
+    The first that is another than when the run was begun is told, and recorded for the report.
+    """
+    safe, before, told = records.chunks(), records.parts(), False
+    number = -1
     for number, chunk in enumerate(limit_chunks(request.source, request.plan.batch_size, request.plan.limit)):
         if number in safe:
-            check_same(records, chunk, safe[number])
-        else:
-            yield number, chunk
+            continue
+        if number >= len(before):
+            raise other_data(records, f"more images (not {sum(part.rows for part in before)})")
+        if not told and part_of(chunk, request.plan) != before[number]:
+            told = True
+            records.record_probes({CHANGED: {"chunk": number, "first": chunk.first}})
+            request.observer.report_message(
+                f"{request.source.name} gives other images at {chunk.first} each time that it is read, as a shuffled "
+                "loader or a random transform does: this run can be neither repeated nor resumed"
+            )
+        yield number, chunk
+    if number + 1 < len(before):
+        raise other_data(records, f"fewer images (not {sum(part.rows for part in before)})")
 
 
-def check_same(records: Records, chunk: Chunk, safe: tuple[int, int, str]) -> None:
-    """Raise RunError where the data gives other images than when the run was begun."""
-    first, _, digest = safe
-    if chunk.first != first or given_hash(chunk) != digest:
-        what = "images" if chunk.goal is None else "inputs or goals"
+def refuse_changing(records: Records) -> None:
+    """Raise RunError for a run whose data gave other images each time: which are left cannot be told."""
+    if CHANGED in records.probe_results():
         raise RunError(
-            f"{records.facts.data} gives other {what} at {chunk.first} than when {records.folder} was begun; "
-            "turn shuffling off, restore the data, or choose another --out"
+            f"the data of {records.folder} gave other images each time that it was read, so the run cannot be resumed; "
+            "turn shuffling and random transforms off, and choose another --out"
         )
+
+
+def check_same(records: Records, before: list[Part], number: int, chunk: Chunk, part: Part) -> None:
+    """Raise RunError where a chunk of the data is another than when the run was begun."""
+    if number >= len(before):
+        raise other_data(records, f"more images (not {sum(one.rows for one in before)})")
+    if part != before[number]:
+        what = "images or labels" if chunk.goal is None else "inputs or goals"
+        raise other_data(records, f"other {what} at {part.first} to {part.first + part.rows - 1}")
+
+
+def other_data(records: Records, what: str) -> RunError:
+    """Return the error for data that are not those of the run."""
+    return RunError(
+        f"{records.facts.data} gives {what} than when {records.folder} was begun; turn shuffling and random changes of "
+        "the images off, restore the data, or choose another --out"
+    )
 
 
 def fallen_in_records(records: Records) -> KeptOriginals:
@@ -402,18 +499,22 @@ def still_standing(clean: CleanChunk, events: list[Event], plan: AuditPlan) -> d
     return standing
 
 
-def publish(records: Records) -> Report:
-    """Write report.json and report.html of an open run, and return the report."""
-    report = summarize(records)
+def publish(records: Records, out: Path) -> Report:
+    """Write report.json, report.html and the pictures of an open run into the folder `out`, and return the report."""
+    report = summarize(records, out)
     report = report.model_copy(update={"warnings": findings(records, report)})
-    write_report(report, records.folder)
+    write_report(report, out)
     return report
 
 
-def render(folder: Path) -> Report:
-    """Make the report of the run in `folder` again from its records, write it, and return it."""
-    records = Records.open(folder)
-    try:
-        return publish(records)
-    finally:
-        records.close()
+def render(folder: Path, out: Path | None = None) -> Report:
+    """Make the report of the run in `folder` again from its records, write it, and return it.
+
+    Args:
+        folder: the folder of an audit, finished or not; it is only read where `out` names another.
+        out: the folder for report.json, report.html and pictures; None: that of the run.
+
+    Raises: RunError where there is no run, or `out` cannot be written.
+    """
+    with closing(Records.open(folder, read_only=True)) as records:
+        return publish(records, folder if out is None else out)

@@ -51,6 +51,9 @@ class AuditObserver:
     def checked_data(self, tally: CleanCounts) -> None:
         """Called after the clean images have been checked."""
 
+    def comparing_data(self, seen: int, total: int) -> None:
+        """Called while the data of a run that is resumed are compared with those that it began with."""
+
     def probing(self) -> None:
         """Called before the probes."""
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from ..access import Decisions, Gradients, Jacobians, Scores
+from ..access import ACCESS, Attack
 from ..attacks import table
+from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec_of, split_attacks
 from ..errors import ConfigError, nearest
-from ..threats import Norm, Threat
+from ..geometry import Ball
+from ..text import storable
+from ..threats import BALLS, Norm, Threat
+from ..zoo.user_attack import user_attack
 
-ACCESS: dict[str, type[Decisions]] = {
-    "decisions": Decisions,
-    "scores": Scores,
-    "gradients": Gradients,
-    "jacobians": Jacobians,
-}
 EFFORT = {  # of each suite: steps and restarts of PGD, queries of the black-box attacks
     "quick": {"steps": 40, "restarts": 5, "queries": 1000},
     "standard": {"steps": 10, "restarts": 1, "queries": 500},
@@ -26,11 +24,22 @@ OWN = EFFORT["quick"]
 GOALS = ("misclassify", "least-likely")
 PRECISIONS = ("float32", "bfloat16", "float16")
 Precision = Literal["float32", "bfloat16", "float16"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Suite = str | tuple[str, ...]
 
 
-class AuditPlan(BaseModel):
+class StorableModel(BaseModel):
+    """A frozen record of plain values whose texts, wherever they come from, can be written to a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, values: Any) -> Any:
+        return storable(values)
+
+
+class AuditPlan(StorableModel):
     """Model, data, threats and effort. Two runs of one plan have the same records.
 
     `smallest`: norms without a radius, in which the nearest example of each image is searched.
@@ -42,7 +51,6 @@ class AuditPlan(BaseModel):
     of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     data: str
     threats: tuple[Threat, ...] = ()
@@ -65,6 +73,17 @@ class AuditPlan(BaseModel):
     compile: bool = False
     mask: str | None = None
     eps: str | None = None
+    _attacks: dict[str, AttackSpec] = PrivateAttr(
+        default_factory=dict
+    )  # what the words of `suite` mean in this process
+
+    def balls(self) -> list[Ball]:
+        """Return the balls of all threats, then one without a radius for each norm of `smallest`."""
+        return [ball for threat in self.threats for ball in threat.balls()] + [BALLS[norm]() for norm in self.smallest]
+
+    def attack(self, word: str) -> AttackSpec:
+        """Return the attack that a word of `suite` means; a user's file is run only where the plan was made."""
+        return self._attacks.get(word) or parse_attack(word, table)
 
 
 def make_audit_plan(**fields: Any) -> AuditPlan:
@@ -72,7 +91,7 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
     check_word("access", fields.get("access"), ACCESS)
     check_word("precision", fields.get("precision"), PRECISIONS)
     given = {name: value for name, value in fields.items() if value is not None}
-    given["suite"] = check_suite(given.get("suite", "standard"))
+    given["suite"], attacks = read_suite(given.get("suite", "standard"))
     effort = EFFORT[given["suite"]] if isinstance(given["suite"], str) else OWN
     try:
         plan = AuditPlan(**(effort | given))
@@ -80,6 +99,7 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"plan: {place}={first['input']!r:.200}: {first['msg']}") from error
+    plan._attacks.update(attacks)
     if not plan.threats and not plan.smallest:
         raise ConfigError("plan: threats=(): name at least 1 item, as linf:4/255, or linf for the smallest examples")
     twice = [one.norm for one in plan.threats if one.norm in plan.smallest]
@@ -92,25 +112,60 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
 
 def check_word(field: str, value: Any, known: Any) -> None:
     """Raise ConfigError with the nearest word for one that is not known."""
-    if value is not None and value not in known:
+    if value is not None and not (isinstance(value, str) and value in known):
         raise ConfigError(f"{field} {value!r:.80} is unknown ({', '.join(known)}).{nearest(str(value), known)}")
 
 
-def check_suite(suite: Any) -> Suite:
-    """Return a suite by name, or a list of names of attacks."""
-    if isinstance(suite, str) and suite in EFFORT:
-        return suite
-    names = [name.strip() for name in suite.split(",")] if isinstance(suite, str) else list(suite)
-    if not names:
-        raise ConfigError(f"suite=(): name {', '.join(EFFORT)}, or attacks, as fgsm,pgd,square")
-    for name in names:
-        if name not in table:
-            known = [*EFFORT, *table] if len(names) == 1 else list(table)
-            raise ConfigError(f"suite {name!r:.80} is unknown ({', '.join(known)}).{nearest(str(name), known)}")
-    twice = next((name for name in names if names.count(name) > 1), None)
+def check_suite(suite: Any) -> None:
+    """Raise ConfigError for a suite that is none, before a user's file is run."""
+    for word in suite_words(suite):
+        if isinstance(word, str) and word not in EFFORT and not USER_FILE.fullmatch(word):
+            refuse_unknown(word, alone=len(suite_words(suite)) == 1)
+            parse_attack(word, table)
+
+
+def refuse_unknown(word: str, alone: bool) -> None:
+    """Raise ConfigError for a word that names no attack, with the nearest attack or, where it is `alone`, suite."""
+    name = word.partition(":")[0].strip()
+    if not USER_FILE.fullmatch(word) and known_name(name, table) is None:
+        known = [*EFFORT, *table] if alone else list(table)
+        raise ConfigError(f"suite {name!r:.80} is unknown ({', '.join(known)}).{nearest(name, known)}")
+
+
+def read_suite(suite: Any) -> tuple[Suite, dict[str, AttackSpec]]:
+    """Return a suite by name, or its attacks: the words that are recorded, and what each of them means.
+
+    Raises: ConfigError for what names no attack; UserCodeError where a user's file raises.
+    """
+    words = suite_words(suite)
+    if len(words) == 1 and words[0] in EFFORT:
+        return words[0], {}
+    for word in words:
+        if isinstance(word, str):
+            refuse_unknown(word, alone=len(words) == 1)
+    specs = [parse_attack(one, table, user_attack) if isinstance(one, str) else spec_of(one) for one in words]
+    recorded = [spec.word for spec in specs]
+    twice = next((word for word in recorded if recorded.count(word) > 1), None)
     if twice is not None:
         raise ConfigError(f"suite names {twice} twice; to run it under more seeds pass repeats=2")
-    return tuple(names)
+    return tuple(recorded), dict(zip(recorded, specs, strict=True))
+
+
+def suite_words(suite: Any) -> list[Any]:
+    """Return the name of a suite, or the words and objects of its attacks; ConfigError where there is none."""
+    if isinstance(suite, str):
+        words: list[Any] = split_attacks(suite)
+        if len(words) == 1 and words[0].strip().lower() in EFFORT:
+            return [words[0].strip().lower()]
+        words = [word for word in words if word]
+    else:
+        words = [suite] if isinstance(suite, Attack | type) or not hasattr(suite, "__iter__") else list(suite)
+    if not words:
+        raise ConfigError(f"suite={suite!r}: name {', '.join(EFFORT)}, or attacks, as fgsm,pgd,square")
+    for word in words:
+        if isinstance(word, str) and word.lower() in EFFORT and len(words) > 1:
+            raise ConfigError(f"suite {word!r} is a suite of its own; name it alone, or attacks, as fgsm,pgd,square")
+    return words
 
 
 def differences(before: AuditPlan, now: AuditPlan) -> list[str]:

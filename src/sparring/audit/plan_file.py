@@ -12,20 +12,29 @@ queries = 2000
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from ..access import ACCESS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
+from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from .findings import check_codes
-from .plan import ACCESS, GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_it_is(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A name of a file that is no UTF-8 has characters which pydantic's own text refuses, and is used as it is."""
+    return value if isinstance(value, str) else check(value)
+
+
+Spec = Annotated[str, WrapValidator(_as_it_is)]  # a MODEL, DATA or file
 
 
 class ConfigTable(BaseModel):
@@ -52,11 +61,21 @@ class InputConfig(ConfigTable):
     classes: Count | None = None
 
 
+class ReadConfig(ConfigTable):
+    """How the data is read."""
+
+    scale: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="the value of white in arrays, and in pictures of more than 8 bits: 4095 for 12 bits"
+    )
+    labels: str | None = Field(default=None, description="a CSV file of file name,label for folder: and flat:")
+    class_names: str | None = Field(default=None, description="a file of the model's class names, one per line or JSON")
+
+
 class AuditConfig(ConfigTable):
     """An audit, as a person writes it down."""
 
-    model: str = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
-    data: str = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
+    model: Spec = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
+    data: Spec = Field(description="as on the command line: zoo:NAME, folder:DIR, ...")
     threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
     )
@@ -69,8 +88,8 @@ class AuditConfig(ConfigTable):
     access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
         default=None, description="what attacks may ask; all that the model grants when left out"
     )
-    surrogate: str | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
-    defend: tuple[str, ...] = Field(
+    surrogate: Spec | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
+    defend: tuple[Spec, ...] = Field(
         default=(), description="what the model is put behind, in this order: jpeg:75, resize-pad, FILE.py:FACTORY, ..."
     )
     votes: Count = Field(default=1, description="answers of a random defence that make one of its own")
@@ -82,7 +101,7 @@ class AuditConfig(ConfigTable):
     limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
     labels: Literal["data", "model"] = "data"
-    mask: str | None = Field(
+    mask: Spec | None = Field(
         default=None, description="a PNG (white: may move), .npy or .npz file: where the images may be changed"
     )
     expected_accuracy: UnitInterval | None = None
@@ -92,6 +111,7 @@ class AuditConfig(ConfigTable):
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: EffortConfig = Field(default_factory=EffortConfig)
     input: InputConfig = Field(default_factory=InputConfig)
+    read: ReadConfig = Field(default_factory=ReadConfig)
 
     def balls(self) -> list[Ball | Threat]:
         """Return the threats as `audit` takes them."""
@@ -111,15 +131,7 @@ def read_audit_config(path: Path) -> AuditConfig:
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; name the plan of an audit, which is a TOML file") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); name the plan of an audit") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    table = read_toml(path, "the plan of an audit")
     try:
         return make_audit_config(table)
     except ConfigError as error:
@@ -156,4 +168,4 @@ def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place
             refuse_unknown_keys(INNER_TABLES[key], value, key)
 
 
-INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig}
+INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig, "read": ReadConfig}

@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..geometry import Ball
 from ..targets import Defended, Restricted, Target
-from ..zoo import LoadedModel
+from ..zoo import DataSource, LoadedModel
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, knows_detector
-from .evaluation.batches import DataSource
 from .evaluation.compiled_target import describe_precision
 from .evaluation.region_limits import RegionLimits
 from .evaluation.weights import weights_hash
 from .observer import AuditObserver
 from .parallel.workers import SINGLE_PROCESS, Workers
 from .plan import AuditPlan
-from .records.facts import Facts, MaskFacts, device_name, utc_timestamp, versions
+from .records.facts import Facts, MaskFacts, attacks_key, device_name, utc_timestamp, versions
+from .suites.suite import suite
+from .suites.suite_entry import SuiteEntry
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class AuditRequest:
 
 def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission) -> Facts:
     """What the report says of model, data and machine."""
-    target, loaded, source = evaluated.target, request.loaded, request.source
+    target, loaded, source, plan = evaluated.target, request.loaded, request.source, request.plan
     weights = weights_hash(target)
     inside = target.target if isinstance(target, Restricted) else target
     names = (loaded.class_names if loaded else None) or getattr(source, "class_names", None)
@@ -65,6 +67,11 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         mask=mask_facts(request.limits),
         radii=radii_facts(request.limits),
         probabilities=bool(getattr(inside, "probabilities", False)),
+        attacks={
+            attacks_key(name, ball): tuple((entry.name, entry.access.__name__) for entry in suite_of(view, ball, plan))
+            for name, view in evaluated.views
+            for ball in plan.balls()
+        },
         data=source.name,
         label_note=source.label_note,
         candidates=source.candidates,
@@ -74,6 +81,11 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         precision=describe_precision(target, request.plan),
         started=utc_timestamp(),
     )
+
+
+def suite_of(view: Target[Any], ball: Ball, plan: AuditPlan) -> list[SuiteEntry]:
+    """List the attacks of a view on a ball."""
+    return suite(view.access, ball, plan, knows_detector(view))
 
 
 def mask_facts(limits: RegionLimits) -> MaskFacts | None:

@@ -13,6 +13,7 @@ from .. import __version__
 from .commands.apply import apply_command
 from .commands.attack import attack_command
 from .commands.audit import audit
+from .commands.certify import certify_command
 from .commands.compare import compare_command
 from .commands.demo import demo_command
 from .commands.export import export_command
@@ -25,9 +26,12 @@ from .commands.train import train_command
 from .commands.transfer import transfer_command
 from .commands.zoo import zoo
 from .display.errors import EPILOG, Settings, report_error
+from .display.junit_file import JUnitCommand
+from .display.usage import OneLineUsageErrors
 
 app = typer.Typer(
     name="sparring",
+    cls=OneLineUsageErrors,
     help="Attack vision models, and measure how much they withstand.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo_command,
     "audit": audit,
     "attack": attack_command,
+    "certify": certify_command,
     "fit": fit_command,
     "apply": apply_command,
     "list": list_command,
@@ -51,7 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generalize": generalize_command,
 }
 for name, command in COMMANDS.items():
-    app.command(name, epilog=EPILOG)(command)
+    app.command(name, epilog=EPILOG, cls=JUnitCommand if name == "audit" else None)(command)
 app.add_typer(zoo, name="zoo")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, RunError
+from ..isolation import isolated
 from .parameters import check_number, check_whole
 
 EpochProgress = Callable[[int, int, float], None]  # epoch, epochs, mean loss
@@ -39,6 +40,7 @@ class FitConfig:
         check_whole(self, "seed", self.seed, 0)
 
 
+@isolated()
 def minimize_loss(
     modules: Sequence[nn.Module],
     count: int,
@@ -63,7 +65,7 @@ def minimize_loss(
     log: list[float] = []
     devices = [weights[0].device] if weights[0].is_cuda else []
     try:
-        with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        with torch.random.fork_rng(devices):
             torch.manual_seed(config.seed)
             optimizer = torch.optim.Adam(weights, lr=config.lr)
             updates = config.epochs * -(-count // config.batch_size)

@@ -8,7 +8,7 @@ from .craft import craft, crafted
 from .fit import Fitted, fit
 from .judge import ArtifactJudgement, judge_artifact
 from .options import Engine, Progress
-from .outcome import Outcome, Passes
+from .outcome import Outcome, OutcomeCounts, Passes, remarks, typical_radii
 from .run import check_access, check_images, region_of, run
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Engine",
     "Fitted",
     "Outcome",
+    "OutcomeCounts",
     "Passes",
     "Progress",
     "check_access",
@@ -26,5 +27,7 @@ __all__ = [
     "fit",
     "judge_artifact",
     "region_of",
+    "remarks",
     "run",
+    "typical_radii",
 ]  # fmt: skip

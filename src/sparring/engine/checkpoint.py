@@ -7,22 +7,34 @@ fingerprint covers the attack, the target, the goal, the images and the seed, an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
+from ..files import locked
+from ..random import Key
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target, Unidentified
+from .answers import answers_agree, sample_answers
+from .options import Engine
 from .outcome import Outcome, Passes
 
 
 def fingerprint(*parts: object) -> str:
-    """SHA-256 over the bytes of tensors, also of those inside records, and the text of everything else."""
+    """SHA-256 over the bytes of tensors, also of those inside records, and the text of everything else.
+
+    It is the same in every process: of a function and of an object whose text is its address the name and the code or
+    the fields stand in.
+    """
     digest = hashlib.sha256()
+    seen: set[int] = set()
 
     def add(part: object) -> None:
         if isinstance(part, Tensor):
@@ -33,8 +45,22 @@ def fingerprint(*parts: object) -> str:
             for f in fields(part):
                 digest.update(f"{f.name}=".encode())
                 add(getattr(part, f.name))
+        elif isinstance(part, tuple | list):
+            digest.update(f"{type(part).__name__}(".encode())
+            for inner in part:
+                add(inner)
+            digest.update(b")")
+        elif isinstance(part, FunctionType):
+            digest.update(f"{part.__module__}.{part.__qualname__},".encode() + part.__code__.co_code)
+        elif type(part).__repr__ is object.__repr__:
+            digest.update(f"{type(part).__module__}.{type(part).__qualname__}(".encode())
+            if id(part) not in seen:  # it may hold itself
+                seen.add(id(part))
+                for name, value in sorted(getattr(part, "__dict__", {}).items()):
+                    digest.update(f"{name}=".encode())
+                    add(value)
         else:
-            digest.update(f"{part!r},".encode())
+            digest.update(f"{part!r},".encode("utf-8", "backslashreplace"))
 
     for part in parts:
         add(part)
@@ -53,6 +79,27 @@ def identity_of(target: Target[Any]) -> tuple[object, ...]:
     return parts
 
 
+OTHER_ANSWERS = (
+    "belongs to another model, which has the same weights and answers otherwise on the first inputs (its code or its "
+    "preprocessing has changed)"
+)
+
+
+@contextmanager
+def kept_checkpoint(engine: Engine) -> Iterator[None]:
+    """Keep the engine's checkpoint folder for one call; RunError where another process has it, or it cannot be made."""
+    if engine.checkpoint is None:
+        yield
+        return
+    folder = Path(engine.checkpoint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}; choose another checkpoint folder") from error
+    with locked(folder, "a run"):
+        yield
+
+
 class Checkpoint:
     """The folder of one run."""
 
@@ -65,6 +112,20 @@ class Checkpoint:
 
     def _batch(self, start: int) -> Path:
         return self.folder / f"batch-{start:09d}.safetensors"
+
+    def check_answers(self, target: Target[Any], x: Tensor, key: Key, context: Any) -> None:
+        """Raise RunError where the target answers otherwise than when the folder was begun; note its answers then.
+
+        `x` (B, ...) are the first inputs of the run, with their keys and contexts.
+        """
+        path, kind = self.folder / "answers.safetensors", target.device.type
+        if not path.exists():
+            write_tensors(path, sample_answers(target, x, key, context), {"mark": self.mark, "device": kind})
+            return
+        before, values = self._checked(path)
+        now = sample_answers(target, x, key, context, twice=False)
+        if not answers_agree(before, now, values["device"] == kind):
+            raise RunError(f"{self.folder} {OTHER_ANSWERS}; use another checkpoint folder")
 
     def _checked(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         stranger = "belongs to another run (other attack, target, goal, images or seed); use another checkpoint folder"

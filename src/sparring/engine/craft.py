@@ -24,24 +24,28 @@ from ..access import (
 from ..errors import ConfigError
 from ..geometry.region import Region
 from ..goals import Climb, Goal, Verdict
+from ..isolation import isolated
 from ..random import Key
-from ..rows import take
-from ..targets import Target, answered, check_context, check_task
+from ..rows import outside_inference, take
+from ..targets import Target, answered, as_target, check_context, check_task
+from .arguments import as_engine, as_indices, as_radii, as_tensor
+from .given import goal_and_inputs
 from .options import Engine
-from .run import check_access, check_images, check_indices, check_start, region_of
+from .run import check_access, check_images, check_start, goal_like, region_of
 
 A = TypeVar("A", bound=Decisions)
 
 
+@isolated()
 def craft(
     attack: Attack[A, Any],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: Tensor | None = None,
     context: Any = None,
     engine: Engine | None = None,
@@ -54,19 +58,21 @@ def craft(
 
     Raises: InputError, ThreatError, AccessError, ConfigError before the first step.
     """
-    engine = engine or Engine()
-    check_access(attack, target)
+    engine, target = as_engine(engine), as_target(target)
+    check_access(attack, target, Attack)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    region = region_of(attack, target, x, mask, eps)
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
     if start is not None:
         check_start(attack, start, region)
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    goal = target.adapt_goal(goal)
+    places = as_indices(indices, len(x))
+    goal = target.adapt_goal(goal_like(goal, x, target))
     attack.check(region)
     attack.check_goal(goal)
-    with torch.inference_mode(False), target.frozen():
+    with target.frozen():
         return crafted(attack, target, goal, region, Key(places.to(x.device), engine.seed), start, engine, context)
 
 
@@ -176,5 +182,5 @@ class _Unjudged(QueryBroker):
         else:
             self.last = self.last.index_copy(0, rows, images)
 
-    def _finite(self, grad: Tensor, rows: Tensor | None) -> Tensor:
+    def _finite(self, grad: Tensor, rows: Tensor | None, slope: Tensor | None = None) -> Tensor:
         return grad

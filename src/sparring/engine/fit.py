@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,17 +13,21 @@ import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
-from ..errors import ConfigError, InputError, RunError, ThreatError, out_of_memory
+from ..errors import ConfigError, InputError, RunError, ThreatError, memory_errors
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images
+from ..isolation import isolated
 from ..random import Key
-from ..rows import flatten, rebuild, take, to
+from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
-from ..targets import Target, answered, check_context, check_task
-from .checkpoint import fingerprint, identity_of
+from ..targets import Target, answered, as_target, check_context, check_task
+from .answers import FEW, Answers, answers_agree, sample_answers
+from .arguments import as_engine, as_indices, as_radii, as_tensor
+from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
-from .run import check_access, check_images, check_indices, region_of, run
+from .run import check_access, check_images, goal_like, region_of, run
 
 A = TypeVar("A", bound=Decisions)
 R = TypeVar("R")
@@ -46,15 +51,16 @@ class Fitted(Generic[R]):
         return f"{self.made['attack']}: {share}, {passes}, {self.seconds:.1f} s"
 
 
+@isolated()
 def fit(
     attack: Shared[A, Any, R],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: R | None = None,
     context: Any = None,
     engine: Engine | None = None,
@@ -66,6 +72,7 @@ def fit(
     `engine.batch_size` is used for the evaluation of the clean images only, `attack.batch_size` for every step.
 
     Args:
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: where the pixels of each image may move.
         eps: (N,) a radius for each image, which bounds its perturbation during the fit.
@@ -76,8 +83,10 @@ def fit(
         InputError, ThreatError, TargetError, GoalError, AccessError: before the first step.
         RunError: a checkpoint that cannot be read or written, or a batch too large for the memory.
     """
-    engine = engine or Engine()
-    check_access(attack, target)
+    engine, target = as_engine(engine), as_target(target)
+    check_access(attack, target, Shared)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, context = (outside_inference(as_tensor(given)) for given in (x, mask, context))
     check_images(x, goal)
     check_task(target, goal)
     check_context(target, context, len(x))
@@ -87,21 +96,29 @@ def fit(
             f"{attack.name} fits what moves images in [0, 1], and {target.name} takes {kind}; for one "
             "variable on many images pass run() an OverScenes target"
         )
-    region = region_of(attack, target, x, mask, eps)
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
     if not attack.uses_region and (mask is not None or eps is not None):
         raise ThreatError(f"{attack.name} knows no mask and no radius per row; use Universal there")
     if start is not None and not isinstance(start, attack.makes):
         raise ConfigError(f"{attack.name} makes a {attack.makes.__name__} and goes on from one, not from {start!r:.60}")
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    with torch.inference_mode(False), target.frozen():
-        fitting = _Fitting(attack, target, target.adapt_goal(to(goal, target.device)), region, places, engine, context)
-        try:
-            return fitting.made(start)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            told = f"{attack.name} ran out of memory with batch_size={attack.batch_size}; pass a smaller one"
-            raise RunError(f"{told}: {error}") from error
+    places = as_indices(indices, len(x))
+    cure = f"with batch_size={attack.batch_size}; pass a smaller one"
+    with kept_checkpoint(engine), target.frozen(), memory_errors(attack.name, cure):
+        fitting = _Fitting(
+            attack, target, target.adapt_goal(goal_like(goal, x, target)), region, places, engine, context
+        )
+        return fitting.made(start)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the steps so far have come to; replaced as a whole, so that an interruption finds it consistent."""
+
+    state: Any
+    passes: tuple[int, int]  # forward and backward
+    t: int = 0  # steps done
+    fell: int = 0  # images that fell in this epoch
+    fooled: tuple[float, ...] = ()  # by epoch
 
 
 class _Fitting:
@@ -119,40 +136,58 @@ class _Fitting:
     ) -> None:
         self.attack, self.target, self.engine, self.context = attack, target, engine, context
         self.goal, self.region, self.indices = goal, region, indices
-        self.t, self.seconds = 0, 0.0
-        self.fell, self.passes, self.fooled = 0, [0, 0], list[float]()
-        self.state: Any = None
+        self.seconds = 0.0
+        self.passes = [0, 0]  # so far, those of the present step included
 
     def made(self, start: Any) -> Fitted[Any]:
         path, mark = None, ""
         if self.engine.checkpoint is not None:
             path = Path(self.engine.checkpoint) / "fit.safetensors"
             data = (self.goal, self.x, self.region.eps, self.region.free, self.indices, start, self.context)
-            mark = fingerprint(self.attack, self.engine.seed, *data, *identity_of(self.target))
+            how = self.engine.seed, self.engine.autocast
+            mark = fingerprint(self.attack, *how, *data, *identity_of(self.target))
         clock = time.perf_counter()
+        first = self._region(torch.arange(min(FEW, len(self.x))))
+        asked = first.x, Key(self.indices[:FEW].to(self.target.device), self.engine.seed), self._beside(slice(0, FEW))
         self._leave_out_what_is_won()
-        self.state = self.attack.init(self._region(torch.arange(1)).x, self.engine.seed, start)
-        if path is not None and path.exists():
-            self._load(path, mark)
+        self.at = _Fit(self.attack.init(self._region(torch.arange(1)).x, self.engine.seed, start), (self.passes[0], 0))
+        if path is None:
+            self._go_on(lambda: None)
+        else:
+            answers = self._load(path, mark, asked) if path.exists() else sample_answers(self.target, *asked)
             clock -= self.seconds
-        written = time.perf_counter()
-        while not self._over:
-            self._advance()
-            if self.engine.progress is not None:
-                self.engine.progress(self._progress())
-            if path is not None and (self._over or time.perf_counter() - written > self.engine.checkpoint_seconds):
+
+            def save() -> None:
                 self.seconds = time.perf_counter() - clock
-                self._save(path, mark)
-                written = time.perf_counter()
+                self._save(path, mark, answers)
+
+            self._go_on(save)
         return Fitted(
-            artifact=self.attack.artifact(self.state),
-            fooled=tuple(self.fooled),
+            artifact=self.attack.artifact(self.at.state),
+            fooled=self.at.fooled,
             images=len(self.x),
-            forwards=self.passes[0],
-            backwards=self.passes[1],
+            forwards=self.at.passes[0],
+            backwards=self.at.passes[1],
             seconds=time.perf_counter() - clock,
             made=self._made(mark),
         )
+
+    def _go_on(self, save: Callable[[], None]) -> None:
+        """Step until the fit is over; `save` is called now and then, at the end, and before an error leaves."""
+        saved, written = self.at.t, time.perf_counter()
+        try:
+            while not self._over:
+                self._advance()
+                if self.engine.progress is not None:
+                    self.engine.progress(self._progress())
+                if self._over or time.perf_counter() - written > self.engine.checkpoint_seconds:
+                    save()
+                    saved, written = self.at.t, time.perf_counter()
+        except BaseException:
+            if self.at.t > saved:
+                with suppress(RunError):
+                    save()
+            raise
 
     @property
     def x(self) -> Tensor:
@@ -169,15 +204,15 @@ class _Fitting:
 
     @property
     def _over(self) -> bool:
-        if self.t >= self._steps:
+        if self.at.t >= self._steps:
             return True
-        between = self.t % self._per_epoch == 0 and self.t > 0
-        return between and self.attack.done(self.state, self.fooled[-1])
+        between = self.at.t % self._per_epoch == 0 and self.at.t > 0
+        return between and self.attack.done(self.at.state, self.at.fooled[-1])
 
     def _region(self, rows: Tensor) -> Region:
         return self.region.take(rows.to(self.x.device)).to(self.target.device)
 
-    def _beside(self, rows: Tensor) -> Any:
+    def _beside(self, rows: Tensor | slice) -> Any:
         """Return the context of these rows, on the target's device."""
         return to(take(self.context, rows), self.target.device)
 
@@ -207,24 +242,24 @@ class _Fitting:
 
     def _advance(self) -> None:
         attack, device = self.attack, self.target.device
-        epoch, place = divmod(self.t, self._per_epoch)
+        now, self.passes = self.at, [*self.at.passes]
+        epoch, place = divmod(now.t, self._per_epoch)
         order = Key(torch.tensor([epoch]), self.engine.seed).uniform("order", (len(self.x),))[0].argsort()
         rows = order[place * attack.batch_size : (place + 1) * attack.batch_size]
         region, goal = self._region(rows), take(self.goal, rows.to(device))
         key = Key(self.indices[rows].to(device), self.engine.seed).reseeded(epoch)
         ledger = Ledger(region, Keep.FIRST, Budget())
-        theirs, random = key.reseeded(self.t), self.target.stochastic
+        theirs, random = key.reseeded(now.t), self.target.stochastic
         beside, draws = self._beside(rows), self.target.draws
         broker = QueryBroker(self._answer, goal, ledger, self.engine.batch_size, False, theirs, random, draws, beside)
         batch = SharedBatch(region.x, key, self._attacked(goal, key, region, beside))
-        self.state = attack.step(attack.access(broker), self.state, batch, self.t / self._steps)
+        state = attack.step(attack.access(broker), now.state, batch, now.t / self._steps)
         ledger.settle()
-        self.fell += int(ledger.won.sum())
+        fell, t, fooled = now.fell + int(ledger.won.sum()), now.t + 1, now.fooled
         self._count(ledger.forwards, ledger.backwards)
-        self.t += 1
-        if self.t % self._per_epoch == 0:
-            self.fooled.append(self.fell / len(self.x))
-            self.fell = 0
+        if t % self._per_epoch == 0:
+            fell, fooled = 0, (*fooled, fell / len(self.x))
+        self.at = _Fit(state, (self.passes[0], self.passes[1]), t, fell, fooled)
 
     def _attacked(
         self, goal: Goal, key: Key, region: Region, context: Any
@@ -246,8 +281,8 @@ class _Fitting:
         self.passes = [self.passes[0] + int(forwards.sum()), self.passes[1] + int(backwards.sum())]
 
     def _progress(self) -> Progress:
-        done = min((self.t % self._per_epoch) * self.attack.batch_size, len(self.x))
-        return Progress(self.attack.name, len(self.x), done, self.attack.batch_size, len(self.x), self.t, self._steps)
+        t, count, size = self.at.t, len(self.x), self.attack.batch_size
+        return Progress(self.attack.name, count, min((t % self._per_epoch) * size, count), size, count, t, self._steps)
 
     def _made(self, mark: str) -> dict[str, Any]:
         return {
@@ -261,15 +296,23 @@ class _Fitting:
             "call_sha256": mark,
         }
 
-    def _save(self, path: Path, mark: str) -> None:
-        tensors, plain = flatten(self.state, "state")
-        counts = {"t": self.t, "fell": self.fell, "passes": self.passes, "fooled": self.fooled, "seconds": self.seconds}
-        write_tensors(path, tensors, {"mark": mark, "plain": plain, **counts})
+    def _save(self, path: Path, mark: str, answers: Answers) -> None:
+        now = self.at
+        tensors, plain = flatten(now.state, "state")
+        tensors |= {f"answers.{name}": value for name, value in answers.items()}
+        counts = {"t": now.t, "fell": now.fell, "passes": now.passes, "fooled": now.fooled, "seconds": self.seconds}
+        write_tensors(path, tensors, {"mark": mark, "plain": plain, "device": self.target.device.type, **counts})
 
-    def _load(self, path: Path, mark: str) -> None:
+    def _load(self, path: Path, mark: str, asked: tuple[Tensor, Key, Any]) -> Answers:
         stranger = "belongs to another fit (other attack, target, goal, images or seed); use another checkpoint folder"
         tensors, values = read_checkpoint(path, mark, "delete it to begin again", stranger)
+        answers = {name.removeprefix("answers."): one for name, one in tensors.items() if name.startswith("answers.")}
+        now = sample_answers(self.target, *asked, twice=False)
+        if not answers_agree(answers, now, values["device"] == self.target.device.type):
+            raise RunError(f"{path} {OTHER_ANSWERS}; use another checkpoint folder")
         tensors = {name: value.to(self.target.device) for name, value in tensors.items()}
-        self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
-        self.t, self.fell, self.passes = values["t"], values["fell"], values["passes"]
-        self.fooled, self.seconds = values["fooled"], values["seconds"]
+        state = rebuild(self.attack.state, tensors, values["plain"], "state")
+        forwards, backwards = values["passes"]
+        self.at = _Fit(state, (forwards, backwards), values["t"], values["fell"], tuple(values["fooled"]))
+        self.seconds = values["seconds"]
+        return answers

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, TargetError
-from ..goals import Goal
+from ..isolation import isolated
 from ..random import Key
-from ..rows import take, to
-from ..targets import Pipeline, Target, answered, check_context, check_task
+from ..rows import outside_inference, take, to
+from ..targets import Pipeline, Target, answered, as_target, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
+from .arguments import as_engine, as_indices, as_tensor
+from .given import goal_and_inputs
 from .options import Engine
-from .run import check_images, check_indices
+from .run import check_images, goal_like
 
 FRESH = 1 << 43  # the first draw used here; attacks and the engine use lower numbers
 
@@ -49,11 +51,12 @@ class ArtifactJudgement:
         )
 
 
+@isolated()
 def judge_artifact(
     artifact: PerturbsImages,
     target: Target[Any],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     context: Any = None,
@@ -66,6 +69,7 @@ def judge_artifact(
         artifact: a perturbation, a generator, a patch. Random artifacts and targets draw anew for each image and
             each of the draws.
         target: the model as it is deployed.
+        goal, x: what counts as success, and the images; in all the forms that `run` takes.
         indices: (N,) int64, the images' positions in their data set, which key the draws; 0 to N - 1 by default.
         context: what lies beside the images, as in `run`.
         n_draws: draws per image; one where neither the artifact nor the target draws.
@@ -74,15 +78,15 @@ def judge_artifact(
     """
     if not isinstance(n_draws, int) or n_draws < 1:
         raise ConfigError(f"n_draws={n_draws!r}; pass an int >= 1")
-    if not isinstance(target, Target):
-        raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
-    engine, use = engine or Engine(), target.confirming_target
+    engine, use = as_engine(engine), as_target(target).confirming_target
+    goal, x = goal_and_inputs(use, goal, x)
+    x, context = outside_inference(as_tensor(x)), outside_inference(context)
     bare, worn = Pipeline(use), Pipeline(use, AppliedArtifact(artifact))
     check_images(x, goal, use.inputs)
     check_task(use, goal)
     check_context(worn, context, len(x))
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    aim, draws = use.adapt_goal(to(goal, use.device)), n_draws if worn.stochastic else 1
+    places = as_indices(indices, len(x))
+    aim, draws = use.adapt_goal(goal_like(goal, x, use)), n_draws if worn.stochastic else 1
     rates: list[list[Tensor]] = [[], []]
     with torch.no_grad(), use.frozen():
         for start in range(0, len(x), engine.batch_size):
@@ -98,8 +102,9 @@ def judge_artifact(
                         view.check(outputs)
                         theirs.check(outputs, aim)
                     margin = theirs.margin(outputs)
-                    if bool(margin.isnan().any()):
-                        row = start + int(margin.isnan().nonzero()[0])
+                    unanswered = ~valid_rows(outputs, use.task)
+                    if bool(unanswered.any()):
+                        row = start + int(unanswered.nonzero()[0])
                         raise TargetError(f"{use.name} answers NaN for image {row}, which is no defence; leave it out")
                     won.append(margin > 0)
                 found.append(torch.stack(won).float().mean(0).to(x.device))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError
+from ..scalars import plain_number
 
 AUTOCAST = (None, torch.bfloat16, torch.float16)
 
@@ -56,9 +57,11 @@ class Engine:
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("check_done_every", 1), ("confirmation_samples", 1)):
-            value = getattr(self, name)
+            value = plain_number(getattr(self, name))
+            object.__setattr__(self, name, value)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ConfigError(f"engine {name}={value!r}; pass an int >= {least}")
+        object.__setattr__(self, "seed", plain_number(self.seed))
         if not isinstance(self.seed, int):
             raise ConfigError(f"engine seed={self.seed!r}; pass an int")
         if self.autocast not in AUTOCAST:

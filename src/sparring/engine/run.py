@@ -5,24 +5,39 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
-from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError, ThreatError, out_of_memory
+from ..errors import (
+    AccessError,
+    ConfigError,
+    GoalError,
+    InputError,
+    OutOfMemoryError,
+    ThreatError,
+    out_of_memory,
+)
 from ..geometry.region import Region
 from ..goals import Goal
 from ..inputs import Images, Inputs
-from ..rows import flatten, take, to
-from ..targets import Target, check_context, check_task
-from .checkpoint import Checkpoint, fingerprint, identity_of
+from ..isolation import isolated
+from ..random import Key
+from ..rows import flatten, floats_to, outside_inference, take, to
+from ..targets import Target, as_target, check_context, check_task
+from .answers import FEW
+from .arguments import as_budget, as_engine, as_indices, as_keep, as_radii, as_tensor
+from .checkpoint import Checkpoint, fingerprint, identity_of, kept_checkpoint
+from .given import goal_and_inputs
 from .options import Engine, Progress
-from .outcome import Outcome, joined
+from .outcome import Outcome, joined, with_remarks
 from .search import Search, on_device
 
 A = TypeVar("A", bound=Decisions)
+DOORS = {"fit": "it makes one artifact for many images", "run": "it attacks each image by itself"}
 
 
 @dataclass(frozen=True)
@@ -41,18 +56,19 @@ class Job:
     engine: Engine
 
 
+@isolated()
 def run(
     attack: Attack[A, Any],
     target: Target[A],
-    goal: Goal,
-    x: Tensor,
+    goal: Any,
+    x: Any = None,
     *,
     indices: Tensor | None = None,
     mask: Tensor | None = None,
-    eps: Tensor | None = None,
+    eps: Tensor | float | None = None,
     start: Tensor | None = None,
     context: Any = None,
-    keep: Keep | None = None,
+    keep: Keep | str | None = None,
     budget: Budget | None = None,
     engine: Engine | None = None,
 ) -> Outcome:
@@ -60,15 +76,18 @@ def run(
 
     Args:
         attack: the attack; it must not need more access than the target grants.
-        target: what is attacked. Its mode, gradients and buffers are restored afterwards.
-        goal: what counts as success.
+        target: what is attacked; a module alone is a `Classifier` of images in [0, 1]. Its mode, gradients and buffers
+            are restored afterwards.
+        goal: what counts as success; labels (N,) mean `Misclassify(labels)`.
+        x: the inputs; or in their place whatever `load_data` takes: an array, a data set, "folder:DIR". Labelled data
+            may also be given alone, with neither goal nor `x` beside it, and images before their labels.
         indices: (N,) int64, the images' positions in their data set, which key their randomness; 0 to N - 1 by default.
         mask: bool, like `x` or broadcast over it: true where a component may move. None: everywhere.
-        eps: (N,) a radius for each image, in place of that of the attack's ball.
+        eps: (N,) a radius for each image, or one number, in place of that of the attack's ball.
         start: images like `x` to begin at, for attacks with `accepts_start`: Square, the decision attacks, PGD.
         context: data beside the images, a frozen dataclass whose tensors have one row per image (boxes, landmarks,
             which points are present), for targets that take it (`Target.takes_context`).
-        keep: which example to return; the attack's own choice by default.
+        keep: which example to return, a `Keep` or its word; the attack's own choice by default.
         budget: passes per example.
         engine: how to run; see `Engine`.
 
@@ -79,32 +98,44 @@ def run(
         InputError, ThreatError, TargetError, GoalError, AccessError: before the search starts.
         RunError: a checkpoint that cannot be read or written.
     """
-    engine, budget = engine or Engine(), budget or Budget()
-    check_access(attack, target)
+    engine, budget, kept = as_engine(engine), as_budget(budget), as_keep(keep)
+    target = as_target(target)
+    check_access(attack, target, Attack)
+    goal, x = goal_and_inputs(target, goal, x)
+    x, mask, start, context = (outside_inference(as_tensor(given)) for given in (x, mask, start, context))
     check_images(x, goal, target.inputs)
     check_task(target, goal)
     check_context(target, context, len(x))
-    region = region_of(attack, target, x, mask, eps)
-    kept, aim = keep or attack.keep, target.adapt_goal(to(goal, target.device))
+    region = region_of(attack, target, x, mask, outside_inference(as_radii(eps, len(x))))
+    aim = target.adapt_goal(goal_like(goal, x, target))
     attack.check(region)
     attack.check_goal(aim)
     if start is not None:
         check_start(attack, start, region)
     started = time.perf_counter()
-    places = torch.arange(len(x)) if indices is None else check_indices(indices, len(x))
-    job = Job(attack, target, aim, region, places, start, context, kept, budget, engine)
-    with torch.inference_mode(False), target.frozen():
+    places = as_indices(indices, len(x))
+    job = Job(attack, target, aim, region, places, start, context, kept or attack.keep, budget, engine)
+    with kept_checkpoint(engine), target.frozen():
         parts = _batches(job)
-        return joined(parts, time.perf_counter() - started)
+        return with_remarks(joined(parts, time.perf_counter() - started))
 
 
-def check_access(attack: Attack[Any, Any] | Shared[Any, Any, Any], target: Target[Any]) -> None:
-    """Raise AccessError where the attack needs more access than the target grants, and for what is neither of them."""
+def goal_like(goal: Goal, x: Tensor, target: Target[Any]) -> Goal:
+    """Return the goal on the target's device, its numbers in the dtype of the inputs `x`, as the answers are."""
+    return floats_to(to(outside_inference(goal), target.device), x.dtype)
+
+
+def check_access(attack: Any, target: Target[Any], kinds: type | UnionType = Attack | Shared) -> None:
+    """Raise AccessError where the attack needs more access than the target grants, ConfigError where it is none.
+
+    `kinds` are the attacks that are served.
+    """
     given: Any = attack
-    if not isinstance(target, Target):
-        raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
-    if not isinstance(given, Attack | Shared):
-        kind = given.__name__ if isinstance(given, type) else type(given).__name__
+    if not isinstance(given, kinds):
+        if isinstance(attack, Attack | Shared):
+            door = "fit" if isinstance(attack, Shared) else "run"
+            raise ConfigError(f"{attack.name} is an attack for sparring.{door}: {DOORS[door]}")
+        kind = attack.__name__ if isinstance(attack, type) else type(attack).__name__
         raise ConfigError(f"{kind} is no attack; pass one with its ball, as PGD(Linf(8 / 255))")
     if not issubclass(target.access, attack.access):
         raise AccessError(
@@ -130,15 +161,16 @@ def region_of(
     if mask is not None and not isinstance(mask, Tensor):
         raise InputError(f"a mask is a bool tensor like the images, and this is a {type(mask).__name__}")
     if eps is not None:
-        if not isinstance(eps, Tensor) or not eps.is_floating_point():
-            got = str(eps.dtype) if isinstance(eps, Tensor) else type(eps).__name__
-            raise ThreatError(f"eps is a float tensor with a radius per row, and this is {got}; pass a tensor")
         if not bool((eps > 0).all()):
             raise ThreatError("a radius per row is above 0, and some are 0, negative or NaN; leave those rows out")
         if ball.p == 0 and not bool((eps == eps.round()).all()):
             raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
         eps = eps.to(x.device)
-    return Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    region = Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    if eps is not None and bool((finite := eps.isfinite()).any()):
+        widest = replace(ball, eps=float(eps[finite].amax())).with_channel_axis(target.inputs.channel_axis)
+        widest.check(x, float(low.amin()), float(high.amax()))
+    return region
 
 
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:
@@ -159,8 +191,6 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
     Raises GoalError for a goal that is no row-wise record.
     """
     (Images() if inputs is None else inputs).check(x)
-    if not isinstance(goal, Goal):
-        raise GoalError(f"a {type(goal).__name__} is no goal; pass one, as Misclassify(labels)")
     if not hasattr(goal, "__dataclass_fields__"):
         raise GoalError(
             f"the goal {type(goal).__name__} is no dataclass, so its rows cannot follow the images'; decorate it with "
@@ -177,25 +207,17 @@ def check_images(x: Tensor, goal: Goal, inputs: Inputs | None = None) -> None:
         raise InputError(f"the goal speaks of {len(goal)} images and there are {len(x)}; one label per image")
 
 
-def check_indices(indices: Tensor, count: int) -> Tensor:
-    """Return the positions on the CPU; InputError where they are not one int64 per image."""
-    if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.shape != (count,):
-        got = (
-            f"{indices.dtype} of shape {tuple(indices.shape)}"
-            if isinstance(indices, Tensor)
-            else type(indices).__name__
-        )
-        raise InputError(f"indices must be int64 of shape ({count},), one position per image; got {got}")
-    return indices.cpu()
-
-
 def _batches(job: Job) -> list[Outcome]:
     checkpoint = None
     if job.engine.checkpoint is not None:
         region = job.region
         data = (job.goal, region.x, region.eps, region.free, job.indices, job.begin, job.context)
-        mark = fingerprint(job.attack, job.keep, job.budget, job.engine.seed, *data, *identity_of(job.target))
+        how = job.keep, job.budget, job.engine.seed, job.engine.autocast, job.engine.confirmation_samples
+        mark = fingerprint(job.attack, *how, *data, *identity_of(job.target))
         checkpoint = Checkpoint(Path(job.engine.checkpoint), mark)
+        device, few = job.target.device, slice(0, FEW)
+        key, context = Key(job.indices[few].to(device), job.engine.seed), to(take(job.context, few), device)
+        checkpoint.check_answers(job.target, region.x[few].to(device), key, context)
     parts: list[Outcome] = []
     start, size = 0, job.engine.batch_size
     while start < len(job.region):
@@ -203,9 +225,11 @@ def _batches(job: Job) -> list[Outcome]:
         if part is None:
             try:
                 part = _batch(job, start, size, checkpoint)
-            except RuntimeError as error:
-                if size == 1 or not out_of_memory(error):
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
                     raise
+                if size == 1:
+                    raise OutOfMemoryError.for_one_image(error) from error
                 size = max(1, min(size, len(job.region) - start) // 2)
                 if checkpoint:
                     checkpoint.forget()

@@ -13,15 +13,18 @@ from torch import Tensor
 
 from ..access import Attack, Batch, Budget, Keep, Ledger, QueryBroker, Reason
 from ..errors import GoalError, LockedOut
+from ..geometry import rowwise
 from ..geometry.region import Region
 from ..goals import Goal, Terms
 from ..random import Key
 from ..rows import flatten, rebuild, take
-from ..targets import Target, answered
+from ..targets import Target, answered, valid_rows
 from .options import Engine
 from .outcome import Outcome, Passes
 
 LOOK, CONFIRM = 1 << 40, 1 << 41  # the first draws of the engine; those of attacks are numbered from 0
+STALLED = 20  # steps in which a row without a gradient does not move, after which it ends
+STILL = 0.01  # of the inputs' scale: a smaller move is none
 NUDGES = (1.001, 1.01)  # factors that enlarge an example which fails confirmation by rounding
 
 
@@ -56,6 +59,8 @@ class Search:
         self.every = engine.check_done_every or (8 if self.ledger.defers else 1)
         self.state: Any = None
         self.locked = False  # has the target locked the attacker out?
+        self.still = torch.zeros_like(self.ledger.checks)  # (N,) steps without a gradient near `anchor`
+        self.anchor: Tensor | None = None  # (N, ...) where each row without a gradient stays
 
     def _answer(self, images: Tensor, key: Key | None = None, context: Any = None) -> Any:
         with self.engine.precision(self.x.device):
@@ -75,7 +80,7 @@ class Search:
         return margins.median(0).values, (margins > bar).float().mean(0)
 
     def _ask(self, x: Tensor, rows: Tensor, key: Key | None, whole: Goal | None) -> Tensor:
-        """Return the margins of images on the deployed target, without autocast.
+        """Return the margins of images on the deployed target, without autocast; NaN where it gives no answer.
 
         With `whole`, the goal of the entire run, target and goal are checked on the first outputs.
         """
@@ -90,7 +95,8 @@ class Search:
                     target.check(outputs)
                     goal.check(outputs, whole)
                     check_terms(take(goal, part), outputs)
-                margins.append(take(goal, part).margin(outputs))
+                margin = take(goal, part).margin(outputs)
+                margins.append(margin.masked_fill(~valid_rows(outputs, target.task), torch.nan))
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
 
@@ -129,7 +135,7 @@ class Search:
         if ledger.keep is not Keep.HIGHEST_LOSS:
             ledger.already |= share > 0.5
             self.rate = torch.where(ledger.already, share, self.rate)
-        ledger.non_finite |= ~margin.isfinite()
+        ledger.non_finite |= margin.isnan()
         standing = ~(ledger.already | ledger.non_finite)
         self.broker.narrow(standing)
         oracle = self.attack.access(self.broker)
@@ -150,8 +156,28 @@ class Search:
         if done is not None:  # recorded at once, so that `check_done_every` changes no result
             self.ledger.finish(self.broker.live, done)
         self.ledger.changed |= done is not None or self.attack.stuck(self.state) is not None
+        if self.t % self.every == 0 and not (self.random or self.attack.begins_again):
+            self._end_stalled()
         if self.t % self.every == 0 or self.t == self.attack.total_steps:
             self._drop()
+
+    def _end_stalled(self) -> None:
+        """End the rows that will not move: every gradient so far was exactly zero, and so will the next one be."""
+        broker, ledger = self.broker, self.ledger
+        images, live = broker.climbed, broker.live
+        if not broker.flat or images is None:
+            return
+        flat = ledger.zero_gradient[live]
+        broker.flat = bool(flat.any())
+        if not broker.flat:
+            return
+        if self.anchor is None:
+            self.anchor = self.x.clone()
+        moved = (images - self.anchor[live]).flatten(1).abs().amax(1) > STILL * self.region.inputs.scale
+        self.anchor[live] = torch.where(rowwise(moved, images), images, self.anchor[live])
+        self.still[live] = torch.where(flat & ~moved, self.still[live] + self.every, 0)
+        ledger.finish(live, self.still[live] >= STALLED)
+        ledger.changed = True
 
     def _drop(self) -> None:
         if not (self.ledger.changed or self.limited or self.ledger.defers):
@@ -196,10 +222,12 @@ class Search:
             examples=examples,
             success=success,
             distance=size,
+            eps=self.region.eps,
             passes=Passes(ledger.forwards, ledger.backwards, ledger.checks),
             queries_to_success=first,
             reason=self._reasons(won, lost),
             success_rate=self.rate,
+            zero_gradient=ledger.zero_gradient,
             seconds=self.seconds,
             attack=self.attack.name,
             goal=type(self.goal).__name__,
@@ -213,7 +241,8 @@ class Search:
         So where its example fails, a slightly larger one is tried.
         """
         ledger, region = self.ledger, self.region.take(found)
-        share = self._looked(ledger.best[found], found, CONFIRM)[1]
+        margin, share = self._looked(ledger.best[found], found, CONFIRM)
+        ledger.non_finite[found] |= margin.isnan()
         for factor in NUDGES if ledger.keep is Keep.SMALLEST else ():
             lost = (share <= 0.5).nonzero().squeeze(1)
             if len(lost) == 0:
@@ -229,14 +258,14 @@ class Search:
     def _reasons(self, won: Tensor, lost: Tensor) -> Tensor:
         ledger = self.ledger
         reason = torch.full_like(ledger.forwards, int(Reason.EXHAUSTED), dtype=torch.uint8)
-        flat = (ledger.backwards > 0) & ~ledger.nonzero_gradient
         for rows, code in (
             (ledger.spent(), Reason.BUDGET),
-            (flat, Reason.NO_GRADIENT),
+            (ledger.zero_gradient, Reason.NO_GRADIENT),
             (ledger.no_start, Reason.NO_START),
-            (ledger.non_finite, Reason.NON_FINITE),
+            (ledger.non_finite_gradient, Reason.NON_FINITE_GRADIENT),
             (ledger.locked_out & ~ledger.won, Reason.LOCKED_OUT),
             (lost, Reason.UNCONFIRMED),
+            (ledger.non_finite, Reason.NON_FINITE),
             (won, Reason.FOUND),
             (ledger.already, Reason.ALREADY),
         ):
@@ -247,14 +276,16 @@ class Search:
         """Return all that is needed to resume: tensors, and plain values."""
         tensors = {f"ledger.{name}": value for name, value in self.ledger.tensors().items()}
         state, plain = flatten(self.state, "state") if self.live else ({}, {})
-        mine = {"live": self.broker.live, "rate": self.rate}
+        mine = {"live": self.broker.live, "rate": self.rate, "still": self.still}
+        if self.anchor is not None:
+            mine["anchor"] = self.anchor
         return tensors | state | mine, {"plain": plain, "t": self.t, "seconds": self.seconds}
 
     def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         device = self.x.device
         tensors = {name: value.to(device) for name, value in tensors.items()}
         self.ledger.load({n.removeprefix("ledger."): v for n, v in tensors.items() if n.startswith("ledger.")})
-        self.rate = tensors["rate"]
+        self.rate, self.still, self.anchor = tensors["rate"], tensors["still"], tensors.get("anchor")
         self.broker.narrow(tensors["live"])
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:

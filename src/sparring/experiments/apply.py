@@ -15,14 +15,14 @@ from ..audit.evaluation.predictions import predict
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, run
 from ..errors import InputError
+from ..files import write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
-from ..storage import write_atomically
+from ..text import printable
 from ..zoo import Chunk, Data, InputSpec, LoadedModel
 from ..zoo import pictures as files
 from .artifacts import artifact_picture, prediction_captions, target_class
 from .output import report_write_errors
-from .printable import printable
 
 CONTACT_SHEET, SHOWN = "contact.png", 4
 FLOAT_IMAGES, PNG_FILES = "float images", "PNG files, 8 bits"

@@ -61,8 +61,9 @@ def input_made_for(made: Mapping[str, Any]) -> InputSpec | None:
 
 
 def fooling_rate(outcome: Outcome) -> Share:
-    """Return how many of the images on which the goal was not met before fell."""
-    return share(int((outcome.success & ~outcome.already).sum()), int((~outcome.already).sum()))
+    """Return how many images fell, of those that were answered and on which the goal was not met before."""
+    attacked = ~(outcome.already | outcome.unanswered)
+    return share(int((outcome.success & attacked).sum()), int(attacked.sum()))
 
 
 def interval_text(part: Share) -> str:

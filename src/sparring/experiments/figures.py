@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from ..text import printable
 from ..transfer import TransferCounts
-from .printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,22 +90,27 @@ def _cells(axes: Axes, shares: Tensor, ends: tuple[Tensor, Tensor] | None = None
     return drawn
 
 
-def query_curves(fell: Mapping[str, list[int]], stood: Mapping[str, int], title: str) -> bytes:
-    """Return a PNG: the share of images that had fallen after so many queries, one curve for each attack.
+def success_curves(
+    fell: Mapping[str, Sequence[float]], stood: Mapping[str, int], title: str, axis: Literal["queries", "distance"]
+) -> bytes:
+    """Return a PNG: the share of images that had fallen after so many queries or within a distance, attack by attack.
 
     Args:
-        fell: for each attack, the queries after which each image that fell did so.
+        fell: for each attack, the queries after which each image that fell did so, or the distances of its example.
         stood: for each attack, the number of images on which the goal was not met before.
+        axis: which of the two `fell` holds.
     """
+    first = 1.0 if axis == "queries" else 0.0
     figure, axes = _blank(6.4, 4.0)
     most = max((max(counts) for counts in fell.values() if counts), default=1)
     for name, counts in fell.items():
         ordered, total = sorted(counts), max(stood[name], 1)
         height = [i / total for i in range(len(ordered) + 1)]
-        axes.step([1, *ordered, most], [*height, height[-1]], where="post", label=name)
-    axes.set_xscale("log")
+        axes.step([first, *ordered, most], [*height, height[-1]], where="post", label=printable(name))
+    if axis == "queries":
+        axes.set_xscale("log")
     axes.set_ylim(0, 1)
-    axes.set_xlabel("queries")
+    axes.set_xlabel(axis)
     axes.set_ylabel("share of images that fell")
     figure.suptitle(fill(printable(title), WRAP), fontsize=9, parse_math=False)
     axes.grid(alpha=0.3)

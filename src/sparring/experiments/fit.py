@@ -14,12 +14,12 @@ from torch import Tensor
 from ..access import Shared
 from ..attacks import Artifact, ArtifactAttack, load_artifact
 from ..audit.evaluation.predictions import predict
-from ..engine import Engine, Fitted, Outcome, Progress, check_access, fit, run
+from ..engine import Engine, Fitted, Outcome, Progress, check_access, fingerprint, fit, run
 from ..errors import ConfigError, InputError, RunError
+from ..files import check_writable, write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..random import Key
 from ..rows import take
-from ..storage import write_atomically
 from ..zoo import Data, LoadedModel
 from .artifacts import SUFFIX, artifact_picture, fooling_rate, prediction_captions
 from .output import report_write_errors
@@ -39,12 +39,16 @@ class ArtifactPaths:
         return self.artifact.with_suffix(".png")
 
     def check_free(self) -> None:
-        """Raise where a file is there already, or could not be written."""
+        """Raise where a file is there already, or could not be written.
+
+        An artifact without its picture may be that of a fit which was killed: `FitArtifact.finished` tells.
+        """
         if self.artifact.suffix != SUFFIX:
             raise ConfigError(f"--out {self.artifact} is no FILE{SUFFIX}; give it that ending")
-        for path in (self.artifact, self.picture):
-            if path.exists() or path.is_symlink():
+        for path in (self.picture, self.artifact):
+            if path.is_symlink() or (path.exists() and not (path == self.artifact and path.is_file())):
                 raise RunError(f"{path} exists; choose another --out")
+        check_writable(self.artifact, "--out")
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,34 @@ class FitArtifact:
         parts, copies = split_images(images, self.held_out, self.seed)
         return FitInputs(images, self.goal(images, parts), parts, copies, start, made)
 
+    def mark(self, inputs: FitInputs) -> str:
+        """Return the SHA-256 of all that decides on the artifact and its measurement."""
+        split = inputs.split.fitted, inputs.split.held_out
+        target = self.loaded.target.identity()
+        return fingerprint(self.attack, target, inputs.goal, inputs.images, split, self.seed, inputs.start)
+
+    def finished(self, inputs: FitInputs) -> Fitted[Any] | None:
+        """Return what an earlier call of this fit, which was killed before it drew its picture, has written.
+
+        Raises: RunError where the file is of another fit.
+        """
+        path = self.paths.artifact
+        if not path.exists():
+            return None
+        try:
+            artifact, made = load_artifact(path)
+        except (RunError, InputError) as error:
+            raise RunError(f"{path} exists; choose another --out") from error
+        if made.get("fit_sha256") != self.mark(inputs):
+            raise RunError(f"{path} exists and is of another fit; choose another --out")
+        fooled = tuple(made["fooled_by_epoch"])
+        return Fitted(artifact, fooled, made["images"], made["forwards"], made["backwards"], made["seconds"], made)
+
     def run(self, inputs: FitInputs, progress: Callable[[Progress], None] | None = None) -> Fitted[Any]:
-        """Fit the artifact; `progress` is called after every step."""
-        with report_write_errors(self.paths.artifact):
-            self.paths.artifact.parent.mkdir(parents=True, exist_ok=True)
+        """Fit the artifact and write it, not measured yet; `progress` is called after every step."""
         engine = Engine(self.batch_size, self.seed, checkpoint=self.checkpoint, progress=progress)
         indices, target = inputs.split.fitted, self.loaded.target
-        return fit(
+        fitted = fit(
             self.attack,
             target,
             take(inputs.goal, indices),
@@ -133,6 +158,8 @@ class FitArtifact:
             start=inputs.start,
             engine=engine,
         )
+        self.save(fitted, {}, inputs)
+        return fitted
 
     def measure(self, artifact: Artifact, inputs: FitInputs) -> dict[str, Outcome]:
         """Apply the artifact to the images that it was fitted on, and to those held out."""
@@ -181,6 +208,11 @@ class FitArtifact:
             "class": self.target,
             "held_out": self.held_out,
             "fooled": {name: [part.count, part.total] for name, part in shares.items()},
+            "fit_sha256": self.mark(inputs),
+            "fooled_by_epoch": list(fitted.fooled),
+            "forwards": fitted.forwards,
+            "backwards": fitted.backwards,
+            "seconds": fitted.seconds,
         }
         fitted.artifact.save(self.paths.artifact, fitted.made | made)
 

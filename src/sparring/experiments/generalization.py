@@ -18,9 +18,9 @@ from ..audit.records.facts import device_name, utc_timestamp, versions
 from ..audit.records.statistics import share
 from ..engine import Engine
 from ..errors import AccessError, InputError
+from ..files import write_atomically
 from ..geometry import Ball
 from ..goals import Misclassify
-from ..storage import write_atomically
 from ..transfer import Generalization, attacks_within, goal_margins, measure_generalization
 from .figures import ColumnBlock, accuracy_map
 from .model_set import ModelSet

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,20 @@ from ..access import Attack
 from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
-from ..defenses.training.plan import TrainingPlan
+from ..defenses.training.loading import load_training_data
+from ..defenses.training.plan import TrainingPlan, read_training_plan
 from ..defenses.training.trainer import CHECKPOINT
 from ..defenses.training.validation import choose_validation_attacks
-from ..errors import ConfigError, InputError, RunError, TargetError
-from ..storage import write_atomically
+from ..errors import ConfigError, InputError, RunError, TargetError, nearest
+from ..files import write_atomically
+from ..storage import read_toml
 from ..targets import Classifier, Target
-from ..zoo import Data, LoadedModel, count_classes, load_data, load_model
+from ..zoo import Data, LoadedModel, count_classes, load_data, load_model, plan_path, plans
+from ..zoo.class_names import read_class_names
 from ..zoo.loaders.trained import PLAN, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
+from ..zoo.user_attack import user_attack
 from .output import refuse_used_folder, report_write_errors
-from .training_data import load_training_data
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # set by what starts processes
 LOST = ("onnection closed", "onnection reset", "onnect timeout", "roken pipe")  # gloo's words for a peer that is gone
@@ -88,16 +92,19 @@ class TrainFromPlan:
         begun = self.out / PLAN
         if not begun.exists():
             raise RunError(f"there is nothing to go on from in {self.out}: no {CHECKPOINT}; leave out --resume")
-        if begun.read_bytes() != self.path.read_bytes():
+        if read_training_plan(begun) != read_training_plan(self.path.absolute()):
             raise RunError(f"{begun} is another plan than {self.path}; choose another --out, or leave out --resume")
         return False
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, and keep the plan in it."""
+        """Make the folder, and keep the plan in it, with the folder that its paths are relative to."""
         with report_write_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             if not resume:
-                write_atomically(self.out / PLAN, self.path.read_bytes())
+                given = self.path.read_bytes()
+                from_here = f"folder = {json.dumps(str(self.path.absolute().parent))}\n".encode()
+                named = "folder" in read_toml(self.path, "a training plan")
+                write_atomically(self.out / PLAN, given if named else from_here + given)
 
     def run(
         self,
@@ -133,6 +140,23 @@ class TrainFromPlan:
             raise RunError(f"another process of the training is gone; go on with --resume ({error})") from error
 
 
+def find_plan(name: str) -> Path:
+    """Return the file of a plan: that path, or the zoo's plan of that name.
+
+    Raises: ConfigError where it is neither, with the nearest name.
+    """
+    path, known = Path(name).expanduser(), plan_path(name)
+    if known is not None and not path.is_file():
+        return known
+    if not path.exists() and path.suffix != ".toml":
+        names = list(plans())
+        raise ConfigError(
+            f"{name} is neither a file nor a plan of the zoo ({', '.join(names)}); write one as docs/training.md says."
+            f"{nearest(name, names)}"
+        )
+    return path
+
+
 def is_first_process() -> bool:
     """Tell whether this is the process that prints and writes."""
     return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
@@ -147,20 +171,24 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
     def load(spec: str) -> Target[Any]:
         return load_model(spec, device=own_device(devices)).target
 
-    objective, adversary = plan.make_objective(load), plan.make_adversary(load)
-    validation, chosen = plan.make_validation()
+    objective, adversary = plan.make_objective(load), plan.make_adversary(load, user_attack)
+    validation, chosen = plan.make_validation(user_attack)
     attacks = choose_validation_attacks(adversary.attacks, validation.steps) if chosen is None else chosen
     loaded = load_model(plan.model)
     classifier = classifier_of(loaded)
     check_parts(classifier, objective, adversary)
     if plan.weights == "fresh":
         reset_weights(trainable_module(classifier), plan.training.seed, plan.model)
+    if plan.data.class_names is not None:
+        loaded = replace(loaded, class_names=read_class_names(Path(plan.data.class_names)))
     data = load_data(
         plan.data.train,
         input=loaded.input,
         class_names=loaded.class_names,
-        classes=count_classes(loaded, plan.data.train),
+        classes=count_classes(loaded, plan.data.train, plan.data.scale),
         limit=plan.data.limit,
+        scale=plan.data.scale,
+        labels=plan.data.labels,
     )
     images, labels = load_training_data(data, plan.training.workers, progress)
     try:

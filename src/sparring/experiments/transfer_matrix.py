@@ -13,8 +13,8 @@ from torch import Tensor
 from ..access import Attack, Gradients
 from ..audit.evaluation.predictions import predict
 from ..engine import Engine
+from ..files import write_atomically
 from ..goals import ClassifyAs, Goal, Misclassify
-from ..storage import write_atomically
 from ..targets import Ensemble, Target
 from ..transfer import TransferCounts, leave_one_out, transfer_matrix
 from ..zoo import Chunk, Data

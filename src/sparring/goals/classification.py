@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,10 +38,18 @@ class ClassGoal(Goal):
 
     def __post_init__(self) -> None:
         given: Any = self.classes
+        if isinstance(given, list | tuple | np.ndarray):
+            with suppress(TypeError, ValueError, RuntimeError):
+                given = torch.as_tensor(given)
+        if isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] == 1:
+            given = given.squeeze(1)
         whole = isinstance(given, Tensor) and not (given.is_floating_point() or given.is_complex())
         if not whole or given.dtype == torch.bool or given.ndim != 1:
             got = f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}")
+            cure = f"; for all of N images pass torch.full((N,), {given})" if isinstance(given, int) else ""
+            if isinstance(given, Tensor) and given.ndim == 2:
+                cure = f"; of one-hot rows pass {self.word}.argmax(1)"
+            raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}{cure}")
         object.__setattr__(self, "classes", given.long())
         if not isinstance(self.loss, Climb):
             raise GoalError(f"{type(self).__name__} climbs a loss of sparring.goals, not {self.loss!r}; pass LogOdds()")
@@ -48,12 +58,14 @@ class ClassGoal(Goal):
         return len(self.classes)
 
     def terms(self, outputs: Logits) -> Terms:
-        """Return z_k - z_y for every other class k, or with the sign turned where y is approached."""
+        """Return z_k - z_y for every other class k, or with the sign turned where y is approached.
+
+        A class of logit -inf, which the model never answers, is below y even where that of y is -inf too.
+        """
         index = self.classes[:, None]
-        own = outputs.gather(1, index)
-        if self.every:
-            return Terms((own - outputs).scatter(1, index, torch.inf), every=True)
-        return Terms((outputs - own).scatter(1, index, -torch.inf), count=outputs.shape[1] - 1)
+        lead = (outputs - outputs.gather(1, index)).masked_fill(outputs.isneginf(), -torch.inf)
+        lead = lead.scatter(1, index, -torch.inf)
+        return Terms(-lead, every=True) if self.every else Terms(lead, count=outputs.shape[1] - 1)
 
     def margin(self, outputs: Logits) -> FloatPerRow:
         """Return max_{k != y} z_k - z_y of logits z (B, K), or with the sign turned where y is approached."""
@@ -127,9 +139,10 @@ class ClassifyAs(ClassGoal):
 
 
 def least_likely(outputs: Logits) -> IntPerRow:
-    """Return the classes (B,) of the smallest logits (B, K).
+    """Return the classes (B,) of the smallest logits (B, K) but -inf, which a model gives to classes it never answers.
 
     The targets of the iterative least-likely class method (Kurakin et al. 2017, arXiv:1607.02533, section 2.3):
     `ClassifyAs(least_likely(target(images)))` under BIM.
     """
-    return outputs.detach().argmin(dim=1)
+    outputs = outputs.detach()
+    return outputs.masked_fill(outputs.isneginf(), torch.inf).argmin(dim=1)

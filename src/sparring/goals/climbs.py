@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import GoalError
+from ..log_probabilities import kl_divergence
 from ..random import Key
 from ..shapes import FloatPerRow, IntPerRow, Logits
 from .terms import Terms
@@ -186,8 +187,7 @@ class Divergence(LogitClimb):
 
     def of_logits(self, logits: Logits, classes: IntPerRow, every: bool) -> FloatPerRow:
         """Return the divergence (B,), negative with `every`."""
-        wanted = F.log_softmax(self.reference.detach(), 1)
-        loss = F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
+        loss = kl_divergence(self.reference.detach(), logits)
         return -loss if every else loss
 
 
@@ -208,4 +208,4 @@ def spread(terms: Terms, four: bool) -> FloatPerRow:
         if top.shape[1] == 4:
             fourth = top[:, 3]
             size = torch.where(fourth.isfinite(), first - (third + fourth) / 2, size)
-    return torch.where(third.isfinite(), size, 1.0) + NO_ZERO
+    return torch.where(size.isfinite(), size, 1.0) + NO_ZERO

@@ -1,12 +1,13 @@
 """Losses on logits in closed form, with their gradients: the same as in `climbs`, in fewer operations.
 
-All are of logits (B, K) and the class (B,) int64 that is to be left.
+All are of logits (B, K) and the class (B,) int64 that is to be left. A logit of -inf is that of a class which the model
+never answers. Where it answers no other class, the largest other logit counts as the lowest number of the dtype, and
+nothing is NaN.
 """
 
 from __future__ import annotations
 
-import math
-
+import torch
 from torch.nn import functional as F
 
 from ..shapes import FloatPerRow, IntPerRow, Logits
@@ -14,14 +15,12 @@ from ..shapes import FloatPerRow, IntPerRow, Logits
 
 def margin(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return the largest other logit minus that of `classes`, (B,): positive where another class leads."""
-    index = classes[:, None]
-    return (logits.scatter(1, index, -math.inf).amax(1, keepdim=True) - logits.gather(1, index)).squeeze(1)
+    return (_others(logits, classes).amax(1, keepdim=True) - logits.gather(1, classes[:, None])).squeeze(1)
 
 
 def log_odds(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return log (1 - p) / p, (B,), of the probability p of `classes`."""
-    index = classes[:, None]
-    return logits.scatter(1, index, -math.inf).logsumexp(1) - logits.gather(1, index).squeeze(1)
+    return _others(logits, classes).logsumexp(1) - logits.gather(1, classes[:, None]).squeeze(1)
 
 
 def cross_entropy_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, Logits]:
@@ -37,9 +36,13 @@ def log_odds_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerR
     Spelled out, since the softmax of PyTorch on a CPU takes four times as long on a few classes.
     """
     index, logits = classes[:, None], logits.detach()
-    others = logits.scatter(1, index, -math.inf)
+    others = _others(logits, classes)
     top = others.amax(1, keepdim=True)
     lead = (top - logits.gather(1, index)).squeeze(1)
     share = others.sub_(top).exp_()
     total = share.sum(1, keepdim=True)
     return lead, total.log().squeeze(1).add_(lead), share.div_(total).scatter_(1, index, -1.0)
+
+
+def _others(logits: Logits, classes: IntPerRow) -> Logits:
+    return logits.scatter(1, classes[:, None], torch.finfo(logits.dtype).min)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..log_probabilities import log_sum_exp
 from ..shapes import FloatPerRow, FloatPerWay, IntPerWay
 
 
@@ -38,21 +39,24 @@ class Terms:
         if isinstance(temperature, Tensor):
             temperature = temperature[:, None].to(self.values.dtype).clamp_min(1e-6)
         if not isinstance(temperature, Tensor) and temperature == 1:
-            return -(-self.values).logsumexp(1) if self.every else self.values.logsumexp(1)
+            return -log_sum_exp(-self.values, 1) if self.every else log_sum_exp(self.values, 1)
         signed = -temperature if self.every else temperature
-        return ((self.values / signed).logsumexp(1, keepdim=True) * signed).squeeze(1)
+        total = log_sum_exp(self.values / signed, 1)
+        return total * (signed.squeeze(1) if isinstance(signed, Tensor) else signed)
 
     def nearest(self, k: int) -> tuple[FloatPerWay, IntPerWay]:
         """Return the largest values (B, <= k), largest first, and their indices (B, <= k) int64: the nearest rivals.
 
-        Where every condition is needed there is one rival, with index 0, and its value is the margin.
+        Where every condition is needed there is one rival, with index 0, and its value is the margin. A condition of
+        -inf, as of a class that the model never answers, is no rival: the nearest one stands in its place.
         """
         if self.every:
             margin = self.margin[:, None]
             return margin, torch.zeros_like(margin, dtype=torch.long)
         count = self.values.shape[1] if self.count is None else self.count
-        top = self.values.topk(min(k, count), dim=1)
-        return top.values, top.indices
+        values, places = self.values.topk(min(k, count), dim=1)
+        absent = values.isneginf()
+        return torch.where(absent, values[:, :1], values), torch.where(absent, places[:, :1], places)
 
 
 def mean_terms(answers: list[Terms]) -> Terms:

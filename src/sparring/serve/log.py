@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from typing import Any
-
-from torch import Tensor
-
-from ..hashing import image_sha256
 
 MOST_IMAGES, MOST_ANSWERS, MOST_BYTES = 1_000_000, 4096, 1 << 26
 
@@ -20,11 +17,11 @@ class QueryLog:
         self.images: Counter[str] = Counter()
         self.requests = self.repeated = self.queries = self.unlisted = 0
 
-    def count(self, images: Tensor) -> None:
-        """Count the images (B, C, H, W) of one request."""
+    def count(self, digests: Sequence[str]) -> None:
+        """Count the images of one request, by their hashes."""
         self.requests += 1
-        self.queries += len(images)
-        for digest in map(image_sha256, images):
+        self.queries += len(digests)
+        for digest in digests:
             if digest in self.images or len(self.images) < MOST_IMAGES:
                 self.images[digest] += 1
             else:
@@ -44,7 +41,7 @@ class AnswerCache:
         self.size = 0
 
     @staticmethod
-    def key(body: bytes) -> bytes:
+    def key(body: bytes | bytearray) -> bytes:
         """Return the key of a request: the hash of its body, which holds its id."""
         return hashlib.sha256(body).digest()
 

@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..inputs import Inputs
 
+DIGITS = 18  # of a length
+MOST_PARTS = 1 << 20  # lists, objects and texts of one request
+ROUNDING = 1e-6  # by which a value may lie outside of the range
 KINDS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 
 
@@ -25,15 +29,15 @@ class InferRequest:
     images: Tensor
 
 
-def read_request(body: bytes, head_length: str | None, shape: Sequence[int]) -> InferRequest:
+def read_request(body: bytes | bytearray, head_length: str | None, shape: Sequence[int]) -> InferRequest:
     """Return the question in a body; `shape` is the input's, -1 where anything goes. InputError where it is none."""
-    head, packed = body, b""
+    head, packed = body, body[:0]
     if head_length is not None:
-        if not head_length.isdecimal() or int(head_length) > len(body):
+        if not head_length.isdecimal() or len(head_length) > DIGITS or int(head_length) > len(body):
             raise InputError(f"Inference-Header-Content-Length {head_length[:20]!r} is no length within the body")
         head, packed = body[: int(head_length)], body[int(head_length) :]
     try:
-        infer_request = json.loads(head)
+        infer_request = parse_json(head)
         (tensor,) = infer_request["inputs"]
         name, asked = str(infer_request.get("id", "")), tensor["shape"]
         kind = KINDS[tensor["datatype"]]
@@ -45,13 +49,39 @@ def read_request(body: bytes, head_length: str | None, shape: Sequence[int]) -> 
     return InferRequest(name, torch.from_numpy(_values(tensor, packed, kind, math.prod(asked)).reshape(asked)))
 
 
-def _values(tensor: Any, packed: bytes, kind: np.dtype[Any], count: int) -> Any:
+def parse_json(text: bytes | bytearray) -> Any:
+    """Parse JSON of any length while other threads go on; ValueError where it is none, or made to fill the memory.
+
+    Numbers are read by functions in Python, since Python's parser in C lets no other thread run before its end.
+    """
+    if text.count(b"[") + text.count(b"{") + text.count(b'"') > MOST_PARTS:
+        raise ValueError("no question has so many parts")
+    return json.loads(text, parse_float=lambda digits: float(digits), parse_int=lambda digits: int(digits))
+
+
+def check_range(images: Tensor, inputs: Inputs) -> None:
+    """Raise InputError for the first value of images (B, C, H, W) that is NaN or outside of the inputs' range."""
+    low, high = inputs.range_like(images)
+    odd = ~((images >= low - ROUNDING) & (images <= high + ROUNDING))
+    if bool(odd.any()):
+        place = odd.nonzero()[0].tolist()
+        raise InputError(
+            f"the input holds {float(images[tuple(place)]):g} at {place} (image, channel, row, column); "
+            f"values lie in [{inputs.low}, {inputs.high}]"
+        )
+
+
+def _values(tensor: Any, packed: bytes | bytearray, kind: np.dtype[Any], count: int) -> Any:
     if packed:
         if len(packed) != count * kind.itemsize:
             raise InputError(f"{len(packed)} bytes came for {count} numbers of {kind.itemsize} bytes")
         return np.frombuffer(packed, dtype=kind).copy()
     try:
-        values = np.array(tensor["data"], dtype=kind).reshape(-1)
+        read = np.array(tensor["data"])
+        if read.dtype.kind not in "fiu":
+            raise ValueError(read.dtype)
+        with np.errstate(over="ignore"):
+            values = read.astype(kind).reshape(-1)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError("the input's data are no numbers of one shape") from error
     if len(values) != count:

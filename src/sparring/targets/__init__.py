@@ -1,6 +1,7 @@
 """Targets: models that can be attacked, and wrappers around them."""
 
 from ..hashing import Unidentified
+from .as_target import as_target
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
@@ -24,6 +25,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
+from .wrapped_outputs import valid_rows
 
 __all__ = [
     "JPEG",
@@ -55,7 +57,9 @@ __all__ = [
     "Unidentified",
     "WrappedTarget",
     "answered",
+    "as_target",
     "check_context",
     "check_rows",
     "check_task",
+    "valid_rows",
 ]  # fmt: skip

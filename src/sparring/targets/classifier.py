@@ -13,6 +13,7 @@ from ..inputs import Inputs
 from ..random import Key
 from ..shapes import FloatBatch, Logits
 from ..tasks import Classification
+from ..tasks.task import check_dense
 from .model import Model
 
 
@@ -72,6 +73,7 @@ class Classifier(Model):
             raise TargetError(f"a binary model has 2 classes, not {classes}")
         self.classes = 2 if binary else classes
         self.binary, self.probabilities = binary, probabilities
+        self._coarse = False  # does the model answer in half precision?
 
     if TYPE_CHECKING:
 
@@ -83,12 +85,18 @@ class Classifier(Model):
             outputs = outputs.get("logits", outputs)
         logits = getattr(outputs, "logits", outputs)
         if not isinstance(logits, Tensor):
+            several = "; put a module around it whose forward returns model(x)[0]"
             raise TargetError(
                 f"the model returned a {type(outputs).__name__}; a classifier returns a tensor of logits, "
-                "an object with .logits or a mapping with 'logits'"
+                "an object with .logits or a mapping with 'logits'" + several * isinstance(outputs, tuple | list)
             )
         if not logits.is_floating_point():
             raise TargetError(f"the model returned {logits.dtype}; logits are real numbers, as float32")
+        check_dense(logits)
+        self._coarse = logits.dtype.itemsize < 4
+        logits = logits.float() if self._coarse else logits
+        if logits.ndim > 2 and all(side == 1 for side in logits.shape[2:]):  # of a network without a linear layer
+            logits = logits.flatten(1)
         if self.binary:
             single = logits.reshape(count, -1)
             if single.shape[1] != 1:
@@ -108,12 +116,25 @@ class Classifier(Model):
         return (self.binary, self.probabilities, *super().identity())
 
     def check(self, outputs: Tensor) -> None:
+        if outputs.shape[1] < 2:
+            raise TargetError(
+                f"the model returned shape {tuple(outputs.shape)}: {outputs.shape[1]} classes, of which none can be "
+                "mistaken for another" + "; for a single-logit model pass binary=True" * outputs.shape[1]
+            )
         if self.classes is not None and outputs.shape[1] != self.classes:
             raise TargetError(f"classes={self.classes} was promised, and the model gives {outputs.shape[1]} logits")
         if not bool(outputs.isfinite().any()):
             raise TargetError("the model returned no finite logit for the first images; check its weights")
+        outputs = outputs[~outputs.isnan().any(1)]  # other rows are no answers, of either kind
         sums = (outputs.exp() if self.probabilities else outputs).sum(dim=1)
-        summed = bool((sums - 1).abs().max() < 1e-3)
+        if not len(sums):
+            return
+        summed = bool((sums - 1).abs().max() < (2e-2 if self._coarse else 1e-3))
+        if bool((sums - 100).abs().max() < 1) and (self.probabilities or bool((outputs >= 0).all())):
+            raise TargetError(
+                "the model returns percent (every row is >= 0 and sums to 100); return the logits instead, or divide "
+                "by 100 and pass Classifier(..., probabilities=True)"
+            )
         if self.probabilities and not summed:
             raise TargetError(
                 f"probabilities=True was promised, and a row sums to {float(sums[(sums - 1).abs().argmax()]):g}; "

@@ -15,6 +15,8 @@ from torch.nn.functional import interpolate
 from ..errors import ConfigError, InputError
 from ..shapes import FloatBatch
 
+LARGEST_SIDE = 1 << 14
+
 
 class Codec(ABC):
     """Images (B, C, H, W) in [0, 1] as they are once they have been encoded and decoded."""
@@ -61,8 +63,8 @@ class Resize(Codec):
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1:
-            raise ConfigError(f"resize to {self.size}; pass a height and a width of at least 1")
+        if not all(1 <= side <= LARGEST_SIDE for side in self.size):
+            raise ConfigError(f"resize to {self.size}; pass a height and a width from 1 to {LARGEST_SIDE}")
 
     def __call__(self, images: FloatBatch) -> Tensor:
         small = interpolate(images, self.size, mode="bilinear", antialias=True)

@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from ..access import Jacobians
 from ..errors import TargetError
 from ..inputs import Inputs
+from ..log_probabilities import log_sum_exp
 from ..random import Key
 from ..rows import to
 from ..shapes import FloatBatch, Logits
@@ -56,6 +57,10 @@ class Ensemble(Target[Jacobians]):
         fuse: str = "logits",
         sizes: Sequence[tuple[int, int] | None] | None = None,
     ) -> None:
+        if not isinstance(members, Sequence):
+            raise TargetError(
+                f"an ensemble is made of a list, Ensemble([Classifier(model), ...]), not of {members!r:.60}"
+            )
         self.members, count = tuple(members), len(members)
         if not count:
             raise TargetError("an ensemble of no members; pass one or more targets")
@@ -114,7 +119,7 @@ class Ensemble(Target[Jacobians]):
         if self.fuse == "logits":
             return torch.stack([w * z for w, z in zip(self.weights, parts, strict=True)]).sum(0)
         shares = [z.log_softmax(1) + math.log(w) for w, z in zip(self.weights, parts, strict=True)]
-        return torch.stack(shares).logsumexp(0)
+        return log_sum_exp(torch.stack(shares), 0)
 
     def _asked(self, place: int, images: FloatBatch, key: Key | None, context: Any) -> Tensor:
         """The logits of one member, whose draws are its own."""

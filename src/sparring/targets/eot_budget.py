@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..access import gradient_of
 from ..goals import Goal
+from ..isolation import isolated
 from ..random import Key
 from ..rows import take
 from ..shapes import FloatBatch
@@ -39,6 +40,7 @@ def draws_for(target: Target[Any], goal: Goal, images: FloatBatch, context: Any 
     return min(MOST, max(1, math.ceil(median))) if math.isfinite(median) else MOST
 
 
+@isolated()
 def moments(
     target: Target[Any], goal: Goal, images: FloatBatch, context: Any = None, probes: int = PROBES
 ) -> tuple[Tensor, Tensor]:
@@ -48,7 +50,7 @@ def moments(
     low, high = (torch.as_tensor(bound, device=images.device) for bound in target.inputs.range_like(images))
     moved = (images + step).clamp(low, high)
     total, squares = torch.zeros_like(images), images.new_zeros(len(images))
-    with torch.inference_mode(False), target.frozen():
+    with target.frozen():
         for probe in range(probes):
             x = moved.detach().requires_grad_()
             with torch.enable_grad():

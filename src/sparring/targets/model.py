@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import fields, is_dataclass
 from itertools import chain
@@ -14,12 +14,24 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
-from ..errors import InputError, SparringError, TargetError, UserCodeError, described, out_of_memory
+from ..errors import (
+    InputError,
+    SparringError,
+    TargetError,
+    UserCodeError,
+    described,
+    out_of_memory,
+    user_code,
+    words_of,
+)
 from ..hashing import Unidentified
 from ..inputs import Images, Inputs
+from ..isolation import user_settings
+from ..module_identity import module_identity, script_constants
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
+from .held_module import check_weights, held_still, mended_checkpoints
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target
 
@@ -35,6 +47,7 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
 
 LAYOUTS = ("NCHW", "NHWC")
 OF_SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?|dims?)\b")  # torch of images that do not fit
+OF_MEMORY_LAYOUT = re.compile(r"view size is not compatible")  # of a model, whatever the images
 
 
 class Model(Target[Jacobians]):
@@ -75,8 +88,11 @@ class Model(Target[Jacobians]):
         name: str | None = None,
         identity: str | None = None,
     ) -> None:
-        if not callable(model):
-            raise TargetError(f"a {type(model).__name__} is not a model; pass a torch.nn.Module or a function")
+        if isinstance(model, Target):
+            raise TargetError(f"{model.name} is a target already; pass it as it is")
+        if isinstance(model, type) or not callable(model):
+            kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise TargetError(f"{kind} is not a model; pass a torch.nn.Module or a function")
         if layout not in LAYOUTS:
             raise TargetError(f"layout {layout!r} is unknown; pass 'NCHW' or 'NHWC'")
         self._inputs = Images() if inputs is None else inputs
@@ -90,10 +106,11 @@ class Model(Target[Jacobians]):
         self.given_identity = identity
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
+        self._still = False  # is it frozen?
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self._changes_input: bool | None = None  # None: not yet seen
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
-        if self._std is not None and not bool((self._std > 0).all()):
-            raise TargetError(f"std {std!r} is not positive in every channel")
+        self._check_statistics(mean, std)
 
     @property
     def access(self) -> type[Jacobians]:
@@ -126,16 +143,34 @@ class Model(Target[Jacobians]):
             return self._held
         if not isinstance(self.model, nn.Module):
             return None
-        weights = chain(self.model.parameters(), self.model.buffers())
+        weights = chain(self.model.parameters(), self.model.buffers(), script_constants(self.model))
         return next((weight for weight in weights if weight.is_floating_point()), None)
 
     def _channels(self, word: str, values: float | Sequence[float] | None) -> Tensor | None:
         if values is None:
             return None
-        column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+        try:
+            column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TargetError(f"{word} {values!r:.80} is no number and no list of one per channel") from error
         if not bool(column.isfinite().all()):
             raise TargetError(f"{word} {values!r} is not finite")
         return column
+
+    def _check_statistics(self, mean: Any, std: Any) -> None:
+        """Raise TargetError where mean or std cannot be those of images in the valid range."""
+        if not isinstance(self._inputs, Images):
+            return
+        low, high = self._inputs.low, self._inputs.high
+        if self._std is not None and not bool((self._std > 0).all()):
+            raise TargetError(f"std {std!r} is not positive in every channel")
+        for word, values, found, least, most in (
+            ("mean", mean, self._mean, low, high),
+            ("std", std, self._std, 0.0, high - low),
+        ):
+            if found is not None and not bool(((found >= least) & (found <= most)).all()):
+                cure = "; divide by 255" if (low, high) == (0, 1) and bool((found.abs() <= 255).all()) else ""
+                raise TargetError(f"{word} {values!r} is that of no images in [{low:g}, {high:g}]{cure}")
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
         weight = self._weight()
@@ -147,11 +182,17 @@ class Model(Target[Jacobians]):
             x = x - self._placed("mean", self._mean, x)
         if self._std is not None:
             x = x / self._placed("std", self._std, x)
-        version = None if images.is_inference() else images._version
+        given = x if self.layout == "NCHW" else x.permute(0, 2, 3, 1)
+        if x is not images or self._changes_input is False:
+            x = given.contiguous()
+        else:  # it is given memory of its own, until it has been seen to leave its input as it is
+            x = given.clone(memory_format=torch.contiguous_format)
+        version = 0 if x.is_inference() else x._version
         with self._drawing(key):
-            outputs = self._asked(x if self.layout == "NCHW" else x.permute(0, 2, 3, 1), images, context)
-        if version is not None and images._version != version:
-            raise TargetError(f"{self.name} changes its input in place; let its first layer work on x.clone()")
+            outputs = self._asked(x, images, context)
+        if self._changes_input is None and x is not given and given.data_ptr() == images.data_ptr():
+            changed = not x.is_inference() and x._version != version
+            self._changes_input = changed or not torch.equal(x.detach(), given.detach())
         return self._read(outputs, images.shape[0])
 
     def _read(self, outputs: Any, count: int) -> Any:
@@ -168,16 +209,20 @@ class Model(Target[Jacobians]):
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
-            return self.model(x, context) if self._takes_context else self.model(x)
-        except SparringError:
+            with user_settings(), mended_checkpoints(attacked=self._still):
+                return self.model(x, context) if self._takes_context else self.model(x)
+        except (SparringError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if out_of_memory(error):
                 raise
-            shape = tuple(images.shape[1:])
-            if isinstance(error, RuntimeError) and OF_SHAPES.search(str(error)):
-                raise TargetError(f"{self.name} cannot take images of shape {shape}: {error}") from error
-            raise UserCodeError(f"{self.name}, asked about images of shape {shape}, {described(error)}") from error
+            shape, told = tuple(images.shape[1:]), words_of(error)
+            given = "" if isinstance(error, SystemExit) else f" (given {len(images)} of them, in {x.dtype})"
+            if isinstance(error, RuntimeError) and OF_SHAPES.search(told) and not OF_MEMORY_LAYOUT.search(told):
+                raise TargetError(f"{self.name} cannot take images of shape {shape}: {told}{given}") from error
+            raise UserCodeError(
+                f"{self.name}, asked about images of shape {shape}, {described(error)}{given}"
+            ) from error
 
     @property
     def stochastic(self) -> bool:
@@ -212,48 +257,32 @@ class Model(Target[Jacobians]):
         return self._places[place]
 
     def identity(self) -> tuple[object, ...]:
-        """Return kind, name, weights and input format; for a function, the `identity` it was given."""
+        """Return kind, name, weights, structure and input format; for a function, the `identity` it was given."""
         own: list[object] = [self.given_identity]
         if isinstance(self.model, nn.Module):
-            own += [part for name, value in sorted(self.model.state_dict().items()) for part in (name, value)]
+            check_weights(self.model, self.name)
+            own += module_identity(self.model)
         elif self.given_identity is None:
             own.append(Unidentified(self.name))
         reads = self._inputs, self.layout, self._task, self._mean, self._std
         return (*super().identity(), *reads, *own)
 
     def _settle(self, model: nn.Module) -> None:
-        """Put the model into the mode in which it is attacked."""
-        model.eval()
+        """Put the model into the mode in which it is attacked; an exported program, which has one mode, stays in it."""
+        with suppress(NotImplementedError), user_code(f"{self.name}.eval()", NotImplementedError):
+            model.eval()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         model = self.model
-        if not isinstance(model, nn.Module):
-            yield
-            return
-        training = [(module, module.training) for module in model.modules()]
-        wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        buffers = [
-            (module, name, buffer, None if buffer is None else buffer.detach().clone())
-            for module in model.modules()
-            for name, buffer in module._buffers.items()
-        ]
+        before, self._still = (self._held, self._still), True
         try:
-            self._settle(model)
-            for parameter, _ in wanted:
-                parameter.requires_grad_(False)
-            self._held = self._weight()
-            yield
+            if not isinstance(model, nn.Module):
+                yield
+                return
+            check_weights(model, self.name)
+            with held_still(model, self._settle):
+                self._held = self._weight()
+                yield
         finally:
-            self._held = None
-            for module, flag in training:
-                module.training = flag
-            for parameter, flag in wanted:
-                parameter.requires_grad_(flag)
-            with torch.no_grad():
-                for module, name, buffer, before in buffers:
-                    module._buffers[name] = buffer  # a forward pass may have replaced it
-                    if buffer is None or before is None:
-                        continue
-                    if buffer.is_cuda or not torch.equal(buffer, before):  # on a GPU comparing would wait
-                        buffer.copy_(before)
+            self._held, self._still = before

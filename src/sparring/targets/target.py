@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from ..access import Decisions
-from ..errors import GoalError, InputError
+from ..access import ACCESS, Decisions
+from ..batching import BATCH_SIZE, iterate_batches
+from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError
 from ..goals import Goal
 from ..inputs import Images, Inputs
+from ..isolation import isolated
 from ..random import Key
-from ..rows import flatten
+from ..rows import flatten, floats_to, join, take, to
 from ..shapes import FloatBatch
 from ..tasks import Task
 from ..transforms import Scene
@@ -90,6 +94,31 @@ class Target(ABC, Generic[G]):
     def check(self, outputs: Any) -> None:
         """Raise TargetError where the outputs for real images show that they cannot be judged."""
 
+    def predict(self, images: Any, *, context: Any = None, batch_size: int = BATCH_SIZE) -> Any:
+        """Return the outputs for all inputs: of a classifier the logits (N, K), on the target's device.
+
+        The target is frozen meanwhile (eval mode), no gradients are kept, and nothing of it is changed afterwards.
+
+        Args:
+            images: (N, C, H, W) float in [0, 1], or what the target takes, as a tensor or an array; anywhere.
+            context: data beside the inputs, for targets that take it.
+            batch_size: inputs of one pass; halved where memory runs out.
+
+        Raises: InputError, ConfigError, and what the model raises, as a UserCodeError.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size!r}; pass an int >= 1")
+        x = torch.from_numpy(np.ascontiguousarray(images)) if _is_numeric(images) else images
+        self.inputs.check(x)
+        check_context(self, context, len(x))
+
+        def ask(rows: Tensor) -> Any:
+            beside = None if context is None else to(take(context, rows), self.device)
+            return answered(self, x[rows].to(self.device), None, beside)
+
+        with isolated(), self.frozen():
+            return join(list(iterate_batches(ask, torch.arange(len(x)), batch_size=batch_size)))
+
     def __repr__(self) -> str:
         """Return a text that is the same in every process, as fingerprints of checkpoints need it."""
         return f"{type(self).__name__}({self.name!r})"
@@ -101,6 +130,10 @@ class Target(ABC, Generic[G]):
 
 
 T = TypeVar("T", bound=Decisions)
+
+
+def _is_numeric(given: Any) -> bool:
+    return isinstance(given, np.ndarray) and given.dtype.kind in "biuf"
 
 
 def check_task(target: Target[Any], goal: Goal) -> None:
@@ -142,11 +175,22 @@ def check_rows(record: Any, count: int, word: str) -> None:
 
 
 def answered(target: Target[Any], images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
-    """Call the target, with the key if it is stochastic and with the context if there is one."""
+    """Call the target, with the key if it is stochastic and with the context if there is one.
+
+    The numbers of its outputs are in the dtype of the images, whatever the model computes in: the one place where
+    answers are brought to the dtype that an attack works in.
+    """
     drawn = key if target.stochastic else None
     if context is not None:
-        return target(images, drawn, context)
-    return target(images) if drawn is None else target(images, drawn)
+        outputs = target(images, drawn, context)
+    else:
+        outputs = target(images) if drawn is None else target(images, drawn)
+    if (isinstance(outputs, Tensor) and outputs.dtype == images.dtype) or isinstance(outputs, list | tuple | dict):
+        return outputs  # what is no record is refused by the task
+    try:
+        return floats_to(outputs, images.dtype)
+    except TypeError as error:
+        raise TargetError(f"the outputs of {target.name} cannot be read: {error}") from error
 
 
 class WrappedTarget(Target[T]):
@@ -216,11 +260,24 @@ class WrappedTarget(Target[T]):
 
 
 class Restricted(WrappedTarget[T]):
-    """A target that answers as `target` does and grants no more than `access`: a black box around a module."""
+    """A target that answers as `target` does and grants no more than `access`: a black box around a module.
 
-    def __init__(self, target: Target[Any], access: type[T]) -> None:
+    `access` is Decisions, Scores, Gradients or Jacobians, or its word ("scores").
+
+    Raises: TargetError for what is no target, AccessError for another access, or more than the target grants.
+    """
+
+    def __init__(self, target: Target[Any], access: type[T] | str) -> None:
+        if not isinstance(target, Target):
+            raise TargetError(f"a {type(target).__name__} is no target; wrap it: Classifier(model), Model(model, task)")
         super().__init__(target)
-        self._access = access
+        given = ACCESS.get(access.lower()) if isinstance(access, str) else access
+        if not isinstance(given, type) or not issubclass(given, Decisions):
+            known = ", ".join(kind.__name__ for kind in ACCESS.values())
+            raise AccessError(f"{access!r} is no access; pass one of {known}, or its word")
+        if not issubclass(target.access, given):
+            raise AccessError(f"{target.name} grants {target.access.__name__}, which is less than {given.__name__}")
+        self._access: type[T] = given  # type: ignore[assignment]  # T by the word
 
     @property
     def access(self) -> type[T]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..access import Decoupled
 from ..goals import DetectorOutputs
-from ..tasks import Task
+from ..tasks import Task, without_nan
 
 
 def change_outputs(answer: Any, change: Callable[[Any], Any]) -> Any:
@@ -44,3 +44,16 @@ def fuse_answers(answers: Sequence[Any], task: Task, how: str | None) -> Any:
         outputs = fuse_answers([one.outputs for one in answers], task, how)
         return DetectorOutputs(outputs, torch.stack([one.alarm for one in answers]).mean(0))
     return task.fuse(answers, how)
+
+
+def valid_rows(answer: Any, task: Task | None) -> Tensor:
+    """Return (B,) bool: the rows that are an answer, by `Task.valid`, and whose alarm is finite.
+
+    The one rule of what counts as an answer: a row that is none is never robust and never a success. Where the task is
+    not known, a row without NaN is one.
+    """
+    if isinstance(answer, Decoupled):
+        return valid_rows(answer.judged_outputs, task)
+    if isinstance(answer, DetectorOutputs):
+        return valid_rows(answer.outputs, task) & answer.alarm.isfinite()
+    return without_nan(answer) if task is None else task.valid(answer)

@@ -3,7 +3,7 @@
 from .classification import Classification
 from .detection import Detection, Detections
 from .segmentation import Segmentation
-from .task import Task
+from .task import Task, without_nan
 from .verification import Verification
 
-__all__ = ["Classification", "Detection", "Detections", "Segmentation", "Task", "Verification"]
+__all__ = ["Classification", "Detection", "Detections", "Segmentation", "Task", "Verification", "without_nan"]

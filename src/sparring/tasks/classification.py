@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .task import Task, check_tensor, mean_of_probabilities
+from .task import Task, check_tensor, mean_of_probabilities, valid_logits
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Classification(Task):
 
     def check(self, outputs: Any, count: int) -> None:
         check_tensor(outputs, count, ("inputs", "classes"), self)
+
+    def valid(self, outputs: Any) -> Tensor:
+        """Return (B,) bool: rows without NaN or +inf; a class whose logit is -inf is one that is never answered."""
+        return valid_logits(outputs)
 
     def _fused(self, answers: Sequence[Any], how: str) -> Tensor:
         logits = torch.stack(list(answers))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .task import Task, check_tensor, mean_of_probabilities
+from .task import Task, check_tensor, mean_of_probabilities, valid_logits
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Segmentation(Task):
 
     def check(self, outputs: Any, count: int) -> None:
         check_tensor(outputs, count, ("inputs", "classes", "height", "width"), self)
+
+    def valid(self, outputs: Any) -> Tensor:
+        """Return (B,) bool: rows without NaN or +inf; a class whose logit is -inf is one that is never answered."""
+        return valid_logits(outputs)
 
     def _fused(self, answers: Sequence[Any], how: str) -> Tensor:
         return mean_of_probabilities(answers) if how == "probabilities" else torch.stack(list(answers)).mean(0)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, TargetError
+from ..log_probabilities import log_sum_exp
+from ..rows import flatten
 
 
 class Task(ABC):
@@ -25,6 +27,15 @@ class Task(ABC):
     @abstractmethod
     def check(self, outputs: Any, count: int) -> None:
         """Raise TargetError where these are no outputs of the task for `count` inputs."""
+
+    def valid(self, outputs: Any) -> Tensor:
+        """Return (B,) bool: the rows that are an answer, without NaN or infinity.
+
+        In a record (of boxes) infinity may stand for absence.
+        """
+        if isinstance(outputs, Tensor):
+            return outputs.flatten(1).isfinite().all(1)
+        return without_nan(outputs)
 
     def fuse(self, answers: Sequence[Any], how: str | None = None) -> Any:
         """Return several answers of a target to the same inputs as one, by `how`, one of `fusions`; None: the first.
@@ -60,8 +71,32 @@ def check_tensor(outputs: Any, count: int, axes: tuple[str, ...], task: Task) ->
         raise TargetError(
             f"the outputs of {task.name} are real numbers ({', '.join(axes)}) for {count} inputs; got {got}"
         )
+    check_dense(outputs)
+
+
+def check_dense(outputs: Tensor) -> None:
+    """Raise TargetError where the outputs of a model are sparse, or on the meta device."""
+    if outputs.is_meta:
+        raise TargetError("the model's outputs are on the meta device, where tensors have no values; load its weights")
+    if outputs.layout != torch.strided:
+        raise TargetError(f"the model's outputs are {outputs.layout}; return outputs.to_dense()")
+
+
+def without_nan(outputs: Any) -> Tensor:
+    """Return (B,) bool: the rows of a tensor or record in which no number is NaN."""
+    tensors = [tensor for tensor in flatten(outputs)[0].values() if tensor.is_floating_point()]
+    return torch.stack([~tensor.flatten(1).isnan().any(1) for tensor in tensors]).all(0)
+
+
+def valid_logits(logits: Tensor) -> Tensor:
+    """Return (B,) bool for logits (B, K, ...): none is NaN or +inf, and each K of them holds one that is not -inf.
+
+    -inf is the logit of a class that the model never answers.
+    """
+    whole = ~(logits.isnan() | logits.isposinf()).any(1) & logits.isfinite().any(1)
+    return whole.flatten(1).all(1) if whole.ndim > 1 else whole
 
 
 def mean_of_probabilities(answers: Sequence[Tensor]) -> Tensor:
     """Return the logarithm of the mean of the softmax over axis 1 of logits (B, K, ...)."""
-    return torch.stack([logits.log_softmax(1) for logits in answers]).logsumexp(0) - math.log(len(answers))
+    return log_sum_exp(torch.stack([logits.log_softmax(1) for logits in answers]), 0) - math.log(len(answers))

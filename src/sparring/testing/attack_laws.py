@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..access import Attack, Budget, Decisions, Gradients, Jacobians, Keep, Scores
 from ..engine import Engine, Outcome, Progress, run
+from ..engine.search import Search
 from ..errors import AccessError, UserCodeError
+from ..geometry.region import Region
+from ..rows import flatten
 from ..targets import Classifier, Restricted
-from .cases import Case, Counting, linear, optimum, saturated, small_net
+from .cases import Case, Counting, linear, optimum, saturated, small_net, stairs, unbreakable
 
 LEVELS: tuple[type[Decisions], ...] = (Decisions, Scores, Gradients, Jacobians)
 TOLERANCE = 1e-6
+MOST_PASSES = 400  # of a row, where a law needs a look at some and not the end
+MOST_CALLS = 1000  # of the model within one step
 
 
 def require(holds: object, message: str) -> None:
@@ -36,7 +43,102 @@ def run_on_case(attack: Attack[Any, Any], case: Case, **options: Any) -> Outcome
     return run(attack, target, case.goal, case.images, context=case.context, **options)
 
 
-def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0) -> None:
+def check_state(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check that the state is a record with one row per example, detached, and that queries fit the images."""
+    case = case or unbreakable(5)
+    x, goal = case.images, case.goal
+
+    def watching(images: Tensor) -> Tensor:
+        like = f"{images.dtype} {tuple(images.shape[1:])}", f"{x.dtype} {tuple(x.shape[1:])}"
+        require(like[0] == like[1], f"{attack.name} queries images {like[0]}, and those it was given are {like[1]}")
+        outputs: Tensor = case.module(images)
+        return outputs
+
+    target = case.target_around(watching)
+    region, indices = Region.around(x.clone(), attack.ball, target.inputs), torch.arange(len(x))
+    search = Search(attack, target, goal, region, indices, attack.keep, Budget(), Engine(), case.context)
+    with target.frozen():
+        search.begin(None, whole=None)
+        for _ in range(2):
+            for name, tensor in flatten(search.state)[0].items() if search.live else ():
+                rows = len(tensor) if tensor.ndim else "no"
+                require(
+                    rows == search.live, f"{attack.name}: {name} of the state has {rows} rows for {search.live} images"
+                )
+                require(not tensor.requires_grad, f"{attack.name}: {name} of the state requires a gradient; detach it")
+            if not search.over:
+                search.advance()
+            kept = torch.equal(search.broker.region.x, x[search.broker.live])
+            require(kept, f"{attack.name}: oracle.region.x was changed in place; clone it")
+
+
+def check_ends(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check that a step makes a limited number of queries, also where no row is ever won."""
+    case, calls = case or unbreakable(), 0
+
+    def watching(images: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > MOST_CALLS:
+            raise RuntimeError("too many queries")
+        outputs: Tensor = case.module(images)
+        return outputs
+
+    def new_step(progress: Progress) -> None:
+        nonlocal calls
+        calls = 0
+
+    engine, limit = Engine(progress=new_step), Budget(forwards=20 * MOST_PASSES)
+    with suppress(Exception):  # of another kind: the other checks say more of it
+        run_on_case(attack, case, target=case.target_around(watching), engine=engine, budget=limit)
+    require(calls <= MOST_CALLS, f"{attack.name} makes more than {MOST_CALLS} queries in one step")
+
+
+def check_repeatable(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check that a second run queries and returns what the first did, and that no global generator is used."""
+    for one in (case,) if case is not None else (small_net(4), unbreakable()):
+        first, second = _queries_and_examples(attack, one), _queries_and_examples(attack, one)
+        same = len(first) == len(second) and all(map(torch.equal, first, second))
+        require(same, f"{attack.name}: a second run does not repeat the first")
+
+
+def _queries_and_examples(attack: Attack[Any, Any], case: Case) -> list[Tensor]:
+    """Return the images that a run queries, and its examples."""
+    seen: list[Tensor] = []
+
+    def watching(images: Tensor) -> Tensor:
+        seen.append(images.detach().clone())
+        outputs: Tensor = case.module(images)
+        return outputs
+
+    before = _global_random_state()
+    target = case.target_around(watching)
+    outcome = run_on_case(attack, case, target=target, budget=Budget(forwards=MOST_PASSES))
+    require(before == _global_random_state(), f"{attack.name}: the global random state has moved")
+    return [*seen, outcome.examples]
+
+
+def _global_random_state() -> tuple[bytes, object, str]:
+    """Return the states of the generators of torch, Python and numpy."""
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+
+
+def check_zero_gradient(attack: Attack[Any, Any], case: Case | None = None) -> None:
+    """Check that on a model whose gradient is zero everywhere only images without NaN are queried."""
+    case = case or stairs()
+    broken = 0
+
+    def watching(images: Tensor) -> Tensor:
+        nonlocal broken
+        broken += int((~images.isfinite()).flatten(1).any(1).sum())
+        outputs: Tensor = case.module(images)
+        return outputs
+
+    run_on_case(attack, case, target=case.target_around(watching), budget=Budget(forwards=MOST_PASSES))
+    require(broken == 0, f"{attack.name} queries {broken} images with NaN or infinity where the gradient is zero")
+
+
+def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 1e-9) -> None:
     """Check law 1: a batch of N gives what N batches of one give, with compaction on and off, within `tolerance`."""
     case = case or small_net()
     together = run_on_case(attack, case)
@@ -53,19 +155,26 @@ def check_batch_law(attack: Attack[Any, Any], case: Case | None = None, *, toler
 def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Check law 2: every image queried and returned is in the ball and in [0, 1], to 1e-6.
 
-    A minimum-norm attack may query outside a finite ball. The images are near 0 and 1 by default, so that both the
-    ball and the range are active constraints.
+    A minimum-norm attack may query outside a finite ball. By default the images are near 0 and 1, so that both the
+    ball and the range are active constraints, and so they are on a model that never fails, where every step is made. An
+    image without an example comes back as it was.
     """
-    case = case or saturated()
+    for one in (case,) if case is not None else (saturated(), unbreakable()):
+        for row in range(1 if case is not None else min(3, len(one.images))):
+            _check_feasible_row(attack, one.row(row))
+
+
+def _check_feasible_row(attack: Attack[Any, Any], one: Case) -> None:
     asked: list[Tensor] = []
 
     def watching(images: Tensor) -> Tensor:
         asked.append(images.detach().clone())
-        logits: Tensor = case.module(images)
+        logits: Tensor = one.module(images)
         return logits
 
-    one = case.row(0)
-    outcome = run(attack, one.target_around(watching), one.goal, one.images)
+    outcome = run(attack, one.target_around(watching), one.goal, one.images, budget=Budget(forwards=MOST_PASSES))
+    same = torch.equal(outcome.examples, one.images) or bool(outcome.success.any())
+    require(same, f"{attack.name} found nothing, and its input was changed in place")
     everything = torch.cat([*asked, outcome.examples])
     held = outcome.examples if attack.queries_outside_ball else everything
     require(everything.amin() >= -TOLERANCE, f"{attack.name} left the valid range below: {everything.amin():g}")
@@ -231,27 +340,3 @@ def with_eps(attack: Any, eps: float) -> Any:
     if hasattr(attack, "attack"):
         return replace(attack, attack=with_eps(attack.attack, eps))
     return replace(attack, ball=replace(attack.ball, eps=eps))
-
-
-def check_attack(
-    attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 0.0, ratio: float | None = 1.02
-) -> None:
-    """Check laws 1 to 8; law 1 is skipped for `BatchCoupled` attacks.
-
-    Args:
-        case: model, images and goal; None: those of each law.
-        tolerance: of law 1, on the examples.
-        ratio: of law 8; None skips it.
-
-    Raises: AssertionError, which names the law that is broken.
-    """
-    if not attack.batch_coupled:
-        check_batch_law(attack, case, tolerance=tolerance)
-    check_feasible(attack, case)
-    check_reported_success(attack, case)
-    check_budget(attack, case)
-    check_access(attack, case)
-    check_resume(attack, case)
-    check_target_unchanged(attack, case)
-    if ratio is not None:
-        check_closed_form(attack, ratio=ratio)

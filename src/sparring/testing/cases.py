@@ -91,6 +91,42 @@ def saturated(count: int = 12) -> Case:
         return Case(case.module, images, case.module(images).argmax(1))
 
 
+class Certain(nn.Module):
+    """A module whose logit of class 0 is raised so far that no other class ever leads; gradients stay what they are."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.module(images)
+        return torch.cat((logits[:, :1] + 100, logits[:, 1:]), dim=1)
+
+
+def unbreakable(count: int = 3) -> Case:
+    """Return `saturated` with a model of one class: an attack makes all of its steps on every row."""
+    case = saturated(count)
+    return Case(Certain(case.module), case.images, torch.zeros_like(case.labels))
+
+
+class Stairs(nn.Module):
+    """A module of its inputs in 256 levels, whose gradient is exactly zero everywhere."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.module((images * 255).round() / 255)
+        return outputs
+
+
+def stairs(count: int = 3) -> Case:
+    """Return `small_net` without a gradient."""
+    case = small_net(count)
+    return Case(Stairs(case.module), case.images, case.labels)
+
+
 def embedder(count: int) -> tuple[nn.Module, Tensor]:
     """Return a net from images to embeddings (B, 8) with mean 0 and standard deviation 1, and its images."""
     last = nn.Linear(16, 8)

@@ -48,7 +48,7 @@ def check_masks_and_radii(attack: Attack[Any, Any], case: Case | None = None, *,
     require(torch.equal(together.success, alone.success), f"{attack.name} under a mask: another success mask")
     require(gap <= tolerance, f"{attack.name} under a mask: examples differ by {gap:g}")
     require(torch.equal(together.passes.forwards, alone.passes.forwards), f"{attack.name} under a mask: other passes")
-    _require_mask_kept(attack, asked, case.images, mask)
+    _require_region_kept(attack, asked, Region.around(case.images, attack.ball, case.inputs, mask=mask, eps=eps))
 
 
 class _Watched(nn.Module):
@@ -80,13 +80,19 @@ def _require_held(attack: Attack[Any, Any], examples: Tensor, region: Region) ->
     require(over <= 1e-6, f"{attack.name} exceeds the radius of a row by {over:g}")
 
 
-def _require_mask_kept(attack: Attack[Any, Any], asked: list[Tensor], x: Tensor, mask: Tensor) -> None:
+def _require_region_kept(attack: Attack[Any, Any], asked: list[Tensor], region: Region) -> None:
+    """Require that each query, of images of one row, keeps to the mask and the radius of some row."""
     if getattr(attack, "techniques", ()):
         return  # which ask about other images by design
+    assert region.free is not None
     for images in asked:
-        still = [torch.equal(image[~mask[row]], x[row][~mask[row]]) for image in images for row in range(len(x))]
-        found = any(any(still[i * len(x) + row] for row in range(len(x))) for i in range(len(images)))
-        require(found, f"{attack.name} asked about images that moved outside the mask")
+        delta = images[:, None] - region.x
+        still = (delta.masked_fill(region.free, 0) == 0).flatten(2).all(2)
+        require(bool(still.any()), f"{attack.name} asked about images that moved outside the mask")
+        if not attack.queries_outside_ball:
+            size = torch.stack([region.norm(each) for each in delta])
+            held = still & (size <= region.eps + 1e-6)
+            require(bool(held.any(1).all()), f"{attack.name} asked about images beyond the radius of a row")
 
 
 def check_radii(attack: Attack[Any, Any], case: Case | None = None, *, tolerance: float = 1e-6) -> None:

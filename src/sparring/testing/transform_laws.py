@@ -17,6 +17,7 @@ from .attack_laws import require
 from .cases import draw
 
 STEP = 1e-6
+BPDA = "set differentiable = False and give differentiable_approximation"
 Ask = Callable[[Tensor, Key, Any], Tensor]
 
 
@@ -57,18 +58,31 @@ def check_answers(name: str, ask: Ask, x: Tensor, stochastic: bool, tolerance: f
         rows = torch.tensor([len(x) - 1, 0])
         part = ask(x[rows], take(key, rows), take(context, rows))
         single = ask(x.float(), key, in_float32(context))
-    require(torch.equal(torch.get_rng_state(), generator), f"{name}: the global random state has moved")
-    require(torch.equal(x, before), f"{name}: the images have changed")
+    require(
+        torch.equal(torch.get_rng_state(), generator),
+        f"{name}: the global random state has moved; draw from the key: key.normal('noise', shape)",
+    )
+    require(torch.equal(x, before), f"{name}: the images have changed in place; clone them first")
     for path, tensor in flatten(context)[0].items():
-        require(torch.equal(tensor, beside[path]), f"{name}: {path} of the context has changed in place")
-    require(len(whole) == len(x) and bool(whole.isfinite().all()), f"{name}: not one finite row per image")
-    require(whole.dtype == x.dtype, f"{name}: {x.dtype} comes out as {whole.dtype}")
-    require(single.dtype == torch.float32, f"{name}: float32 comes out as {single.dtype}")
-    require(torch.equal(whole, again), f"{name}: the same key gives another answer")
+        require(
+            torch.equal(tensor, beside[path]), f"{name}: {path} of the context has changed in place; clone it first"
+        )
+    require(
+        len(whole) == len(x) and bool(whole.isfinite().all()),
+        f"{name}: not one finite row per image; return a tensor with a row for each, without NaN or infinity",
+    )
+    require(whole.dtype == x.dtype, f"{name}: {x.dtype} comes out as {whole.dtype}; return images.dtype")
+    require(single.dtype == torch.float32, f"{name}: float32 comes out as {single.dtype}; return images.dtype")
+    require(
+        torch.equal(whole, again),
+        f"{name}: the same key gives another answer; draw from the key, and keep no state between calls",
+    )
     changed = not torch.equal(whole, other)
-    require(changed == stochastic, f"{name} declares stochastic={stochastic}, and another key changes it: {changed}")
+    cure = "set stochastic = True" if changed else "leave stochastic False, or draw from the key"
+    words = f"{name} declares stochastic={stochastic}, and another key changes it: {changed}"
+    require(changed == stochastic, f"{words}; {cure}")
     gap = float((whole[rows] - part).abs().max())
-    require(gap <= tolerance, f"{name}: a row alone differs by {gap:g} from the row in its batch")
+    require(gap <= tolerance, f"{name}: a row alone differs by {gap:g} from the row in its batch; compute row by row")
 
 
 def in_float32(record: Any) -> Any:
@@ -102,9 +116,15 @@ def _check_slope(transform: Transform, x: Tensor, context: Any, slope: float) ->
         out = transform_with_bpda(transform, variable, key, context)[0]
     with torch.no_grad():
         exact = transform.apply(x, key, context)[0]
-    require(torch.equal(out, exact), f"{name}: under attack another forward pass than its own")
+    require(
+        torch.equal(out, exact),
+        f"{name}: under attack another forward pass than its own; leave apply_approximation to the backward pass",
+    )
     weights = draw("weights", tuple(out.shape))
-    require(out.requires_grad, f"{name}: no gradient comes through it, nor through its approximation")
+    require(
+        out.requires_grad,
+        f"{name}: no gradient comes through it, nor through its approximation; {BPDA}",
+    )
     (grad,) = torch.autograd.grad(out, variable, weights)
     check_gradient(name, grad)
     if not transform.differentiable:
@@ -115,13 +135,19 @@ def _check_slope(transform: Transform, x: Tensor, context: Any, slope: float) ->
     measured = ((ahead - behind) * weights).flatten(1).sum(1) / (2 * STEP)
     told = (grad * way).flatten(1).sum(1)
     gap = float(((measured - told).abs() / (1 + measured.abs())).max())
-    require(gap <= slope, f"{name}: the gradient is off by {gap:g} from a difference quotient")
+    require(
+        gap <= slope,
+        f"{name}: the gradient is off by {gap:g} from a difference quotient; {BPDA}",
+    )
 
 
 def check_gradient(name: str, grad: Tensor) -> None:
     """Require a gradient that is finite and not zero throughout."""
-    require(grad.isfinite().all(), f"{name}: a gradient that is not finite")
-    require(bool((grad != 0).any()), f"{name}: a gradient of exactly zero")
+    require(grad.isfinite().all(), f"{name}: a gradient that is not finite; look for a root or a quotient at zero")
+    require(
+        bool((grad != 0).any()),
+        f"{name}: a gradient of exactly zero; {BPDA}",
+    )
 
 
 def _check_restore(transform: Transform, x: Tensor, context: Any, tolerance: float) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batching import map_batches
+from ..log_probabilities import soft_cross_entropy
 from ..random import Key
 from ..targets import Classifier, Target
 
@@ -47,11 +48,15 @@ def train_student(net: nn.Module, images: Tensor, wanted: Tensor, epochs: int, l
         for part in batch_slices(len(images), size):
             rows = order[part]
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(F.cross_entropy(net(images[rows]), wanted[rows]))
+            torch.autograd.backward(_loss(net(images[rows]), wanted[rows]).mean())
             optimizer.step()
     agrees = query_labels(Classifier(net), images, size) == (wanted if wanted.ndim == 1 else wanted.argmax(1))
     net.train(training)
     return float(agrees.double().mean())
+
+
+def _loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    return F.cross_entropy(logits, wanted, reduction="none") if wanted.ndim == 1 else soft_cross_entropy(logits, wanted)
 
 
 def batch_slices(count: int, size: int) -> list[slice]:

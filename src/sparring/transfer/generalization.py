@@ -210,7 +210,7 @@ def _row(
         )
         won = found.success
         delta, lost = found.examples[won] - images[won], rows[won.cpu()]
-        fell[column, lost] = True
+        fell[column, rows[~found.robust.cpu()]] = True
         for place, ball in enumerate(balls):
             fell[place, lost] |= (ball.norm(delta) <= ball.eps).cpu()
         spent[0, column], spent[1, column] = found.passes.forwards.sum(), found.passes.backwards.sum()

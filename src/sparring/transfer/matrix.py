@@ -15,7 +15,7 @@ from ..engine import Engine, run
 from ..errors import ConfigError, GoalError
 from ..goals import Goal
 from ..rows import take, to
-from ..targets import Target
+from ..targets import Target, valid_rows
 
 Models = Mapping[str, Target[Any]]
 
@@ -109,12 +109,15 @@ def _standing(models: Models, goal: Goal, x: Tensor, indices: Tensor | None) -> 
     """Return the rows on which no model has met the goal yet."""
     standing = torch.ones(len(x), dtype=torch.bool)
     for model in models.values():
-        standing &= ~(goal_margins(model, goal, x) > 0)
+        standing &= goal_margins(model, goal, x) <= 0  # no NaN
     return take(goal, standing), x[standing], None if indices is None else indices[standing]
 
 
 def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 128) -> Tensor:
-    """Return the goal's margins (N,) on this model, on the CPU: above 0 where it is met; GoalError without images."""
+    """Return the goal's margins (N,) on this model, on the CPU: above 0 where it is met, NaN where it gives no answer.
+
+    Raises: GoalError without images.
+    """
     if not len(x):
         raise GoalError("there are no images to try")
     whole = to(goal, model.device)
@@ -124,7 +127,7 @@ def goal_margins(model: Target[Any], goal: Goal, x: Tensor, batch_size: int = 12
         if int(rows[0]) == 0:
             model.check(outputs)
             part.check(outputs, whole)
-        return part.margin(outputs).cpu()
+        return part.margin(outputs).masked_fill(~valid_rows(outputs, model.task), torch.nan).cpu()
 
     with model.frozen():
         return map_batches(margin, x, torch.arange(len(x)), batch_size=batch_size)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..errors import TargetError
 from ..hashing import Unidentified
 from ..inputs import Inputs
+from ..module_identity import module_identity
 from ..random import Key
 from ..rows import flatten
 from ..tasks import Task
@@ -49,8 +50,8 @@ class PipelinePart(ABC):  # noqa: B024 - its two kinds have the abstract methods
         return tuple(value for value in vars(self).values() if isinstance(value, nn.Module))
 
     def identity(self) -> tuple[object, ...]:
-        """Return what distinguishes this part from others: class, parameters, and weights of its networks."""
-        weights = [word for module in self.modules for pair in sorted(module.state_dict().items()) for word in pair]
+        """Return what distinguishes this part from others: class, parameters, and the identity of its networks."""
+        weights = [word for module in self.modules for word in module_identity(module)]
         own: list[object] = []
         declared = type(self).modules is not PipelinePart.modules
         for name, value in sorted(vars(self).items()):
@@ -207,8 +208,7 @@ def _words(value: Any, place: str) -> list[object]:
     if isinstance(value, PipelinePart):
         return list(value.identity())
     if isinstance(value, nn.Module):
-        weights = [word for pair in sorted(value.state_dict().items()) for word in pair]
-        return [repr(value), *weights]
+        return [*module_identity(value)]
     if isinstance(value, tuple | list) and not all(isinstance(one, PLAIN) for one in value):
         parts = [word for number, one in enumerate(value) for word in _words(one, f"{place}[{number}]")]
         return [type(value).__name__, len(value), *parts]

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from .catalog import data as data
     from .catalog import get as get
     from .catalog import models as models
+    from .catalog import plan_path as plan_path
+    from .catalog import plans as plans
     from .dataset import Chunk as Chunk
     from .dataset import Data as Data
+    from .dataset import DataSource as DataSource
     from .dataset import Row as Row
     from .dataset import Skipped as Skipped
     from .loaded import InputSpec as InputSpec
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 HOMES = {
     "Chunk": "dataset",
     "Data": "dataset",
+    "DataSource": "dataset",
     "InputSpec": "loaded",
     "LoadedModel": "loaded",
     "Row": "dataset",
@@ -29,6 +33,8 @@ HOMES = {
     "data": "catalog",
     "get": "catalog",
     "models": "catalog",
+    "plan_path": "catalog",
+    "plans": "catalog",
     "count_classes": "sources",
     "load_data": "sources",
     "load_model": "loaders",

@@ -9,6 +9,8 @@ from ..errors import ConfigError, nearest
 from . import assets
 
 WEIGHTS = Path(__file__).parent / "weights"
+PLANS = Path(__file__).parent / "plans"
+PLAN_NETWORKS = Path(__file__).parents[1] / "defenses" / "bayesian" / "digit_nets.py"  # of plans without a zoo model
 
 
 class CatalogEntry(NamedTuple):
@@ -36,6 +38,22 @@ DATA = {
     "mnist": CatalogEntry("MNIST's 10,000 test digits", "mnist"),
     "mnist-train": CatalogEntry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),
 }
+
+
+def plans() -> dict[str, str]:
+    """Return the training plans of the zoo: name -> what its first comment says of it."""
+    found = {}
+    for path in sorted(PLANS.glob("*.toml")):
+        lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        text = " ".join(lines).partition(": ")[2]
+        found[path.stem] = text.partition(". ")[0]
+    return found
+
+
+def plan_path(name: str) -> Path | None:
+    """Return the file of a training plan of the zoo, NAME or zoo:NAME; None where there is none."""
+    path = PLANS / f"{name.removeprefix('zoo:')}.toml"
+    return path if path.stem in plans() else None
 
 
 def models() -> dict[str, str]:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..goals import Goal
+from ..text import storable
 from .loaded import InputSpec
 
+READ_AT_ONCE = 256
 OWN_PREDICTION = "no labels: the model's own prediction on the clean picture stands in"
 
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a model needs of a data set (None: not known), and how many pictures are taken at most."""
+    """What a model needs of a data set (None: not known), how many pictures are taken at most, and how they are read.
 
-    input: InputSpec | None
-    class_names: tuple[str, ...] | None
-    classes: int | None
-    limit: int | None
+    `scale` is the value of white in arrays and in pictures of more than 8 bits, `label_file` a table of file names and
+    labels.
+    """
+
+    input: InputSpec | None = None
+    class_names: tuple[str, ...] | None = None
+    classes: int | None = None
+    limit: int | None = None
+    scale: float | None = None
+    label_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,21 @@ class Chunk:
     context: Any = None
 
 
+class DataSource(Protocol):
+    """A data set that can be streamed again and again, in the same order."""
+
+    name: str
+    label_note: str
+    skipped: list[Skipped]
+
+    @property
+    def candidates(self) -> int | None:
+        """How many images there are at most, if that is known."""
+
+    def chunks(self, batch_size: int) -> Iterator[Chunk]:
+        """Batches of at most `batch_size` images."""
+
+
 @dataclass
 class Data:
     """A data set: pictures and labels, read as they are needed.
@@ -78,8 +102,22 @@ class Data:
     skipped: list[Skipped] = field(default_factory=list)
     at: Callable[[int], Row | Skipped] | None = None
 
+    def __post_init__(self) -> None:
+        self.name, self.label_note = storable(self.name), storable(self.label_note)
+        self.class_names = storable(self.class_names)
+
     def __len__(self) -> int:
         return self.candidates
+
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Return all images (N, C, H, W) and their labels (N,), None unless every image has one.
+
+        Raises: InputError where no image can be read, or shapes differ.
+        """
+        chunks = list(self.chunks(READ_AT_ONCE))
+        labels = [chunk.labels for chunk in chunks if chunk.labels is not None]
+        known = torch.cat(labels) if len(labels) == len(chunks) else None
+        return torch.cat([chunk.images for chunk in chunks]), known
 
     def chunks(self, batch_size: int) -> Iterator[Chunk]:
         """Yield batches of at most `batch_size` rows; InputError where no row can be read, or shapes differ."""
@@ -88,7 +126,7 @@ class Data:
         first, shape = 0, None
         for row in self.rows():
             if isinstance(row, Skipped):
-                self.skipped.append(row)
+                self.skipped.append(Skipped(storable(row.name), storable(row.reason)))
                 continue
             shape = shape or row.image.shape
             self._same_shape(row, shape)
@@ -105,7 +143,7 @@ class Data:
     def _same_shape(self, row: Row, shape: torch.Size) -> None:
         if row.image.shape != shape:
             raise InputError(
-                f"{self.name}: {row.name} has shape {tuple(row.image.shape)} where those before it have "
+                f"{self.name}: {storable(row.name)} has shape {tuple(row.image.shape)} where those before it have "
                 f"{tuple(shape)}; make them one size, or let the model's factory return a "
                 "sparring.zoo.LoadedModel with input=InputSpec(channels, height, width), to have them resized"
             )
@@ -117,6 +155,6 @@ def stack_rows(rows: list[Row], first: int) -> Chunk:
     return Chunk(
         images=torch.stack([row.image for row in rows]),
         labels=torch.tensor(labels) if labels else None,
-        names=[row.name for row in rows],
+        names=[storable(row.name) for row in rows],
         first=first,
     )

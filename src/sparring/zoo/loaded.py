@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..targets import Target
+from ..text import storable
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,8 @@ class LoadedModel:
     class_names: tuple[str, ...] | None
     source: str
     sha256: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", storable(self.name))
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", storable(tuple(str(name) for name in self.class_names)))

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, nearest, user_code
+from ..errors import USER_MODULE_PREFIX, ConfigError, nearest, user_code
+from ..hashing import file_sha256
+from ..isolation import user_file
+from ..text import storable
+
+DIGEST = "_sparring_sha256"  # of the file that a module was made from
 
 
 def split_factory(spec: str) -> tuple[Path, str] | None:
@@ -26,26 +33,55 @@ def call_factory(file: Path, factory: str) -> Any:
 
     Raises: ConfigError where there is no such file or name, UserCodeError where the user's code raises or exits.
     """
+
+    def call(found: Any, offered: Callable[[Callable[[Any], bool]], list[str]]) -> Any:
+        if not callable(found):
+            hint = nearest(factory, offered(callable))
+            raise ConfigError(f"{file} has no function or class {factory!r} to call.{hint}")
+        return found()
+
+    return _use(file, factory, call)
+
+
+def import_name(file: Path, name: str) -> Any:
+    """Import the file, and return what has that name in it: a class, a function or any other object.
+
+    Raises: as `call_factory`.
+    """
+
+    def take(found: Any, offered: Callable[[Callable[[Any], bool]], list[str]]) -> Any:
+        if found is None:
+            raise ConfigError(f"{file} has nothing of the name {name!r}.{nearest(name, offered(lambda _: True))}")
+        return found
+
+    return _use(file, name, take)
+
+
+def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bool]], list[str]]], Any]) -> Any:
+    """Import the file, and return what `use` makes of the object `name` (None where there is none) in it.
+
+    A file that was imported before, and has not changed since, is not run again: its classes stay the same ones.
+    """
     if not file.is_file():
         raise ConfigError(f"{file} does not exist; name a Python file, as FILE.py:NAME")
     resolved = file.resolve()
-    name = f"sparring_user_{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
-    found = importlib.util.spec_from_file_location(name, resolved)
-    if found is None or found.loader is None:
-        raise ConfigError(f"{file} cannot be imported")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
-    sys.path.insert(0, str(resolved.parent))
+    called = f"{USER_MODULE_PREFIX}{storable(resolved.stem)}_{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]}"
+    digest, module = file_sha256(resolved), sys.modules.get(called)
+    known = module is not None and getattr(module, DIGEST, None) == digest
+    if module is None or not known:
+        found = importlib.util.spec_from_file_location(called, resolved)
+        if found is None or found.loader is None:
+            raise ConfigError(f"{file} cannot be imported")
+        sys.modules[called] = module = importlib.util.module_from_spec(found)
     try:
-        with user_code(f"{file}:{factory}"):
-            found.loader.exec_module(module)
-            made = getattr(module, factory, None)
-            if not callable(made):
-                offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-                raise ConfigError(f"{file} has no function or class {factory!r} to call.{nearest(factory, offered)}")
-            return made()
+        with user_code(f"{file}:{name}"), user_file(resolved.parent):
+            if not known:
+                assert module.__spec__ is not None
+                assert module.__spec__.loader is not None
+                module.__spec__.loader.exec_module(module)
+                setattr(module, DIGEST, digest)
+            public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+            return use(getattr(module, name, None), lambda fits: [key for key, one in public.items() if fits(one)])
     except Exception:
-        sys.modules.pop(name, None)  # workers import what is there
+        sys.modules.pop(called, None)  # workers import what is there
         raise
-    finally:
-        sys.path.remove(str(resolved.parent))

@@ -28,6 +28,8 @@ def zoo_data(name: str, wanted: DataRequest) -> Data:
     if name not in catalog.DATA:
         known = ", ".join(catalog.DATA)
         raise ConfigError(f"the zoo has no data set {name!r} (it has {known}).{nearest(name, catalog.DATA)}")
+    if wanted.label_file is not None:
+        raise ConfigError(f"zoo:{name} brings its own labels; a table of labels is for folder:DIR and flat:DIR")
     classes = wanted.classes or (len(wanted.class_names) if wanted.class_names else None)
     if name == "photos":
         return photos_data(wanted, classes)
@@ -80,7 +82,7 @@ def digits_data(name: str, wanted: DataRequest, classes: int | None) -> Data:
     order = arrays.array_layout(f"zoo:{name}", pixels.shape, wanted.input)
 
     def rows() -> Iterator[Row]:
-        return arrays.array_rows(f"zoo:{name}", iter(pixels), labels, order)
+        return arrays.array_rows(f"zoo:{name}", iter(pixels), labels, order, None)
 
     note = "labels: the digit that was written"
     return Data(f"zoo:{name}", True, note, wanted.class_names or DIGIT_NAMES, len(labels), rows)

@@ -158,7 +158,7 @@ def test_a_folder_in_use_is_refused(quick, tmp_path):
         quick(out=tmp_path / "other", resume=True)
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="exists and is not empty"):
+    with pytest.raises(RunError, match="file is a file; choose another --out"):
         quick(out=tmp_path / "file")
 
 
@@ -186,7 +186,7 @@ def test_another_plan_is_not_resumed(change, said, quick):
 def test_other_weights_and_other_data_are_not_resumed(quick, target, batches):
     with pytest.raises(KeyboardInterrupt):
         quick(observer=Interrupted())
-    with pytest.raises(RunError, match=r"gives other images at 0 than when .* was begun; turn shuffling off"):
+    with pytest.raises(RunError, match=r"gives other images or labels at 0 to 1 than when .* was begun; turn shuffl"):
         quick(data=batches[::-1], resume=True)
     with torch.no_grad():
         target.model[1].bias += 1

@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sparring.audit.records.statistics import images_for_width, mcnemar, share, wilson
+from sparring.audit.records.statistics import mcnemar, share
 from sparring.errors import ConfigError
+from sparring.intervals import images_for_width, wilson
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

@@ -132,3 +132,37 @@ def test_no_jpeg_has_five_channels(quick, images):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(180, 3))
     report = quick(target=sp.Classifier(net), data=[images[:8].expand(-1, 5, -1, -1)], threats=[sp.Linf(0.3)])
     assert report.threats[0].epsilons[0].attacks[0].survives_jpeg90 is None
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("kind", ["wrong", "nan", "flat"])
+def test_where_there_is_nothing_to_find_there_is_a_report_all_the_same(kind, count, single, images, labels, tmp_path):
+    """No image is right, or answered, or falls: the report, its files and its comparisons are made."""
+    from typer.testing import CliRunner
+
+    from sparring.cli import app
+
+    right = single(images[:count]).argmax(1)
+
+    def net(x):
+        if kind == "nan":
+            return torch.where(x.flatten(1).amax(1, keepdim=True) > 0.999, single(x), torch.nan)
+        return single(x).detach() * 0 + 0 * single(x) + 2 * torch.eye(4)[0] if kind == "flat" else single(x)
+
+    pictures = images[:count].clone()
+    if kind == "nan":
+        pictures = torch.cat((pictures * 0.9, torch.ones_like(pictures[:1])))  # the last one alone is answered
+        right = torch.cat((right, (single(torch.ones_like(pictures[:1])).argmax(1) + 1) % 10))
+    truth = torch.zeros_like(right) if kind == "flat" else right if kind == "nan" else (right + 1) % 10
+    out = tmp_path / "run"
+    report = sp.audit(
+        sp.Classifier(net), [(pictures, truth)], threats=[sp.L2(), sp.Linf(0.05)], suite="fgsm,fmn", out=out
+    )
+    smallest = report.threats[1]
+    assert smallest.smallest.found == 0
+    assert smallest.smallest.attacked == (count if kind == "flat" else 0)
+    assert smallest.smallest.quartiles == [None, None, None]
+    assert smallest.epsilons[0].robust_accuracy.count == smallest.smallest.attacked
+    for words in (("report", "--figures"), ("export", "--to", "csv"), ("export", "--to", "json"), ("compare", out)):
+        result = CliRunner().invoke(app, [words[0], str(out), *map(str, words[1:])])
+        assert result.exit_code == 0, result.output

@@ -269,7 +269,7 @@ def test_every_objective_can_be_written(name):
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("plans/*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("src/sparring/zoo/plans/*.toml")), ids=lambda path: path.stem)
 def test_the_plans_of_the_repository(path):
     assert read_training_plan(path).data.train.startswith("zoo:")
 

@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import ClassVar
 
 import pytest
@@ -35,6 +36,7 @@ from sparring.defenses.training.dataset import DataSubset, InMemoryData, Streame
 from sparring.defenses.training.trainer import split_validation
 from sparring.defenses.training.validation import choose_validation_attacks, has_collapsed, masking_note
 from sparring.errors import ConfigError, InputError, RunError, TargetError, ThreatError
+from sparring.files import locked
 from sparring.geometry import Union
 from sparring.random import Key
 from sparring.storage import read_tensors
@@ -458,8 +460,8 @@ def test_sources_hold_and_read_the_same():
     ({"objective": Plain()}, ConfigError, "Plain works with 0 attacks, and the adversary has 1"),
     ({"validation": Validation(val_size=100)}, InputError, "val_size=100 of 100 images leaves none to train on"),
     ({"data": (pictures()[0] * 255, pictures()[1])}, InputError, r"pixels reach from .* and images lie in \[0, 1\]"),
-    ({"data": (pictures()[0], pictures()[1][:5])}, InputError, "100 images need as many whole labels"),
-    ({"data": 5}, InputError, "int has no images by position"),
+    ({"data": (pictures()[0], pictures()[1][:5])}, InputError, r"labels of shape \(5,\) beside 100 images"),
+    ({"data": 5}, InputError, r"int is a int; pass \(images, labels\)"),
 ])  # fmt: skip
 def test_parts_that_do_not_fit(change, error, words):
     with pytest.raises(error, match=words):
@@ -578,10 +580,14 @@ def normalised():
 
 
 @pytest.mark.parametrize(("change", "error", "words"), [
-    ({"data": (pictures()[0], pictures()[1] + 1)}, InputError, r"labels go from 1 to 2, and the model has 2 classes"),
-    ({"data": (pictures()[0], pictures()[1] - 100)}, InputError, r"labels go from -100 to -99"),
+    ({"data": (pictures()[0], pictures()[1] + 1)}, InputError, "image 0 has the label 2; the model's classes are"),
+    ({"data": (pictures()[0], pictures()[1] - 100)}, InputError, "image 0 has the label -99; the model's classes"),
     ({"data": colored()}, TargetError, r"cannot take images of shape \(3, 6, 6\)"),
-    ({"data": normalised(), "objective": Plain(), "adversary": Adversary()}, InputError, r"list has pixels from -"),
+    (
+        {"data": normalised(), "objective": Plain(), "adversary": Adversary()},
+        InputError,
+        r"list\[0\] has pixels from -.*undo the normalisation",
+    ),
     ({"adversary": Adversary((PGD(sp.Linf(8.0)),))}, ThreatError, r"larger than the whole range"),
     (
         {"objective": Free(), "validation": LOOK.model_copy(update={"collapse": "rollback"})},
@@ -666,3 +672,35 @@ def test_validation_uses_another_attack(attack, other):
 def test_validation_has_an_attack_for_every_ball():
     assert len(choose_validation_attacks((MSD((sp.Linf(0.1), sp.L2(1.0))),), 5)) == 2
     assert math.isfinite(trained(net(), adversary=Adversary((PGD(sp.L0(3), steps=2),))).last.robust)
+
+
+class Sloped(nn.Module):
+    """A net whose code changes with `slope`, which neither weights nor names tell."""
+
+    slope = 0.0
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return nn.functional.leaky_relu(self.inner(x), type(self).slope)
+
+
+def test_a_training_is_not_resumed_with_other_code_between_the_same_weights(tmp_path, monkeypatch):
+    def model():
+        return Sloped(net())
+
+    trained(model(), out=tmp_path)
+    monkeypatch.setattr(Sloped, "slope", 0.3)
+    with pytest.raises(RunError, match="the same weights and answers otherwise"):
+        trained(model(), out=tmp_path, resume=True)
+
+
+def test_two_trainings_in_one_folder_do_not_meet(tmp_path, monkeypatch):
+    module = import_module("sparring.defenses.training.trainer")
+    monkeypatch.setattr(module, "locked", lambda folder, what: locked(folder, what, wait_s=0.1))
+    trained(net(), out=tmp_path)
+    with locked(tmp_path, "a training"), pytest.raises(RunError, match="another process is at work on a training in"):
+        trained(net(), out=tmp_path, resume=True)
+    trained(net(), out=tmp_path, resume=True)

@@ -75,6 +75,10 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
         return self.parts[0].accepts_start
 
     @property
+    def begins_again(self) -> bool:
+        return True
+
+    @property
     def batch_coupled(self) -> bool:
         return any(part.batch_coupled for part in self.parts)
 

@@ -75,6 +75,10 @@ class Sweep(Attack[Gradients, SweepState]):
     uses_region: ClassVar[bool] = True
 
     @property
+    def begins_again(self) -> bool:
+        return True
+
+    @property
     def schedule(self) -> SweepSchedule:
         """The lengths of the rounds and the step sizes within them."""
         return SweepSchedule(self.odi_steps, self.gradient_steps, self.n_queries)

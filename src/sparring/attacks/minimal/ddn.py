@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...access import Batch, Bounds, Gradients, OpenFraction, PositiveFloat, PositiveInt
 from ...errors import InputError
-from ...geometry import L2, Ball, rowwise, tiny, unit
+from ...geometry import L2, Ball, rowwise, unit
 from ...geometry.region import Region
 from ...goals import Climb, LogOdds
 from ...inputs import Images
@@ -81,8 +81,7 @@ class DDN(MinimumNormAttack[Gradients, DDNState]):
         found = answer.verdict.margin > 0
         epsilon = state.epsilon * torch.where(found, 1 - self.gamma, 1 + self.gamma)
         epsilon = torch.minimum(epsilon, region.diameter)
-        norm = delta.flatten(1).norm(dim=1).clamp_min(tiny(delta))
-        return DDNState(self._valid(region, delta * rowwise(epsilon / norm, delta)), epsilon)
+        return DDNState(self._valid(region, unit(delta) * rowwise(epsilon, delta)), epsilon)
 
     def _valid(self, region: Region, delta: Tensor) -> Tensor:
         """Return the perturbation (B, ...) clipped to the valid range, and quantised to `levels`."""

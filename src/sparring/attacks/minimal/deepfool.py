@@ -55,6 +55,11 @@ class DeepFool(Attack[Jacobians, DeepFoolState]):
     alternative: ClassVar[str] = "FMN"
     uses_region: ClassVar[bool] = True
 
+    @property
+    def queries_outside_ball(self) -> bool:
+        """True: it goes to the boundary, wherever that lies."""
+        return True
+
     def init(self, oracle: Jacobians, batch: Batch) -> DeepFoolState:
         return DeepFoolState(torch.zeros_like(oracle.region.x))
 

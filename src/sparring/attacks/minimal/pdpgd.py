@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...access import Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
 from ...errors import ThreatError
-from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny
+from ...geometry import L0, L1, L2, Ball, Linf, rowwise, tiny, unit
 from ...geometry.l2 import lengths
 from ...perturbations import Additive
 from ..minimum_norm import MinimumNormAttack
@@ -90,7 +90,7 @@ class PDPGD(MinimumNormAttack[Gradients, PDPGDState]):
         success = answer.verdict.margin > 0
         found = state.found | success
         step_size = state.step_size * (FINAL_STEP_SIZE + (1 - FINAL_STEP_SIZE) * fraction)
-        moved = state.delta + grad * rowwise(step_size / length, grad)
+        moved = state.delta + unit(grad) * rowwise(step_size, grad)
         dual_lr = self.dual_lr * (1 - (1 - FINAL_DUAL_LR) * t / self.steps)
         change = torch.where(success, dual_lr, torch.where(found, -dual_lr, -2 * dual_lr))
         log_ratio = (state.log_ratio + change).clamp_(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)

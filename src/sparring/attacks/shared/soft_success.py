@@ -13,5 +13,7 @@ def soft_success(verdict: Verdict, temperature: float = 1.0) -> Tensor:
 
     Images that are broken already, or far from it, have little gradient; the scale of logits does not matter.
     """
-    scale = verdict.margin.detach().abs().mean().clamp_min(tiny(verdict.margin))
-    return (verdict.margin / (temperature * scale)).sigmoid()
+    margin = verdict.margin
+    size = margin.detach().abs()[margin.isfinite()]  # -inf: nothing can break that image
+    scale = size.sum() / max(1, len(size))
+    return (margin / (temperature * scale.clamp_min(tiny(margin)))).sigmoid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +10,17 @@ import torch
 from torch import Tensor
 
 from ...engine import check_images
+from ...engine.answers import Answers, answers_agree, numbers_of
 from ...errors import GoalError, InputError, SparringError, TargetError
 from ...goals import ClassifyAs, Goal, Misclassify, least_likely
 from ...random import Key
 from ...rows import take, to
 from ...targets import Target, check_context, check_task
 from ...tasks import Classification, Task
-from ...zoo import Chunk
+from ...zoo import Chunk, DataSource
 from ..observer import AuditObserver, CleanCounts
 from ..plan import AuditPlan
-from .batches import DataSource, limit_chunks
+from .batches import limit_chunks
 from .clean_chunk import CleanChunk
 from .data_goal import goal_words
 from .prediction_columns import PredictionColumn, prediction_columns
@@ -48,6 +50,7 @@ class Admission:
         self.target, self.plan, self.limits = target, plan, limits or RegionLimits()
         self.task = task_of(target)
         self.shape: tuple[int, ...] = ()
+        self.answers: Answers = {}  # on the first inputs
         self.classes: int | None = None
         self.columns: tuple[PredictionColumn, ...] = ()
 
@@ -61,11 +64,14 @@ class Admission:
             return self.admit(chunk)
         raise InputError(f"{source.name} holds no images; an audit needs at least one")
 
-    def check_all(self, source: DataSource, observer: AuditObserver) -> CleanCounts:
-        """Check every chunk, report the counts to the observer, and return them."""
+    def check_all(
+        self, source: DataSource, observer: AuditObserver, checked: Callable[[Chunk], None] = lambda _: None
+    ) -> CleanCounts:
+        """Check every chunk, hand it to `checked`, report the counts to the observer, and return them."""
         counts = CleanCounts(total=source.candidates)
         for chunk in limit_chunks(source, self.plan.batch_size, self.plan.limit):
             clean = self.admit(chunk)
+            checked(chunk)
             known, right = (len(clean), int(clean.correct.sum())) if clean.from_data else (0, 0)
             counts = replace(
                 counts, seen=counts.seen + len(clean), labelled=counts.labelled + known, correct=counts.correct + right
@@ -131,6 +137,9 @@ class Admission:
         key = Key(torch.arange(len(images)), self.plan.seed).reseeded(DRAW_OFFSET)
         seen = predict(self.target, images, self.plan.batch_size, key, take(chunk.context, rows))
         self.target.check(seen.answer)
+        again = predict(self.target, images, self.plan.batch_size, key, take(chunk.context, rows))
+        answers = numbers_of(seen.answer)
+        self.answers = answers if answers_agree(answers, numbers_of(again.answer)) else {}
         first = take(goal, rows)
         first.check(seen.outputs, first)
         if self.classifies:

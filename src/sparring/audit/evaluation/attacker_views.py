@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ...access import Decisions, Gradients, Jacobians
+from ...access import ACCESS, Decisions, Gradients, Jacobians
 from ...errors import ConfigError
 from ...goals import Goal
 from ...targets import AdaptiveView, Defended, Model, Pipeline, Restricted, Target
-from ..plan import ACCESS, AuditPlan
+from ..plan import AuditPlan
 from .clean_chunk import CleanChunk
 from .weights import innermost_target, weights_hash
 

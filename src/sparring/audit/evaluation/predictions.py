@@ -18,11 +18,10 @@ from ...errors import TargetError
 from ...goals import DetectorOutputs, Goal
 from ...inputs import Images, Inputs
 from ...random import Key
-from ...rows import flatten, floats_to, join, take, to
-from ...targets import JPEG, Target, answered
+from ...rows import floats_to, join, take, to
+from ...targets import JPEG, Bytes, Target, answered, valid_rows
 from ...tasks import Task
 
-LEVELS = 255
 CONFIRMATION_SAMPLES = 20
 QUALITY = 90
 DRAW_OFFSET = 1 << 42  # where the audit's own draws begin; the engine's are numbered below
@@ -33,7 +32,7 @@ class Prediction(NamedTuple):
     """What the target predicts for B inputs, everything on the CPU."""
 
     outputs: Any  # of the target's task, in float32: logits (B, K), embeddings (B, D), ...
-    finite: Tensor  # (B,) bool
+    finite: Tensor  # (B,) bool: the rows that are an answer, as `valid_rows` has it
     alarm: Tensor | None = None  # (B,) above 0 where a detector rejects; None: there is none
 
     @property
@@ -107,18 +106,8 @@ def predict(
         parts = list(iterate_batches(ask, torch.arange(len(images)), batch_size=batch_size))
     alarms = [alarm for _, alarm in parts if alarm is not None]
     outputs, alarm = join([part for part, _ in parts]), torch.cat(alarms) if alarms else None
-    finite = finite_rows(outputs)
-    if alarm is not None:
-        finite &= alarm.isfinite()
-    return Prediction(outputs, finite, alarm)
-
-
-def finite_rows(outputs: Any) -> Tensor:
-    """(B,) bool: no output of the row is NaN or infinite; in a record (of boxes) infinity may stand for absence."""
-    if isinstance(outputs, Tensor):
-        return outputs.flatten(1).isfinite().all(1)
-    tensors = [tensor for tensor in flatten(outputs)[0].values() if tensor.is_floating_point()]
-    return torch.stack([~tensor.flatten(1).isnan().any(1) for tensor in tensors]).all(0)
+    answer = outputs if alarm is None else DetectorOutputs(outputs, alarm)
+    return Prediction(outputs, valid_rows(answer, target.task), alarm)
 
 
 def _predict_batch(target: Target[Any], images: Tensor, key: Key | None, context: Any) -> tuple[Any, Tensor | None]:
@@ -190,7 +179,7 @@ def round_to_uint8(images: Tensor, inputs: Inputs | None = None) -> Tensor:
     """Round the images to 8 bits of their range ([0, 1] by default), as a PNG file holds them."""
     low, width = image_range(inputs)
     if (low, width) == (0.0, 1.0):
-        return (images.clamp(0, 1) * LEVELS).round() / LEVELS
+        return Bytes()(images.clamp(0, 1))
     return low + width * round_to_uint8((images - low) / width)
 
 

@@ -238,6 +238,13 @@ LISTED = (
         "Repair or remove them; the shares are over the images that could be read.",
     ),
     FindingKind(
+        "data-changes",
+        "warning",
+        "images differ from one reading of the data to the next",
+        "a shuffled loader or a random transform cannot be repeated: another run looks at other images, and probes did",
+        "Audit the data without shuffling and without random transforms.",
+    ),
+    FindingKind(
         "rounding",
         "note",
         "a tenth of the examples no longer works once rounded to 8 bits",

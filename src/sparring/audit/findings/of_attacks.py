@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...access import Gradients
-from ..plan import ACCESS
+from ...access import ACCESS, Gradients
 from ..records.database import Records
 from ..report.model import EpsilonPart, Finding, Report
 from .kinds import KINDS, Severity
@@ -15,7 +14,8 @@ SHARE = 0.1  # of the images attacked: more than this without a gradient is seve
 FEW, FEW_SHARE = 3, 0.02  # images that fall to who knows less, and their share of those right: more is severe
 ENDINGS = {
     "NO_GRADIENT": ("zero-gradients", "had a gradient of exactly zero throughout an attack"),
-    "NON_FINITE": ("non-finite", "made the model answer NaN or infinity, or gave such a gradient"),
+    "NON_FINITE": ("non-finite", "made the model answer NaN or infinity"),
+    "NON_FINITE_GRADIENT": ("non-finite", "gave a gradient that is NaN or infinite"),
     "UNCONFIRMED": ("unconfirmed", "fell in the search and not when looked at again, and count as standing"),
     "NO_START": ("few-starts", "were not attacked by a search on labels, which found nowhere to start"),
     "LOCKED_OUT": ("locked-out", "were not attacked to the end: the service answered no more"),

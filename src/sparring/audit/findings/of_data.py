@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...intervals import Z_99, images_for_width, wilson
 from ..records.database import Records
-from ..records.statistics import Z_99, images_for_width, wilson
 from ..report.model import Finding, Report
 from .kinds import KINDS
 
@@ -22,6 +22,11 @@ def of_data(records: Records, report: Report) -> Iterator[Finding]:
         total = records.plan.limit or records.facts.candidates
         of = f" of {total}" if total else ""
         yield KINDS["unfinished"].finding(f"The run is not finished: {data.count}{of} images are recorded.")
+    changed = records.probe_results().get("data")
+    if changed is not None:
+        yield KINDS["data-changes"].finding(
+            f"Read again, the data gave other images at {changed['first']}: the run cannot be repeated or resumed."
+        )
     yield from label_findings(report)
     yield from accuracy_findings(records, report)
     if data.skipped:

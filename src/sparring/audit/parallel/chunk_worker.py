@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from ...errors import ConfigError, SparringError, UserCodeError, described, user_frame
+from ...isolation import isolated, user_file
 from ...rows import take
 from ...zoo import Chunk
 from ..evaluation.admission import Admission
@@ -56,6 +57,7 @@ class ChunkWorker:
     evaluated: EvaluatedTarget
     admission: Admission
 
+    @isolated()
     def attack(self, number: int, chunk: Chunk, observer: AuditObserver) -> ChunkResult:
         """Run the whole cascade on one chunk."""
         clock = time.perf_counter()
@@ -93,11 +95,8 @@ def import_user_module(name: str, file: Path) -> None:
     assert found is not None
     assert found.loader is not None
     sys.modules[name] = module = importlib.util.module_from_spec(found)
-    sys.path.insert(0, str(file.parent))
-    try:
+    with user_file(file.parent):
         found.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(file.parent))
 
 
 def answer_chunk(worker: ChunkWorker, packed: bytes) -> bytes:

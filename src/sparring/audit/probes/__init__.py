@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...zoo import DataSource
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
-from ..evaluation.batches import DataSource
 from ..observer import AuditObserver
 from ..plan import AuditPlan
 from .attack_ranking import rank_attacks

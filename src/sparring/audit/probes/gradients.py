@@ -22,7 +22,7 @@ def check_gradients(sample: ProbeSample) -> dict[str, Any]:
     walk = GradientWalk(sample.ball, log, by_loss=isinstance(sample.clean.goal(), ShareGoal))
     outcome = sample.attack(walk, Keep.HIGHEST_LOSS)
     zero_loss, flat, gain = (log.joined(name) for name in ("zero_loss_gradient", "zero_margin_gradient", "gain"))
-    broken = outcome.reason == int(Reason.NON_FINITE)
+    broken = (outcome.reason == Reason.NON_FINITE) | (outcome.reason == Reason.NON_FINITE_GRADIENT)
     return {
         "of": len(sample),
         "at": str(sample.ball),

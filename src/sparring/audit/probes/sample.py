@@ -13,9 +13,10 @@ from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
 from ...rows import join, take
 from ...targets import AdaptiveView, Target
+from ...zoo import DataSource
 from ..evaluation.admission import Admission
 from ..evaluation.attacker_views import EvaluatedTarget
-from ..evaluation.batches import DataSource, limit_chunks
+from ..evaluation.batches import limit_chunks
 from ..evaluation.clean_chunk import CleanChunk
 from ..evaluation.predictions import DRAW_OFFSET, predict_repeatedly
 from ..observer import AuditObserver

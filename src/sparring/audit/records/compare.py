@@ -49,9 +49,9 @@ def compare(first: Path, second: Path) -> list[RunComparison]:
 
     Raises: RunError where a folder holds no run, a run is not finished, or the runs are of other images or labels.
     """
-    before, after = Records.open(first), None
+    before, after = Records.open(first, read_only=True), None
     try:
-        after = Records.open(second)
+        after = Records.open(second, read_only=True)
         check_comparable(before, after)
         return list(compare_threats(before, after))
     finally:

@@ -6,15 +6,22 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load, save
+
+from ...engine.answers import answers_agree
 from ...errors import RunError
+from ...files import sync_folder
+from ...text import storable
 from ...zoo import Skipped
 from ..plan import AuditPlan, differences
 from .facts import Facts
+from .identity import ModelIdentity, Part
 from .rows import ChunkRows
-from .run_folder import connect, refuse_used, writing
+from .run_folder import connect, connect_to_read, refuse_used, writing
 from .schema import FILE, FORMAT, SCHEMA
 
 
@@ -25,60 +32,100 @@ class Records:
         self.folder, self.connection = folder, connection
 
     @classmethod
-    def begin(cls, folder: Path, plan: AuditPlan, facts: Facts) -> Records:
-        """Return a new run; RunError where the folder already holds something."""
+    def begin(cls, folder: Path, plan: AuditPlan, facts: Facts, model: ModelIdentity, parts: list[Part]) -> Records:
+        """Return a new run on the data `parts`; RunError where the folder already holds something.
+
+        Killed at any moment it leaves a whole run, or none that would be in the way of the next.
+        """
         refuse_used(folder)
-        with writing(folder):
+        with writing(folder, begun=False):
             folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
             records = cls(folder, connect(folder))
-            with records.connection:
-                records._create(plan, facts)
+            try:
+                with records._transaction():
+                    records._create(plan, facts, model, parts)
+            except BaseException:
+                records.close()
+                raise
         return records
 
     @classmethod
-    def resume(cls, folder: Path, plan: AuditPlan, facts: Facts) -> Records:
-        """Return the run in the folder, if it is one of this plan and these weights."""
+    def resume(cls, folder: Path, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> Records:
+        """Return the run in the folder, if it is one of this plan and these models."""
         records = cls.open(folder)
-        records._compare(plan, facts)
-        with writing(folder), records.connection:
-            records._execute("UPDATE run SET resumed = resumed + 1")
+        try:
+            records._compare(plan, facts, model)
+        except BaseException:
+            records.close()
+            raise
         return records
 
     @classmethod
-    def open(cls, folder: Path) -> Records:
-        """Return the run in the folder, to be read."""
+    def open(cls, folder: Path, read_only: bool = False) -> Records:
+        """Return the run in the folder; to be read only it may lie on a disk that cannot be written."""
         if not (folder / FILE).is_file():
             raise RunError(f"{folder} holds no run: {FILE} is not there; name the folder given as --out")
-        records = cls(folder, connect(folder))
+        records = cls(folder, connect_to_read(folder) if read_only else connect(folder))
         try:
             found = records._query("SELECT format FROM run")
         except sqlite3.DatabaseError as error:
             records.close()
             raise RunError(f"{folder / FILE} cannot be read: {error}") from error
         if not found or found[0][0] != FORMAT:
+            records.close()
             raise RunError(f"{folder / FILE} has another format; read it with the version of sparring that wrote it")
         return records
 
-    def _create(self, plan: AuditPlan, facts: Facts) -> None:
+    def _create(self, plan: AuditPlan, facts: Facts, model: ModelIdentity, parts: list[Part]) -> None:
         for statement in SCHEMA.split(";\n"):
             if statement.strip():
                 self._execute(statement)
-        values = (FORMAT, plan.model_dump_json(), facts.model_dump_json())
-        self._execute("INSERT INTO run (id, format, plan, facts) VALUES (1, ?, ?, ?)", values)
+        values = (FORMAT, plan.model_dump_json(), facts.model_dump_json(), model.sha256, model.device)
+        insert = "INSERT INTO run (id, format, plan, facts, identity, device, answers) VALUES (1, ?, ?, ?, ?, ?, ?)"
+        self._execute(insert, (*values, save(model.answers)))
+        self._insert(
+            "part",
+            [
+                {"id": number, "first": part.first, "count": part.rows, "sha256": part.sha256}
+                for number, part in enumerate(parts)
+            ],
+        )
 
-    def _compare(self, plan: AuditPlan, facts: Facts) -> None:
+    def _compare(self, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> None:
         changed = differences(self.plan, plan)
         if changed:
             name = changed[0]
             raise RunError(
-                f"{self.folder} holds a run with another {name} ({getattr(self.plan, name)!r}, not "
-                f"{getattr(plan, name)!r}); resume it with the same arguments, or choose another --out"
+                f"{self.folder} holds a run with another {name} ({getattr(self.plan, name)!r:.200}, not "
+                f"{getattr(plan, name)!r:.200}); resume it with the same arguments, or choose another --out"
             )
         if self.facts.weights != facts.weights:
             raise RunError(
                 f"{self.folder} holds a run of other weights, or of another defence, than {facts.model} has now; "
                 "choose another --out"
             )
+        if self.scalar("SELECT identity FROM run") != model.sha256:
+            raise RunError(
+                f"{self.folder} holds a run of {facts.model} with another preprocessing (mean, std, layout, task), "
+                "access or surrogate; resume it with the same model, or choose another --out"
+            )
+
+    def compare_answers(self, model: ModelIdentity) -> None:
+        """Raise RunError where the model answers the first inputs, which are those of the run, otherwise than then."""
+        device, answers = self._query("SELECT device, answers FROM run")[0]
+        if not answers_agree(load(answers), model.answers, device == model.device):
+            raise RunError(
+                f"{self.folder} holds a run of another {self.facts.model}: it has the same weights, and answers "
+                "otherwise on the first inputs (its code has changed); restore it, or choose another --out"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of it or nothing, tables that are created included."""
+        self._execute("BEGIN IMMEDIATE")
+        with self.connection:
+            yield
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:
         self.connection.execute(statement, values)
@@ -104,14 +151,22 @@ class Records:
         """Is every chunk recorded?"""
         return bool(self.scalar("SELECT finished FROM run"))
 
-    def chunks(self) -> dict[int, tuple[int, int, str]]:
-        """Return number -> (first row, count, hash) of every chunk that is safe."""
-        rows = self._query("SELECT id, first, count, sha256 FROM chunk ORDER BY id")
-        return {number: (first, count, digest) for number, first, count, digest in rows}
+    def parts(self) -> list[Part]:
+        """Return the chunks of the data as they were when the run began."""
+        return [Part(*row) for row in self._query("SELECT first, count, sha256 FROM part ORDER BY id")]
+
+    def chunks(self) -> dict[int, int]:
+        """Return number -> count of rows of every chunk that is safe."""
+        return dict(self._query("SELECT chunk.id, count FROM chunk JOIN part ON part.id = chunk.id"))
+
+    def count_resumed(self) -> None:
+        """Note that the run is resumed once more."""
+        with self._writing():
+            self._execute("UPDATE run SET resumed = resumed + 1")
 
     def commit(self, rows: ChunkRows, skipped: list[Skipped]) -> None:
         """Write everything about a chunk in one transaction."""
-        with writing(self.folder), self.connection:
+        with self._writing():
             self._insert("chunk", [rows.chunk])
             self._insert("sample", rows.samples)
             self._insert("result", rows.results)
@@ -119,7 +174,7 @@ class Records:
             self._skip(skipped)
 
     def finish(self, skipped: list[Skipped]) -> None:
-        with writing(self.folder), self.connection:
+        with self._writing():
             self._skip(skipped)
             self._execute("UPDATE run SET finished = 1")
 
@@ -130,7 +185,7 @@ class Records:
     def record_probes(self, measured: dict[str, Any]) -> None:
         """Record the measurements of the probes."""
         rows = [{"name": name, "value": json.dumps(value)} for name, value in measured.items()]
-        with writing(self.folder), self.connection:
+        with self._writing():
             self._insert("probe", rows)
 
     def accepted_codes(self) -> set[str]:
@@ -139,12 +194,12 @@ class Records:
 
     def accept(self, codes: Iterable[str], at: str) -> None:
         """Record findings as accepted."""
-        with writing(self.folder), self.connection:
+        with self._writing():
             pairs = [(code, at) for code in codes]
             self.connection.executemany("INSERT OR IGNORE INTO accepted VALUES (?, ?)", pairs)
 
     def _skip(self, skipped: list[Skipped]) -> None:
-        pairs = [(one.name, one.reason) for one in skipped]
+        pairs = [storable((one.name, one.reason)) for one in skipped]
         self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?)", pairs)
 
     def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
@@ -170,6 +225,11 @@ class Records:
         for row in self.select("SELECT sha256 FROM sample ORDER BY id"):
             digest.update(row["sha256"].encode())
         return digest.hexdigest()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with writing(self.folder, begun=bool(self.chunks())), self._transaction():
+            yield
 
     def close(self) -> None:
         self.connection.close()

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ...errors import RunError
-from ...storage import write_atomically
+from ...files import write_atomically
 
 FOLDER = "examples"
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import ConfigError, nearest
+from ...files import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
 from .database import Records
 from .facts import Facts
-from .run_folder import writing
 
 FORMS = ("parquet", "csv", "json")
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for the beginning of a formula
@@ -45,12 +45,14 @@ class ExportedColumn:
     """A column of the table.
 
     `place` and `of`: it is of the task's prediction before or after the attack, and what it is called there.
+    `named`: its value is the number of a class, whose name is written.
     """
 
     name: str
     kind: Literal["whole", "real", "text"]
     place: Literal["", "before", "after"] = ""
     of: str = ""
+    named: bool = False
 
 
 def export(run: Path, form: str, out: Path | None = None) -> Path:
@@ -65,33 +67,31 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
         raise ConfigError(f"form {form!r} is unknown ({', '.join(FORMS)}).{nearest(form, FORMS)}")
     if form == "parquet":
         import_pyarrow()
-    records = Records.open(run)
     path = out or run / f"results.{form}"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with writing(path.parent):
-            listed = exported_columns(records.facts)
-            {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form](
-                exported_rows(records), listed, partial
-            )
-            os.replace(partial, path)
-    finally:
-        records.close()
-        partial.unlink(missing_ok=True)
+    with closing(Records.open(run, read_only=True)) as records:
+        if path.resolve().is_relative_to(run.resolve()) and path.resolve() != (run / f"results.{form}").resolve():
+            raise ConfigError(f"--out {path} lies among the files of the run; name a file elsewhere")
+        with written_beside(path, "name a file with --out") as partial:
+            write = {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form]
+            write(exported_rows(records), exported_columns(records.facts), partial)
     return path
 
 
 def exported_rows(records: Records) -> Iterator[dict[str, Any]]:
     """Yield every row, without what is infinite."""
-    listed = exported_columns(records.facts)
+    listed, names = exported_columns(records.facts), records.facts.class_names or ()
     for row in records.select(ROWS):
         predictions = {place: read_prediction(row[place]) for place in ("before", "after")}
-        yield {one.name: exported_value(one, row, predictions) for one in listed}
+        yield {one.name: exported_value(one, row, predictions, names) for one in listed}
 
 
-def exported_value(column: ExportedColumn, row: sqlite3.Row, predictions: dict[str, dict[str, Any]]) -> Any:
+def exported_value(
+    column: ExportedColumn, row: sqlite3.Row, predictions: dict[str, dict[str, Any]], names: Sequence[str]
+) -> Any:
     """Return a number or a text; None for what is infinite or not known, 0 and 1 for flags."""
-    value = predictions[column.place].get(column.of) if column.place else row[column.name]
+    value = predictions[column.place].get(column.of) if column.place else row[column.of or column.name]
+    if column.named:
+        return names[value] if value is not None and value < len(names) else None
     return None if value == math.inf else int(value) if isinstance(value, bool) else value
 
 
@@ -153,4 +153,9 @@ def exported_columns(facts: Facts) -> list[ExportedColumn]:
         )
         after = column.name if column.name not in names else f"{column.name}_prediction"
         listed.append(ExportedColumn(after, kind, "after", column.name))
+    if facts.class_names is not None:
+        listed.append(ExportedColumn("label_name", "text", of="label", named=True))
+        for column in (one for one in facts.columns if one.name == "predicted"):
+            listed.append(ExportedColumn("clean_prediction_name", "text", "before", column.name, named=True))
+            listed.append(ExportedColumn("predicted_name", "text", "after", column.name, named=True))
     return listed

@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from ...geometry import Ball
 from ..evaluation.prediction_columns import PredictionColumn
+from ..plan import StorableModel
 
 PACKAGES = ("sparring", "torch", "numpy", "pillow", "safetensors")
 
@@ -22,10 +24,9 @@ class MaskFacts(BaseModel):
     each: bool
 
 
-class Facts(BaseModel):
+class Facts(StorableModel):
     """What is known before the first attack; written beside the plan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     model: str
     source: str | None
     sha256: str | None  # of the weights' file, else of the weights
@@ -46,6 +47,7 @@ class Facts(BaseModel):
     mask: MaskFacts | None
     radii: tuple[float, float] | None  # the smallest and the largest, where each input has one of its own
     probabilities: bool
+    attacks: dict[str, tuple[tuple[str, str], ...]]  # of each view and ball: name and access, in their order
     data: str
     label_note: str
     candidates: int | None
@@ -54,6 +56,11 @@ class Facts(BaseModel):
     device: str
     precision: str
     started: str
+
+
+def attacks_key(view: str, ball: Ball) -> str:
+    """Return the key of a view's attacks on a ball in `Facts.attacks`."""
+    return f"{view} {ball}"
 
 
 def versions() -> dict[str, str]:

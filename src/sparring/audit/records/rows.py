@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...access import Reason
 from ...goals import Goal
-from ...zoo import Chunk
+from ...text import storable
 from ..evaluation.cascade import Event, RescaledExample
 from ..evaluation.clean_chunk import CleanChunk
 from ..evaluation.confirmation import AttackResult
@@ -55,14 +55,9 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
     if stored:
         tensors["examples"] = torch.cat(examples)
         tensors["originals"] = clean.images[[one - clean.first for one in wanted]].float()
-    chunk = {
-        "id": number,
-        "first": clean.first,
-        "count": len(clean),
-        "sha256": chunk_hash(hashes, goals),
-        "seconds": seconds,
-    }
-    return ChunkRows(chunk, samples, results, rescaled_example_rows(clean, events), tensors)
+    return ChunkRows(
+        {"id": number, "seconds": seconds}, samples, results, rescaled_example_rows(clean, events), tensors
+    )
 
 
 def rescaled_example_rows(clean: CleanChunk, events: list[Event]) -> list[dict[str, Any]]:
@@ -86,17 +81,6 @@ def goal_hashes(goal: Goal | None, context: Any, count: int) -> list[str]:
         return [""] * count
     pairs = zip(row_digests(goal, count), row_digests(context, count), strict=True)
     return [hashlib.sha256(f"{one} {other}".encode()).hexdigest() for one, other in pairs]
-
-
-def given_hash(chunk: Chunk) -> str:
-    """SHA-256 of a chunk as the data gives it, as `chunk_rows` records it."""
-    goals = goal_hashes(chunk.goal, chunk.context, len(chunk.images))
-    return chunk_hash([image_hash(image) for image in chunk.images], goals)
-
-
-def chunk_hash(hashes: list[str], goals: list[str]) -> str:
-    """Return the SHA-256, in hexadecimal, over a chunk's image hashes and then its goal hashes."""
-    return hashlib.sha256("".join([*hashes, *goals]).encode()).hexdigest()
 
 
 def originals(results: list[dict[str, Any]], kept: KeptOriginals) -> list[int]:
@@ -126,7 +110,7 @@ def sample_rows(
             {
                 "id": sample,
                 "chunk": number,
-                "name": name,
+                "name": storable(name),
                 "label": None if labels is None else int(labels[i]),
                 "label_source": "data" if clean.from_data else "model",
                 "clean_prediction": predictions[i],

@@ -1,7 +1,8 @@
 """The tables of a run: SQLite in WAL mode, one writer, one transaction per chunk.
 
-    run      the plan, the facts, how often it was resumed, whether it is finished
-    chunk    first row, count, seconds, hash: what is here is safe
+    run      plan, facts, the models' identity and first answers, how often it was resumed, whether it is finished
+    part     the data as they were when the run began, chunk by chunk: first row, count, hash
+    chunk    the seconds of a part that is attacked and recorded: what is here is safe
     sample   name, label and where it comes from, what the model says of it unharmed; where its original is kept
     result   one row per (sample, norm, eps, view, attack, seed) asked, with the place of its example
     stretched  samples whose example works in 8 bits once it is stretched to that radius
@@ -22,14 +23,15 @@ A chunk's examples are on the disk before its rows are committed, so no row name
 """
 
 FILE = "records.sqlite"
-FORMAT = 4
+FORMAT = 5
 SCHEMA = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
+    identity TEXT NOT NULL, device TEXT NOT NULL, answers BLOB NOT NULL,
     resumed INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE chunk (
-    id INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL, sha256 TEXT NOT NULL,
-    seconds REAL NOT NULL);
+CREATE TABLE part (
+    id INTEGER PRIMARY KEY, first INTEGER NOT NULL, count INTEGER NOT NULL, sha256 TEXT NOT NULL);
+CREATE TABLE chunk (id INTEGER PRIMARY KEY REFERENCES part, seconds REAL NOT NULL);
 CREATE TABLE sample (
     id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk, name TEXT NOT NULL, label INTEGER,
     label_source TEXT NOT NULL, clean_prediction TEXT NOT NULL, clean_finite INTEGER NOT NULL,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 
-from ...access import Decisions
 from ...geometry import Ball
 from ...threats import Norm
-from ..evaluation.attacker_views import NAIVE
-from ..plan import ACCESS
 from ..records import queries
 from ..records.database import Records
+from ..records.facts import attacks_key
 from ..records.queries import ResultScope
-from ..suites.suite import MAX_ATTACKS, suite
+from ..suites.suite import MAX_ATTACKS
 from .gallery import IMAGES
 from .model import AttackPart
 
@@ -36,18 +34,13 @@ SELECT AVG(size) FROM (
 def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
     """Return the attacks on a ball in their order, with what is left at the radius `eps` after each."""
     parts = []
-    for view, (name, access) in enumerate(records.facts.views):
-        entries = suite(access_type(access), ball, records.plan, name != NAIVE and records.facts.rejects)
-        for number, entry in enumerate(entries):
+    for view, (name, _) in enumerate(records.facts.views):
+        entries = records.facts.attacks[attacks_key(name, ball)]
+        for number, (attack, access) in enumerate(entries):
             last = view * MAX_ATTACKS + (records.plan.repeats - 1) * len(entries) + number
-            names = (name, entry.name, entry.access.__name__)
+            names = (name, attack, access)
             parts.append(attack_part(records, norm, ball.eps, names, broken_after(records, norm, ball, eps, last)))
     return parts
-
-
-def access_type(access: str) -> type[Decisions]:
-    """Return the class of an access that the records name, in any case of letters; KeyError for an unknown name."""
-    return ACCESS[access.lower()]
 
 
 def broken_after(records: Records, norm: Norm, ball: Ball, eps: float, turn: int) -> tuple[int, float]:

@@ -23,6 +23,7 @@ ENDINGS = {
     "NO_GRADIENT": "with zero gradient",
     "NO_START": "without a starting point",
     "NON_FINITE": "answered with NaN or infinity",
+    "NON_FINITE_GRADIENT": "with a gradient of NaN or infinity",
     "UNCONFIRMED": "not confirmed",
 }
 FELL = {"FOUND", "ALREADY"}

@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ...storage import write_atomically
+from ...files import write_atomically
 from ..evaluation.prediction_columns import Kind, PredictionColumn, read_prediction
 from ..records.database import Records
 from ..records.example_files import read_row
-from ..records.run_folder import writing
+from ..records.run_folder import report_writing, writing
 from .format import grouped, number, percent
 from .model import GalleryPart, MaskPart, PredictedValue
+from .pictures import picture as read_picture
 
 LIMIT = 18
 FOLDER = "pictures"
@@ -33,7 +34,7 @@ WHERE success AND original_file IS NOT NULL ORDER BY sample, norm, eps, turn, re
 """
 
 
-def gallery(records: Records) -> list[GalleryPart]:
+def gallery(records: Records, out: Path) -> list[GalleryPart]:
     """At most LIMIT images that fell: the first to each attack at each radius, then the second, ..."""
     groups: defaultdict[tuple[str, float, str], list[sqlite3.Row]] = defaultdict(list)
     for row in records.select(QUESTION):
@@ -43,11 +44,13 @@ def gallery(records: Records) -> list[GalleryPart]:
     chosen = sorted(in_turn[:LIMIT], key=lambda row: (row["sample"], row["norm"], row["eps"], row["turn"]))
     texts: dict[tuple[str, float], str] = {}
     texts |= {(one.norm, radius.eps): radius.text for one in records.plan.threats for radius in one.radii}
-    return [gallery_part(records, row, place, texts) for place, row in enumerate(chosen)]
+    return [gallery_part(records, row, place, texts, out) for place, row in enumerate(chosen)]
 
 
-def gallery_part(records: Records, row: sqlite3.Row, place: int, texts: dict[tuple[str, float], str]) -> GalleryPart:
-    """Return the gallery's entry for one example; of images, write its pictures into the run folder.
+def gallery_part(
+    records: Records, row: sqlite3.Row, place: int, texts: dict[tuple[str, float], str], out: Path
+) -> GalleryPart:
+    """Return the gallery's entry for one example; of images, write its pictures into the folder `out`.
 
     `place` numbers the picture files. `texts` gives a radius as the user wrote it; an infinite radius, of a search
     for the smallest example, is shown as the example's own size.
@@ -72,11 +75,11 @@ def gallery_part(records: Records, row: sqlite3.Row, place: int, texts: dict[tup
         sizes={name: row[name] for name in ("linf", "l2", "l1", "l0")},
         queries=row["first"],
         survives_uint8=None if rounded is None else bool(rounded),
-        **(write_pictures(records, row, place) if facts.inputs == IMAGES else {}),
+        **(write_pictures(records, row, place, out) if facts.inputs == IMAGES else {}),
     )
 
 
-def write_pictures(records: Records, row: sqlite3.Row, place: int) -> dict[str, Any]:
+def write_pictures(records: Records, row: sqlite3.Row, place: int, out: Path) -> dict[str, Any]:
     """Write original, perturbation and example as PNG files; return their names, magnification and size."""
     original = read_row(records.folder / row["original_file"], "originals", row["original_row"])
     example = read_row(records.folder / row["example_file"], "examples", row["example_row"])
@@ -84,9 +87,9 @@ def write_pictures(records: Records, row: sqlite3.Row, place: int) -> dict[str, 
     magnification = 0.5 / max(float(delta.abs().max()), 1e-6)
     stem = f"{FOLDER}/{place:02d}-{row['sample']:06d}-{row['norm'].lower()}"
     pictures = {"original": original, "perturbation": 0.5 + magnification * delta, "adversarial": example}
-    with writing(records.folder):
+    with report_writing(out):
         for kind, picture in pictures.items():
-            write_atomically(records.folder / f"{stem}-{kind}.png", png_bytes(picture))
+            write_atomically(out / f"{stem}-{kind}.png", png_bytes(picture))
     names = {kind: f"{stem}-{kind}.png" for kind in pictures}
     return names | {"magnification": magnification, "width": original.shape[2], "height": original.shape[1]}
 
@@ -94,16 +97,20 @@ def write_pictures(records: Records, row: sqlite3.Row, place: int) -> dict[str, 
 def write_mask_picture(folder: Path, mask: Tensor | None) -> None:
     """Write the one mask (1, C, H, W) of all images as a PNG into the run folder; nothing where each has its own."""
     if mask is not None and len(mask) == 1:
-        with writing(folder):
+        with writing(folder, begun=False):
             write_atomically(folder / MASK, png_bytes(mask[0].float()))
 
 
-def mask_part(records: Records) -> MaskPart | None:
-    """Return what the report says of the mask; None where there is none."""
+def mask_part(records: Records, out: Path) -> MaskPart | None:
+    """Return what the report says of the mask, and copy its picture to `out`; None where there is none."""
     mask = records.facts.mask
     if mask is None:
         return None
-    return MaskPart(share=mask.share, each=mask.each, picture=MASK if (records.folder / MASK).is_file() else None)
+    there = (records.folder / MASK).is_file()
+    if there and out.resolve() != records.folder.resolve():
+        with report_writing(out):
+            write_atomically(out / MASK, read_picture(records.folder, MASK))
+    return MaskPart(share=mask.share, each=mask.each, picture=MASK if there else None)
 
 
 class ClassNames:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...errors import RunError
+from ...files import write_atomically
 from .attack_table import attack_names, by_view, spent
 from .card import headline, searched, sort_values, sortable
 from .class_table import FIRST, class_table
@@ -37,12 +37,9 @@ def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
     Raises RunError when a picture cannot be read or the file cannot be written; an older file then stays.
     """
     page = render_html(report, path.parent if assets is None else assets)
-    unfinished = path.with_name(f".{path.name}.partial")
     try:
-        unfinished.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(unfinished, path)
+        write_atomically(path, page.encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise RunError(
             f"the report {path} cannot be written ({error.strerror}); free space or choose another folder"
         ) from error

@@ -6,7 +6,6 @@ report. Sizes are those of a two-column page: a curve is one column wide, the st
 
 from __future__ import annotations
 
-import os
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ...errors import RunError
+from ...files import write_atomically
 from .escaping import visible
 from .format import symbol
 from .model import Report, ThreatPart
@@ -128,11 +128,8 @@ def _bytes(figure: Figure, kind: str) -> bytes:
 
 def _write(folder: Path, files: dict[str, bytes]) -> list[Path]:
     try:
-        folder.mkdir(exist_ok=True)
         for name, content in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            os.replace(partial, folder / name)
+            write_atomically(folder / name, content)
     except OSError as error:
         raise RunError(f"figures cannot be written to {folder} ({error.strerror}); make room there") from error
     return [folder / name for name in files]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from ..evaluation.prediction_columns import read_prediction
@@ -15,20 +16,20 @@ from .model import DataPart, ModelPart, PredictedValue, Provenance, RadiiPart, R
 from .threats import fixed_radius_part, minimum_norm_part
 
 
-def summarize(records: Records) -> Report:
-    """Make the report without its findings, and write the gallery's pictures into the run folder."""
+def summarize(records: Records, out: Path) -> Report:
+    """Make the report without its findings, and write the gallery's pictures into the folder `out`."""
     plan, facts = records.plan, records.facts
     threats = [fixed_radius_part(records, threat) for threat in plan.threats]
     threats += [minimum_norm_part(records, norm) for norm in plan.smallest]
     report = Report(
         title=f"{facts.model} on {facts.data}",
         goal=plan.goal,
-        mask=mask_part(records),
+        mask=mask_part(records, out),
         radii=None if facts.radii is None else RadiiPart(low=facts.radii[0], high=facts.radii[1]),
         model=model_part(records),
         data=data_part(records),
         threats=threats,
-        gallery=gallery(records),
+        gallery=gallery(records, out),
         warnings=[],
         provenance=provenance_part(records),
         probes={name: found for name, found in records.probe_results().items() if name != "seconds"},

@@ -61,9 +61,8 @@ def minimum_norm_part(records: Records, norm: Norm) -> ThreatPart:
     """Return the results of a threat without a radius; its curve is computed from the smallest distances."""
     found, count = queries.smallest_sizes(records, norm), queries.sample_count(records)
     right = records.scalar("SELECT COUNT(*) FROM sample WHERE clean_correct")
-    quartiles = [found[place] if (place := math.ceil(part * right) - 1) < len(found) else None for part in QUARTERS]
-    if not right:
-        quartiles = [None] * len(QUARTERS)
+    places = [math.ceil(part * right) - 1 for part in QUARTERS]
+    quartiles = [found[place] if 0 <= place < len(found) else None for place in places]
     median, text = quartiles[1], "median"
     if median is None:
         median, text = (found[-1], "largest found") if found else (0.0, "none found")

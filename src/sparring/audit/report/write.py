@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...storage import write_atomically
-from ..records.run_folder import writing
+from ...files import write_atomically
+from ..records.run_folder import report_writing
 from .html import write_html
 from .model import Report
 
@@ -13,7 +13,7 @@ JSON, HTML = "report.json", "report.html"
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write the report into the run folder. RunError where the disk does not take it."""
-    with writing(folder):
+    """Write the report into the folder. RunError where the disk does not take it."""
+    with report_writing(folder):
         write_atomically(folder / JSON, (report.model_dump_json(indent=1) + "\n").encode())
         write_html(report, folder / HTML, folder)

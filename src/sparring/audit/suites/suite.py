@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 from ...access import Attack, Decisions, Gradients, Keep
-from ...attacks import MIFGSM, OrthogonalPGD, table
-from ...errors import ConfigError, SparringError, ThreatError
+from ...attacks import MIFGSM, PGD, OrthogonalPGD, Square
+from ...attacks.spec import AttackSpec
+from ...errors import ConfigError, ThreatError
 from ...geometry import L0, Ball
 from ..plan import AuditPlan
 from . import fixed_radius, minimum_norm
@@ -72,22 +72,41 @@ def transfer_entry(ball: Ball, surrogate: str) -> SuiteEntry:
 
 def named_attacks(access: type[Decisions], ball: Ball, plan: AuditPlan) -> Iterator[SuiteEntry]:
     """Yield the attacks that the plan names, without those that do not support the norm."""
-    for name in plan.suite:
-        attack = build_attack(table[name], ball, plan)
+    seen: set[str] = set()
+    for word in plan.suite:
+        spec = plan.attack(word)
+        attack = build_attack(spec, ball, plan)
         if attack is not None and (math.isfinite(ball.eps) or attack.keep is Keep.SMALLEST):
-            yield make_entry(attack, plan)
+            name = spec.title if spec.written or spec.given is not None else attack.name
+            name = f"{name} of {word}" if name in seen else name
+            seen.add(name)
+            yield make_entry(attack, plan, name)
 
 
-def build_attack(kind: type[Attack[Any, Any]], ball: Ball, plan: AuditPlan) -> Attack[Any, Any] | None:
+def refuse_idle_attacks(plan: AuditPlan) -> None:
+    """Raise ThreatError for an attack that the plan names and that none of its threats has a place for."""
+    for word in plan.suite if isinstance(plan.suite, tuple) else ():
+        spec = plan.attack(word)
+        made = [build_attack(spec, ball, plan) for ball in plan.balls()]
+        if spec.given is None and not spec.has_parameter("ball"):
+            raise ThreatError(f"suite: {word} has no field `ball`, and an audit gives its attacks one; leave it out")
+        if not any(made):
+            spec.make(plan.balls()[0])  # which says why
+        if all(attack is None or attack.keep is not Keep.SMALLEST for attack in made) and not plan.threats:
+            raise ThreatError(
+                f"suite: {word} needs a radius, as --threat linf:4/255; fmn searches the smallest example"
+            )
+
+
+def build_attack(spec: AttackSpec, ball: Ball, plan: AuditPlan) -> Attack[Any, Any] | None:
     """Build the attack on that ball with its defaults, but the plan's steps in PGD and its queries in Square.
 
     None where the attack does not work in that ball.
     """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if "ball" not in known:
+    if spec.given is None and not spec.has_parameter("ball"):
         return None
-    numbers = {"PGD": {"steps": plan.steps}, "Square": {"n_queries": plan.queries}}.get(kind.__name__, {})
+    numbers = {PGD: {"steps": plan.steps}, Square: {"n_queries": plan.queries}}.get(spec.kind, {})
     try:
-        return kind(**({"ball": ball} | numbers))
-    except SparringError:
+        return spec.make(ball, **numbers)
+    except ThreatError:
         return None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..display.errors import with_exit_code
+from ..specs.data import DataOptions
 from ..specs.models import InputOverrides
 from . import options as given
 
@@ -28,6 +29,9 @@ def apply_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Apply what `sparring fit` made to the images of DATA, and write them as PNG files."""
     from ...attacks import load_artifact
@@ -44,7 +48,8 @@ def apply_command(
     for line in describe_artifact(found, made):
         say(line)
     overrides = InputOverrides(mean, std, size, channels, classes)
-    pictures, loaded = load_for_artifact(found, input_made_for(made), data, model, overrides, device, limit)
+    options = DataOptions(scale, labels, class_names)
+    pictures, loaded = load_for_artifact(found, input_made_for(made), data, model, overrides, device, limit, options)
     rows = batch_size or fitting_batch_size(pictures)
     counts = ApplyArtifact(found, made, pictures, out, loaded, rows).run()
     show_applied(counts, pictures, loaded)

@@ -7,19 +7,27 @@ from typing import Annotated
 
 import typer
 
-from ..display.errors import with_exit_code
+from ..display.errors import BELOW, with_exit_code
+from ..specs.data import DataOptions, parse_targeted
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
 
 @with_exit_code
 def attack_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An attack, as `sparring list attacks` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ATTACK[,ATTACK...]",
+            help="As `sparring list attacks` names it, also with parameters, as pgd:steps=10,n_restarts=3, or "
+            "FILE.py:NAME of your own. Several are compared on the same images.",
+        ),
+    ],
     model: given.Model,
     data: given.Data,
     threat: given.Threats = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the attack; its own number by default.")] = None,
-    targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
+    targeted: given.Targeted = None,
     queries: Annotated[int | None, typer.Option(help="Forward passes that the attack may ask of each image.")] = None,
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Grey box: gradients come from this model, answers from MODEL.")
@@ -47,35 +55,51 @@ def attack_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
-    """Run one attack on DATA, and print what it found and what it cost."""
+    """Run attacks on DATA, each on all its images, and print what they found and what they cost."""
     from ...access import Budget
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.attack_dataset import AttackDataset
     from ...zoo import load_model
-    from ..display.console import say
+    from ..display.console import complain, say
     from ..display.progress import ProgressBars
     from ..display.tables import show_attacks
-    from ..specs.attacks import make_attack, parse_balls
-    from ..specs.defenses import adaptive_view, add_defense
+    from ..specs.attacks import make_attacks
+    from ..specs.defenses import add_defense, views_of_attacks
     from ..specs.masks import load_mask
     from ..specs.models import add_surrogate
     from ..specs.services import ServiceOptions
 
-    attacks = [make_attack(name, ball, steps) for ball in parse_balls(name, threat or [])]
+    attacks = make_attacks(name, threat or [], steps)
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
-    loaded = adaptive_view(add_defense(loaded, defend or [], votes), pictures, attacks[0].access, draws)
-    loaded = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out).around(loaded)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
+    aim = parse_targeted(targeted, loaded, pictures)
+    service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
+    views = [
+        service.around(view)
+        for view in views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws)
+    ]
     if surrogate is not None:
-        loaded = add_surrogate(loaded, surrogate, device)
+        views = [add_surrogate(view, surrogate, device) for view in views]
+    loaded = views[0]
     start_model = None if start_on is None else load_model(start_on, device=device).target
     budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
     free = load_mask(mask, loaded, pictures, limit)
-    experiment = AttackDataset(loaded, pictures, targeted, rows, seed, out, budget, start_model, free)
+    seen = views[-1].target
+    experiment = AttackDataset(loaded, pictures, aim, rows, seed, out, budget, start_model, free, gradients_of=seen)
     with ProgressBars() as bars:
         totals = experiment.run(attacks, bars)
     show_attacks(experiment, attacks, totals)
     if out is not None:
         experiment.write_curves(attacks, totals)
-        say(f"examples: {out}", "bold")
+        say(f"examples: {out}   tables: {out / 'attacks.csv'}, {out / 'images.csv'}, {out / 'attacks.json'}", "bold")
+    if any(total.unanswered for total in totals):
+        complain(
+            "the model answered NaN or infinity, which is never robust: repair the model, or leave such images out"
+        )
+        raise typer.Exit(BELOW)

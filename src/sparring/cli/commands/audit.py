@@ -10,6 +10,7 @@ import typer
 from ...errors import ConfigError, ThreatError
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
 from ..display.errors import with_exit_code
+from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
 from . import options as given
 
@@ -21,6 +22,7 @@ EFFORT = ("steps", "restarts", "queries")
 PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "expected_accuracy", "draws",
          "precision", "compile")  # fmt: skip
 INPUT = ("mean", "std", "size", "channels", "classes")
+READ = ("scale", "labels", "class_names")
 
 
 @with_exit_code
@@ -38,7 +40,8 @@ def audit(
     ] = None,
     plan: Annotated[Path | None, typer.Option(help="A TOML file that says all of this, in place of it.")] = None,
     suite: Annotated[
-        str | None, typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd,square.")
+        str | None,
+        typer.Option(help="quick, standard (default), thorough, or attacks, as fgsm,pgd:steps=10,FILE.py:NAME."),
     ] = None,
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Another model, whose examples are tried on this one.")
@@ -95,6 +98,9 @@ def audit(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Measure the robust accuracy of MODEL on DATA, and write a report."""
     typed: dict[str, Any] = {
@@ -124,6 +130,9 @@ def audit(
         "size": size,
         "channels": channels,
         "classes": classes,
+        "scale": scale,
+        "labels": labels,
+        "class_names": class_names,
     }
     from ..display.junit_file import junit_file
 
@@ -175,7 +184,7 @@ def config_of_options(typed: dict[str, Any]) -> AuditConfig:
     from ...audit.plan_file import make_audit_config
 
     known = {name: value for name, value in typed.items() if value is not None}
-    tables = {"effort": EFFORT, "input": INPUT}
+    tables = {"effort": EFFORT, "input": INPUT, "read": READ}
     inner = {table: {name: known.pop(name) for name in names if name in known} for table, names in tables.items()}
     return make_audit_config(known | inner)
 
@@ -203,17 +212,18 @@ def run_audit_command(
     if fail_under is not None and smallest:
         raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
     described = InputOverrides(**config.input.model_dump())
-    loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit)
+    options = DataOptions(**config.read.model_dump())
+    loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit, options)
     loaded = add_defense(loaded, config.defend, config.votes)
     mask = load_mask(config.mask, loaded, pictures, config.limit)
     own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)
-    options: dict[str, Any] = {name: getattr(config, name) for name in PLAIN} | config.effort.model_dump()
-    options |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line(), "mask": mask}
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in PLAIN} | config.effort.model_dump()
+    arguments |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line(), "mask": mask}
     if dry_run or out is None:
-        show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **options))
+        show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **arguments))
         return
     with AuditProgressBars() as observer, resumable(out):
-        report = run_audit(loaded, pictures, out=out, resume=resume, observer=observer, **options, **worker_settings)
+        report = run_audit(loaded, pictures, out=out, resume=resume, observer=observer, **arguments, **worker_settings)
         show_report(report, out)
         junit_out.passed(report, fail_under)
     exit_if_refused(report, fail_under)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
+from ..specs.data import DataOptions, parse_target
 from ..specs.models import InputOverrides, load_model_and_data
 from . import options as given
 
@@ -21,12 +23,12 @@ def fit_command(
     threat: Annotated[
         list[str] | None, typer.Option(metavar="NORM:EPS", help="linf:10/255 or l2:10: how far an image is moved.")
     ] = None,
-    targeted: Annotated[
-        int | None, typer.Option("--targeted", "--target", metavar="CLASS", help="Make everything this class.")
+    targeted: given.TargetClass = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Over the images, at most; the attack's own by default."), Bounds(1)
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Over the images, at most; the attack's own by default.")] = None,
     attack_batch_size: Annotated[
-        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default.")
+        int | None, typer.Option(help="Images per step, part of the result; the attack's own by default."), Bounds(1)
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images that it is measured on and not made on.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on from there after a stop.")] = None,
@@ -42,6 +44,9 @@ def fit_command(
     size: given.Size = None,
     channels: given.Channels = None,
     classes: given.Classes = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
 ) -> None:
     """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
     from ...audit.evaluation.batches import fitting_batch_size
@@ -54,15 +59,22 @@ def fit_command(
     attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
     paths.check_free()
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(model, data, overrides, device, limit)
+    loaded, pictures = load_model_and_data(
+        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+    )
     rows = batch_size or fitting_batch_size(pictures)
-    job = FitArtifact(attack, loaded, pictures, targeted, held_out, rows, seed, paths, checkpoint, start)
+    aim = parse_target(targeted, loaded, pictures)
+    job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
     with ProgressBars("looking at the images"):
         inputs = job.prepare()
     show_fit_inputs(job, inputs)
+    fitted = job.finished(inputs)
+    if fitted is not None:
+        say(f"{paths.artifact} is this fit, finished: it is measured and drawn")
     try:
-        with FitProgressBars() as bars:
-            fitted = job.run(inputs, bars.step)
+        if fitted is None:
+            with FitProgressBars() as bars:
+                fitted = job.run(inputs, bars.step)
     except KeyboardInterrupt:
         if checkpoint is not None:
             complain(f"the same command goes on from {checkpoint}")

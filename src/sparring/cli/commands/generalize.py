@@ -32,6 +32,9 @@ def generalize_command(
         ),
     ] = None,
     limit: given.Limit = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
     batch_size: given.BatchSize = None,
     seed: given.Seed = 0,
     device: given.Device = "cpu",
@@ -45,13 +48,14 @@ def generalize_command(
     from ..display.console import complain, say
     from ..display.progress import ProgressBars
     from ..display.tables import show_generalization
+    from ..specs.data import DataOptions
     from ..specs.model_set import load_model_set
     from ..specs.threats import parse_columns
 
     columns = parse_columns(threat, union or [])
     refuse_used_folder(out)
     Engine(1 if batch_size is None else batch_size, seed)  # raises before anything is loaded
-    found = load_model_set(models, data, device, limit)
+    found = load_model_set(models, data, device, limit, DataOptions(scale, labels, class_names))
     engine = GeneralizationMatrix.make_engine(found, batch_size, seed)
     matrix = GeneralizationMatrix(found, columns, out, engine, device, command_line())
     matrix.check()

@@ -48,6 +48,15 @@ def list_data() -> None:
     print_table("data", ["name", "what it is"], [[f"zoo:{name}", about] for name, about in known().items()], left=2)
 
 
+def list_plans() -> None:
+    """Print a table of the zoo's training plans."""
+    from ...zoo import plans as known
+
+    print_table(
+        "training plans: sparring train NAME", ["name", "what it is"], [[*each] for each in known().items()], left=2
+    )
+
+
 def list_objectives() -> None:
     """Print a table of training objectives, with the other keys that a plan may give each."""
     from ...defenses.training import table as known
@@ -87,6 +96,7 @@ KINDS = {
     "data": list_data,
     "defenses": list_defenses,
     "objectives": list_objectives,
+    "plans": list_plans,
 }
 
 
@@ -99,7 +109,7 @@ def first_line(kind: type) -> str:
 def list_command(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
 ) -> None:
-    """List attacks, models, data, goals, defenses or training objectives by name."""
+    """List attacks, models, data, goals, defenses, training objectives or training plans by name."""
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} cannot be listed; name one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     KINDS[kind]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ...serve import ServedModel
     from ...zoo import LoadedModel
 
-LOOPBACK, MOST = ("127.0.0.1", "::1", "localhost"), 128  # connections at once
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @with_exit_code
@@ -48,22 +49,44 @@ def serve_command(
 
     import_optional("starlette", "sparring serve", "serve")
     uvicorn = import_optional("uvicorn", "sparring serve", "serve")
-    from ...serve import make_application
+    from ...serve import Limits, make_application
+    from ...serve.connections import MOST_CONNECTIONS, BoundedConnection
 
     loaded = load_with_overrides(model, InputOverrides(mean, std, size, channels, classes), device)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
     served = describe_served(service.around(loaded), name, count_served_classes(loaded))
-    app = make_application(served, body_limit=body_limit << 20, loopback=host in LOOPBACK)
+    limits = Limits(body=body_limit << 20, held=max(Limits.held, body_limit << 20))
+    app = make_application(served, limits=limits, loopback=host in LOOPBACK)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="on", server_header=False, limit_concurrency=MOST
+        app,
+        http=BoundedConnection,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
     )
     with listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
-        say(f"{model} at http://{shown}:{listener.getsockname()[1]}/v2/models/{served.name}; stop with Ctrl-C")
+        url = f"http://{shown}:{listener.getsockname()[1]}/v2/models/{served.name}"
+        say(f"{model} at {url}; stop with Ctrl-C")
+        say(f"counted: requests, and queries (one for each image of a request), at {url}/stats")
+        say(f"attack it: {attack_line(served, url)}")
         if host not in LOOPBACK:
             say(f"anybody who reaches {host} can query the model: there is no password", "yellow")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
+    log = app.state.log
+    say(f"asked: {log.queries:,} images in {log.requests:,} requests; {log.repeated:,} requests came twice")
+
+
+def attack_line(served: ServedModel, url: str) -> str:
+    """Return a command that attacks the model at `url`, by what it answers."""
+    if served.scores:
+        return f"sparring attack square {shlex.quote(url)} DATA --threat linf:8/255 --queries 1000"
+    address = url if served.classes > 1 else f"{url}#classes=HOW_MANY"
+    return f"sparring attack hopskipjump {shlex.quote(address)} DATA --queries 1000"
 
 
 def count_served_classes(loaded: LoadedModel) -> int | None:
@@ -99,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # the latter for a name that no host has
         listener.close()
         raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --host or --port") from error
     return listener

@@ -25,12 +25,15 @@ def transfer_command(
     technique: Annotated[
         list[str] | None, typer.Option(help="di, ti, si or vmi: what helps transfer; may be given several times.")
     ] = None,
-    targeted: Annotated[int | None, typer.Option(metavar="CLASS", help="Make everything this class.")] = None,
+    targeted: given.TargetClass = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="One row more: each model attacked through all the others together.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="A folder for transfer.json and pictures.")] = None,
     limit: given.Limit = None,
+    scale: given.Scale = None,
+    labels: given.Labels = None,
+    class_names: given.ClassNames = None,
     batch_size: given.BatchSize = None,
     seed: given.Seed = 0,
     device: given.Device = "cpu",
@@ -44,6 +47,7 @@ def transfer_command(
     from ..display.progress import ProgressBars
     from ..display.tables import show_transfer
     from ..specs.attacks import make_transfer_attacks
+    from ..specs.data import DataOptions, parse_target
     from ..specs.model_set import load_model_set
 
     *specs, data_spec = models_and_data
@@ -52,9 +56,10 @@ def transfer_command(
     if out is not None:
         refuse_used_folder(out)
     attacks = make_transfer_attacks(attack, threat or ["linf:16/255"], steps, technique or [])
-    found = load_model_set(specs, data_spec, device, limit)
+    found = load_model_set(specs, data_spec, device, limit, DataOptions(scale, labels, class_names))
+    aim = parse_target(targeted, next(iter(found.loaded.values())), found.data)
     rows = batch_size or fitting_batch_size(found.data)
-    matrix = TransferMatrix(found.targets, found.data, targeted, ensemble, rows, seed)
+    matrix = TransferMatrix(found.targets, found.data, aim, ensemble, rows, seed)
     with ProgressBars() as bars:
         totals = matrix.run(attacks, bars)
     say(found.data.label_note)

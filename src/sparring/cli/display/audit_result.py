@@ -94,12 +94,13 @@ def show_radius(threat: ThreatPart, part: EpsilonPart) -> None:
         ]
         for attack in part.attacks
     ]
-    title = f"\n{threat.norm} {part.eps_text}: robust accuracy {share_text(part.robust_accuracy)}"
+    columns, title = COLUMNS, f"\n{threat.norm} {part.eps_text}: robust accuracy {share_text(part.robust_accuracy)}"
     if threat.smallest is not None:
         sizes = ", ".join("none" if size is None else f"{size:.4g}" for size in threat.smallest.quartiles)
         found, attacked = threat.smallest.found, threat.smallest.attacked
         title = f"\n{threat.norm}: examples of {found} of {attacked} images; quartiles of their sizes {sizes}"
-    print_table(title, COLUMNS, rows)
+        columns = [f"robust at {part.eps:.4g}" if name == "robust after" else name for name in COLUMNS]
+    print_table(title, columns, rows)
     for view in part.views:
         say(f"  {view.name}: {share_text(view.robust_accuracy)}")
 

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...experiments.printable import printable
+from ...text import printable
 
 WIDE = 130
 
 
+class PlainConsole(Console):
+    """A console that reads no markup; where nobody reads its output any more it says so by BrokenPipeError."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, where rich would exit with 1."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Return the console of standard output; wide enough for a table where it is no terminal."""
-    return Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDE)
+    return PlainConsole(width=None if sys.stdout.isatty() else WIDE)
 
 
 def say(text: object, style: str = "") -> None:
@@ -25,7 +38,7 @@ def say(text: object, style: str = "") -> None:
 
 def complain(text: object) -> None:
     """Print a red line on standard error."""
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    console = PlainConsole(stderr=True)
     console.print(Text(printable(text), style="bold red"), soft_wrap=True)
 
 

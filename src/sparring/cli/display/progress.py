@@ -17,7 +17,7 @@ from ...audit import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
 from ...audit.records.statistics import share
 from ...engine import Progress as Step
 from ...experiments import ExperimentObserver
-from ...experiments.printable import printable
+from ...text import printable
 from .audit_result import share_text
 from .console import out, say
 
@@ -157,6 +157,8 @@ class TrainingProgressBars(ProgressBars):
         for epoch in log[self.reported or 0 :] if self.reported is not None else ():
             shares = {"clean": epoch.clean, "single step": epoch.single_step, "robust": epoch.robust}
             message = "".join(f", {name} {value:.1%}" for name, value in shares.items() if not math.isnan(value))
+            message += "" if epoch.certified is None else f", certified {epoch.certified:.1%}"
+            message += "" if epoch.acr is None else f", average certified radius {epoch.acr:.3f}"
             remaining = "" if left is None else f", {clock_text(left)} left"
             of = f" of {self.epochs}" if self.epochs else ""
             self.line(f"epoch {epoch.epoch}{of}: loss {epoch.loss:.4f}{message}{remaining}")
@@ -195,6 +197,10 @@ class AuditProgressBars(ProgressBars, AuditObserver):
     def checking_data(self, counts: CleanCounts) -> None:
         self._images("looking at the clean images", counts.seen, counts.total)
         self.status(f"looking at the clean images: {counts.seen}{of_total(counts.total)}")
+
+    def comparing_data(self, seen: int, total: int) -> None:
+        self._images("comparing the data with those that the run began with", seen, total)
+        self.status(f"comparing the data: {seen}{of_total(total)}")
 
     def checked_data(self, counts: CleanCounts) -> None:
         self.total = counts.seen

@@ -10,14 +10,17 @@ from typing import Any
 import torch
 
 from ...access import Attack
-from ...audit.records.statistics import share, wilson
-from ...engine import Fitted, Outcome
+from ...audit.records.statistics import share
+from ...defenses.certification import Status
+from ...engine import Fitted, Outcome, remarks, typical_radii
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
-from ...experiments.attack_dataset import AttackDataset, AttackTotals
+from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_labels
+from ...experiments.certify import CertifiedCounts, CertifyDataset
 from ...experiments.fit import FitArtifact, FitInputs
 from ...experiments.generalization import GeneralizationMatrix
 from ...experiments.transfer_matrix import matrix_title
+from ...intervals import wilson
 from ...transfer import Generalization, TransferCounts
 from ...zoo import Data, LoadedModel
 from .console import print_table, say
@@ -26,6 +29,10 @@ ATTACK_COLUMNS = [
     "attack", "images", "already", "fell", "success", "median size", "queries", "8-bit too", "forwards",
     "backwards", "s",
 ]  # fmt: skip
+CERTIFIED_COLUMNS = [
+    "radius", "images", "right", *(status.value for status in Status), "certified accuracy (95 %)",
+    "robust at most", "s per image",
+]  # fmt: skip
 APPLY_COLUMNS = ["goal", "measured on", "images", "took part", "fell", "share", "95 %"]
 FIT_COLUMNS = ["images", "count", "took part", "fooled", "fooling rate", "95 %"]
 COLUMNS_PER_TABLE = 12  # columns of numbers of a generalization matrix
@@ -33,26 +40,60 @@ COLUMNS_PER_TABLE = 12  # columns of numbers of a generalization matrix
 
 def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]], totals: list[AttackTotals]) -> None:
     """Print a row for each attack, and why its rows ended."""
-    rows = [attack_row(attack, total) for attack, total in zip(attacks, totals, strict=True)]
+    labels = attack_labels(attacks)
+    rows = [attack_row(*each) for each in zip(labels, attacks, totals, strict=True)]
     print_table(f"{experiment.loaded.name} on {experiment.data.name}", ATTACK_COLUMNS, rows)
     say(experiment.data.label_note)
-    for attack, total in zip(attacks, totals, strict=True):
-        say(f"{attack.name}: " + ", ".join(f"{name} {count}" for name, count in sorted(total.reasons.items())))
-        for note in sorted(total.notes):
-            say(f"{attack.name}: {note}")
+    if not experiment.repeatable:
+        say(
+            "the data gives other images each time that it is read, so this cannot be repeated: turn shuffling off",
+            "yellow",
+        )
+    for label, attack, total in zip(labels, attacks, totals, strict=True):
+        ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
+        say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in ended))
+        if not math.isfinite(attack.ball.eps) and total.fell:
+            radii = [0.0, *typical_radii(total.sizes, whole=attack.ball.p == 0)]
+            curve = ", ".join(f"{total.accuracy_at(eps):.1%} at {eps:g}" for eps in radii)
+            say(f"{label}: accuracy by {type(attack.ball).__name__} distance: {curve}")
+        for note in (*sorted(total.notes), *remarks(total.counts, misclassifies=experiment.targeted is None)):
+            say(f"{label}: {note}")
 
 
-def attack_row(attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:
-    """Make the cells of one attack."""
-    ball = f" {attack.ball}" if math.isfinite(attack.ball.eps) else f" {type(attack.ball).__name__}"
+def show_certified(experiment: CertifyDataset, counts: Sequence[CertifiedCounts]) -> None:
+    """Print a row for each radius, and which method decided how often."""
+    title = f"{experiment.loaded.name} on {experiment.data.name}"
+    print_table(title, CERTIFIED_COLUMNS, [certified_row(count) for count in counts])
+    say(experiment.data.label_note)
+    for count in counts:
+        decided = ", ".join(f"{method} {number}" for method, number in sorted(count.methods.items()))
+        say(f"{experiment.threat.norm} {count.text}: {decided}")
+
+
+def certified_row(count: CertifiedCounts) -> list[object]:
+    """Make the cells of one radius."""
+    low, high = wilson(count.counts[Status.PROVEN], count.images)
     return [
-        attack.name + ball,
+        count.text,
+        count.images,
+        count.right,
+        *(count.counts[status] for status in Status),
+        f"{count.certified_accuracy:.1%} ({low:.1%} to {high:.1%})",
+        f"{count.highest_accuracy:.1%}",
+        f"{count.seconds / max(count.images, 1):.2f}",
+    ]
+
+
+def attack_row(label: str, attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:
+    """Make the cells of one attack."""
+    return [
+        label,
         totals.images,
         totals.already,
         totals.fell,
         f"{totals.fell / totals.attacked:.1%}" if totals.attacked else "-",
         f"{median(totals.sizes):.4g}" if totals.fell else "-",
-        f"{median(totals.queries):.0f}" if totals.fell else "-",
+        f"{median(totals.queries):.0f}" if totals.fell and math.isfinite(attack.ball.eps) else "-",
         totals.survive_uint8,
         f"{totals.forwards:,}",
         f"{totals.backwards:,}",

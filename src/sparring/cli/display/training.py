@@ -125,6 +125,13 @@ def conclude(job: TrainFromPlan, plan: TrainingPlan, found: Trained) -> None:
     name = shlex.quote(f"{TRAINED}:{job.out}{factory_of(plan.model)}")
     again = shlex.quote(f"{job.out}-audit")
     say(f"use it as a MODEL:  sparring audit {name} DATA {options} --out {again}")
+    if found.learned_nothing:
+        say(
+            f"it has learned nothing: {found.best.clean:.1%} of the held-out images are right, and always answering "
+            f"the commonest class gives {found.chance:.1%}; try another lr, more epochs or a radius that grows "
+            "(eps_schedule), and see that labels, mean and std are right",
+            "bold red",
+        )
     if found.stopped is not None and found.stopped.startswith(OVERFITTED):
         complain(f"stopped after {len(found.log)} epochs: {found.stopped}; {job.out / BEST} is from before")
         raise typer.Exit(BELOW)
@@ -133,4 +140,6 @@ def conclude(job: TrainFromPlan, plan: TrainingPlan, found: Trained) -> None:
 def epoch_text(epoch: Epoch) -> str:
     """Return an epoch and the accuracies after it."""
     robust = "" if math.isnan(epoch.robust) else f", {epoch.robust:.1%} under attack"
-    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}, on held-out images"
+    radius = "" if epoch.acr is None else f", average certified radius {epoch.acr:.3f}"
+    radius += "" if epoch.certified is None else f", {epoch.certified:.1%} certified"
+    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}{radius}, on held-out images"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields, replace
+from typing import Any
 
 from ... import attacks as room
 from ...access import Attack, Gradients, Shared
 from ...attacks import InputDiversity, ScaleInvariance, TransferAttack, TranslationInvariance, VarianceTuning
+from ...attacks.spec import USER_FILE, AttackSpec, find_name, known_name, parse_attack, split_attacks
+from ...audit.plan_file import parse_threats
 from ...errors import ConfigError, ThreatError, nearest
 from ...geometry import Ball, Union
-from ...threats import parse_threat_list
+from ...threats import BALLS, parse_threat_list
+from ...zoo.user_attack import user_attack
 
-K = TypeVar("K")
 TECHNIQUES: dict[str, Any] = {
     "vmi": VarianceTuning,
     "ti": TranslationInvariance,
@@ -22,59 +23,81 @@ TECHNIQUES: dict[str, Any] = {
 }  # outermost first
 
 
-def attack_class(name: str) -> type[Attack[Any, Any]]:
-    """Return the attack's class; ConfigError with the nearest name."""
-    if name in room.shared_table:
-        raise ConfigError(f"{name} makes one thing for many images; make it with `sparring fit {name}`")
-    return _look_up(name, room.table)
+def attack_specs(text: str) -> list[AttackSpec]:
+    """Return the attacks of `pgd`, `pgd:steps=10,square` or `FILE.py:NAME,...`; ConfigError with the nearest name."""
+    words = [word for word in split_attacks(text) if word]
+    if not words:
+        raise ConfigError(f"{text!r} names no attack; write one, as pgd, or several, as pgd,square")
+    for word in words:
+        name = known_name(word.partition(":")[0], room.shared_table)
+        if name is not None and not USER_FILE.fullmatch(word):
+            raise ConfigError(f"{name} makes one thing for many images; make it with `sparring fit {name}`")
+    return [parse_attack(word, room.table, user_attack) for word in words]
 
 
 def shared_attack_class(name: str) -> type[Shared[Any, Any, Any]]:
     """Return the class of an attack whose variable many images share."""
-    if name in room.table:
-        raise ConfigError(f"{name} attacks each image by itself; run it with `sparring attack {name}`")
-    return _look_up(name, room.shared_table)
+    single = known_name(name, room.table)
+    if single is not None:
+        raise ConfigError(f"{single} attacks each image by itself; run it with `sparring attack {single}`")
+    return room.shared_table[find_name(name, room.shared_table)]
 
 
-def _look_up(name: str, known: Mapping[str, K]) -> K:
-    if name not in known:
-        raise ConfigError(f"there is no attack {name!r} (there are {', '.join(known)}).{nearest(name, known)}")
-    return known[name]
-
-
-def parse_balls(name: str, threats: list[str]) -> list[Ball | None]:
+def parse_balls(spec: AttackSpec, threats: list[str]) -> list[Ball | None]:
     """The balls of the threats; [None] where the attack brings its own norm, their union where it takes several."""
-    kind = attack_class(name)
     if threats:
-        found = [ball for threat in parse_threat_list(threats) for ball in threat.balls()]
-        return [Union(tuple(found))] if takes_several_balls(kind) else list(found)
-    for parameter in fields(kind):  # type: ignore[arg-type]
+        given = parse_threats(threats)
+        found = [ball for one in given for ball in ([one] if isinstance(one, Ball) else one.balls())]
+        return [Union(tuple(found))] if takes_several_balls(spec) else list(found)
+    for parameter in fields(spec.kind) if spec.given is None else ():  # type: ignore[arg-type]
         free = parameter.default is MISSING and parameter.default_factory is MISSING
         if free and parameter.name in ("ball", "balls"):
-            raise ThreatError(f"{name} needs a radius; add --threat linf:8/255")
+            raise ThreatError(f"{spec.word} needs {what_is_missing(spec)}")
     return [None]
 
 
-def takes_several_balls(kind: type[Attack[Any, Any]]) -> bool:
+def what_is_missing(spec: AttackSpec) -> str:
+    """Say what an attack without a ball needs: a norm where it searches the smallest example, else a radius."""
+    if not takes_several_balls(spec) and not spec.kind.spends_radius:
+        norms = [name for name, kind in BALLS.items() if issubclass(kind, spec.kind.norms)]
+        return f"a norm; add --threat {(norms or ['Linf'])[0].lower()}, or with a radius, as linf:8/255"
+    return "a radius; add --threat linf:8/255"
+
+
+def takes_several_balls(spec: AttackSpec) -> bool:
     """Does the attack work within several balls at once?"""
-    return "balls" in {parameter.name for parameter in fields(kind)}  # type: ignore[arg-type]
+    return spec.has_parameter("balls")
 
 
-def make_attack(name: str, ball: Ball | None, steps: int | None) -> Attack[Any, Any]:
-    """Return the attack with what was asked of it."""
-    kind = attack_class(name)
-    options: dict[str, Any] = {} if ball is None else {"ball": ball}
-    if isinstance(ball, Union):
-        options = {"balls": ball.balls}
+def make_attacks(text: str, threats: list[str], steps: int | None) -> list[Attack[Any, Any]]:
+    """Return the attacks that were named, each in every ball of the threats."""
+    specs = attack_specs(text)
     if steps is not None:
-        known = {parameter.name for parameter in fields(kind)}  # type: ignore[arg-type]
-        number = next((option for option in ("steps", "n_queries") if option in known), None)
-        if number is None:
-            raise ConfigError(f"{name} has no --steps")
-        if steps < 1:
-            raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
-        options[number] = steps
-    return kind(**options)
+        specs = [with_steps(spec, steps) for spec in specs]
+    twice = next((spec.word for place, spec in enumerate(specs) if spec in specs[:place]), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is named twice; give the two different parameters, as {twice}:n_restarts=3")
+    return [make_attack(spec, ball) for spec in specs for ball in parse_balls(spec, threats)]
+
+
+def make_attack(spec: AttackSpec, ball: Ball | None) -> Attack[Any, Any]:
+    """Return the attack in that ball, or in all balls of a union at once."""
+    if isinstance(ball, Union) and takes_several_balls(spec):
+        return spec.make(None, balls=ball.balls)
+    return spec.make(ball)
+
+
+def with_steps(spec: AttackSpec, steps: int) -> AttackSpec:
+    """Return the spec with the number of --steps."""
+    number = next((option for option in ("steps", "n_queries") if spec.has_parameter(option)), None)
+    if number is None:
+        raise ConfigError(f"{spec.word} has no --steps")
+    if steps < 1:
+        raise ConfigError(f"--steps {steps} is no number of steps; pass 1 or more")
+    if number in spec.options:
+        raise ConfigError(f"{spec.word} gives {number}, and so does --steps {steps}; leave one of the two out")
+    given = None if spec.given is None else replace(spec.given, **{number: steps})  # type: ignore[type-var]
+    return replace(spec, options={**spec.options, number: steps}, given=given)
 
 
 def make_shared_attack(
@@ -99,8 +122,11 @@ def make_transfer_attacks(
     if unknown:
         known = ", ".join(TECHNIQUES)
         raise ConfigError(f"there is no technique {unknown[0]!r} ({known}).{nearest(unknown[0], TECHNIQUES)}")
-    if not issubclass(attack_class(name)._access, Gradients):
+    (spec, *others) = attack_specs(name)
+    if others:
+        raise ConfigError(f"--attack {name!r} names several attacks; a transfer is of one")
+    if not issubclass(spec.kind._access, Gradients):
         raise ConfigError(f"{name} asks for no gradient; transfer needs a gradient attack, as mi-fgsm")
     chosen = [make() for technique, make in TECHNIQUES.items() if technique in techniques]
-    made = [make_attack(name, ball, steps) for ball in parse_balls(name, threats)]
+    made = make_attacks(name, threats, steps)
     return [TransferAttack(attack, *chosen) if chosen else attack for attack in made]

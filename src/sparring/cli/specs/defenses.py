@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from ...errors import ConfigError, TargetError, nearest
 
 if TYPE_CHECKING:
-    from ...access import Decisions
+    from ...access import Attack, Decisions
     from ...transforms import Detector, Stage
     from ...zoo import Data, LoadedModel
 
@@ -114,6 +114,17 @@ def add_defense(loaded: LoadedModel, specs: Sequence[str], votes: int) -> Loaded
     parts = [part for spec in specs for part in parse_defense_part(spec)]
     target = Defended(loaded.target, *parts, votes=votes)
     return replace(loaded, name=" > ".join([*specs, loaded.name]), target=target)
+
+
+def views_of_attacks(
+    loaded: LoadedModel, data: Data, attacks: Sequence[Attack[Any, Any]], draws: int | None
+) -> list[LoadedModel]:
+    """The model as attacks see it; where it is defended, for attacks without gradients and for those with them."""
+    from ...access import Gradients
+
+    seeing = [attack.access for attack in attacks if issubclass(attack.access, Gradients)]
+    view = adaptive_view(loaded, data, [*seeing, attacks[0].access][0], draws)
+    return [view] if view is loaded or len(seeing) == len(attacks) else [loaded, view]
 
 
 def adaptive_view(loaded: LoadedModel, data: Data, access: type[Decisions], draws: int | None) -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ...audit.evaluation.batches import DataSource
-    from ...zoo import LoadedModel
+    from ...zoo import DataSource, LoadedModel
 
 KINDS = ".png, .npy and .npz"
 SHOWN = 6  # values of a file that an error names
@@ -87,21 +87,23 @@ def read_array(path: Path) -> NDArray[Any]:
     """Return the only array of a .npy or .npz file, or the one called `mask`."""
     import numpy as np
 
+    from ...zoo.npz import BROKEN, read_member
+
+    if not path.exists():
+        raise InputError(f"{path} does not exist; name a mask: {KINDS}")
+    if not path.is_file():
+        raise InputError(f"{path} is no file; name a mask: {KINDS}")
     try:
-        held = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; name a mask: {KINDS}") from error
-    except (OSError, ValueError, EOFError) as error:
+        if path.suffix.lower() == ".npy":
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # a header that lies costs no memory
+        with zipfile.ZipFile(path) as archive:
+            names = [member.removesuffix(".npy") for member in archive.namelist()]
+            chosen = "mask" if "mask" in names else names[0] if len(names) == 1 else None
+            if chosen is None:
+                raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; call the mask's array `mask`")
+            return read_member(str(path), archive, chosen)
+    except BROKEN as error:
         raise InputError(f"{path} cannot be read as an array: {error}") from error
-    if isinstance(held, np.ndarray):
-        return held
-    with held:
-        names = list(held)
-        chosen = "mask" if "mask" in names else names[0] if len(names) == 1 else None
-        if chosen is None:
-            raise InputError(f"{path} holds {', '.join(names) or 'nothing'}; call the mask's array `mask`")
-        array: NDArray[Any] = held[chosen]
-        return array
 
 
 def mask_of_array(

@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AccessError, ConfigError
+from .data import DataOptions
 
 if TYPE_CHECKING:
-    from ...audit.evaluation.batches import DataSource
     from ...targets import Classifier, Restricted
-    from ...zoo import Data, InputSpec, LoadedModel
+    from ...zoo import Data, DataSource, InputSpec, LoadedModel
+
+PLAIN_DATA = DataOptions()
+
+
+LARGEST_SIDE = 1 << 14  # of a picture, in pixels
 
 
 @dataclass(frozen=True)
@@ -36,39 +41,48 @@ class InputOverrides:
 
 
 def load_model_and_data(
-    model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
+    model: str,
+    data: str,
+    overrides: InputOverrides,
+    device: str,
+    limit: int | None,
+    options: DataOptions = PLAIN_DATA,
 ) -> tuple[LoadedModel, Data]:
     """Return the model, and the data as that model wants it."""
     from ..display.progress import ProgressBars
 
     with ProgressBars(f"loading {model} and {data}"):
-        loaded = load_with_overrides(model, overrides, device)
-        return loaded, load_data_for(loaded, data, limit)
+        loaded = options.name_classes(load_with_overrides(model, overrides, device))
+        return loaded, load_data_for(loaded, data, limit, options)
 
 
-def load_data_for(loaded: LoadedModel, data: str, limit: int | None) -> Data:
+def load_data_for(loaded: LoadedModel, data: str, limit: int | None, options: DataOptions = PLAIN_DATA) -> Data:
     """Return the data as the model wants it."""
-    from ...zoo import count_classes, load_data
+    from ...zoo import count_classes
 
-    classes, names = count_classes(loaded, data), loaded.class_names
-    return load_data(data, input=loaded.input, class_names=names, classes=classes, limit=limit)
+    return options.load(data, loaded, loaded.input, count_classes(loaded, data, options.scale), limit)
 
 
 def load_model_and_source(
-    model: str, data: str, overrides: InputOverrides, device: str, limit: int | None
+    model: str,
+    data: str,
+    overrides: InputOverrides,
+    device: str,
+    limit: int | None,
+    options: DataOptions = PLAIN_DATA,
 ) -> tuple[LoadedModel, DataSource]:
     """Return the model and what it is audited on: of a task other than classification batches that FILE.py returns."""
-    from ...audit.evaluation.batches import as_data_source
     from ...tasks import Classification
+    from ...zoo.batches import Batches
     from ...zoo.python_file import call_factory, split_factory
     from ..display.progress import ProgressBars
 
     with ProgressBars(f"loading {model} and {data}"):
-        loaded = load_with_overrides(model, overrides, device)
+        loaded = options.name_classes(load_with_overrides(model, overrides, device))
         task, user = loaded.target.task, split_factory(data)
         if task is not None and not isinstance(task, Classification) and user is not None:
-            return loaded, as_data_source(call_factory(*user), data)
-        return loaded, load_data_for(loaded, data, limit)
+            return loaded, Batches(call_factory(*user), data)
+        return loaded, load_data_for(loaded, data, limit, options)
 
 
 def load_with_overrides(model: str, overrides: InputOverrides, device: str) -> LoadedModel:
@@ -132,6 +146,8 @@ def parse_input_spec(known: InputSpec | None, overrides: InputOverrides) -> Inpu
     if found is None:
         raise ConfigError(f"--size {overrides.size!r} is no size; write 224 or HEIGHTxWIDTH, as 224x320")
     height, width = int(found[1]), int(found[2] or found[1])
+    if max(height, width) > LARGEST_SIDE:
+        raise ConfigError(f"--size {overrides.size!r} is larger than {LARGEST_SIDE} pixels; name what the model takes")
     if overrides.channels not in (None, 1, 3):
         raise ConfigError(f"--channels {overrides.channels} is neither 1 (grey) nor 3 (color)")
     return InputSpec(overrides.channels or 3, height, width)

@@ -1,5 +1,6 @@
 """Detectors of adversarial images: one protocol, thresholds at a stated false positive rate, and their evaluation."""
 
+from ...intervals import Interval, auroc
 from .adversarial_set import AdversarialSet, add_sign_noise, make_adversarial_set
 from .detector import DetectorEstimator
 from .evaluation import DetectorEvaluation, evaluate_detector
@@ -9,7 +10,6 @@ from .feature_squeezing import FeatureSqueezing
 from .fitted import FittedDetector
 from .generalization import DetectorGeneralization, detector_generalization
 from .input_detector import InputDetector
-from .intervals import Interval, auroc
 from .kernel_density import KernelDensity
 from .lid import LID
 from .magnet import MagNet

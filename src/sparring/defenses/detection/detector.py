@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...batching import map_batches
 from ...errors import ConfigError, InputError
+from ...isolation import isolated
 from ...targets import Target
 from .adversarial_set import AdversarialSet
 from .checks import check_detector_images, check_detector_labels, check_logits
@@ -75,6 +76,7 @@ class DetectorEstimator(ABC):
     needs_target: ClassVar[bool] = True
     fitted: ClassVar[type[FittedDetector]]
 
+    @isolated()
     def fit(
         self,
         clean: Tensor,
@@ -113,7 +115,7 @@ class DetectorEstimator(ABC):
         here: dict[str, Any] = {name: None if each is None else each.to(place) for name, each in given.items()}
         data = DetectorTrainingData(**here, target=read, seed=seed)
         metadata = FitMetadata(hash_images(clean), attacks, shape)
-        with torch.inference_mode(False), frozen_target(read):
+        with frozen_target(read):
             parts = self.learn(data)
         return self.fitted(detector=self, target=read, metadata=metadata, **parts)
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, ThreatError
+from ...intervals import Interval, auroc, clopper_pearson
 from .adversarial_set import AdversarialSet
 from .fitted import FittedDetector
 from .image_hashes import count_known, hash_images
-from .intervals import Interval, auroc, clopper_pearson
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,12 @@ class ExtraClass(DetectorEstimator):
         with seeded(data.seed):
             net = self.network("net", tuple(data.clean.shape[1:]), target)
         copied, classes = with_network(target, net), target(data.clean[:1]).shape[1]
+        widened = copied(data.clean[:1])
+        if widened.shape[1] != classes + 1 or not bool(widened[0, -1].isfinite()):
+            raise TargetError(
+                f"{target.name} changes its logits behind the last layer, so that the class that ExtraClass adds is "
+                "not the last one; use another detector"
+            )
         if data.noisy is not None:
             labels = torch.cat((labels, map_batches(lambda x: target(x).argmax(1), data.noisy)))
         images = torch.cat((data.negatives, data.required_adversarial))

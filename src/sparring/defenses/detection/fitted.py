@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ...batching import BATCH_SIZE, map_batches
 from ...errors import ConfigError, InputError
+from ...isolation import isolated
+from ...module_identity import module_identity
 from ...random import Key
 from ...targets import Target
 from ...transforms import Detector
@@ -64,6 +66,7 @@ class FittedDetector(Detector):
         model = getattr(self.target, "model", None)
         return (*own, model) if isinstance(model, nn.Module) else own
 
+    @isolated()
     def score(self, x: Tensor, *, indices: Tensor | None = None, seed: int = 0, batch_size: int = BATCH_SIZE) -> Tensor:
         """Return the scores (N,) of images x (N, C, H, W); higher is more adversarial.
 
@@ -81,7 +84,7 @@ class FittedDetector(Detector):
         def measured(part: Tensor, indices: Tensor) -> Tensor:
             return self.differentiable_score(part, replace(key, indices=indices))
 
-        with torch.inference_mode(False), frozen_target(self.target):
+        with frozen_target(self.target):
             return map_batches(measured, images, key.indices, batch_size=batch_size)
 
     @property
@@ -125,7 +128,7 @@ class FittedDetector(Detector):
     def _identity_of_field(self, name: str) -> tuple[object, ...]:
         value = getattr(self, name)
         if isinstance(value, nn.Module):
-            return tuple(part for pair in sorted(value.state_dict().items()) for part in pair)
+            return module_identity(value)
         return (name, *value) if isinstance(value, tuple) else (name, value)
 
     def save(self, path: Path | str) -> Path:

@@ -114,7 +114,7 @@ class KernelDensity(DetectorEstimator):
         target, clean = data.required_target, data.clean
         layer, classes = last_linear(target, clean), data.clean_labels()
         points = map_batches(lambda x: logits_and_hidden(target, x, layer)[1], clean)
-        check_classes(classes, target(clean[:1]).shape[1])
+        check_classes(classes, ~target(clean[:1])[0].isneginf())
         order = data.shuffled()
         order = order[classes[order].argsort(stable=True)]
         kept, rest = order[::2], order[1::2]  # half of each class
@@ -168,9 +168,10 @@ def most_likely_bandwidth(points: Tensor, classes: Tensor, others: Tensor, their
     return max(widths, key=lambda width: float(log_density(others[known], points, own[known], width).mean()))
 
 
-def check_classes(classes: Tensor, count: int) -> None:
-    """Raise InputError unless each class is there at least four times, twice in each half."""
-    rare = (classes.bincount(minlength=count) < 4).nonzero().flatten()
+def check_classes(classes: Tensor, answered: Tensor) -> None:
+    """Raise InputError unless each class `answered` (K,) is there at least four times, twice in each half."""
+    count = int(answered.sum())
+    rare = ((classes.bincount(minlength=len(answered)) < 4) & answered).nonzero().flatten()
     if len(rare):
         raise InputError(
             f"KernelDensity needs four clean images of each of the {count} classes, and there are fewer of "

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...batching import map_batches
 from ...errors import InputError
+from ...log_probabilities import log_sum_exp, weighted_sum
 from ...random import Key
 from ...targets import Target
 from ..fitting import FitConfig
@@ -115,5 +116,5 @@ def reconstruction_errors(
 def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
     """Return (B,) the Jensen-Shannon divergence of the softmaxes of two logits (B, K), in nats."""
     p, q = a.log_softmax(1), b.log_softmax(1)
-    middle = torch.logaddexp(p, q) - math.log(2)
-    return 0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1)
+    middle = log_sum_exp(torch.stack((p, q)), 0) - math.log(2)
+    return 0.5 * (weighted_sum(p, p - middle) + weighted_sum(q, q - middle))

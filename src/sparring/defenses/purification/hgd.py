@@ -75,7 +75,8 @@ def fit_hgd(
         untouched = torch.rand(len(rows), 1, 1, 1, device=x.device) < 0.5
         with torch.no_grad():
             wanted = guide(x)
-        return (guide(stage.unclipped(torch.where(untouched, x, moved[rows]))) - wanted).abs().flatten(1).mean()
+        gap = guide(stage.unclipped(torch.where(untouched, x, moved[rows]))) - wanted
+        return gap.masked_fill(wanted.isneginf(), 0).abs().flatten(1).mean()  # -inf: a class that is never answered
 
     with target.frozen():
         return minimize_loss((stage.module,), len(images), loss, config, progress)

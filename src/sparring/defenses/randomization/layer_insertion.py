@@ -12,7 +12,7 @@ from ...errors import TargetError
 from ...targets.random_layers import Keyed
 
 ANEW = 1 << 20
-Wrap = Callable[[nn.Module, int], nn.Sequential]
+Wrap = Callable[[nn.Module, int], nn.Module]
 
 
 class InsertedLayer(Keyed):
@@ -25,9 +25,7 @@ class InsertedLayer(Keyed):
         return outputs
 
 
-def insert_layers(
-    network: nn.Module, kinds: tuple[type[nn.Module], ...], layer: type[InsertedLayer], wrap: Wrap
-) -> nn.Module:
+def insert_layers(network: nn.Module, kinds: tuple[type[nn.Module], ...], layer: type[Keyed], wrap: Wrap) -> nn.Module:
     """Return a copy of `network` in which `wrap(module, number)` stands for each module of these kinds.
 
     They are numbered as the network lists them, a module that stands at several places once. `layer` is what `wrap`

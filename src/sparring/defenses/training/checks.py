@@ -11,23 +11,29 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
+from ...targets.held_module import check_weights
+from ..certification.smoothing import SmoothedClassifier, check_certificates
 from .adversary import Adversary
 from .config import TrainingConfig, Validation
-from .dataset import IndexedData, InMemoryData
+from .dataset import IndexedData, InMemoryData, StreamedData
 from .devices import Devices
 from .objective import Objective
 
 
 def check_parts(classifier: Classifier, objective: Objective, adversary: Adversary) -> None:
     """Raise where the parts do not fit together."""
-    if not any(weight.requires_grad for weight in trainable_module(classifier).parameters()):
-        raise TargetError(f"{classifier.name} has no weight that asks for a gradient; call requires_grad_(True)")
+    check_trainable(classifier)
+    if not isinstance(objective, Objective):
+        raise ConfigError(f"objective={objective!r:.60} is none; pass an object, as Madry() of defenses.training")
+    if not isinstance(adversary, Adversary):
+        raise ConfigError(f"adversary={adversary!r:.60} is none; pass Adversary((PGD(Linf(8 / 255), steps=7),))")
     least, most = objective.attacks
     if not least <= len(adversary.attacks) <= most:
         wanted = str(least) if least == most else f"{least} or more" if most == sys.maxsize else f"{least} to {most}"
         name = type(objective).__name__
         raise ConfigError(f"{name} works with {wanted} attacks, and the adversary has {len(adversary.attacks)}")
     objective.check(adversary)
+    objective.check_network(trainable_module(classifier))
 
 
 def check_run(
@@ -53,12 +59,17 @@ def check_run(
             "validation.collapse='rollback' puts another attack in the adversary's place, and "
             f"{type(objective).__name__} runs none; choose 'stop' or 'ignore'"
         )
+    if validation.smoothing is not None:
+        SmoothedClassifier(classifier, validation.smoothing.sigma)
+        check_certificates(validation.smoothing.n, validation.smoothing.alpha)
     first, _ = images.at(torch.arange(min(2, len(images))))
     for attack in adversary.attacks:
         attack.ball.check(first)
     classes = classes_of(classifier, images)
     if isinstance(images, InMemoryData):
         check_labels(images.labels, classes)
+    elif isinstance(images, StreamedData):
+        images.classes = classes
 
 
 def classes_of(classifier: Classifier, images: IndexedData) -> int:
@@ -99,3 +110,26 @@ def trainable_module(classifier: Classifier) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TargetError(f"only a Classifier around a torch.nn.Module can be trained, not {classifier!r:.60}")
     return model
+
+
+def check_trainable(classifier: Classifier) -> None:
+    """Raise TargetError for a module without weights to train, made in inference mode, or with one mode only."""
+    model = trainable_module(classifier)
+    check_weights(model, classifier.name)
+    weights = list(model.parameters())
+    if any(weight.is_inference() for weight in weights):
+        raise TargetError(
+            f"{classifier.name} was made in inference mode, and such weights have no gradient; make it outside"
+        )
+    if not any(weight.requires_grad for weight in weights):
+        raise TargetError(f"{classifier.name} has no weight that asks for a gradient; call requires_grad_(True)")
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(model.training)
+    except NotImplementedError as error:
+        raise TargetError(
+            f"{classifier.name} is an exported program, which has one mode; train the module that it was made of"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode

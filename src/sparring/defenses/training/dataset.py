@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...errors import InputError
+from ...errors import InputError, user_code
+from ...zoo.labels import class_labels
 
 LabelledBatch = tuple[Tensor, Tensor]  # images (B, C, H, W) float in [0, 1], labels (B,) int64
 
@@ -79,15 +80,18 @@ class InMemoryData(IndexedData):
 class StreamedData(IndexedData):
     """A data set with `len` and `[i] -> (image, label)`, read by `workers` processes as training goes on.
 
-    Where it draws from torch's generator, a training that goes on from a checkpoint sees the same draws only with
-    workers=0; `training.augment` repeats its draws always.
+    A data set with `identity() -> str` says by it which one it is, for checkpoints. Where it draws from torch's
+    generator, a training that goes on from a checkpoint sees the same draws only with workers=0; `training.augment`
+    repeats its draws always. `classes`: how many the model has, if that is known; labels are checked against it.
     """
 
-    def __init__(self, dataset: Any, workers: int = 0) -> None:
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not len(dataset):
-            kind = type(dataset).__name__
+    def __init__(self, dataset: Any, workers: int = 0, classes: int | None = None) -> None:
+        kind = type(dataset).__name__
+        with user_code(f"len({kind})"):
+            counted = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__") and len(dataset) > 0
+        if not counted:
             raise InputError(f"{kind} has no images by position; pass len() and [i] -> (image, label)")
-        self.dataset, self.workers = dataset, workers
+        self.dataset, self.workers, self.classes = dataset, workers, classes
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -95,17 +99,36 @@ class StreamedData(IndexedData):
     def batches(self, order: Sequence[Tensor]) -> Iterator[LabelledBatch]:
         wanted: Any = [rows.tolist() for rows in order]
         dataset: Dataset[Any] = self.dataset
-        for images, labels in DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers):
-            low, high = images.aminmax()
-            if images.is_floating_point() and not (float(low) >= 0 and float(high) <= 1):
-                reach = f"pixels from {float(low):g} to {float(high):g}"
-                raise InputError(
-                    f"{type(self.dataset).__name__} has {reach}, and images lie in [0, 1]; leave the normalisation to "
-                    "the classifier's mean and std"
-                )
-            yield as_floats(images), torch.as_tensor(labels).long()
+        kind = type(self.dataset).__name__
+        reader = iter(DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers))
+        for places in wanted:
+            with user_code(f"{kind} at {places[0]} and others"):
+                given = next(reader)
+            yield self._batch(kind, given, places)
+
+    def _batch(self, kind: str, given: Any, places: list[int]) -> LabelledBatch:
+        """Images and labels of what was read at these places; InputError where they are none."""
+        if not (isinstance(given, tuple | list) and len(given) > 1 and isinstance(given[0], Tensor)):
+            raise InputError(f"{kind}[{places[0]}] is no (image, label); return a tensor (C, H, W) and its class")
+        images = given[0]
+        if not (images.is_floating_point() or images.dtype == torch.uint8):
+            raise InputError(f"{kind} has pixels of type {images.dtype}; use uint8, or floats in [0, 1]")
+        low, high = images.aminmax()
+        if images.is_floating_point() and not (float(low) >= 0 and float(high) <= 1):
+            reach = f"pixels from {float(low):g} to {float(high):g}"
+            raise InputError(
+                f"{kind} has {reach}, and images lie in [0, 1]; leave the normalisation to the classifier's mean "
+                "and std"
+            )
+        labels = class_labels(kind, given[1], len(images), self.classes, item=lambda row: f"item {places[row]}")
+        if labels is None:
+            raise InputError(f"{kind}[{places[0]}] has no label; training needs one for every image")
+        return as_floats(images), torch.from_numpy(labels)
 
     def identity(self) -> str:
+        own = getattr(self.dataset, "identity", None)
+        if callable(own):
+            return str(own())
         images, labels = self.at(torch.tensor([0, len(self) - 1]))
         return f"{len(self)} {tuple(images.shape[1:])} {labels.tolist()}"  # no pixels: they may be drawn at random
 
@@ -125,15 +148,6 @@ class DataSubset(IndexedData):
 
     def identity(self) -> str:
         return f"{self.whole.identity()} {hashlib.sha256(self.positions.numpy().tobytes()).hexdigest()}"
-
-
-def as_indexed_data(data: Any, workers: int = 0) -> IndexedData:
-    """Return IndexedData for `(images, labels)`, for a data set with `len` and `[i]`, or `data` itself."""
-    if isinstance(data, IndexedData):
-        return data
-    if isinstance(data, tuple) and len(data) == 2:
-        return InMemoryData(torch.as_tensor(data[0]), torch.as_tensor(data[1]))
-    return StreamedData(data, workers)
 
 
 def as_bytes(images: Tensor) -> Tensor:

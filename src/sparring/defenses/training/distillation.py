@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
+from ...log_probabilities import soft_cross_entropy
 from ...targets import Target
 from .minibatch import Craft, Minibatch, Net
 from .objective import Objective, check_field
@@ -59,4 +60,4 @@ class Distillation(Objective):
                 f"{self.teacher.name} teaches {wanted.shape[1]} classes, and the model has {logits.shape[1]}; "
                 "give both the same classes"
             )
-        return -(wanted * (logits / self.temperature).log_softmax(1)).sum(1)
+        return soft_cross_entropy(logits / self.temperature, wanted)

@@ -16,14 +16,15 @@ from .objective import Objective
 class LossModule(nn.Module):
     """Compute this process's share of the mean loss from its part of a minibatch."""
 
-    def __init__(self, classifier: Classifier, objective: Objective, processes: int) -> None:
+    def __init__(self, classifier: Classifier, objective: Objective, processes: int, n_train: int) -> None:
         super().__init__()
         self.net = classifier.model
         self._classifier, self._objective, self._processes = classifier, objective, processes
+        self._n_train = n_train
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
         """Return the loss; `rows` is the size of the whole minibatch, since processes average their gradients."""
-        batch = Minibatch(images, labels, Key(indices, seed))
+        batch = Minibatch(images, labels, Key(indices, seed), self._n_train)
         losses = self._objective.losses(self._classifier, batch, examples)
         return losses.sum() * (self._processes / rows)
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...log_probabilities import kl_divergence
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy, kl_divergence, one_hot
+from .objective import Objective, check_field, cross_entropy, one_hot
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,15 @@ Net = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """One minibatch: images (B, C, H, W) in [0, 1], labels (B,) int64, and the key of their draws in this epoch."""
+    """One minibatch: images (B, C, H, W) in [0, 1], labels (B,) int64, and the key of their draws in this epoch.
+
+    `n_train` is the number of training images in all, for terms of the whole data set; 0 outside of a training.
+    """
 
     images: Tensor
     labels: Tensor
     key: Key
+    n_train: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
+from ...targets import Classifier
+from ..certification import PatchCertificates
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
 
@@ -37,8 +39,19 @@ class Objective(ABC):
         """Tell whether it runs the adversary's attacks."""
         return self.attacks[1] > 0
 
+    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates | None:
+        """Return the certificates of the defence that it trains for, by which epochs are judged; None: there are none.
+
+        Called on held-out images (B, C, H, W) after each epoch, with the model on its device.
+        """
+        return None
+
     def check(self, adversary: Adversary) -> None:
         """Raise ConfigError where it cannot work with this adversary; the number of its attacks is checked before."""
+        return
+
+    def check_network(self, network: nn.Module) -> None:
+        """Raise TargetError where it cannot train this network."""
         return
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
@@ -61,14 +74,16 @@ def check_field(objective: Objective, word: str, holds: bool, wanted: str) -> No
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return (B,) -sum_k q_k log softmax(z)_k; q is 1 - s + s / K on the label and s / K elsewhere."""
-    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    """Return (B,) -sum_k q_k log softmax(z)_k; q is 1 - s + s / K on the label and s / K elsewhere.
 
-
-def kl_divergence(reference: Tensor, logits: Tensor) -> Tensor:
-    """Return (B,) KL( softmax(reference) || softmax(logits) ), summed over the classes; both are differentiated."""
-    wanted = F.log_softmax(reference, 1)
-    return F.kl_div(F.log_softmax(logits, 1), wanted, reduction="none", log_target=True).sum(1)
+    K counts the classes whose logit is not -inf: the model never answers the others.
+    """
+    own = F.cross_entropy(logits, labels, reduction="none")
+    if label_smoothing == 0:
+        return own
+    absent = logits.isneginf()
+    every = -logits.log_softmax(1).masked_fill(absent, 0).sum(1) / (~absent).sum(1)
+    return (1 - label_smoothing) * own + label_smoothing * every
 
 
 def one_hot(labels: Tensor, logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,11 +18,13 @@ from pydantic import Field as Bounds
 
 from ...access import Attack
 from ...attacks import table as attacks
+from ...attacks.spec import USER_FILE, known_name, spec_of
 from ...errors import ConfigError, SparringError, ThreatError, nearest
 from ...geometry import Ball
 from ...storage import read_toml
 from ...targets import Target
 from ...threats import parse_threat
+from ...zoo.spec_paths import with_paths
 from .adversary import Adversary
 from .config import Count, TrainingConfig, describe_error
 from .config import Validation as Watched
@@ -31,6 +33,7 @@ from .objective import Objective
 from .table import table as objectives
 
 Load = Callable[[str], Target[Any]]
+LoadAttack = Callable[[str], Any]
 PLAIN = (bool, int, float, str, NoneType)
 
 
@@ -71,6 +74,9 @@ class DataTable(PlanTable):
 
     train: str
     limit: Count | None = None
+    scale: Annotated[float, Bounds(gt=0)] | None = None  # the value of white, as --scale
+    labels: str | None = None  # a table of labels, as --labels
+    class_names: str | None = None  # a file of class names, as --class-names
 
 
 class AdversaryTable(PlanTable):
@@ -110,11 +116,11 @@ class TrainingPlan(PlanTable):
         """Return the objective, with the models that it names."""
         return make_objective(self.objective, load, "objective")
 
-    def make_adversary(self, load: Load) -> Adversary:
-        """Return the adversary, with the models that it names."""
+    def make_adversary(self, load: Load, load_attack: LoadAttack | None = None) -> Adversary:
+        """Return the adversary, with the models that it names; without `load_attack` no attacks of FILE.py:NAME."""
         against = self.adversary
         return Adversary(
-            make_attacks(self.attack, "attack"),
+            make_attacks(self.attack, "attack", load_attack),
             batch_norm=against.batch_norm,
             keep=against.keep,
             eps_schedule=against.eps_schedule,
@@ -122,20 +128,26 @@ class TrainingPlan(PlanTable):
             sources=tuple(load(source) for source in against.sources),
         )
 
-    def make_validation(self) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
+    def make_validation(
+        self, load_attack: LoadAttack | None = None
+    ) -> tuple[Watched, tuple[Attack[Any, Any], ...] | None]:
         """Return the validation, and the attacks that the plan names; None where it names none."""
-        chosen = make_attacks(self.validation.attack, "validation.attack")
+        chosen = make_attacks(self.validation.attack, "validation.attack", load_attack)
         for attack in chosen:
             attack.ball.bounded(attack.name)
         return Watched(**self.validation.model_dump(exclude={"attack"})), chosen or None
 
 
 def read_training_plan(path: Path) -> TrainingPlan:
-    """Read the plan of a training from a TOML file.
+    """Read the plan of a training from a TOML file; paths in it are relative to its folder, or to its key `folder`.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
     table = read_toml(path, "a training plan")
+    folder = table.pop("folder", None)
+    if folder is not None and not (isinstance(folder, str) and Path(folder).is_absolute()):
+        raise ConfigError(f"{path}: folder={folder!r:.80} is no absolute path; leave it out for the plan's own folder")
+    table = {key: with_paths(value, path.parent if folder is None else Path(folder)) for key, value in table.items()}
     try:
         return make_training_plan(table)
     except (ConfigError, ThreatError) as error:
@@ -210,18 +222,31 @@ def kind_called(name: str, place: str, known: Mapping[str, type[Any]]) -> type[A
     return known[name]
 
 
-def make_attacks(named: tuple[NamedAttack, ...], place: str) -> tuple[Attack[Any, Any], ...]:
-    """Return the attacks of a list of tables."""
+def make_attacks(
+    named: tuple[NamedAttack, ...], place: str, load: LoadAttack | None = None
+) -> tuple[Attack[Any, Any], ...]:
+    """Return the attacks of a list of tables; without `load` those of FILE.py:NAME are left out, and no file is run."""
     places = [place] if len(named) == 1 else [f"{place}.{which}" for which in range(len(named))]
-    return tuple(make_plan_attack(one, where) for one, where in zip(named, places, strict=True))
+    known = [
+        (one, where)
+        for one, where in zip(named, places, strict=True)
+        if load is not None or not USER_FILE.fullmatch(one.name)
+    ]
+    return tuple(make_plan_attack(one, where, load) for one, where in known)
 
 
-def make_plan_attack(named: NamedAttack, place: str) -> Attack[Any, Any]:
+def make_plan_attack(named: NamedAttack, place: str, load: LoadAttack | None = None) -> Attack[Any, Any]:
     """Return the attack with its radius."""
-    kind = kind_called(named.name, place, attacks)
+    given = None
+    if load is not None and USER_FILE.fullmatch(named.name):
+        spec = spec_of(load(named.name), named.name)
+        kind, given = spec.kind, spec.given
+    else:
+        name = known_name(named.name, attacks) or named.name
+        kind = kind_called(name, place, attacks)
     options = check_options(named, kind, place) | balls(named, kind, place)
     try:
-        attack: Attack[Any, Any] = kind(**options)
+        attack: Attack[Any, Any] = kind(**options) if given is None else replace(given, **options)  # type: ignore[type-var]
     except SparringError as error:
         raise type(error)(f"{place}: {error}") from error
     return attack
@@ -234,6 +259,10 @@ def balls(named: NamedAttack, kind: type[Any], place: str) -> dict[str, Any]:
         if not isinstance(named.threat, tuple) or not named.threat:
             raise ThreatError(f'{place}.threat={named.threat!r}: {named.name} wants a list, as ["linf:0.3", "l2:2"]')
         return {"balls": tuple(ball(threat, place) for threat in named.threat)}
+    if named.threat is None and "ball" not in known:
+        return {}
+    if "ball" not in known:
+        raise ThreatError(f"{place}.threat={named.threat!r}: {named.name} has no field `ball`; leave the threat out")
     if named.threat is None:
         if known["ball"].default is MISSING and known["ball"].default_factory is MISSING:
             raise ThreatError(f'{place} has no threat, and {named.name} needs a radius; add threat = "linf:8/255"')

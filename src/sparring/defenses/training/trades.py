@@ -15,9 +15,10 @@ from torch import Tensor
 from ...attacks import FGSM, MIFGSM, NIFGSM
 from ...errors import ConfigError
 from ...goals import Divergence
+from ...log_probabilities import kl_divergence
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy, kl_divergence
+from .objective import Objective, check_field, cross_entropy
 
 START_SIGMA = 0.001  # standard deviation of the start
 

@@ -16,15 +16,19 @@ from torch import Tensor, nn
 
 from ...access import Attack
 from ...engine import fingerprint
-from ...errors import RunError
+from ...engine.answers import FEW, Answers, answers_agree, sample_answers
+from ...errors import RunError, memory_errors
+from ...files import locked
+from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
-from ...targets import Classifier
+from ...targets import Classifier, as_target
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
-from .dataset import DataSubset, IndexedData, as_indexed_data
+from .dataset import DataSubset, IndexedData
 from .devices import Devices, Processes, launch
+from .loading import as_indexed_data
 from .log import TrainingLog
 from .objective import Objective
 from .state import restore_state, training_state, with_prefix
@@ -32,6 +36,7 @@ from .update import TrainingStep
 from .validation import Epoch, Validator, choose_validation_attacks, has_collapsed, masking_note
 
 CHECK_EVERY = 20  # updates between checks of the clock and of whether the loss is still a number
+AT_CHANCE = 0.02  # of what is above chance: a model that gets no more has learned nothing
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 
@@ -56,16 +61,27 @@ class Trained:
     weights: dict[str, Tensor]  # of the best epoch, on the CPU
     last_weights: dict[str, Tensor]
     stopped: str | None  # why it ended before its last epoch
+    chance: float = 0.0  # share of the commonest class among the validation images: what always answering it gives
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Tell whether the best accuracy is no better than that of always answering the commonest class."""
+        return self.chance < 1 and self.best.clean <= self.chance + AT_CHANCE * (1 - self.chance)
 
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
+        radius = "" if best.acr is None else f", average certified radius {best.acr:.3f}"
+        radius += "" if best.certified is None else f", {best.certified:.1%} certified"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
+        if self.learned_nothing:
+            message += f"; it has learned nothing: always answering the commonest class gives {self.chance:.1%}"
+        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust}{radius} on held-out images{message}"
 
 
+@isolated()
 def train(
-    classifier: Classifier,
+    classifier: Classifier | nn.Module,
     data: Any,
     objective: Objective,
     adversary: Adversary | None = None,
@@ -82,8 +98,9 @@ def train(
     """Train the classifier's model in place; it ends with the weights that were best on the validation images.
 
     Args:
-        classifier: with its mean and std; images in [0, 1] go in.
-        data: (images (N, C, H, W), labels (N,)), or a data set with `len` and `[i] -> (image, label)`.
+        classifier: with its mean and std; images in [0, 1] go in. A module alone is a `Classifier` of those.
+        data: (images (N, C, H, W), labels (N,)), a data set with `len` and `[i] -> (image, label)`, which is read as
+            training goes on, or whatever else `load_data` takes, as "zoo:mnist-train", which is read into memory.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
         adversary: the attacks inside the loop; none for `Plain` and `Distillation`.
         config, validation, devices: how; see there.
@@ -100,15 +117,18 @@ def train(
         RunError: a checkpoint that does not belong here, a disk that is full, or a loss that is no number.
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
+    classifier = as_target(classifier)
     check_parts(classifier, objective, adversary)
-    images = as_indexed_data(data, config.workers)
-    check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+    memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
+    images = as_indexed_data(data, classifier, config.workers)
+    with preserved_random_state(), memory_errors(*memory):
+        check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
         raise RunError(f"{folder} holds a training already; pass resume=True to go on with it, or another folder")
-    with torch.inference_mode(False), torch.enable_grad(), preserved_random_state():
+    with preserved_random_state(), memory_errors(*memory):
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
             processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
@@ -152,8 +172,10 @@ class _Training:
         self.classes = classes_of(classifier, images)
         self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * config.epochs
-        self.update = TrainingStep(processes, classifier, self.model, objective, adversary, config, self.updates)
-        self.judge = Validator(self.validation_images, attacks, validation, config.seed, processes)
+        self.update = TrainingStep(
+            processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training)
+        )
+        self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
@@ -175,6 +197,16 @@ class _Training:
         return shown
 
     def run(self, resume: bool) -> Trained:
+        if self.out is None or not self.processes.is_first:
+            return self._run(resume)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {self.out}: {error.strerror}; choose another folder") from error
+        with locked(self.out, "a training"):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> Trained:
         if resume:
             self._load()
         self.started = self.saved = time.perf_counter()
@@ -233,18 +265,16 @@ class _Training:
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
-        clean, single, robust = self.judge(self.target)
+        measured: dict[str, Any] = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
         epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,
             updates=self.t,
             loss=float(self.processes.total(self.sum)) / self.rows,
-            clean=clean,
-            single_step=single,
-            robust=robust,
             eps=interpolate(schedule, epoch) if schedule else 1.0,
             lr=self.update.lr,
             seconds=time.perf_counter() - self.started,
+            **measured,
         )
         now = replace(now, note=masking_note(now))
         self.sum.zero_()
@@ -284,7 +314,9 @@ class _Training:
         self._keep(LAST, last, self.log[-1])
         self.model.load_state_dict(self.best_weights)
         best = self.log[self.best - 1]
-        return Trained(tuple(self.log), best, self.log[-1], self.best_weights, last, self.stopped)
+        return Trained(
+            tuple(self.log), best, self.log[-1], self.best_weights, last, self.stopped, self.judge.commonest_share()
+        )
 
     def _save(self) -> None:
         """Write the whole state; the first process does."""
@@ -299,8 +331,10 @@ class _Training:
         if not self.processes.is_first:
             return
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | {"sum": whole}
+        tensors |= {f"answers.{name}": value for name, value in self._answers().items()}
         values |= {
             "mark": self.mark,
+            "device": self.classifier.device.type,
             "t": self.t,
             "seconds": self.seconds,
             "stopped": self.stopped,
@@ -308,6 +342,13 @@ class _Training:
             "log": [epoch.row() for epoch in self.log],
         }
         write_tensors(self.out / CHECKPOINT, tensors, values)
+
+    def _answers(self) -> Answers:
+        """Return what the model, as it is, answers to images that are drawn: by it a checkpoint knows its model."""
+        shape, device = tuple(self.validation_images.at(torch.arange(1))[0].shape[1:]), self.classifier.device
+        key = Key(torch.arange(FEW, device=device), 0)
+        with self.classifier.frozen():
+            return sample_answers(self.classifier, key.uniform("answers", shape), key)
 
     def _load(self) -> None:
         path = None if self.out is None else self.out / CHECKPOINT
@@ -319,6 +360,12 @@ class _Training:
         )
         tensors, values = read_checkpoint(path, self.mark, "begin again in another folder", stranger)
         restore_state(self.update, tensors, values)
+        same_device = values["device"] == self.classifier.device.type
+        if not answers_agree(with_prefix(tensors, "answers"), self._answers(), same_device):
+            raise RunError(
+                f"{path} belongs to another model, which has the same weights and answers otherwise (its code has "
+                "changed); restore it, or begin again in another folder"
+            )
         self.best_weights = with_prefix(tensors, "best")
         if self.processes.is_first:
             self.sum.copy_(tensors["sum"])

@@ -36,13 +36,14 @@ class TrainingStep:
         adversary: Adversary,
         config: TrainingConfig,
         updates: int,
+        n_train: int,
     ) -> None:
         self.processes, self.model, self.objective = processes, model, objective
-        self.adversary, self.config, self.updates = adversary, config, updates
+        self.adversary, self.config, self.updates, self.n_train = adversary, config, updates, n_train
         if config.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        step = LossModule(classifier, objective, processes.count)
+        step = LossModule(classifier, objective, processes.count, n_train)
         self.step, self.optimizer = processes.fabric.setup(step, make_optimizer(config.optimizer, weights))
         self.still = [module for module in model.modules() if not module.training] if model.training else []
         self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train", still=self.still)
@@ -60,7 +61,7 @@ class TrainingStep:
         pictures = augment_images(images.to(device), key, config.augment)
         if config.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
-        batch = Minibatch(pictures, labels.to(device), key)
+        batch = Minibatch(pictures, labels.to(device), key, self.n_train)
         craft = Craft(
             batch, self.trainee, self._attacks(epoch), self.adversary.sources, self.adversary.keep == "highest_loss", t,
             self.memory, self.engine,

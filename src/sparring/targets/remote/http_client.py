@@ -8,21 +8,20 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from numbers import Real
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from ...errors import ConfigError, LockedOut, TargetError
 from ..optional_imports import import_optional
+from .address import EXAMPLE, Address, bare_url, plain
 
 PASSING = frozenset({429, 502, 503, 504})  # what a server answers when it may do better in a moment
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LARGEST = 1 << 25  # bytes of one answer
 LONGEST = 60.0  # seconds between two tries, also where the server asks for more
-
-
-def bare_url(url: str) -> str:
-    """The address as it is shown and recorded: without its query, which may hold a key."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+LONGEST_TIMEOUT, MOST_RETRIES = 86_400.0, 1000
+BROKEN_OFF = ("disconnected", "closed")  # h11's words for a connection that ended; what else it says is of no HTTP
 
 
 class Reply(NamedTuple):
@@ -36,7 +35,8 @@ class Reply(NamedTuple):
 class HttpClient:
     """Asks one host; TargetError where it does not answer, with the address, what happened and the cure.
 
-    The answer 403 is `LockedOut`: a run ends there with what it has found.
+    The answer 403 is `LockedOut`: a run ends there with what it has found. Where nobody has answered yet, a connection
+    that is refused is told at once.
 
     Args:
         timeout: seconds that one try may take from its first byte to the last of the answer.
@@ -45,45 +45,50 @@ class HttpClient:
         headers: sent with every request, as {"Authorization": ...}; never recorded.
     """
 
-    def __init__(self, url: str, timeout: float, retries: int, pause: float, headers: Mapping[str, str]) -> None:
-        try:
-            parts = urlsplit(url)
-            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            known = False
-        if not known:
-            raise ConfigError(f"{url!r} is no address of a model; write http://HOST:PORT/v2/models/NAME")
-        if parts.username or parts.password:
-            raise ConfigError(f"the address of {parts.hostname} holds a password, which is recorded; use headers=")
-        if not timeout > 0 or retries < 0 or pause < 0:
-            raise ConfigError(f"timeout={timeout}, retries={retries}, pause={pause}: pass seconds above 0 and counts")
+    def __init__(
+        self, address: Address, timeout: float, retries: int, pause: float, headers: Mapping[str, str]
+    ) -> None:
+        check_number("timeout", timeout, 0 < as_number(timeout) <= LONGEST_TIMEOUT, "seconds above 0, at most a day")
+        check_number("retries", retries, type(retries) is int and 0 <= retries <= MOST_RETRIES, "a count from 0 on")
+        check_number("pause", pause, 0 <= as_number(pause) <= LONGEST, f"seconds from 0 to {LONGEST:g}")
+        check_headers(headers)
+        self.address = address
         self.timeout, self.retries, self.pause, self.headers = timeout, retries, pause, dict(headers)
-        self._outside = parts.hostname not in LOOPBACK  # no proxy is asked about one's own machine
+        self._outside = urlsplit(address.url).hostname not in LOOPBACK  # no proxy is asked about one's own machine
+        self._answered = False
         self._open: tuple[Any, ThreadPoolExecutor] | None = None
         self._closing: weakref.finalize[Any, Any] | None = None
 
     def ask(self, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
         """The body of the answer 200; a request that is sent again is the same to the byte."""
         for attempt in range(self.retries + 1):
-            wait = min(self.pause * 2**attempt, LONGEST)
+            wait = min(self.pause * 2.0 ** min(attempt, 60), LONGEST)
             try:
                 reply = self._try(url, body, {**self.headers, **(headers or {})})
+            except ConnectionRefusedError as error:
+                message = str(error)
+                if not self._answered:
+                    raise TargetError(f"{bare_url(url)}: {message}; see that the server is up there") from error
             except ConnectionError as error:
                 message = str(error)
             else:
+                self._answered = True
                 if reply.status == 200:
                     return reply.body
-                message = f"it answered {reply.status} ({_excerpt(reply.body)})"
+                message = f"it answered {reply.status} ({_body_excerpt(reply.body)})"
                 if reply.status == 403:
-                    raise LockedOut(f"{bare_url(url)}: {message}; {_cure(reply)}, or come back when it answers again")
+                    cure = f"{self._cure(reply)}, or come back when it answers again"
+                    raise LockedOut(f"{bare_url(url)}: {message}; {cure}")
                 if reply.status not in PASSING:
-                    raise TargetError(f"{bare_url(url)}: {message}; {_cure(reply)}")
-                wait = _asked_to_wait(bare_url(url), reply.headers.get("retry-after"), wait)
+                    raise TargetError(f"{bare_url(url)}: {message}; {self._cure(reply)}")
+                wait = self._asked_to_wait(bare_url(url), reply.headers.get("retry-after"), wait)
             if attempt < self.retries:
                 time.sleep(wait)
+        fewer = self.address.option("per_request=", "per_request=1")
+        patience = self.address.option("timeout= and retries=", "timeout=120&retries=20")
         raise TargetError(
             f"{bare_url(url)}: {message}, at the last of {self.retries + 1} tries; see that the server is up, "
-            "ask for fewer images at once (per_request=), or raise timeout= and retries="
+            f"ask for fewer images at once ({fewer}), or raise {patience}"
         )
 
     def close(self) -> None:
@@ -100,7 +105,7 @@ class HttpClient:
             threads = ThreadPoolExecutor(1, thread_name_prefix="sparring-link")
             self._open, self._closing = (client, threads), weakref.finalize(self, _hang_up, client, threads)
         client, threads = self._open
-        future: Future[Reply] = threads.submit(_exchange, client, url, body, headers)
+        future: Future[Reply] = threads.submit(_exchange, client, url, body, headers, self.address)
         try:
             return future.result(self.timeout)
         except TimeoutError as error:
@@ -108,10 +113,70 @@ class HttpClient:
             raise ConnectionError(f"no whole answer came within {self.timeout:g} s") from error
         except BaseException as error:
             self.close()
+            what = plain(error) or type(error).__name__
+            if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+                raise ConfigError(f"{bare_url(url)} is no address of a model ({what}); {EXAMPLE}") from error
+            if isinstance(error, httpx.RemoteProtocolError) and not any(word in what for word in BROKEN_OFF):
+                raise TargetError(f"{bare_url(url)}: what it answered is no HTTP ({what}); {EXAMPLE}") from error
+            if isinstance(error, httpx.ConnectError):
+                raise ConnectionRefusedError(f"the connection failed ({what})") from error
             if isinstance(error, httpx.HTTPError):
-                what = str(error) or type(error).__name__
                 raise ConnectionError(f"the connection failed ({what})") from error
             raise
+
+    def _cure(self, reply: Reply) -> str:
+        if 300 <= reply.status < 400:
+            target = plain(reply.headers.get("location", "?"))
+            return f"redirects are not followed (to {target}); give the final address"
+        key = "pass " + self.address.option("headers={'Authorization': ...}", "authorization=VARIABLE")
+        fewer = self.address.option("per_request=", "per_request=1")
+        cures = {
+            401: key,
+            403: key,
+            404: "see that the name of the model is right",
+            413: f"ask for fewer images at once ({fewer})",
+        }
+        return cures.get(reply.status, "the server's log says why")
+
+    def _asked_to_wait(self, url: str, asked: str | None, wait: float) -> float:
+        """Seconds of a Retry-After, a number or a date; what is neither, or lies in the past, changes nothing."""
+        if asked is None:
+            return wait
+        try:
+            seconds = float(asked)
+        except ValueError:
+            try:
+                seconds = (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+            except (ValueError, TypeError, OverflowError):
+                return wait
+        if seconds > LONGEST:
+            kept = self.address.option("journal=FILE", "journal=FILE")
+            raise TargetError(
+                f"{url}: the server asks to wait for {seconds:g} s; start again later (with {kept} no answer is asked "
+                "for twice)"
+            )
+        return max(seconds, wait) if seconds == seconds else wait
+
+
+def as_number(value: object) -> float:
+    """Return a real number as it is, and NaN for anything else."""
+    return float(value) if isinstance(value, Real) else float("nan")
+
+
+def check_number(name: str, value: object, fits: bool, wanted: str) -> None:
+    """Raise ConfigError where the number does not fit."""
+    if not fits:
+        raise ConfigError(f"{name}={value!r:.80}: pass {wanted}")
+
+
+def check_headers(headers: object) -> None:
+    """Raise ConfigError for headers that cannot be sent, without showing their values."""
+    if not isinstance(headers, Mapping):
+        raise ConfigError(f"headers={type(headers).__name__}: pass a dict, as headers={{'Authorization': ...}}")
+    for name, value in headers.items():
+        sendable = all(isinstance(one, str) and one.isascii() and one.isprintable() for one in (name, value))
+        if not sendable or not name or " " in name:
+            raise ConfigError(f"headers: {name!r:.80} cannot be sent; names and values are ASCII text of one line")
 
 
 def _hang_up(client: Any, threads: ThreadPoolExecutor) -> None:
@@ -119,51 +184,20 @@ def _hang_up(client: Any, threads: ThreadPoolExecutor) -> None:
     threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _exchange(client: Any, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+def _exchange(client: Any, url: str, body: bytes | None, headers: Mapping[str, str], address: Address) -> Reply:
     """Send, and read no more than the limit; what is packed is not unpacked."""
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
     with client.stream("GET" if body is None else "POST", url, content=body, headers=sent) as response:
-        if response.headers.get("content-encoding", "identity") != "identity":
+        if response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
             raise TargetError(f"{bare_url(url)}: the answer is packed, which was not asked for; turn compression off")
         received = bytearray()
         for part in response.iter_raw():
             received += part
             if len(received) > LARGEST:
-                raise TargetError(f"{bare_url(url)}: the answer is longer than {LARGEST >> 20} MiB; lower per_request=")
+                fewer = address.option("per_request=", "per_request=1")
+                raise TargetError(f"{bare_url(url)}: the answer is longer than {LARGEST >> 20} MiB; lower {fewer}")
         return Reply(response.status_code, response.headers, bytes(received))
 
 
-def _asked_to_wait(url: str, asked: str | None, wait: float) -> float:
-    """Seconds of a Retry-After, which is a number or a date."""
-    if asked is None:
-        return wait
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return wait
-    if not seconds <= LONGEST:
-        raise TargetError(f"{url}: the server asks to wait for {seconds:g} s; start again later, the journal is kept")
-    return max(seconds, wait)
-
-
-def _cure(reply: Reply) -> str:
-    if 300 <= reply.status < 400:
-        return f"redirects are not followed (to {_plain(reply.headers.get('location', '?'))}); give the final address"
-    cures = {
-        401: "pass headers={'Authorization': ...}",
-        403: "pass headers={'Authorization': ...}",
-        404: "see that the name of the model is right",
-        413: "ask for fewer images at once (per_request=)",
-    }
-    return cures.get(reply.status, "the server's log says why")
-
-
-def _excerpt(body: bytes) -> str:
-    return _plain(body[:200].decode("utf-8", "replace").strip()) or "an empty body"
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+def _body_excerpt(body: bytes) -> str:
+    return plain(body[:400].decode("utf-8", "replace").strip()) or "an empty body"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, InputError, TargetError
-from .answers import at, parsed
+from .address import Address, plain
+from .answers import at, excerpt, flattened, parsed
 from .http_client import HttpClient
 
 MODEL = re.compile(r"^(?P<root>.*)/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/infer)?/?$")
+MOST_CLASSES = 1 << 17  # that a server may promise
+LARGEST_IMAGE = 1 << 26  # values of one image
 KINDS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 
 
@@ -71,34 +75,41 @@ class OpenInference(Protocol):
 
     output: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.output is not None and not isinstance(self.output, str):
+            raise ConfigError(f"output={self.output!r:.80} is no name of an output; pass a text")
+
     def card(self, url: str, link: HttpClient) -> Card:
-        root, name, version = _split(url)
+        root, name, version = _split(url, link.address)
         place = _place(root, name, version)
         about = parsed(place, link.ask(place))
         sent, given = _tensors(place, about, "inputs"), _tensors(place, about, "outputs")
         if len(sent) != 1:
-            raise TargetError(f"{place}: the model has inputs {sorted(sent)}; a model of images has one")
+            listed = plain(", ".join(sorted(sent)))
+            raise TargetError(f"{place}: the model has inputs {listed}; a model of images has one")
         wanted = self.output or next(iter(given))
         if wanted not in given or (self.output is None and len(given) > 1):
-            raise TargetError(f"{place}: the model's outputs are {', '.join(sorted(given))}; name one as output=")
+            cure = link.address.option("output=", "output=NAME")
+            raise TargetError(f"{place}: the model's outputs are {plain(', '.join(sorted(given)))}; name one as {cure}")
         ((image, (kind, shape)),) = sent.items()
         if kind not in KINDS or len(shape) != 4:
-            raise TargetError(f"{place}: the input {image} is {kind} {list(shape)}; images are floats of 4 axes")
-        versions = about.get("versions")
-        remarks = about.get("parameters")
+            tensor = plain(f"{image} is {kind} {list(shape)}")
+            raise TargetError(f"{place}: the input {tensor}; images are floats of 4 axes")
+        size = math.prod(side for side in shape[1:] if side > 0)
+        if any(side == 0 or side < -1 for side in shape) or size > LARGEST_IMAGE:
+            raise TargetError(f"{place}: the input has shape {plain(list(shape), 80)}, which no image has")
+        versions, remarks = about.get("versions"), about.get("parameters")
         remarks = remarks if isinstance(remarks, dict) else {}
-        last, message = given[wanted][1][-1:], remarks.get("classes")
-        classes = last[0] if last and last[0] > 1 and len(given[wanted][1]) > 1 else None
         return Card(
             name=name,
-            version=version or (str(versions[-1]) if isinstance(versions, list) and versions else ""),
+            version=version or (plain(versions[-1], 80) if isinstance(versions, list) and versions else ""),
             input=image,
             kind=kind,
             shape=shape,
             output=wanted,
-            classes=message if type(message) is int and message > 1 else classes,
+            classes=_promised_classes(place, remarks.get("classes"), given[wanted][1]),
             binary=_takes_binary(root, link),
-            scores=str(remarks["scores"]) if "scores" in remarks else None,
+            scores=plain(remarks["scores"], 80) if "scores" in remarks else None,
         )
 
     def write(self, url: str, card: Card, images: NDArray[np.floating], mark: str) -> Request:
@@ -113,23 +124,27 @@ class OpenInference(Protocol):
         headers = {"Content-Type": "application/json", "X-Request-Id": mark}
         if card.binary:
             headers |= {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-        root, name, version = _split(url)
+        root, name, version = _split(url, Address(url))
         return Request(_place(root, name, version) + "/infer", head + packed if card.binary else head, headers)
 
     def find(self, url: str, card: Card, answer: Any, count: int, mark: str) -> Any:
         message = answer.get("id", mark) if isinstance(answer, dict) else mark
         if message not in (mark, "", None):
-            raise TargetError(f"{url}: the answer is to the question {str(message)[:80]!r}, which was not asked")
+            raise TargetError(f"{url}: the answer is to the question {plain(message, 80)!r}, which was not asked")
         outputs = at(url, answer, "outputs")
+        if not isinstance(outputs, list):
+            raise TargetError(f"{url}: the answer's outputs are no list; it is {excerpt(answer)}")
         named = [one for one in outputs if isinstance(one, dict) and one.get("name") == card.output]
         if len(named) != 1:
-            raise TargetError(f"{url}: the answer holds {len(named)} outputs named {card.output!r}, not one")
+            wanted = plain(card.output, 80)
+            raise TargetError(f"{url}: the answer holds {len(named)} outputs named {wanted!r}, not one")
         shape, data = at(url, named[0], "shape"), at(url, named[0], "data")
+        shown = plain(shape, 80)
         if not isinstance(shape, list) or not shape or shape[0] != count:
-            raise TargetError(f"{url}: the answer has shape {shape!r} for {count} images; scores are (images, classes)")
-        flat = len(data) if isinstance(data, list) and not any(isinstance(part, list) for part in data) else None
-        if flat is not None and flat != np.prod([side if type(side) is int else 0 for side in shape], dtype=object):
-            raise TargetError(f"{url}: {flat} scores came back under the shape {shape!r}")
+            raise TargetError(f"{url}: the answer has shape {shown} for {count} images; scores are (images, classes)")
+        flat = len(flattened(url, data))
+        if flat != math.prod(side if type(side) is int else 0 for side in shape):
+            raise TargetError(f"{url}: {flat} scores came back under the shape {shown}")
         return data
 
     def most(self, card: Card) -> int | None:
@@ -152,9 +167,15 @@ class Fields(Protocol):
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold a key
     single: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.images, str) or not self.images or "*" in self.images:
+            raise ConfigError(f"images={self.images!r:.80} is no field of a request; write a name, as 'instances'")
+        if not isinstance(self.answer, str):
+            raise ConfigError(f"answer={self.answer!r:.80} is no field of an answer; write a name, as 'predictions'")
+        if not isinstance(self.extra, Mapping):
+            raise ConfigError(f"extra is a {type(self.extra).__name__}; pass a dict of what else the request holds")
+
     def card(self, url: str, link: HttpClient) -> Card:
-        if not self.images or "*" in self.images:
-            raise ConfigError(f"images={self.images!r} is no field of a request; write a name, as 'instances'")
         return Card(urlsplit(url).path.rstrip("/").rpartition("/")[2] or "model")
 
     def write(self, url: str, card: Card, images: NDArray[np.floating], mark: str) -> Request:
@@ -167,7 +188,7 @@ class Fields(Protocol):
     def find(self, url: str, card: Card, answer: Any, count: int, mark: str) -> Any:
         found = at(url, answer, self.answer)
         if not self.single and (not isinstance(found, list) or len(found) != count):
-            got = f"{len(found)} entries" if isinstance(found, list) else type(found).__name__
+            got = f"{len(found)} entries" if isinstance(found, list) else excerpt(found)
             raise TargetError(f"{url}: {self.answer!r} holds {got} for {count} images; one entry per image")
         return found
 
@@ -175,23 +196,26 @@ class Fields(Protocol):
         return 1 if self.single else None
 
 
-def fits(url: str, card: Card, images: NDArray[np.floating]) -> None:
-    """InputError where the model says that it takes other images."""
-    if card.shape is not None and any(
-        want not in (-1, have) for want, have in zip(card.shape[1:], images.shape[1:], strict=True)
-    ):
+def check_images(address: Address, card: Card, images: NDArray[np.floating]) -> None:
+    """Raise InputError where the model says that it takes other images."""
+    if card.shape is None:
+        return
+    have, wanted = images.shape[1:], card.shape[1:]
+    if len(have) != len(wanted) or any(want not in (-1, side) for want, side in zip(wanted, have, strict=True)):
+        cure = address.option("layout='NHWC'", "layout=NHWC")
         raise InputError(
-            f"{url} takes images of shape {list(card.shape[1:])}, and these are {list(images.shape[1:])}; "
-            "resize them, or pass layout='NHWC' where the channels come last"
+            f"{address} takes images of shape {list(wanted)}, and these are {list(have)}; "
+            f"resize them, or pass {cure} where the channels come last"
         )
 
 
-def _split(url: str) -> tuple[str, str, str | None]:
+def _split(url: str, address: Address) -> tuple[str, str, str | None]:
     found = MODEL.match(url)
     if found is None or urlsplit(url).query:
+        cure = address.option("protocol=Fields(images=..., answer=...)", "images=FIELD&answer=FIELD")
         raise ConfigError(
-            f"{url} is no model of the Open Inference Protocol; write http://HOST:PORT/v2/models/NAME, "
-            "or say where a plain JSON endpoint has images and scores: protocol=Fields(images=..., answer=...)"
+            f"{address} is no model of the Open Inference Protocol; write http://HOST:PORT/v2/models/NAME, "
+            f"or say where a plain JSON endpoint has images and scores: {cure}"
         )
     return found["root"], found["name"], found["version"]
 
@@ -207,7 +231,18 @@ def _takes_binary(root: str, link: HttpClient) -> bool:
         about = parsed(place, link.ask(place))
     except TargetError:
         return False
-    return isinstance(about, dict) and "binary_tensor_data" in (about.get("extensions") or ())
+    extensions = about.get("extensions") if isinstance(about, dict) else None
+    return isinstance(extensions, list) and "binary_tensor_data" in extensions
+
+
+def _promised_classes(url: str, remark: Any, shape: tuple[int, ...]) -> int | None:
+    """The classes that the metadata names; None where they do not, TargetError where there are too many."""
+    last = shape[-1] if len(shape) > 1 else -1
+    classes = remark if type(remark) is int and remark > 1 else last
+    if classes > MOST_CLASSES:
+        promised = plain(classes, 40)
+        raise TargetError(f"{url}: the metadata promise {promised} classes; more than {MOST_CLASSES:,} are refused")
+    return classes if classes > 1 else None
 
 
 def _tensors(url: str, about: Any, word: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -215,7 +250,8 @@ def _tensors(url: str, about: Any, word: str) -> dict[str, tuple[str, tuple[int,
     try:
         found = {str(one["name"]): (str(one["datatype"]), tuple(one["shape"])) for one in about[word]}
     except (KeyError, TypeError) as error:
-        raise TargetError(f"{url}: this is no metadata of a model ({word} cannot be read); give its address") from error
+        message = f"this is no metadata of a model ({word} cannot be read): {excerpt(about)}; give its address"
+        raise TargetError(f"{url}: {message}") from error
     if not found or any(type(side) is not int for _, shape in found.values() for side in shape):
         raise TargetError(f"{url}: the metadata's {word} have no usable shape; see the server's model configuration")
     return found

@@ -7,22 +7,24 @@ output=NAME                                which output is read, where there are
 images=FIELD & answer=FIELD [& single=1]   a plain JSON endpoint: see `sparring.targets.Fields`
 journal=FILE                               every answer is written there, and none is asked for twice
 per_request=64  timeout=30  retries=5      images of one request, seconds for an answer, tries after a failure
+authorization=VARIABLE                     the environment variable that holds the header Authorization
 """
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ...errors import ConfigError, nearest
 from ...targets import Fields, OpenInference, Remote, RemoteLabels
-from ...targets.remote import Protocol
+from ...targets.remote import Address, Protocol
 from ..loaded import InputSpec, LoadedModel
 
 NUMBERS = {"classes": int, "per_request": int, "timeout": float, "retries": int}
 WORDS = ("layout", "journal")
-KNOWN = (*NUMBERS, *WORDS, "scores", "class_names", "output", "images", "answer", "single")
+KNOWN = (*NUMBERS, *WORDS, "scores", "class_names", "output", "images", "answer", "single", "authorization")
 KINDS = ("logits", "probabilities", "labels")
 
 
@@ -40,16 +42,18 @@ def remote_model(spec: str) -> LoadedModel:
                 given[name] = kind(options[name])
             except ValueError as error:
                 raise ConfigError(f"{spec}: {name}={options[name]!r} is no number") from error
-    protocol = _protocol(spec, options)
-    scores = options.get("scores") or _said(url, protocol, given)
+    if "authorization" in options:
+        given["headers"] = {"Authorization": _secret(spec, options["authorization"])}
+    protocol, address = _protocol(spec, options), Address(url, said)
+    scores = options.get("scores") or _said(address, protocol, given)
     if scores not in KINDS:
         raise ConfigError(f"{spec}: scores={scores!r} is unknown ({', '.join(KINDS)}).{nearest(scores, KINDS)}")
     target: Remote | RemoteLabels
     names = tuple(options["class_names"].split(",")) if "class_names" in options else None
     if scores == "labels":
-        target = RemoteLabels(url, protocol=protocol, class_names=names, **given)
+        target = RemoteLabels(address, protocol=protocol, class_names=names, **given)
     else:
-        target = Remote(url, scores=scores, protocol=protocol, **given)
+        target = Remote(address, scores=scores, protocol=protocol, **given)
     return LoadedModel(target.name, target, _input(target, options.get("layout", "NCHW")), names, target.name, None)
 
 
@@ -62,10 +66,18 @@ def _protocol(spec: str, options: dict[str, str]) -> Protocol:
     return OpenInference(options.get("output"))
 
 
-def _said(url: str, protocol: Protocol, given: dict[str, Any]) -> str:
+def _secret(spec: str, variable: str) -> str:
+    """What the environment variable holds."""
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigError(f"{spec}: the environment variable {variable!r} is not set; export {variable}='Bearer ...'")
+    return value
+
+
+def _said(address: Address, protocol: Protocol, given: dict[str, Any]) -> str:
     """What the server says that its scores are; logits where it does not say."""
-    asking = {name: value for name, value in given.items() if name in ("timeout", "retries")}
-    target = Remote(url, protocol=protocol, **asking)
+    asking = {name: value for name, value in given.items() if name in ("timeout", "retries", "headers")}
+    target = Remote(address, protocol=protocol, **asking)
     try:
         return target.card.scores or "logits"
     finally:

@@ -1,11 +1,13 @@
 """`trained:DIR`: the best weights of a `sparring train` run, loaded into the model that its plan names.
 
 `trained:DIR/last.safetensors` is another weights file of the folder. A folder may come from a stranger, so no Python
-file that its plan names is run: the caller names it, `trained:DIR@FILE.py:FACTORY`.
+file that its plan names is run, but for the one that the zoo's own plans name: the caller names it,
+`trained:DIR@FILE.py:FACTORY`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -18,7 +20,9 @@ from ...errors import ConfigError, RunError, TargetError
 from ...hashing import file_sha256
 from ...targets import Classifier
 from .. import python_file
+from ..catalog import PLAN_NETWORKS
 from ..loaded import LoadedModel
+from ..spec_paths import with_path
 
 SCHEME = "trained"
 PLAN, BEST = "plan.toml", "best.safetensors"
@@ -61,7 +65,7 @@ def architecture(folder: Path) -> str:
         if scheme in ELSEWHERE:
             raise TargetError(f"{folder / PLAN} names {spec}, which is no module; {SCHEME}: loads trainings only")
         if scheme != SCHEME:
-            if python_file.split_factory(spec) is not None:
+            if python_file.split_factory(spec) is not None and not is_own_file(spec):
                 raise ConfigError(refusal_message(folder, first, spec))
             return spec
         where, factory = split_trained_spec(rest)
@@ -73,6 +77,12 @@ def architecture(folder: Path) -> str:
         seen.add(folder.resolve())
 
 
+def is_own_file(spec: str) -> bool:
+    """Tell whether FILE.py:FACTORY names the networks that the plans of the zoo are of, which are no stranger's."""
+    named = python_file.split_factory(spec)
+    return named is not None and named[0].resolve() == PLAN_NETWORKS.resolve()
+
+
 def refusal_message(folder: Path, first: Path, spec: str) -> str:
     """Say that the Python file of a plan is not run, and what to write to run it."""
     return (
@@ -82,13 +92,18 @@ def refusal_message(folder: Path, first: Path, spec: str) -> str:
 
 
 def planned_model(folder: Path) -> str:
-    """Return the MODEL that the folder's plan names."""
-    from ...defenses.training.plan import read_training_plan
-
+    """Return the MODEL that the folder's plan names, with its path; nothing else of the plan is read."""
     path = folder / PLAN
     if not path.is_file():
         raise RunError(f"{path} is not there; name a folder that `sparring train` made")
-    return read_training_plan(path).model
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    model, begun_in = table.get("model"), table.get("folder", str(folder))
+    if not isinstance(model, str):
+        raise ConfigError(f"{path} names no model; write it as model = 'zoo:NAME'")
+    return with_path(model, Path(begun_in) if isinstance(begun_in, str) else folder)
 
 
 def fill_weights(model: nn.Module, weights: Path, spec: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
-from ...errors import ConfigError, TargetError
+from ...errors import ConfigError, TargetError, user_code
 from ...targets import Classifier, Target
+from ...targets.held_module import check_weights
 from .. import python_file
 from ..loaded import LoadedModel
 
@@ -21,7 +23,12 @@ def user_model(file: Path, factory: str, device: str) -> LoadedModel:
     if isinstance(made, LoadedModel):
         return made
     if isinstance(made, nn.Module):
-        made = Classifier(made.eval().to(device), name=factory)
+        check_weights(made, name)
+        with user_code(f"{name} moved to {device}"):
+            made.to(device)  # a module's own to() and eval() may return nothing
+        with suppress(NotImplementedError), user_code(f"eval() of {name}", NotImplementedError):
+            made.eval()
+        made = Classifier(made, name=factory)
     if isinstance(made, Target):
         return LoadedModel(name, made, None, None, str(file), None)
     raise TargetError(
