@@ -5,7 +5,7 @@
 The images are the first of zoo:mnist-heldout. For each net and radius: the images that each method of bounds proves,
 with its mean margin bound and processor seconds per image; then the verdicts of `verify`, with `--timeout` seconds of
 branch and bound for each image. For the widths, the logits' bounds in Linf 0.05 over what 1,000 random inputs and PGD
-on each logit reach. Writes records/certification/digits.json.
+on each logit reach. Writes records/certification/digits.json after each case; cases that it holds already are kept.
 """
 
 import argparse
@@ -115,19 +115,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RECORD)
     given = parser.parse_args()
     torch.manual_seed(0)
-    record: dict[str, Any] = {
-        "provenance": provenance("python -m benchmarks.certification.digits", "cpu"),
-        "timeout": given.timeout,
-        "widths": [],
-        "verdicts": [],
-    }
-    for model in ("zoo:mnist-plain", "zoo:mnist-robust-linf"):
-        record["widths"].append(widths(model, min(given.images, 5)))
-        print(json.dumps(record["widths"][-1]), flush=True)
+    record: dict[str, Any] = {"widths": [], "verdicts": []}
+    if given.out.exists():
+        record = json.loads(given.out.read_text())
+    record |= {"provenance": provenance("python -m benchmarks.certification.digits", "cpu"), "timeout": given.timeout}
     given.out.parent.mkdir(parents=True, exist_ok=True)
+    for model in sorted({model for model, _ in CASES} - {row["model"] for row in record["widths"]}):
+        record["widths"].append(widths(model, min(given.images, 5)))
+    done = {(row["model"], row["eps"]) for row in record["verdicts"]}
     for model, eps in CASES:
-        record["verdicts"].append(measured(model, eps, given.images, given.timeout))
-        print(json.dumps(record["verdicts"][-1]), flush=True)
+        if (model, eps) not in done:
+            record["verdicts"].append(measured(model, eps, given.images, given.timeout))
         given.out.write_text(json.dumps(record, indent=1) + "\n")
 
 

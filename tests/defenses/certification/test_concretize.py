@@ -72,6 +72,18 @@ def test_least_value_is_differentiable(ball):
     assert torch.autograd.gradcheck(inputs.least, coefficients.requires_grad_())
 
 
+@pytest.mark.parametrize("ball", [sp.Linf(0.4), sp.L2(3.0), sp.L1(1.5)], ids=str)
+def test_tolerance_covers_whatever_the_region_contains(ball):
+    region, _, _ = problem(3, ball)
+    wide = InputSet.of(region, torch.float64, tolerance=1e-6)
+    for sign in (1, -1):
+        coefficients = sign * torch.randn(3, 1, 1, 2, 4, dtype=torch.float64)
+        outermost = wide.minimizer(coefficients)[:, 0]
+        assert bool(region.contains(outermost - 1e-9 * (outermost - region.x)).all())
+        beyond = region.x + (outermost - region.x) * (1 + 3e-6) - 2e-6 * coefficients[:, 0].sign()
+        assert not bool(region.contains(beyond).any())
+
+
 def test_balls_without_bounds_are_refused():
     x = torch.rand(1, 1, 2, 2)
     with pytest.raises(ThreatError, match="Linf, L2 and L1"):

@@ -9,7 +9,7 @@ from sparring.defenses.certification import METHODS, Network, certify_bounds
 from sparring.defenses.certification.concretize import InputSet
 from sparring.defenses.certification.intervals import propagate_intervals
 from sparring.defenses.certification.linear_bounds import dual_slopes, relaxed_intervals
-from sparring.defenses.certification.optimized_slopes import SlopeSearch, optimized_bounds
+from sparring.defenses.certification.optimized_slopes import SlopeSearch, optimized_intervals
 from sparring.errors import ConfigError, GoalError, InputError, TargetError, ThreatError
 
 from .conftest import convolutional, dense, points_of, region_of, values_at
@@ -18,14 +18,10 @@ BALLS = [sp.Linf(0.15), sp.L2(0.4), sp.L1(0.7)]
 ROUNDING = 1e-9
 
 
-def optimized(relaxed, number, functions):
-    return optimized_bounds(relaxed, number, functions, SlopeSearch(steps=4)).least
-
-
 NODE_BOUNDS = {
     "ibp": propagate_intervals,
     "crown": relaxed_intervals,
-    "alpha": lambda *given: relaxed_intervals(*given, bounder=optimized),
+    "alpha": lambda *given: optimized_intervals(*given, SlopeSearch(steps=4)),
     "dual": lambda *given: relaxed_intervals(*given, dual_slopes),
 }
 CASES = [
@@ -190,6 +186,16 @@ def test_bounds_do_not_depend_on_batch_memory_or_first_dtype():
         assert torch.allclose(whole.lower, small.lower, atol=1e-9)
         assert torch.allclose(whole.lower[1:2], single.lower, atol=1e-9)
         assert torch.allclose(whole.lower.float(), coarse.lower, atol=1e-3)
+
+
+def test_optimised_bounds_of_activations_are_tighter():
+    images = torch.rand(3, 1, 2, 3, dtype=torch.float64)
+    network, goal, ball = Network(dense(1), images), sp.Misclassify(torch.tensor([0, 1, 2])), sp.Linf(0.2)
+    plain, deep = (
+        certify_bounds(network, goal, images, ball, method="alpha-crown", search=SlopeSearch(intermediate=deep)).lower
+        for deep in (False, True)
+    )
+    assert float((deep - plain).mean()) > 1e-3
 
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown", "wong-kolter"])

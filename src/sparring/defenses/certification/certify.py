@@ -26,7 +26,7 @@ from .linear_bounds import (
     relax,
     relaxed_intervals,
 )
-from .optimized_slopes import SlopeSearch, optimized_bounds
+from .optimized_slopes import SlopeSearch, optimized_bounds, optimized_intervals
 from .specifications import Specification, check_goal, specification
 
 Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown", "wong-kolter"]
@@ -120,7 +120,9 @@ def margin_bounds(
         with torch.no_grad():
             return margin_bounds(network, weights, inputs, wanted, method, search, memory)
     last, rule = len(network) - 1, dual_slopes if method == "wong-kolter" else default_slopes
-    if method in ("ibp", "crown-ibp"):
+    if method == "alpha-crown" and search is not None and search.intermediate:
+        intervals = optimized_intervals(network, weights, inputs, search, memory)
+    elif method in ("ibp", "crown-ibp"):
         intervals = propagate_intervals(network, weights, inputs)
     else:
         intervals = relaxed_intervals(network, weights, inputs, rule, memory=memory)

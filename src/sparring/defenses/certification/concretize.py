@@ -45,8 +45,10 @@ class InputSet:
     norm: float
 
     @classmethod
-    def of(cls, region: Region, dtype: torch.dtype, wider: float = 0.0) -> InputSet:
-        """Return the set of a region, in `dtype`, its radii larger by `wider`.
+    def of(cls, region: Region, dtype: torch.dtype, tolerance: float = 0.0) -> InputSet:
+        """Return the set of a region, in `dtype`; with a tolerance that of all inputs which `Region.contains`.
+
+        Radii are larger by tolerance * max(1, radius), and ranges, of fixed components too, wider by it on each side.
 
         Raises:
             ThreatError: a ball other than Linf, L2 and L1, or a radius that is infinite.
@@ -55,8 +57,10 @@ class InputSet:
         if not bool(region.eps.isfinite().all()):
             name = type(region.ball).__name__
             raise ThreatError(f"a certificate holds within a radius; pass {name}(eps), or eps= per row")
-        x, eps = region.x.to(dtype), region.eps.to(dtype) + wider
+        x, eps = region.x.to(dtype), region.eps.to(dtype)
+        eps = eps + tolerance * eps.clamp(min=1)
         low, high = (torch.as_tensor(bound, dtype=dtype, device=x.device) for bound in region.range)
+        low, high = low - tolerance, high + tolerance
         edge = eps.view(-1, *[1] * (x.ndim - 1))
         return cls(x, torch.maximum(x - edge, low), torch.minimum(x + edge, high), eps, float(region.ball.p))
 

@@ -79,13 +79,13 @@ class Network:
     def __init__(self, target: Classifier | nn.Module, images: Tensor) -> None:
         self.target = as_classifier(target)
         self.name = self.target.name
-        self._module = _Traced(self.target)
         example = images[:1].detach().expand(TRACED_ROWS, *images.shape[1:])
         with self.target.frozen(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.export's own
             example = example.clone()
             with torch.no_grad():
                 self.target(example)  # what the network itself raises is not of the tracing
+            self._module = _Traced(self.target)  # which knows by now whether the model changes its input
             program = self._exported(example)
             self._sources = _sources(program)
             self._constants = dict(program.constants)

@@ -419,6 +419,8 @@ def _gathered(row: Tensor, places: Sequence[Tensor]) -> Tensor:
 def _along(node: fx.Node, row: Tensor, rest: Sequence[Any]) -> Tensor:
     """The members (n, k) of the maximum along axes."""
     dims = rest[0] if rest else []
+    if isinstance(dims, fx.Node):
+        raise Unsupported.at(node, "the maximum of two tensors")
     dims = [dims] if isinstance(dims, int) else list(dims)
     dims = sorted(dim % row.ndim for dim in dims)
     if not dims or dims[0] == 0:
@@ -446,6 +448,8 @@ def _elu(node: fx.Node) -> Activation:
     if _name(node) == "selu":
         return activations.elu(1.6732632423543772, 1.0507009873554805)
     given = [_number(_argument(node, 1 + k, word), number) for k, (word, number) in enumerate(defaults.items())]
+    if min(given) <= 0:
+        raise Unsupported.at(node, f"{_name(node)} with alpha={given[0]:g}, which is not positive")
     if _name(node) == "celu":
         return activations.elu(given[0], 1.0, 1 / given[0])
     return activations.elu(*given)

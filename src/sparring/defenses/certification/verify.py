@@ -31,7 +31,7 @@ from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval, propagate_intervals
 from .linear_bounds import COPIES, MEMORY, Relaxed, in_portions, lower_bounds, portion, relax, relaxed_intervals
-from .optimized_slopes import OptimizedBounds, SlopeSearch, optimized_bounds
+from .optimized_slopes import OptimizedBounds, SlopeSearch, optimized_bounds, optimized_intervals
 from .specifications import Specification, specification
 
 SLACK = 1e-5  # by which a proof exceeds 0, relative to the logits: what the model's own float32 may round
@@ -98,9 +98,9 @@ def verify(
 ) -> Certificates:
     """Return for each image whether the goal can be met in its region: proven, broken or open.
 
-    The region is the ball, the valid range and the mask, and wider by the rounding (1e-6) that attacks are granted, so
-    that no attack of this library can break what is proven. Bounds are computed in float64. A proof needs a bound above
-    `slack` * (1 + the largest clean logit), since the classifier itself rounds.
+    The region is the ball, the valid range and the mask, and wider by the rounding that `Region.contains` grants
+    (1e-6), so that no attack of this library can break what is proven. Bounds are computed in float64. A proof needs a
+    bound above `slack` * (1 + the largest clean logit), since the classifier itself rounds.
 
     Args:
         target, goal, images, ball, mask, eps, memory: as for `certify_bounds`.
@@ -161,7 +161,7 @@ class _Verification:
         self.weights = {name: value.detach() for name, value in self.weights.items()}
         self.clean = goal.margin(logits)
         self.slack = slack * (1 + logits.abs().amax(1)).cpu()
-        self.inputs = InputSet.of(region, torch.float64, wider=TOLERANCE)
+        self.inputs = InputSet.of(region, torch.float64, tolerance=TOLERANCE)
         self.wanted = specification(goal, network.classes, torch.float64, images.device)
 
     @property
@@ -254,6 +254,9 @@ class _Verification:
         intervals = row_intervals(list(relaxed.intervals), place)  # type: ignore[arg-type]
         slopes = {number: Slopes(*(one[at] for one in pair)) for number, pair in relaxed.slopes.items()}
         alone = replace(relaxed, inputs=relaxed.inputs.take(at), intervals=intervals, slopes=slopes)
+        if self.search.intermediate:
+            intervals = optimized_intervals(self.network, self.weights, alone.inputs, self.search, self.memory)
+            alone = relax(self.network, self.weights, alone.inputs, intervals)
         rows = torch.tensor([row], device=at.device)
         wanted = self.wanted.take(rows)
         best = self._optimized(alone, wanted)
