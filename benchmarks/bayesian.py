@@ -36,7 +36,7 @@ from sparring.zoo import load_model
 
 RUNS, RECORD, PAGE = ROOT / "runs", ROOT / "records" / "bayesian.json", ROOT / "docs" / "bayesian-results.md"
 NETS = ("mnist-small-linf", "mnist-small-adv-bnn", "mnist-small-rse")
-DRAWS, STEPS, VOTES, LOOKS, RADII = 20, 10, 10, 3, (0.2, 0.3)
+DRAWS, STEPS, VOTES, LOOKS, RADII = 20, 10, 10, 3, (0.2, 0.25)
 VAE = {"latent_dim": 8, "hidden": 128, "sigma": 0.25}
 FIT = FitConfig(epochs=20, batch_size=64, lr=3e-3)
 SEARCH = {"n_samples": 300, "starts": 1, "steps": 30, "temperature": 20.0}
@@ -73,7 +73,6 @@ def adv_bnn(count: int) -> dict[str, Any]:
             views: dict[str, tuple[Any, int]] = {"one draw": (classifier, STEPS)}
             if isinstance(target, Defended):
                 views = {
-                    "mean weights": (target.naive_view(), STEPS),
                     "one draw": (target.adaptive_view(1), STEPS),
                     f"{DRAWS} draws": (target.adaptive_view(DRAWS), STEPS),
                 }
@@ -138,33 +137,34 @@ def against(target: Any, model: ABS | None, images: Tensor, labels: Tensor, quer
     """Every attack, and of all examples together the nearest of each image, in each norm."""
     view = target.adaptive_view() if isinstance(target, Defended) else target
     few = Budget(forwards=queries)
-    attacks: list[tuple[str, Any, Any, Budget | None]] = [
-        ("FMN, L2", view, FMN(sp.L2(), steps=100), None),
-        ("FMN, Linf", view, FMN(sp.Linf(), steps=100), None),
-        ("FMN, L0", view, FMN(sp.L0(), steps=100), None),
-        ("sigma-zero", view, SigmaZero(sp.L0(), steps=100), None),
-        ("Boundary", target, Boundary(steps=queries), few),
-        ("HopSkipJump, L2", target, HopSkipJump(sp.L2(), init_num_evals=30), few),
-        ("HopSkipJump, Linf", target, HopSkipJump(sp.Linf(), init_num_evals=30), few),
-    ]
-    if model is not None:
-        for ball, _ in NORMS.values():
-            attack = LatentDescent(ball, model, steps=40, step_size=0.05)
-            attacks.append((f"latent descent, {type(ball).__name__}", target, attack, None))
-    rows, sizes = [], []
-    for word, asked, attack, budget in attacks:
-        outcome = sp.run(attack, asked, sp.Misclassify(labels), images, budget=budget, engine=sp.Engine(50))
+    goal, engine = sp.Misclassify(labels), sp.Engine(50)
+    rows, sizes = list[dict[str, Any]](), list[Tensor]()
+    begin: dict[str, Tensor] = {}
+
+    def attack(word: str, asked: Any, kind: Any, budget: Budget | None = None, start: Tensor | None = None) -> Tensor:
+        outcome = sp.run(kind, asked, goal, images, budget=budget, start=start, engine=engine)
         each = torch.stack([ball.norm(outcome.examples - images) for ball, _ in NORMS.values()])
-        each = each.masked_fill(~outcome.success, torch.inf)
-        sizes.append(each)
+        sizes.append(each.masked_fill(~outcome.success, torch.inf))
         passes = int(outcome.passes.forwards.float().mean())
         zero = int(outcome.zero_gradient.sum())
-        rows.append(
-            {"attack": word, "passes": passes, "seconds": outcome.seconds, "zero_gradient": zero} | measured(each)
-        )
+        row = {"attack": word, "passes": passes, "seconds": outcome.seconds, "zero_gradient": zero}
+        rows.append(row | measured(sizes[-1]))
         print(
             asked.name, word, {norm: rows[-1][norm]["median"] for norm in NORMS}, f"{outcome.seconds:.0f} s", flush=True
         )
+        return outcome.examples
+
+    for norm, (ball, _) in NORMS.items():
+        attack(f"FMN, {norm}", view, FMN(ball, steps=100))
+        if model is not None:
+            walk = LatentDescent(ball, model, steps=40, step_size=0.05)
+            begin[norm] = attack(f"latent descent, {norm}", target, walk)
+    attack("sigma-zero", view, SigmaZero(sp.L0(), steps=100))
+    after = " after latent descent" * bool(begin)
+    attack(f"Boundary{after}", target, Boundary(steps=queries), few, begin.get("L2"))
+    for norm in ("L2", "Linf"):
+        kind = HopSkipJump(NORMS[norm][0], init_num_evals=30)
+        attack(f"HopSkipJump, {norm}{after}", target, kind, few, begin.get(norm))
     return {"attacks": rows, "strongest": measured(torch.stack(sizes).amin(0))}
 
 

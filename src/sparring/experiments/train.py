@@ -29,7 +29,7 @@ from ..storage import read_toml
 from ..targets import Classifier, Target
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model, plan_path, plans
 from ..zoo.class_names import read_class_names
-from ..zoo.loaders.trained import PLAN, split_trained_spec
+from ..zoo.loaders.trained import PLAN, is_own_file, split_trained_spec
 from ..zoo.loaders.trained import SCHEME as TRAINED
 from ..zoo.user_attack import user_attack
 from .output import refuse_used_folder, report_write_errors
@@ -236,4 +236,4 @@ def factory_of(model: str) -> str:
     if scheme == TRAINED:
         factory = split_trained_spec(rest)[1]
         return "" if factory is None else f"@{factory}"
-    return f"@{model}" if ".py:" in model else ""
+    return f"@{model}" if ".py:" in model and not is_own_file(model) else ""

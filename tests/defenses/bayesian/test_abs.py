@@ -146,6 +146,15 @@ def test_law_of_targets(gradient: str) -> None:
     check_target(target, pictures(), other=sp.Classifier(other), modules=(model,))
 
 
+def test_it_answers_the_same_without_gradients() -> None:
+    model = ABS(seeded_vae(), n_samples=30, steps=5)
+    expected = model(pictures()).detach()
+    with torch.no_grad():
+        assert torch.equal(model(pictures()), expected)
+    with torch.inference_mode():
+        assert torch.equal(sp.Classifier(model)(pictures()), expected)
+
+
 def test_other_settings_are_another_target() -> None:
     vae = seeded_vae()
     marks = [sp.Classifier(ABS(vae, n_samples=30, steps=steps)).identity()[-1] for steps in (5, 6)]

@@ -13,6 +13,7 @@ from sparring.defenses.bayesian import BayesianLayer
 from sparring.defenses.randomization import NoiseLayer
 from sparring.defenses.training.plan import read_training_plan
 from sparring.errors import ConfigError
+from sparring.experiments.train import factory_of
 from sparring.zoo import load_model, plan_path
 
 LAYERS = {
@@ -34,6 +35,7 @@ def test_weights_of_a_plan_are_loaded_without_naming_its_file(name: str, tmp_pat
     (tmp_path / "plan.toml").write_text(written)
     weights = {name: torch.rand_like(value) for name, value in made.model.state_dict().items()}
     save_file(weights, tmp_path / "best.safetensors")
+    assert factory_of(plan.model) == ""
     loaded = load_model(f"trained:{tmp_path}").target
     assert all(torch.equal(value, weights[name]) for name, value in loaded.model.state_dict().items())
 

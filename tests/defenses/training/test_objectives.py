@@ -543,7 +543,7 @@ def test_one_epoch_of_each(name, batch_norm):
 
 def test_the_table_has_every_objective():
     kinds = {type(objective) for objective, _ in CASES.values()}
-    kinds.add(AdversarialELBO)  # which trains networks of its own kind only: tests/defenses/bayesian
+    kinds.add(AdversarialELBO)  # of Bayesian networks alone: tests/defenses/bayesian
     assert set(table.values()) == kinds
     assert len(table) == len(kinds)
 

@@ -86,21 +86,18 @@ class ABS(nn.Module):
         flat = images.flatten(1)
         unrolled = self.gradient == "unrolled" and torch.is_grad_enabled() and flat.requires_grad
         z = self._search(flat if unrolled else flat.detach(), unrolled)
-        every = self._bound(flat.repeat_interleave(self.starts, 0), z)
-        best: Tensor = every.view(len(every), -1, self.starts).amax(2).T / self.temperature
-        return best
+        every = self._bound(flat.repeat_interleave(self.starts, 0), z).view(len(z), -1, self.starts)
+        return every.amax(2).T / self.temperature
 
     @torch.no_grad()
     def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return l_y(x) (B, K) up to a constant, and G_y(z*) (B, K, C, H, W), of each class the image nearest to x."""
         flat = images.detach().flatten(1)
         z = self._search(flat, unrolled=False)
-        every = self._bound(flat.repeat_interleave(self.starts, 0), z)
-        bounds, best = every.view(len(every), -1, self.starts).max(2)
-        z = z.reshape(len(z), -1, self.starts, z.shape[2])
-        z = z.gather(2, best[:, :, None, None].expand(-1, -1, 1, z.shape[3]))
-        means = self.vae.decode(z.squeeze(2)).transpose(0, 1)
-        return bounds.T, means.reshape(*means.shape[:2], *self.vae.shape)
+        every = self._bound(flat.repeat_interleave(self.starts, 0), z).view(len(z), -1, self.starts)
+        bounds, best = every.max(2)
+        z = z.view(*every.shape, -1).gather(2, best[:, :, None, None].expand(-1, -1, 1, z.shape[2]))
+        return bounds.T, self.vae.decode(z.squeeze(2)).transpose(0, 1).reshape(len(flat), -1, *self.vae.shape)
 
     def _bound(self, flat: Tensor, z: Tensor) -> Tensor:
         """(K, N) l_y at z (K, N, latent_dim) for flat images (N, pixels), up to a constant."""
@@ -110,9 +107,10 @@ class ABS(nn.Module):
     def _search(self, flat: Tensor, unrolled: bool) -> Tensor:
         """(K, B * starts, latent_dim): where the search for z ends, for each image from each of its starts."""
         z = self._starts(flat.detach())
-        wanted = flat.repeat_interleave(self.starts, 0)
-        mean, square = torch.zeros_like(z), torch.zeros_like(z)
         with torch.inference_mode(False), torch.enable_grad():
+            wanted = flat.clone().repeat_interleave(self.starts, 0)  # tensors of inference mode have no gradient
+            z = z.clone()
+            mean, square = torch.zeros_like(z), torch.zeros_like(z)
             for step in range(1, self.steps + 1):
                 z = z if unrolled and step > 1 else z.detach().clone().requires_grad_()
                 (slope,) = torch.autograd.grad(self._bound(wanted, z).sum(), z, create_graph=unrolled)

@@ -4,9 +4,9 @@
 
 until the answer is wrong; then a bisection of the last step, and one between the example and the image.
 
-The image is drawn towards the reconstruction by segments, which suits L2. Departure: in Linf and L0 the last bisection
-begins at the whole reconstruction and goes the way of the norm, as `Ball.shrink` has it: by clipping, or by putting
-back the pixels that are changed least.
+The image is drawn towards the reconstruction by segments, which suits L2. Departure: in Linf and L0 the last
+bisection begins at the whole reconstruction and goes the way of the norm, as `Ball.shrink` has it: by clipping, or by
+putting back the pixels that are changed least.
 """
 
 from __future__ import annotations

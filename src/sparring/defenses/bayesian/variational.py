@@ -107,7 +107,7 @@ class BayesianLayer(Keyed):
 
     def kl_divergence(self) -> Tensor:
         """Return KL(q || prior), a scalar: the sum over all weights of the layer."""
-        total = self.layer.weight.new_zeros(())
+        total = self._log_std("weight").new_zeros(())
         for name, mean in self._means():
             s = self._log_std(name)
             ratio = (s.exp().square() + mean.square()) / (2 * self.prior_std**2)
