@@ -65,7 +65,7 @@ def misclassify(target: Target[Any], labels: Any, inputs: Tensor) -> Goal:
 
 
 def inputs_of(target: Target[Any], given: Any) -> Tensor:
-    """Return a tensor of floats as it is, an array as one, bytes over 255, and of other data the images."""
+    """Return a tensor of floats as it is, an array as a tensor, bytes over 255, and of other data its images."""
     if isinstance(given, Tensor):
         whole = not (given.is_floating_point() or given.is_complex()) and takes_plain_images(target)
         return batch_images(given, "x", wanted_by(target)) if whole else given

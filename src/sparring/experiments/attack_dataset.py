@@ -156,6 +156,7 @@ class AttackDataset:
     mask: Tensor | None = None
     gradients_of: Target[Any] | None = None
     repeatable: bool = field(default=True, init=False)  # the first image was the same when it was read again
+    unlabelled: int = field(default=0, init=False)  # images for which the model's own prediction stood in
 
     def target_of(self, attack: Attack[Any, Any]) -> Target[Any]:
         """Return what the attack is run on."""
@@ -182,6 +183,7 @@ class AttackDataset:
         with self.folder(attacks, first), self.tables(attacks, names, totals) as images:
             for chunk in self.data.chunks(self.batch_size):
                 self.repeatable &= chunk.first > 0 or torch.equal(chunk.images[:1], first.images[:1])
+                self.unlabelled += len(chunk.images) * (chunk.labels is None)
                 mask = limits.rows(chunk.first, len(chunk.images)).mask
                 for index, attack in enumerate(attacks):
                     before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)

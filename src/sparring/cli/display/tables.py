@@ -49,6 +49,8 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
             "the data gives other images each time that it is read, so this cannot be repeated: turn shuffling off",
             "yellow",
         )
+    if 0 < experiment.unlabelled < totals[0].images:
+        say(f"{experiment.unlabelled} of the images have no label: the model's own prediction stands in", "yellow")
     for label, attack, total in zip(labels, attacks, totals, strict=True):
         ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
         say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in ended))
