@@ -183,14 +183,12 @@ class Model(Target[Jacobians]):
         if self._std is not None:
             x = x / self._placed("std", self._std, x)
         given = x if self.layout == "NCHW" else x.permute(0, 2, 3, 1)
-        if x is not images or self._changes_input is False:
-            x = given.contiguous()
-        else:  # it is given memory of its own, until it has been seen to leave its input as it is
-            x = given.clone(memory_format=torch.contiguous_format)
+        lent = x is images and self._changes_input is not False  # else it has memory of its own, or leaves its input
+        x = given.clone(memory_format=torch.contiguous_format) if lent else given.contiguous()
         version = 0 if x.is_inference() else x._version
         with self._drawing(key):
             outputs = self._asked(x, images, context)
-        if self._changes_input is None and x is not given and given.data_ptr() == images.data_ptr():
+        if lent and self._changes_input is None and not torch.compiler.is_compiling():
             changed = not x.is_inference() and x._version != version
             self._changes_input = changed or not torch.equal(x.detach(), given.detach())
         return self._read(outputs, images.shape[0])
