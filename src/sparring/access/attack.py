@@ -16,7 +16,7 @@ from ..inputs import Images
 from ..random import Key
 from ..scalars import plain_number
 from ..shapes import FloatBatch, FloatPerRow
-from ..threats import parse_threat
+from ..threats import norm_alone, parse_threat
 from .ledger import Keep
 from .oracle import Decisions
 from .parameters import check_parameters, refuse_unknown
@@ -209,7 +209,8 @@ def take_ball(attack: Any) -> None:
         return
     name = type(attack).__name__
     if isinstance(given, str):
-        balls = parse_threat(given).balls()
+        alone = norm_alone(given)
+        balls = parse_threat(given).balls() if alone is None else [alone]
         if len(balls) > 1:
             raise ThreatError(f"{name} has one radius, and {given!r} are {len(balls)}; make an attack for each")
         object.__setattr__(attack, "ball", balls[0])
