@@ -33,7 +33,6 @@ def same(a, b):
     (lambda x: x.index_fill(0, torch.tensor([4]), torch.nan), "image 4 holds NaN or infinity; clean the data first"),
     (lambda x: x.index_fill(0, torch.tensor([2]), torch.inf), "image 2 holds NaN or infinity"),
     (lambda x: x[0], r"must be a float tensor \(N, C, H, W\).*got torch.float64 of shape \(3, 8, 8\)"),
-    (lambda x: (x * 255).to(torch.uint8), "must be a float tensor .*got torch.uint8"),
     (lambda x: x.numpy().astype("int64"), "x has pixels of type int64 .*which value is white is not known"),
     (lambda x: x.half(), r"images are torch.float16, too coarse .*; pass images\.float\(\)"),
     (lambda x: x[:0], "there are no images: x has 0 rows"),

@@ -168,8 +168,8 @@ def region_of(
         eps = eps.to(x.device)
     region = Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
     if eps is not None and bool((finite := eps.isfinite()).any()):
-        widest = replace(ball, eps=float(eps[finite].amax())).with_channel_axis(target.inputs.channel_axis)
-        widest.check(x, float(low.amin()), float(high.amax()))
+        shape = ball.with_channel_axis(target.inputs.channel_axis)
+        shape.check(x, float(low.amin()), float(high.amax()), float(eps[finite].amax()))
     return region
 
 
