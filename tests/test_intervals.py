@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
 from sparring.errors import ConfigError, InputError
-from sparring.intervals import auroc, clopper_pearson
+from sparring.intervals import auroc, clopper_pearson, clopper_pearson_lower, clopper_pearson_upper
 from sparring.random import Key
 
 
@@ -68,3 +68,27 @@ def test_a_share_of_nothing_could_be_any():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(InputError, match="a score is not finite"):
         auroc(torch.tensor([1.0, float("nan")]), torch.ones(2))
+
+
+@pytest.mark.parametrize("alpha", [0.05, 1e-3, 1e-9])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (1, 10), (9, 10), (10, 10), (99, 100), (99_000, 100_000), (1, 100_000)])
+def test_lower_bound_is_where_the_binomial_tail_is_alpha(k: int, n: int, alpha: float) -> None:
+    bound = float(clopper_pearson_lower(k, n, alpha))
+    assert binom.sf(k - 1, n, bound) == pytest.approx(alpha, rel=1e-6)
+    upper = float(clopper_pearson_upper(n - k, n, alpha))
+    assert upper == pytest.approx(1 - bound, rel=1e-9)
+    assert binom.cdf(n - k, n, upper) == pytest.approx(alpha, rel=1e-6)
+
+
+def test_bounds_agree_with_scipys_exact_interval() -> None:
+    for k, n in ((0, 7), (3, 7), (7, 7), (480, 1000)):
+        theirs = binomtest(k, n).proportion_ci(0.98, "exact")
+        assert float(clopper_pearson_lower(k, n, 0.01)) == pytest.approx(theirs.low, abs=1e-12)
+        assert float(clopper_pearson_upper(k, n, 0.01)) == pytest.approx(theirs.high, abs=1e-12)
+
+
+def test_bounds_agree_with_statsmodels() -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    low, high = proportion.proportion_confint(95, 100, alpha=0.02, method="beta")
+    assert float(clopper_pearson_lower(95, 100, 0.01)) == pytest.approx(low, abs=1e-12)
+    assert float(clopper_pearson_upper(95, 100, 0.01)) == pytest.approx(high, abs=1e-12)

@@ -88,18 +88,25 @@ class OutOfMemoryError(RunError):
         return cls(f"{told}; take smaller images, a smaller model or a larger machine")
 
 
-@contextmanager
-def user_code(what: str, *passed: type[BaseException]) -> Iterator[None]:
+class user_code:
     """Run code of the user's: what it raises, sys.exit() too, becomes a UserCodeError that begins with `what`.
 
     Ctrl-C, our own errors, memory that runs out and the types `passed` are raised as they are.
     """
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, (SparringError, KeyboardInterrupt, GeneratorExit, *passed)) or out_of_memory(error):
-            raise
-        raise UserCodeError(f"{what} {described(error)}") from error
+
+    __slots__ = ("passed", "what")
+
+    def __init__(self, what: str, *passed: type[BaseException]) -> None:
+        self.what, self.passed = what, passed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or out_of_memory(error):
+            return
+        if not isinstance(error, (SparringError, KeyboardInterrupt, GeneratorExit, *self.passed)):
+            raise UserCodeError(f"{self.what} {described(error)}") from error
 
 
 @contextmanager

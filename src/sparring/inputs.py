@@ -24,6 +24,12 @@ LARGEST_NORMALISED = 16.0  # of pixels less a mean, over a standard deviation
 WIDER = 1.1  # by which each random start of an unbounded input lies farther out than the one before
 
 
+def _check_dense(x: Tensor) -> None:
+    if x.is_meta or x.layout != torch.strided:
+        kind = "on the meta device, where tensors have no values" if x.is_meta else f"{x.layout}"
+        raise InputError(f"the inputs are {kind}; pass a dense tensor with its values, as x.to_dense()")
+
+
 class Inputs(ABC):
     """A kind of inputs (B, ...). `low` and `high` bound every value, and may be infinite."""
 
@@ -50,6 +56,7 @@ class Inputs(ABC):
         if not isinstance(x, Tensor) or not x.is_floating_point():
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"{self.plural} must be a float tensor; got {got}")
+        _check_dense(x)
         if x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"{self.plural} are {x.dtype}, too coarse for small perturbations; pass x.float()")
         if x.ndim < 2 or (self.axes is not None and x.ndim != self.axes):
@@ -152,6 +159,7 @@ class Images(Inputs):
             got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             cure = "; pass images.float() / 255" if isinstance(x, Tensor) and x.dtype == torch.uint8 else ""
             raise InputError(f"images must be a float tensor (N, C, H, W) with values in {place}; got {got}{cure}")
+        _check_dense(x)
         if x.dtype not in (torch.float32, torch.float64):
             raise InputError(f"images are {x.dtype}, too coarse for small perturbations; pass images.float()")
         if len(x) == 0:

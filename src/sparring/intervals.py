@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import ConfigError, InputError
@@ -58,17 +60,36 @@ def images_for_width(width: float) -> int:
     return math.ceil(Z_95**2 * (1 / width**2 - 1))
 
 
-def clopper_pearson(count: int, total: int) -> Interval:
-    """Return `count` / `total` with the interval of Clopper & Pearson (1934): Beta quantiles, never too narrow."""
+def clopper_pearson_lower(count: NDArray[np.int64] | int, total: int, alpha: float) -> NDArray[np.float64]:
+    """Return the lower bound of each share that is above the true one with probability at most `alpha`; 0 for count 0.
+
+    It is the p at which `count` or more of `total` have probability alpha (Clopper & Pearson 1934, one-sided): the
+    alpha-quantile of Beta(count, total - count + 1).
+    """
     from scipy.stats import beta  # type: ignore[import-untyped]
 
+    k = np.asarray(count, dtype=np.float64)
+    bound: NDArray[np.float64] = np.where(k > 0, beta.ppf(alpha, np.maximum(k, 1), total - k + 1), 0.0)
+    return bound
+
+
+def clopper_pearson_upper(count: NDArray[np.int64] | int, total: int, alpha: float) -> NDArray[np.float64]:
+    """Return the upper bound of each share that is below the true one with probability at most `alpha`; 1 for all."""
+    from scipy.stats import beta
+
+    k = np.asarray(count, dtype=np.float64)
+    bound: NDArray[np.float64] = np.where(k < total, beta.isf(alpha, k + 1, np.maximum(total - k, 1)), 1.0)
+    return bound
+
+
+def clopper_pearson(count: int, total: int) -> Interval:
+    """Return `count` / `total` with the interval of Clopper & Pearson (1934): Beta quantiles, never too narrow."""
     check_share(count, total)
     if total == 0:
         return Interval(math.nan, 0.0, 1.0, 0)
     tail = (1 - CONFIDENCE) / 2
-    low = float(beta.ppf(tail, count, total - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
-    return Interval(count / total, low, high, total)
+    low, high = clopper_pearson_lower(count, total, tail), clopper_pearson_upper(count, total, tail)
+    return Interval(count / total, float(low), float(high), total)
 
 
 def auroc(clean: Tensor, adversarial: Tensor) -> Interval:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch._functorch import config
@@ -27,6 +27,9 @@ class Defaults(NamedTuple):
 
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+
+
+PLAIN = Defaults()  # torch's own
 
 
 class _Process:
@@ -67,28 +70,36 @@ def isolated() -> Iterator[None]:
             _Process.user = outer
 
 
-@contextmanager
-def user_settings() -> Iterator[None]:
+class user_settings:
     """Call a model of the user's under the user's own defaults, with the folders of the user's files on `sys.path`.
 
     A default dtype that it sets, or gradients that it leaves switched off, change nothing of ours.
     """
-    ours, user, grad = torch.get_default_dtype(), _Process.user, torch.is_grad_enabled()
-    folders = _Process.folders
-    sys.path[:0] = folders
-    try:
-        with nullcontext() if user in (None, Defaults()) else _defaults(user):
-            given = torch.get_default_dtype()
-            yield
-            left = torch.get_default_dtype()
-    finally:
-        _forget(folders)
-        if torch.get_default_dtype() != ours:
-            torch.set_default_dtype(ours)
-        if torch.is_grad_enabled() != grad:
-            torch.set_grad_enabled(grad)
-    if left != given and user is not None:
-        _Process.user = user._replace(dtype=left)
+
+    __slots__ = ("defaults", "dtype", "folders", "given", "grad", "user")
+
+    def __enter__(self) -> None:
+        self.dtype, self.grad = torch.get_default_dtype(), torch.is_grad_enabled()
+        self.user, self.folders = _Process.user, _Process.folders
+        if self.folders:
+            sys.path[:0] = self.folders
+        self.defaults = None if self.user is None or self.user == PLAIN else _defaults(self.user)
+        if self.defaults is not None:
+            self.defaults.__enter__()
+        self.given = torch.get_default_dtype()
+
+    def __exit__(self, *error: Any) -> None:
+        left = torch.get_default_dtype()
+        if self.defaults is not None:
+            self.defaults.__exit__(*error)
+        if self.folders:
+            _forget(self.folders)
+        if torch.get_default_dtype() != self.dtype:
+            torch.set_default_dtype(self.dtype)
+        if torch.is_grad_enabled() != self.grad:
+            torch.set_grad_enabled(self.grad)
+        if left != self.given and self.user is not None and error[0] is None:
+            _Process.user = self.user._replace(dtype=left)
 
 
 @contextmanager

@@ -55,6 +55,12 @@ def parse_threat(spec: str) -> Threat:
     return make_threat(norm, [parse_radius(part.strip(), norm, spec) for part in rest.split(",")])
 
 
+def norm_alone(spec: str) -> Ball | None:
+    """Return the ball without a radius that a norm alone means, as "l2": the smallest example; None for other texts."""
+    norm = WORDS.get(spec.strip().lower())
+    return None if norm is None else BALLS[norm]()
+
+
 def parse_threat_list(specs: Iterable[str]) -> list[Threat]:
     """Return the threats of several specs, one per norm: the radii of a norm are put together."""
     return merge_threats(parse_threat(spec) for spec in specs)
@@ -68,7 +74,7 @@ def listed_threats(given: Threats) -> list[Ball | Threat]:
         if not isinstance(one, (str, Ball, Threat)):
             kind = f"the class {one.__name__}" if isinstance(one, type) else repr(one)
             raise ThreatError(f"{kind} is no threat; pass balls, as sparring.Linf(4 / 255), or texts, as 'linf:4/255'")
-        listed.append(parse_threat(one) if isinstance(one, str) else one)
+        listed.append((norm_alone(one) or parse_threat(one)) if isinstance(one, str) else one)
     return listed
 
 

@@ -282,7 +282,7 @@ def test_the_size_it_was_made_on_is_where_an_artifact_of_any_size_begins():
         ({"data": "zoo:photo"}, "Did you mean 'photos'?"),
         ({"words": ("--model", "zoo:mnist-plane")}, "Did you mean 'mnist-plain'?"),
         ({"words": ("--mean", "0.5")}, "describe a model; add --model MODEL"),
-        ({"words": ("--limit", 0)}, "limit must be at least 1"),
+        ({"words": ("--limit", 0)}, "--limit 0 is no number from 1"),
         ({"out": "taken"}, "taken exists and is not empty; choose another --out"),
         ({"out": "taken/note"}, "note is a file; choose another --out"),
         ({"out": "taken/note/out"}, "cannot write"),

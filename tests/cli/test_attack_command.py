@@ -124,9 +124,9 @@ def test_queries_to_success_are_drawn(typed, user, tmp_path):
         (("--access", "decision"), "Did you mean 'decisions'?"),
         (("--encode", "jpg:3"), "write uint8, jpeg:QUALITY, resize:SIZE"),
         (("--encode", "jpeg:0"), "JPEG quality 0"),
-        (("--top-k", 0), "pass top >= 1"),
+        (("--top-k", 0), "--top-k 0 is no number from 1"),
         (("--queries", -1), "budget forwards=-1"),
-        (("--rate", 0), "per_second=0"),
+        (("--rate", 0), "--rate 0 is no number from"),
     ],
 )
 def test_senseless_services(words, said, typed, user):
@@ -180,7 +180,9 @@ def test_answers_of_nan_are_not_robust_and_end_with_1(typed, awkward):
     result = typed("attack", "pgd", awkward[0] + ":sometimes_nothing", awkward[1], "--threat", "linf:0.01", *LIMITED)
     assert result.exit_code == 1
     assert "the model answered NaN or infinity, which is never robust" in result.stderr
-    ended = next(line for line in result.stdout.splitlines() if line.startswith("PGD: ") and "NON_FINITE" in line)
+    ended = next(
+        line for line in result.stdout.splitlines() if line.startswith("PGD Linf(0.01): ") and "NON_FINITE" in line
+    )
     count = int(ended.split("NON_FINITE ")[1].split(",")[0])
     assert f"answered NaN or infinity on {count} of 20 rows, which count as not robust" in result.stdout
 
@@ -188,7 +190,7 @@ def test_answers_of_nan_are_not_robust_and_end_with_1(typed, awkward):
 def test_gradients_of_zero_are_said(typed, awkward):
     result = typed("attack", "pgd", awkward[0] + ":stairs", awkward[1], "--threat", "linf:0.1", *LIMITED)
     assert result.exit_code == 0
-    assert "PGD: every gradient was exactly zero on 18 of 20 rows" in result.stdout
+    assert "PGD Linf(0.1): every gradient was exactly zero on 18 of 20 rows" in result.stdout
 
 
 def test_labels_that_do_not_fit_are_said(typed, user, tmp_path):
@@ -196,7 +198,7 @@ def test_labels_that_do_not_fit_are_said(typed, user, tmp_path):
     read = np.load(user[1].removeprefix("npz:"))
     np.savez(tmp_path / "wrong.npz", images=read["images"], labels=(read["labels"] + 1) % 4)
     result = typed("attack", "pgd", user[0], f"npz:{tmp_path / 'wrong.npz'}", "--threat", "linf:0.1", *LIMITED)
-    assert "PGD: the model is wrong on" in result.stdout
+    assert "PGD Linf(0.1): the model is wrong on" in result.stdout
     assert "check labels, mean and std" in result.stdout
 
 

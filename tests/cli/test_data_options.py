@@ -179,3 +179,12 @@ def test_files_whose_names_are_no_text_are_audited_to_the_end(audited, user, tmp
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["data"]["labelled_count"] == 12
     assert {one["name"] for one in report["per_class"]} <= {rf"caf\xe9{label}" for label in range(4)}
+
+
+def test_an_attack_says_how_many_images_have_no_label(typed, user, tmp_path):
+    (tmp_path / "some.py").write_text(
+        "import torch\nx = torch.rand(6, 1, 6, 6)\nsome = [(x[i], None if i == 4 else i % 4) for i in range(6)]\n"
+    )
+    result = typed("attack", "fgsm", user[0], f"{tmp_path / 'some.py'}:some", "--threat", "linf:0.1")
+    assert result.exit_code == 0, result.stderr
+    assert "1 of the images have no label" in result.stdout

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -21,7 +22,9 @@ import numpy as np
 import pytest
 import uvicorn
 
+import sparring as sp
 from sparring.cli.commands.serve import describe_served, listen
+from sparring.inputs import Images
 from sparring.serve import Limits, make_application
 from sparring.zoo import load_model
 
@@ -333,7 +336,10 @@ def test_attack_on_an_address(client, typed, user, tmp_path, name):
     assert client.get(f"{PLACE}/stats").json()["queries"] == asked
 
 
-def test_mean_and_std_describe_an_address_too(client, typed, user):
+def test_mean_and_std_describe_an_address_too(typed, user):
+    """What the server gets is normalised, and may lie outside [0, 1] where its model takes that."""
+    loaded = load_model(user[0])
+    wide = sp.Classifier(loaded.target.model, classes=4, inputs=Images(-3, 3))
     words = (
         user[1],
         "--threat",
@@ -345,11 +351,12 @@ def test_mean_and_std_describe_an_address_too(client, typed, user):
         "--batch-size",
         8,
         "--mean",
-        -0.5,
+        0.3,
         "--std",
-        2,
+        0.5,
     )
-    result = typed("attack", "square", str(client.base_url).rstrip("/") + PLACE, *words)
+    with running(make_application(describe_served(replace(loaded, target=wide), None))) as client:
+        result = typed("attack", "square", str(client.base_url).rstrip("/") + PLACE, *words)
     local = typed("attack", "square", user[0], *words)
     assert result.exit_code == 0, result.stderr
     assert [text.stdout.splitlines()[2].split()[:-1] for text in (result, local)] == 2 * [

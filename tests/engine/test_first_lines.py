@@ -100,7 +100,6 @@ REFUSED = {
     "a goal's class": (lambda net, x, y: sp.run(PGD(BALL), net, sp.Misclassify, x), GoalError, "is a class"),
     "one-hot labels": (lambda net, x, y: sp.Misclassify(torch.eye(5)[y]), InputError, "argmax"),
     "one target": (lambda net, x, y: sp.ClassifyAs(3), InputError, "torch.full"),
-    "bytes": (lambda net, x, y: sp.run(PGD(BALL), net, y, (x * 255).to(torch.uint8)), InputError, "/ 255"),
     "a model's class": (lambda net, x, y: sp.Classifier(nn.Linear), TargetError, "class Linear"),
     "a class for a target": (lambda net, x, y: sp.run(PGD(BALL), nn.Linear, y, x), TargetError, "is a class"),
     "a target again": (lambda net, x, y: sp.Classifier(sp.Classifier(net)), TargetError, "already"),
@@ -132,3 +131,20 @@ def test_an_audit_refuses_what_is_no_threat(case, threats, tmp_path):
     net, x, y = case
     with pytest.raises(ThreatError, match="linf:4/255"):
         sp.audit(net, (x, y), threats=threats, out=tmp_path / "run", suite=["fgsm"])
+
+
+def test_a_norm_alone_in_words_searches_for_the_smallest_example(case):
+    net, x, y = case
+    same(sp.run(sp.attacks.DDN("l2"), net, y, x), sp.run(sp.attacks.DDN(sp.L2()), net, y, x))
+    with pytest.raises(ThreatError, match="PGD needs a radius"):
+        PGD("linf")
+    reports = [sp.audit(net, (x, y), threats=given, suite="ddn") for given in ("l2", [sp.L2()])]
+    found = [[(one.eps, one.robust_accuracy) for one in report.threats[0].epsilons] for report in reports]
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_an_audit_of_smallest_examples_without_a_right_image_ends(case):
+    net, x, y = case
+    report = sp.audit(net, (x, (y + 1) % 5), threats="L2", suite="ddn")
+    assert report.data.clean_accuracy.count == 0

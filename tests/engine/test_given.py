@@ -110,3 +110,17 @@ def test_labels_serve_classifiers_of_other_inputs():
     expected = sp.run(attack, target, sp.Misclassify(labels), x)
     for given in ((labels, x), ((x, labels), None), (labels.numpy(), x.numpy())):
         assert torch.equal(sp.run(attack, target, *given).examples, expected.examples)
+
+
+def test_a_tensor_of_bytes_is_read_as_an_array_of_them_is(target, images, labels):
+    whole = (images * 255).round().to(torch.uint8)
+    attack = sp.attacks.FGSM(sp.Linf(0.1))
+    wanted = sp.run(attack, target, sp.Misclassify(labels), images)
+    for given in (whole, whole.numpy()):
+        assert torch.equal(sp.run(attack, target, sp.Misclassify(labels), given).examples, wanted.examples)
+
+
+def test_labels_that_are_no_list_are_refused_by_name(target, images):
+    with pytest.raises(InputError, match="a dict is no class"):
+        sp.load_data((images, {}), target).tensors()
+    assert sp.load_data((images[:1], 3), target).tensors()[1].tolist() == [3]

@@ -87,9 +87,9 @@ def test_an_attack_that_was_killed_goes_on_and_its_totals_are_those_of_one_call(
     written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*.safetensors")}
     assert len(written) == 5
     for other, said in (
-        ({"seed": 1}, "belongs to another attack"),
-        ({"loaded": loaded(1)}, "belongs to another attack"),
-        ({"targeted": 2}, "belongs to another attack"),
+        ({"seed": 1}, "belongs to another run"),
+        ({"loaded": loaded(1)}, "belongs to another run"),
+        ({"targeted": 2}, "belongs to another run"),
     ):
         with pytest.raises(RunError, match=said):
             experiment(tmp_path / "out", **other).run(attacks)

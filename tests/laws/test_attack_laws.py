@@ -360,7 +360,7 @@ def test_masks_broadcast_and_stand_in_the_fingerprint(tmp_path):
         ({"mask": torch.ones(5, 5, dtype=torch.bool)}, InputError, "does not fit inputs"),
         ({"mask": torch.zeros(8, 8, dtype=torch.bool)}, InputError, "leaves nothing to move in row 0"),
         ({"mask": "all"}, InputError, "a mask is a bool tensor like the images"),
-        ({"eps": 0.1}, ThreatError, "eps is a float tensor"),
+        ({"eps": "0.1"}, ThreatError, "as a float tensor, and this is str"),
         ({"eps": torch.tensor([0.1])}, ThreatError, "pass one number per input"),
         ({"eps": torch.tensor([0.1, 0.0])}, ThreatError, "above 0"),
         ({"eps": torch.tensor([0.1, torch.nan])}, ThreatError, "above 0"),

@@ -316,3 +316,30 @@ def test_probabilities_are_told_apart_by_the_rows_that_are_answers(case):
     with pytest.raises(TargetError, match="the model returns probabilities"):
         logits = sp.Classifier(half)
         logits.check(logits(case.images))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_only_a_model_that_changes_its_input_is_given_a_copy(layout):
+    seen = []
+
+    class Net(torch.nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def forward(self, x):
+            seen.append(x.data_ptr())
+            if self.change:
+                x.data.mul_(0.5)
+            return x.flatten(1)[:, :3]
+
+    images = torch.rand(4, 1, 6, 6)
+    for change, copies in ((False, [True, False]), (True, [True, True])):
+        seen.clear()
+        target = sp.Classifier(Net(change), layout=layout)
+        before = images.clone()
+        answers = [target(images) for _ in range(2)]
+        assert torch.equal(images, before)
+        assert torch.equal(*answers)
+        if layout == "NCHW":
+            assert [place != images.data_ptr() for place in seen] == copies

@@ -115,7 +115,7 @@ def test_none_beside_labels_in_an_array_is_refused() -> None:
     ("labels", "said"),
     [
         ([0, 1], r"labels of shape \(2,\) beside 3 images"),
-        (2, r"labels of shape \(\) beside 3 images"),
+        (2, r"labels of shape \(1,\) beside 3 images"),
         (np.zeros((3, 2, 2)), r"labels of shape \(3, 2, 2\) beside 3 images"),
         ([[0], [1, 2], [1]], "labels of unequal shapes"),
         (np.eye(4)[:3], "one-hot labels of 4 classes, and the model has 3"),

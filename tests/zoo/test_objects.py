@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+import sparring as sp
 from sparring.errors import ConfigError, InputError, SparringError, UserCodeError
 from sparring.targets import Classifier
 from sparring.zoo import InputSpec, LoadedModel, load_data
@@ -148,3 +150,26 @@ def test_a_table_of_labels_is_for_folders() -> None:
     for data in ((IMAGES, LABELS), "zoo:mnist-heldout"):
         with pytest.raises(SparringError, match=r"brings? its own labels; a table of labels is for folder:DIR"):
             load_data(data, labels="labels.csv")
+
+
+@pytest.mark.parametrize("image", ["image", "pixel_values"])
+def test_batches_of_names_are_read_as_pairs_are(image):
+    pixels, labels = torch.rand(6, 1, 4, 4), torch.arange(6)
+    items = [{image: pixels[i], "label": int(labels[i])} for i in range(6)]
+    for given in (DataLoader(items, batch_size=4), [{image: pixels, "labels": labels}]):
+        found = load_data(given).tensors()
+        assert torch.equal(found[0], pixels)
+        assert found[1].tolist() == labels.tolist()
+    with pytest.raises(InputError, match="has foo, bar; call the images 'image'"):
+        load_data(DataLoader([{"foo": pixels[0], "bar": 1}])).tensors()
+
+
+@pytest.mark.parametrize("spoil", [torch.Tensor.to_sparse, lambda x: x.to("meta")], ids=["sparse", "meta"])
+def test_pictures_without_plain_values_are_refused(spoil):
+    pixels = spoil(torch.rand(2, 1, 4, 4))
+    target = sp.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
+    for given in (pixels, [(pixels, [0, 1])], [(spoil(torch.rand(1, 4, 4)), 0)]):
+        with pytest.raises(InputError, match="dense"):
+            load_data(given, target).tensors()
+    with pytest.raises(InputError, match="dense"):
+        sp.run(sp.attacks.FGSM(sp.Linf(0.1)), target, [0, 1], pixels)

@@ -282,3 +282,19 @@ def test_rows_of_a_picture_alone_have_no_label(tmp_path: Path) -> None:
     data = load_data(f"{tmp_path / 'data.py'}:rows", input=None, classes=4)
     assert not data.labelled
     assert [chunk.labels for chunk in data.chunks(8)] == [None]
+
+
+def test_a_name_that_is_a_model_or_data_already_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "made.py"
+    file.write_text(
+        MODELS.replace("from neighbour import WIDTH", "WIDTH = 4")
+        + "\nnet = module()\nready = classifier()\npair = (torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 2]))\n"
+        + "data = torch.utils.data.TensorDataset(*pair)\n"
+    )
+    for name in ("net", "ready"):
+        model = load_model(f"{file}:{name}")
+        assert model.target(torch.rand(3, 1, 2, 2)).shape == (3, 4)
+    for name in ("pair", "data"):
+        assert load_data(f"{file}:{name}", model).tensors()[1].tolist() == [0, 1, 2]
+    with pytest.raises(ConfigError, match="no function or class 'torch'"):
+        load_model(f"{file}:torch")

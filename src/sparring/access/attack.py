@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_arg
 
 from torch import Tensor
 
-from ..errors import InputError, ThreatError
+from ..errors import ConfigError, InputError, ThreatError
 from ..geometry import Ball
 from ..geometry.region import Region
 from ..goals import Goal
@@ -16,7 +16,7 @@ from ..inputs import Images
 from ..random import Key
 from ..scalars import plain_number
 from ..shapes import FloatBatch, FloatPerRow
-from ..threats import parse_threat
+from ..threats import norm_alone, parse_threat
 from .ledger import Keep
 from .oracle import Decisions
 from .parameters import check_parameters, refuse_unknown
@@ -177,6 +177,17 @@ class Attack(ABC, Generic[A, S]):
         return None
 
 
+def check_attacks(owner: object, *given: Any) -> None:
+    """Raise ConfigError where something that `owner` is made of is no attack."""
+    for one in given:
+        if not isinstance(one, Attack):
+            kind = f"the class {one.__name__}" if isinstance(one, type) else f"{one!r:.80}"
+            raise ConfigError(
+                f"{type(owner).__name__} is made of attacks, one by one, each with its ball, as PGD(Linf(8 / 255)); "
+                f"{kind} is none"
+            )
+
+
 class BatchCoupled(Attack[A, S]):
     """Base class of attacks in which the result of a row depends on the other rows of its batch, such as DAA.
 
@@ -198,7 +209,8 @@ def take_ball(attack: Any) -> None:
         return
     name = type(attack).__name__
     if isinstance(given, str):
-        balls = parse_threat(given).balls()
+        alone = norm_alone(given)
+        balls = parse_threat(given).balls() if alone is None else [alone]
         if len(balls) > 1:
             raise ThreatError(f"{name} has one radius, and {given!r} are {len(balls)}; make an attack for each")
         object.__setattr__(attack, "ball", balls[0])

@@ -63,6 +63,8 @@ class Bounds:
 
     def accepts(self, value: object, kind: type) -> bool:
         """Tell whether `value` is a finite number of that kind (int or float) within the bounds."""
+        if isinstance(value, bool):
+            return False
         if not isinstance(value, Integral) and (kind is int or not isinstance(value, Real) or not math.isfinite(value)):
             return False
         return all(compare(value, bound) for _, compare, bound in self._given())

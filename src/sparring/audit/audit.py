@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..access import Attack
 from ..engine import region_of
-from ..errors import GoalError, LockedOut, RunError, ThreatError
+from ..errors import ConfigError, GoalError, LockedOut, RunError, ThreatError
 from ..files import locked
 from ..geometry import Ball
 from ..inputs import Images, Inputs
@@ -192,6 +192,8 @@ def make_request(
     task, inputs = task_of(attacked), attacked.inputs
     other = None if surrogate is None else as_target(surrogate)
     pool = parse_workers(workers, devices)
+    if out is not None and not isinstance(out, str | Path):
+        raise ConfigError(f'out={out!r:.60} is no folder; pass its path, as out="runs/first"')
     refuse_shared_services(pool, attacked, other)
     source = load_source(data, loaded or attacked)
     first = next(iter(source.chunks(1)), None)

@@ -13,6 +13,7 @@ from .. import __version__
 from .commands.apply import apply_command
 from .commands.attack import attack_command
 from .commands.audit import audit
+from .commands.certify import certify_command
 from .commands.compare import compare_command
 from .commands.demo import demo_command
 from .commands.export import export_command
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo_command,
     "audit": audit,
     "attack": attack_command,
+    "certify": certify_command,
     "fit": fit_command,
     "apply": apply_command,
     "list": list_command,

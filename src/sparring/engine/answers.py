@@ -28,8 +28,11 @@ Answers = dict[str, Tensor]  # numbers (M,) float32 by their path in the outputs
 def sample_answers(target: Target[Any], x: Tensor, key: Key, context: Any = None, twice: bool = True) -> Answers:
     """Ask the target about the inputs `x` (B, ...) on its device, and return a sample of its answers.
 
-    It is empty where the target answers otherwise a second time (asked if `twice`), or no more at all.
+    It is empty where the target answers otherwise a second time (asked if `twice`), or no more at all, and where its
+    answers are counted by others: those are not spent on this.
     """
+    if target.metered:
+        return {}
     try:
         with torch.no_grad():
             first = numbers_of(answered(target, x, key, context))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..access import (
     Attack,
@@ -39,7 +39,7 @@ A = TypeVar("A", bound=Decisions)
 @isolated()
 def craft(
     attack: Attack[A, Any],
-    target: Target[A] | nn.Module,
+    target: Target[A],
     goal: Any,
     x: Any = None,
     *,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Ledger, QueryBroker, Shared, SharedBatch
 from ..errors import ConfigError, InputError, RunError, ThreatError, memory_errors
@@ -54,7 +54,7 @@ class Fitted(Generic[R]):
 @isolated()
 def fit(
     attack: Shared[A, Any, R],
-    target: Target[A] | nn.Module,
+    target: Target[A],
     goal: Any,
     x: Any = None,
     *,

@@ -65,9 +65,10 @@ def misclassify(target: Target[Any], labels: Any, inputs: Tensor) -> Goal:
 
 
 def inputs_of(target: Target[Any], given: Any) -> Tensor:
-    """Return a tensor as it is, an array as a tensor, and the images of anything else that `load_data` reads."""
+    """Return a tensor of floats as it is, an array as a tensor, bytes over 255, and of other data its images."""
     if isinstance(given, Tensor):
-        return given
+        whole = not (given.is_floating_point() or given.is_complex()) and takes_plain_images(target)
+        return batch_images(given, "x", wanted_by(target)) if whole else given
     if isinstance(given, np.ndarray):
         plain = torch.from_numpy(np.ascontiguousarray(given)) if given.dtype.kind in "biuf" else None
         if plain is None:

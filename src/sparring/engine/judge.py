@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError, TargetError
 from ..isolation import isolated
@@ -54,7 +54,7 @@ class ArtifactJudgement:
 @isolated()
 def judge_artifact(
     artifact: PerturbsImages,
-    target: Target[Any] | nn.Module,
+    target: Target[Any],
     goal: Any,
     x: Any = None,
     *,

@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..access import Attack, Budget, Decisions, Keep, Shared
 from ..errors import (
@@ -59,7 +59,7 @@ class Job:
 @isolated()
 def run(
     attack: Attack[A, Any],
-    target: Target[A] | nn.Module,
+    target: Target[A],
     goal: Any,
     x: Any = None,
     *,
@@ -166,7 +166,11 @@ def region_of(
         if ball.p == 0 and not bool((eps == eps.round()).all()):
             raise ThreatError("an L0 radius counts components, and some per row are not whole; pass eps.round()")
         eps = eps.to(x.device)
-    return Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    region = Region.around(x.detach(), ball, target.inputs, mask=mask, eps=eps)
+    if eps is not None and bool((finite := eps.isfinite()).any()):
+        shape = ball.with_channel_axis(target.inputs.channel_axis)
+        shape.check(x, float(low.amin()), float(high.amax()), float(eps[finite].amax()))
+    return region
 
 
 def check_start(attack: Attack[Any, Any], start: Tensor, region: Region) -> None:

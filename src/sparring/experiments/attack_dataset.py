@@ -32,15 +32,13 @@ from ..audit.evaluation.region_limits import RegionLimits
 from ..audit.records.export import escape_formula
 from ..audit.report.gallery import png_bytes
 from ..engine import Engine, OutcomeCounts, fingerprint, region_of, run
-from ..engine.answers import FEW, answers_agree, sample_answers
-from ..engine.checkpoint import OTHER_ANSWERS
-from ..errors import InputError, LockedOut, RunError, ThreatError
-from ..files import locked, write_atomically
+from ..engine.answers import FEW
+from ..errors import InputError, LockedOut, ThreatError
+from ..files import write_atomically
 from ..geometry import Ball
 from ..goals import ClassifyAs, Goal, Misclassify
 from ..intervals import wilson
-from ..random import Key
-from ..rows import take, to
+from ..rows import take
 from ..storage import read_checkpoint, write_tensors
 from ..targets import Target
 from ..zoo import Chunk, Data, LoadedModel
@@ -48,6 +46,7 @@ from ..zoo.label_file import image_key
 from .figures import success_curves
 from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
+from .resumable import resumable_folder
 
 CALL = "attack.checkpoint"  # what the folder belongs to, as safetensors
 RESULTS = ("already", "distance", "queries_to_success", "reason", "zero_gradient")  # of an outcome, in its file
@@ -157,6 +156,7 @@ class AttackDataset:
     mask: Tensor | None = None
     gradients_of: Target[Any] | None = None
     repeatable: bool = field(default=True, init=False)  # the first image was the same when it was read again
+    unlabelled: int = field(default=0, init=False)  # images for which the model's own prediction stood in
 
     def target_of(self, attack: Attack[Any, Any]) -> Target[Any]:
         """Return what the attack is run on."""
@@ -183,6 +183,7 @@ class AttackDataset:
         with self.folder(attacks, first), self.tables(attacks, names, totals) as images:
             for chunk in self.data.chunks(self.batch_size):
                 self.repeatable &= chunk.first > 0 or torch.equal(chunk.images[:1], first.images[:1])
+                self.unlabelled += len(chunk.images) * (chunk.labels is None)
                 mask = limits.rows(chunk.first, len(chunk.images)).mask
                 for index, attack in enumerate(attacks):
                     before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
@@ -204,31 +205,13 @@ class AttackDataset:
         if self.out is None:
             yield
             return
-        note = self.out / CALL
-        begun = note.is_file()
-        if not begun:
-            refuse_used_folder(self.out)
-        with report_write_errors(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        with locked(self.out, "an attack"):
-            target = self.loaded.target
-            how = self.targeted, self.batch_size, self.seed, self.budget, self.mask, target.identity()
-            seen = () if self.gradients_of is None else self.gradients_of.identity()
-            start = () if self.start_model is None else self.start_model.identity()
-            mark, device = fingerprint(attacks, *how, start, seen), target.device
-            asked = first.images.to(device), to(Key(torch.arange(len(first.images)), self.seed), device)
-            with target.frozen():
-                answers = sample_answers(target, *asked, twice=not begun)
-            if begun:
-                other = (
-                    "belongs to another attack (other model, attack, threat, seed, budget, batch size or options); "
-                    "choose another --out"
-                )
-                before, values = read_checkpoint(note, mark, "choose another --out", other)
-                if not answers_agree(before, answers, values["device"] == device.type):
-                    raise RunError(f"{self.out} {OTHER_ANSWERS}; choose another --out")
-            else:
-                write_tensors(note, answers, {"mark": mark, "device": device.type})
+        target = self.loaded.target
+        how = self.targeted, self.batch_size, self.seed, self.budget, self.mask, target.identity()
+        seen = () if self.gradients_of is None else self.gradients_of.identity()
+        start = () if self.start_model is None else self.start_model.identity()
+        mark = fingerprint(attacks, *how, start, seen)
+        other = "other model, attack, threat, seed, budget, batch size or options"
+        with resumable_folder(self.out / CALL, mark, "an attack", other, target, first.images, self.seed):
             yield
 
     @contextmanager

@@ -10,6 +10,9 @@ from ..engine import Progress
 class ExperimentObserver:
     """An observer of an experiment; every method may be left as it is."""
 
+    def show(self, words: str, done: int, total: int) -> None:
+        """Show what is going on, and how many of the steps are done."""
+
     def steps(self, name: str = "", before: float = 0.0, share: float = 0.0) -> Callable[[Progress], None] | None:
         """Return what an `Engine` calls after every step of one run, or None.
 

@@ -7,6 +7,7 @@ of the norm over those components; `math.inf` (the default) is no radius, for mi
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,21 +62,26 @@ class Ball(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", plain_number(self.eps))
-        if not isinstance(self.eps, (int, float)) or math.isnan(self.eps) or self.eps < 0:
+        number = isinstance(self.eps, (int, float)) and not isinstance(self.eps, bool)
+        if not number or not self.eps >= 0 or (self.eps > sys.float_info.max and self.eps != math.inf):
             raise ThreatError(
-                f"{type(self).__name__} epsilon {self.eps!r} is not a radius; pass a number >= 0, as 8 / 255"
+                f"{type(self).__name__} epsilon {self.eps!r:.40} is not a radius; pass a number >= 0, as 8 / 255"
             )
 
-    def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:
-        """Raise ThreatError where the radius exceeds the diameter of [low, high]^n for one input of `x` (B, ...)."""
+    def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0, eps: float | None = None) -> None:
+        """Raise ThreatError where the radius, or `eps` in its place, exceeds the diameter of [low, high]^n.
+
+        The diameter is that for one input of `x` (B, ...).
+        """
+        eps = self.eps if eps is None else eps
         diameter = float(self.norm(torch.full_like(x[:1], high - low))[0])
-        if math.isfinite(self.eps) and self.eps > diameter * (1 + 1e-6):
+        if math.isfinite(eps) and eps > diameter * (1 + 1e-6):
             kind = "pixels lie in [0, 1]" if (low, high) == (0, 1) else f"values lie in [{low:g}, {high:g}]"
             cure = f"and no two of them lie further apart than {diameter:g} in {type(self).__name__}; pass less"
-            if self.p == math.inf and (low, high) == (0, 1) and self.eps <= 255:
-                cure = f"for {self.eps:g} of 255 levels pass {self.eps:g}/255"
+            if self.p == math.inf and (low, high) == (0, 1) and eps <= 255:
+                cure = f"for {eps:g} of 255 levels pass {eps:g}/255"
             raise ThreatError(
-                f"{type(self).__name__} epsilon {self.eps:g} is larger than the whole range of these images "
+                f"{type(self).__name__} epsilon {eps:g} is larger than the whole range of these images "
                 f"({diameter:g}): {kind}; {cure}"
             )
 

@@ -37,10 +37,10 @@ class Union(Ball):
             if not isinstance(ball, Ball) or isinstance(ball, Union) or not 0 < ball.eps < math.inf:
                 raise ThreatError(f"a union holds {ball!r}; each part is a ball with an epsilon above 0, as Linf(0.3)")
 
-    def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0) -> None:
-        """Raise ThreatError where the radius of one of the balls exceeds the diameter of [low, high]^n."""
+    def check(self, x: FloatBatch, low: float = 0.0, high: float = 1.0, eps: float | None = None) -> None:
+        """Raise ThreatError where the radius of one of the balls, or `eps` of it, exceeds the diameter of the range."""
         for ball in self.balls:
-            ball.check(x, low, high)
+            ball.check(x, low, high, None if eps is None else eps * ball.eps)
 
     @property
     def sparse(self) -> bool:  # type: ignore[override]

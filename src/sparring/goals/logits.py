@@ -1,7 +1,7 @@
 """Losses on logits in closed form, with their gradients: the same as in `climbs`, in fewer operations.
 
 All are of logits (B, K) and the class (B,) int64 that is to be left. A logit of -inf is that of a class which the model
-never answers. Where it answers no other class, the largest other logit counts as the lowest number of the dtype, and so
+never answers. Where it answers no other class, the largest other logit counts as the lowest number of the dtype, and
 nothing is NaN.
 """
 

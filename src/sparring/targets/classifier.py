@@ -13,6 +13,7 @@ from ..inputs import Inputs
 from ..random import Key
 from ..shapes import FloatBatch, Logits
 from ..tasks import Classification
+from ..tasks.task import check_dense
 from .model import Model
 
 
@@ -91,6 +92,7 @@ class Classifier(Model):
             )
         if not logits.is_floating_point():
             raise TargetError(f"the model returned {logits.dtype}; logits are real numbers, as float32")
+        check_dense(logits)
         self._coarse = logits.dtype.itemsize < 4
         logits = logits.float() if self._coarse else logits
         if logits.ndim > 2 and all(side == 1 for side in logits.shape[2:]):  # of a network without a linear layer

@@ -76,6 +76,10 @@ class RateLimited(Restricted[T]):
         clock, sleep: functions that return the time and that wait, both in seconds.
     """
 
+    @property
+    def metered(self) -> bool:
+        return True
+
     def __init__(
         self,
         target: Target[T],
@@ -102,6 +106,10 @@ class LockOut(Restricted[T]):
 
     A query of more images than are left is neither answered nor counted. A run then ends with the examples found.
     """
+
+    @property
+    def metered(self) -> bool:
+        return True
 
     def __init__(self, target: Target[T], limit: int) -> None:
         super().__init__(target, target.access)

@@ -57,6 +57,10 @@ class Ensemble(Target[Jacobians]):
         fuse: str = "logits",
         sizes: Sequence[tuple[int, int] | None] | None = None,
     ) -> None:
+        if not isinstance(members, Sequence):
+            raise TargetError(
+                f"an ensemble is made of a list, Ensemble([Classifier(model), ...]), not of {members!r:.60}"
+            )
         self.members, count = tuple(members), len(members)
         if not count:
             raise TargetError("an ensemble of no members; pass one or more targets")

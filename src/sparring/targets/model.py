@@ -108,6 +108,7 @@ class Model(Target[Jacobians]):
         self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._still = False  # is it frozen?
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self._changes_input: bool | None = None  # None: not yet seen
         self._mean, self._std = self._channels("mean", mean), self._channels("std", std)
         self._check_statistics(mean, std)
 
@@ -181,11 +182,15 @@ class Model(Target[Jacobians]):
             x = x - self._placed("mean", self._mean, x)
         if self._std is not None:
             x = x / self._placed("std", self._std, x)
-        own = x is images  # the model is given memory of its own, which it may change
-        x = x if self.layout == "NCHW" else x.permute(0, 2, 3, 1)
-        x = x.clone(memory_format=torch.contiguous_format) if own else x.contiguous()
+        given = x if self.layout == "NCHW" else x.permute(0, 2, 3, 1)
+        lent = x is images and self._changes_input is not False  # else it has memory of its own, or leaves its input
+        x = given.clone(memory_format=torch.contiguous_format) if lent else given.contiguous()
+        version = 0 if x.is_inference() else x._version
         with self._drawing(key):
             outputs = self._asked(x, images, context)
+        if lent and self._changes_input is None and not torch.compiler.is_compiling():
+            changed = not x.is_inference() and x._version != version
+            self._changes_input = changed or not torch.equal(x.detach(), given.detach())
         return self._read(outputs, images.shape[0])
 
     def _read(self, outputs: Any, count: int) -> Any:

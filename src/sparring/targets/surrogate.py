@@ -31,6 +31,9 @@ class Surrogate(Target[Jacobians]):
     """
 
     def __init__(self, victim: Target[Scores], own: Target[Jacobians]) -> None:
+        for word, one in (("victim", victim), ("own", own)):
+            if not isinstance(one, Target):
+                raise TargetError(f"{word}={one!r:.60} is no target; wrap it: Surrogate(Classifier(model), ...)")
         if victim.task is not None and own.task is not None and type(victim.task) is not type(own.task):
             raise TargetError(
                 f"{victim.name} gives the outputs of {victim.task.name}, and {own.name} those of {own.task.name}; a "

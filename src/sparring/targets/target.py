@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..access import ACCESS, Decisions
-from ..errors import AccessError, GoalError, InputError, TargetError
+from ..batching import BATCH_SIZE, iterate_batches
+from ..errors import AccessError, ConfigError, GoalError, InputError, TargetError
 from ..goals import Goal
 from ..inputs import Images, Inputs
+from ..isolation import isolated
 from ..random import Key
-from ..rows import flatten, floats_to
+from ..rows import flatten, floats_to, join, take, to
 from ..shapes import FloatBatch
 from ..tasks import Task
 from ..transforms import Scene
@@ -67,6 +70,11 @@ class Target(ABC, Generic[G]):
         return 1
 
     @property
+    def metered(self) -> bool:
+        """Whether somebody else counts the answers, who may charge for them or lock out who asks too much."""
+        return False
+
+    @property
     def confirming_target(self) -> Target[Any]:
         """The deployed target, which confirms examples; this target may be a view of it that attacks are given."""
         return self
@@ -91,6 +99,31 @@ class Target(ABC, Generic[G]):
     def check(self, outputs: Any) -> None:
         """Raise TargetError where the outputs for real images show that they cannot be judged."""
 
+    def predict(self, images: Any, *, context: Any = None, batch_size: int = BATCH_SIZE) -> Any:
+        """Return the outputs for all inputs: of a classifier the logits (N, K), on the target's device.
+
+        The target is frozen meanwhile (eval mode), no gradients are kept, and nothing of it is changed afterwards.
+
+        Args:
+            images: (N, C, H, W) float in [0, 1], or what the target takes, as a tensor or an array; anywhere.
+            context: data beside the inputs, for targets that take it.
+            batch_size: inputs of one pass; halved where memory runs out.
+
+        Raises: InputError, ConfigError, and what the model raises, as a UserCodeError.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size!r}; pass an int >= 1")
+        x = torch.from_numpy(np.ascontiguousarray(images)) if _is_numeric(images) else images
+        self.inputs.check(x)
+        check_context(self, context, len(x))
+
+        def ask(rows: Tensor) -> Any:
+            beside = None if context is None else to(take(context, rows), self.device)
+            return answered(self, x[rows].to(self.device), None, beside)
+
+        with isolated(), self.frozen():
+            return join(list(iterate_batches(ask, torch.arange(len(x)), batch_size=batch_size)))
+
     def __repr__(self) -> str:
         """Return a text that is the same in every process, as fingerprints of checkpoints need it."""
         return f"{type(self).__name__}({self.name!r})"
@@ -102,6 +135,10 @@ class Target(ABC, Generic[G]):
 
 
 T = TypeVar("T", bound=Decisions)
+
+
+def _is_numeric(given: Any) -> bool:
+    return isinstance(given, np.ndarray) and given.dtype.kind in "biuf"
 
 
 def check_task(target: Target[Any], goal: Goal) -> None:
@@ -198,6 +235,10 @@ class WrappedTarget(Target[T]):
     @property
     def draws(self) -> int:
         return self.target.draws
+
+    @property
+    def metered(self) -> bool:
+        return self.target.metered
 
     @property
     def confirming_target(self) -> Target[Any]:

@@ -71,6 +71,15 @@ def check_tensor(outputs: Any, count: int, axes: tuple[str, ...], task: Task) ->
         raise TargetError(
             f"the outputs of {task.name} are real numbers ({', '.join(axes)}) for {count} inputs; got {got}"
         )
+    check_dense(outputs)
+
+
+def check_dense(outputs: Tensor) -> None:
+    """Raise TargetError where the outputs of a model are sparse, or on the meta device."""
+    if outputs.is_meta:
+        raise TargetError("the model's outputs are on the meta device, where tensors have no values; load its weights")
+    if outputs.layout != torch.strided:
+        raise TargetError(f"the model's outputs are {outputs.layout}; return outputs.to_dense()")
 
 
 def without_nan(outputs: Any) -> Tensor:

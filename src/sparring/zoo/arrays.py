@@ -56,12 +56,20 @@ def _fitting(name: str, shape: Sequence[int], readings: dict[str, tuple[int, int
 def pixel_tensor(name: str, pixels: Any) -> Tensor:
     """Return an array or tensor of numbers as a tensor on the CPU; InputError where it holds none."""
     if isinstance(pixels, Tensor):
+        check_dense_pixels(name, pixels)
         return pixels.detach().cpu()
     array = np.asarray(pixels)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} has pixels of type {array.dtype}; use uint8, or floats in [0, 1]")
     array = array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="), copy=False)
     return torch.from_numpy(array.copy() if not array.flags.writeable else np.ascontiguousarray(array))
+
+
+def check_dense_pixels(name: str, pixels: Tensor) -> None:
+    """Raise InputError for a tensor without plain values: a sparse one, or one on the meta device."""
+    if pixels.is_meta or pixels.layout != torch.strided:
+        kind = "on the meta device, where tensors have no values" if pixels.is_meta else f"{pixels.layout}"
+        raise InputError(f"{name} is {kind}; pass a dense tensor with its values, as pixels.to_dense()")
 
 
 def image_batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +13,15 @@ from ..errors import InputError, user_code
 from ..goals import Goal
 from ..isolation import user_settings
 from ..rows import take
-from .arrays import CHANNELS, image_batch, pixel_tensor
+from .arrays import CHANNELS, check_dense_pixels, image_batch, pixel_tensor
 from .dataset import OWN_PREDICTION, Chunk, DataRequest, Skipped
 from .labels import class_labels
 
 GIVEN = "labels: those of the batches"
 GOALS = "goals: those of the batches"
+IMAGE_KEYS = ("images", "image", "img", "pixel_values")
+LABEL_KEYS = ("labels", "label", "targets", "target")
+LABEL_LIKE = ("label", "target", "class", "categor")
 
 
 class Batch(NamedTuple):
@@ -33,8 +36,8 @@ class Batch(NamedTuple):
 class Batches:
     """An iterable of batches as a data source: a list, a DataLoader without shuffling.
 
-    A batch is images alone, (images, labels), (inputs, goal) for a task other than classification, or either with a
-    context as its third part.
+    A batch is images alone, (images, labels), {"image": images, "label": labels}, (inputs, goal) for a task other than
+    classification, or a pair with a context as its third part.
 
     Args:
         wanted: what the model needs of images in [0, 1], which are brought to it; None: inputs of another kind, which
@@ -106,6 +109,8 @@ def holds_batches(listed: Any) -> bool:
     if not isinstance(listed, list | tuple) or not len(listed):
         return False
     first = listed[0]
+    if isinstance(first, Mapping):
+        first = next((first[key] for key in IMAGE_KEYS if key in first), None)
     if isinstance(listed, tuple) and isinstance(first, Tensor | np.ndarray):
         return False
     images = first[0] if isinstance(first, tuple | list) and len(first) else first
@@ -120,6 +125,18 @@ def holds_batches(listed: Any) -> bool:
     )
 
 
+def named_parts(name: str, held: Mapping[Any, Any]) -> tuple[str, str | None]:
+    """Return the keys of image and label in a mapping; InputError where it is not clear which they are."""
+    images, labels = ([key for key in keys if key in held] for keys in (IMAGE_KEYS, LABEL_KEYS))
+    like = [key for key in held if isinstance(key, str) and any(word in key.casefold() for word in LABEL_LIKE)]
+    if len(images) != 1 or len(labels) > 1 or (like and not labels):
+        raise InputError(
+            f"{name} has {', '.join(map(str, held)):.200}; call the images 'image' and their labels 'label' (or leave "
+            "the labels out), or pass (images, labels)"
+        )
+    return images[0], labels[0] if labels else None
+
+
 def len_of(tensor: Tensor | np.ndarray[Any, Any]) -> int:
     """Return the number of rows; 0 of a single number."""
     return int(tensor.shape[0]) if tensor.ndim else 0
@@ -127,9 +144,14 @@ def len_of(tensor: Tensor | np.ndarray[Any, Any]) -> int:
 
 def batch_parts(given: Any, name: str) -> tuple[Tensor, Any, Any]:
     """Return inputs, truth and context of one batch; InputError where it is none."""
+    if isinstance(given, Mapping):
+        image, label = named_parts(name, given)
+        given = given[image], None if label is None else given[label]
     parts = given if isinstance(given, tuple | list) and len(given) in (1, 2, 3) else (given,)
     images, truth, context = (*parts, None, None)[:3]
     images = pixel_tensor(name, images) if isinstance(images, np.ndarray) else images
+    if isinstance(images, Tensor):
+        check_dense_pixels(name, images)
     if not isinstance(images, Tensor):
         raise InputError(
             f"{name} is a {type(given).__name__}; a batch is (images, labels), images alone, or (inputs, goal)"

@@ -43,10 +43,10 @@ def class_labels(
     """
     classes = classes or (len(class_names) if class_names else None)
     known = _Known(name, item, classes, class_names)
-    labels = known.plain(label_array(name, given))
+    labels = known.plain(np.atleast_1d(label_array(name, given)))
     if labels is None:
         return None
-    if labels.ndim == 0 or len(labels) != count:
+    if len(labels) != count:
         raise InputError(f"{name}: labels of shape {labels.shape} beside {count} images; one label per image is needed")
     if labels.size == count:
         return known.numbers(labels.reshape(count))

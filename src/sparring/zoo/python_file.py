@@ -1,4 +1,7 @@
-"""`FILE.py:FACTORY`: a user's own Python. The file is imported and FACTORY() called: its code is run."""
+"""`FILE.py:FACTORY`: a user's own Python. The file is imported and FACTORY() called: its code is run.
+
+A name that is a model or a data set already is taken as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from torch import nn
 
 from ..errors import USER_MODULE_PREFIX, ConfigError, nearest, user_code
 from ..hashing import file_sha256
 from ..isolation import user_file
+from ..targets import Target
 from ..text import storable
 
 DIGEST = "_sparring_sha256"  # of the file that a module was made from
@@ -29,16 +36,16 @@ def split_factory(spec: str) -> tuple[Path, str] | None:
 
 
 def call_factory(file: Path, factory: str) -> Any:
-    """Import the file, and return what its FACTORY() returns.
+    """Import the file, and return what its FACTORY() returns; a model or data set that has the name, as it is.
 
     Raises: ConfigError where there is no such file or name, UserCodeError where the user's code raises or exits.
     """
 
     def call(found: Any, offered: Callable[[Callable[[Any], bool]], list[str]]) -> Any:
-        if not callable(found):
+        if found is None or isinstance(found, ModuleType | str):
             hint = nearest(factory, offered(callable))
             raise ConfigError(f"{file} has no function or class {factory!r} to call.{hint}")
-        return found()
+        return found() if callable(found) and not isinstance(found, nn.Module | Target) else found
 
     return _use(file, factory, call)
 

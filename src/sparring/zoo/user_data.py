@@ -21,14 +21,11 @@ from torch import Tensor
 from ..errors import InputError, UserCodeError, user_code
 from ..isolation import user_settings
 from . import arrays, pictures, python_file
-from .batches import Batches, holds_batches
+from .batches import Batches, holds_batches, named_parts
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row
 from .labels import class_labels, item_label
 
 GIVEN = "labels: those of the data"
-IMAGE_KEYS = ("images", "image", "img", "pixel_values")
-LABEL_KEYS = ("labels", "label", "targets", "target")
-LABEL_LIKE = ("label", "target", "class", "categor")
 MOST = 10**9  # items; more are a mistake, or take longer than anybody waits
 WHAT = (
     "pass (images, labels), images (N, C, H, W), a data set with len() and [i], a DataLoader or a list of batches, or "
@@ -52,7 +49,7 @@ def object_data(name: str, given: Any, wanted: DataRequest) -> Data:
     if _is_pair(given):
         return _arrays(name, given[0], given[1], wanted)
     if isinstance(given, Mapping):
-        image, label = _keys(name, given)
+        image, label = named_parts(name, given)
         return _arrays(name, given[image], None if label is None else given[label], wanted)
     if isinstance(given, torch.utils.data.DataLoader) or holds_batches(given):
         return _batches(name, given, wanted)
@@ -91,20 +88,10 @@ def _is_pair(given: Any) -> bool:
     return _is_array(labels) and labels.ndim <= 2 < given[0].ndim and len(labels) == len(given[0])
 
 
-def _keys(name: str, held: Mapping[Any, Any]) -> tuple[str, str | None]:
-    """The keys of image and label in a mapping; InputError where it is not clear which they are."""
-    images, labels = ([key for key in keys if key in held] for keys in (IMAGE_KEYS, LABEL_KEYS))
-    like = [key for key in held if isinstance(key, str) and any(word in key.casefold() for word in LABEL_LIKE)]
-    if len(images) != 1 or len(labels) > 1 or (like and not labels):
-        raise InputError(
-            f"{name} has {', '.join(map(str, held)):.200}; call the images 'image' and their labels 'label' (or leave "
-            "the labels out), or pass (images, labels)"
-        )
-    return images[0], labels[0] if labels else None
-
-
 def _arrays(name: str, images: Any, labels: Any, wanted: DataRequest) -> Data:
-    if not _is_array(images):
+    if isinstance(images, Tensor):
+        arrays.check_dense_pixels(name, images)
+    elif not _is_array(images):
         images = arrays.pixel_tensor(name, images)
     order = arrays.array_layout(name, tuple(images.shape), wanted.input)
     known = wanted.classes, wanted.class_names
@@ -184,7 +171,7 @@ def _at(name: str, made: Any, wanted: DataRequest, white: pictures.WhiteLevel, w
 def _parts(name: str, item: Any) -> tuple[Any, Any]:
     """Picture and label of an item; None where it has no label."""
     if isinstance(item, Mapping):
-        image, label = _keys(name, item)
+        image, label = named_parts(name, item)
         return item[image], None if label is None else item[label]
     parts = item if isinstance(item, tuple | list) else (item,)
     if not parts:

@@ -61,7 +61,7 @@ def shifted(monkeypatch, tmp_path):
             return [make_entry(Shift(ball, 1), plan), make_entry(Shift(ball, -1), plan)]
 
         run_module = import_module("sparring.audit.audit")
-        for module in ("audit", "evaluation.cascade", "report.attacks"):
+        for module in ("audit", "evaluation.cascade", "request"):
             monkeypatch.setattr(import_module(f"sparring.audit.{module}"), "suite", shifts)
         monkeypatch.setattr(run_module, "run_probes", lambda *_: {"sample": {"images": 0}})
         x = torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()

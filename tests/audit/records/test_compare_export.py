@@ -145,3 +145,11 @@ def test_what_cannot_be_exported_is_told(hostile, monkeypatch):
     with pytest.raises(AssetError, match=r"Parquet needs pyarrow.*pip install 'sparring\[export\]'"):
         export(hostile, "parquet")
     assert not list(hostile.glob("*.partial"))
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(hostile, tmp_path):
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(RunError, match="exists; choose another"):
+        export(hostile, "csv", tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    assert export(hostile, "csv") == export(hostile, "csv")

@@ -244,12 +244,18 @@ def test_two_audits_of_one_folder_do_not_meet(quick, tmp_path, monkeypatch):
     quick(out=tmp_path / "run", resume=True, **SMALL)
 
 
+def open_to_all(folder):
+    """Let every user enter the folder, which pytest made in folders of its own."""
+    for one in (folder, *folder.parents):
+        if one.name.startswith(("pytest-", "popen-")) or one == folder:
+            one.chmod(0o755)
+
+
 @pytest.fixture
 def readable(tmp_path_factory):
     """A folder that every user may enter, and `as_nobody(work)`: do it in a process that may not write there."""
     root = tmp_path_factory.mktemp("readable")
-    for folder in (root, root.parent, root.parent.parent):
-        folder.chmod(0o755)
+    open_to_all(root)
 
     def as_nobody(work):
         def there():
@@ -275,9 +281,7 @@ def test_a_run_on_a_disk_that_cannot_be_written_is_read_and_reported_elsewhere(q
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o777)
     elsewhere.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    tmp_path.chmod(0o755)
+    open_to_all(tmp_path)
 
     def work():
         with pytest.raises(RunError, match=r"cannot write the report to .*Permission denied.*--out DIR"):

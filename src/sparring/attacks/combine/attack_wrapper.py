@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ...access import Attack, Keep
-from ...access.attack import A, S
+from ...access.attack import A, S, check_attacks
 from ...geometry import Ball
 from ...geometry.region import Region
 from ...goals import Goal
@@ -17,6 +17,10 @@ class AttackWrapper(Attack[A, S]):
     """Base class: an attack that runs the attack in its field `attack`, with that attack's ball and properties."""
 
     attack: Attack[Any, Any]
+
+    def __post_init__(self) -> None:
+        check_attacks(self, self.attack)
+        super().__post_init__()
 
     def check(self, region: Region) -> None:
         self.attack.check(region)

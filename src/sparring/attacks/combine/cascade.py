@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...access import Attack, Keep
+from ...access.attack import check_attacks
 from ...errors import ConfigError
 from ...geometry import Ball
 from .sequential import A, SequentialAttack
@@ -28,6 +29,7 @@ class Cascade(SequentialAttack[A, Any]):
     def __init__(self, *attacks: Attack[A, Any]) -> None:
         if not attacks:
             raise ConfigError("a cascade of no attacks; pass one or more")
+        check_attacks(self, *attacks)
         balls = {attack.ball for attack in attacks}
         if len(balls) > 1:
             raise ConfigError(f"the attacks of a cascade share one ball; got {', '.join(sorted(map(str, balls)))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...access import Attack, PositiveInt
+from ...access.attack import check_attacks
 from ...geometry import Ball
 from .sequential import A, S, SequentialAttack
 
@@ -20,6 +21,10 @@ class Restarts(SequentialAttack[A, S]):
 
     attack: Attack[A, S]
     n_restarts: PositiveInt
+
+    def __post_init__(self) -> None:
+        check_attacks(self, self.attack)
+        super().__post_init__()
 
     @property
     def parts(self) -> tuple[Attack[A, S], ...]:

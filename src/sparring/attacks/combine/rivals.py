@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Gradients, PositiveInt
+from ...errors import ConfigError
 from ...goals import Climb, RivalDLR
 from .attack_wrapper import AttackWrapper
 from .restarts import Restarts
@@ -42,6 +43,11 @@ class Rivals(AttackWrapper[Gradients, RivalsState[S]]):
     attack: Attack[Gradients, S]
     n_target_classes: PositiveInt = 9
     loss: Callable[[Tensor], Climb] = RivalDLR
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.loss):
+            raise ConfigError(f"Rivals loss={self.loss!r:.80}; pass what makes a loss of rivals, as RivalDLR")
 
     @property
     def _repeats(self) -> Restarts[Gradients, S]:

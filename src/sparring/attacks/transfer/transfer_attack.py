@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ...access import Attack, Batch, Gradients
+from ...access.attack import check_attacks
 from ...errors import ConfigError, InputError
 from ...geometry.region import Region
 from ...inputs import Images
@@ -61,6 +62,7 @@ class TransferAttack(AttackWrapper[Gradients, TransferAttackState[S]]):
     ) -> None:
         object.__setattr__(self, "attack", attack)
         object.__setattr__(self, "techniques", (*more, *techniques))
+        check_attacks(self, attack)
         if attack.access is not Gradients:
             raise ConfigError(
                 f"{attack.name} asks for {attack.access.__name__}; transfer techniques change Gradients: pass MIFGSM"
@@ -69,6 +71,8 @@ class TransferAttack(AttackWrapper[Gradients, TransferAttackState[S]]):
             raise ConfigError(f"{attack.name} with no technique is itself; pass one or more, such as InputDiversity()")
         inner = ""
         for technique in self.techniques:
+            if not isinstance(technique, TransferTechnique):
+                raise ConfigError(f"{technique!r:.80} is no technique; pass them one by one, as InputDiversity()")
             technique.check(attack.ball)
             name = type(technique).__name__
             if technique.has_memory and inner:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, RunError, nearest
 from ...files import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
@@ -71,6 +71,8 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
     with closing(Records.open(run, read_only=True)) as records:
         if path.resolve().is_relative_to(run.resolve()) and path.resolve() != (run / f"results.{form}").resolve():
             raise ConfigError(f"--out {path} lies among the files of the run; name a file elsewhere")
+        if out is not None and path.exists():
+            raise RunError(f"{path} exists; choose another --out")
         with written_beside(path, "name a file with --out") as partial:
             write = {"parquet": write_parquet, "csv": write_csv, "json": write_json}[form]
             write(exported_rows(records), exported_columns(records.facts), partial)

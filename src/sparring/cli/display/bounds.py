@@ -31,4 +31,4 @@ def check_numbers(command: Callable[..., Any], options: Mapping[str, Any]) -> No
         bounds = next((one for one in get_args(hints.get(name)) if isinstance(one, Bounds)), ANY)
         option = f"--{name.replace('_', '-')}"
         if math.isnan(number) or not bounds.low <= number <= bounds.high:
-            raise ConfigError(f"{option} {number:g} is no number from {bounds.low:.10g} to {bounds.high:.10g}")
+            raise ConfigError(f"{option} {number:.13g} is no number from {bounds.low:.10g} to {bounds.high:.10g}")

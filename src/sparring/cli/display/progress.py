@@ -157,6 +157,8 @@ class TrainingProgressBars(ProgressBars):
         for epoch in log[self.reported or 0 :] if self.reported is not None else ():
             shares = {"clean": epoch.clean, "single step": epoch.single_step, "robust": epoch.robust}
             message = "".join(f", {name} {value:.1%}" for name, value in shares.items() if not math.isnan(value))
+            message += "" if epoch.certified is None else f", certified {epoch.certified:.1%}"
+            message += "" if epoch.acr is None else f", average certified radius {epoch.acr:.3f}"
             remaining = "" if left is None else f", {clock_text(left)} left"
             of = f" of {self.epochs}" if self.epochs else ""
             self.line(f"epoch {epoch.epoch}{of}: loss {epoch.loss:.4f}{message}{remaining}")

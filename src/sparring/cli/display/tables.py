@@ -11,10 +11,12 @@ import torch
 
 from ...access import Attack
 from ...audit.records.statistics import share
+from ...defenses.certification import Status
 from ...engine import Fitted, Outcome, remarks, typical_radii
 from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
 from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_labels
+from ...experiments.certify import CertifiedCounts, CertifyDataset
 from ...experiments.fit import FitArtifact, FitInputs
 from ...experiments.generalization import GeneralizationMatrix
 from ...experiments.transfer_matrix import matrix_title
@@ -26,6 +28,10 @@ from .console import print_table, say
 ATTACK_COLUMNS = [
     "attack", "images", "already", "fell", "success", "median size", "queries", "8-bit too", "forwards",
     "backwards", "s",
+]  # fmt: skip
+CERTIFIED_COLUMNS = [
+    "radius", "images", "right", *(status.value for status in Status), "certified accuracy (95 %)",
+    "robust at most", "s per image",
 ]  # fmt: skip
 APPLY_COLUMNS = ["goal", "measured on", "images", "took part", "fell", "share", "95 %"]
 FIT_COLUMNS = ["images", "count", "took part", "fooled", "fooling rate", "95 %"]
@@ -43,6 +49,8 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
             "the data gives other images each time that it is read, so this cannot be repeated: turn shuffling off",
             "yellow",
         )
+    if 0 < experiment.unlabelled < totals[0].images:
+        say(f"{experiment.unlabelled} of the images have no label: the model's own prediction stands in", "yellow")
     for label, attack, total in zip(labels, attacks, totals, strict=True):
         ended = sorted((reason.name, count) for reason, count in total.counts.reasons.items())
         say(f"{label}: " + ", ".join(f"{name} {count}" for name, count in ended))
@@ -52,6 +60,30 @@ def show_attacks(experiment: AttackDataset, attacks: Sequence[Attack[Any, Any]],
             say(f"{label}: accuracy by {type(attack.ball).__name__} distance: {curve}")
         for note in (*sorted(total.notes), *remarks(total.counts, misclassifies=experiment.targeted is None)):
             say(f"{label}: {note}")
+
+
+def show_certified(experiment: CertifyDataset, counts: Sequence[CertifiedCounts]) -> None:
+    """Print a row for each radius, and which method decided how often."""
+    title = f"{experiment.loaded.name} on {experiment.data.name}"
+    print_table(title, CERTIFIED_COLUMNS, [certified_row(count) for count in counts])
+    say(experiment.data.label_note)
+    for count in counts:
+        decided = ", ".join(f"{method} {number}" for method, number in sorted(count.methods.items()))
+        say(f"{experiment.threat.norm} {count.text}: {decided}")
+
+
+def certified_row(count: CertifiedCounts) -> list[object]:
+    """Make the cells of one radius."""
+    low, high = wilson(count.counts[Status.PROVEN], count.images)
+    return [
+        count.text,
+        count.images,
+        count.right,
+        *(count.counts[status] for status in Status),
+        f"{count.certified_accuracy:.1%} ({low:.1%} to {high:.1%})",
+        f"{count.highest_accuracy:.1%}",
+        f"{count.seconds / max(count.images, 1):.2f}",
+    ]
 
 
 def attack_row(label: str, attack: Attack[Any, Any], totals: AttackTotals) -> list[object]:

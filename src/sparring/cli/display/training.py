@@ -140,4 +140,6 @@ def conclude(job: TrainFromPlan, plan: TrainingPlan, found: Trained) -> None:
 def epoch_text(epoch: Epoch) -> str:
     """Return an epoch and the accuracies after it."""
     robust = "" if math.isnan(epoch.robust) else f", {epoch.robust:.1%} under attack"
-    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}, on held-out images"
+    radius = "" if epoch.acr is None else f", average certified radius {epoch.acr:.3f}"
+    radius += "" if epoch.certified is None else f", {epoch.certified:.1%} certified"
+    return f"epoch {epoch.epoch}: {epoch.clean:.1%} clean{robust}{radius}, on held-out images"

@@ -1,6 +1,6 @@
 """A denoising autoencoder (Vincent et al. 2008, ICML; as a defence Gu & Rigazio 2014, arXiv:1412.5068).
 
-min  E |A(clip(x + sigma n)) - x|^2 per pixel,     n standard normal
+min  E |A(clip(x + sigma n)) - x|^2 per pixel,     n standard normal; without clip for randomised smoothing
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def fit_denoiser(
     images: Tensor,
     *,
     sigma: float = 0.3,
+    clip: bool = True,
     config: FitConfig | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[float, ...]:
@@ -65,6 +66,7 @@ def fit_denoiser(
     Args:
         images: (N, C, H, W) clean, in [0, 1], on the network's device.
         sigma: its standard deviation.
+        clip: noisy images into [0, 1]; False for a denoiser within randomised smoothing, whose noise is not clipped.
         config: how; see `FitConfig`.
         progress: called after every epoch with its number, their number and the mean loss.
 
@@ -79,7 +81,7 @@ def fit_denoiser(
 
     def loss(rows: Tensor) -> Tensor:
         x = clean[rows]
-        noisy = (x + sigma * torch.randn_like(x)).clamp(0, 1)
-        return F.mse_loss(stage.unclipped(noisy), x)
+        noisy = x + sigma * torch.randn_like(x)
+        return F.mse_loss(stage.unclipped(noisy.clamp(0, 1) if clip else noisy), x)
 
     return minimize_loss((stage.module,), len(images), loss, config or FitConfig(), progress)

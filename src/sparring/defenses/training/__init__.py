@@ -2,11 +2,13 @@
 
 from .adversarial_elbo import AdversarialELBO
 from .adversary import Adversary
-from .config import Augment, Averaging, Optimizer, TrainingConfig, Validation, WeightPerturbation
+from .config import Augment, Averaging, Optimizer, SmoothingValidation, TrainingConfig, Validation, WeightPerturbation
+from .consistency import Consistency
 from .devices import Devices
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
+from .gaussian import GaussianAugmentation
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
 from .madry import Madry, Plain
@@ -14,6 +16,8 @@ from .mart import MART
 from .minibatch import Craft, Minibatch
 from .multi_threat import Average, Maximum
 from .objective import Objective
+from .occluded import AblatedTraining, MaskedTraining
+from .smooth_adv import SmoothAdv
 from .table import table
 from .trades import TRADES
 from .trainer import Trained, TrainingProgress, train
@@ -22,25 +26,31 @@ from .validation import Epoch
 __all__ = [
     "MART",
     "TRADES",
+    "AblatedTraining",
     "AdversarialELBO",
     "Adversary",
     "Augment",
     "Average",
     "Averaging",
+    "Consistency",
     "Craft",
     "Devices",
     "Distillation",
     "EnsembleTraining",
     "Epoch",
     "Free",
+    "GaussianAugmentation",
     "Goodfellow",
     "GradAlign",
     "Madry",
+    "MaskedTraining",
     "Maximum",
     "Minibatch",
     "Objective",
     "Optimizer",
     "Plain",
+    "SmoothAdv",
+    "SmoothingValidation",
     "Trained",
     "TrainingConfig",
     "TrainingProgress",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from ...access import Attack, Keep
+from ...access.attack import check_attacks
 from ...errors import ConfigError
 from ...geometry import L0, Ball, Union
 from ...targets import Target
@@ -42,6 +43,9 @@ class Adversary:
         for word, value, known in (("batch_norm", self.batch_norm, MODES), ("keep", self.keep, KEPT)):
             if value not in known:
                 raise ConfigError(f"adversary {word}={value!r}; pass one of {', '.join(known)}")
+        if isinstance(self.attacks, Attack):
+            raise ConfigError("attacks is one attack; pass a tuple, as Adversary((PGD(Linf(8 / 255)),))")
+        check_attacks(self, *self.attacks)
         for attack in self.attacks:
             if attack.keep is Keep.SMALLEST:
                 raise ConfigError(f"{attack.name} searches for the smallest example; train with PGD or its like")

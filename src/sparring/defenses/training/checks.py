@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError, InputError, TargetError
 from ...targets import Classifier, Target
 from ...targets.held_module import check_weights
+from ..certification.smoothing import SmoothedClassifier, check_certificates
 from .adversary import Adversary
 from .config import TrainingConfig, Validation
 from .dataset import IndexedData, InMemoryData, StreamedData
@@ -22,6 +23,10 @@ from .objective import Objective
 def check_parts(classifier: Classifier, objective: Objective, adversary: Adversary) -> None:
     """Raise where the parts do not fit together."""
     check_trainable(classifier)
+    if not isinstance(objective, Objective):
+        raise ConfigError(f"objective={objective!r:.60} is none; pass an object, as Madry() of defenses.training")
+    if not isinstance(adversary, Adversary):
+        raise ConfigError(f"adversary={adversary!r:.60} is none; pass Adversary((PGD(Linf(8 / 255), steps=7),))")
     least, most = objective.attacks
     if not least <= len(adversary.attacks) <= most:
         wanted = str(least) if least == most else f"{least} or more" if most == sys.maxsize else f"{least} to {most}"
@@ -54,6 +59,9 @@ def check_run(
             "validation.collapse='rollback' puts another attack in the adversary's place, and "
             f"{type(objective).__name__} runs none; choose 'stop' or 'ignore'"
         )
+    if validation.smoothing is not None:
+        SmoothedClassifier(classifier, validation.smoothing.sigma)
+        check_certificates(validation.smoothing.n, validation.smoothing.alpha)
     first, _ = images.at(torch.arange(min(2, len(images))))
     for attack in adversary.attacks:
         attack.ball.check(first)

@@ -139,6 +139,22 @@ class TrainingConfig(ConfigSection):
     workers: Annotated[int, Field(ge=0)] = 0
 
 
+class SmoothingValidation(ConfigSection):
+    """Judge the epochs by the average certified radius (ACR) of randomised smoothing on the held-out images.
+
+    Args:
+        sigma: standard deviation of the noise, in units of [0, 1].
+        n0, n, alpha: as in `SmoothedClassifier.certify`: draws that select a class, draws that bound its probability,
+            probability of error of each certificate.
+    """
+
+    table: ClassVar[str | None] = "validation.smoothing"
+    sigma: Annotated[float, Field(gt=0, lt=math.inf)]
+    n0: Count = 10
+    n: Annotated[int, Field(ge=10)] = 100
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
+
+
 class Validation(ConfigSection):
     """The validation after each epoch, on images held out of the training set.
 
@@ -154,6 +170,7 @@ class Validation(ConfigSection):
             `rescue_steps` takes the adversary's place) or "ignore".
         rescue_steps: of that PGD.
         patience: epochs without a better one after which training stops; None: never.
+        smoothing: the best model is then the one with the largest average certified radius; None: not measured.
     """
 
     table: ClassVar[str | None] = "validation"
@@ -163,3 +180,4 @@ class Validation(ConfigSection):
     collapse: Literal["stop", "rollback", "ignore"] = "stop"
     rescue_steps: Annotated[int, Field(ge=2)] = 5
     patience: Count | None = None
+    smoothing: SmoothingValidation | None = None

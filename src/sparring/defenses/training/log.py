@@ -13,7 +13,7 @@ from ...files import write_atomically
 from ...targets.optional_imports import import_optional
 from .validation import Epoch
 
-CURVES = ("loss", "clean", "single_step", "robust", "eps", "lr")
+CURVES = ("loss", "clean", "single_step", "robust", "acr", "certified", "eps", "lr")
 
 
 class TrainingLog:
@@ -39,7 +39,7 @@ class TrainingLog:
             raise RunError(f"cannot write {self.path}: {error}; free some space and run again with --resume") from error
         for name in CURVES:
             value = getattr(epochs[-1], name)
-            if value == value:
+            if value is not None and value == value:
                 self.curves.add_scalar(name, value, epochs[-1].epoch)
         self.curves.flush()
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
+from ...targets import Classifier
+from ..certification import PatchCertificates
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
 
@@ -36,6 +38,13 @@ class Objective(ABC):
     def runs_attacks(self) -> bool:
         """Tell whether it runs the adversary's attacks."""
         return self.attacks[1] > 0
+
+    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates | None:
+        """Return the certificates of the defence that it trains for, by which epochs are judged; None: there are none.
+
+        Called on held-out images (B, C, H, W) after each epoch, with the model on its device.
+        """
+        return None
 
     def check(self, adversary: Adversary) -> None:
         """Raise ConfigError where it cannot work with this adversary; the number of its attacks is checked before."""

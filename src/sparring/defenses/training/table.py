@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from .adversarial_elbo import AdversarialELBO
+from .consistency import Consistency
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
 from .free import Free
+from .gaussian import GaussianAugmentation
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
 from .madry import Madry, Plain
 from .mart import MART
 from .multi_threat import Average, Maximum
 from .objective import Objective
+from .occluded import AblatedTraining, MaskedTraining
+from .smooth_adv import SmoothAdv
 from .trades import TRADES
 
 table: dict[str, type[Objective]] = {
@@ -26,5 +30,10 @@ table: dict[str, type[Objective]] = {
     "max": Maximum,
     "ensemble": EnsembleTraining,
     "distillation": Distillation,
+    "gaussian": GaussianAugmentation,
+    "smoothadv": SmoothAdv,
+    "consistency": Consistency,
+    "ablated": AblatedTraining,
+    "masked": MaskedTraining,
     "adv-bnn": AdversarialELBO,
 }

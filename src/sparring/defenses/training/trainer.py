@@ -22,7 +22,7 @@ from ...files import locked
 from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
-from ...targets import Classifier
+from ...targets import Classifier, as_target
 from .adversary import Adversary, interpolate
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
@@ -71,10 +71,12 @@ class Trained:
     def __str__(self) -> str:
         epoch, best = f"{len(self.log)} epochs", self.best
         robust = "" if math.isnan(best.robust) else f", {best.robust:.1%} under attack"
+        radius = "" if best.acr is None else f", average certified radius {best.acr:.3f}"
+        radius += "" if best.certified is None else f", {best.certified:.1%} certified"
         message = f"; stopped: {self.stopped}" if self.stopped else ""
         if self.learned_nothing:
             message += f"; it has learned nothing: always answering the commonest class gives {self.chance:.1%}"
-        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust} on held-out images{message}"
+        return f"{epoch}, best after {best.epoch}: {best.clean:.1%} clean{robust}{radius} on held-out images{message}"
 
 
 @isolated()
@@ -96,7 +98,7 @@ def train(
     """Train the classifier's model in place; it ends with the weights that were best on the validation images.
 
     Args:
-        classifier: with its mean and std; images in [0, 1] go in.
+        classifier: with its mean and std; images in [0, 1] go in. A module alone is a `Classifier` of those.
         data: (images (N, C, H, W), labels (N,)), a data set with `len` and `[i] -> (image, label)`, which is read as
             training goes on, or whatever else `load_data` takes, as "zoo:mnist-train", which is read into memory.
         objective: what is minimised: `Madry()`, `TRADES()`, ...
@@ -115,6 +117,8 @@ def train(
         RunError: a checkpoint that does not belong here, a disk that is full, or a loss that is no number.
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
+    given: Any = as_target(classifier)  # which `check_parts` looks at
+    classifier = given
     check_parts(classifier, objective, adversary)
     memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
     images = as_indexed_data(data, classifier, config.workers)
@@ -172,7 +176,7 @@ class _Training:
         self.update = TrainingStep(
             processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training)
         )
-        self.judge = Validator(self.validation_images, attacks, validation, config.seed, processes)
+        self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
@@ -262,18 +266,16 @@ class _Training:
 
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
-        clean, single, robust = self.judge(self.target)
+        measured: dict[str, Any] = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
         epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
         now = Epoch(
             epoch=epoch,
             updates=self.t,
             loss=float(self.processes.total(self.sum)) / self.rows,
-            clean=clean,
-            single_step=single,
-            robust=robust,
             eps=interpolate(schedule, epoch) if schedule else 1.0,
             lr=self.update.lr,
             seconds=time.perf_counter() - self.started,
+            **measured,
         )
         now = replace(now, note=masking_note(now))
         self.sum.zero_()

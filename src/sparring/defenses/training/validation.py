@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,9 +17,11 @@ from ...geometry import L0, L1, Ball
 from ...goals import Margin, Misclassify
 from ...rows import take
 from ...targets import Classifier
+from ..certification import SmoothedClassifier
 from .config import Validation
 from .dataset import IndexedData
 from .devices import Processes
+from .objective import Objective
 
 SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
 COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
@@ -38,6 +41,8 @@ class Epoch:
     lr: float
     seconds: float  # since the beginning
     note: str = ""
+    acr: float | None = None  # average certified radius, in units of [0, 1]; None: not measured
+    certified: float | None = None  # share certified for their label against patches; None: the objective has no patch
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -45,8 +50,9 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """Return the accuracy by which the best epoch is chosen: robust, or clean where nothing attacks."""
-        return self.clean if self.robust != self.robust else self.robust
+        """Return what the best epoch is chosen by: the first of ACR, certified, robust and clean that is measured."""
+        measured = (value for value in (self.acr, self.certified, self.robust) if value is not None)
+        return next((value for value in measured if not math.isnan(value)), self.clean)
 
 
 def choose_validation_attacks(attacks: Sequence[Attack[Any, Any]], steps: int) -> tuple[Attack[Any, Any], ...]:
@@ -69,23 +75,44 @@ class Validator:
     """Measure a model on the validation images."""
 
     images: IndexedData
+    objective: Objective
     attacks: tuple[Attack[Any, Any], ...]
     validation: Validation
     seed: int
     processes: Processes
 
-    def __call__(self, target: Classifier) -> tuple[float, float, float]:
-        """Return shares of the held-out images: right, right after one step, right after that and every attack.
+    def __call__(self, target: Classifier) -> dict[str, float]:
+        """Return the measured fields of an `Epoch`: shares of the held-out images, and the average certified radius.
 
-        Without attacks the last two are NaN.
+        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without a patch.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
-        counts = torch.zeros(3, dtype=torch.float64)
+        counts = torch.zeros(5, dtype=torch.float64)
         for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
-            counts += self._standing(target, images.to(target.device), labels.to(target.device), rows)
+            there, wanted = images.to(target.device), labels.to(target.device)
+            counts[:3] += self._standing(target, there, wanted, rows)
+            counts[3] += self._certified_radii(target, images, labels, rows)
+            counts[4] += self._certified(target, there, wanted)
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
-        return (*shares,) if self.attacks else (shares[0], float("nan"), float("nan"))
+        measured = {"clean": True, "single_step": bool(self.attacks), "robust": bool(self.attacks)}
+        measured |= {"acr": self.validation.smoothing is not None, "certified": certifies(self.objective)}
+        return {name: share for (name, asked), share in zip(measured.items(), shares, strict=True) if asked}
+
+    def _certified(self, target: Classifier, images: Tensor, labels: Tensor) -> float:
+        """Return how many rows are certified for their label against patches."""
+        found = self.objective.certify(target, images)
+        return 0.0 if found is None else found.certified_accuracy(labels) * len(labels)
+
+    def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
+        """Return the sum of the certified radii of the rows that are certified for their label."""
+        how = self.validation.smoothing
+        if how is None:
+            return 0.0
+        smoothed = SmoothedClassifier(target, how.sigma)
+        engine = Engine(self.validation.batch_size, self.seed + SEED)
+        found = smoothed.certify(images, how.n0, how.n, how.alpha, indices=rows, engine=engine)
+        return found.average_radius(labels) * len(rows)
 
     def commonest_share(self) -> float:
         """Return the share of the commonest class among the held-out images."""
@@ -111,6 +138,11 @@ class Validator:
                 standing = standing[found.robust]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
+
+
+def certifies(objective: Objective) -> bool:
+    """Tell whether epochs are judged by certificates of the objective."""
+    return type(objective).certify is not Objective.certify
 
 
 def masking_note(now: Epoch) -> str:

@@ -185,6 +185,10 @@ class _Remote(Restricted[T]):
         return scores.to(images.dtype)
 
     @property
+    def metered(self) -> bool:
+        return True
+
+    @property
     def classes(self) -> int | None:
         """The number of classes that was given for the model."""
         return self.target.classes or self.endpoint.card.classes

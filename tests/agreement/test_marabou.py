@@ -1,0 +1,69 @@
+"""Verdicts beside Marabou's, on the same networks: both are complete, so that they must be the same.
+
+It is no dependency, not even of the tests: maraboupy has wheels for few versions of Python.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sparring as sp
+from sparring.attacks import FGSM
+from sparring.defenses.certification import Network, Status, verify
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its own
+    pytest.importorskip("maraboupy", reason="maraboupy is not installed")
+    from maraboupy import Marabou, MarabouNetwork
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def marabou_proves(net: nn.Sequential, image: torch.Tensor, label: int, eps: float) -> bool:
+    """Tell whether Marabou finds no input of the box at which another class has the larger logit."""
+    options = Marabou.createOptions(verbosity=0)
+    layers = [layer for layer in net if isinstance(layer, nn.Linear)]
+    for rival in range(layers[-1].out_features):
+        if rival == label:
+            continue
+        network = MarabouNetwork.MarabouNetwork()
+        values = [network.getNewVariable() for _ in range(image.numel())]
+        for variable, pixel in zip(values, image.flatten().tolist(), strict=True):
+            network.setLowerBound(variable, max(pixel - eps, 0.0))
+            network.setUpperBound(variable, min(pixel + eps, 1.0))
+        network.inputVars, network.outputVars = [np.array(values)], []
+        for number, layer in enumerate(layers):
+            results = [network.getNewVariable() for _ in range(layer.out_features)]
+            for result, weight, bias in zip(results, layer.weight.tolist(), layer.bias.tolist(), strict=True):
+                network.addEquality([*values, result], [*weight, -1.0], -bias)
+            if number < len(layers) - 1:
+                values = [network.getNewVariable() for _ in results]
+                for before, after in zip(results, values, strict=True):
+                    network.addRelu(before, after)
+        network.addInequality([results[label], results[rival]], [1.0, -1.0], 0.0)
+        status, _, _ = network.solve(options=options, verbose=False)
+        assert status in ("sat", "unsat"), status
+        if status == "sat":
+            return False
+    return True
+
+
+def test_verdicts_are_those_of_marabou():
+    torch.manual_seed(0)
+    proven = 0
+    for _ in range(12):
+        net = nn.Sequential(
+            nn.Flatten(), nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3)
+        ).double()
+        image = torch.rand(1, 1, 2, 3, dtype=torch.float64)
+        label = net(image).argmax(1)
+        found = verify(Network(net, image), sp.Misclassify(label), image, sp.Linf(0.25), attack=FGSM(sp.Linf(0.25)))
+        theirs = marabou_proves(net, image, int(label), 0.25)
+        assert found.status == ((Status.PROVEN if theirs else Status.BROKEN),)
+        proven += theirs
+    assert 0 < proven < 12
