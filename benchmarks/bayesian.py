@@ -74,10 +74,11 @@ def adv_bnn(count: int) -> dict[str, Any]:
             if isinstance(target, Defended):
                 views = {
                     "one draw": (target.adaptive_view(1), STEPS),
+                    "one draw, as many passes": (target.adaptive_view(1), STEPS * DRAWS),
                     f"{DRAWS} draws": (target.adaptive_view(DRAWS), STEPS),
                 }
             else:
-                views[f"{DRAWS} draws"] = (classifier, STEPS * DRAWS)  # as many passes, of what draws nothing
+                views["one draw, as many passes"] = (classifier, STEPS * DRAWS)
             found = {}
             worst = torch.zeros(count)
             for word, (view, steps) in views.items():
