@@ -53,8 +53,6 @@ in the toolbox.
 PAPER = """
 Beside it, for the authors' models, Schott et al. 2019, table 1, at the same radii: ABS 99 % clean, 78 % in L0,
 80 % in L2, 8 % in Linf; binary ABS 82 %, 39 %, 77 % (as Maini et al. 2020, arXiv:1909.04068, have them too).
-Its median distances, from memory and not checked against the paper: ABS 16.5, 2.3, 0.23; Madry's network 4,
-1.4, 0.33; a plain one 8, 1.1, 0.08.
 
 Where our figures for the binary model and the PGD-trained network are above these, that says what our attacks miss and
 not that the models are better: both are nearly flat between black and white, where a gradient tells little, and a
