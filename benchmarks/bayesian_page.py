@@ -43,10 +43,10 @@ ABS = """
 {command}; commit `{commit}`. Class autoencoders with one hidden layer of {hidden} and {latent} latents, fitted
 for {fit:.0f} seconds of one core (the paper's are convolutional and trained far longer), {samples} prior
 samples and {steps} latent steps (paper: 8,000 and 50). {images} test digits, wrong ones count as distance 0;
-clean accuracy is of 1,000,
-by which width and sigma were chosen among three (it is flattered by that). Attacks: FMN and sigma-zero through the
-inference (by the envelope theorem; the binary model by BPDA through its threshold), Boundary and HopSkipJump with {queries} queries, which go on where
-latent descent ended. Every example is measured in every norm, and of all of them the nearest counts. The
+clean accuracy is of 1,000, by which width and sigma were chosen among three (it is flattered by that). Attacks: FMN
+and sigma-zero through the inference (by the envelope theorem; the binary model by BPDA through its threshold),
+Boundary and HopSkipJump with {queries} queries, which go on where latent descent ended. Every example is measured in
+every norm, and of all of them the nearest counts. The
 distances are upper bounds; {queries} queries are few, and the paper's decision attack for L0 (pointwise) is not
 in the toolbox.
 """
