@@ -74,11 +74,10 @@ def adv_bnn(count: int) -> dict[str, Any]:
             if isinstance(target, Defended):
                 views = {
                     "one draw": (target.adaptive_view(1), STEPS),
-                    "one draw, as many passes": (target.adaptive_view(1), STEPS * DRAWS),
                     f"{DRAWS} draws": (target.adaptive_view(DRAWS), STEPS),
                 }
             else:
-                views["one draw, as many passes"] = (classifier, STEPS * DRAWS)
+                views[f"{DRAWS} draws"] = (classifier, STEPS * DRAWS)  # as many passes, of what draws nothing
             found = {}
             worst = torch.zeros(count)
             for word, (view, steps) in views.items():
