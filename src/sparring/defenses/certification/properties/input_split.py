@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..concretize import InputSet
 from ..graph import Network, Weights
-from ..linear_bounds import COPIES, MEMORY, lower_bounds, relax, relaxed_intervals
+from ..linear_bounds import COPIES, MEMORY, relax, relaxed_intervals
 from ..specifications import Specification
 
 NARROWEST = 1e-9  # sides of [0, 1] that are not halved any more
@@ -169,6 +169,3 @@ class _Search:
             near_points = points[near.indices][near.values <= self.slack]
             if len(near_points):
                 self.example = self.judge(near_points)
-
-
-__all__ = ["SplitResult", "lower_bounds", "split_inputs"]

@@ -252,13 +252,9 @@ class _QueryVerification:
         for constraints, every in groups:
             module = BoxNetwork(self.network.module, box.low, box.high, constraints, every)
             self.problems.append(_Problem(region, box, module))
-        if any(len(one) == 0 for one in region.conjunctions):
-            return self.judged(_Problem(region, box, self.problems[-1].module) if groups else None, region, box)
-        return None
-
-    def judged(self, problem: _Problem | None, region: Region, box: _Representable) -> tuple[Vector, Vector] | None:
-        """The centre of a region in which every input meets the constraints."""
-        x = box.input_at((box.low + box.high) / 2, self.network.kind)
+        if all(region.conjunctions):
+            return None
+        x = box.input_at((box.low + box.high) / 2, self.network.kind)  # every input is a counterexample
         return x, self.network.run(x)
 
     def replayed(self, problem: _Problem, u: Tensor) -> tuple[Vector, Vector] | None:
