@@ -6,9 +6,9 @@ regions, with the outputs that the network gives it, meets all constraints of on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,10 @@ class Constraint:
     constant: float
     strict: bool
 
-    def value(self, values: Sequence[float] | Vector) -> float:
-        """Return the left side at the inputs and outputs (n + m,), added up without rounding in between."""
-        products = (c * float(values[at]) for c, at in zip(self.coefficients, self.places, strict=True))
-        return math.fsum((*products, self.constant))
-
     def holds(self, values: Sequence[float] | Vector) -> bool:
-        """Does it hold at the inputs and outputs (n + m,), without a tolerance?"""
-        value = self.value(values)
+        """Does it hold at finite inputs and outputs (n + m,), without a tolerance and without rounding?"""
+        products = (Fraction(c) * Fraction(float(values[at])) for c, at in zip(self.coefficients, self.places, strict=True))
+        value = sum(products, Fraction(self.constant))
         return value > 0 if self.strict else value >= 0
 
 

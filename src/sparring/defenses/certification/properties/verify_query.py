@@ -242,8 +242,8 @@ class _QueryVerification:
             place = int(box.snapped.argmax())
             self.notes.append(
                 f"{int(box.snapped.sum())} inputs, the first of them number {place}, have bounds between which "
-                f"{np.dtype(self.network.kind).name} has no number ({region.low[place]!r} to {region.high[place]!r}): "
-                f"they are taken as {box.first[place]!r}, the nearest"
+                f"{np.dtype(self.network.kind).name} has no number ({region.low[place]:.17g} to "
+                f"{region.high[place]:.17g}): they are taken as the nearest, {box.first[place]:.17g}"
             )
         single = [one[0] for one in region.conjunctions if len(one) == 1]
         longer = [one for one in region.conjunctions if len(one) > 1]
@@ -266,7 +266,7 @@ class _QueryVerification:
         if not problem.region.contains(written):
             return None
         y = self.network.run(x)
-        return (x, y) if problem.region.met(x, y) is not None else None
+        return (x, y) if np.isfinite(y).all() and problem.region.met(x, y) is not None else None
 
     # steps
 
