@@ -68,7 +68,8 @@ CASES = {
               VECTOR),
     "convolutions": ([("Conv", "x w b", "h", {"pads": [1, 0, 2, 1], "strides": [2, 1], "dilations": [1, 2]}),
                       ("BatchNormalization", "h s t m v", "k", {}),
-                      ("ConvTranspose", "k u", "y", {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]})],
+                      ("ConvTranspose", "k u", "y",
+                       {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]})],
                      {"w": array(4, 2, 3, 2), "b": array(4), "s": array(4), "t": array(4), "m": array(4),
                       "v": np.abs(array(4)), "u": array(4, 3, 3, 3)}, IMAGE),
     "grouped-same": ([("Conv", "x w", "y", {"auto_pad": "SAME_UPPER", "strides": [2, 2], "group": 2})],
@@ -116,7 +117,7 @@ def test_every_operation_of_the_table_is_compared():
 
 @pytest.mark.parametrize(("nodes", "constants", "more", "said"), [
     ([("Softmax", "x", "y", {})], {}, {}, "Softmax"),
-    ([("Mul", "x x", "h", {}), ("MatMul", "h t", "y", {}), ("Transpose", "x", "t", {})], {}, {}, "which no node before it gives"),
+    ([("Mul", "x x", "h", {}), ("MatMul", "h t", "y", {}), ("Transpose", "x", "t", {})], {}, {}, "no node before"),
     ([("Transpose", "x", "t", {}), ("MatMul", "x t", "y", {})], {}, {}, "product of two values"),
     ([("MatMul", "x w", "y", {})], {"w": array(5, 2)}, {}, "does not fit"),
     ([("Reshape", "x t", "y", {})], {"t": whole(2, 2)}, {}, r"Reshape of \[1, 6\] to \[2, 2\]"),

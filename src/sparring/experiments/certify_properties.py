@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..defenses.certification.properties import Query, Verdict, read_packed, read_vnnlib, result_text, verify_query
+from ..defenses.certification.properties import Query, Verdict, load_network, read_vnnlib, result_text, verify_query
+from ..defenses.certification.properties.packed_files import read_packed
+from ..defenses.certification.properties.vnnlib import LARGEST_FILE
 from ..errors import InputError, RunError, SparringError, described
 from ..files import locked, write_atomically
 from ..targets.onnx_file import OnnxFile
@@ -29,12 +31,11 @@ from .observer import ExperimentObserver
 from .output import refuse_used_folder, report_write_errors
 
 NOTE = "certify.json"  # which instances the folder belongs to
-LARGEST_NETWORK = 2**31  # bytes: what protobuf reads
 MOST_INSTANCES = 100_000
 _NAMED = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]([^'"]*)['"]\s*\)""")  # ('f', 'onnx/net.onnx')
 COLUMNS = (
-    "instance", "onnx", "vnnlib", "timeout", "answer", "method", "seconds", "bound", "problems", "domains", "difference",
-    "notes", "error",
+    "instance", "onnx", "vnnlib", "timeout", "answer", "method", "seconds", "bound", "problems", "domains",
+    "difference", "notes", "error",
 )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ class Instance:
             raise InputError(f"the instance has {len(named)} networks ({names}); properties of one are certified")
         query = read_vnnlib(self.folder / self.specification)
         file = self.folder / (named[0][1] if named else self.network)
-        return OnnxFile(read_packed(file, LARGEST_NETWORK), str(file), query.inputs.shape), query
+        return load_network(file, query), query
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class CertifyProperties:
 
     def certified(self, number: int, instance: Instance, about: dict[str, Any]) -> InstanceResult:
         network, query = instance.load()
-        specification = read_packed(instance.folder / instance.specification, LARGEST_NETWORK)
+        specification = read_packed(instance.folder / instance.specification, LARGEST_FILE)
         files = {"onnx_sha256": network.sha256, "vnnlib_sha256": hashlib.sha256(specification).hexdigest()}
         record_file = None if self.out is None else self.out / f"instance-{number:05d}.json"
         if record_file is not None and record_file.is_file():

@@ -64,7 +64,9 @@ class OnnxFile:
             raise TargetError(f"{self.name} failed on an input of shape {list(shaped.shape)}: {error}") from error
         flat: Vector = np.asarray(found, np.float64).ravel()
         if flat.size != self.module.out_size:
-            raise TargetError(f"{self.name} gives {flat.size} outputs in onnxruntime, and {self.module.out_size} in torch")
+            raise TargetError(
+                f"{self.name} gives {flat.size} outputs in onnxruntime, and {self.module.out_size} in torch"
+            )
         return flat
 
     def difference(self, low: Vector, high: Vector, seed: int = 0) -> float:

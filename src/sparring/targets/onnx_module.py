@@ -139,7 +139,9 @@ class OnnxModule(nn.Module):
             return value.name, tuple(shape), kind
         found = [1 if side == 0 and place == 0 else side for place, side in enumerate(given)]
         if 0 in found:
-            raise TargetError(f"{self.name} leaves the shape of {value.name} open ({given}); export it with a fixed one")
+            raise TargetError(
+                f"{self.name} leaves the shape of {value.name} open ({given}); export it with a fixed one"
+            )
         return value.name, tuple(found), kind
 
     def _tensor(self, proto: Any) -> Tensor:
@@ -157,9 +159,10 @@ class OnnxModule(nn.Module):
     def _node(self, proto: Any, opset: int) -> OnnxNode:
         if proto.domain not in ("", "ai.onnx") or proto.op_type not in OPERATIONS:
             domain = f"{proto.domain}." if proto.domain not in ("", "ai.onnx") else ""
+            where = proto.name or "".join(proto.output[:1])
             raise TargetError(
-                f"{self.name} has the operation {domain}{proto.op_type} ({proto.name or ''.join(proto.output[:1])}), which "
-                f"is not read; known are {', '.join(OPERATIONS)}"
+                f"{self.name} has the operation {domain}{proto.op_type} ({where}), which is not read; known are "
+                f"{', '.join(OPERATIONS)}"
             )
         onnx = import_optional("onnx", "a network in an ONNX file", "onnx")
         attributes: dict[str, Any] = {}

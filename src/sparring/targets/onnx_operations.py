@@ -100,7 +100,7 @@ def _constant(given: Given, place: int, what: str) -> Tensor | None:
 
 
 def _aligned(operands: Sequence[Operand]) -> tuple[list[Tensor], bool]:
-    """Tensors that broadcast as those of the graph do: axes of length 1 go between the rows and a shorter value's own."""
+    """Tensors that broadcast as those of the graph do: axes of length 1 go between rows and a shorter value's own."""
     rank, batched = max(one.rank for one in operands), any(one.batched for one in operands)
     values = []
     for one in operands:
@@ -257,7 +257,7 @@ def _merged(x: Operand) -> Tensor:
 
 
 def _unmerged(value: Tensor, like: Operand) -> Operand:
-    return Operand(value.unflatten(0, like.value.shape[:2]) if like.batched else value, like.batched)
+    return Operand(value.reshape(*like.value.shape[:2], *value.shape[1:]) if like.batched else value, like.batched)
 
 
 def _pads(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -347,7 +347,9 @@ def _batch_norm(node: OnnxNode, given: Given) -> Sequence[Operand]:
     x = _operand(given)
     if node.get("training_mode", 0):
         raise OnnxUnsupported("BatchNormalization in training mode")
-    constants = [_constant(given, place, "BatchNormalization whose statistics depend on the input") for place in range(1, 5)]
+    constants = [
+        _constant(given, place, "BatchNormalization whose statistics depend on the input") for place in range(1, 5)
+    ]
     scale, shift, mean, variance = constants
     found = F.batch_norm(
         _merged(x), mean, variance, scale, shift, training=False, eps=float(node.get("epsilon", 1e-5))
@@ -468,9 +470,7 @@ def _concatenated(node: OnnxNode, given: Given) -> Sequence[Operand]:
         axis = operands[0].axis(int(node.get("axis", 0)))
         return [Operand(torch.cat([one.value for one in operands], axis), False)]
     nothing = batched.value.flatten(1)[:, :1] * 0  # so that a constant has the rows of the others, traced or not
-    values = [
-        one.value if one.batched else one.value + nothing.reshape(-1, *[1] * one.rank) for one in operands
-    ]
+    values = [one.value if one.batched else one.value + nothing.reshape(-1, *[1] * one.rank) for one in operands]
     return [Operand(torch.cat(values, batched.axis(int(node.get("axis", 0)))), True)]
 
 
@@ -548,11 +548,11 @@ def _pad(node: OnnxNode, given: Given) -> Sequence[Operand]:
 def _expand(node: OnnxNode, given: Given) -> Sequence[Operand]:
     x = _operand(given)
     wanted = integers(_operand(given, 1), "Expand to a shape")
-    target = torch.broadcast_shapes(tuple(wanted), x.shape)
-    (value,), _ = _aligned([Operand(x.value, x.batched)])
-    missing = len(target) - x.rank
-    value = value.reshape(*value.shape[: x.batched], *[1] * missing, *x.shape)
-    return [Operand(value.expand(*value.shape[: x.batched], *target), x.batched)]
+    rank = max(len(wanted), x.rank)
+    mine, theirs = [1] * (rank - x.rank) + list(x.shape), [1] * (rank - len(wanted)) + wanted
+    target = [b if a == 1 else a for a, b in zip(mine, theirs, strict=True)]
+    rows = list(x.value.shape[: x.batched])
+    return [Operand(x.value.reshape(rows + mine).expand(rows + target), x.batched)]
 
 
 # constants

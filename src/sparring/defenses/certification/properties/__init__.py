@@ -1,9 +1,8 @@
 """Properties of ONNX files in VNN-LIB, as the verification competition poses them."""
 
 from .counterexample import counterexample_lines, result_text
-from .packed_files import read_packed
 from .query import Constraint, Query, Region, Tensor
-from .verify_query import Answer, Verdict, verify_query
+from .verify_query import Answer, Verdict, load_network, verify_query
 from .vnnlib import parse_vnnlib, read_vnnlib
 
 __all__ = [
@@ -14,8 +13,8 @@ __all__ = [
     "Tensor",
     "Verdict",
     "counterexample_lines",
+    "load_network",
     "parse_vnnlib",
-    "read_packed",
     "read_vnnlib",
     "result_text",
     "verify_query",

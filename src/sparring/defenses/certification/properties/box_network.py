@@ -47,16 +47,21 @@ class BoxNetwork(nn.Module):
         super().__init__()
         self.network, self.every = network, every
         n, m = low.size, network.out_size
-        rows = np.zeros((len(constraints), n + m))
-        for row, one in zip(rows, constraints, strict=True):
-            row[list(one.places)] = one.coefficients
-        self.with_inputs = bool(rows[:, :n].any())
-        order = np.hstack((rows[:, n:], rows[:, :n])) if self.with_inputs else rows[:, n:]
+        self.with_inputs = any(min(one.places) < n for one in constraints)
+        factors = np.zeros((len(constraints) + 1, m + n * self.with_inputs))
         sign = -1.0 if every else 1.0
-        factors = np.vstack((sign * order, np.zeros((1, order.shape[1]))))
+        for row, one in zip(factors, constraints, strict=False):
+            row[[at - n if at >= n else m + at for at in one.places]] = [sign * c for c in one.coefficients]
         shift = np.array([*(sign * one.constant - 1 for one in constraints), -1.0])
         for name, value in (("low", low), ("width", high - low), ("factors", factors), ("shift", shift)):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)).double())
+
+    def become(self, other: BoxNetwork) -> None:
+        """Take the box and the constraints of another, of as many constraints."""
+        assert (self.with_inputs, self.shift.shape) == (other.with_inputs, other.shift.shape)
+        self.every = other.every
+        for name, value in other.named_buffers(recurse=False):
+            getattr(self, name).copy_(value)
 
     def points(self, u: Tensor) -> Tensor:
         """Return the inputs (B, n) of the network at u (B, n)."""

@@ -1,11 +1,11 @@
 """Answers and counterexamples as the verification competition (VNN-COMP) writes them.
 
-    VNN-LIB 1.0     sat                 VNN-LIB 2.0     sat
-                    ((X_0 0.25)                         X float32 [1,2]
-                    (X_1 -0.5)                          0.25
-                    (Y_0 1.125))                        -0.5
-                                                        Y float32 [1,1]
-                                                        1.125
+VNN-LIB 1.0     sat                 VNN-LIB 2.0     sat
+                ((X_0 0.25)                         X float32 [1,2]
+                (X_1 -0.5)                          0.25
+                (Y_0 1.125))                        -0.5
+                                                    Y float32 [1,1]
+                                                    1.125
 """
 
 from __future__ import annotations

@@ -74,17 +74,22 @@ def split_inputs(
     batch = max(1, min(batch_size, int(memory * 2**20 / per_box)))
     search = _Search(network, weights, wanted, slack, judge, memory)
     boxes = search.bounded(low[None], high[None])
-    proven_bound = torch.inf
+    proven_bound = stuck = torch.inf
     while True:
         if search.example is not None:
             return SplitResult(False, search.example, -torch.inf, search.count, False)
         is_open = ~(boxes.bound > slack)
-        if not bool(is_open.all()):
-            proven_bound = min(proven_bound, float(boxes.bound[~is_open].amin()))
-        boxes = boxes.take(is_open)
-        if not len(boxes):
+        proven_bound = min(proven_bound, _least(boxes.bound[~is_open]))
+        if not bool(is_open.any()) and stuck == torch.inf:
             return SplitResult(True, None, proven_bound, search.count, False)
-        waiting = min(proven_bound, float(boxes.bound.amin()))
+        if search.undecided:  # no proof any more; a counterexample only where it has a margin
+            near = is_open & (boxes.bound > -slack)
+            stuck = min(stuck, _least(boxes.bound[near]))
+            is_open = is_open & ~near
+        boxes = boxes.take(is_open)
+        waiting = min(proven_bound, stuck, _least(boxes.bound))
+        if not len(boxes):
+            return SplitResult(False, None, waiting, search.count, True)
         if time.monotonic() >= stop:
             return SplitResult(False, None, waiting, search.count, False)
         count = min(batch, len(boxes))
@@ -127,6 +132,10 @@ class _Boxes:
         return torch.cat((self.low, low)), torch.cat((high, self.high))
 
 
+def _least(bounds: Tensor) -> float:
+    return float(bounds.amin()) if len(bounds) else torch.inf
+
+
 class _Search:
     """The bounds of boxes, and the counterexample once there is one."""
 
@@ -136,6 +145,7 @@ class _Search:
         self.network, self.weights, self.wanted = network, weights, wanted
         self.slack, self.judge, self.memory = slack, judge, memory
         self.example: Tensor | None = None
+        self.undecided = False  # a point is known whose margin is within the slack, and is no counterexample
         self.count = 0
 
     @torch.no_grad()
@@ -169,3 +179,4 @@ class _Search:
             near_points = points[near.indices][near.values <= self.slack]
             if len(near_points):
                 self.example = self.judge(near_points)
+                self.undecided |= self.example is None

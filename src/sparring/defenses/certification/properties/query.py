@@ -34,7 +34,9 @@ class Constraint:
 
     def holds(self, values: Sequence[float] | Vector) -> bool:
         """Does it hold at finite inputs and outputs (n + m,), without a tolerance and without rounding?"""
-        products = (Fraction(c) * Fraction(float(values[at])) for c, at in zip(self.coefficients, self.places, strict=True))
+        products = (
+            Fraction(c) * Fraction(float(values[at])) for c, at in zip(self.coefficients, self.places, strict=True)
+        )
         value = sum(products, Fraction(self.constant))
         return value > 0 if self.strict else value >= 0
 

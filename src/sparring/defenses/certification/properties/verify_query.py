@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,13 +33,16 @@ from ..specifications import specification
 from ..verify import SLACK, Status, verify
 from .box_network import BoxNetwork
 from .input_split import split_inputs
+from .packed_files import read_packed
 from .query import Constraint, Query, Region, Vector
 
+LARGEST_NETWORK = 2**31  # bytes: what protobuf reads
 FEW = 20  # inputs that are not fixed, up to which boxes of inputs are halved
 VERY_FEW = 8  # up to which nothing else is tried after that
 POINTS = 1024  # random points of each problem
 CORNERS = 10  # inputs up to which all corners of the box are tried
 STARTS, STEPS = 32, 40  # of PGD
+ATTACKED = 0.25  # of the time, after which the remaining problems are not attacked any more
 ROUNDING = 10.0  # times the difference between torch and onnxruntime, by which a proof has to exceed 0
 
 
@@ -80,7 +84,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def verify_query(network: OnnxFile, query: Query, *, timeout: float = 60.0, seed: int = 0) -> Verdict:
+def verify_query(network: OnnxFile, query: Query, *, timeout: float = 60.0, seed: int = 0, few: int = FEW) -> Verdict:
     """Answer a query about the network of an ONNX file.
 
     A proof is of the function that the weights define in real arithmetic, over the box as it is written, with a margin
@@ -92,6 +96,7 @@ def verify_query(network: OnnxFile, query: Query, *, timeout: float = 60.0, seed
         query: the specification, whose tensors must fit the file's.
         timeout: seconds in all; a step that has begun is finished.
         seed: of random points and starts.
+        few: inputs that are not fixed, up to which boxes of inputs are halved.
 
     Raises:
         InputError: a query that does not fit the network.
@@ -100,7 +105,20 @@ def verify_query(network: OnnxFile, query: Query, *, timeout: float = 60.0, seed
     if not timeout > 0:
         raise ConfigError(f"timeout={timeout!r}; pass a number of seconds above 0")
     check_fit(network, query)
-    return _QueryVerification(network, query, timeout, seed).run()
+    return _QueryVerification(network, query, timeout, seed, few).run()
+
+
+def load_network(file: Path | str, query: Query) -> OnnxFile:
+    """Return the network of an ONNX file, plain or packed by gzip (.gz).
+
+    Where the file leaves the lengths of its input open, they are those of the query.
+
+    Raises:
+        InputError: no such file.
+        TargetError: what is no ONNX file, or has an operation that is not read, by name.
+        AssetError: the package onnx or onnxruntime is missing.
+    """
+    return OnnxFile(read_packed(Path(file), LARGEST_NETWORK), str(file), query.inputs.shape)
 
 
 def check_fit(network: OnnxFile, query: Query) -> None:
@@ -159,9 +177,13 @@ class _Representable:
         with np.errstate(over="ignore"):
             first, last = region.low.astype(kind), region.high.astype(kind)
         lowest, highest = np.array(-np.inf, kind), np.array(np.inf, kind)
-        inside = np.where(region.open_low, first.astype(np.float64) > region.low, first.astype(np.float64) >= region.low)
+        inside = np.where(
+            region.open_low, first.astype(np.float64) > region.low, first.astype(np.float64) >= region.low
+        )
         first = np.where(inside, first, np.nextafter(first, highest))
-        inside = np.where(region.open_high, last.astype(np.float64) < region.high, last.astype(np.float64) <= region.high)
+        inside = np.where(
+            region.open_high, last.astype(np.float64) < region.high, last.astype(np.float64) <= region.high
+        )
         last = np.where(inside, last, np.nextafter(last, lowest))
         snapped = first > last
         nearest = ((region.low + region.high) / 2).astype(kind)
@@ -183,11 +205,13 @@ class _QueryVerification:
     query: Query
     timeout: float
     seed: int
+    few: int
     problems: list[_Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     domains: int = 0
     difference: float = 0.0
     method: str = ""
+    networks: dict[tuple[int, bool], Network] = field(default_factory=dict)  # one for each shape of a problem
 
     def run(self) -> Verdict:
         """Take all steps."""
@@ -312,7 +336,8 @@ class _QueryVerification:
     def by_attack(self, problem: _Problem) -> tuple[Vector, Vector] | None:
         """PGD from many starts, on networks of few inputs; `verify` has attacks of its own."""
         self.method = "PGD"
-        if self.free(problem) > FEW or self.free(problem) == 0:
+        spent = time.monotonic() - self.start > ATTACKED * self.timeout
+        if spent or self.free(problem) > self.few or self.free(problem) == 0:
             return None
         n = len(problem.module.low)
         x = torch.full((STARTS, n), 0.5, dtype=torch.float64)
@@ -333,10 +358,9 @@ class _QueryVerification:
     def by_bounds(self, problem: _Problem, until: float) -> tuple[Vector, Vector] | None:
         """A proof, or a counterexample on the way to one."""
         centre = torch.full((1, len(problem.module.low)), 0.5, dtype=torch.float64)
-        target = problem.module.classifier(self.network.name)
-        network = Network(target, centre)
+        network = self.captured(problem, centre)
         free = self.free(problem)
-        if free <= FEW:
+        if free <= self.few:
             now = time.monotonic()
             found = self.by_halving(problem, network, until if free <= VERY_FEW else now + (until - now) / 2)
             if found is not None or problem.proven or free <= VERY_FEW or time.monotonic() >= until:
@@ -365,16 +389,26 @@ class _QueryVerification:
             return found
         return None
 
+    def captured(self, problem: _Problem, centre: Tensor) -> Network:
+        """The graph of a problem; problems of one shape differ in buffers, so that one graph serves them all."""
+        shape = (len(problem.module.shift), problem.module.with_inputs)
+        if shape not in self.networks:
+            self.networks[shape] = Network(problem.module.classifier(self.network.name), centre)
+        network = self.networks[shape]
+        assert isinstance(network.target.model, BoxNetwork)
+        network.target.model.become(problem.module)
+        return network
+
     def by_halving(self, problem: _Problem, network: Network, until: float) -> tuple[Vector, Vector] | None:
         self.method = problem.method = "input splitting"
         kept: list[tuple[Vector, Vector]] = []
 
         def judge(points: Tensor) -> Tensor | None:
-            for point in points:
-                found = self.replayed(problem, point)
+            for place in range(len(points)):
+                found = self.replayed(problem, points[place])
                 if found is not None:
                     kept.append(found)
-                    return point
+                    return points[place]
             return None
 
         with network.target.frozen(), torch.no_grad():

