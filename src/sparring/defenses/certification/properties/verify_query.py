@@ -5,8 +5,8 @@ together, of which any suffices, and each longer conjunction alone. Then
 
     points      random ones and corners of the box, at once
     attack      PGD from many starts; on networks of many inputs what `verify` does
-    proof       few inputs (`FEW`): halving boxes of inputs, bounded by CROWN; many: `verify`, whose branch and bound
-                splits activations
+    proof       few inputs (`FEW`): halving boxes of inputs, bounded by CROWN; more than `VERY_FEW`: `verify`, whose
+                branch and bound splits activations
 
 A counterexample counts only where onnxruntime, in the file's own precision, gives outputs that meet the constraints as
 they are written, without a tolerance, for an input within the bounds as they are written.
@@ -38,7 +38,8 @@ from .query import Constraint, Query, Region, Vector
 
 LARGEST_NETWORK = 2**31  # bytes: what protobuf reads
 FEW = 20  # inputs that are not fixed, up to which boxes of inputs are halved
-VERY_FEW = 8  # up to which nothing else is tried after that
+VERY_FEW = 6  # up to which nothing else is tried
+HALVED = 0.1  # of the time, for which boxes are halved where there are more
 POINTS = 1024  # random points of each problem
 CORNERS = 10  # inputs up to which all corners of the box are tried
 STARTS, STEPS = 32, 40  # of PGD
@@ -362,7 +363,7 @@ class _QueryVerification:
         free = self.free(problem)
         if free <= self.few:
             now = time.monotonic()
-            found = self.by_halving(problem, network, until if free <= VERY_FEW else now + (until - now) / 2)
+            found = self.by_halving(problem, network, until if free <= VERY_FEW else now + HALVED * (until - now))
             if found is not None or problem.proven or free <= VERY_FEW or time.monotonic() >= until:
                 return found
         with torch.no_grad():
