@@ -48,6 +48,7 @@ class OnnxModule(nn.Module):
         graph, opset = self._graph(content)
         self._steps: list[OnnxNode] = []
         self._constants: dict[str, str] = {}  # names of buffers, by those of the graph
+        self._numbers: dict[str, tuple[float, ...] | None] = {}
         with torch.no_grad():
             self._build(graph, opset, shape)
 
@@ -74,7 +75,7 @@ class OnnxModule(nn.Module):
     def _build(self, graph: Any, opset: int, shape: Sequence[int] | None) -> None:
         known: dict[str, Operand] = {}
         for one in graph.initializer:
-            known[one.name] = Operand(self._tensor(one), False)
+            known[one.name] = Operand.constant(self._tensor(one))
         inputs = [one for one in graph.input if one.name not in known]
         if len(inputs) != 1 or len(graph.output) != 1:
             names = [", ".join(one.name for one in many) for many in (inputs, graph.output)]
@@ -102,6 +103,7 @@ class OnnxModule(nn.Module):
                 if name and not known[name].batched and name not in self._constants:
                     self._constants[name] = f"constant_{len(self._constants)}"
                     self.register_buffer(self._constants[name], known[name].value)
+                    self._numbers[name] = known[name].numbers
 
     def _drop_unused(self) -> None:
         needed, kept = {self.out_name}, []
@@ -193,11 +195,14 @@ class OnnxModule(nn.Module):
         except (RuntimeError, IndexError, ValueError, TypeError) as error:  # of torch, for shapes that do not fit
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TargetError(f"{where} does not fit its inputs: {words}") from error
-        return {name: one for name, one in zip(node.outputs, found, strict=False) if name}
+        whole = [one if one.batched else Operand.constant(one.value) for one in found]
+        return {name: one for name, one in zip(node.outputs, whole, strict=False) if name}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (B, m) at inputs (B, *in_shape)."""
-        known = {name: Operand(getattr(self, buffer), False) for name, buffer in self._constants.items()}
+        known = {
+            name: Operand(getattr(self, buffer), False, self._numbers[name]) for name, buffer in self._constants.items()
+        }
         known[self.in_name] = Operand(x, True)
         for node in self._steps:
             given = [known[name] if name else None for name in node.inputs]

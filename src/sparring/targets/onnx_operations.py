@@ -23,10 +23,21 @@ class OnnxUnsupported(Exception):
 
 
 class Operand(NamedTuple):
-    """A value of the graph: (rows, ...) where it depends on the input (`batched`), else (...)."""
+    """A value of the graph: (rows, ...) where it depends on the input (`batched`), else (...).
+
+    `numbers` are the components of a constant of whole numbers, or of a single number, in row-major order: shapes, axes
+    and limits, which are read, and which a tensor does not have while the module is traced.
+    """
 
     value: Tensor
     batched: bool
+    numbers: tuple[float, ...] | None = None
+
+    @classmethod
+    def constant(cls, value: Tensor) -> Operand:
+        """Return a constant, with its numbers."""
+        read = value.numel() == 1 or (not value.is_floating_point() and value.numel() <= MOST_NUMBERS)
+        return cls(value, False, tuple(value.flatten().tolist()) if read else None)
 
     @property
     def rank(self) -> int:
@@ -59,19 +70,31 @@ class OnnxNode:
         return self.attributes.get(name, default)
 
 
+MOST_NUMBERS = 2**20
+
 Given = Sequence[Operand | None]
 Operation = Callable[[OnnxNode, Given], Sequence[Operand]]
 
 
 def integers(operand: Operand | None, what: str) -> list[int]:
-    """Return a constant tensor of whole numbers as a list.
+    """Return a constant of whole numbers as a list.
 
     Raises:
         OnnxUnsupported: it depends on the input, or has a fraction.
     """
-    if operand is None or operand.batched or operand.value.is_floating_point():
-        raise OnnxUnsupported(f"{what} that depends on the input")
-    return [int(one) for one in operand.value.flatten().tolist()]
+    if operand is None or operand.numbers is None or operand.value.is_floating_point():
+        raise OnnxUnsupported(f"{what} that depends on the input, or is no list of whole numbers")
+    return [int(one) for one in operand.numbers]
+
+
+def _number(given: Given, place: int, what: str) -> float | None:
+    """A constant input of one number, None where it is left out."""
+    one = given[place] if len(given) > place else None
+    if one is None:
+        return None
+    if one.numbers is None or len(one.numbers) != 1:
+        raise OnnxUnsupported(f"{what} that depends on the input, or is not one number")
+    return float(one.numbers[0])
 
 
 def _parameter(node: OnnxNode, given: Given, name: str, place: int) -> list[int] | None:
@@ -158,14 +181,17 @@ def _extreme(largest: bool) -> Operation:
 
     def applied(node: OnnxNode, given: Given) -> Sequence[Operand]:
         operands = [_operand(given, place) for place in range(len(given))]
-        varying = [one for one in operands if one.batched]
-        numbers = [one.value for one in operands if not one.batched]
-        if len(varying) == 1 and all(one.numel() == 1 for one in numbers) and varying[0].rank >= max(
-            [one.ndim for one in numbers], default=0
-        ):  # fmt: skip
-            value = varying[0].value
-            for one in numbers:
-                value = value.clamp(min=float(one)) if largest else value.clamp(max=float(one))
+        varying = [place for place, one in enumerate(operands) if one.batched]
+        if len(varying) == 1:
+            x = operands[varying[0]]
+            value = x.value
+            for place, one in enumerate(operands):
+                if one.batched:
+                    continue
+                limit = _number(given, place, f"{node.kind} of the input and something")
+                if one.rank > x.rank:
+                    raise OnnxUnsupported(f"{node.kind} with a number of {one.rank} axes")
+                value = value.clamp(min=limit) if largest else value.clamp(max=limit)
             return [Operand(value, True)]
         if varying:
             raise OnnxUnsupported(f"{node.kind} of several values that depend on the input")
@@ -182,8 +208,8 @@ def _clip(node: OnnxNode, given: Given) -> Sequence[Operand]:
     x = _operand(given)
     bounds: list[float | None] = []
     for place, name in ((1, "min"), (2, "max")):
-        value = _constant(given, place, "Clip to bounds that depend on the input")
-        bound = node.get(name) if value is None else float(value)
+        value = _number(given, place, "Clip to a bound")
+        bound = node.get(name) if value is None else value
         bounds.append(None if bound is None or math.isinf(bound) or abs(bound) > 1e38 else float(bound))
     if bounds == [None, None]:
         return [x]
@@ -193,9 +219,10 @@ def _clip(node: OnnxNode, given: Given) -> Sequence[Operand]:
 def _power(node: OnnxNode, given: Given) -> Sequence[Operand]:
     x, exponent = _operand(given), _operand(given, 1)
     if x.batched or exponent.batched:
-        if exponent.batched or exponent.value.numel() != 1 or exponent.rank > x.rank:
-            raise OnnxUnsupported("Pow with an exponent that is no number")
-        return [Operand(x.value.pow(float(exponent.value)), True)]
+        number = _number(given, 1, "Pow with an exponent")
+        if exponent.rank > x.rank or number is None:
+            raise OnnxUnsupported("Pow with an exponent of more axes than its base")
+        return [Operand(x.value.pow(int(number) if number == int(number) else number), True)]
     return [Operand(x.value.pow(exponent.value), False)]
 
 
@@ -506,14 +533,13 @@ def _split(node: OnnxNode, given: Given) -> Sequence[Operand]:
 
 def _gather(node: OnnxNode, given: Given) -> Sequence[Operand]:
     x = _operand(given)
-    index = _constant(given, 1, "Gather at places that depend on the input")
-    assert index is not None
+    index, places = _operand(given, 1), integers(_operand(given, 1), "Gather at a place")
     place = x.axis(int(node.get("axis", 0)))
     side = x.value.shape[place]
-    flat = index.long().flatten()
-    if bool(((flat < -side) | (flat >= side)).any()):
+    if not all(-side <= one < side for one in places):
         raise OnnxUnsupported("Gather outside of its operand")
-    found = x.value.index_select(place, flat % side)
+    chosen = torch.tensor([one % side for one in places], dtype=torch.long, device=x.value.device)
+    found = x.value.index_select(place, chosen)
     shape = [*x.value.shape[:place], *index.shape, *x.value.shape[place + 1 :]]
     return [Operand(found.reshape(shape), x.batched)]
 
@@ -523,8 +549,8 @@ def _pad(node: OnnxNode, given: Given) -> Sequence[Operand]:
     pads = _parameter(node, given, "pads", 1)
     if pads is None:
         raise OnnxUnsupported("Pad without pads")
-    number = _constant(given, 2, "Pad with a value that depends on the input")
-    value = float(node.get("value", 0.0)) if number is None else float(number)
+    number = _number(given, 2, "Pad with a value")
+    value = float(node.get("value", 0.0)) if number is None else number
     axes = _parameter(node, given, "axes", 3) or list(range(x.rank))
     half = len(pads) // 2
     sides = [0] * (2 * x.value.ndim)
@@ -541,7 +567,8 @@ def _pad(node: OnnxNode, given: Given) -> Sequence[Operand]:
     if min(sides) < 0 or len(sides) > 6 or x.rank < len(sides) // 2 + 1:
         raise OnnxUnsupported(f"Pad with mode {node.get('mode')!r} of these axes")
     lead = x.value.shape[: x.value.ndim - len(sides) // 2]
-    found = F.pad(x.value.reshape(1, -1, *x.value.shape[len(lead) :]), sides, mode=mode)
+    rows = lead[0] if x.batched else 1
+    found = F.pad(x.value.reshape(rows, -1, *x.value.shape[len(lead) :]), sides, mode=mode)
     return [Operand(found.reshape(*lead, *found.shape[2:]), x.batched)]
 
 
@@ -600,8 +627,7 @@ def _same(node: OnnxNode, given: Given) -> Sequence[Operand]:
 
 
 def _dropout(node: OnnxNode, given: Given) -> Sequence[Operand]:
-    training = _constant(given, 2, "Dropout whose mode depends on the input")
-    if training is not None and bool(training):
+    if _number(given, 2, "Dropout with a mode"):
         raise OnnxUnsupported("Dropout in training mode")
     return [_operand(given)]
 
