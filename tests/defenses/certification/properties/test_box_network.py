@@ -1,4 +1,4 @@
-"""A network on a box, as a classifier: bounds of every form of operation hold, and its goal is that of the constraints."""
+"""A network on a box, as a classifier: its bounds hold, and its goal is that of the constraints."""
 
 import numpy as np
 import pytest
