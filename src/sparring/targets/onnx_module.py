@@ -37,6 +37,7 @@ class OnnxModule(nn.Module):
     Attributes:
         in_name, in_shape, in_kind: the input's name, shape and dtype (torch.float32 or float64) in the file.
         out_name, out_shape, out_kind: those of the output.
+        widest: components of the largest value that depends on the input.
 
     Raises:
         TargetError: what is no ONNX file; several inputs or outputs; an operation that is not in the table, by name.
@@ -84,6 +85,7 @@ class OnnxModule(nn.Module):
                 "networks with one of each"
             )
         self.in_name, self.in_shape, self.in_kind = self._declared(inputs[0], shape)
+        self.widest = max(1, self.in_size)
         self.out_name = graph.output[0].name
         self.out_kind = _KINDS.get(graph.output[0].type.tensor_type.elem_type, torch.float32)
         known[self.in_name] = Operand(torch.zeros(1, *self.in_shape, dtype=torch.float64), True)
@@ -91,6 +93,7 @@ class OnnxModule(nn.Module):
             node = self._node(proto, opset)
             found = self._run(node, known)
             known.update(found)
+            self.widest = max([self.widest, *(math.prod(one.shape) for one in found.values() if one.batched)])
             if any(one.batched for one in found.values()):
                 self._steps.append(node)
         if self.out_name not in known or not known[self.out_name].batched:

@@ -4,7 +4,7 @@ Each region of the query becomes classification problems on [0, 1]^n (`BoxNetwor
 together, of which any suffices, and each longer conjunction alone. Then
 
     points      random ones and corners of the box, at once
-    attack      PGD from many starts; on networks of many inputs what `verify` does
+    attack      PGD from many starts; on networks of many inputs `Auto`
     proof       few inputs (`FEW`): halving boxes of inputs, bounded by CROWN; more than `VERY_FEW`: `verify`, whose
                 branch and bound splits activations
 
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....attacks import PGD
+from ....attacks import FGSM, PGD, Auto
 from ....engine import Engine, run
 from ....errors import ConfigError, InputError
 from ....geometry import Linf
@@ -162,7 +162,8 @@ class _Representable:
     """The inputs of a region that the file's precision has.
 
     Args:
-        low, high: (n,) of the problem's box: as written, and wider where a snapped component lies outside.
+        low, high: (n,) of the problem's box: as written, and wider by the rounding of the bounds to the precision, so
+            that a proof holds whichever is meant.
         first, last: (n,) the least and the greatest input of the precision within the bounds.
         snapped: (n,) components whose bounds hold no such number; the nearest one stands for them.
     """
@@ -189,7 +190,10 @@ class _Representable:
         snapped = first > last
         nearest = ((region.low + region.high) / 2).astype(kind)
         first, last = (np.where(snapped, nearest, one).astype(np.float64) for one in (first, last))
-        low, high = np.minimum(region.low, first), np.maximum(region.high, last)
+        with np.errstate(over="ignore"):
+            rounded = (region.low.astype(kind).astype(np.float64), region.high.astype(kind).astype(np.float64))
+        low, high = np.minimum(region.low, rounded[0]), np.maximum(region.high, rounded[1])
+        low, high = np.minimum(low, first), np.maximum(high, last)
         return cls(low, high, first, last, snapped)
 
     def input_at(self, x: Vector, kind: type[np.floating]) -> Vector:
@@ -321,7 +325,7 @@ class _QueryVerification:
 
     def portion(self) -> int:
         """How many rows go through the network at once."""
-        return max(1, min(1024, 2**22 // max(self.network.module.in_size, 1)))
+        return max(1, min(1024, 2**24 // self.network.module.widest))
 
     def best_of(self, problem: _Problem, u: Tensor, margins: Tensor) -> tuple[Vector, Vector] | None:
         """The first counterexample among the points (N, n) of the highest margins (N,)."""
@@ -335,18 +339,18 @@ class _QueryVerification:
         return None
 
     def by_attack(self, problem: _Problem) -> tuple[Vector, Vector] | None:
-        """PGD from many starts, on networks of few inputs; `verify` has attacks of its own."""
-        self.method = "PGD"
+        """PGD from many starts, on networks of few inputs; else `Auto`."""
         spent = time.monotonic() - self.start > ATTACKED * self.timeout
-        if spent or self.free(problem) > self.few or self.free(problem) == 0:
+        if spent or self.free(problem) == 0:
             return None
-        n = len(problem.module.low)
-        x = torch.full((STARTS, n), 0.5, dtype=torch.float64)
+        n, rows = len(problem.module.low), STARTS if self.free(problem) <= self.few else 1
+        attack = PGD(Linf(0.5), steps=STEPS) if rows > 1 else Auto(Linf(0.5))
+        self.method = type(attack).__name__
         outcome = run(
-            PGD(Linf(0.5), steps=STEPS),
+            attack,
             problem.module.classifier(self.network.name),
-            problem.module.goal(STARTS),
-            x,
+            problem.module.goal(rows),
+            torch.full((rows, n), 0.5, dtype=torch.float64),
             engine=Engine(seed=self.seed),
         )
         with torch.no_grad():
@@ -374,6 +378,7 @@ class _QueryVerification:
             centre,
             Linf(0.5),
             timeout=max(0.0, until - time.monotonic()),
+            attack=FGSM(Linf(0.5)),
             slack=problem.slack / (1 + logits),
         )
         self.domains += int(certificates.domains[0])

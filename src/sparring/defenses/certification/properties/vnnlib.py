@@ -31,7 +31,8 @@ from .s_expressions import Atom, Expression, Form, read_forms
 LARGEST_FILE = 512 * 2**20  # bytes, unpacked
 LARGEST_TENSOR = 2**24  # components
 DISJUNCTS = 20_000  # of the disjunctive normal form
-NUMBERS = 50_000_000  # of all disjuncts together
+LITERALS = 5_000_000  # comparisons of all disjuncts together
+NUMBERS = 20_000_000  # of all boxes together
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NUMBERED = re.compile(r"([XY])_(\d{1,8})")
@@ -209,8 +210,13 @@ class _Reader:
         assert isinstance(expression, Form)
         parts = expression.parts[1:]
         if word == "or":
-            found = [clause for part in parts for clause in self.clauses(part)]
-            self.bounded(expression, len(found), sum(map(len, found)))
+            found: list[Clause] = []
+            size = 0
+            for part in parts:
+                more = self.clauses(part)
+                size += sum(map(len, more))
+                self.bounded(part, len(found) + len(more), size)
+                found += more
             return found
         if word == "and":
             return self.product(expression, [self.clauses(part) for part in parts])
@@ -225,14 +231,13 @@ class _Reader:
         self.bounded(at, count, 0)
         if count == 1:
             return [tuple(one for clauses in factors for one in clauses[0])]
-        sizes = [sum(map(len, clauses)) * (count // len(clauses)) for clauses in factors if clauses]
-        self.bounded(at, count, sum(sizes))
+        self.bounded(at, count, multiplied(factors))
         return [tuple(itertools.chain.from_iterable(chosen)) for chosen in itertools.product(*factors)]
 
     def bounded(self, at: Expression, count: int, size: int) -> None:
-        if count > DISJUNCTS or size > NUMBERS:
+        if count > DISJUNCTS or size > LITERALS:
             raise self.wrong(at, f"the normal form has {count:,} disjuncts of {size:,} comparisons; at most "
-                                 f"{DISJUNCTS:,} and {NUMBERS:,} are read: split the specification")  # fmt: skip
+                                 f"{DISJUNCTS:,} and {LITERALS:,} are read: split the specification")  # fmt: skip
 
     def comparison(self, at: Expression, word: str, left: Linear, right: Linear) -> list[Clause]:
         if word in ("<=", "<"):
@@ -331,9 +336,9 @@ class _Reader:
                 shared.append(one)
         count = math.prod(map(len, self.choices))
         boxes: dict[tuple[Constraint, ...], tuple[_Box, list[Conjunction]]] = {}
-        if count > DISJUNCTS:
+        if count > DISJUNCTS or multiplied(self.choices) > LITERALS:
             raise InputError(f"{self.name}: the assertions have {count:,} combinations of disjuncts, and "
-                             f"{DISJUNCTS:,} are the most; split the specification")  # fmt: skip
+                             f"{DISJUNCTS:,} of {LITERALS:,} comparisons are the most; split it")  # fmt: skip
         for chosen in [] if self.impossible else itertools.product(*self.choices):
             literals = [one for clause in chosen for one in clause]
             key = tuple(one for one in literals if _bounds_input(one))
@@ -422,6 +427,12 @@ class _Box:
 
     def region(self, conjunctions: tuple[Conjunction, ...]) -> Region:
         return Region(self.low, self.high, self.open_low, self.open_high, conjunctions)
+
+
+def multiplied(factors: Sequence[list[Clause]]) -> int:
+    """Return how many comparisons the product of such disjunctions has."""
+    count = math.prod(map(len, factors))
+    return sum(sum(map(len, clauses)) * (count // len(clauses)) for clauses in factors if clauses)
 
 
 def _bounds_input(one: Constraint) -> bool:
