@@ -197,8 +197,8 @@ def _extreme(largest: bool) -> Operation:
             raise OnnxUnsupported(f"{node.kind} of several values that depend on the input")
         values, _ = _aligned(operands)
         found = values[0]
-        for one in values[1:]:
-            found = torch.maximum(found, one) if largest else torch.minimum(found, one)
+        for more in values[1:]:
+            found = torch.maximum(found, more) if largest else torch.minimum(found, more)
         return [Operand(found, False)]
 
     return applied

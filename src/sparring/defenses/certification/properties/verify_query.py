@@ -378,7 +378,7 @@ class _QueryVerification:
             centre,
             Linf(0.5),
             timeout=max(0.0, until - time.monotonic()),
-            attack=FGSM(Linf(0.5)),
+            attack=FGSM(Linf(0.5)),  # type: ignore[arg-type]
             slack=problem.slack / (1 + logits),
         )
         self.domains += int(certificates.domains[0])
