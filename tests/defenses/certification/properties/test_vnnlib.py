@@ -40,7 +40,7 @@ def test_bounds_make_a_box_and_all_else_constraints():
 
 
 def test_version_2_says_the_same_with_tensors():
-    text = "(assert (<= X[0,0] 1)) (assert (>= X[0,0] -1.5e-1)) (assert (and (<= X[0, 1] .5) (<= -2. X[0,1])))"
+    text = "(assert (<= X[0,0] 1)) (assert (>= X[0,0] -1.5e-1)) (assert (and (<= X[0, 1] .5) (<= -2. X [0,1])))"
     second = parse_vnnlib(NETWORK + text + "(assert (< Y[1] Y[0]))")
     first = parse_vnnlib(DECLARED + BOX + "(assert (< Y_1 Y_0))")
     (a,), (b,) = first.regions, second.regions

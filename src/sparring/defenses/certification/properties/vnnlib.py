@@ -208,7 +208,7 @@ class _Reader:
         """The disjunctive normal form of an expression: one of the clauses has to hold."""
         word = self.head(expression)
         assert isinstance(expression, Form)
-        parts = expression.parts[1:]
+        parts = _with_indices(expression.parts[1:])
         if word == "or":
             found: list[Clause] = []
             size = 0
@@ -270,7 +270,7 @@ class _Reader:
                 return {}, float(expression.text)
             return {self.variable(expression): 1.0}, 0.0
         word = self.head(expression)
-        parts = [self.linear(part) for part in expression.parts[1:]]
+        parts = [self.linear(part) for part in _with_indices(expression.parts[1:])]
         if word not in ("+", "-", "*", "/") or not parts:
             raise self.wrong(expression, f"({word} ...) is no arithmetic; +, - and * of expressions are read")
         if word in ("+", "-"):
@@ -433,6 +433,18 @@ def multiplied(factors: Sequence[list[Clause]]) -> int:
     """Return how many comparisons the product of such disjunctions has."""
     count = math.prod(map(len, factors))
     return sum(sum(map(len, clauses)) * (count // len(clauses)) for clauses in factors if clauses)
+
+
+def _with_indices(parts: Sequence[Expression]) -> list[Expression]:
+    """The parts of an expression, with an index that stands apart, `X [0,1]`, at its name."""
+    found: list[Expression] = []
+    for part in parts:
+        before = found[-1] if found else None
+        if isinstance(part, Atom) and part.text.startswith("[") and isinstance(before, Atom) and "[" not in before.text:
+            found[-1] = Atom(before.text + part.text, before.line)
+        else:
+            found.append(part)
+    return found
 
 
 def _bounds_input(one: Constraint) -> bool:
