@@ -120,6 +120,10 @@ def test_every_operation_of_the_table_is_compared():
     ([("Mul", "x x", "h", {}), ("MatMul", "h t", "y", {}), ("Transpose", "x", "t", {})], {}, {}, "no node before"),
     ([("Transpose", "x", "t", {}), ("MatMul", "x t", "y", {})], {}, {}, "product of two values"),
     ([("MatMul", "x w", "y", {})], {"w": array(5, 2)}, {}, "does not fit"),
+    ([("Pad", "x p", "y", {})], {"p": whole(0, 2**40, 0, 0)}, {}, "a value of shape"),
+    ([("Expand", "x p", "y", {})], {"p": whole(2**40, 6)}, {}, "a value of shape"),
+    ([("Reshape", "x s", "h", {}), ("Conv", "h w", "y", {"pads": [0, 2**40]})],
+     {"s": whole(1, 1, 6), "w": array(1, 1, 2)}, {}, "Conv with pads"),
     ([("Reshape", "x t", "y", {})], {"t": whole(2, 2)}, {}, r"Reshape of \[1, 6\] to \[2, 2\]"),
     ([("Relu", "c", "y", {})], {"c": array(2)}, {}, "do not depend on its inputs"),
     ([("Relu", "x", "y", {}), ("Neg", "x", "z", {})], {}, {"outputs": ("y", "z")}, "outputs y, z"),
@@ -147,3 +151,17 @@ def test_hostile_files_are_refused():
     proto.opset_import.add(domain="com.microsoft", version=1)
     with pytest.raises(TargetError, match=r"com\.microsoft\.Relu"):
         OnnxModule(proto.SerializeToString(), "net.onnx")
+
+
+def test_damaged_files_raise_our_own_error_or_none():
+    """Bytes of files changed at random; the kinds of operations whose numbers are read are among them."""
+    rng, refused = np.random.default_rng(1), 0
+    for case in ("shapes", "padding", "parts", "pooling", "constants") * 60:
+        content = bytearray(model(*CASES[case]))
+        for _ in range(rng.integers(1, 4)):
+            content[rng.integers(len(content))] = rng.integers(256)
+        try:
+            OnnxModule(bytes(content), "net.onnx")
+        except TargetError:
+            refused += 1
+    assert 150 < refused < 300

@@ -44,7 +44,7 @@ class OnnxFile:
         runtime = import_optional("onnxruntime", "a network in an ONNX file", "onnx")
         self.module = OnnxModule(content, name, shape).eval()
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors are raised
         try:
             self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has errors of its own

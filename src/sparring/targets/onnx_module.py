@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TargetError
-from .onnx_operations import OPERATIONS, OnnxNode, OnnxUnsupported, Operand
+from .onnx_operations import MOST_COMPONENTS, OPERATIONS, OnnxNode, OnnxUnsupported, Operand, check_size
 from .optional_imports import import_optional
 
 OLDEST = 7  # operation set: broadcasting was another before
@@ -68,6 +68,12 @@ class OnnxModule(nn.Module):
             )
         if len(model.graph.node) > MOST_NODES:
             raise TargetError(f"{self.name} has {len(model.graph.node):,} nodes, and {MOST_NODES:,} are the most")
+        named = [*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]
+        texts = [one.name for one in named] + [
+            text for node in model.graph.node for text in (node.op_type, node.domain, *node.input, *node.output)
+        ]
+        if not all(isinstance(one, str) for one in texts):
+            raise TargetError(f"{self.name} is no valid ONNX model: it has names that are no text")
         outside = [one.name for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
         if outside:
             raise TargetError(f"{self.name} keeps its weights ({outside[0]}, ...) in another file; save it as one file")
@@ -143,6 +149,8 @@ class OnnxModule(nn.Module):
         if shape is not None and fits and all(a in (0, b) for a, b in zip(given, shape, strict=True)):
             return value.name, tuple(shape), kind
         found = [1 if side == 0 and place == 0 else side for place, side in enumerate(given)]
+        if math.prod(found) > MOST_COMPONENTS:
+            raise TargetError(f"{self.name} takes {value.name} of shape {found}, which is too large")
         if 0 in found:
             raise TargetError(
                 f"{self.name} leaves the shape of {value.name} open ({given}); export it with a fixed one"
@@ -193,6 +201,8 @@ class OnnxModule(nn.Module):
         given = [known[name] if name else None for name in node.inputs]
         try:
             found = OPERATIONS[node.kind](node, given)
+            for one in found:
+                check_size(one.shape)
         except OnnxUnsupported as error:
             raise TargetError(f"{where}: {error} is not read") from error
         except (RuntimeError, IndexError, ValueError, TypeError) as error:  # of torch, for shapes that do not fit

@@ -50,7 +50,9 @@ class Operand(NamedTuple):
         return tuple(self.value.shape[self.batched :])
 
     def axis(self, axis: int) -> int:
-        """Return the place of an axis of the graph among those of the tensor."""
+        """Return the place of an axis of the graph among those of the tensor; OnnxUnsupported for one it lacks."""
+        if not -self.rank <= axis < max(self.rank, 1):
+            raise OnnxUnsupported(f"axis {axis} of a value of {self.rank} axes")
         return axis % max(self.rank, 1) + self.batched
 
 
@@ -71,6 +73,8 @@ class OnnxNode:
 
 
 MOST_NUMBERS = 2**20
+MOST_COMPONENTS = 2**27  # of a value
+WIDEST = 2**12  # padding, stride or dilation of a convolution
 
 Given = Sequence[Operand | None]
 Operation = Callable[[OnnxNode, Given], Sequence[Operand]]
@@ -85,6 +89,12 @@ def integers(operand: Operand | None, what: str) -> list[int]:
     if operand is None or operand.numbers is None or operand.value.is_floating_point():
         raise OnnxUnsupported(f"{what} that depends on the input, or is no list of whole numbers")
     return [int(one) for one in operand.numbers]
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Raise OnnxUnsupported for a value of so many components that a file of that size is no network's."""
+    if math.prod(shape) > MOST_COMPONENTS:
+        raise OnnxUnsupported(f"a value of shape {list(shape)}, of more than {MOST_COMPONENTS:,} components,")
 
 
 def _number(given: Given, place: int, what: str) -> float | None:
@@ -292,7 +302,7 @@ def _pads(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[
     axes = len(kernel)
     mode = node.get("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
-        pads = [int(one) for one in node.get("pads") or [0] * (2 * axes)]
+        pads = _limited(node, "pads", [0] * (2 * axes))
         return pads[:axes], pads[axes:]
     if mode == "VALID":
         return [0] * axes, [0] * axes
@@ -309,7 +319,14 @@ def _pads(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[
 
 
 def _per_axis(node: OnnxNode, name: str, axes: int) -> list[int]:
-    return [int(one) for one in node.get(name) or [1] * axes]
+    return _limited(node, name, [1] * axes)
+
+
+def _limited(node: OnnxNode, name: str, default: list[int]) -> list[int]:
+    found = [int(one) for one in node.get(name) or default]
+    if len(found) != len(default) or not all(0 <= one <= WIDEST for one in found):
+        raise OnnxUnsupported(f"{node.kind} with {name} {found[:8]}")
+    return found
 
 
 def _padded(x: Tensor, begin: Sequence[int], end: Sequence[int], value: float = 0.0) -> Tensor:
@@ -353,7 +370,7 @@ def _transposed_convolution(node: OnnxNode, given: Given) -> Sequence[Operand]:
         raise OnnxUnsupported(f"a transposed convolution over {axes} axes")
     if node.get("auto_pad", "NOTSET") not in ("NOTSET", "") or node.get("output_shape") is not None:
         raise OnnxUnsupported("ConvTranspose with auto_pad or output_shape")
-    pads = [int(one) for one in node.get("pads") or [0] * (2 * axes)]
+    pads = _limited(node, "pads", [0] * (2 * axes))
     if pads[:axes] != pads[axes:]:
         raise OnnxUnsupported("ConvTranspose with other padding at the end than at the beginning")
     function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
@@ -363,7 +380,7 @@ def _transposed_convolution(node: OnnxNode, given: Given) -> Sequence[Operand]:
         bias,
         stride=_per_axis(node, "strides", axes),
         padding=pads[:axes],
-        output_padding=[int(one) for one in node.get("output_padding") or [0] * axes],
+        output_padding=_limited(node, "output_padding", [0] * axes),
         groups=int(node.get("group", 1)),
         dilation=_per_axis(node, "dilations", axes),
     )
@@ -554,6 +571,7 @@ def _pad(node: OnnxNode, given: Given) -> Sequence[Operand]:
     axes = _parameter(node, given, "axes", 3) or list(range(x.rank))
     half = len(pads) // 2
     sides = [0] * (2 * x.value.ndim)
+    check_size([*x.shape, 1 + sum(max(one, 0) for one in pads)])
     for axis, begin, end in zip(axes, pads[:half], pads[half:], strict=True):
         back = x.value.ndim - 1 - x.axis(axis)
         sides[2 * back], sides[2 * back + 1] = begin, end
@@ -579,6 +597,7 @@ def _expand(node: OnnxNode, given: Given) -> Sequence[Operand]:
     mine, theirs = [1] * (rank - x.rank) + list(x.shape), [1] * (rank - len(wanted)) + wanted
     target = [b if a == 1 else a for a, b in zip(mine, theirs, strict=True)]
     rows = list(x.value.shape[: x.batched])
+    check_size(target)
     return [Operand(x.value.reshape(rows + mine).expand(rows + target), x.batched)]
 
 
@@ -602,8 +621,7 @@ def _filled(node: OnnxNode, given: Given) -> Sequence[Operand]:
     value = node.get("value")
     number = value if isinstance(value, Tensor) else torch.zeros(1)
     shape = integers(_operand(given), "ConstantOfShape")
-    if math.prod(shape) > 2**26:
-        raise OnnxUnsupported(f"ConstantOfShape of {shape}")
+    check_size(shape)
     return [Operand(torch.full(shape, number.flatten()[0].item(), dtype=number.dtype), False)]
 
 
