@@ -69,7 +69,7 @@ class OnnxModule(nn.Module):
         if len(model.graph.node) > MOST_NODES:
             raise TargetError(f"{self.name} has {len(model.graph.node):,} nodes, and {MOST_NODES:,} are the most")
         named = [*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]
-        texts = [one.name for one in named] + [
+        texts = [one.name for many in (named, *(node.attribute for node in model.graph.node)) for one in many] + [
             text for node in model.graph.node for text in (node.op_type, node.domain, *node.input, *node.output)
         ]
         if not all(isinstance(one, str) for one in texts):
@@ -205,7 +205,7 @@ class OnnxModule(nn.Module):
                 check_size(one.shape)
         except OnnxUnsupported as error:
             raise TargetError(f"{where}: {error} is not read") from error
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:  # of torch, for shapes that do not fit
+        except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:  # of torch
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TargetError(f"{where} does not fit its inputs: {words}") from error
         whole = [one if one.batched else Operand.constant(one.value) for one in found]
