@@ -25,6 +25,19 @@ from .run_folder import connect, connect_to_read, refuse_used, writing
 from .schema import FILE, FORMAT, SCHEMA
 
 
+UPSERT = """
+INSERT INTO certificate VALUES (
+    :sample, :norm, :eps, :verdict, :method, :lower, :slack, :seconds, :domains, :searched)
+ON CONFLICT (sample, norm, eps) DO UPDATE SET verdict = excluded.verdict, searched = excluded.searched,
+    slack = COALESCE(excluded.slack, slack), seconds = seconds + excluded.seconds, domains = domains + excluded.domains,
+    method = CASE WHEN excluded.verdict = 'open' AND COALESCE(excluded.lower, -9e999) <= COALESCE(lower, -9e999)
+        THEN method ELSE excluded.method END,
+    lower = CASE WHEN excluded.verdict = 'broken' THEN NULL
+        WHEN COALESCE(excluded.lower, -9e999) > COALESCE(lower, -9e999) THEN excluded.lower ELSE lower END
+"""
+ORIGINAL = "UPDATE sample SET original_file = :file, original_row = :row WHERE id = :id AND original_file IS NULL"
+
+
 class Records:
     """An open run folder."""
 
@@ -172,6 +185,18 @@ class Records:
             self._insert("result", rows.results)
             self._insert("stretched", rows.stretched)
             self._skip(skipped)
+
+    def commit_certificates(
+        self, results: list[dict[str, Any]], certificates: list[dict[str, Any]], originals: list[dict[str, Any]]
+    ) -> None:
+        """Write certificates, what branch and bound did as an attack, and where originals are, in one transaction.
+
+        A certificate that is there already is replaced; its costs and its bound, where that is better, stay.
+        """
+        with self._writing():
+            self._insert("result", results)
+            self.connection.executemany(UPSERT, certificates)
+            self.connection.executemany(ORIGINAL, originals)
 
     def finish(self, skipped: list[Skipped]) -> None:
         with self._writing():

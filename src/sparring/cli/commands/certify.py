@@ -38,7 +38,8 @@ def certify_command(
 ) -> None:
     """Prove for each image of DATA that nothing within the threat changes its class, or find what does."""
     from ...errors import ThreatError
-    from ...experiments.certify import ASSUMPTIONS, CertifyDataset
+    from ...defenses.certification.verify import ASSUMPTIONS
+    from ...experiments.certify import CertifyDataset
     from ...threats import parse_threat_list
     from ..display.console import say
     from ..display.progress import ProgressBars
