@@ -25,13 +25,11 @@ from ...targets import Defended, Restricted, Target
 from ...threats import Norm
 from ...zoo import Chunk
 from ..plan import AuditPlan
-from ..suites.suite import MAX_ATTACKS
+from ..suites.suite import MAX_ATTACKS, SEARCH, SEARCH_TURN
 from .clean_chunk import CleanChunk
 from .confirmation import AttackResult, AttackSlot, measure_examples, select_examples
 from .predictions import CPU, DRAW_OFFSET
 
-TURN = MAX_ATTACKS - 1  # branch and bound comes after all attacks
-SEARCH = "branch-and-bound"
 LEAVE = "leave certify out"
 
 
@@ -160,7 +158,7 @@ def search_results(
     rows = (opened & ((found.domains.cpu() > 0) | broken)).nonzero().flatten()
     if not len(rows):
         return
-    slot = AttackSlot(norm, ball.eps, "", TURN, plan.seed, DRAW_OFFSET + 2 * MAX_ATTACKS * (number + 1) + TURN)
+    slot = AttackSlot(norm, ball.eps, "", SEARCH_TURN, plan.seed, DRAW_OFFSET + MAX_ATTACKS * (number + 1) + SEARCH_TURN)
     hit = rows[broken[rows]]
     images = found.examples.float().cpu()[hit]
     examples, rate = measure_examples(target, clean, hit, images, ball, slot, plan.batch_size)
