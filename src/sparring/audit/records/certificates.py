@@ -82,6 +82,8 @@ class Contradiction:
 
     sample: int
     name: str
+    norm: str
+    eps: float
     threat: str
     attack: str
 
@@ -174,7 +176,12 @@ def contradictions(records: Records, first: int = 0, last: int = 1 << 62) -> lis
     texts = {(one.norm, radius.eps): radius.text for one in records.plan.threats for radius in one.radii}
     return [
         Contradiction(
-            row["id"], row["name"], f"{row['norm']} {texts[row['norm'], row['eps']]}", row["attack"]
+            row["id"],
+            row["name"],
+            row["norm"],
+            row["eps"],
+            f"{row['norm']} {texts.get((row['norm'], row['eps']), row['eps'])}",
+            row["attack"],
         )
         for row in records.select(CONTRADICTIONS, {"first": first, "last": last, "sized": sized})
     ]

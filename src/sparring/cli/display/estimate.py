@@ -29,4 +29,7 @@ def show_estimate(job: AuditRequest) -> None:
     if found.seconds is not None:
         say(f"at most about {clock_text(found.seconds)}, by one small batch ({pass_words}, per image); images that "
             "fall early or are given up take less")  # fmt: skip
+    if found.certificates and found.certificate_seconds is not None:
+        say(f"certificates of what withstands the attacks: at most {clock_text(found.certificate_seconds)} more of branch "
+            "and bound, if every image is open at every radius")  # fmt: skip
     say("nothing was written")
