@@ -30,7 +30,7 @@ from .records.identity import part_of
 from .records.run_folder import writing
 from .request import AuditRequest
 
-GROUP = 16  # images whose bounds are computed, and recorded, together
+GROUP = 8  # images whose bounds are computed, and recorded, together
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ class CurvePanel:
     description: str
     dense: bool
 
+    def proven_at(self, dot: CurveDot) -> float | None:
+        """Return the share that is proven at the radius of a dot of the curve; None where none is known."""
+        proven = {one.x: one.share.share for one in self.certified.dots} if self.certified else {}
+        return proven.get(dot.x)
+
 
 def curve_panel(threat: ThreatPart) -> CurvePanel:
     """Return the drawing of one threat's curve: eps to the right from 0, share upwards from 0 to 100 %."""

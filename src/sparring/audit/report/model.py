@@ -297,7 +297,14 @@ class Report(Part):
     probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")
 
     def worst(self) -> tuple[ThreatPart, EpsilonPart]:
-        """The threat and radius under which the model holds least; a radius that was given goes before a median."""
+        """The threat and radius under which the model holds least, of several the one where least is proven.
+
+        A radius that was given goes before a median.
+        """
+
+        def held(part: EpsilonPart) -> tuple[float, float]:
+            return part.robust_accuracy.share, part.certificates.proven.share if part.certificates else 1.0
+
         given = [threat for threat in self.threats if threat.smallest is None]
         pairs = [(threat, part) for threat in given or self.threats for part in threat.epsilons]
-        return min(pairs, key=lambda pair: pair[1].robust_accuracy.share)
+        return min(pairs, key=lambda pair: held(pair[1]))
