@@ -125,8 +125,8 @@ def audit(
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
         precision: of the model inside the search, "bfloat16" or "float16"; each success is confirmed without it.
         compile: the search runs through `torch.compile`, and each success is confirmed without it.
-        certify: each image that withstands all attacks at a radius in Linf, L2 or L1 is then proven to withstand any, by
-            bounds, or broken by an example that branch and bound finds, or left open; of a plain classifier only.
+        certify: each image that withstands all attacks at a radius in Linf, L2 or L1 is then proven to withstand any,
+            by bounds, or broken by an example that branch and bound finds, or left open. Of a plain classifier only.
         certify_timeout: seconds of branch and bound for each image and radius; 0: none.
         workers: so many processes, or "ray:N"; the records are those of one worker that has as many threads.
         devices: where workers put the model, as ["cuda:0", "cuda:1"]; one worker each where no number is given.
@@ -388,9 +388,7 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
     total = source.candidates if plan.limit is None else plan.limit
     left = unrecorded(records, request)
     observer.attacks_begin()
-    for done in (
-        work_here(worker, left, observer) if pool is None else work_in_pool(pool, request.workers.count, left)
-    ):
+    for done in work_here(worker, left, observer) if pool is None else work_in_pool(pool, request.workers.count, left):
         assert isinstance(done, ChunkResult)
         number, clean, events = done.number, done.clean, done.events
         rows = chunk_rows(number, clean, events, done.seconds, kept)
@@ -407,9 +405,8 @@ def report_uncertified(request: AuditRequest) -> None:
     """Tell the observer which threats have no certificates."""
     left = request.plan.uncertified_threats
     if left:
-        request.observer.report_message(
-            f"certificates are for radii in Linf, L2 and L1: {'; '.join(left)} {'has' if len(left) == 1 else 'have'} none"
-        )
+        have = "has" if len(left) == 1 else "have"
+        request.observer.report_message(f"certificates are for radii in Linf, L2 and L1: {'; '.join(left)} {have} none")
 
 
 def certify_standing(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:

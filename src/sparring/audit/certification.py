@@ -68,9 +68,7 @@ def certify_all(
         total, done = int(left.asked.sum()), 0
         jobs = certificate_tasks(records, request, left, size, timeout)
         observer.certifying(total, timeout)
-        answers = (
-            work_here(worker, jobs, observer) if pool is None else work_in_pool(pool, request.workers.count, jobs)
-        )
+        answers = work_here(worker, jobs, observer) if pool is None else work_in_pool(pool, request.workers.count, jobs)
         for answer in answers:
             assert isinstance(answer, CertifiedImages)
             rows = certificate_rows(answer)
@@ -117,8 +115,8 @@ def certificate_tasks(
             continue
         if number >= len(before) or part_of(chunk, plan) != before[number]:
             request.observer.report_message(
-                f"{request.source.name} gives other images at {chunk.first} than those that were attacked, so that they "
-                "have no certificates"
+                f"{request.source.name} gives other images at {chunk.first} than those that were attacked: they have no "
+                "certificates"
             )
             continue
         for start in range(0, len(chunk.images), size):

@@ -50,8 +50,9 @@ class AuditPlan(StorableModel):
     model's own clean prediction elsewhere; "model" takes the model's prediction throughout. `draws`: passes per
     gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
     search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
-    of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by bounds
-    and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
+    of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by
+    bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`:
+    SHA-256 of the mask and of the radii, one for each input.
     """
 
     model: str
@@ -95,8 +96,11 @@ class AuditPlan(StorableModel):
     def uncertified_threats(self) -> tuple[str, ...]:
         """The threats that have no certificates, in words."""
         return (
-            *(f"{one.norm} {', '.join(radius.text for radius in one.radii)}" for one in self.threats
-              if one.norm not in CERTIFIED_NORMS),
+            *(
+                f"{one.norm} {', '.join(radius.text for radius in one.radii)}"
+                for one in self.threats
+                if one.norm not in CERTIFIED_NORMS
+            ),
             *(f"{norm} without a radius" for norm in self.smallest),
         )
 
@@ -127,9 +131,10 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
             f"plan: {twice[0]} is given with a radius and without; the smallest examples answer every radius: keep one"
         )
     if plan.certify and not plan.certified_threats:
+        threats = "; ".join(plan.uncertified_threats)
         raise ConfigError(
-            f"certificates are for radii in Linf, L2 and L1, and the threats are {'; '.join(plan.uncertified_threats)}; "
-            "add one, as linf:4/255, or leave certify out"
+            f"certificates are for radii in Linf, L2 and L1, and the threats are {threats}; add one, as linf:4/255, or "
+            "leave certify out"
         )
     return plan
 

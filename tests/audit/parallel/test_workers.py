@@ -310,18 +310,14 @@ class Backwards:
 
 def test_answers_come_in_order_and_few_chunks_are_held():
     pool = Backwards()
-    assert [done.number for done in work_in_pool(pool, 3, [(number, None) for number in range(40)])] == list(
-        range(40)
-    )
+    assert [done.number for done in work_in_pool(pool, 3, [(number, None) for number in range(40)])] == list(range(40))
     assert pool.most <= 6
 
 
 def test_what_a_worker_raises_is_raised_when_its_turn_comes():
     seen = []
     with pytest.raises(InputError, match="no such image"):
-        seen.extend(
-            done.number for done in work_in_pool(Backwards(bad=7), 3, [(number, None) for number in range(40)])
-        )
+        seen.extend(done.number for done in work_in_pool(Backwards(bad=7), 3, [(number, None) for number in range(40)]))
         raise AssertionError
     told = picklable(InputError("here"))
     assert type(told) is InputError

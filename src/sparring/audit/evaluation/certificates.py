@@ -85,8 +85,8 @@ def network_of(target: Target[Any], plan: AuditPlan, images: Tensor) -> Network:
     inside = bare(target)
     if isinstance(inside, Defended):
         raise TargetError(
-            f"{inside.name} stands behind a defence, and certificates are of a plain classifier; audit that without the "
-            f"defence, or {LEAVE}"
+            f"{inside.name} stands behind a defence, and certificates are of a plain classifier; audit that without "
+            f"the defence, or {LEAVE}"
         )
     try:
         return Network(as_classifier(inside), images[:1].float().to(inside.device))
@@ -158,7 +158,9 @@ def search_results(
     rows = (opened & ((found.domains.cpu() > 0) | broken)).nonzero().flatten()
     if not len(rows):
         return
-    slot = AttackSlot(norm, ball.eps, "", SEARCH_TURN, plan.seed, DRAW_OFFSET + MAX_ATTACKS * (number + 1) + SEARCH_TURN)
+    slot = AttackSlot(
+        norm, ball.eps, "", SEARCH_TURN, plan.seed, DRAW_OFFSET + MAX_ATTACKS * (number + 1) + SEARCH_TURN
+    )
     hit = rows[broken[rows]]
     images = found.examples.float().cpu()[hit]
     examples, rate = measure_examples(target, clean, hit, images, ball, slot, plan.batch_size)
@@ -192,4 +194,3 @@ def with_recorded_classes(clean: CleanChunk, task: CertificateTask) -> CleanChun
     """Return the chunk with the classes of the records: predictions may round otherwise among other images."""
     aim = None if task.aims is None else ClassifyAs(task.aims.to(CPU))
     return replace(clean, truth=Misclassify(task.labels.to(CPU)), aim=aim)
-

@@ -107,9 +107,9 @@ def certificate_findings(records: Records) -> Iterator[Finding]:
     """Yield findings where an example contradicts a proof, and where branch and bound broke what attacks left."""
     found = contradictions(records)
     if found:
-        first = found[0]
+        first, images = found[0], len({one.sample for one in found})
         yield KINDS["certificate-contradicted"].finding(
-            f"{len({one.sample for one in found})} images are recorded as proven, and broken by an example: the first is "
+            f"{images} of the images are recorded as proven, and broken by an example: the first is "
             f"{first.name} (image {first.sample}), proven at {first.threat} and broken by {first.attack}."
         )
     count = records.scalar("SELECT COUNT(DISTINCT sample) FROM result WHERE success AND attack = ?", SEARCH)

@@ -84,7 +84,9 @@ class ChunkWorker:
         network = self.capture(task.chunk.images)
         clean = with_recorded_classes(self.admission.admit(task.chunk), task)
         plan = self.admission.plan
-        return CertifiedImages(number, clean, *certify(network, self.evaluated.target, clean, task, plan), task.timeout > 0)
+        return CertifiedImages(
+            number, clean, *certify(network, self.evaluated.target, clean, task, plan), task.timeout > 0
+        )
 
     def capture(self, images: Tensor) -> Network:
         """Return the network of the audited classifier; TargetError or ConfigError where it has no certificates."""

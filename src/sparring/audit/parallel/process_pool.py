@@ -23,9 +23,9 @@ from ...errors import ConfigError, RunError, described, user_frame
 from ..observer import AuditObserver
 from .chunk_worker import (
     Answer,
-    Job,
     ChunkFailure,
     ChunkWorker,
+    Job,
     answer_chunk,
     deserialize,
     picklable,

@@ -20,9 +20,9 @@ from ...errors import ConfigError, RunError
 from ...targets.optional_imports import import_optional
 from .chunk_worker import (
     Answer,
-    Job,
     ChunkFailure,
     ChunkWorker,
+    Job,
     answer_chunk,
     deserialize,
     serialize_job,

@@ -24,7 +24,6 @@ from .rows import ChunkRows
 from .run_folder import connect, connect_to_read, refuse_used, writing
 from .schema import FILE, FORMAT, SCHEMA
 
-
 UPSERT = """
 INSERT INTO certificate VALUES (
     :sample, :norm, :eps, :verdict, :method, :lower, :slack, :seconds, :domains, :searched)

@@ -33,7 +33,10 @@ SELECT AVG(size) FROM (
 
 
 def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
-    """Return the attacks on a ball in their order, branch and bound last, with what is left at the radius `eps` after each."""
+    """Return the attacks on a ball in their order, with what is left at the radius `eps` after each.
+
+    Branch and bound, of certificates, is the last of them.
+    """
     parts = []
     for view, (name, _) in enumerate(records.facts.views):
         entries = records.facts.attacks[attacks_key(name, ball)]

@@ -158,7 +158,9 @@ class EpsilonPart(Part):
     wrong_before: int = Field(description="images wrong before any attack")
     fallen_at_smaller_eps: int = Field(description="images whose example at a smaller eps of this norm serves here too")
     attacks: list[AttackPart]
-    certificates: CertificatePart | None = Field(default=None, description="None: none were asked for, or the norm has none")
+    certificates: CertificatePart | None = Field(
+        default=None, description="None: none were asked for, or the norm has none"
+    )
     views: list[ViewPart] = Field(default=[], description="of a defended model, each view's own number, naive first")
 
 

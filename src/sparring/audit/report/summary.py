@@ -112,7 +112,9 @@ def provenance_part(records: Records) -> Provenance:
         device=facts.device,
         precision=facts.precision,
         started=facts.started,
-        seconds=records.scalar("SELECT TOTAL(seconds) FROM (SELECT seconds FROM chunk UNION ALL SELECT seconds FROM certificate)")
+        seconds=records.scalar(
+            "SELECT TOTAL(seconds) FROM (SELECT seconds FROM chunk UNION ALL SELECT seconds FROM certificate)"
+        )
         + records.probe_results().get("seconds", 0.0),
         seed=records.plan.seed,
         resumed=records.resumed,

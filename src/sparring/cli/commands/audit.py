@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import ConfigError, ThreatError
-from ..display.bounds import Bounds
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
 from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
@@ -96,7 +96,9 @@ def audit(
     ] = False,
     certify_timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Of branch and bound for each image and radius; 60 when not given, 0: none."),
+        typer.Option(
+            metavar="SECONDS", help="Of branch and bound for each image and radius; 60 when not given, 0: none."
+        ),
         Bounds(0),
     ] = None,
     access: Annotated[

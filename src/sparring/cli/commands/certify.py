@@ -37,8 +37,8 @@ def certify_command(
     class_names: given.ClassNames = None,
 ) -> None:
     """Prove for each image of DATA that nothing within the threat changes its class, or find what does."""
-    from ...errors import ThreatError
     from ...defenses.certification.verify import ASSUMPTIONS
+    from ...errors import ThreatError
     from ...experiments.certify import CertifyDataset
     from ...threats import parse_threat_list
     from ..display.console import say

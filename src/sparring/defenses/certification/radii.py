@@ -114,9 +114,7 @@ def taken(certificates: Certificates, rows: Tensor) -> Certificates:
 def at_no_cost(certificates: Certificates) -> Certificates:
     """Return the same verdicts, at no cost of their own."""
     free = {name: torch.zeros_like(getattr(certificates, name)) for name in ("seconds", "domains")}
-    return Certificates(
-        status=certificates.status, methods=certificates.methods, **columns(certificates) | free
-    )
+    return Certificates(status=certificates.status, methods=certificates.methods, **columns(certificates) | free)
 
 
 def replaced(before: Certificates, rows: Tensor, verdicts: Certificates) -> Certificates:
