@@ -115,8 +115,8 @@ def certificate_tasks(
             continue
         if number >= len(before) or part_of(chunk, plan) != before[number]:
             request.observer.report_message(
-                f"{request.source.name} gives other images at {chunk.first} than those that were attacked: they have no "
-                "certificates"
+                f"{request.source.name} gives other images at {chunk.first} than those that were attacked: they have "
+                "no certificates"
             )
             continue
         for start in range(0, len(chunk.images), size):

@@ -95,8 +95,8 @@ def _curve(threat: ThreatPart, measure: str) -> Figure:
         axes.plot(*zip(*begun, strict=True), color=GREY, linestyle="--", linewidth=1, label=_attacker(name))
     certified = [(part.eps, part.certificates.proven) for part in threat.epsilons if part.certificates]
     if certified:
-        line = [(point.eps, point.robust_accuracy) for point in points if point.eps == 0] + certified
-        at, proven = [one for one, _ in line], [100 * one.share for _, one in line]
+        certified = [(point.eps, point.robust_accuracy) for point in points if point.eps == 0] + certified
+        at, proven = [one for one, _ in certified], [100 * one.share for _, one in certified]
         axes.fill_between(at, proven, [100 * one.share for one in shares], color=GREY, alpha=0.15, linewidth=0)
         axes.plot(at, proven, color=PROOF, marker="s", markersize=3, linewidth=1.2, clip_on=False, label="Proven")
     if known or certified:
