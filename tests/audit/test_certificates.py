@@ -277,6 +277,7 @@ class Spectral(nn.Module):
     [
         ({"target": "defended"}, TargetError, "behind a defence"),
         ({"target": "random"}, TargetError, "random"),
+        ({"target": "restricted"}, TargetError, "Restricted"),
         ({"target": "spectral"}, TargetError, r"fft.* in .*shape|fft"),
         ({"access": "scores", "suite": "square"}, ConfigError, "black box"),
         ({"threats": "l0:3", "suite": "pgd"}, ConfigError, "L0 3"),
@@ -293,12 +294,27 @@ def test_what_has_no_certificates_is_refused_before_any_work(
     targets = {
         "defended": lambda: sp.targets.Defended(sp.Classifier(net), JPEGCompression(75)),
         "random": lambda: sp.Classifier(net, stochastic=True),
+        "restricted": lambda: sp.Restricted(sp.Classifier(net), sp.Gradients),
         "spectral": lambda: sp.Classifier(Spectral(net)),
     }
     given = options | ({"target": targets[options["target"]]()} if "target" in options else {})
     with pytest.raises(kind, match=said):
         quick(**given)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_differs_from_the_trace_ends_the_audit_with_its_attacks(
+    quick: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def differs(*given: Any, **how: Any) -> Any:
+        raise TargetError("the net differs from its trace")
+
+    monkeypatch.setattr(radii, "verify", differs)
+    with pytest.raises(TargetError, match="from its trace; every attack is recorded: read them with sparring report"):
+        quick()
+    monkeypatch.undo()
+    assert render(tmp_path / "run").threats[0].epsilons[0].attacks[0].fell == 0
+    assert render(tmp_path / "run").threats[0].epsilons[2].attacks[0].fell > 0
 
 
 def test_threats_without_certificates_are_named(quick: Any) -> None:

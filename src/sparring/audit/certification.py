@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ..defenses.certification import Status
 from ..defenses.certification.radii import CODES
+from ..errors import SparringError
 from ..threats import Norm
 from ..zoo import Chunk
 from ..zoo.batches import rows_of
 from .evaluation.batches import limit_chunks
 from .evaluation.certificates import CertificateTask, CertifiedImages
 from .observer import CertificatesRecorded
-from .parallel.chunk_worker import ChunkWorker
+from .parallel.chunk_worker import Answer, ChunkWorker
 from .parallel.worker_pool import WorkerPool, work_here, work_in_pool
 from .records.certificates import certificate_rows, contradictions, verdicts
 from .records.database import Records
@@ -69,7 +70,7 @@ def certify_all(
         jobs = certificate_tasks(records, request, left, size, timeout)
         observer.certifying(total, timeout)
         answers = work_here(worker, jobs, observer) if pool is None else work_in_pool(pool, request.workers.count, jobs)
-        for answer in answers:
+        for answer in told_where_attacks_are(answers, records):
             assert isinstance(answer, CertifiedImages)
             rows = certificate_rows(answer)
             if rows.tensors:
@@ -85,6 +86,16 @@ def certify_all(
                     f"a certificate is contradicted: {found[0].name} is recorded as proven at {found[0].threat}, and "
                     f"{found[0].attack} broke it; do not rely on the certificates of this run, and report it"
                 )
+
+
+def told_where_attacks_are(answers: Iterator[Answer], records: Records) -> Iterator[Answer]:
+    """Yield the answers; an error of certificates says that the attacks are safe, and how to read them."""
+    try:
+        yield from answers
+    except SparringError as error:
+        raise type(error)(
+            f"{error}; every attack is recorded: read them with sparring report {records.folder}"
+        ) from error
 
 
 def open_images(records: Records, searched: bool) -> OpenImages:

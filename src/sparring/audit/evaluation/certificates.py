@@ -82,7 +82,7 @@ def network_of(target: Target[Any], plan: AuditPlan, images: Tensor) -> Network:
             f"access={plan.access!r} audits a black box, and certificates are made of the network's weights; leave one "
             "of the two out"
         )
-    inside = bare(target)
+    inside = target.target if type(target) is Restricted and plan.access is not None else target
     if isinstance(inside, Defended):
         raise TargetError(
             f"{inside.name} stands behind a defence, and certificates are of a plain classifier; audit that without "
@@ -92,11 +92,6 @@ def network_of(target: Target[Any], plan: AuditPlan, images: Tensor) -> Network:
         return Network(as_classifier(inside), images[:1].float().to(inside.device))
     except SparringError as error:
         raise type(error)(f"no certificates: {error}; or {LEAVE}") from error
-
-
-def bare(target: Target[Any]) -> Target[Any]:
-    """Return the model of a target whose access the plan restricts."""
-    return target.target if isinstance(target, Restricted) else target
 
 
 def certify(

@@ -193,7 +193,7 @@ class Records:
         A certificate that is there already is replaced; its costs and its bound, where that is better, stay.
         """
         with self._writing():
-            self._insert("result", results)
+            self._insert("result", results, "INSERT OR REPLACE")
             self.connection.executemany(UPSERT, certificates)
             self.connection.executemany(ORIGINAL, originals)
 
@@ -226,11 +226,11 @@ class Records:
         pairs = [storable((one.name, one.reason)) for one in skipped]
         self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?)", pairs)
 
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+    def _insert(self, table: str, rows: list[dict[str, Any]], insert: str = "INSERT") -> None:
         if rows:
             columns = ", ".join(rows[0])
             places = ", ".join(f":{name}" for name in rows[0])
-            self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
+            self.connection.executemany(f"{insert} INTO {table} ({columns}) VALUES ({places})", rows)
 
     def select(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
         """Yield rows of a question, one at a time; `values` in order, or one mapping by name."""
