@@ -2,9 +2,9 @@
 
     python -m benchmarks.certification.audit [--images 20] [--timeout 5] [--out FILE]
 
-The images are the first of zoo:mnist-heldout, the suite is standard. For each net and radius: images that are right, that
-withstand the attacks, that are not broken once branch and bound has searched too, and that are proven, with what proved
-them; and seconds of the attacks and of the certificates. Writes records/certification/audit.json.
+The images are the first of zoo:mnist-heldout, the suite is standard. For each net and radius: images that are right,
+that withstand the attacks, that are not broken once branch and bound has searched too, and that are proven, with what
+proved them; and seconds of the attacks and of the certificates. Writes records/certification/audit.json.
 """
 
 import argparse

@@ -187,6 +187,18 @@ def test_what_is_stopped_goes_on_and_asks_nothing_again(
         quick(resume=True, certify=False)
 
 
+def test_a_finished_audit_is_certified_later(quick: Any, tmp_path: Path) -> None:
+    whole = quick(out=tmp_path / "whole")
+    plain = quick(certify=False)
+    assert plain.certification is None
+    later = quick(resume=True)
+    assert words(later) == words(whole)
+    assert [part.robust_accuracy for part in later.threats[0].epsilons] == [
+        part.robust_accuracy for part in whole.threats[0].epsilons
+    ]
+    assert later.threats[0].epsilons[0].attacks[0].seconds == plain.threats[0].epsilons[0].attacks[0].seconds
+
+
 def test_workers_are_handed_the_jobs_and_answer_the_same(
     quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

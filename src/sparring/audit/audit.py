@@ -340,6 +340,7 @@ def open_records(
             refuse_changing(records)
             compare_data(records, request)
             records.compare_answers(model)
+            records.add_certificates(request.plan)
             records.count_resumed()
             write_limits(request)
         except BaseException:

@@ -105,7 +105,9 @@ class Records:
         )
 
     def _compare(self, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> None:
-        changed = differences(self.plan, plan)
+        before = self.plan
+        later = ("certify", "certify_timeout") if plan.certify and not before.certify else ()
+        changed = [name for name in differences(before, plan) if name not in later]
         if changed:
             name = changed[0]
             raise RunError(
@@ -170,6 +172,12 @@ class Records:
     def chunks(self) -> dict[int, int]:
         """Return number -> count of rows of every chunk that is safe."""
         return dict(self._query("SELECT chunk.id, count FROM chunk JOIN part ON part.id = chunk.id"))
+
+    def add_certificates(self, plan: AuditPlan) -> None:
+        """Take over a plan that asks for certificates, where the run was begun without: it is not finished then."""
+        if plan.certify and not self.plan.certify:
+            with self._writing():
+                self._execute("UPDATE run SET plan = ?, finished = 0", (plan.model_dump_json(),))
 
     def count_resumed(self) -> None:
         """Note that the run is resumed once more."""
