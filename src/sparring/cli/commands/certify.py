@@ -65,8 +65,9 @@ def certify_command(
         }  # fmt: skip
         certify_properties(model, data, timeout, out, [name for name, one in others.items() if one])
         return
+    from ...defenses.certification.verify import ASSUMPTIONS
     from ...errors import ConfigError, ThreatError
-    from ...experiments.certify import ASSUMPTIONS, CertifyDataset
+    from ...experiments.certify import CertifyDataset
     from ...threats import parse_threat_list
     from ..display.console import say
     from ..display.progress import ProgressBars

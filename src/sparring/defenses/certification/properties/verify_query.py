@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....attacks import FGSM, PGD, Auto
+from ....attacks import PGD, Auto
 from ....engine import Engine, run
 from ....errors import ConfigError, InputError
 from ....geometry import Linf
@@ -378,7 +378,7 @@ class _QueryVerification:
             centre,
             Linf(0.5),
             timeout=max(0.0, until - time.monotonic()),
-            attack=FGSM(Linf(0.5)),  # type: ignore[arg-type]
+            attack=None,
             slack=problem.slack / (1 + logits),
         )
         self.domains += int(certificates.domains[0])
