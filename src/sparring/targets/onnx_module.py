@@ -174,8 +174,8 @@ class OnnxModule(nn.Module):
             domain = f"{proto.domain}." if proto.domain not in ("", "ai.onnx") else ""
             where = proto.name or "".join(proto.output[:1])
             raise TargetError(
-                f"{self.name} has the operation {domain}{proto.op_type} ({where}), which is not read; known are "
-                f"{', '.join(OPERATIONS)}"
+                f"{self.name} has the operation {domain}{proto.op_type} ({where}), which is not read; take a network "
+                "without it (docs/certification-vnnlib.md says what is read)"
             )
         onnx = import_optional("onnx", "a network in an ONNX file", "onnx")
         attributes: dict[str, Any] = {}

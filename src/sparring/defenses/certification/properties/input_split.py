@@ -23,6 +23,7 @@ from ..specifications import Specification
 NARROWEST = 1e-9  # sides of [0, 1] that are not halved any more
 EVEN = 0.05  # of the mean slope, added to each, so that no input is never halved
 MOST_WAITING = 500_000  # boxes
+TOGETHER = 8  # functions of a node that are bounded at once, at least, where memory is short
 JUDGED = 64  # points of a batch that are handed to the judge, at most
 
 Judge = Callable[[Tensor], Tensor | None]  # points (N, n) -> a counterexample (n,) among them, None: there is none
@@ -70,7 +71,7 @@ def split_inputs(
         batch_size: boxes bounded at once, at most; fewer where `memory` MB do not hold more.
     """
     sizes = [torch.Size(node.shape).numel() for node in network.nodes]
-    per_box = 8 * COPIES * max(sizes) * max(wanted.functions.shape[1], 2 * max(sizes) // 8)
+    per_box = 8 * COPIES * max(sizes) * max(wanted.functions.shape[1], TOGETHER)
     batch = max(1, min(batch_size, int(memory * 2**20 / per_box)))
     search = _Search(network, weights, wanted, slack, judge, memory)
     boxes = search.bounded(low[None], high[None])
