@@ -26,7 +26,8 @@ from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval
 from .leaves import solve_leaf
-from .linear_bounds import COPIES, Relaxed, SplitTerm
+from .linear_bounds import COPIES, Relaxed
+SplitTerm = tuple
 from .optimized_slopes import clamp_slopes_
 from .specifications import Specification
 
@@ -199,7 +200,7 @@ class DomainSearch:
     def relaxed(self, domains: Domains) -> Relaxed:
         """Return the relaxed network of each domain, with the terms of the constraints."""
         intervals: dict[int, Interval] = {}
-        splits: dict[int, SplitTerm] = {}
+        splits: dict[int, tuple] = {}
         for number in self.places:
             part, root = self.offsets[number], self.intervals[number]
             low, high = domains.low[:, part], domains.high[:, part]
@@ -208,7 +209,7 @@ class DomainSearch:
             if part.start < part.stop:
                 coefficients = self._dense(below - above, number, torch.zeros_like(root.low))
                 offset = (above * low - below * high).sum(1, keepdim=True)
-                splits[number] = SplitTerm(coefficients[:, None], offset)
+                splits[number] = (coefficients[:, None], offset)
         slopes: dict[int, Slopes] = {}
         for number in self.activations:
             operand, part = self.network.nodes[number].operands[0], self.slope_offsets[number]
