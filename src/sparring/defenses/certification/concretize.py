@@ -71,6 +71,10 @@ class InputSet:
         """Return the sets of these rows."""
         return InputSet(self.x[rows], self.low[rows], self.high[rows], self.eps[rows], self.norm)
 
+    def to(self, dtype: torch.dtype) -> InputSet:
+        """Return the sets in another precision."""
+        return InputSet(*(one.to(dtype) for one in (self.x, self.low, self.high, self.eps)), self.norm)
+
     @property
     def is_box(self) -> bool:
         """Is the set its bounding box?"""

@@ -13,7 +13,9 @@ Kolter (2018, arXiv:1711.00851) is the procedure with the slope u / (u - l) for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -43,6 +45,7 @@ class LinearBound(NamedTuple):
 
 
 Coefficients = Tensor | Windows
+Nonlinear = Callable[[int, Coefficients], tuple[Coefficients | None, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,29 @@ class Relaxed:
 
         Coefficients (1, S, ...) that all inputs share stay so back to the first activation.
         """
-        return self._backward(start, coefficients, lambda number: None)
+        return self._bounded(start, coefficients, self._relaxed)
 
     def bound_affinely(self, start: int, coefficients: Tensor) -> Tensor:
         """Return lower bounds (B, S) that go back to the last activations only and take their intervals there.
 
         This is interval propagation with the last layers merged, and needs the intervals of all nodes.
         """
-        return self._backward(start, coefficients, lambda number: self.intervals[number]).least
 
-    def _backward(
-        self, start: int, coefficients: Coefficients, known: Callable[[int], Interval | None]
-    ) -> LinearBound:
+        def boxed(number: int, a: Coefficients) -> tuple[None, Tensor]:
+            return None, _least_in_box(dense(a), self.intervals[number])
+
+        return self._bounded(start, coefficients, boxed).least
+
+    def _bounded(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> LinearBound:
+        a, offset = self.backward(start, coefficients, nonlinear)
+        return LinearBound(self.inputs.least(a) + offset, a, offset)
+
+    def backward(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> tuple[Tensor, Tensor]:
+        """Return <coefficients (B, S, ...), h> as a function of the input: coefficients (B, S, ...), offset (B, S).
+
+        `nonlinear` takes the number of an activation or a maximum and the coefficients of its results; it returns those
+        of its operand, or None, and what is added to the offset.
+        """
         pending: dict[int, Coefficients] = {start: coefficients}
         zeros = self.inputs.x.new_zeros(coefficients.shape[:2])
         offset = zeros
@@ -85,29 +99,27 @@ class Relaxed:
             if a is None:
                 continue
             node = self.network.nodes[number]
+            parts: Sequence[Coefficients | None]
             if isinstance(node.operation, Affine):
                 parts, gained = self._through_affine(number, node.operation, a)
-                offset = offset + gained
-                for operand, part in zip(node.operands, parts, strict=True):
-                    _add(pending, operand, part)
-                continue
-            interval = known(number)
-            if interval is not None:
-                offset = offset + _least_in_box(_dense(a), interval)
-                continue
-            part: Coefficients
-            if isinstance(node.operation, Activation):
-                part, gained = _through_lines(a, self.lines(number))
             else:
-                assert isinstance(node.operation, Maximum)
-                lines, before = self._maximum_lines(number), self._before(number)
-                part, gained = _through_maximum(_dense(a), node.operation, lines, before)
+                part, gained = nonlinear(number, a)
+                parts = [part]
             offset = offset + gained
-            _add(pending, node.operands[0], part)
+            for operand, one in zip(node.operands, parts, strict=True):
+                if one is not None:
+                    _add(pending, operand, one)
         if 0 not in pending:  # nothing depends on the input any more
             pending[0] = zeros.new_zeros(*zeros.shape, *self.network.nodes[0].shape)
-        a = _dense(pending[0])
-        return LinearBound(self.inputs.least(a) + offset, a, offset)
+        return dense(pending[0]), offset
+
+    def _relaxed(self, number: int, a: Coefficients) -> tuple[Coefficients, Tensor]:
+        operation = self.network.nodes[number].operation
+        if isinstance(operation, Activation):
+            return through_lines(a, self.lines(number))
+        assert isinstance(operation, Maximum)
+        before = self._before(number)
+        return _through_maximum(dense(a), operation, operation.lines(*before), before)
 
     def lines(self, number: int) -> Lines:
         """Return the lines of an activation, by its number."""
@@ -118,11 +130,6 @@ class Relaxed:
 
     def _before(self, number: int) -> Interval:
         return self.intervals[self.network.nodes[number].operands[0]]
-
-    def _maximum_lines(self, number: int) -> MaximumLines:
-        operation = self.network.nodes[number].operation
-        assert isinstance(operation, Maximum)
-        return operation.lines(*self._before(number))
 
     def _through_affine(
         self, number: int, operation: Affine, a: Coefficients
@@ -148,7 +155,8 @@ class Relaxed:
         return tuple(part.reshape(*a.shape[:2], *part.shape[1:]) for part in parts), gained
 
 
-def _dense(a: Coefficients) -> Tensor:
+def dense(a: Coefficients) -> Tensor:
+    """Return the coefficients as a tensor."""
     return a.dense() if isinstance(a, Windows) else a
 
 
@@ -159,7 +167,7 @@ def _add(pending: dict[int, Coefficients], number: int, part: Coefficients) -> N
         if isinstance(held, Windows) and isinstance(part, Windows):
             part = held.plus(part)
         else:
-            part = _dense(held) + _dense(part)
+            part = dense(held) + dense(part)
     pending[number] = part.dense() if isinstance(part, Windows) and part.is_large else part
 
 
@@ -168,7 +176,8 @@ def _least_in_box(a: Tensor, interval: Interval) -> Tensor:
     return (a.clamp(min=0) * low + a.clamp(max=0) * high).flatten(2).sum(2)
 
 
-def _through_lines(a: Coefficients, lines: Lines) -> tuple[Coefficients, Tensor]:
+def through_lines(a: Coefficients, lines: Lines) -> tuple[Coefficients, Tensor]:
+    """Return coefficients (B, S, ...) of an activation's operand from those of its results, and the offset (B, S)."""
     if isinstance(a, Windows):
         lines = Lines(*(a.gather(one) for one in lines))
     values = a.values if isinstance(a, Windows) else a
@@ -245,6 +254,7 @@ def relaxed_intervals(
     bounder: Bounder = lower_bounds,
     memory: float = MEMORY,
     with_gradients: bool = False,
+    stop: float = math.inf,
 ) -> list[Interval]:
     """Return intervals of all nodes; those that activations take are bounded backwards, and intersected with IBP's.
 
@@ -252,6 +262,7 @@ def relaxed_intervals(
         bounder: gives the lower bounds of linear functions of a node.
         memory: MB that the coefficients of one pass may take; components are bounded in portions that fit.
         with_gradients: the bounder keeps the coefficients of all nodes.
+        stop: when the clock (time.monotonic) shows it, what is not bounded yet keeps the intervals that it has.
     """
     propagation = Propagation(network, weights, inputs)
     slopes: dict[int, Slopes] = {}
@@ -272,7 +283,7 @@ def relaxed_intervals(
                 )
             relaxed = Relaxed(network, weights, inputs, propagation.intervals, slopes)
             count = portion(network, inputs, memory, with_gradients)
-            interval = _narrowed(relaxed, number, interval, wanted, bounder, count)
+            interval = _narrowed(relaxed, number, interval, wanted, bounder, count, stop)
         propagation.keep(interval)
     return propagation.intervals
 
@@ -289,7 +300,7 @@ def _wanted(network: Network, number: int, interval: Interval) -> Tensor:
 
 
 def _narrowed(
-    relaxed: Relaxed, number: int, interval: Interval, wanted: Tensor, bounder: Bounder, count: int
+    relaxed: Relaxed, number: int, interval: Interval, wanted: Tensor, bounder: Bounder, count: int, stop: float
 ) -> Interval:
     """The interval, narrowed by backward bounds of the wanted components (B, n), `count` of each row at a time."""
     low, high = (bound.flatten(1) for bound in interval)
@@ -302,10 +313,14 @@ def _narrowed(
     chosen = bounded.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     lows, highs = [], []
     for places in torch.split(chosen, count, dim=1):
+        if time.monotonic() > stop:
+            break
         one = components(places, interval.low)
         lows.append(bounder(relaxed, number, one))
         highs.append(-bounder(relaxed, number, -one))
-    chosen = chosen.expand(len(low), most)
+    if not lows:
+        return interval
+    chosen = chosen[:, : len(lows) * count].expand(len(low), -1)
     new_low = torch.full_like(low, -torch.inf).scatter(1, chosen, torch.cat(lows, 1))
     new_high = torch.full_like(high, torch.inf).scatter(1, chosen, torch.cat(highs, 1))
     low = torch.where(wanted, torch.maximum(low, new_low), low)  # what others in the batch want is not taken
