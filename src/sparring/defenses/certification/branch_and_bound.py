@@ -24,7 +24,10 @@ from ...rows import join, take
 from .ascent import Precisions, Rows, Variables, ascend, evaluate, first_variables
 from .leaves import solve_leaf
 from .reduced import Relaxation
+from .tightening import tighten
 
+WORTH = 4.0  # times the seconds that tightening takes, which splitting must exceed
+BETWEEN = 3  # splits after which a domain may be tightened again
 ROUNDING = 1e-4  # by which a bound in single precision exceeds what is to be proven before the ascent ends
 
 
@@ -37,6 +40,7 @@ class BranchAndBound:
         learning_rate: of slopes and multipliers; multipliers are in units of the margin over those of the neuron.
         decay: of the learning rate, per step.
         candidates: neurons whose children are bounded before one is split.
+        tightened: neurons that are bounded anew where a domain would need many splits.
         batch_size: domains bounded at once, at most.
         memory: MB for the reduced network, as much for the domains that wait, and as much for those being bounded.
     """
@@ -45,6 +49,7 @@ class BranchAndBound:
     learning_rate: float = 0.1
     decay: float = 0.95
     candidates: int = 5
+    tightened: int = 128
     batch_size: int = 64
     memory: float = 512.0
 
@@ -59,6 +64,8 @@ class Domains:
         multipliers: (D, 2, N) of the constraints z >= low and z <= high.
         shares: (D, F) logits of the functions' shares.
         bound: (D,) the lower bound of what is to be proven.
+        parent_bound: (D,) that of the domain that was split.
+        splits: (D,) int64, since neurons were tightened.
     """
 
     low: Tensor
@@ -68,6 +75,8 @@ class Domains:
     multipliers: Tensor
     shares: Tensor
     bound: Tensor
+    parent_bound: Tensor
+    splits: Tensor
 
     def __len__(self) -> int:
         return len(self.bound)
@@ -122,6 +131,8 @@ class DomainSearch:
         self.networks, self.low, self.high, self.shares = networks, low, high, shares
         self.settings, self.slack, self.limit, self.judge = settings, slack, limit, judge
         self.domains = 0
+        self.seconds = [0.0, 0.0]  # that bounding and tightening a domain takes
+        self.gain: Tensor | None = None  # of the bound, by a split
         n, units = networks.fine.neurons, networks.fine.units
         held = 16 * n + 8 * units + 8 * n
         self.most_waiting = max(settings.batch_size, int(settings.memory * 2**20 / held))
@@ -135,13 +146,14 @@ class DomainSearch:
         start = first_variables(self.networks.fine, self.low, self.high, self.shares)
         multipliers = start.lower.new_zeros(1, 2, self.networks.fine.neurons)
         known = self.low.new_full((1,), bound)
-        return Domains(self.low, self.high, start.lower, start.upper, multipliers, start.shares, known)
+        splits = torch.zeros(1, dtype=torch.int64, device=known.device)
+        return Domains(
+            self.low, self.high, start.lower, start.upper, multipliers, start.shares, known, known, splits
+        )
 
     def rows(self, domains: Domains) -> Rows:
         """Return what is bounded."""
-        fine = self.networks.fine
-        bounded = torch.stack((domains.low > fine.low, domains.high < fine.high), 1)
-        return Rows(domains.low, domains.high, bounded)
+        return Rows(domains.low, domains.high, self.networks.fine.narrowed(domains.low, domains.high))
 
     def optimize(self, domains: Domains, stop: float) -> tuple[Domains, Tensor]:
         """Return the domains with better slopes and multipliers, and a candidate (D, ...) for a counterexample."""
@@ -159,7 +171,25 @@ class DomainSearch:
         v = found.variables
         assert v.multipliers is not None
         bound = torch.maximum(found.least, domains.bound)
-        return Domains(domains.low, domains.high, v.lower, v.upper, v.multipliers, v.shares, bound), found.points
+        given = {"lower": v.lower, "upper": v.upper, "multipliers": v.multipliers, "shares": v.shares, "bound": bound}
+        return replace(domains, **given), found.points
+
+    def tightened(self, domains: Domains, stop: float) -> tuple[Domains, Tensor]:
+        """Return the domains, each with narrower bounds of the neurons whose relaxations cost most, and candidates."""
+        costs, _ = self.costs(domains)
+        count = min(self.settings.tightened, costs.shape[1])
+        chosen = torch.zeros_like(costs, dtype=torch.bool).scatter(1, costs.topk(count, dim=1).indices, True)
+        lows, highs = [], []
+        for row in range(len(domains)):
+            one = take(domains, torch.tensor([row], device=costs.device))
+            low, high = tighten(
+                self.networks, one.low, one.high, one.variables, chosen[row],
+                limit=self.limit, memory=self.settings.memory, stop=stop,
+            )  # fmt: skip
+            lows.append(low)
+            highs.append(high)
+        splits = torch.zeros_like(domains.splits)
+        return self.optimize(replace(domains, low=torch.cat(lows), high=torch.cat(highs), splits=splits), stop)
 
     # splits
 
@@ -213,6 +243,7 @@ class DomainSearch:
         """Return both children (2 D) of a split at one neuron (D,) of each: those above the point, then those below."""
         index = neuron[:, None]
         point = points.gather(1, index)
+        domains = replace(domains, parent_bound=domains.bound, splits=domains.splits + 1)
         upper = replace(domains, low=domains.low.scatter(1, index, point))
         lower = replace(domains, high=domains.high.scatter(1, index, point))
         both = Domains(*(torch.cat((getattr(upper, one.name), getattr(lower, one.name))) for one in fields(Domains)))
@@ -252,11 +283,9 @@ class DomainSearch:
                 now = take(now, splittable)
                 if not len(now):
                     continue
-            now, points = self.optimize(self.split(now), stop)
-            self.domains += len(now)
-            hit = self.judge(points)
-            if bool(hit.any()):
-                return SearchResult(-torch.inf, points[hit][0], self.domains)
+            now, example = self._step(now, stop)
+            if example is not None:
+                return SearchResult(-torch.inf, example, self.domains)
             proven = now.bound > self.slack
             if bool(proven.any()):
                 least = min(least, float(now.bound[proven].amin()))
@@ -265,6 +294,36 @@ class DomainSearch:
         if len(waiting):
             least = min(least, float(waiting.bound.amin()))
         return SearchResult(least, None, self.domains)
+
+    def _step(self, domains: Domains, stop: float) -> tuple[Domains, Tensor | None]:
+        """Split domains, and bound their children; also a counterexample if one is found.
+
+        Where a child would need so many splits that tightening its neurons' bounds costs less, this is done.
+        """
+        began = time.monotonic()
+        children, points = self.optimize(self.split(domains), stop)
+        self.domains += len(children)
+        self._spent(0, began, len(children))
+        hit = self.judge(points)
+        if bool(hit.any()):
+            return children, points[hit][0]
+        gain = (children.bound - children.parent_bound).clamp(max=self.slack + ROUNDING - children.parent_bound)
+        self.gain = gain.mean() if self.gain is None else 0.7 * self.gain + 0.3 * gain.mean()
+        missing = (self.slack - children.bound) / self.gain.clamp(min=1e-9)  # splits one after another
+        subtree = self.seconds[0] * torch.exp2(missing.clamp(max=30))
+        dear = (subtree > WORTH * self.seconds[1]) & (children.splits >= BETWEEN) & ~(children.bound > self.slack)
+        if not bool(dear.any()) or not self.settings.tightened:
+            return children, None
+        began = time.monotonic()
+        narrower, points = self.tightened(take(children, dear), stop)
+        self._spent(1, began, len(narrower))
+        hit = self.judge(points)
+        return join([take(children, ~dear), narrower]), points[hit][0] if bool(hit.any()) else None
+
+    def _spent(self, kind: int, began: float, count: int) -> None:
+        """Take into account what bounding (0) or tightening (1) so many domains took."""
+        each = (time.monotonic() - began) / count
+        self.seconds[kind] = each if self.seconds[kind] == 0 else 0.7 * self.seconds[kind] + 0.3 * each
 
     def _leaves(self, leaves: Domains) -> tuple[list[float], Tensor | None]:
         """Bounds of domains without a neuron to split, and a counterexample if one is found."""

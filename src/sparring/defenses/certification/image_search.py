@@ -24,7 +24,6 @@ from .tightening import tighten
 SWEEPS = 5  # of tightening, at most
 GAIN = 0.1  # share of what is missing that a sweep must gain for another one
 FAVOUR = 4.0  # of the function whose bound is best, in logits, where one suffices
-STEPS = 10  # of Adam on each neuron's bound
 
 
 @dataclass
@@ -103,10 +102,10 @@ class ImageSearch:
         return self.optimized()
 
     def _tightened(self, low: Tensor, high: Tensor, shares: Tensor, limit: float | None) -> tuple[Tensor, Tensor]:
-        return tighten(
-            self.networks, low, high, shares, limit=limit, steps=STEPS, learning_rate=self.search.learning_rate,
-            memory=self.memory, stop=self.stop,
-        )  # fmt: skip
+        start = first_variables(self.networks.fine, low, high, shares)
+        everything = torch.ones_like(low[0], dtype=torch.bool)
+        given = self.networks, low, high, start, everything
+        return tighten(*given, limit=limit, memory=self.memory, stop=self.stop)
 
     def searched(self) -> SearchResult:
         """Prove one function after another, the hardest first, or all together where one suffices."""

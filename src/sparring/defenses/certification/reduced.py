@@ -147,6 +147,10 @@ class ReducedNetwork:
                 found[:, layer.neurons] |= crosses
         return found
 
+    def narrowed(self, low: Tensor, high: Tensor) -> Tensor:
+        """Tell (D, 2, N) which bounds (D, N) of neurons are narrower than those of the region."""
+        return torch.stack((low > self.low, high < self.high), 1)
+
     def bound(
         self,
         coefficients: Tensor,

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .ascent import Precisions, Rows, Variables, ascend, first_variables
+from .ascent import Precisions, Rows, Variables, ascend
 
 CHUNK = 512  # neurons bounded at once, at most
+STEPS, LEARNING_RATE, DECAY = 10, 0.3, 0.95  # of Adam on each neuron's bound
 
 
 def tighten(
     networks: Precisions,
     low: Tensor,
     high: Tensor,
-    shares: Tensor,
+    start: Variables,
+    chosen: Tensor,
     *,
     limit: float | None,
-    steps: int,
-    learning_rate: float,
     memory: float,
     stop: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
@@ -34,31 +35,32 @@ def tighten(
 
     Args:
         low, high: (1, N) bounds that hold.
-        shares: (1, F) logits of the functions that may not exceed the limit.
-        limit: None: the bounds have to hold everywhere.
-        steps, learning_rate: of Adam.
+        start: slopes, multipliers and shares to begin with, of one row.
+        chosen: (N,) bool, the neurons that are bounded, as far as they cross.
+        limit: the functions may not exceed it; None: the bounds have to hold everywhere.
         memory: MB for the rows that are bounded at once.
     """
-    low, high = low.clone(), high.clone()
-    net = networks.fine
-    per_row = 4 * 12 * (2 * net.units + net.matrix.shape[1])
+    low, high, net = low.clone(), high.clone(), networks.fine
+    per_row = 4 * 12 * (2 * net.units + net.matrix.shape[1] + 2 * net.neurons)
     count = max(1, min(CHUNK, int(memory * 2**20 / per_row)))
     for number, layer in enumerate(net.layers):
         if number == 0 and limit is None and net.inputs.is_box:
             continue  # exact already
         base, offset = net.functions(layer)
-        places = net.crossing(low, high)[0, layer.neurons].nonzero().squeeze(1)
-        for some in torch.split(places, count):
-            if time.monotonic() > stop:
-                return low, high
+        wanted = net.crossing(low, high)[0, layer.neurons] & chosen[layer.neurons]
+        depth = number if limit is None else None
+        for some in torch.split(wanted.nonzero().squeeze(1), count):
+            first = start.map(lambda one, rows=len(some): one.expand(rows, *one.shape[1:]))
+            first = replace(first, weight=None if limit is None else first.lower.new_zeros(len(some)))
             for sign, held in ((1, low), (-1, high)):
-                depth = number if limit is None else None
-                rows = Rows(low, high, None, sign * base[some], sign * offset[some], limit or 0.0, depth)
-                start = first_variables(net, low, high, shares.expand(len(some), -1), limit is not None)
+                if time.monotonic() > stop:
+                    return low, high
+                rows = Rows(low, high, net.narrowed(low, high), sign * base[some], sign * offset[some], limit or 0.0, depth)
                 found = ascend(
-                    networks, rows, start, steps=steps, learning_rate=learning_rate, decay=0.95, stop=stop
-                )
+                    networks, rows, first, steps=STEPS, learning_rate=LEARNING_RATE, decay=DECAY, stop=stop
+                )  # fmt: skip
                 at = some + layer.neurons.start
                 better = torch.maximum if sign > 0 else torch.minimum
                 held[0, at] = better(held[0, at], sign * found.least)
-    return low, torch.maximum(low, high)
+            high = torch.maximum(low, high)
+    return low, high
