@@ -154,7 +154,7 @@ def ascend(
         better = found > best_least
         best_least = torch.where(better, found, best_least)
         best = values.map(lambda new, old, at=better: torch.where(_column(at, new), new.detach(), old), best)
-        if step == steps or bool((best_least > enough).all()) or time.monotonic() > stop:
+        if step == steps or not loss.requires_grad or bool((best_least > enough).all()) or time.monotonic() > stop:
             break
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -45,11 +45,11 @@ class BranchAndBound:
         memory: MB for the reduced network, as much for the domains that wait, and as much for those being bounded.
     """
 
-    steps: int = 20
-    learning_rate: float = 0.1
+    steps: int = 5
+    learning_rate: float = 0.3
     decay: float = 0.95
-    candidates: int = 5
-    tightened: int = 128
+    candidates: int = 3
+    tightened: int = 64
     batch_size: int = 64
     memory: float = 512.0
 

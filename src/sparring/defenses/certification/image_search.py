@@ -23,6 +23,7 @@ from .tightening import tighten
 
 SWEEPS = 5  # of tightening, at most
 GAIN = 0.1  # share of what is missing that a sweep must gain for another one
+SHARE = 0.2  # of the time that is left, after which no further sweep begins
 FAVOUR = 4.0  # of the function whose bound is best, in logits, where one suffices
 
 
@@ -130,7 +131,7 @@ class ImageSearch:
 
     def _proof(self, shares: Tensor, bound: float) -> SearchResult:
         """Tighten where no function exceeds a limit, then search."""
-        limit = 2 * self.slack + 1e-3
+        limit, began = 2 * self.slack + 1e-3, time.monotonic()
         low, high = self.low, self.high
         for _ in range(SWEEPS):
             before = bound
@@ -143,7 +144,8 @@ class ImageSearch:
             bound = max(bound, min(float(found.least), limit))
             if bool(self.judge(found.points)[0]):
                 return SearchResult(-math.inf, found.points[0], 0)
-            if bound > self.slack or time.monotonic() > self.stop or not bound > before * (1 - GAIN):
+            late = time.monotonic() > began + SHARE * (self.stop - began)
+            if bound > self.slack or late or not bound - before > GAIN * (self.slack - before):
                 break
         if bound > self.slack:
             return SearchResult(bound, None, 0)

@@ -44,7 +44,7 @@ def tighten(
     per_row = 4 * 12 * (2 * net.units + net.matrix.shape[1] + 2 * net.neurons)
     count = max(1, min(CHUNK, int(memory * 2**20 / per_row)))
     for number, layer in enumerate(net.layers):
-        if number == 0 and limit is None and net.inputs.is_box:
+        if number == 0 and limit is None:
             continue  # exact already
         base, offset = net.functions(layer)
         wanted = net.crossing(low, high)[0, layer.neurons] & chosen[layer.neurons]
