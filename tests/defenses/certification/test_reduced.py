@@ -64,13 +64,12 @@ def test_functions_are_kept_and_tightened_bounds_hold_where_they_must(name, ball
         assert bool((neurons <= reduced.high + 1e-9).all())
         low, high = reduced.low[None], reduced.high[None]
         everything = torch.ones_like(low[0], dtype=torch.bool)
-        for shares, limited in ((torch.zeros(1, 2), functions.amax(1)), (torch.tensor([[0.0, -torch.inf]]), functions[:, 0])):
+        both, one = torch.zeros(1, 2), torch.tensor([[0.0, -torch.inf]])
+        for shares, limited in ((both, functions.amax(1)), (one, functions[:, 0])):
             limit = float(limited.quantile(0.2))
             for bound, kept in ((None, torch.ones(len(points), dtype=torch.bool)), (limit, limited <= limit)):
                 start = first_variables(reduced, low, high, shares)
-                narrow = tighten(
-                    Precisions.of(reduced), low, high, start, everything, limit=bound, memory=10.0
-                )
+                narrow = tighten(Precisions.of(reduced), low, high, start, everything, limit=bound, memory=10.0)
                 assert bool((neurons[kept] >= narrow[0] - 1e-9).all())
                 assert bool((neurons[kept] <= narrow[1] + 1e-9).all())
                 assert float((narrow[1] - narrow[0]).sum()) < float((high - low).sum()) - 1e-6

@@ -44,7 +44,9 @@ NETS = {
     "1d": ((2, 30), lambda: nn.Sequential(nn.Conv1d(2, 3, 5, stride=2), nn.Tanh(), nn.Conv1d(3, 4, 3), nn.ReLU())),
     "transposed": (
         (2, 9, 9),
-        lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.ConvTranspose2d(3, 2, 3), nn.Conv2d(2, 2, 2), nn.ReLU()),
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.ReLU(), nn.ConvTranspose2d(3, 2, 3), nn.Conv2d(2, 2, 2), nn.ReLU()
+        ),
     ),
 }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -59,11 +60,8 @@ class Rows:
 
     def to(self, dtype: torch.dtype) -> Rows:
         """Return the rows in another precision."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Rows(**{
-            name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-            for name, value in given.items()
-        })  # fmt: skip
+        base, offset = (None if one is None else one.to(dtype) for one in (self.base, self.offset))
+        return replace(self, low=self.low.to(dtype), high=self.high.to(dtype), base=base, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,11 @@ class Variables:
     def __len__(self) -> int:
         return len(self.lower)
 
-    def map(self, change: object, other: Variables | None = None) -> Variables:
-        """Return the variables, each changed by a function of it, or of it and that of others."""
-        changed = {}
-        for one in fields(self):
-            mine = getattr(self, one.name)
-            given = (mine,) if other is None else (mine, getattr(other, one.name))
-            changed[one.name] = None if mine is None else change(*given)  # type: ignore[operator]
-        return Variables(**changed)
+    def map(self, change: Callable[..., Tensor], *others: Variables) -> Variables:
+        """Return the variables, each changed by a function of it and of those of others."""
+        given = ((one.lower, one.upper, one.multipliers, one.shares, one.weight) for one in (self, *others))
+        every = zip(*given, strict=True)
+        return Variables(*(None if parts[0] is None else change(*parts) for parts in every))  # type: ignore[arg-type]
 
 
 class Ascended(NamedTuple):
@@ -126,10 +121,10 @@ def ascend(
     networks: Precisions,
     rows: Rows,
     start: Variables,
-    *,
     steps: int,
     learning_rate: float,
     decay: float,
+    *,
     enough: float = math.inf,
     stop: float = math.inf,
 ) -> Ascended:
@@ -187,8 +182,3 @@ def first_variables(
     lower, upper = (one.expand(count, -1).float() for one in slopes)
     weight = lower.new_zeros(count) if weighted else None
     return Variables(lower, upper, None, shares.float(), weight)
-
-
-def with_multipliers(variables: Variables, neurons: int) -> Variables:
-    """Return the variables with multipliers of all neurons' bounds, 0."""
-    return replace(variables, multipliers=variables.lower.new_zeros(len(variables), 2, neurons))

@@ -147,9 +147,7 @@ class DomainSearch:
         multipliers = start.lower.new_zeros(1, 2, self.networks.fine.neurons)
         known = self.low.new_full((1,), bound)
         splits = torch.zeros(1, dtype=torch.int64, device=known.device)
-        return Domains(
-            self.low, self.high, start.lower, start.upper, multipliers, start.shares, known, known, splits
-        )
+        return Domains(self.low, self.high, start.lower, start.upper, multipliers, start.shares, known, known, splits)
 
     def rows(self, domains: Domains) -> Rows:
         """Return what is bounded."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .ascent import Precisions, Rows, ascend, first_variables
-from .branch_and_bound import BranchAndBound, DomainSearch, Judge, SearchResult
+from .ascent import Ascended, Precisions, Rows, ascend, first_variables
+from .branch_and_bound import ROUNDING, BranchAndBound, DomainSearch, Judge, SearchResult
 from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval
@@ -57,8 +57,15 @@ class ImageSearch:
 
     @classmethod
     def reduced(
-        cls, network: Network, weights: Weights, inputs: InputSet, intervals: list[Interval],
-        wanted: Specification, branching: BranchAndBound, memory: float, stop: float,
+        cls,
+        network: Network,
+        weights: Weights,
+        inputs: InputSet,
+        intervals: list[Interval],
+        wanted: Specification,
+        branching: BranchAndBound,
+        memory: float,
+        stop: float,
     ) -> ReducedNetwork | None:
         """Return the reduced network; None where it does not fit into memory, or time is up."""
         pairs, numbers = pairwise_maxima(network)
@@ -79,20 +86,17 @@ class ImageSearch:
 
     def optimized(self) -> float:
         """Bound all functions with the slopes optimised for each."""
-        count, fine = len(self.lower), self.networks.fine
-        shares = torch.full((count, count), -math.inf, device=fine.low.device).fill_diagonal_(0.0)
-        found = ascend(
-            self.networks,
-            Rows(self.low, self.high),
-            first_variables(fine, self.low, self.high, shares),
-            steps=self.search.steps,
-            learning_rate=self.search.learning_rate,
-            decay=self.search.decay,
-            enough=self.slack + 1e-4,
-            stop=self.stop,
-        )
+        count = len(self.lower)
+        shares = torch.full((count, count), -math.inf, device=self.low.device).fill_diagonal_(0.0)
+        found = self._ascended(self.low, self.high, shares)
         self.lower = torch.maximum(self.lower, found.least)
         return self.margin
+
+    def _ascended(self, low: Tensor, high: Tensor, shares: Tensor) -> Ascended:
+        start, search = first_variables(self.networks.fine, low, high, shares), self.search
+        given = search.steps, search.learning_rate, search.decay
+        enough = self.slack + ROUNDING
+        return ascend(self.networks, Rows(low, high), start, *given, enough=enough, stop=self.stop)
 
     def tightened(self) -> float:
         """Narrow the neurons' bounds by slopes optimised for each, then bound the functions again."""
@@ -136,11 +140,7 @@ class ImageSearch:
         for _ in range(SWEEPS):
             before = bound
             low, high = self._tightened(low, high, shares, limit)
-            start = first_variables(self.networks.fine, low, high, shares)
-            found = ascend(
-                self.networks, Rows(low, high), start, steps=self.search.steps,
-                learning_rate=self.search.learning_rate, decay=self.search.decay, enough=self.slack + 1e-4, stop=self.stop,
-            )  # fmt: skip
+            found = self._ascended(low, high, shares)
             bound = max(bound, min(float(found.least), limit))
             if bool(self.judge(found.points)[0]):
                 return SearchResult(-math.inf, found.points[0], 0)

@@ -164,10 +164,8 @@ def _add(pending: dict[int, Coefficients], number: int, part: Coefficients) -> N
     """Add coefficients to those that a node has already."""
     if number in pending:
         held = pending[number]
-        if isinstance(held, Windows) and isinstance(part, Windows):
-            part = held.plus(part)
-        else:
-            part = dense(held) + dense(part)
+        both = isinstance(held, Windows) and isinstance(part, Windows)
+        part = held.plus(part) if both else dense(held) + dense(part)  # type: ignore[union-attr, arg-type]
     pending[number] = part.dense() if isinstance(part, Windows) and part.is_large else part
 
 
@@ -184,7 +182,9 @@ def through_lines(a: Coefficients, lines: Lines) -> tuple[Coefficients, Tensor]:
     positive = values > 0
     part = values * torch.where(positive, lines.lower_slope, lines.upper_slope)
     gained = (values * torch.where(positive, lines.lower_intercept, lines.upper_intercept)).flatten(2).sum(2)
-    return (replace(a, values=part, starts=a.starts.expand(len(part), -1, -1)) if isinstance(a, Windows) else part), gained
+    if not isinstance(a, Windows):
+        return part, gained
+    return replace(a, values=part, starts=a.starts.expand(len(part), -1, -1)), gained
 
 
 def _through_maximum(a: Tensor, maximum: Maximum, lines: MaximumLines, before: Interval) -> tuple[Tensor, Tensor]:

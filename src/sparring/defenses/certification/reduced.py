@@ -22,7 +22,7 @@ from .activations import Activation, Lines, Slopes
 from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval
-from .linear_bounds import Coefficients, Relaxed, components, dense, relax, through_lines
+from .linear_bounds import Coefficients, components, dense, relax, through_lines
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ class ReducedNetwork:
 
     def to(self, dtype: torch.dtype) -> ReducedNetwork:
         """Return the network in another precision."""
-        layers = tuple(
-            replace(one, matrix=one.matrix.to(dtype), bias=one.bias.to(dtype)) for one in self.layers
-        )
+        layers = tuple(replace(one, matrix=one.matrix.to(dtype), bias=one.bias.to(dtype)) for one in self.layers)
         given = (one.to(dtype) for one in (self.matrix, self.bias, self.low, self.high))
         return ReducedNetwork(self.inputs.to(dtype), layers, *given)
 

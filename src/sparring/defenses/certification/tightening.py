@@ -1,7 +1,7 @@
 """Tighter bounds of the neurons of a reduced network, where a counterexample would have to lie.
 
-A proof has to hold only where no function exceeds a limit: elsewhere there is nothing left to prove. So the least value of
-a neuron may be sought under that condition, which enters its bound with a multiplier (Kotha et al. 2023, INVPROP,
+A proof has to hold only where no function exceeds a limit: elsewhere there is nothing left to prove. So the least value
+of a neuron may be sought under that condition, which enters its bound with a multiplier (Kotha et al. 2023, INVPROP,
 arXiv:2302.01404). Bounds of the first layers then depend on all later ones, and several sweeps narrow one another.
 """
 
@@ -55,10 +55,9 @@ def tighten(
             for sign, held in ((1, low), (-1, high)):
                 if time.monotonic() > stop:
                     return low, high
-                rows = Rows(low, high, net.narrowed(low, high), sign * base[some], sign * offset[some], limit or 0.0, depth)
-                found = ascend(
-                    networks, rows, first, steps=STEPS, learning_rate=LEARNING_RATE, decay=DECAY, stop=stop
-                )  # fmt: skip
+                functions = sign * base[some], sign * offset[some]
+                rows = Rows(low, high, net.narrowed(low, high), *functions, limit or 0.0, depth)
+                found = ascend(networks, rows, first, STEPS, LEARNING_RATE, DECAY, stop=stop)
                 at = some + layer.neurons.start
                 better = torch.maximum if sign > 0 else torch.minimum
                 held[0, at] = better(held[0, at], sign * found.least)

@@ -266,8 +266,8 @@ class _Verification:
         def judge(points: Tensor) -> Tensor:
             return self.example_at(row, points)[1]
 
-        slack = float(self.slack[row])
-        search = ImageSearch(Precisions.of(reduced), wanted, self.search, self.branching, slack, self.memory, stop, judge)
+        networks, slack = Precisions.of(reduced), float(self.slack[row])
+        search = ImageSearch(networks, wanted, self.search, self.branching, slack, self.memory, stop, judge)
         self._bounded_alone(row, search.optimized(), "alpha-crown")
         if self.status[row] is Status.OPEN:
             self._bounded_alone(row, search.tightened(), "alpha-crown")
