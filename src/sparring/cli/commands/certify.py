@@ -20,7 +20,7 @@ def certify_command(
     data: given.Data,
     threat: given.Threats = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds of branch and bound for each image and radius; 0: none."), Bounds(0)
+        float, typer.Option(help="Seconds for each image and radius after the attack; 0: CROWN only."), Bounds(0)
     ] = 60.0,
     mask: given.Mask = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the verdicts and counterexamples.")] = None,
@@ -37,8 +37,9 @@ def certify_command(
     class_names: given.ClassNames = None,
 ) -> None:
     """Prove for each image of DATA that nothing within the threat changes its class, or find what does."""
+    from ...defenses.certification.verify import ASSUMPTIONS
     from ...errors import ThreatError
-    from ...experiments.certify import ASSUMPTIONS, CertifyDataset
+    from ...experiments.certify import CertifyDataset
     from ...threats import parse_threat_list
     from ..display.console import say
     from ..display.progress import ProgressBars
