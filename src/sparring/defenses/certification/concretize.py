@@ -73,7 +73,7 @@ class InputSet:
 
     def to(self, dtype: torch.dtype) -> InputSet:
         """Return the sets in another precision."""
-        return InputSet(*(one.to(dtype) for one in (self.x, self.low, self.high, self.eps)), self.norm)
+        return InputSet(self.x.to(dtype), self.low.to(dtype), self.high.to(dtype), self.eps.to(dtype), self.norm)
 
     @property
     def is_box(self) -> bool:

@@ -168,7 +168,7 @@ class Network:
 
     def _read_graph(self, shape: torch.Size) -> None:
         """Sort the traced operations into constants and nodes."""
-        self.nodes: list[Node] = []
+        self.nodes = []
         self._constant_nodes: list[fx.Node] = []
         self._made: dict[str, Callable[[dict[fx.Node, Any]], Tensor]] = {}
         place: dict[fx.Node, int] = {}

@@ -165,7 +165,7 @@ class ReducedNetwork:
         """
         n = self.inputs.x.numel()
         sizes = [units.stop - units.start for layer in self.layers for _, units in layer.units]
-        parts = list(coefficients.split([*sizes, n], 1))
+        parts = list(torch.split(coefficients, [*sizes, n], 1))
         for layer in reversed(self.layers[:depth]):
             taken: list[Tensor] = []
             for number, (_, units) in enumerate(layer.units):
@@ -180,7 +180,7 @@ class ReducedNetwork:
                 above, below = given.multipliers[:, :, layer.neurons].unbind(1)
                 low, high = given.low[:, layer.neurons], given.high[:, layer.neurons]
                 at, offset = at + (below - above), offset + (above * low - below * high).sum(1)
-            gained = (at @ layer.matrix).split([*sizes[: layer.blocks], n], 1)
+            gained = torch.split(at @ layer.matrix, [*sizes[: layer.blocks], n], 1)
             offset = offset + at @ layer.bias
             for place, one in zip([*range(layer.blocks), -1], gained, strict=True):
                 parts[place] = parts[place] + one
