@@ -120,8 +120,8 @@ def digits() -> str:
     left = f"What stays open, by its best lower bound of the margin: {'; '.join(bounds)}." if bounds else ""
     return f"""## Linf balls proven: the first {record["verdicts"][0]["images"]} test digits of MNIST
 
-`python -m benchmarks.certification.digits`: images proven by each method of bounds, and processor seconds per image, one
-thread in float64 beside other work; then the verdicts of `verify`, with a limit in processor seconds for each image
+`python -m benchmarks.certification.digits`: images proven by each method of bounds, and processor seconds per image,
+one thread in float64 beside other work; then the verdicts of `verify`, with a limit in processor seconds for each image
 (the attack comes before it). "Broken" includes misclassified digits. Neither net was trained for certificates:
 mnist-plain in the ordinary way, mnist-robust-linf against PGD at 0.3.
 
@@ -148,8 +148,8 @@ def violations() -> str:
     return f"""## Attacks at certified radii
 
 `python -m benchmarks.certification.violations`: for each net, digit, norm and method the largest radius that is
-certified, found by bisection, and then Auto and PGD with restarts at exactly that radius. {pairs:,} pairs of a digit and
-a certificate, {broken} violations. The last column is the smallest radius at which PGD of 20 steps succeeded (in steps
+certified, found by bisection, and then Auto and PGD with restarts at exactly that radius. {pairs:,} pairs of a digit
+and a certificate, {broken} violations. The last column is the smallest radius at which PGD of 20 steps succeeded (in steps
 of 1, 5, 20, 50 and 100 % beyond the largest certified one), over the certified radius.
 
 {table(head, rows)}

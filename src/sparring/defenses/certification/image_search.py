@@ -21,6 +21,7 @@ from .reduced import ReducedNetwork, reduce
 from .specifications import Specification
 from .tightening import tighten
 
+ALIVE = 20  # numbers that a row of an ascent holds for each unit and input
 SWEEPS = 5  # of tightening, at most
 GAIN = 0.1  # share of what is missing that a sweep must gain for another one
 SHARE = 0.2  # of the time that is left, after which no further sweep begins
@@ -86,10 +87,12 @@ class ImageSearch:
 
     def optimized(self) -> float:
         """Bound all functions with the slopes optimised for each."""
-        count = len(self.lower)
+        count, fine = len(self.lower), self.networks.fine
         shares = torch.full((count, count), -math.inf, device=self.low.device).fill_diagonal_(0.0)
-        found = self._ascended(self.low, self.high, shares)
-        self.lower = torch.maximum(self.lower, found.least)
+        per_row = 4 * ALIVE * (fine.units + fine.matrix.shape[1])
+        parts = torch.split(shares, max(1, int(self.memory * 2**20 / per_row)))
+        least = torch.cat([self._ascended(self.low, self.high, part).least for part in parts])
+        self.lower = torch.maximum(self.lower, least)
         return self.margin
 
     def _ascended(self, low: Tensor, high: Tensor, shares: Tensor) -> Ascended:
