@@ -149,8 +149,8 @@ def violations() -> str:
 
 `python -m benchmarks.certification.violations`: for each net, digit, norm and method the largest radius that is
 certified, found by bisection, and then Auto and PGD with restarts at exactly that radius. {pairs:,} pairs of a digit
-and a certificate, {broken} violations. The last column is the smallest radius at which PGD of 20 steps succeeded (in steps
-of 1, 5, 20, 50 and 100 % beyond the largest certified one), over the certified radius.
+and a certificate, {broken} violations. The last column is the smallest radius at which PGD of 20 steps
+succeeded (in steps of 1, 5, 20, 50 and 100 % beyond the largest certified one), over the certified radius.
 
 {table(head, rows)}
 """
