@@ -127,7 +127,7 @@ def audit(
         compile: the search runs through `torch.compile`, and each success is confirmed without it.
         certify: each image that withstands all attacks at a radius in Linf, L2 or L1 is then proven to withstand any,
             by bounds, or broken by an example that branch and bound finds, or left open. Of a plain classifier only.
-        certify_timeout: seconds of branch and bound for each image and radius; 0: none.
+        certify_timeout: seconds of proofs for each image and radius; 0: CROWN only.
         workers: so many processes, or "ray:N"; the records are those of one worker that has as many threads.
         devices: where workers put the model, as ["cuda:0", "cuda:1"]; one worker each where no number is given.
         observer: is told what happens.

@@ -111,7 +111,7 @@ class AuditConfig(ConfigTable):
         default=False, description="prove or break the images that withstand all attacks, by bounds"
     )
     certify_timeout: Seconds = Field(
-        default=60.0, description="seconds of branch and bound for each image and radius; 0: none"
+        default=60.0, description="seconds of proofs for each image and radius; 0: CROWN only"
     )
     fail_under: UnitInterval | None = Field(default=None, description="the least robust accuracy that is accepted")
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")

@@ -90,7 +90,7 @@ class CertifyDataset:
         data: the images; without labels the model's own predictions stand in.
         threat: a norm and its radii. What is broken at one is broken at all larger ones, and what is proven at one is
             proven at all smaller ones.
-        timeout: seconds of branch and bound for each image and radius.
+        timeout: seconds of proofs for each image and radius.
         batch_size: images that are worked on together.
         out: a folder for the verdicts and counterexamples; None: nothing is written.
         mask: bool, like one image or like all of them: true where a value may move; None: everywhere.

@@ -41,7 +41,7 @@ class CertificateTask:
         chunk: the G images.
         labels, aims: (G,) the classes of the records; `aims` is None where the goal is any wrong class.
         known: (R, G) uint8 for each norm, what is known at its radii, as numbers in `STATUSES`; what is OPEN is asked.
-        timeout: seconds of branch and bound for each image and radius.
+        timeout: seconds of proofs for each image and radius.
     """
 
     chunk: Chunk

@@ -143,7 +143,7 @@ class CertificatePart(Part):
 class CertificationPart(Part):
     """How certificates were made, and what a proof assumes."""
 
-    timeout: float = Field(description="seconds of branch and bound for each image and radius")
+    timeout: float = Field(description="seconds of proofs for each image and radius")
     assumptions: str
     uncertified: list[str] = Field(description="threats that have no certificates")
 

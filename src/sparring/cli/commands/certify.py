@@ -32,8 +32,8 @@ def certify_command(
     timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds of branch and bound for each image and radius, 0: none; of a property seconds in all. 60, or "
-            "as INSTANCES.csv says."
+            help="Seconds for each image and radius after the attack, 0: CROWN only; of a property seconds in all. 60, "
+            "or as INSTANCES.csv says."
         ),
         Bounds(0),
     ] = None,

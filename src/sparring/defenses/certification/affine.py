@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .windows import Windows
+
 Constants = Sequence[Tensor]
 
 
@@ -209,6 +211,11 @@ class Convolution(Bilinear):
             (True, False, False),
         )[0]
         return (back,)
+
+    def transpose_windows(self, windows: Windows, constants: Constants, shape: tuple[int, ...]) -> Windows:
+        """Return A W for coefficients that are windows, of a convolution that is not transposed."""
+        given = self.stride, self.padding, self.dilation, self.groups
+        return windows.through_convolution(constants[0], *given, shape[1:])
 
 
 def batch_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

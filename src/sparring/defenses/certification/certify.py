@@ -18,6 +18,7 @@ from .graph import Network, Weights, as_classifier
 from .intervals import Interval, propagate_intervals
 from .linear_bounds import (
     MEMORY,
+    Coefficients,
     Relaxed,
     default_slopes,
     dual_slopes,
@@ -135,7 +136,7 @@ def margin_bounds(
         return lower
     if method == "alpha-crown":
 
-        def optimized(relaxed: Relaxed, start: int, coefficients: Tensor) -> Tensor:
+        def optimized(relaxed: Relaxed, start: int, coefficients: Coefficients) -> Tensor:
             return optimized_bounds(relaxed, start, coefficients, search).least
 
         best = in_portions(optimized, relaxed, last, wanted.functions, memory, with_gradients=True)

@@ -71,6 +71,10 @@ class InputSet:
         """Return the sets of these rows."""
         return InputSet(self.x[rows], self.low[rows], self.high[rows], self.eps[rows], self.norm)
 
+    def to(self, dtype: torch.dtype) -> InputSet:
+        """Return the sets in another precision."""
+        return InputSet(self.x.to(dtype), self.low.to(dtype), self.high.to(dtype), self.eps.to(dtype), self.norm)
+
     @property
     def is_box(self) -> bool:
         """Is the set its bounding box?"""

@@ -97,12 +97,17 @@ class Network:
                     f"{self.name} has {error}, for which there are no bounds; certify a network without it"
                 ) from error
             self._check(images)
-        self.reach = self._reaches()
-        nonlinear = [node.operands[0] for node in self.nodes[1:] if not node.affine]
-        self.bounded = sorted(set(nonlinear))  # the nodes whose bounds relaxations need
+        self.set_nodes(self.nodes)
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def set_nodes(self, nodes: list[Node]) -> None:
+        """Take these nodes, which compute the same logits."""
+        self.nodes = nodes
+        self.reach = self._reaches()
+        nonlinear = [node.operands[0] for node in nodes[1:] if not node.affine]
+        self.bounded = sorted(set(nonlinear))  # the nodes whose bounds relaxations need
 
     @property
     def classes(self) -> int:
@@ -163,7 +168,7 @@ class Network:
 
     def _read_graph(self, shape: torch.Size) -> None:
         """Sort the traced operations into constants and nodes."""
-        self.nodes: list[Node] = []
+        self.nodes = []
         self._constant_nodes: list[fx.Node] = []
         self._made: dict[str, Callable[[dict[fx.Node, Any]], Tensor]] = {}
         place: dict[fx.Node, int] = {}

@@ -19,7 +19,7 @@ from scipy.optimize import Bounds, linprog, minimize  # type: ignore[import-unty
 from torch import Tensor
 
 from .concretize import InputSet
-from .linear_bounds import Relaxed
+from .reduced import ReducedNetwork, Relaxation
 
 PENALTY = 1e4  # M, times the size of the objective
 
@@ -41,34 +41,33 @@ class _Program(NamedTuple):
 
 
 @torch.no_grad()
-def solve_leaf(
-    relaxed: Relaxed, functions: Tensor, constraints: list[tuple[int, Tensor, Tensor, Tensor]]
-) -> LeafSolution:
+def solve_leaf(network: ReducedNetwork, low: Tensor, high: Tensor, chosen: Tensor) -> LeafSolution:
     """Return the solution for one domain.
 
     Args:
-        relaxed: the network in the domain, all of whose activations are linear there.
-        functions: (1, S, K) of the logits; the greatest of them is to be bounded.
-        constraints: for each node its split neurons (n,), signs s and values v (n,) of s (z - v) >= 0.
+        low, high: (1, N) bounds of the neurons, between which all activations are linear.
+        chosen: (F,) bool, the functions of which the greatest is to be bounded.
     """
-    free = Relaxed(relaxed.network, relaxed.weights, relaxed.inputs, relaxed.intervals, relaxed.slopes)
-    objective = free.bound(len(relaxed.network) - 1, functions)
-    c, o = objective.coefficients.flatten(2)[0], objective.offset[0]
-    rows, shifts = [c[:0]], [o[:0]]
-    for number, places, signs, values in constraints:
-        shape = relaxed.network.nodes[number].shape
-        one = c.new_zeros(1, len(places), torch.Size(shape).numel()).scatter_(2, places[None, :, None], 1.0)
-        found = free.bound(number, one.view(1, len(places), *shape))
-        rows.append(signs[:, None] * found.coefficients.flatten(2)[0])
-        shifts.append(signs * (found.offset[0] - values))
-    program = _Program(c, o, torch.cat(rows), torch.cat(shifts))
-    solved = _by_ascent(program, relaxed.inputs) if relaxed.inputs.norm == 2 else _by_simplex(program, relaxed.inputs)
+    given = Relaxation(low, high, *network.slopes(low, high))
+    objective = network.bound(network.matrix[chosen], network.bias[chosen], given)
+    rows, shifts = [objective.coefficients[:0]], [objective.offset[:0]]
+    for layer in network.layers:
+        functions, bias = network.functions(layer)
+        for sign, own, root in ((1, low, network.low), (-1, high, network.high)):
+            values = own[0, layer.neurons]
+            at = (sign * values > sign * root[layer.neurons]).nonzero().squeeze(1)
+            found = network.bound(functions[at], bias[at], given)
+            rows.append(sign * found.coefficients)
+            shifts.append(sign * (found.offset - values[at]))
+    program = _Program(objective.coefficients, objective.offset, torch.cat(rows), torch.cat(shifts))
+    inputs = network.inputs
+    solved = _by_ascent(program, inputs) if inputs.norm == 2 else _by_simplex(program, inputs)
     shares, multipliers, point = solved
     coefficients, offset = _lagrangian(program, shares, multipliers)
-    bound = float(relaxed.inputs.least(coefficients[None, None]) + offset)
+    bound = float(inputs.least(coefficients[None, None]) + offset)
     if point is None:
-        point = relaxed.inputs.minimizer(coefficients[None, None])[0, 0]
-    return LeafSolution(bound, point.view(relaxed.inputs.x.shape))
+        point = inputs.minimizer(coefficients[None, None])[0, 0]
+    return LeafSolution(bound, point.view(inputs.x.shape))
 
 
 def _lagrangian(program: _Program, shares: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,10 @@ Kolter (2018, arXiv:1711.00851) is the procedure with the slope u / (u - l) for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -22,11 +24,12 @@ from torch import Tensor
 
 from ...errors import TargetError
 from .activations import Activation, Hinge, Lines, Slopes
-from .affine import Affine
+from .affine import Affine, Bilinear, Convolution, Sum
 from .concretize import InputSet
 from .graph import Network, Reach, Weights
 from .intervals import Interval, Propagation
 from .maximum import Maximum, MaximumLines
+from .windows import Windows
 
 MEMORY = 128.0  # MB that the coefficients of one backward pass may take, by default
 SHARED = 2.0  # all inputs' components are bounded together where these are at most so many times those of one
@@ -41,12 +44,8 @@ class LinearBound(NamedTuple):
     offset: Tensor
 
 
-@dataclass(frozen=True)
-class SplitTerm:
-    """What Lagrange multipliers of split constraints add at a node: <coefficients (B, 1, ...), h> + offset (B, 1)."""
-
-    coefficients: Tensor
-    offset: Tensor
+Coefficients = Tensor | Windows
+Nonlinear = Callable[[int, Coefficients], tuple[Coefficients | None, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class Relaxed:
     Args:
         slopes: for each activation by number, what the lines' slopes are; each (B, 1 or S, ...).
         intervals: of every node that an activation or a maximum takes, by number.
-        splits: terms of split constraints, by the number of the node that is split.
     """
 
     network: Network
@@ -64,64 +62,64 @@ class Relaxed:
     inputs: InputSet
     intervals: Mapping[int, Interval] | list[Interval]
     slopes: Mapping[int, Slopes]
-    splits: Mapping[int, SplitTerm] = field(default_factory=dict)
 
-    def bound(self, start: int, coefficients: Tensor, seen: dict[int, Tensor] | None = None) -> LinearBound:
+    def bound(self, start: int, coefficients: Coefficients) -> LinearBound:
         """Return lower bounds of <coefficients (B, S, ...), h> for the values h of the node `start`.
 
-        Coefficients (1, S, ...) that all inputs share stay so back to the first activation. `seen` receives the
-        coefficients (B, S, ...) of each activation's results.
+        Coefficients (1, S, ...) that all inputs share stay so back to the first activation.
         """
-        return self._backward(start, coefficients, lambda number: None, seen)
+        return self._bounded(start, coefficients, self._relaxed)
 
     def bound_affinely(self, start: int, coefficients: Tensor) -> Tensor:
         """Return lower bounds (B, S) that go back to the last activations only and take their intervals there.
 
         This is interval propagation with the last layers merged, and needs the intervals of all nodes.
         """
-        return self._backward(start, coefficients, lambda number: self.intervals[number]).least
 
-    def _backward(
-        self,
-        start: int,
-        coefficients: Tensor,
-        known: Callable[[int], Interval | None],
-        seen: dict[int, Tensor] | None = None,
-    ) -> LinearBound:
-        pending: dict[int, Tensor] = {start: coefficients}
-        offset = coefficients.new_zeros(coefficients.shape[:2])
+        def boxed(number: int, a: Coefficients) -> tuple[None, Tensor]:
+            return None, _least_in_box(dense(a), self.intervals[number])
+
+        return self._bounded(start, coefficients, boxed).least
+
+    def _bounded(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> LinearBound:
+        a, offset = self.backward(start, coefficients, nonlinear)
+        return LinearBound(self.inputs.least(a) + offset, a, offset)
+
+    def backward(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> tuple[Tensor, Tensor]:
+        """Return <coefficients (B, S, ...), h> as a function of the input: coefficients (B, S, ...), offset (B, S).
+
+        `nonlinear` takes the number of an activation or a maximum and the coefficients of its results; it returns those
+        of its operand, or None, and what is added to the offset.
+        """
+        pending: dict[int, Coefficients] = {start: coefficients}
+        zeros = self.inputs.x.new_zeros(coefficients.shape[:2])
+        offset = zeros
         for number in range(start, 0, -1):
             a = pending.pop(number, None)
             if a is None:
                 continue
             node = self.network.nodes[number]
-            if number in self.splits:
-                split = self.splits[number]
-                a, offset = a + split.coefficients, offset + split.offset
+            parts: Sequence[Coefficients | None]
             if isinstance(node.operation, Affine):
                 parts, gained = self._through_affine(number, node.operation, a)
-                offset = offset + gained
-                for operand, part in zip(node.operands, parts, strict=True):
-                    pending[operand] = part if operand not in pending else pending[operand] + part
-                continue
-            interval = known(number)
-            if interval is not None:
-                offset = offset + _least_in_box(a, interval)
-                continue
-            if isinstance(node.operation, Activation):
-                if seen is not None:
-                    seen[number] = a
-                part, gained = _through_lines(a, self.lines(number))
             else:
-                assert isinstance(node.operation, Maximum)
-                part, gained = _through_maximum(a, node.operation, self._maximum_lines(number), self._before(number))
+                part, gained = nonlinear(number, a)
+                parts = [part]
             offset = offset + gained
-            operand = node.operands[0]
-            pending[operand] = part if operand not in pending else pending[operand] + part
-        a = pending.get(0)
-        if a is None:  # nothing depends on the input any more
-            a = coefficients.new_zeros(*coefficients.shape[:2], *self.network.nodes[0].shape)
-        return LinearBound(self.inputs.least(a) + offset, a, offset)
+            for operand, one in zip(node.operands, parts, strict=True):
+                if one is not None:
+                    _add(pending, operand, one)
+        if 0 not in pending:  # nothing depends on the input any more
+            pending[0] = zeros.new_zeros(*zeros.shape, *self.network.nodes[0].shape)
+        return dense(pending[0]), offset
+
+    def _relaxed(self, number: int, a: Coefficients) -> tuple[Coefficients, Tensor]:
+        operation = self.network.nodes[number].operation
+        if isinstance(operation, Activation):
+            return through_lines(a, self.lines(number))
+        assert isinstance(operation, Maximum)
+        before = self._before(number)
+        return _through_maximum(dense(a), operation, operation.lines(*before), before)
 
     def lines(self, number: int) -> Lines:
         """Return the lines of an activation, by its number."""
@@ -133,21 +131,42 @@ class Relaxed:
     def _before(self, number: int) -> Interval:
         return self.intervals[self.network.nodes[number].operands[0]]
 
-    def _maximum_lines(self, number: int) -> MaximumLines:
-        operation = self.network.nodes[number].operation
-        assert isinstance(operation, Maximum)
-        return operation.lines(*self._before(number))
-
-    def _through_affine(self, number: int, operation: Affine, a: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _through_affine(
+        self, number: int, operation: Affine, a: Coefficients
+    ) -> tuple[tuple[Coefficients, ...], Tensor]:
         """The coefficients (B, S, ...) of each operand, and what the constant part adds (B, S)."""
         node = self.network.nodes[number]
         constants = self.network.constants_of(node, self.weights)
         shapes = [self.network.nodes[one].shape for one in node.operands]
-        parts = operation.transpose(a.flatten(0, 1), constants, shapes)
-        zeros = [a.new_zeros(1, *shape) for shape in shapes]
+        zeros = [self.inputs.x.new_zeros(1, *shape) for shape in shapes]
         constant = operation.offset(zeros, constants)
+        if isinstance(a, Windows):
+            gained = (a.values * a.gather(constant[None])).flatten(2).sum(2)
+            if isinstance(operation, Convolution) and not operation.transposed:
+                return (operation.transpose_windows(a, constants, shapes[0]),), gained
+            if isinstance(operation, Sum) and all(shape == node.shape for shape in shapes):
+                return tuple(a.scaled(a.values.new_tensor(factor)) for factor in operation.factors), gained
+            if isinstance(operation, Bilinear) and operation.by_component and shapes[0] == node.shape:
+                ones = [torch.ones_like(zeros[0])]
+                return (a.scaled(a.gather((operation.apply(ones, constants) - constant)[None])),), gained
+            a = a.dense()
+        parts = operation.transpose(a.flatten(0, 1), constants, shapes)
         gained = a.flatten(2) @ constant.flatten()
         return tuple(part.reshape(*a.shape[:2], *part.shape[1:]) for part in parts), gained
+
+
+def dense(a: Coefficients) -> Tensor:
+    """Return the coefficients as a tensor."""
+    return a.dense() if isinstance(a, Windows) else a
+
+
+def _add(pending: dict[int, Coefficients], number: int, part: Coefficients) -> None:
+    """Add coefficients to those that a node has already."""
+    if number in pending:
+        held = pending[number]
+        both = isinstance(held, Windows) and isinstance(part, Windows)
+        part = held.plus(part) if both else dense(held) + dense(part)  # type: ignore[union-attr, arg-type]
+    pending[number] = part.dense() if isinstance(part, Windows) and part.is_large else part
 
 
 def _least_in_box(a: Tensor, interval: Interval) -> Tensor:
@@ -155,10 +174,17 @@ def _least_in_box(a: Tensor, interval: Interval) -> Tensor:
     return (a.clamp(min=0) * low + a.clamp(max=0) * high).flatten(2).sum(2)
 
 
-def _through_lines(a: Tensor, lines: Lines) -> tuple[Tensor, Tensor]:
-    positive = a > 0
-    part = a * torch.where(positive, lines.lower_slope, lines.upper_slope)
-    return part, (a * torch.where(positive, lines.lower_intercept, lines.upper_intercept)).flatten(2).sum(2)
+def through_lines(a: Coefficients, lines: Lines) -> tuple[Coefficients, Tensor]:
+    """Return coefficients (B, S, ...) of an activation's operand from those of its results, and the offset (B, S)."""
+    if isinstance(a, Windows):
+        lines = Lines(*(a.gather(one) for one in lines))
+    values = a.values if isinstance(a, Windows) else a
+    positive = values > 0
+    part = values * torch.where(positive, lines.lower_slope, lines.upper_slope)
+    gained = (values * torch.where(positive, lines.lower_intercept, lines.upper_intercept)).flatten(2).sum(2)
+    if not isinstance(a, Windows):
+        return part, gained
+    return replace(a, values=part, starts=a.starts.expand(len(part), -1, -1)), gained
 
 
 def _through_maximum(a: Tensor, maximum: Maximum, lines: MaximumLines, before: Interval) -> tuple[Tensor, Tensor]:
@@ -212,10 +238,10 @@ def relax(
 
 # bounds of all nodes
 
-Bounder = Callable[[Relaxed, int, Tensor], Tensor]
+Bounder = Callable[[Relaxed, int, Coefficients], Tensor]
 
 
-def lower_bounds(relaxed: Relaxed, start: int, coefficients: Tensor) -> Tensor:
+def lower_bounds(relaxed: Relaxed, start: int, coefficients: Coefficients) -> Tensor:
     """Return the lower bounds (B, S) of one backward pass."""
     return relaxed.bound(start, coefficients).least
 
@@ -228,6 +254,7 @@ def relaxed_intervals(
     bounder: Bounder = lower_bounds,
     memory: float = MEMORY,
     with_gradients: bool = False,
+    stop: float = math.inf,
 ) -> list[Interval]:
     """Return intervals of all nodes; those that activations take are bounded backwards, and intersected with IBP's.
 
@@ -235,6 +262,7 @@ def relaxed_intervals(
         bounder: gives the lower bounds of linear functions of a node.
         memory: MB that the coefficients of one pass may take; components are bounded in portions that fit.
         with_gradients: the bounder keeps the coefficients of all nodes.
+        stop: when the clock (time.monotonic) shows it, what is not bounded yet keeps the intervals that it has.
     """
     propagation = Propagation(network, weights, inputs)
     slopes: dict[int, Slopes] = {}
@@ -255,7 +283,7 @@ def relaxed_intervals(
                 )
             relaxed = Relaxed(network, weights, inputs, propagation.intervals, slopes)
             count = portion(network, inputs, memory, with_gradients)
-            interval = _narrowed(relaxed, number, interval, wanted, bounder, count)
+            interval = _narrowed(relaxed, number, interval, wanted, bounder, count, stop)
         propagation.keep(interval)
     return propagation.intervals
 
@@ -272,7 +300,7 @@ def _wanted(network: Network, number: int, interval: Interval) -> Tensor:
 
 
 def _narrowed(
-    relaxed: Relaxed, number: int, interval: Interval, wanted: Tensor, bounder: Bounder, count: int
+    relaxed: Relaxed, number: int, interval: Interval, wanted: Tensor, bounder: Bounder, count: int, stop: float
 ) -> Interval:
     """The interval, narrowed by backward bounds of the wanted components (B, n), `count` of each row at a time."""
     low, high = (bound.flatten(1) for bound in interval)
@@ -285,17 +313,28 @@ def _narrowed(
     chosen = bounded.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     lows, highs = [], []
     for places in torch.split(chosen, count, dim=1):
-        one = low.new_zeros(*places.shape, low.shape[1]).scatter_(2, places[..., None], 1.0)
-        one = one.view(*places.shape, *interval.low.shape[1:])
+        if time.monotonic() > stop:
+            break
+        one = components(places, interval.low)
         lows.append(bounder(relaxed, number, one))
         highs.append(-bounder(relaxed, number, -one))
-    chosen = chosen.expand(len(low), most)
+    if not lows:
+        return interval
+    chosen = chosen[:, : len(lows) * count].expand(len(low), -1)
     new_low = torch.full_like(low, -torch.inf).scatter(1, chosen, torch.cat(lows, 1))
     new_high = torch.full_like(high, torch.inf).scatter(1, chosen, torch.cat(highs, 1))
     low = torch.where(wanted, torch.maximum(low, new_low), low)  # what others in the batch want is not taken
     high = torch.where(wanted, torch.minimum(high, new_high), high)
     found = Interval(low.view_as(interval.low), high.view_as(interval.high))
     return found.within(found)
+
+
+def components(places: Tensor, like: Tensor) -> Coefficients:
+    """Return the functions that are single components (B or 1, S) of a node with values (B, ...)."""
+    shape = like.shape[1:]
+    if len(shape) > 1:
+        return Windows.at(places, like, shape)
+    return like.new_zeros(*places.shape, *shape).scatter_(2, places[..., None], 1.0)
 
 
 def portion(network: Network, inputs: InputSet, memory: float, with_gradients: bool = False) -> int:

@@ -16,7 +16,8 @@ from .activations import Activation, Hinge, Slopes
 from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import Interval
-from .linear_bounds import MEMORY, Relaxed, relaxed_intervals
+from .linear_bounds import MEMORY, Coefficients, Relaxed, relaxed_intervals
+from .windows import Windows
 
 SMOOTH = 0.1  # learning rate of the slopes of smooth activations, whose first choice is nearly right, over ReLU's
 
@@ -48,14 +49,18 @@ class OptimizedBounds(NamedTuple):
 
 
 def optimized_bounds(
-    relaxed: Relaxed, start: int, coefficients: Tensor, search: SlopeSearch | None = None
+    relaxed: Relaxed, start: int, coefficients: Coefficients, search: SlopeSearch | None = None
 ) -> OptimizedBounds:
     """Return lower bounds of <coefficients (B, S, ...), h> for the values h of the node `start`.
 
     Weights and intervals are those of a computation without gradients, and so is the result.
     """
     search = SlopeSearch() if search is None else search
-    coefficients = coefficients.expand(len(relaxed.inputs), *coefficients.shape[1:])
+    rows = len(relaxed.inputs)
+    if isinstance(coefficients, Windows):
+        coefficients = coefficients.expand(rows)
+    else:
+        coefficients = coefficients.expand(rows, *coefficients.shape[1:])
     count = coefficients.shape[1]
     slopes = {
         number: Slopes(
@@ -96,7 +101,7 @@ def optimized_intervals(
 ) -> list[Interval]:
     """Return intervals of all nodes, those that activations take bounded with slopes optimised for each bound."""
 
-    def bounder(relaxed: Relaxed, start: int, coefficients: Tensor) -> Tensor:
+    def bounder(relaxed: Relaxed, start: int, coefficients: Coefficients) -> Tensor:
         return optimized_bounds(relaxed, start, coefficients, replace(search, enough=torch.inf)).least
 
     return relaxed_intervals(network, weights, inputs, bounder=bounder, memory=memory, with_gradients=True)

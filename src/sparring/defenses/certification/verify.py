@@ -6,9 +6,10 @@ images that the ones before left open.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
@@ -25,15 +26,16 @@ from ...geometry.region import TOLERANCE, Region
 from ...goals import Goal
 from ...rows import take
 from ...targets import Classifier
-from .activations import Slopes
-from .branch_and_bound import BranchAndBound, DomainSearch
+from .ascent import Precisions
+from .branch_and_bound import BranchAndBound
 from .certify import checked, row_intervals
 from .concretize import InputSet
 from .graph import Network, Weights
+from .image_search import ImageSearch
 from .intervals import Interval, propagate_intervals
-from .linear_bounds import COPIES, MEMORY, Relaxed, in_portions, lower_bounds, portion, relax, relaxed_intervals
-from .optimized_slopes import OptimizedBounds, SlopeSearch, optimized_bounds, optimized_intervals
-from .specifications import Specification, specification
+from .linear_bounds import COPIES, MEMORY, in_portions, lower_bounds, relax, relaxed_intervals
+from .optimized_slopes import SlopeSearch
+from .specifications import specification
 
 SLACK = 1e-5  # by which a proof exceeds 0, relative to the logits: what the model's own float32 may round
 ASSUMPTIONS = (
@@ -109,7 +111,8 @@ def verify(
 
     Args:
         target, goal, images, ball, mask, eps, memory: as for `certify_bounds`.
-        timeout: seconds of branch and bound for each image; 0: none is made.
+        timeout: seconds for each image, from CROWN on; what is under way then ends, and what is known is returned. The
+            attack comes before it. 0: CROWN only, however long it takes.
         attack: looks for counterexamples first, at the same ball; "auto": `Auto(ball)`; None: none does, as for images
             that withstood one already.
         search: how alpha-CROWN optimises slopes.
@@ -237,87 +240,65 @@ class _Verification:
         self._bounded(rows, wanted.margin(lower), "ibp")
 
     def _relaxed(self, rows: Tensor) -> None:
-        """CROWN, alpha-CROWN, and branch and bound, image by image, on rows whose bounds are held at once."""
-        state: dict[str, Relaxed] = {}
+        """CROWN on rows whose bounds are held at once, then each of those that are left alone."""
+        state: list[list[Interval]] = []
 
         def crown(rows: Tensor) -> None:
+            stop = time.monotonic() + self.timeout * len(rows) if self.timeout else math.inf
             inputs, wanted = self.inputs.take(rows), self.wanted.take(rows)
-            intervals = relaxed_intervals(self.network, self.weights, inputs, memory=self.memory)
+            intervals = relaxed_intervals(self.network, self.weights, inputs, memory=self.memory, stop=stop)
             relaxed = relax(self.network, self.weights, inputs, intervals)
             last = len(self.network) - 1
             lower = in_portions(lower_bounds, relaxed, last, wanted.functions, self.memory)
             merged = relaxed.bound_affinely(last, wanted.functions)
             self._bounded(rows, wanted.margin(torch.maximum(lower, merged)), "crown")
-            state["relaxed"] = relaxed
+            state.append(intervals)
 
         self._timed(crown, rows)
         for place, row in enumerate(rows.tolist()):
-            if self.status[row] is Status.OPEN:
+            if self.status[row] is Status.OPEN and self.timeout:
                 one = torch.tensor([row], device=rows.device)
-                self._timed(lambda _, at=place: self._alone(int(_), state["relaxed"], at), one)  # type: ignore[misc]
+                intervals = row_intervals(state[0], place)
+                self._timed(lambda _, row=row, held=intervals: self._alone(row, held), one)  # type: ignore[misc]
 
-    def _alone(self, row: int, relaxed: Relaxed, place: int) -> None:
-        """alpha-CROWN and branch and bound on one image, the number `place` of a relaxed batch."""
-        at = torch.tensor([place], device=self.region.x.device)
-        intervals = row_intervals(list(relaxed.intervals), place)  # type: ignore[arg-type]
-        slopes = {number: Slopes(*(one[at] for one in pair)) for number, pair in relaxed.slopes.items()}
-        alone = replace(relaxed, inputs=relaxed.inputs.take(at), intervals=intervals, slopes=slopes)
-        if self.search.intermediate:
-            intervals = optimized_intervals(self.network, self.weights, alone.inputs, self.search, self.memory)
-            alone = relax(self.network, self.weights, alone.inputs, intervals)
-        rows = torch.tensor([row], device=at.device)
-        wanted = self.wanted.take(rows)
-        best = self._optimized(alone, wanted)
-        self._bounded(rows, wanted.margin(best.least), "alpha-crown")
-        if self.status[row] is not Status.OPEN or self.timeout == 0:
+    def _alone(self, row: int, intervals: list[Interval]) -> None:
+        """alpha-CROWN and branch and bound on one image, whose intervals are known."""
+        stop = time.monotonic() + self.timeout - float(self.seconds[row])
+        rows = torch.tensor([row], device=self.region.x.device)
+        wanted, inputs = self.wanted.take(rows), self.inputs.take(rows)
+        given = wanted, self.branching, self.memory, stop
+        reduced = ImageSearch.reduced(self.network, self.weights, inputs, intervals, *given)
+        if reduced is None:
             return
-        self._searched(row, alone, intervals, wanted, best)
 
-    def _optimized(self, relaxed: Relaxed, wanted: Specification) -> OptimizedBounds:
-        """alpha-CROWN's bounds and slopes, in portions of functions that fit into memory."""
-        count = portion(self.network, relaxed.inputs, self.memory, with_gradients=True)
-        parts = [
-            optimized_bounds(relaxed, len(self.network) - 1, part, self.search)
-            for part in torch.split(wanted.functions, count, dim=1)
-        ]
-        slopes = {
-            number: Slopes(*(torch.cat([part.slopes[number][side] for part in parts], 1) for side in (0, 1)))
-            for number in parts[0].slopes
-        }
-        return OptimizedBounds(torch.cat([part.least for part in parts], 1), slopes)
+        def judge(points: Tensor) -> Tensor:
+            return self.example_at(row, points)[1]
 
-    def _searched(
-        self, row: int, relaxed: Relaxed, intervals: list[Interval], wanted: Specification, best: OptimizedBounds
-    ) -> None:
-        region = self.region.take(torch.tensor([row], device=self.region.x.device))
-        goal = take(self.goal, torch.tensor([row], device=self.region.x.device))
-
-        def example_at(points: Tensor) -> tuple[Tensor, Tensor]:
-            """Points as inputs of the region in the classifier's precision, and whether the goal is met there."""
-            rows = torch.zeros(len(points), dtype=torch.long, device=points.device)
-            inputs = region.take(rows).nearest_(points.to(region.x.dtype, copy=True))
-            with self.classifier.frozen(), torch.no_grad():
-                return inputs, take(goal, rows).margin(self.classifier(inputs)) > 0
-
-        searching = DomainSearch(
-            self.network,
-            self.weights,
-            relaxed.inputs,
-            intervals,
-            {**relaxed.slopes, **best.slopes},
-            wanted,
-            self.branching,
-            float(self.slack[row]),
-            lambda points: example_at(points)[1],
-        )
-        found = searching.run(best.least[0], self.timeout)
+        networks, slack = Precisions.of(reduced), float(self.slack[row])
+        search = ImageSearch(networks, wanted, self.search, self.branching, slack, self.memory, stop, judge)
+        self._bounded_alone(row, search.optimized(), "alpha-crown")
+        if self.status[row] is Status.OPEN:
+            self._bounded_alone(row, search.tightened(), "alpha-crown")
+        if self.status[row] is not Status.OPEN:
+            return
+        found = search.searched()
         self.domains[row] = found.domains
         if found.example is None:
-            self._bounded(torch.tensor([row]), torch.tensor([found.bound]), "branch-and-bound")
+            self._bounded_alone(row, found.bound, "branch-and-bound")
             return
-        example, met = example_at(found.example[None])
+        example, met = self.example_at(row, found.example[None])
         if bool(met):  # in a batch of one the classifier may round otherwise
             self._broken(row, example[0], "branch-and-bound")
+
+    def _bounded_alone(self, row: int, bound: float, method: str) -> None:
+        self._bounded(torch.tensor([row]), torch.tensor([bound]), method)
+
+    def example_at(self, row: int, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points as inputs of an image's region in the classifier's precision, and whether the goal is met there."""
+        rows = torch.full((len(points),), row, dtype=torch.long, device=points.device)
+        inputs = self.region.take(rows).nearest_(points.to(self.region.x.dtype, copy=True))
+        with self.classifier.frozen(), torch.no_grad():
+            return inputs, take(self.goal, rows).margin(self.classifier(inputs)) > 0
 
 
 __all__ = ["Certificates", "Status", "verify"]

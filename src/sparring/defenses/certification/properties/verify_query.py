@@ -377,7 +377,7 @@ class _QueryVerification:
             problem.module.goal(),
             centre,
             Linf(0.5),
-            timeout=max(0.0, until - time.monotonic()),
+            timeout=max(1e-3, until - time.monotonic()),  # 0 is no limit for CROWN
             attack=None,
             slack=problem.slack / (1 + logits),
         )
