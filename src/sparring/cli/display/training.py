@@ -85,7 +85,7 @@ def announce(plan: TrainingPlan, inputs: TrainingInputs, devices: Devices) -> No
     rows = len(inputs.images) - val_size
     module = trainable_module(inputs.classifier)
     weights = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-    origin = f"fresh weights under seed {config.seed}" if plan.weights == "fresh" else "its own weights to begin at"
+    origin = "its own weights to begin at" if plan.weights == "given" else f"fresh weights under seed {config.seed}"
     say(f"model      {inputs.loaded.name}: {weights:,} weights to train, {origin}")
     say(f"data       {inputs.data.name}: {rows:,} images to train on, {val_size:,} held out")
     if inputs.data.skipped:

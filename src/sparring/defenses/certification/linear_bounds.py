@@ -120,7 +120,8 @@ class Relaxed:
             pending[operand] = part if operand not in pending else pending[operand] + part
         a = pending.get(0)
         if a is None:  # nothing depends on the input any more
-            a = coefficients.new_zeros(*coefficients.shape[:2], *self.network.nodes[0].shape)
+            none = offset.new_zeros(()).expand(*offset.shape, *self.network.nodes[0].shape)
+            return LinearBound(offset, none, offset)
         return LinearBound(self.inputs.least(a) + offset, a, offset)
 
     def lines(self, number: int) -> Lines:

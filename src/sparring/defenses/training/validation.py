@@ -42,7 +42,7 @@ class Epoch:
     seconds: float  # since the beginning
     note: str = ""
     acr: float | None = None  # average certified radius, in units of [0, 1]; None: not measured
-    certified: float | None = None  # share certified for their label against patches; None: the objective has no patch
+    certified: float | None = None  # share certified for their label; None: the objective has no certificates
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -84,25 +84,23 @@ class Validator:
     def __call__(self, target: Classifier) -> dict[str, float]:
         """Return the measured fields of an `Epoch`: shares of the held-out images, and the average certified radius.
 
-        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without a patch.
+        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` where the objective
+        has no certificates.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
         counts = torch.zeros(5, dtype=torch.float64)
+        certify = self.objective.certifier(target, self.images.at(torch.arange(1))[0].to(target.device))
         for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
             there, wanted = images.to(target.device), labels.to(target.device)
             counts[:3] += self._standing(target, there, wanted, rows)
             counts[3] += self._certified_radii(target, images, labels, rows)
-            counts[4] += self._certified(target, there, wanted)
+            if certify is not None:
+                counts[4] += int(certify(there, wanted).sum())
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
         measured = {"clean": True, "single_step": bool(self.attacks), "robust": bool(self.attacks)}
-        measured |= {"acr": self.validation.smoothing is not None, "certified": certifies(self.objective)}
+        measured |= {"acr": self.validation.smoothing is not None, "certified": certify is not None}
         return {name: share for (name, asked), share in zip(measured.items(), shares, strict=True) if asked}
-
-    def _certified(self, target: Classifier, images: Tensor, labels: Tensor) -> float:
-        """Return how many rows are certified for their label against patches."""
-        found = self.objective.certify(target, images)
-        return 0.0 if found is None else found.certified_accuracy(labels) * len(labels)
 
     def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
         """Return the sum of the certified radii of the rows that are certified for their label."""
@@ -138,11 +136,6 @@ class Validator:
                 standing = standing[found.robust]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
-
-
-def certifies(objective: Objective) -> bool:
-    """Tell whether epochs are judged by certificates of the objective."""
-    return type(objective).certify is not Objective.certify
 
 
 def masking_note(now: Epoch) -> str:
