@@ -50,7 +50,7 @@ class Objective(ABC):
         """Return what certifies held-out images after each epoch, by which epochs are judged; None: nothing does.
 
         It takes images (B, C, H, W) on the model's device with their labels (B,), and returns (B,) bool: which are
-        certified for their label. `images` are some of them.
+        certified for their label, by the weights as they are then. `images` are some like them.
         """
         return None
 

@@ -326,8 +326,12 @@ def check_options(named: NamedTable, kind: type[Any], place: str) -> dict[str, A
     options = named.options
     certified = issubclass(kind, CertifiedObjective)
     if certified:
-        if not isinstance(threat := options.pop("threat", None), str):
-            raise ThreatError(f'{place}.threat={threat!r}: {named.name} certifies a radius; write threat = "linf:0.1"')
+        if "threat" not in options:
+            raise ConfigError(f'{place} {named.name} needs threat, what it certifies; add threat = "linf:0.1"')
+        if not isinstance(threat := options.pop("threat"), str):
+            raise ThreatError(
+                f'{place}.threat={threat!r}: {named.name} certifies one radius; write threat = "linf:0.1"'
+            )
         checked["ball"] = ball(threat, place)
     for key, value in options.items():
         if key not in known:

@@ -177,7 +177,8 @@ class _Training:
         self.update = TrainingStep(
             processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training), example
         )
-        self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
+        certify = objective.certifier(self.target, example.to(processes.device))
+        self.judge = Validator(self.validation_images, certify, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))

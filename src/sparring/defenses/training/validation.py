@@ -21,7 +21,7 @@ from ..certification import SmoothedClassifier
 from .config import Validation
 from .dataset import IndexedData
 from .devices import Processes
-from .objective import Objective
+from .objective import Certifier
 
 SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
 COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
@@ -75,7 +75,7 @@ class Validator:
     """Measure a model on the validation images."""
 
     images: IndexedData
-    objective: Objective
+    certify: Certifier | None
     attacks: tuple[Attack[Any, Any], ...]
     validation: Validation
     seed: int
@@ -84,22 +84,21 @@ class Validator:
     def __call__(self, target: Classifier) -> dict[str, float]:
         """Return the measured fields of an `Epoch`: shares of the held-out images, and the average certified radius.
 
-        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` where the objective
-        has no certificates.
+        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without
+        certificates.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
         counts = torch.zeros(5, dtype=torch.float64)
-        certify = self.objective.certifier(target, self.images.at(torch.arange(1))[0].to(target.device))
         for rows in mine.split(self.validation.batch_size) if len(mine) else ():  # type: ignore[no-untyped-call]
             images, labels = self.images.at(rows)
             there, wanted = images.to(target.device), labels.to(target.device)
             counts[:3] += self._standing(target, there, wanted, rows)
             counts[3] += self._certified_radii(target, images, labels, rows)
-            if certify is not None:
-                counts[4] += int(certify(there, wanted).sum())
+            if self.certify is not None:
+                counts[4] += int(self.certify(there, wanted).sum())
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
         measured = {"clean": True, "single_step": bool(self.attacks), "robust": bool(self.attacks)}
-        measured |= {"acr": self.validation.smoothing is not None, "certified": certify is not None}
+        measured |= {"acr": self.validation.smoothing is not None, "certified": self.certify is not None}
         return {name: share for (name, asked), share in zip(measured.items(), shares, strict=True) if asked}
 
     def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:

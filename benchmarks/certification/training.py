@@ -1,0 +1,131 @@
+"""What certified training proves of MNIST's test digits: `python -m benchmarks.certification.training [NET ...]`.
+
+    [--runs DIR] [--verify 200] [--timeout 5] [--out FILE]
+
+Each net is trained by the zoo's plan of its name into DIR/NET, unless it is there already; a training that was stopped
+goes on. Then, on the 10,000 test digits: clean accuracy and the share that intervals certify, in float64; on the first
+1,000 the share that CROWN-IBP certifies; on the first `--verify` the verdicts of `verify`, with `--timeout` seconds of
+branch and bound for each digit. Writes records/certification/training.json after each net; nets that are not named are
+kept there as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.provenance import ROOT, provenance
+from benchmarks.training.nets import digits
+from sparring import Linf, Misclassify
+from sparring.defenses.certification import Network, Status, certify_bounds, verify
+from sparring.defenses.training.plan import read_training_plan
+from sparring.threats import parse_threat
+from sparring.zoo import load_model, plan_path
+
+RECORD = ROOT / "records" / "certification" / "training.json"
+NETS = ("mnist-ibp-0.1", "mnist-ibp-0.3")
+CROWN_DIGITS = 1000
+ROWS = 500  # digits that are bounded together
+
+
+def trained(net: str, runs: Path) -> Path:
+    """The folder of the trained net."""
+    folder = runs / net
+    if not (folder / "last.safetensors").exists():
+        again = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
+        subprocess.run([sys.executable, "-m", "sparring", "train", net, "--out", str(folder), *again], check=True)
+    return folder
+
+
+def training_facts(folder: Path) -> dict[str, Any]:
+    """What the log says of the training."""
+    with (folder / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = max(rows, key=lambda row: float(row["certified"]))
+    return {
+        "epochs": len(rows),
+        "seconds": round(float(rows[-1]["seconds"])),
+        "best_epoch": int(best["epoch"]),
+        "validation": {"clean": float(best["clean"]), "certified": float(best["certified"])},
+    }
+
+
+@torch.no_grad()
+def certified(network: Network, images: Tensor, labels: Tensor, eps: float, method: Any) -> float:
+    """The share that one method certifies."""
+    proven = 0
+    for rows in torch.arange(len(images)).split(ROWS):
+        found = certify_bounds(network, Misclassify(labels[rows]), images[rows], Linf(eps), method=method)
+        proven += int((found.margin > 0).sum())
+    return proven / len(images)
+
+
+def measured(net: str, runs: Path, count: int, timeout: float) -> dict[str, Any]:
+    """One net on the test digits."""
+    path = plan_path(net)
+    assert path is not None
+    plan, folder = read_training_plan(path), trained(net, runs)
+    options = plan.objective.options
+    (ball,) = parse_threat(options.pop("threat")).balls()
+    target = load_model(f"trained:{folder}").target
+    images, labels = digits("mnist")
+    network = Network(target, images[:1])  # type: ignore[arg-type]
+    with torch.no_grad():
+        clean = float((target(images).argmax(1) == labels).double().mean())
+    few, theirs = images[:count], labels[:count]
+    began = time.process_time()
+    verdicts = verify(network, Misclassify(theirs), few, Linf(ball.eps), timeout=timeout)
+    seconds = round((time.process_time() - began) / count, 3)
+    return {
+        "net": net,
+        "objective": plan.objective.name,
+        "options": options,
+        "eps": ball.eps,
+        "weights": sum(weight.numel() for weight in target.model.parameters()),
+        "training": training_facts(folder),
+        "clean": clean,
+        "ibp": certified(network, images, labels, ball.eps, "ibp"),
+        "crown_ibp": certified(network, images[:CROWN_DIGITS], labels[:CROWN_DIGITS], ball.eps, "crown-ibp"),
+        "verify": {
+            "digits": count,
+            "timeout": timeout,
+            **{one.value: int(verdicts.which(one).sum()) for one in Status},
+            "methods": {one: verdicts.methods.count(one) for one in sorted(set(verdicts.methods))},
+            "seconds_per_digit": seconds,
+        },
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.certification.training")
+    parser.add_argument("nets", nargs="*", default=NETS)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "certified-training")
+    parser.add_argument("--verify", type=int, default=200)
+    parser.add_argument("--timeout", type=float, default=5.0)
+    parser.add_argument("--out", type=Path, default=RECORD)
+    options = parser.parse_args()
+    rows = {row["net"]: row for row in json.loads(options.out.read_text())["rows"]} if options.out.exists() else {}
+    for net in options.nets:
+        rows[net] = measured(net, options.runs, options.verify, options.timeout)
+        print(rows[net], flush=True)
+        record = {
+            "made": provenance("python -m benchmarks.certification.training", "cpu"),
+            "crown_digits": CROWN_DIGITS,
+            "rows": [rows[name] for name in NETS if name in rows],
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
