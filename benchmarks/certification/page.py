@@ -106,6 +106,7 @@ PUBLISHED = (  # as DeepMind's README and the papers have them: eps, method, cle
 def certified_training() -> str:
     """The section on certified training."""
     record = read("training")
+    costs = record["step_over_plain"]
 
     def share(value: float | None) -> str:
         return "" if value is None else f"{100 * value:.2f} %"
@@ -132,6 +133,9 @@ ones. Published figures are of larger nets and of hours on GPUs; their certifica
 or by mixed-integer programs.
 
 {table(head, rows)}
+
+A step of IBP takes {costs["kappa 0"]:.1f} times a plain step with kappa = 0, and {costs["kappa 0.5"]:.1f} times with
+the clean loss beside it (processor time, `MnistNet` of `zoo:mnist-plain`, 256 digits).
 """
 
 

@@ -26,7 +26,7 @@ class MTLIBP(CertifiedObjective):
 
     Args:
         ball: what is certified.
-        alpha: weight of the certified loss; 1e-2 for MNIST at 0.1, 4e-2 at 0.3.
+        alpha: weight of the certified loss. The larger the radius, the larger it has to be.
 
     Raises: ConfigError.
     """
