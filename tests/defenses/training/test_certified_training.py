@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import sparring as sp
-from sparring.attacks import PGD
+from sparring.attacks import PGD, FastFGSM
 from sparring.defenses.certification import Network, certify_bounds
 from sparring.defenses.training import (
     CROWNIBP,
@@ -20,6 +20,7 @@ from sparring.defenses.training import (
     Adversary,
     Averaging,
     Craft,
+    GradAlign,
     Madry,
     Minibatch,
     Optimizer,
@@ -236,6 +237,17 @@ def test_a_training_that_was_stopped_on_the_ramp_ends_the_same(tmp_path, objecti
         assert torch.equal(found.last_weights[name], value)
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_and_objectives_around_it(precision):
+    config = SMALL.model_copy(update={"epochs": 1, "precision": precision})
+    adversary = Adversary((FastFGSM(BALL),), eps_schedule=((0, 0.5),))
+    objective = GradAlign(CROWNIBP(BALL), 0.1)
+    net = digit_net(norm=lambda: nn.BatchNorm2d(8))
+    found = train(net, digits(140), objective, adversary, config=config, validation=Validation(val_size=40, steps=2))
+    assert found.last.certified is not None
+    assert np.isfinite(found.last.loss)
+
+
 def test_ibp_training_proves_more_than_plain_training():
     x, y = digits(1500)
     shares = {}
@@ -257,7 +269,8 @@ def test_ibp_training_proves_more_than_plain_training():
 def test_what_cannot_be_trained_is_refused():
     grouped = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10))
     before = [value.clone() for value in grouped.parameters()]
-    for objective, adversary in ((IBP(BALL), RAMP), (MTLIBP(BALL), Adversary((ATTACK,)))):
+    attacked = Adversary((ATTACK,))
+    for objective, adversary in ((IBP(BALL), RAMP), (MTLIBP(BALL), attacked), (GradAlign(IBP(BALL)), attacked)):
         with pytest.raises(TargetError, match="group_norm in 1"):
             train(grouped, digits(100), objective, adversary, config=SMALL, validation=Validation(val_size=20))
     assert all(torch.equal(*pair) for pair in zip(before, grouped.parameters(), strict=True))

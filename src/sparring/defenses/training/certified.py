@@ -74,8 +74,9 @@ class CertifiedObjective(Objective):
     ) -> TrainingBounds:
         """Return lower bounds (B, K - 1) of the margins of the labels in balls of radii `eps` (B,) around `centres`."""
         network = network_of(batch)
-        region = Region.around(centres, self.ball, network.target.inputs, eps=eps)
-        return training_bounds(network, region, batch.labels, crown=crown, statistics=statistics)
+        with torch.autocast(centres.device.type, enabled=False):  # whose roundings would be wider than small radii
+            region = Region.around(centres, self.ball, network.target.inputs, eps=eps)
+            return training_bounds(network, region, batch.labels, crown=crown, statistics=statistics)
 
 
 def recorded_pass(net: Net, batch: Minibatch, images: Tensor) -> tuple[Tensor, Statistics]:
