@@ -3,8 +3,8 @@
     [--runs DIR] [--timeout 3] [--out FILE]
 
 Each net is trained by the zoo's plan of its name into DIR/NET, unless it is there already; a training that was stopped
-goes on. Then, on the 10,000 test digits: clean accuracy, the share that intervals certify, in float64, and what `verify`
-says of the digits that intervals leave open, with `--timeout` seconds of branch and bound for each. Writes
+goes on. Then, on the 10,000 test digits: clean accuracy, the share that intervals certify, in float64, and what
+`verify` says of the digits that intervals leave open, with `--timeout` seconds of branch and bound for each. Writes
 records/certification/training.json after each net; nets that are not named are kept there as they are.
 """
 

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from ...geometry.region import Region
 from ...goals import Misclassify
-from .certify import MEMORY
 from .concretize import InputSet
 from .graph import Network, Weights
 from .intervals import propagate_intervals
-from .linear_bounds import Relaxed, default_slopes, in_portions, lower_bounds, relax
+from .linear_bounds import MEMORY, Relaxed, default_slopes, in_portions, lower_bounds, relax
 from .specifications import specification
 
 

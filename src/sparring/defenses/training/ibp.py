@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .certified import CertifiedObjective, normalising, recorded_pass, worst_cross_entropy
+from .certified import CertifiedObjective, Statistics, normalising, recorded_pass, worst_cross_entropy
 from .minibatch import Craft, Minibatch, Net
 from .objective import check_share, cross_entropy, per_row
 
@@ -57,7 +57,8 @@ class IBP(CertifiedObjective):
             return cross_entropy(net(batch.images), batch.labels)
         eps, kappa, beta = (*examples, None, None)[:3]
         assert eps is not None
-        logits, statistics = None, {}
+        logits: Tensor | None = None
+        statistics: Statistics = {}
         if kappa is not None or normalising(batch):
             logits, statistics = recorded_pass(net, batch, batch.images)
         lower, relaxed = self.bounds(batch, batch.images, eps, statistics, crown=beta is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -17,7 +18,7 @@ from ..mnist_net import MnistNet
 from ..pinned import ASSETS
 
 CROP_FRACTION = 0.875
-DIGIT_NETS = {  # what makes the module; the weights are in the package
+DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the weights are in the package
     "mnist-plain": MnistNet,
     "mnist-robust-linf": partial(MnistNet, 32, 128),
     "mnist-ibp-0.1": partial(MnistNet, norm=True),
