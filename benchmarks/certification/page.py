@@ -130,7 +130,7 @@ def certified_training() -> str:
 `python -m benchmarks.certification.training`; the zoo's plans of these names: nets of {first["weights"]:,} weights on
 55,000 digits, one thread of a CPU that others shared (minutes are of the clock). Hyper-parameters were chosen by 5,000
 held-out training digits. "Certified" is the share that `verify` proves, with {first["verify"]["timeout"]:g} seconds of
-branch and bound for each digit that intervals leave open; what is neither certified nor open is broken or misclassified.
+branch and bound for each digit that intervals leave open; what is neither certified nor open is broken or wrong.
 Published figures are of larger nets and of hours on GPUs.
 
 {table(head, rows)}
