@@ -11,6 +11,7 @@ import torch
 
 from sparring import Linf, Misclassify, run
 from sparring.attacks import PGD
+from sparring.defenses.certification import certify_bounds
 from sparring.defenses.training.plan import read_training_plan
 from sparring.hashing import file_sha256
 from sparring.storage import read_tensors
@@ -27,7 +28,15 @@ def held(before: Any, now: Any) -> bool:
     return bool(before == now)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("mnist-plain", 1_000_000), ("mnist-robust-linf", 3_000_000)])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("mnist-plain", 1_000_000),
+        ("mnist-robust-linf", 3_000_000),
+        ("mnist-ibp-0.1", 1_000_000),
+        ("mnist-ibp-0.3", 1_000_000),
+    ],
+)
 def test_digit_nets_are_small_and_say_which_plan_made_them(name: str, limit: int) -> None:
     weights = catalog.WEIGHTS / f"{name}.safetensors"
     assert weights.stat().st_size < limit
@@ -55,6 +64,17 @@ def accuracy(model_name: str, data_name: str, batch_size: int) -> float:
 def test_mnist_plain_knows_digits_it_never_saw(asset: Asset) -> None:
     asset("mnist-5k")
     assert accuracy("zoo:mnist-plain", "zoo:mnist-heldout", 250) >= 0.975
+
+
+@pytest.mark.parametrize(("eps", "least"), [(0.1, 0.93), (0.3, 0.86)])
+def test_intervals_certify_the_nets_that_were_trained_for_them(eps: float, least: float, asset: Asset) -> None:
+    asset("mnist")
+    model = load_model(f"zoo:mnist-ibp-{eps}")
+    chunk = next(iter(load_data("zoo:mnist", input=model.input, limit=1000).chunks(1000)))
+    assert chunk.labels is not None
+    with torch.no_grad():
+        found = certify_bounds(model.target, Misclassify(chunk.labels), chunk.images, Linf(eps), method="ibp")  # type: ignore[arg-type]
+    assert float((found.margin > 0).double().mean()) > least
 
 
 def test_the_digits_of_mnist_plain_and_those_held_out_are_all_there_are(asset: Asset) -> None:

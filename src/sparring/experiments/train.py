@@ -16,7 +16,16 @@ from torch import nn
 
 from .. import __version__
 from ..access import Attack
-from ..defenses.training import Adversary, Devices, Objective, Trained, TrainingProgress, Validation, train
+from ..defenses.training import (
+    Adversary,
+    Devices,
+    Objective,
+    Trained,
+    TrainingProgress,
+    Validation,
+    ibp_initialization,
+    train,
+)
 from ..defenses.training.checks import check_labels, check_parts, check_run, classes_of, trainable_module
 from ..defenses.training.dataset import IndexedData
 from ..defenses.training.loading import load_training_data
@@ -177,8 +186,8 @@ def load_inputs(plan: TrainingPlan, devices: Devices, progress: Callable[[int, i
     loaded = load_model(plan.model)
     classifier = classifier_of(loaded)
     check_parts(classifier, objective, adversary)
-    if plan.weights == "fresh":
-        reset_weights(trainable_module(classifier), plan.training.seed, plan.model)
+    if plan.weights != "given":
+        reset_weights(trainable_module(classifier), plan.training.seed, plan.model, ibp=plan.weights == "ibp")
     if plan.data.class_names is not None:
         loaded = replace(loaded, class_names=read_class_names(Path(plan.data.class_names)))
     data = load_data(
@@ -216,8 +225,11 @@ def own_device(devices: Devices) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def reset_weights(module: nn.Module, seed: int, name: str) -> None:
-    """Draw fresh weights in every layer from the seed; ConfigError for a layer that cannot do so itself."""
+def reset_weights(module: nn.Module, seed: int, name: str, *, ibp: bool = False) -> None:
+    """Draw fresh weights in every layer from the seed; ConfigError for a layer that cannot do so itself.
+
+    `ibp`: those of linear and convolutional layers by `ibp_initialization`.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for place, layer in module.named_modules():
@@ -228,6 +240,8 @@ def reset_weights(module: nn.Module, seed: int, name: str) -> None:
                     f"{name}: {place or 'the model'} ({type(layer).__name__}) has weights and no reset_parameters(); "
                     'write weights = "given", and let a factory, FILE.py:FACTORY, make the model anew'
                 )
+        if ibp:
+            ibp_initialization(module)
 
 
 def factory_of(model: str) -> str:

@@ -28,6 +28,12 @@ MODELS = {
     "mnist-robust-linf": CatalogEntry(
         "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None
     ),
+    **{
+        f"mnist-ibp-{eps}": CatalogEntry(
+            f"a net for digits certified by intervals in Linf eps {eps}, 28 x 28 gray", None
+        )
+        for eps in ("0.1", "0.3")
+    },
 }
 DATA = {
     "photos": CatalogEntry("eleven photographs of scikit-image, two with an ImageNet label", "photos"),

@@ -15,6 +15,7 @@ from sparring.attacks import APGD, PGD
 from sparring.attacks import table as attacks
 from sparring.defenses.training import Adversary, Madry, Objective, Plain, TrainingConfig, Validation
 from sparring.defenses.training import plan as plans
+from sparring.defenses.training.certified import CertifiedObjective
 from sparring.defenses.training.plan import NamedTable, make_training_plan, read_training_plan, writable
 from sparring.errors import ConfigError, ThreatError
 from sparring.geometry import Ball
@@ -134,7 +135,7 @@ def test_one_attack_may_be_a_table():
         ("limit = 20", "limit = 0", "data.limit=0: Input should be greater than or equal to 1"),
         ('train = "folder:pictures"', "", "the plan has no data.train; it needs one"),
         ('model = "mine.py:net"', "", "the plan has no model; it needs one"),
-        ('weights = "given"', 'weights = "old"', "weights='old': Input should be 'fresh' or 'given'"),
+        ('weights = "given"', 'weights = "old"', "weights='old': Input should be 'fresh', 'ibp' or 'given'"),
         ('"pgd"', '"bim"\nball = 3', "attack bim has no 'ball'"),
         ('"linf:8/255"', '"linf:8/255"\nloss = 3', "attack pgd has no 'loss'"),
         ('name = "pgd"\nthreat = "linf:8/255"\nsteps = 7\nstep_size = 0.01', 'name = "ddn"', "DDN searches"),
@@ -258,6 +259,8 @@ def test_every_objective_can_be_written(name):
     """Without models it is made as it is; what must be given is what its class has no default for."""
     kind = plans.objectives[name]
     needed = [key for key, field in writable(kind).items() if plans.is_required(field)]
+    if issubclass(kind, CertifiedObjective):
+        needed = ["threat"]
     if needed:
         with pytest.raises(ConfigError, match=f"objective {name} needs {needed[0]}"):
             plans.make_objective(NamedTable(name=name), spoken, "objective")

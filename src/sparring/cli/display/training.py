@@ -85,7 +85,7 @@ def announce(plan: TrainingPlan, inputs: TrainingInputs, devices: Devices) -> No
     rows = len(inputs.images) - val_size
     module = trainable_module(inputs.classifier)
     weights = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-    origin = f"fresh weights under seed {config.seed}" if plan.weights == "fresh" else "its own weights to begin at"
+    origin = "its own weights to begin at" if plan.weights == "given" else f"fresh weights under seed {config.seed}"
     say(f"model      {inputs.loaded.name}: {weights:,} weights to train, {origin}")
     say(f"data       {inputs.data.name}: {rows:,} images to train on, {val_size:,} held out")
     if inputs.data.skipped:
@@ -120,11 +120,14 @@ def conclude(job: TrainFromPlan, plan: TrainingPlan, found: Trained) -> None:
     elif not found.stopped.startswith(OVERFITTED):
         say(f"stopped after {len(found.log)} epochs: {found.stopped}", "yellow")
     given = [(one.threat,) if isinstance(one.threat, str) else one.threat or () for one in plan.attack]
-    threats = [threat for several in given for threat in several] or ["linf:8/255"]
+    certified = plan.objective.options.get("threat")
+    threats = [threat for several in given for threat in several] or [certified or "linf:8/255"]
     options = " ".join(f"--threat {threat}" for threat in dict.fromkeys(threats))
     name = shlex.quote(f"{TRAINED}:{job.out}{factory_of(plan.model)}")
     again = shlex.quote(f"{job.out}-audit")
     say(f"use it as a MODEL:  sparring audit {name} DATA {options} --out {again}")
+    if certified is not None:
+        say(f"prove it:           sparring certify {name} DATA --threat {certified}")
     if found.learned_nothing:
         say(
             f"it has learned nothing: {found.best.clean:.1%} of the held-out images are right, and always answering "

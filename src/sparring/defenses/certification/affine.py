@@ -170,8 +170,22 @@ class Bilinear(Affine):
 
 
 @dataclass(frozen=True)
-class Linear(Bilinear):
-    """x W^T + b over the last axis; the weight is the first constant."""
+class Weighted(Bilinear):
+    """An operation with a weight, its first constant, and perhaps a bias, its second."""
+
+    def interval(self, low: Tensor, high: Tensor, constants: Constants) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest value (N, ...) for operands between low and high (N, ...)."""
+        half, biases = constants[0] / 2, constants[1:]
+        centre, radius = self.call([low + high], [half, *biases]), self._weighted([high - low], [half.abs(), *biases])
+        return centre - radius, centre + radius
+
+    def _weighted(self, values: Sequence[Tensor], constants: Constants) -> Tensor:
+        return self.call(values, [constants[0], *(torch.zeros_like(bias) for bias in constants[1:])])
+
+
+@dataclass(frozen=True)
+class Linear(Weighted):
+    """x W^T + b over the last axis."""
 
     def transpose(
         self, coefficients: Tensor, constants: Constants, shapes: Sequence[tuple[int, ...]]
@@ -180,7 +194,7 @@ class Linear(Bilinear):
 
 
 @dataclass(frozen=True)
-class Convolution(Bilinear):
+class Convolution(Weighted):
     """A convolution or a transposed one, over any number of axes.
 
     Its transpose is the backward pass of torch, so that padding, stride, dilation and groups need no arithmetic here.

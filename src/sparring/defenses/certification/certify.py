@@ -60,7 +60,12 @@ class MarginBounds:
         """Logits (B, K), first 0 for the class and then -lower for its rivals: their cross-entropy with class 0 is the
         loss of certified training (Gowal et al. 2018), for `Misclassify`.
         """
-        return torch.cat((torch.zeros_like(self.lower[:, :1]), -self.lower), dim=1)
+        return worst_logits(self.lower)
+
+
+def worst_logits(lower: Tensor) -> Tensor:
+    """Return (B, K) from lower bounds (B, K - 1): 0 for the class, first, and -lower for its rivals."""
+    return torch.cat((torch.zeros_like(lower[:, :1]), -lower), dim=1)
 
 
 def certify_bounds(
@@ -127,10 +132,10 @@ def margin_bounds(
         intervals = propagate_intervals(network, weights, inputs)
     else:
         intervals = relaxed_intervals(network, weights, inputs, rule, memory=memory)
-    relaxed = relax(network, weights, inputs, intervals, rule)
-    merged = relaxed.bound_affinely(last, wanted.functions)
+    merged = Relaxed(network, weights, inputs, intervals, {}).bound_affinely(last, wanted.functions)
     if method == "ibp":
         return merged
+    relaxed = relax(network, weights, inputs, intervals, rule)
     lower = in_portions(lower_bounds, relaxed, last, wanted.functions, memory)
     if method == "wong-kolter":
         return lower

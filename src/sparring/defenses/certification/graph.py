@@ -116,11 +116,15 @@ class Network:
 
     # evaluation
 
-    def weights(self, dtype: torch.dtype) -> Weights:
-        """Return all constants, computed from the weights as they are now: floats in `dtype`, others as they are."""
+    def weights(self, dtype: torch.dtype, replaced: Weights | None = None) -> Weights:
+        """Return all constants, computed from the weights as they are now: floats in `dtype`, others as they are.
+
+        `replaced` has tensors that are taken in the place of weights or buffers, by their name in the model.
+        """
         held = {
             **dict(self._module.named_parameters(remove_duplicate=False)),
             **dict(self._module.named_buffers(remove_duplicate=False)),
+            **{f"model.{name}": value for name, value in (replaced or {}).items()},
         }
         values: dict[fx.Node, Any] = {}
         for node in self._constant_nodes:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .activations import Activation
-from .affine import Affine
+from .affine import Affine, Weighted
 from .concretize import InputSet
 from .graph import Network, Reach, Weights
 from .maximum import Maximum
@@ -68,6 +68,8 @@ class Propagation:
         if type(operation) is Affine:  # no coefficient is negative
             lows, highs = zip(*operands, strict=True)
             found = Interval(operation.apply(lows, constants), operation.apply(highs, constants))
+        elif isinstance(operation, Weighted):
+            found = Interval(*operation.interval(*operands[0], constants))
         else:
             centre = operation.apply([(one.low + one.high) / 2 for one in operands], constants)
             radius = operation.spread([(one.high - one.low) / 2 for one in operands], constants)

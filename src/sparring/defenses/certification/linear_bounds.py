@@ -82,7 +82,9 @@ class Relaxed:
         return self._bounded(start, coefficients, boxed).least
 
     def _bounded(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> LinearBound:
-        a, offset = self.backward(start, coefficients, nonlinear)
+        a, offset = self._reached(start, coefficients, nonlinear)
+        if a is None:
+            return LinearBound(offset, self._nothing(offset), offset)
         return LinearBound(self.inputs.least(a) + offset, a, offset)
 
     def backward(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> tuple[Tensor, Tensor]:
@@ -91,9 +93,16 @@ class Relaxed:
         `nonlinear` takes the number of an activation or a maximum and the coefficients of its results; it returns those
         of its operand, or None, and what is added to the offset.
         """
+        a, offset = self._reached(start, coefficients, nonlinear)
+        return self._nothing(offset) if a is None else a, offset
+
+    def _nothing(self, offset: Tensor) -> Tensor:
+        return offset.new_zeros(()).expand(*offset.shape, *self.network.nodes[0].shape)
+
+    def _reached(self, start: int, coefficients: Coefficients, nonlinear: Nonlinear) -> tuple[Tensor | None, Tensor]:
+        """Return what `backward` does; None for coefficients of the input where nothing depends on it any more."""
         pending: dict[int, Coefficients] = {start: coefficients}
-        zeros = self.inputs.x.new_zeros(coefficients.shape[:2])
-        offset = zeros
+        offset = self.inputs.x.new_zeros(coefficients.shape[:2])
         for number in range(start, 0, -1):
             a = pending.pop(number, None)
             if a is None:
@@ -109,9 +118,7 @@ class Relaxed:
             for operand, one in zip(node.operands, parts, strict=True):
                 if one is not None:
                     _add(pending, operand, one)
-        if 0 not in pending:  # nothing depends on the input any more
-            pending[0] = zeros.new_zeros(*zeros.shape, *self.network.nodes[0].shape)
-        return dense(pending[0]), offset
+        return dense(pending[0]) if 0 in pending else None, offset
 
     def _relaxed(self, number: int, a: Coefficients) -> tuple[Coefficients, Tensor]:
         operation = self.network.nodes[number].operation

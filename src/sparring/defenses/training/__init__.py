@@ -4,6 +4,7 @@ from .adversarial_elbo import AdversarialELBO
 from .adversary import Adversary
 from .config import Augment, Averaging, Optimizer, SmoothingValidation, TrainingConfig, Validation, WeightPerturbation
 from .consistency import Consistency
+from .crown_ibp import CROWNIBP
 from .devices import Devices
 from .distillation import Distillation
 from .ensemble import EnsembleTraining
@@ -11,12 +12,16 @@ from .free import Free
 from .gaussian import GaussianAugmentation
 from .goodfellow import Goodfellow
 from .grad_align import GradAlign
+from .ibp import IBP
+from .initialization import ibp_initialization
 from .madry import Madry, Plain
 from .mart import MART
 from .minibatch import Craft, Minibatch
+from .mtl_ibp import MTLIBP
 from .multi_threat import Average, Maximum
 from .objective import Objective
 from .occluded import AblatedTraining, MaskedTraining
+from .sabr import SABR
 from .smooth_adv import SmoothAdv
 from .table import table
 from .trades import TRADES
@@ -24,7 +29,11 @@ from .trainer import Trained, TrainingProgress, train
 from .validation import Epoch
 
 __all__ = [
+    "CROWNIBP",
+    "IBP",
     "MART",
+    "MTLIBP",
+    "SABR",
     "TRADES",
     "AblatedTraining",
     "AdversarialELBO",
@@ -56,6 +65,7 @@ __all__ = [
     "TrainingProgress",
     "Validation",
     "WeightPerturbation",
+    "ibp_initialization",
     "table",
     "train",
 ]  # fmt: skip

@@ -55,9 +55,13 @@ class Adversary:
         if self.steps_schedule and not all("steps" in names(attack) for attack in self.attacks):
             raise ConfigError("steps_schedule is for attacks with a number of steps: PGD, BIM, APGD, ...")
 
+    def eps_share(self, epoch: float) -> float:
+        """Return the share of the radius `epoch` epochs after the beginning."""
+        return interpolate(self.eps_schedule, epoch) if self.eps_schedule else 1.0
+
     def at(self, epoch: float) -> tuple[Attack[Any, Any], ...]:
         """Return the attacks `epoch` epochs after the beginning."""
-        share = interpolate(self.eps_schedule, epoch) if self.eps_schedule else 1.0
+        share = self.eps_share(epoch)
         steps = [int(value) for since, value in self.steps_schedule if since <= epoch]
         return tuple(scaled(attack, share, steps[-1] if steps else None) for attack in self.attacks)
 

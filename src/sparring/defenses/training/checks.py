@@ -66,6 +66,7 @@ def check_run(
     for attack in adversary.attacks:
         attack.ball.check(first)
     classes = classes_of(classifier, images)
+    objective.check_images(classifier, first.to(classifier.device))
     if isinstance(images, InMemoryData):
         check_labels(images.labels, classes)
     elif isinstance(images, StreamedData):

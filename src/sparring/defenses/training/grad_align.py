@@ -13,12 +13,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...geometry import rowwise
+from ...targets import Classifier
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
-from .objective import Objective, check_field, cross_entropy
+from .objective import Certifier, Objective, check_field, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,21 @@ class GradAlign(Objective):
     def minibatch_replays(self) -> int:
         return self.objective.minibatch_replays
 
+    @property
+    def needs_bounds(self) -> bool:
+        return self.objective.needs_bounds
+
+    def certifier(self, target: Classifier, images: Tensor) -> Certifier | None:
+        return self.objective.certifier(target, images)
+
     def check(self, adversary: Adversary) -> None:
         self.objective.check(adversary)
+
+    def check_network(self, network: nn.Module) -> None:
+        self.objective.check_network(network)
+
+    def check_images(self, classifier: Classifier, images: Tensor) -> None:
+        self.objective.check_images(classifier, images)
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
         return (*self.objective.examples(craft), craft.random_in_ball())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...random import Key
 from ...targets import Classifier
+from ..certification import Network
 from .minibatch import Minibatch
 from .objective import Objective
 
@@ -21,10 +22,11 @@ class LossModule(nn.Module):
         self.net = classifier.model
         self._classifier, self._objective, self._processes = classifier, objective, processes
         self._n_train = n_train
+        self.network: Network | None = None  # of the classifier, for an objective that needs bounds
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor, seed: int, rows: int, *examples: Tensor) -> Any:
         """Return the loss; `rows` is the size of the whole minibatch, since processes average their gradients."""
-        batch = Minibatch(images, labels, Key(indices, seed), self._n_train)
+        batch = Minibatch(images, labels, Key(indices, seed), self._n_train, self.network)
         losses = self._objective.losses(self._classifier, batch, examples)
         return losses.sum() * (self._processes / rows)
 

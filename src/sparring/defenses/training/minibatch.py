@@ -16,6 +16,7 @@ from ...geometry.region import Region
 from ...goals import Climb, CrossEntropy, Misclassify
 from ...random import Key
 from ...targets import Target, Trainee
+from ..certification import Network
 
 Net = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, K)
 
@@ -25,12 +26,14 @@ class Minibatch:
     """One minibatch: images (B, C, H, W) in [0, 1], labels (B,) int64, and the key of their draws in this epoch.
 
     `n_train` is the number of training images in all, for terms of the whole data set; 0 outside of a training.
+    `network` is the graph of the model, for objectives with `needs_bounds`; None for all others.
     """
 
     images: Tensor
     labels: Tensor
     key: Key
     n_train: int = 0
+    network: Network | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +52,7 @@ class Craft:
         step: minibatches since the beginning.
         memory: tensors that an objective keeps from one minibatch to the next.
         engine: batch size and precision of the attacks.
+        eps_share: share of the full radius at this point of the training, which `attacks` have already.
     """
 
     batch: Minibatch
@@ -59,6 +63,7 @@ class Craft:
     step: int
     memory: dict[str, Tensor]
     engine: Engine
+    eps_share: float = 1.0
 
     @property
     def ball(self) -> Ball:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch.nn import functional as F
 
 from ...errors import ConfigError
 from ...targets import Classifier
-from ..certification import PatchCertificates
 from .adversary import Adversary
 from .minibatch import Craft, Minibatch, Net
+
+Certifier = Callable[[Tensor, Tensor], Tensor]  # images, labels -> which are certified for their label
 
 
 class Objective(ABC):
@@ -39,10 +41,16 @@ class Objective(ABC):
         """Tell whether it runs the adversary's attacks."""
         return self.attacks[1] > 0
 
-    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates | None:
-        """Return the certificates of the defence that it trains for, by which epochs are judged; None: there are none.
+    @property
+    def needs_bounds(self) -> bool:
+        """Tell whether its losses take bounds of the model: each `Minibatch` then has the model's `network`."""
+        return False
 
-        Called on held-out images (B, C, H, W) after each epoch, with the model on its device.
+    def certifier(self, target: Classifier, images: Tensor) -> Certifier | None:
+        """Return what certifies held-out images after each epoch, by which epochs are judged; None: nothing does.
+
+        It takes images (B, C, H, W) on the model's device with their labels (B,), and returns (B,) bool: which are
+        certified for their label, by the weights as they are then. `images` are some like them.
         """
         return None
 
@@ -52,6 +60,10 @@ class Objective(ABC):
 
     def check_network(self, network: nn.Module) -> None:
         """Raise TargetError where it cannot train this network."""
+        return
+
+    def check_images(self, classifier: Classifier, images: Tensor) -> None:
+        """Raise TargetError or ThreatError where it cannot train this classifier on images like these (B, C, H, W)."""
         return
 
     def examples(self, craft: Craft) -> tuple[Tensor, ...]:
@@ -71,6 +83,18 @@ def check_field(objective: Objective, word: str, holds: bool, wanted: str) -> No
     """Raise ConfigError where a parameter is not what is `wanted`."""
     if not holds:
         raise ConfigError(f"{type(objective).__name__} {word}={getattr(objective, word)!r}; pass {wanted}")
+
+
+def check_share(objective: Objective, *words: str) -> None:
+    """Raise ConfigError where one of these parameters is no share in [0, 1]."""
+    for word in words:
+        check_field(objective, word, 0 <= getattr(objective, word) <= 1, "a share in [0, 1]")
+
+
+def per_row(craft: Craft, *values: float) -> tuple[Tensor, ...]:
+    """Return each value for every row of the minibatch: (B,), in the dtype of its images."""
+    images = craft.batch.images
+    return tuple(images.new_full((len(images),), value) for value in values)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -15,13 +15,12 @@ from ...targets import Classifier
 from ..certification.patches import (
     Ablation,
     DerandomizedSmoothing,
-    PatchCertificates,
     PatchCleanser,
     check_patch,
     covering_masks,
 )
 from .minibatch import Minibatch, Net
-from .objective import Objective, check_field, cross_entropy
+from .objective import Certifier, Objective, check_field, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class AblatedTraining(Objective):
         Ablation(self.size, self.ablation, self.fill)
         check_patch(self.patch)
 
-    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates:
+    def certifier(self, target: Classifier, images: Tensor) -> Certifier:
         defence = DerandomizedSmoothing(target, self.size, ablation=self.ablation, fill=self.fill)
-        return defence.certify(images, self.patch)
+        return lambda images, labels: defence.certify(images, self.patch).certified_for(labels)
 
     @property
     def attacks(self) -> tuple[int, int]:
@@ -80,8 +79,9 @@ class MaskedTraining(Objective):
             check_field(self, word, type(value) is int and value >= 1, "a whole number from 1")
         check_field(self, "fill", 0 <= self.fill <= 1, "a value of pixels, in [0, 1]")
 
-    def certify(self, target: Classifier, images: Tensor) -> PatchCertificates:
-        return PatchCleanser(target, self.patch, masks_per_axis=self.masks_per_axis, fill=self.fill).certify(images)
+    def certifier(self, target: Classifier, images: Tensor) -> Certifier:
+        defence = PatchCleanser(target, self.patch, masks_per_axis=self.masks_per_axis, fill=self.fill)
+        return lambda images, labels: defence.certify(images).certified_for(labels)
 
     @property
     def attacks(self) -> tuple[int, int]:

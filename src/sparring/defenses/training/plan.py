@@ -26,6 +26,7 @@ from ...targets import Target
 from ...threats import parse_threat
 from ...zoo.spec_paths import with_paths
 from .adversary import Adversary
+from .certified import CertifiedObjective
 from .config import Count, TrainingConfig, describe_error
 from .config import Validation as Watched
 from .devices import Devices
@@ -98,12 +99,13 @@ class ValidationTable(Watched):
 class TrainingPlan(PlanTable):
     """A training as its plan describes it: everything that decides its result.
 
-    `weights`: "fresh" resets every layer under the seed, "given" goes on from the model's own. `attack` is what the
-    model trains against; `adversary` says how.
+    `weights`: "fresh" resets every layer under the seed, "ibp" then draws those of linear and convolutional layers by
+    `ibp_initialization`, "given" goes on from the model's own. `attack` is what the model trains against; `adversary`
+    says how.
     """
 
     model: Annotated[str, Bounds(min_length=1)]
-    weights: Literal["fresh", "given"] = "fresh"
+    weights: Literal["fresh", "ibp", "given"] = "fresh"
     data: DataTable
     objective: NamedTable
     attack: Attacks = ()
@@ -320,10 +322,20 @@ def make_objective(named: NamedTable, load: Load, place: str) -> Objective:
 def check_options(named: NamedTable, kind: type[Any], place: str) -> dict[str, Any]:
     """Return the options in their types; models are still names, and objectives inside an objective still tables."""
     hints, known = get_type_hints(kind), writable(kind)
-    checked = {}
-    for key, value in named.options.items():
+    checked: dict[str, Any] = {}
+    options = named.options
+    certified = issubclass(kind, CertifiedObjective)
+    if certified:
+        if "threat" not in options:
+            raise ConfigError(f'{place} {named.name} needs threat, what it certifies; add threat = "linf:0.1"')
+        if not isinstance(threat := options.pop("threat"), str):
+            raise ThreatError(
+                f'{place}.threat={threat!r}: {named.name} certifies one radius; write threat = "linf:0.1"'
+            )
+        checked["ball"] = ball(threat, place)
+    for key, value in options.items():
         if key not in known:
-            written = [*known, "threat"] if isinstance(named, NamedAttack) else known
+            written = [*known, "threat"] if certified or isinstance(named, NamedAttack) else known
             raise ConfigError(unknown(f"{place} {named.name}", key, written))
         checked[key] = check_option(hints[key], value, f"{place}.{key}")
     missing = [name for name, field in known.items() if is_required(field) and name not in checked]

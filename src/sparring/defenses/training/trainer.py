@@ -23,7 +23,7 @@ from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
 from ...targets import Classifier, as_target
-from .adversary import Adversary, interpolate
+from .adversary import Adversary
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
 from .dataset import DataSubset, IndexedData
@@ -173,10 +173,12 @@ class _Training:
         self.classes = classes_of(classifier, images)
         self.precision = next(self.model.parameters()).dtype
         self.updates = self.per_epoch * config.epochs
+        example, _ = images.at(torch.arange(1))
         self.update = TrainingStep(
-            processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training)
+            processes, classifier, self.model, objective, adversary, config, self.updates, len(self.training), example
         )
-        self.judge = Validator(self.validation_images, objective, attacks, validation, config.seed, processes)
+        certify = objective.certifier(self.target, example.to(processes.device))
+        self.judge = Validator(self.validation_images, certify, attacks, validation, config.seed, processes)
         how = (objective, adversary, config.model_dump(exclude={"checkpoint_seconds", "workers"}), validation, attacks)
         others = [part for target in (*targets_in(objective), *adversary.sources) for part in target.identity()]
         self.mark = fingerprint(*[repr(part) for part in how], images.identity(), *others, *model_signature(classifier))
@@ -267,12 +269,12 @@ class _Training:
     def _validate(self) -> None:
         """Judge the model after an epoch, and decide what follows from it."""
         measured: dict[str, Any] = {"single_step": math.nan, "robust": math.nan} | self.judge(self.target)
-        epoch, schedule = self.t // self.per_epoch, self.adversary.eps_schedule
+        epoch = self.t // self.per_epoch
         now = Epoch(
             epoch=epoch,
             updates=self.t,
             loss=float(self.processes.total(self.sum)) / self.rows,
-            eps=interpolate(schedule, epoch) if schedule else 1.0,
+            eps=self.adversary.eps_share(epoch),
             lr=self.update.lr,
             seconds=time.perf_counter() - self.started,
             **measured,

@@ -14,6 +14,7 @@ from ...attacks import PGD
 from ...engine import Engine
 from ...random import Key
 from ...targets import Classifier, Trainee
+from ..certification import Network
 from .adversary import Adversary
 from .augmented import augment_images
 from .averaged import AveragedModel
@@ -37,6 +38,7 @@ class TrainingStep:
         config: TrainingConfig,
         updates: int,
         n_train: int,
+        example: Tensor,
     ) -> None:
         self.processes, self.model, self.objective = processes, model, objective
         self.adversary, self.config, self.updates, self.n_train = adversary, config, updates, n_train
@@ -45,6 +47,9 @@ class TrainingStep:
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         step = LossModule(classifier, objective, processes.count, n_train)
         self.step, self.optimizer = processes.fabric.setup(step, make_optimizer(config.optimizer, weights))
+        if objective.needs_bounds:
+            dtype = next(model.parameters()).dtype
+            step.network = Network(classifier, example.to(processes.device, dtype))
         self.still = [module for module in model.modules() if not module.training] if model.training else []
         self.trainee = Trainee(classifier, as_trained=adversary.batch_norm == "train", still=self.still)
         self.averaged = None if config.averaging is None else AveragedModel(model, config.averaging, updates)
@@ -64,7 +69,7 @@ class TrainingStep:
         batch = Minibatch(pictures, labels.to(device), key, self.n_train)
         craft = Craft(
             batch, self.trainee, self._attacks(epoch), self.adversary.sources, self.adversary.keep == "highest_loss", t,
-            self.memory, self.engine,
+            self.memory, self.engine, self.adversary.eps_share(epoch),
         )  # fmt: skip
         self._set_lr(t)
         self.step.train()

@@ -21,7 +21,7 @@ from ..certification import SmoothedClassifier
 from .config import Validation
 from .dataset import IndexedData
 from .devices import Processes
-from .objective import Objective
+from .objective import Certifier
 
 SEED = 7919  # added to the training's: the held-out images are attacked from other starting points
 COLLAPSED, APART, FAR_APART = 0.5, 0.25, 0.5
@@ -42,7 +42,7 @@ class Epoch:
     seconds: float  # since the beginning
     note: str = ""
     acr: float | None = None  # average certified radius, in units of [0, 1]; None: not measured
-    certified: float | None = None  # share certified for their label against patches; None: the objective has no patch
+    certified: float | None = None  # share certified for their label; None: the objective has no certificates
 
     def row(self) -> dict[str, Any]:
         """Return the fields by name, as the log holds them."""
@@ -75,7 +75,7 @@ class Validator:
     """Measure a model on the validation images."""
 
     images: IndexedData
-    objective: Objective
+    certify: Certifier | None
     attacks: tuple[Attack[Any, Any], ...]
     validation: Validation
     seed: int
@@ -84,7 +84,8 @@ class Validator:
     def __call__(self, target: Classifier) -> dict[str, float]:
         """Return the measured fields of an `Epoch`: shares of the held-out images, and the average certified radius.
 
-        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without a patch.
+        `single_step` and `robust` are missing without attacks, `acr` without smoothing, `certified` without
+        certificates.
         """
         mine = self.processes.part(torch.arange(len(self.images)))
         counts = torch.zeros(5, dtype=torch.float64)
@@ -93,16 +94,12 @@ class Validator:
             there, wanted = images.to(target.device), labels.to(target.device)
             counts[:3] += self._standing(target, there, wanted, rows)
             counts[3] += self._certified_radii(target, images, labels, rows)
-            counts[4] += self._certified(target, there, wanted)
+            if self.certify is not None:
+                counts[4] += int(self.certify(there, wanted).sum())
         shares = (self.processes.total(counts.to(target.device)).cpu() / len(self.images)).tolist()
         measured = {"clean": True, "single_step": bool(self.attacks), "robust": bool(self.attacks)}
-        measured |= {"acr": self.validation.smoothing is not None, "certified": certifies(self.objective)}
+        measured |= {"acr": self.validation.smoothing is not None, "certified": self.certify is not None}
         return {name: share for (name, asked), share in zip(measured.items(), shares, strict=True) if asked}
-
-    def _certified(self, target: Classifier, images: Tensor, labels: Tensor) -> float:
-        """Return how many rows are certified for their label against patches."""
-        found = self.objective.certify(target, images)
-        return 0.0 if found is None else found.certified_accuracy(labels) * len(labels)
 
     def _certified_radii(self, target: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
         """Return the sum of the certified radii of the rows that are certified for their label."""
@@ -138,11 +135,6 @@ class Validator:
                 standing = standing[found.robust]
         counts[2] = len(standing) if self.attacks else 0
         return torch.tensor(counts, dtype=torch.float64)
-
-
-def certifies(objective: Objective) -> bool:
-    """Tell whether epochs are judged by certificates of the objective."""
-    return type(objective).certify is not Objective.certify
 
 
 def masking_note(now: Epoch) -> str:

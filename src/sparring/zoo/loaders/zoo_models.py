@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from safetensors.torch import load_file
 
@@ -15,7 +18,12 @@ from ..mnist_net import MnistNet
 from ..pinned import ASSETS
 
 CROP_FRACTION = 0.875
-DIGIT_NETS = {"mnist-plain": (16, 100), "mnist-robust-linf": (32, 128)}  # channels, hidden
+DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the weights are in the package
+    "mnist-plain": MnistNet,
+    "mnist-robust-linf": partial(MnistNet, 32, 128),
+    "mnist-ibp-0.1": partial(MnistNet, norm=True),
+    "mnist-ibp-0.3": partial(MnistNet, norm=True),
+}
 MEAN, STD = 127 / 255, 128 / 255
 
 
@@ -30,7 +38,7 @@ def zoo_model(name: str, device: str) -> LoadedModel:
 def digits_net(name: str, device: str) -> LoadedModel:
     """Return a net for digits whose weights are in the package; the plan that made them is in the file."""
     weights = catalog.WEIGHTS / f"{name}.safetensors"
-    net = MnistNet(*DIGIT_NETS[name])
+    net = DIGIT_NETS[name]()
     net.load_state_dict(load_file(weights))
     target = Classifier(net.eval().to(device), classes=10, name=name)
     names = tuple("0123456789")

@@ -29,10 +29,14 @@ class PatchCertificates:
     certified: Tensor
     patch: tuple[int, int]
 
+    def certified_for(self, labels: Any) -> Tensor:
+        """Return (N,) bool: which images are certified for their label; InputError for what are no N classes."""
+        right = self.predicted.cpu() == as_labels(labels, len(self.predicted))
+        return self.certified.cpu() & right
+
     def certified_accuracy(self, labels: Any) -> float:
         """Return the share of images that are certified for their label; InputError for what are no N classes."""
-        right = self.predicted.cpu() == as_labels(labels, len(self.predicted))
-        return float((self.certified.cpu() & right).double().mean())
+        return float(self.certified_for(labels).double().mean())
 
 
 def check_patch(patch: Any) -> tuple[int, int]:
