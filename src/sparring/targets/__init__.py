@@ -25,6 +25,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
+from .verifier import Verifier
 from .wrapped_outputs import valid_rows
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Trainee",
     "TruncatedScores",
     "Unidentified",
+    "Verifier",
     "WrappedTarget",
     "answered",
     "as_target",

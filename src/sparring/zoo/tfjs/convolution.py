@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ...errors import TargetError
 from .graph import Node
 
+Sides = tuple[int, int]  # down, right
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
 
 
@@ -57,8 +58,10 @@ def _convolved(node: Node, x: Tensor, filters: Tensor, kernels: Tensor, groups: 
 def max_pool(node: Node, x: Tensor) -> Tensor:
     """Return `MaxPool`; padding is never the maximum."""
 
-    def pool(images: Tensor, pads: Pads, kernel: Sequence[int], strides: Sequence[int]) -> Tensor:
-        return F.max_pool2d(F.pad(images, pads, value=-torch.inf) if any(pads) else images, kernel, strides)
+    def pool(images: Tensor, pads: Pads, kernel: Sides, strides: Sides) -> Tensor:
+        images = F.pad(images, pads, value=-torch.inf) if any(pads) else images
+        largest: Tensor = F.max_pool2d(images, kernel, strides)
+        return largest
 
     return _pooled(node, x, pool)
 
@@ -66,7 +69,7 @@ def max_pool(node: Node, x: Tensor) -> Tensor:
 def average_pool(node: Node, x: Tensor) -> Tensor:
     """Return `AvgPool`, the mean over the pixels of a window that lie within the image."""
 
-    def pool(images: Tensor, pads: Pads, kernel: Sequence[int], strides: Sequence[int]) -> Tensor:
+    def pool(images: Tensor, pads: Pads, kernel: Sides, strides: Sides) -> Tensor:
         if not any(pads):
             return F.avg_pool2d(images, kernel, strides)
         inside = F.pad(images.new_ones(1, 1, *images.shape[2:]), pads)
@@ -76,7 +79,7 @@ def average_pool(node: Node, x: Tensor) -> Tensor:
     return _pooled(node, x, pool)
 
 
-def _pooled(node: Node, x: Tensor, pool: Callable[[Tensor, Pads, Sequence[int], Sequence[int]], Tensor]) -> Tensor:
+def _pooled(node: Node, x: Tensor, pool: Callable[[Tensor, Pads, Sides, Sides], Tensor]) -> Tensor:
     first = channels_first(node)
     kernel, strides = _sides(node, "ksize"), _sides(node, "strides")
     images = x if first else x.permute(0, 3, 1, 2)
@@ -92,7 +95,7 @@ def channels_first(node: Node) -> bool:
     return layout == "NCHW"
 
 
-def _sides(node: Node, name: str) -> tuple[int, int]:
+def _sides(node: Node, name: str) -> Sides:
     """Return the two spatial entries of an attribute that has one for each axis."""
     values = node.integers(name, (1, 1, 1, 1) if name == "dilations" else ())
     if len(values) != 4 or not all(1 <= value <= 2**14 for value in values):

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Sigmoid": torch.sigmoid,
     "Tanh": torch.tanh,
 }
-UNARY = {
+UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     **ACTIVATIONS,
     "Abs": torch.abs,
     "Exp": torch.exp,
@@ -170,7 +170,8 @@ def _split(node: Node, inputs: Sequence[Tensor]) -> Result:
     side = inputs[1].shape[axis]
     if parts < 1 or side % parts:
         raise TargetError(f"{node} splits {side} into {parts} equal parts")
-    return inputs[1].split(side // parts, axis)
+    pieces: tuple[Tensor, ...] = torch.split(inputs[1], side // parts, axis)
+    return pieces
 
 
 def _gather(node: Node, inputs: Sequence[Tensor]) -> Tensor:
@@ -210,7 +211,7 @@ def _strided_slice(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     )
     if node.integer("ellipsis_mask") or new_mask:
         raise TargetError(f"{node} has an ellipsis or a new axis, which cannot be run")
-    dropped = []
+    dropped: list[int] = []
     for axis, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         side = x.shape[axis]
         if drop_mask >> axis & 1:

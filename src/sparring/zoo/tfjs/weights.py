@@ -19,8 +19,8 @@ from ...errors import TargetError
 from .manifest import field, shape_of
 
 BYTES_LIMIT = 2**31  # of all weights, as stored and as read
-DTYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4"), "bool": np.dtype("u1")}
-STORED = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "float16": np.dtype("<f2")}
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4"), "bool": np.dtype("u1")}
+STORED: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "float16": np.dtype("<f2")}
 
 
 def read_weights(manifest: Any, folder: Path) -> dict[str, Tensor]:
