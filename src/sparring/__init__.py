@@ -66,6 +66,7 @@ _HOMES = {
 _ROOMS = (
     "attacks",
     "defenses",
+    "error_rates",
     "experiments",
     "goals",
     "rows",

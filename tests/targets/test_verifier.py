@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring import Linf, Restricted, Scene, Verifier, run
-from sparring.attacks import PGD, HopSkipJump
-from sparring.errors import ConfigError, GoalError, InputError
+from sparring import Classifier, Linf, Restricted, Scene, Verifier, run
+from sparring.attacks import PGD, HopSkipJump, Square
+from sparring.error_rates import ScoreMap
+from sparring.errors import AccessError, ConfigError, GoalError, InputError, TargetError
 from sparring.goals import Dodge, Impersonate
+from sparring.targets import PublishedScores
 from sparring.tasks import Verification, similarity
 from sparring.testing import check_target
 
@@ -107,3 +109,23 @@ def test_votes_of_distances_are_the_mean_embedding() -> None:
     answers = [torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])]
     assert Verification("euclidean").fuse(answers).tolist() == [[2.0, 2.0]]
     assert Verification().fuse(answers)[0].tolist() == pytest.approx([0.8, 0.4])
+
+
+def test_whole_number_scores_are_all_that_an_attack_is_told(images: Tensor, scene: Scene) -> None:
+    verifier = Verifier(embedder(), SIZE)
+    templates = verifier.enroll(images, context=scene)
+    scores = ScoreMap(-1.0, 0.8, 1.0)
+    service = PublishedScores(verifier, scores)
+    outcome = run(Square(Linf(0.3), n_queries=200), service, Dodge(templates, 0.8), images, context=scene)
+    assert outcome.success.any()
+    told = scores(verifier.similarity(verifier.predict(outcome.examples, context=scene), templates)).round()
+    assert torch.equal(told < 60, outcome.success)  # a score rounded to that of the threshold is no success
+    with pytest.raises(AccessError):
+        run(PGD(Linf(0.1)), service, Dodge(templates, 0.8), images, context=scene)
+    margin = service.adapt_goal(Impersonate(templates[:, None], 0.8)).margin(templates)
+    assert margin.tolist() == pytest.approx([40.0] * 4)
+    with pytest.raises(ConfigError, match="decimals=8"):
+        PublishedScores(verifier, scores, decimals=8)
+    with pytest.raises(TargetError, match="is of classification"):
+        PublishedScores(Classifier(nn.Identity()), scores)
+    assert service.identity() != PublishedScores(verifier, scores, decimals=1).identity()

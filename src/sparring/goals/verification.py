@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from jaxtyping import Float
 from torch import Tensor
 
+from ..error_rates import ScoreMap
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow
 from ..tasks import Task, Verification, similarity
@@ -19,6 +20,7 @@ from .goal import Goal
 from .terms import Terms
 
 Embeddings = Float[Tensor, "batch dimensions"]
+Similarities = Float[Tensor, "batch templates"]
 Galleries = Float[Tensor, "batch templates dimensions"]
 
 
@@ -33,9 +35,19 @@ class VerificationGoal(Goal):
     def __post_init__(self) -> None:
         check_metric(self.metric)
 
+    sign: ClassVar[float]  # +1: similarity is what the attacker wants, -1: what he does not
+
     @abstractmethod
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, N) of the embeddings (B, D) with each template of their row."""
+
     def similarity(self, outputs: Embeddings) -> FloatPerRow:
         """Return the largest similarity (B,) of the embeddings (B, D) with the templates."""
+        return self.similarities(outputs).amax(1)
+
+    def terms(self, outputs: Embeddings) -> Terms:
+        """Return threshold - similarity, or similarity - threshold, (B, N), one of which suffices."""
+        return Terms(self.sign * (self.similarities(outputs) - self.threshold))
 
     @property
     @abstractmethod
@@ -92,19 +104,16 @@ class Dodge(VerificationGoal):
     metric: str = "cosine"
 
     template_axes: ClassVar[int] = 2
+    sign: ClassVar[float] = -1.0
 
     @property
     def templates(self) -> Tensor:
         """The templates (B, D)."""
         return self.template
 
-    def similarity(self, outputs: Embeddings) -> FloatPerRow:
-        """Return the similarity (B,) of the embeddings (B, D) with the template."""
-        return similarity(outputs, self.template, self.metric)
-
-    def terms(self, outputs: Embeddings) -> Terms:
-        """Return threshold - similarity (B, 1)."""
-        return Terms((self.threshold - self.similarity(outputs))[:, None])
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, 1) of the embeddings (B, D) with the template."""
+        return similarity(outputs, self.template, self.metric)[:, None]
 
 
 @dataclass(frozen=True)
@@ -124,19 +133,50 @@ class Impersonate(VerificationGoal):
     metric: str = "cosine"
 
     template_axes: ClassVar[int] = 3
+    sign: ClassVar[float] = 1.0
 
     @property
     def templates(self) -> Tensor:
         """The templates (B, N, D)."""
         return self.gallery
 
-    def similarity(self, outputs: Embeddings) -> FloatPerRow:
-        """Return the largest similarity (B,) of the embeddings (B, D) with the gallery."""
-        return self._each(outputs).amax(1)
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, N) of the embeddings (B, D) with each person of the gallery."""
+        return similarity(outputs[:, None], self.gallery, self.metric)
+
+
+@dataclass(frozen=True)
+class PublishedScore(Goal):
+    """The goal of `goal` where the verifier says no more than a score from 0 to 100, rounded.
+
+        margin  published score of the similarity - score of the threshold, with the sign of the goal
+
+    A score that is rounded to that of the threshold is a tie, and a tie is no success.
+
+    Args:
+        goal: `Dodge` or `Impersonate`.
+        scores: the map of similarities to scores.
+        decimals: of the score; 0: whole numbers.
+    """
+
+    goal: VerificationGoal
+    scores: ScoreMap
+    decimals: int = 0
+
+    task: ClassVar[type[Task] | None] = Verification
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", self.goal.loss)
+
+    def __len__(self) -> int:
+        return len(self.goal)
+
+    def check(self, outputs: Any, all_rows: Self) -> None:
+        """Raise what the inner goal raises."""
+        self.goal.check(outputs, all_rows.goal)
 
     def terms(self, outputs: Embeddings) -> Terms:
-        """Return similarity - threshold (B, N), one of which suffices."""
-        return Terms(self._each(outputs) - self.threshold)
-
-    def _each(self, outputs: Tensor) -> Tensor:
-        return similarity(outputs[:, None], self.gallery, self.metric)
+        """Return the differences of scores (B, N)."""
+        similarities = self.goal.similarities(outputs)
+        needed = self.scores(similarities.new_tensor(self.goal.threshold))
+        return Terms(self.goal.sign * (self.scores(similarities).round(decimals=self.decimals) - needed))

@@ -4,7 +4,7 @@ from ..hashing import Unidentified
 from .as_target import as_target
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
-from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
+from .deployment import InputCodec, LockOut, PublishedScores, RateLimited, TruncatedScores
 from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
 from .model import Model
@@ -45,6 +45,7 @@ __all__ = [
     "OpenInference",
     "OverScenes",
     "Pipeline",
+    "PublishedScores",
     "RateLimited",
     "Remote",
     "RemoteLabels",

@@ -41,7 +41,8 @@ def similarity(embeddings: Tensor, templates: Tensor, metric: str = "cosine") ->
     Raises: ConfigError for another metric.
     """
     check_metric(metric)
-    return METRICS[metric](embeddings, templates, dim=-1)
+    found: Tensor = METRICS[metric](embeddings, templates, dim=-1)
+    return found
 
 
 @dataclass(frozen=True)

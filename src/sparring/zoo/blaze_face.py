@@ -56,7 +56,7 @@ class BlazeFace(nn.Module):
         boxes = torch.cat((first_boxes, second_boxes), dim=1)
         surest, place = logits.max(1)
         rows = torch.arange(len(images), device=images.device)
-        points = boxes[rows, place, 4:].unflatten(1, (6, 2)) + self.anchors[place][:, None]
+        points = boxes[rows, place, 4:].reshape(-1, 6, 2) + self.anchors[place][:, None]
         landmarks = points[:, [EYE, OTHER_EYE, MOUTH]] * (side / PIXELS) - pad
         return landmarks, surest.sigmoid() >= self.threshold
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +72,7 @@ class WhiteLevel:
 
 
 def read_picture(
-    path: Path, spec: InputSpec | None, white: WhiteLevel | None = None, formats: Sequence[str] = FORMATS
+    path: Path, spec: InputSpec | None, white: WhiteLevel | None = None, formats: tuple[str, ...] = FORMATS
 ) -> Tensor:
     """Read a picture in one of Pillow's `formats` as (C, H, W) float in [0, 1], fitted to `spec`, or RGB as it is.
 
