@@ -91,7 +91,7 @@ class Comparisons:
     def curve(self) -> ErrorCurve:
         """Return the error rates at every threshold."""
         genuine, impostor = (one.double().sort().values for one in (self.genuine, self.impostor))
-        thresholds = torch.cat((genuine, impostor)).unique()
+        thresholds = torch.unique(torch.cat((genuine, impostor)))
         thresholds = torch.cat((thresholds, thresholds.new_tensor([math.inf])))
         rejected, refused = (torch.searchsorted(one, thresholds).double() / len(one) for one in (genuine, impostor))
         return ErrorCurve(thresholds, 1 - refused, rejected)

@@ -10,7 +10,7 @@ from sparring import Scene
 from sparring.errors import ConfigError, InputError
 from sparring.random import Key
 from sparring.testing import check_transform
-from sparring.transforms import AlignFace, RandomShift
+from sparring.transforms import AlignFace, RandomShift, RotationTranslation
 from sparring.transforms.align import face_squares, resample_squares
 
 KEY = Key(torch.arange(2), 0)
@@ -67,6 +67,17 @@ def test_landmarks_move_with_the_image() -> None:
     torch.testing.assert_close(AlignFace(8).apply(moved, KEY, scene)[0], aligned)
     whole = torch.tensor([[0.0, 0.0, 8.0]], dtype=torch.float64).expand(2, 3)
     torch.testing.assert_close(face_squares(within.landmarks), whole)
+
+
+def test_landmarks_turn_with_the_image() -> None:
+    quarter = torch.tensor([[1.0, 0, 0], [1.0, 0.5, -0.5]], dtype=torch.float64)  # by 90 degrees, then shifted
+    dots = torch.zeros(2, 1, 24, 20, dtype=torch.float64)
+    dots[0, 0, 9, 7] = dots[1, 0, 13, 4] = 1.0
+    at = torch.tensor([[7.5, 9.5], [4.5, 13.5]], dtype=torch.float64)[:, None].expand(2, 3, 2)
+    turned, scene = RotationTranslation(90, 0.25).apply(quarter, KEY, Scene(images=dots, landmarks=at))
+    for row in range(2):
+        height, width = (int(one) for one in turned[row, 0].eq(turned[row].max()).nonzero()[0])
+        assert (scene.landmarks[row, 0] - torch.tensor([width + 0.5, height + 0.5])).abs().max() <= 0.5
 
 
 class AtTheMiddle(nn.Module):

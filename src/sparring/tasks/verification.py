@@ -19,7 +19,8 @@ from .task import Task, check_tensor
 
 
 def _nearness(embeddings: Tensor, templates: Tensor, dim: int) -> Tensor:
-    return -torch.linalg.vector_norm(embeddings - templates, dim=dim)
+    distance: Tensor = torch.linalg.vector_norm(embeddings - templates, dim=dim)
+    return -distance
 
 
 METRICS: dict[str, Callable[..., Tensor]] = {"cosine": cosine_similarity, "euclidean": _nearness}

@@ -33,6 +33,9 @@ class AlignFace(Transform):
             about: images (B, 3, H, W) -> landmarks (B, 3, 2) as `Scene` has them, and (B,) bool, whether there is a
             face. No gradient goes through it. A face that is not found is answered with NaN, which is no answer.
 
+    Landmarks belong to the image as it comes in here. A transform before this one that moves pixels and not the
+    context (a `Stage`, a flow) leaves them behind: leave them out then, and give a detector.
+
     Raises: ConfigError; InputError where there are neither landmarks nor a detector.
     """
 
