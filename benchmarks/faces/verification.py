@@ -2,12 +2,12 @@
 
     python -m benchmarks.faces.verification face-dlib face-faceres
 
-Pictures are gray, and so are perturbations. Persons 1 to 30 calibrate the thresholds, persons 31 to 40 are attacked: the
-first picture of each is enrolled, the second asks. One attack is given the landmarks of the clean picture, the other
-goes through the detector, which looks for the face in each query; of each the example of the highest margin is rounded to
-8 bits and judged as deployed, with the face looked for anew. Random signs of the same size are the control. Each
-verifier has its entry in records/faces/verification.json; docs/faces.md is made of the record (`--show` measures
-nothing). Embeddings and landmarks lie in runs/. Five to ten minutes a verifier on one CPU core.
+Pictures are gray, and so are perturbations. Persons 1 to 30 calibrate the thresholds, persons 31 to 40 are attacked:
+the first picture of each is enrolled, the second asks. One attack is given the landmarks of the clean picture, the
+other goes through the detector, which looks for the face in each query; of each the example of the highest margin is
+rounded to 8 bits and judged as deployed, with the face looked for anew. Random signs of the same size are the
+control. Each verifier has its entry in records/faces/verification.json; docs/faces.md is made of the record (`--show`
+measures nothing). Embeddings and landmarks lie in runs/. Five to ten minutes a verifier on one CPU core.
 """
 
 from __future__ import annotations

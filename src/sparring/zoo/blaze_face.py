@@ -45,6 +45,7 @@ class BlazeFace(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise InputError(f"faces are looked for in images (N, 3, H, W); got {tuple(images.shape)}")
+        images = images.to(self.anchors.dtype)
         height, width = images.shape[2:]
         pad = round(self.margin * max(height, width))
         side = max(height, width) + 2 * pad
