@@ -125,7 +125,7 @@ def unseen(record: dict[str, Any]) -> str:
         holds = "within" if known["low"] <= other["value"] <= known["high"] else "outside"
         said.append(f"`zoo:{name}` {100 * other['value']:.2f} % ({holds} the interval)")
     return (
-        f"A threshold calibrated at 1 % accepts of the impostors among other persons: {', '.join(said)}. Persons differ, "
+        f"Of impostors among other persons a threshold calibrated at 1 % accepts: {', '.join(said)}. Persons differ, "
         "and thirty of them are few; calibrate on as many as the claim is to hold for."
     )
 
