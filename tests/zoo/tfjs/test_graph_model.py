@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import math
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +355,40 @@ def test_what_the_outputs_do_not_need_is_left_out(tmp_path: Path) -> None:
         load_graph_model(file, ["z"])
     with pytest.raises(InputError, match=r"takes inputs of shape \(-1, 7, 6, 3\)"):
         model(torch.zeros(1, 3, 7, 6))
+
+
+ODD: tuple[Any, ...] = (
+    *(None, True, -1, 0, 2**40, math.nan, "", "%", "AAAA", "-5", [], [1, 2], {}, {"list": {}}, {"list": []}),
+    *({"list": {"i": ["1", "0"]}}, {"s": None}, {"i": "9"}, {"type": {}}, {"f": "a"}, {"shape": {"dim": [7]}}),
+)
+
+
+def places(record: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each value in a JSON file."""
+    inside = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for name, value in inside:
+        yield (*path, name)
+        yield from places(value, (*path, name))
+
+
+def test_a_file_changed_at_any_place_runs_or_is_refused_in_our_words(tmp_path: Path) -> None:
+    file, chance = small_net(tmp_path, -1), random.Random(0)
+    told = file.read_text()
+    where = list(places(json.loads(told)))
+    refused = 0
+    for _ in range(300):
+        model = json.loads(told)
+        *outer, last = chance.choice(where)
+        held = model
+        for name in outer:
+            held = held[name]
+        if chance.random() < 0.2:
+            del held[last]
+        else:
+            held[last] = chance.choice(ODD)
+        file.write_text(json.dumps(model))
+        try:
+            load_graph_model(file, chance.choice((None, ["y"], ["d:3"])))(torch.from_numpy(IMAGE))
+        except (TargetError, InputError):
+            refused += 1
+    assert 150 < refused < 300

@@ -61,22 +61,17 @@ class Node:
     def dtype(self, name: str) -> str:
         """Return the name of a type, as `DT_FLOAT`; files also have its number."""
         given = self._value(name, "type")
-        numbers = {1: "DT_FLOAT", 3: "DT_INT32", 9: "DT_INT64", 10: "DT_BOOL"}
-        return given if isinstance(given, str) else numbers.get(given, repr(given))
+        numbers = {"1": "DT_FLOAT", "3": "DT_INT32", "9": "DT_INT64", "10": "DT_BOOL"}
+        return numbers.get(str(given), str(given))
 
     def shape(self) -> tuple[int, ...] | None:
         """Return the attribute `shape` of a placeholder, -1 for a side that is not fixed; None where it is unknown."""
-        shape = self.attributes.get("shape", {})
-        sides = (
-            shape.get("shape", {}).get("dim")
-            if isinstance(shape, dict) and isinstance(shape.get("shape", {}), dict)
-            else None
-        )
-        if sides is None:
+        held = self._value("shape", "shape", {}) if "shape" in self.attributes else {}
+        if isinstance(held, dict) and "dim" not in held:
             return None
-        return tuple(
-            self._integer(field({"dim": side}, "dim", dict, str(self)).get("size", -1), "shape") for side in sides
-        )
+        sides = field(held, "dim", list, f"the shape of {self}")
+        each = [one.get("size", -1) if isinstance(one, dict) else None for one in sides]
+        return tuple(self._integer(one, "shape") for one in each)
 
     def _value(self, name: str, kind: str, default: Any = None) -> Any:
         held = self.attributes.get(name)
@@ -86,7 +81,10 @@ class Node:
         return found
 
     def _list(self, name: str, kind: str) -> list[Any]:
-        found = self._value(name, "list", {}).get(kind, []) if name in self.attributes else []
+        if name not in self.attributes:
+            return []
+        held = self._value(name, "list", {})
+        found = held.get(kind, []) if isinstance(held, dict) else None
         if not isinstance(found, list):
             raise TargetError(f"the attribute {name} of {self} is no list")
         return found
