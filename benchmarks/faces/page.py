@@ -16,9 +16,9 @@ Made by `python -m benchmarks.faces.verification` and `python -m benchmarks.face
 nothing else. Brackets hold Clopper-Pearson intervals of 95 %.
 
 ```python
-verifier = sp.zoo.load_model("zoo:face-dlib").target       # sparring zoo get face-dlib face-faceres orl-faces
+verifier = sp.zoo.load_model("zoo:face-dlib").target  # sparring zoo get face-dlib face-faceres orl-faces
 images, persons = sp.load_data("zoo:orl-faces").tensors()
-template = verifier.enroll(images[:1])                      # finds the face, aligns it, embeds it
+template = verifier.enroll(images[:1])  # finds the face, aligns it, embeds it
 goal = sp.goals.Dodge(template, threshold=-0.5, metric=verifier.metric)
 outcome = sp.run(sp.attacks.PGD(sp.Linf(4 / 255)), verifier, goal, images[1:2])
 ```
