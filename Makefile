@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Without an NVIDIA driver pip must not choose the CUDA build of torch.
 CONSTRAINT := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
-ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2
+ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2 \
+	face-dlib face-faceres orl-faces
 
 .PHONY: demo test test-skipped test-all check fuzz lint assets peers bench bench-gpu train-mnist clean
 

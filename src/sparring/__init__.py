@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .targets import Model as Model
     from .targets import Pipeline as Pipeline
     from .targets import Restricted as Restricted
+    from .targets import Verifier as Verifier
     from .transforms import Scene as Scene
     from .zoo import load_data as load_data
 
@@ -58,13 +59,14 @@ _HOMES = {
     "geometry": ("L0", "L1", "L2", "Linf"),
     "goals": ("ClassifyAs", "Misclassify"),
     "inputs": ("Bounded", "Images", "PointClouds", "Unbounded"),
-    "targets": ("Classifier", "Model", "Pipeline", "Restricted"),
+    "targets": ("Classifier", "Model", "Pipeline", "Restricted", "Verifier"),
     "transforms": ("Scene",),
     "zoo": ("load_data",),
 }
 _ROOMS = (
     "attacks",
     "defenses",
+    "error_rates",
     "experiments",
     "goals",
     "rows",

@@ -43,8 +43,8 @@ COLUMNS = {
     "segmenter": {"pixel_accuracy": "number"},
 }
 GOALS = {
-    "verifier": "Dodge(threshold=0.8)",
-    "gallery": "Impersonate(threshold=0.5)",
+    "verifier": "Dodge(threshold=0.8, metric=cosine)",
+    "gallery": "Impersonate(threshold=0.5, metric=cosine)",
     "detector": "Vanish(iou=0.3, threshold=0)",
     "segmenter": "MisclassifyPixels(share=0.333333, ignore=255)",
 }
@@ -126,7 +126,7 @@ def test_what_the_task_says_turns_with_the_attack(quick: Callable[..., Report], 
         assert after is not None
         assert before > 0.8 > after
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Dodge(threshold=0.8)" in page
+    assert "Dodge(threshold=0.8, metric=cosine)" in page
     assert re.search(r"similarity <bdi>0\.\d+</bdi></span> <span class=\"turn\"", page)
     assert 'href="#classes"' not in page
     before_again = (tmp_path / "run" / "report.json").read_bytes()
@@ -185,7 +185,8 @@ def test_an_audit_is_resumed_and_other_goals_are_refused(quick: Callable[..., Re
     other = replace(case.goal, template=case.goal.template.flip(0))
     with pytest.raises(RunError, match="gives other inputs or goals at 0"):
         quick(case.target, batches(case, other), resume=True, **options)
-    with pytest.raises(RunError, match=r"another goal \('Dodge\(threshold=0.8\)', not 'Dodge\(threshold=0.7\)'\)"):
+    was, is_now = (rf"'Dodge\(threshold={value}, metric=cosine\)'" for value in (0.8, 0.7))
+    with pytest.raises(RunError, match=rf"another goal \({was}, not {is_now}\)"):
         quick(case.target, batches(case, replace(case.goal, threshold=0.7)), resume=True, **options)
     quick(case.target, batches(case), resume=True, **options)
     assert records(tmp_path / "run") == records(tmp_path / "whole")
@@ -206,7 +207,7 @@ def test_two_runs_are_compared_and_not_across_goals(quick: Callable[..., Report]
     assert [row.better + row.worse for row in compare(tmp_path / "a", tmp_path / "a")] == [0, 0]
     assert isinstance(case.goal, Dodge)
     quick(case.target, batches(case, replace(case.goal, threshold=0.7)), out=tmp_path / "b", **options)
-    with pytest.raises(RunError, match=r"are of other goals \(verification, Dodge\(threshold=0.8\)"):
+    with pytest.raises(RunError, match=r"are of other goals \(verification, Dodge\(threshold=0.8, metric=cosine\)"):
         compare(tmp_path / "a", tmp_path / "b")
     other = replace(case.goal, template=case.goal.template.roll(1, 0))
     quick(case.target, batches(case, other), out=tmp_path / "c", **options)
@@ -361,7 +362,7 @@ def test_what_cannot_be_audited_is_refused_at_the_door(quick: Callable[..., Repo
         quick(case.target, batches(detector(COUNT)), **threats)
     with pytest.raises(InputError, match="the goal speaks of 3 images and there are 8"):
         quick(case.target, [(case.images, data[0][1])], **threats)
-    with pytest.raises(GoalError, match=r"batch of '3' has the goal Dodge\(threshold=0.7\), and those before it"):
+    with pytest.raises(GoalError, match=r"batch of '3' has the goal Dodge\(threshold=0.7, .*\), and those before it"):
         quick(case.target, [data[0], (data[1][0], replace(data[1][1], threshold=0.7))], **threats)  # type: ignore[type-var]
     with pytest.raises(GoalError, match="embeddings of 8 dimensions, and the templates have 5"):
         quick(case.target, [(case.images, Dodge(torch.ones(COUNT, 5), 0.8))], **threats)

@@ -22,7 +22,7 @@ from .segmentation import MisclassifyPixels
 from .share import ShareGoal
 from .terms import Terms, mean_terms
 from .undetected import ClimbDetector, ClimbTask, DetectorOutputs, Undetected
-from .verification import Dodge, Impersonate, VerificationGoal
+from .verification import Dodge, Impersonate, PublishedScore, VerificationGoal
 
 __all__ = [
     "DLR",
@@ -42,6 +42,7 @@ __all__ = [
     "Margin",
     "Misclassify",
     "MisclassifyPixels",
+    "PublishedScore",
     "RandomDirection",
     "RivalDLR",
     "RivalMargin",

@@ -77,6 +77,10 @@ class Goal(ABC):
         known = self.loss_and_gradient(outputs, climb)
         return None if known is None else (Verdict(self.margin(outputs.detach()), known[0]), known[1])
 
+    def check_task(self, task: Task) -> None:
+        """Raise GoalError where a target of this task cannot be judged by the goal; its kind is checked already."""
+        return
+
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise GoalError or InputError where `all_rows`, the goal of the whole data set, does not fit such outputs."""
         return

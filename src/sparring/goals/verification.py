@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
+from ..error_rates import ScoreMap
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow
-from ..tasks import Task, Verification
+from ..tasks import Task, Verification, similarity
+from ..tasks.verification import check_metric
 from .climbs import Climb, LogOdds
 from .goal import Goal
 from .terms import Terms
 
 Embeddings = Float[Tensor, "batch dimensions"]
+Similarities = Float[Tensor, "batch templates"]
 Galleries = Float[Tensor, "batch templates dimensions"]
 
 
 class VerificationGoal(Goal):
-    """Base class of goals on the cosine of embeddings (B, D) with templates; `threshold` and above is a match."""
+    """Base class of goals on the similarity of embeddings (B, D) with templates; `threshold` and above is a match."""
 
     task: ClassVar[type[Task] | None] = Verification
     template_axes: ClassVar[int]
     threshold: float
+    metric: str
+
+    def __post_init__(self) -> None:
+        check_metric(self.metric)
+
+    sign: ClassVar[float]  # +1: similarity is what the attacker wants, -1: what he does not
 
     @abstractmethod
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, N) of the embeddings (B, D) with each template of their row."""
+
     def similarity(self, outputs: Embeddings) -> FloatPerRow:
-        """Return the largest cosine (B,) of the embeddings (B, D) with the templates."""
+        """Return the largest similarity (B,) of the embeddings (B, D) with the templates."""
+        return self.similarities(outputs).amax(1)
+
+    def terms(self, outputs: Embeddings) -> Terms:
+        """Return threshold - similarity, or similarity - threshold, (B, N), one of which suffices."""
+        return Terms(self.sign * (self.similarities(outputs) - self.threshold))
 
     @property
     @abstractmethod
@@ -39,6 +56,14 @@ class VerificationGoal(Goal):
 
     def __len__(self) -> int:
         return len(self.templates)
+
+    def check_task(self, task: Task) -> None:
+        """Raise GoalError where the target compares embeddings by another metric than the goal."""
+        if isinstance(task, Verification) and task.metric != self.metric:
+            raise GoalError(
+                f"{type(self).__name__} compares by metric={self.metric!r}, and the target by {task.metric!r}; pass "
+                "the same metric= to both, and a threshold of that"
+            )
 
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise GoalError where the templates or the threshold do not fit, InputError for NaN or infinity."""
@@ -50,73 +75,108 @@ class VerificationGoal(Goal):
         theirs, own = outputs.shape[-1], self.templates.shape[-1]
         if theirs != own:
             raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
-        if not isinstance(self.threshold, int | float) or not -1 < self.threshold < 1:
-            raise GoalError(f"threshold={self.threshold!r:.80} is no cosine; pass a number between -1 and 1")
+        cosine = self.metric == "cosine"
+        low, high, kind = (-1.0, 1.0, "cosine") if cosine else (-math.inf, 0.0, "minus a distance")
+        if not isinstance(self.threshold, int | float) or not low < self.threshold < high:
+            raise GoalError(
+                f"threshold={self.threshold!r:.80} is no {kind}; pass a number between {low:g} and {high:g}"
+            )
         if not bool(all_rows.templates.isfinite().all()):
             raise InputError("the templates hold NaN or infinity; embed the enrolled pictures again")
-        if not bool(templates.square().sum(-1).gt(0).all()):
+        if cosine and not bool(templates.square().sum(-1).gt(0).all()):
             raise InputError("a template is zero, and no cosine with it is defined; embed the enrolled pictures again")
 
 
 @dataclass(frozen=True)
 class Dodge(VerificationGoal):
-    """The goal not to be taken for the person of the template: the cosine falls below the threshold.
+    """The goal not to be taken for the person of the template: the similarity falls below the threshold.
 
     Args:
         template: (B, D), the embedding of the enrolled picture.
-        threshold: the cosine from which two pictures are taken for one person.
+        threshold: the similarity from which two pictures are taken for one person: a cosine, or minus a distance.
+        metric: "cosine" or "euclidean", as the target's task has it.
         loss: what attacks ascend that name no loss of their own.
     """
 
     template: Embeddings
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+    metric: str = "cosine"
 
     template_axes: ClassVar[int] = 2
+    sign: ClassVar[float] = -1.0
 
     @property
     def templates(self) -> Tensor:
         """The templates (B, D)."""
         return self.template
 
-    def similarity(self, outputs: Embeddings) -> FloatPerRow:
-        """Return the cosine (B,) of the embeddings (B, D) with the template."""
-        return cosine_similarity(outputs, self.template, dim=1)
-
-    def terms(self, outputs: Embeddings) -> Terms:
-        """Return threshold - cosine (B, 1)."""
-        return Terms((self.threshold - self.similarity(outputs))[:, None])
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, 1) of the embeddings (B, D) with the template."""
+        return similarity(outputs, self.template, self.metric)[:, None]
 
 
 @dataclass(frozen=True)
 class Impersonate(VerificationGoal):
-    """The goal to be taken for some person of a gallery: one cosine exceeds the threshold.
+    """The goal to be taken for some person of a gallery: one similarity exceeds the threshold.
 
     Args:
         gallery: (B, N, D), the templates of N persons for each input; one person is N = 1.
-        threshold: the cosine from which two pictures are taken for one person.
+        threshold: the similarity from which two pictures are taken for one person: a cosine, or minus a distance.
+        metric: "cosine" or "euclidean", as the target's task has it.
         loss: what attacks ascend that name no loss of their own.
     """
 
     gallery: Galleries
     threshold: float
     loss: Climb = field(default_factory=LogOdds)
+    metric: str = "cosine"
 
     template_axes: ClassVar[int] = 3
+    sign: ClassVar[float] = 1.0
 
     @property
     def templates(self) -> Tensor:
         """The templates (B, N, D)."""
         return self.gallery
 
-    def similarity(self, outputs: Embeddings) -> FloatPerRow:
-        """Return the largest cosine (B,) of the embeddings (B, D) with the gallery."""
-        return self._cosines(outputs).amax(1)
+    def similarities(self, outputs: Embeddings) -> Similarities:
+        """Return the similarity (B, N) of the embeddings (B, D) with each person of the gallery."""
+        return similarity(outputs[:, None], self.gallery, self.metric)
+
+
+@dataclass(frozen=True)
+class PublishedScore(Goal):
+    """The goal of `goal` where the verifier says no more than a score from 0 to 100, rounded.
+
+        margin  published score of the similarity - score of the threshold, with the sign of the goal
+
+    A score that is rounded to that of the threshold is a tie, and a tie is no success.
+
+    Args:
+        goal: `Dodge` or `Impersonate`.
+        scores: the map of similarities to scores.
+        decimals: of the score; 0: whole numbers.
+    """
+
+    goal: VerificationGoal
+    scores: ScoreMap
+    decimals: int = 0
+
+    task: ClassVar[type[Task] | None] = Verification
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", self.goal.loss)
+
+    def __len__(self) -> int:
+        return len(self.goal)
+
+    def check(self, outputs: Any, all_rows: Self) -> None:
+        """Raise what the inner goal raises."""
+        self.goal.check(outputs, all_rows.goal)
 
     def terms(self, outputs: Embeddings) -> Terms:
-        """Return cosine - threshold (B, N), one of which suffices."""
-        return Terms(self._cosines(outputs) - self.threshold)
-
-    def _cosines(self, outputs: Tensor) -> Tensor:
-        cosines: Tensor = cosine_similarity(outputs[:, None], self.gallery, dim=2)
-        return cosines
+        """Return the differences of scores (B, N)."""
+        similarities = self.goal.similarities(outputs)
+        needed = self.scores(similarities.new_tensor(self.goal.threshold))
+        return Terms(self.goal.sign * (self.scores(similarities).round(decimals=self.decimals) - needed))

@@ -4,7 +4,7 @@ from ..hashing import Unidentified
 from .as_target import as_target
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
-from .deployment import InputCodec, LockOut, RateLimited, TruncatedScores
+from .deployment import InputCodec, LockOut, PublishedScores, RateLimited, TruncatedScores
 from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
 from .model import Model
@@ -25,6 +25,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
+from .verifier import Verifier
 from .wrapped_outputs import valid_rows
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "OpenInference",
     "OverScenes",
     "Pipeline",
+    "PublishedScores",
     "RateLimited",
     "Remote",
     "RemoteLabels",
@@ -55,6 +57,7 @@ __all__ = [
     "Trainee",
     "TruncatedScores",
     "Unidentified",
+    "Verifier",
     "WrappedTarget",
     "answered",
     "as_target",

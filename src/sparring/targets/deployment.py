@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..access import Decisions, Scores
-from ..errors import ConfigError, LockedOut, TargetError
+from ..error_rates import ScoreMap
+from ..errors import ConfigError, GoalError, LockedOut, TargetError
+from ..goals import Goal, PublishedScore, VerificationGoal
 from ..random import Key
 from ..shapes import FloatBatch
-from ..tasks import Classification
+from ..tasks import Classification, Verification
 from .encoding import Codec
 from .target import Restricted, Target, answered
 from .wrapped_outputs import change_outputs
@@ -65,6 +67,36 @@ class TruncatedScores(Restricted[Scores]):
 
     def identity(self) -> tuple[object, ...]:
         return ("published", self.top, self.decimals, *super().identity())
+
+
+class PublishedScores(Restricted[Scores]):
+    """A verifier that publishes a similarity as a score from 0 to 100, rounded, and decides by that.
+
+    Args:
+        target: gives embeddings.
+        scores: the map of similarities to scores.
+        decimals: of the score; 0: whole numbers.
+
+    Outputs are the embeddings still, and the goal is judged by the scores (`goals.PublishedScore`), so that this is all
+    an attack is told.
+    """
+
+    def __init__(self, target: Target[Scores], scores: ScoreMap, *, decimals: int = 0) -> None:
+        super().__init__(target, Scores)
+        if target.task is not None and not isinstance(target.task, Verification):
+            raise TargetError(f"similarities are published as scores, and {target.name} is of {target.task.name}")
+        if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 7:
+            raise ConfigError(f"decimals={decimals!r:.80}; pass an int from 0 to 7")
+        self.scores, self.decimals = scores, decimals
+
+    def adapt_goal(self, goal: Goal) -> Goal:
+        goal = super().adapt_goal(goal)
+        if not isinstance(goal, VerificationGoal):
+            raise GoalError(f"{type(goal).__name__} has no score of a similarity; pass Dodge or Impersonate")
+        return PublishedScore(goal, self.scores, self.decimals)
+
+    def identity(self) -> tuple[object, ...]:
+        return ("published scores", self.scores, self.decimals, *super().identity())
 
 
 class RateLimited(Restricted[T]):

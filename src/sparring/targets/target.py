@@ -148,6 +148,8 @@ def check_task(target: Target[Any], goal: Goal) -> None:
             f"{type(goal).__name__} is a goal of {goal.task.name}, and {target.name} gives the outputs of "
             f"{target.task.name}; pass a goal of that, or the task that it has: Model(module, {goal.task.__name__}())"
         )
+    if target.task is not None:
+        goal.check_task(target.task)
 
 
 def check_context(target: Target[Any], context: Any, count: int) -> None:

@@ -1,5 +1,6 @@
 """Transforms of inputs before a model, and detectors that may reject them."""
 
+from .align import AlignFace
 from .artifact import AppliedArtifact
 from .colour import ColourCurve
 from .flow import FlowField
@@ -19,7 +20,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "PipelinePart", "PlacePatch", "RandomShift",
+    "AlignFace", "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "PipelinePart", "PlacePatch", "RandomShift",
     "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
     "transform_with_bpda",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ side. Places outside are black, as in the paper, unless `padding` says otherwise
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
@@ -67,6 +68,9 @@ class RotationTranslation(Transform):
             raise InputError(f"a rotation and translation is (N, 3): angle, down, right; got {tuple(x.shape)}")
         height, width = images.shape[2:]
         angle = x[:, 0, None, None] * math.radians(self.degrees)
+        landmarks = getattr(context, "landmarks", None)
+        if landmarks is not None:
+            context = replace(context, landmarks=self._moved(landmarks, x, height, width).to(landmarks))
         down, right = places(images)
         # the pixel that comes to (down, right): shifted back, then turned back about the middle
         down = down - (height - 1) / 2 - x[:, 1, None, None] * self.shift * height
@@ -74,3 +78,11 @@ class RotationTranslation(Transform):
         rows = angle.cos() * down + angle.sin() * right + (height - 1) / 2
         columns = angle.cos() * right - angle.sin() * down + (width - 1) / 2
         return sample(images, rows, columns, self.padding), context
+
+    def _moved(self, landmarks: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+        """Return where landmarks (B, K, 2) come to, as x, y in pixels."""
+        angle = x[:, 0, None] * math.radians(self.degrees)
+        right, down = landmarks[:, :, 0] - width / 2, landmarks[:, :, 1] - height / 2
+        across = angle.sin() * down + angle.cos() * right + width / 2 + x[:, 2, None] * self.shift * width
+        along = angle.cos() * down - angle.sin() * right + height / 2 + x[:, 1, None] * self.shift * height
+        return torch.stack((across, along), dim=2)

@@ -22,14 +22,19 @@ class Scene:
         images: (B, C, H, W) in [0, 1], which a flow, a colour curve or a patch is put on.
         boxes: (B, 4) as x1, y1, x2, y2 in pixels: where a patch belongs, where an object is.
         present: (B, N) bool, the points of a cloud that are there.
+        landmarks: (B, 3, 2) as x, y in pixels, of a face: the eye on the left of the picture, the other, the middle of
+            the mouth.
     """
 
     images: Tensor | None = None
     boxes: Tensor | None = None
     present: Tensor | None = None
+    landmarks: Tensor | None = None
 
     def check(self) -> None:
-        """Raise InputError where the images are none in [0, 1], a box is not (x1, y1, x2, y2), or a flag not bool."""
+        """Raise InputError where the images are none in [0, 1], a box is not (x1, y1, x2, y2), a flag not bool, or
+        landmarks are none of a face.
+        """
         if self.images is not None:
             with told_of("context images"):
                 Images().check(self.images)
@@ -42,6 +47,21 @@ class Scene:
                 raise InputError(f"context boxes[{row}] holds NaN or infinity; leave that input out")
         if present is not None and not (isinstance(present, Tensor) and present.dtype == torch.bool):
             raise InputError(f"context present is bool (N, points); got {_told(present)}")
+        if self.landmarks is not None:
+            _check_landmarks(self.landmarks)
+
+
+def _check_landmarks(landmarks: object) -> None:
+    points = landmarks if isinstance(landmarks, Tensor) and landmarks.is_floating_point() else None
+    if points is None or points.ndim != 3 or points.shape[1:] != (3, 2):
+        raise InputError(
+            f"context landmarks are real numbers (N, 3, 2): both eyes and the mouth; got {_told(landmarks)}"
+        )
+    apart = (points[:, 2:] - points[:, :2]).square().sum((1, 2))
+    wrong = ~((apart > 0) & apart.isfinite())
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise InputError(f"context landmarks[{row}] are {points[row].tolist()}, which is no face; leave that input out")
 
 
 @contextmanager

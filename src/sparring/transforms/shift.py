@@ -18,8 +18,8 @@ from .transform import Transform
 class RandomShift(Transform):
     """Images (B, C, H, W), each shifted by up to `max_pixels` each way; what leaves is lost, the border is repeated.
 
-    Boxes of the context move along, and the boxes and the maps of classes that a model answers are brought back into
-    the frame of the image that went in.
+    Boxes and landmarks of the context move along, and the boxes and the maps of classes that a model answers are
+    brought back into the frame of the image that went in.
     """
 
     max_pixels: int = 2
@@ -43,6 +43,9 @@ class RandomShift(Transform):
         boxes = getattr(context, "boxes", None)
         if boxes is not None:
             context = replace(context, boxes=boxes + by[:, [1, 0, 1, 0]].to(boxes))
+        landmarks = getattr(context, "landmarks", None)
+        if landmarks is not None:
+            context = replace(context, landmarks=landmarks + by[:, None, [1, 0]].to(landmarks))
         return shifted(x, by), context
 
     def restore(self, outputs: Any, key: Key, context: Any) -> Any:

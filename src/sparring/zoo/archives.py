@@ -26,7 +26,7 @@ Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 def unpack_archive(
     archive: Path, folder: str, wanted: Collection[str], destination: Path, limit: int = MEMBER_LIMIT
 ) -> None:
-    """Write the `wanted` files of the archive's `folder` into `destination`, flat."""
+    """Write the `wanted` files of the archive's `folder` into `destination`, under the same names."""
     try:
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as opened:
@@ -94,6 +94,7 @@ def _write(
     destination.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         left = limit
+        (destination / name).parent.mkdir(parents=True, exist_ok=True)
         with found[f"{folder}/{name}"]() as source, (destination / name).open("xb") as sink:
             while block := source.read(2**20):
                 left -= len(block)

@@ -24,6 +24,8 @@ MODELS = {
     "efficientnet-lite0": CatalogEntry("EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", "efficientnet-lite0"),
     "efficientnet-lite1": CatalogEntry("EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", "efficientnet-lite1"),
     "efficientnet-lite2": CatalogEntry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
+    "face-dlib": CatalogEntry("dlib's face embedding, 128 numbers compared by their distance, any size", "face-api"),
+    "face-faceres": CatalogEntry("a MobileNet for faces, 1,024 numbers compared by their cosine, any size", "human"),
     "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
     "mnist-robust-linf": CatalogEntry(
         "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None
@@ -43,6 +45,7 @@ DATA = {
     "mnist-heldout": CatalogEntry("the 1,000 digits of mnist-5k that mnist-plain never saw", "mnist-5k"),
     "mnist": CatalogEntry("MNIST's 10,000 test digits", "mnist"),
     "mnist-train": CatalogEntry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),
+    "orl-faces": CatalogEntry("the ORL faces: 40 persons, ten gray pictures of each, 92 x 112", "orl-faces"),
 }
 
 

@@ -71,12 +71,14 @@ class WhiteLevel:
         return SIXTEEN_BITS
 
 
-def read_picture(path: Path, spec: InputSpec | None, white: WhiteLevel | None = None) -> Tensor:
-    """Read a picture as (C, H, W) float in [0, 1], fitted to `spec`, or RGB as it is.
+def read_picture(
+    path: Path, spec: InputSpec | None, white: WhiteLevel | None = None, formats: tuple[str, ...] = FORMATS
+) -> Tensor:
+    """Read a picture in one of Pillow's `formats` as (C, H, W) float in [0, 1], fitted to `spec`, or RGB as it is.
 
     Raises: Unreadable where it cannot be, InputError where the whole data set must be read in another way.
     """
-    with unreadable_if_broken(), Image.open(path, formats=FORMATS) as image:
+    with unreadable_if_broken(), Image.open(path, formats=formats) as image:
         return picture_tensor(fit_picture(upright_8_bit(image, white), spec))
 
 

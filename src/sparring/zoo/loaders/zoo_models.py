@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 
 from ...errors import ConfigError, nearest
 from ...hashing import file_sha256
-from ...targets import Classifier
+from ...targets import Classifier, Verifier
 from .. import assets, catalog, imagenet_classes
+from ..blaze_face import load_blaze_face
 from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
+from ..face_nets import DLIB_SIZE, FACERES_SIZE, load_dlib_face_net, load_face_res_net
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..pinned import ASSETS
@@ -24,6 +26,10 @@ DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the 
     "mnist-ibp-0.1": partial(MnistNet, norm=True),
     "mnist-ibp-0.3": partial(MnistNet, norm=True),
 }
+FACE_NETS = {  # asset, the file of weights, loader, size of a face, metric
+    "face-dlib": ("face-api", "face_recognition_model.bin", load_dlib_face_net, DLIB_SIZE, "euclidean"),
+    "face-faceres": ("human", "faceres.bin", load_face_res_net, FACERES_SIZE, "cosine"),
+}
 MEAN, STD = 127 / 255, 128 / 255
 
 
@@ -32,6 +38,8 @@ def zoo_model(name: str, device: str) -> LoadedModel:
     if name not in catalog.MODELS:
         known = ", ".join(catalog.MODELS)
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
+    if name in FACE_NETS:
+        return face_verifier(name, device)
     return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
 
 
@@ -62,3 +70,13 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
         source=f"{asset.package} {asset.version} from {asset.registry}",
         sha256=file_sha256(weights),
     )
+
+
+def face_verifier(name: str, device: str) -> LoadedModel:
+    """Return a verifier of faces, which finds them by BlazeFace where it is not given landmarks."""
+    asset_name, weights, load, size, metric = FACE_NETS[name]
+    folder, asset = assets.locate_asset(asset_name), ASSETS[asset_name]
+    detector = load_blaze_face(assets.locate_asset("human")).to(device)
+    target = Verifier(load(folder).to(device), size, metric=metric, detector=detector, name=name)
+    source = f"{asset.package} {asset.version} from {asset.registry}"
+    return LoadedModel(f"zoo:{name}", target, None, None, source, file_sha256(folder / weights))

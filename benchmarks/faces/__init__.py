@@ -1,0 +1,1 @@
+"""Face verification: agreement with TensorFlow.js, error rates and attacks."""
