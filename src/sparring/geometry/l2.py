@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..random import Key
-from ..shapes import BoolBatch, FloatBatch, FloatPerRow
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatRows
 from .ball import Ball, Bound, Radius, radii, rowwise, taken, tiny
 from .hyperplane import spread_evenly
 
@@ -26,16 +26,23 @@ def lengths(values: FloatBatch) -> FloatPerRow:
     look at the result has to wait for it, the values are always divided by their largest first.
     """
     flat = values.flatten(1)
-    if flat.device.type == "cpu" and flat.numel():
-        plain: Tensor = torch.linalg.vector_norm(flat, dim=1)
-        low, high = plain.aminmax()
-        if float(low) > torch.finfo(flat.dtype).tiny ** 0.5 * 1e6 and float(high) < math.inf:
-            return plain
+    if (plain := _plain_lengths(flat)) is not None:
+        return plain
     if not flat.numel():
         return flat.sum(1)
     peak = flat.abs().amax(1).clamp_min_(tiny(flat))
     scaled: Tensor = torch.linalg.vector_norm(flat / peak[:, None], dim=1)
     return scaled * peak
+
+
+def _plain_lengths(flat: FloatRows) -> FloatPerRow | None:
+    """Return the (B,) norms of rows (B, n) on a CPU; None where one is 0, or so small or large that squares fail."""
+    if flat.device.type != "cpu" or not flat.numel():
+        return None
+    plain: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    low, high = plain.aminmax()
+    safe = float(low) > torch.finfo(flat.dtype).tiny ** 0.5 * 1e6 and float(high) < math.inf
+    return plain if safe else None
 
 
 def unit(direction: FloatBatch) -> FloatBatch:
@@ -113,11 +120,8 @@ class L2(Ball):
 
     def step_(self, grad: FloatBatch, images: FloatBatch, rate: Radius) -> FloatBatch:
         """Return what the base class does; on a CPU in the memory of `grad`, in two passes: its norm and the step."""
-        if grad.device.type == "cpu" and grad.is_contiguous() and len(grad):
-            length = lengths(grad)
-            scale = (rate / length).where(length > 0, 0)
-            if float(scale.amax()) < math.inf:
-                return torch.addcmul(images, grad, rowwise(scale, grad), out=grad)
+        if grad.is_contiguous() and (length := _plain_lengths(grad.flatten(1))) is not None:
+            return torch.addcmul(images, grad, rowwise(rate / length, grad), out=grad)
         return super().step_(grad, images, rate)
 
     def draw(
