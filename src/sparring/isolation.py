@@ -50,9 +50,10 @@ def isolated() -> Iterator[None]:
     """Work under torch's own settings, and put the caller's back.
 
     These are float32, the CPU, gradients, no autocast and no inference mode. The number of threads, the precision of
-    matrix products and deterministic algorithms stay as they are, and are put back too, where code of the user's sets
-    them. It may be entered again inside, and serves as a decorator too. Code of the user's inside - an attack, a goal, data - that calls sys.exit() or raises what is no
-    `Exception` ends with a UserCodeError: no script may end as a success because of it.
+    matrix products and deterministic algorithms stay as they are, and are put back where code of the user's sets them.
+    It may be entered again inside, and serves as a decorator too. Code of the user's inside - an attack, a goal, data -
+    that calls sys.exit() or raises what is no `Exception` ends with a UserCodeError: no script may end as a success
+    because of it.
     """
     outer = _Process.user
     _Process.user = outer or _present()

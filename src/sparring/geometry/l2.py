@@ -186,12 +186,13 @@ def _fit(
     scaled = torch.empty_like(point) if memory is None else memory
     rounding = WIDTH * torch.finfo(limit.dtype).eps
     aim, slack = limit * (1 - rounding), limit * rounding
-    at, gap, settled = torch.ones_like(limit), aim - length, torch.zeros_like(limit, dtype=torch.bool)
+    at: FloatPerRow | float = 1.0
+    gap, settled = aim - length, None
     torch.eq(point, delta, out=scaled)  # 1 where nothing is clipped; as floats, since bools take three times as long
     for _ in range(SWEEPS):
         slope = torch.linalg.vector_norm(scaled.mul_(delta).flatten(1), dim=1)  # its square is that of H
         moved = (gap / slope).mul_(length.add_(aim).div_(slope)).add_(at).clamp_min_(0)
-        at = torch.where(settled, at, moved)
+        at = moved if settled is None else torch.where(settled, at, moved)
         torch.mul(delta, rowwise(at.sqrt(), delta), out=scaled)
         torch.clamp(scaled, lower, upper, out=point)  # type: ignore[arg-type]
         length = torch.linalg.vector_norm(point.flatten(1), dim=1)
