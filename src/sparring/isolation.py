@@ -15,9 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch._C import _is_any_autocast_enabled, _len_torch_function_stack
+from torch._C import (
+    _get_function_stack_at,
+    _is_any_autocast_enabled,
+    _len_torch_function_stack,
+    _pop_torch_function_stack,
+    _push_on_torch_function_stack,
+)
 from torch._functorch import config
-from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 from torch.utils import _device
 
 from .errors import UserCodeError, described, user_frame
@@ -134,22 +139,27 @@ def _present() -> Defaults:
     dtype, set_device = torch.get_default_dtype(), getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     if set_device is None and not _len_torch_function_stack():
         return PLAIN if dtype is PLAIN.dtype else Defaults(dtype)
-    return Defaults(dtype, tuple(_get_current_function_mode_stack()), set_device, _device.CURRENT_DEVICE)
+    return Defaults(dtype, _modes(), set_device, _device.CURRENT_DEVICE)
+
+
+def _modes() -> tuple[Any, ...]:
+    """The function modes that torch has on its stack, the lowest first."""
+    return tuple(_get_function_stack_at(place) for place in range(_len_torch_function_stack()))
 
 
 def _restore(defaults: Defaults) -> None:
     """Put back what `_present` gave, whatever has been set since."""
     torch.set_default_dtype(defaults.dtype)
     while _len_torch_function_stack():
-        _pop_mode()
+        _pop_torch_function_stack()
     for mode in defaults.modes:
-        _push_mode(mode)
+        _push_on_torch_function_stack(mode)
     torch._GLOBAL_DEVICE_CONTEXT.device_context, _device.CURRENT_DEVICE = defaults.set_device, defaults.device
 
 
 def _set(wanted: Defaults) -> Defaults:
     """Set the default dtype and device to those that are wanted, and return what is then present."""
-    others = [mode for mode in _get_current_function_mode_stack() if not isinstance(mode, _device.DeviceContext)]
+    others = [mode for mode in _modes() if not isinstance(mode, _device.DeviceContext)]
     device = [mode for mode in wanted.modes if isinstance(mode, _device.DeviceContext)]
     _restore(Defaults(wanted.dtype, (*device, *others), wanted.set_device, wanted.device))
     return _present()

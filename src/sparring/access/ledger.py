@@ -246,7 +246,7 @@ class Ledger:
             return False
         low, high = x.aminmax()
         fits = float(low) >= region.low - TOLERANCE and float(high) <= region.high + TOLERANCE
-        return fits and (math.isinf(region.radius) or float(region.norm(delta).amax()) <= float(self._reach))
+        return bool(fits and (math.isinf(region.radius) or float(region.norm(delta).amax()) <= self._reach))
 
     @cached_property
     def _reach(self) -> Tensor | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -186,7 +186,7 @@ def _fit(
     scaled = torch.empty_like(point) if memory is None else memory
     rounding = WIDTH * torch.finfo(limit.dtype).eps
     aim, slack = limit * (1 - rounding), limit * rounding
-    at: FloatPerRow | float = 1.0
+    at: Any = 1.0
     gap, settled = aim - length, None
     torch.eq(point, delta, out=scaled)  # 1 where nothing is clipped; as floats, since bools take three times as long
     for _ in range(SWEEPS):
