@@ -13,7 +13,7 @@ from sparring import testing
 from sparring.attacks import PGD, AdvGAN, DeepFool, GradientUniversal, Universal
 from sparring.defenses.training import Adversary, Madry, TrainingConfig, Validation
 from sparring.engine import Engine, craft, fit
-from sparring.errors import UserCodeError
+from sparring.errors import TargetError, UserCodeError
 from sparring.isolation import isolated, user_settings
 from sparring.rows import flatten
 from sparring.testing.setting_laws import ANSWERS, SETTINGS
@@ -267,10 +267,19 @@ def refusing(method):
     return net
 
 
-@pytest.mark.parametrize("method", ["parameters", "buffers", "named_parameters", "named_buffers", "named_modules"])
+@pytest.mark.parametrize(
+    "method", ["parameters", "buffers", "modules", "named_parameters", "named_buffers", "named_modules"]
+)
 def test_a_model_that_does_not_tell_its_weights_is_refused(method):
     with pytest.raises(UserCodeError, match="Sequential, asked for its layers and weights, raised RuntimeError: the"):
         sp.Classifier(refusing(method))
+
+
+def test_a_model_whose_weights_are_no_tensors_is_refused():
+    net = network()
+    net.parameters = net.named_parameters
+    with pytest.raises(TargetError, match=r"net, asked for its layers and weights, gives \('0.weight', Parameter"):
+        sp.Classifier(net, name="net")
 
 
 def test_a_model_without_a_state_is_attacked_and_has_no_checkpoint(tmp_path):

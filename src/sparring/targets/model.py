@@ -31,7 +31,7 @@ from ..module_identity import module_identity, script_constants
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .held_module import check_weights, held_still, mended_checkpoints
+from .held_module import check_methods, check_weights, held_still, mended_checkpoints
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target
 
@@ -102,10 +102,9 @@ class Model(Target[Jacobians]):
             raise TargetError(f"{task!r} is no task; pass Verification(), Detection(), Segmentation() or your own")
         self.model, self._task, self.layout, self._takes_context = model, task, layout, takes_context
         self._name = str(name or getattr(model, "__name__", type(model).__name__))
-        with user_code(f"{self._name}, asked for its layers and weights,"):
-            self._random, self._keyed = stochastic, keyed_layers(model)
-            if isinstance(model, nn.Module):
-                list(chain(model.parameters(), model.buffers(), model.named_parameters(), model.named_buffers()))
+        if isinstance(model, nn.Module):
+            check_methods(model, self._name)
+        self._random, self._keyed = stochastic, keyed_layers(model)
         self._muted: list[Keyed] = []  # random layers that are switched off
         self.given_identity = identity
         self._held: Tensor | None = None  # the first weight, while the model is frozen
