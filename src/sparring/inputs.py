@@ -124,7 +124,7 @@ class Inputs(ABC):
 
     def _check_range(self) -> None:
         """Raise ConfigError where low and high are no range: low < high in every component."""
-        lows, highs = (torch.as_tensor(bound, dtype=torch.float64).reshape(-1) for bound in (self.low, self.high))
+        lows, highs = (torch.as_tensor(b, dtype=torch.float64, device="cpu").reshape(-1) for b in (self.low, self.high))
         if (1 not in (len(lows), len(highs)) and len(lows) != len(highs)) or not bool((lows < highs).all()):
             raise ConfigError(f"{type(self).__name__} low={self.low}, high={self.high}; pass numbers with low < high")
 

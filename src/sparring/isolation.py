@@ -10,12 +10,20 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch._C import (
+    _get_function_stack_at,
+    _is_any_autocast_enabled,
+    _len_torch_function_stack,
+    _pop_torch_function_stack,
+    _push_on_torch_function_stack,
+)
 from torch._functorch import config
+from torch.utils import _device
 
 from .errors import UserCodeError, described, user_frame
 
@@ -23,10 +31,12 @@ AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 class Defaults(NamedTuple):
-    """The default dtype and device of new tensors."""
+    """The default dtype of new tensors, and what torch keeps of their default device."""
 
     dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
+    modes: tuple[Any, ...] = ()  # the function modes; that of the default device lies at the bottom
+    set_device: Any = None  # the mode that torch.set_default_device() made
+    device: torch.device | None = None  # None: the CPU
 
 
 PLAIN = Defaults()  # torch's own
@@ -44,21 +54,24 @@ class _Process:
 def isolated() -> Iterator[None]:
     """Work under torch's own settings, and put the caller's back.
 
-    These are float32, the CPU, gradients, no autocast and no inference mode. It may be entered again inside, and serves
-    as a decorator too. Code of the user's inside - an attack, a goal, data - that calls sys.exit() or raises what is no
-    `Exception` ends with a UserCodeError: no script may end as a success because of it.
+    These are float32, the CPU, gradients, no autocast and no inference mode. The number of threads, the precision of
+    matrix products and deterministic algorithms stay as they are, and are put back where code of the user's sets them.
+    It may be entered again inside, and serves as a decorator too. Code of the user's inside - an attack, a goal, data -
+    that calls sys.exit() or raises what is no `Exception` ends with a UserCodeError: no script may end as a success
+    because of it.
     """
     outer = _Process.user
     _Process.user = outer or _present()
     try:
         with ExitStack() as held:
-            held.enter_context(_defaults(Defaults()))
+            held.enter_context(_defaults(PLAIN))
             held.enter_context(torch.inference_mode(False))
             held.enter_context(torch.enable_grad())
             for device in AUTOCAST_DEVICES:
                 if torch.is_autocast_enabled(device):
                     held.enter_context(torch.autocast(device, enabled=False))
             held.enter_context(_compiled_models())
+            held.enter_context(_switches())
             yield
     except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
@@ -73,33 +86,33 @@ def isolated() -> Iterator[None]:
 class user_settings:
     """Call a model of the user's under the user's own defaults, with the folders of the user's files on `sys.path`.
 
-    A default dtype that it sets, or gradients that it leaves switched off, change nothing of ours.
+    A default dtype or device that it sets, gradients that it leaves switched off and autocast that it leaves switched
+    on change nothing of ours.
     """
 
-    __slots__ = ("defaults", "dtype", "folders", "given", "grad", "user")
+    __slots__ = ("autocast", "before", "folders", "given", "grad")
 
     def __enter__(self) -> None:
-        self.dtype, self.grad = torch.get_default_dtype(), torch.is_grad_enabled()
-        self.user, self.folders = _Process.user, _Process.folders
+        self.grad, self.autocast, self.folders = torch.is_grad_enabled(), _is_any_autocast_enabled(), _Process.folders
         if self.folders:
             sys.path[:0] = self.folders
-        self.defaults = None if self.user is None or self.user == PLAIN else _defaults(self.user)
-        if self.defaults is not None:
-            self.defaults.__enter__()
-        self.given = torch.get_default_dtype()
+        self.before = self.given = _present()
+        if _Process.user is not None and _Process.user is not self.before:
+            self.given = _set(_Process.user)
 
     def __exit__(self, *error: Any) -> None:
-        left = torch.get_default_dtype()
-        if self.defaults is not None:
-            self.defaults.__exit__(*error)
+        left = _present()
+        if left != self.before:
+            _restore(self.before)
+        if left != self.given and _Process.user is not None and error[0] is None:
+            _Process.user = left
         if self.folders:
             _forget(self.folders)
-        if torch.get_default_dtype() != self.dtype:
-            torch.set_default_dtype(self.dtype)
         if torch.is_grad_enabled() != self.grad:
             torch.set_grad_enabled(self.grad)
-        if left != self.given and self.user is not None and error[0] is None:
-            _Process.user = self.user._replace(dtype=left)
+        if _is_any_autocast_enabled() and not self.autocast:
+            for device in AUTOCAST_DEVICES:
+                torch.set_autocast_enabled(device, False)
 
 
 @contextmanager
@@ -118,15 +131,38 @@ def user_file(folder: Path) -> Iterator[None]:
             left = _present()
     finally:
         _forget(_Process.folders)
-        if _present() != before:
-            torch.set_default_dtype(before.dtype)
-            torch.set_default_device(None if before.device.type == "cpu" else before.device)
     if left != before:
         _Process.user, _Process.from_file = left, True
 
 
 def _present() -> Defaults:
-    return Defaults(torch.get_default_dtype(), torch.get_default_device())
+    dtype, set_device = torch.get_default_dtype(), getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    if set_device is None and not _len_torch_function_stack():
+        return PLAIN if dtype is PLAIN.dtype else Defaults(dtype)
+    return Defaults(dtype, _modes(), set_device, _device.CURRENT_DEVICE)
+
+
+def _modes() -> tuple[Any, ...]:
+    """The function modes that torch has on its stack, the lowest first."""
+    return tuple(_get_function_stack_at(place) for place in range(_len_torch_function_stack()))
+
+
+def _restore(defaults: Defaults) -> None:
+    """Put back what `_present` gave, whatever has been set since."""
+    torch.set_default_dtype(defaults.dtype)
+    while _len_torch_function_stack():
+        _pop_torch_function_stack()
+    for mode in defaults.modes:
+        _push_on_torch_function_stack(mode)
+    torch._GLOBAL_DEVICE_CONTEXT.device_context, _device.CURRENT_DEVICE = defaults.set_device, defaults.device
+
+
+def _set(wanted: Defaults) -> Defaults:
+    """Set the default dtype and device to those that are wanted, and return what is then present."""
+    others = [mode for mode in _modes() if not isinstance(mode, _device.DeviceContext)]
+    device = [mode for mode in wanted.modes if isinstance(mode, _device.DeviceContext)]
+    _restore(Defaults(wanted.dtype, (*device, *others), wanted.set_device, wanted.device))
+    return _present()
 
 
 def _forget(folders: tuple[str, ...]) -> None:
@@ -140,15 +176,34 @@ def _forget(folders: tuple[str, ...]) -> None:
 def _defaults(wanted: Defaults) -> Iterator[None]:
     """Set the defaults of new tensors within this context."""
     before = _present()
-    if before == wanted:
-        yield
-        return
-    torch.set_default_dtype(wanted.dtype)
     try:
-        with nullcontext() if wanted.device == before.device else wanted.device:
-            yield
+        if wanted is not before:
+            _set(wanted)
+        yield
     finally:
-        torch.set_default_dtype(before.dtype)
+        if _present() != before:
+            _restore(before)
+
+
+@contextmanager
+def _switches() -> Iterator[None]:
+    """Put back what a model may leave changed, and what changes the speed or the rounding of a process."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    strict = _deterministic()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if torch.get_float32_matmul_precision() != precision:
+            torch.set_float32_matmul_precision(precision)
+        if _deterministic() != strict:
+            torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+
+
+def _deterministic() -> tuple[bool, bool]:
+    """Whether deterministic algorithms are wanted, and whether others only warn."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import user_code
+
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 PLACE = re.compile(r"#.*|\.___torch_mangle_\d+")  # where a script was written, and a count of those made before it
 DEPTH = 4  # of records inside records that are looked into
@@ -29,7 +31,8 @@ def module_identity(module: nn.Module) -> tuple[object, ...]:
     Hyper-parameters are attributes that are named as a parameter of the constructor, and functions, texts and real
     numbers under any name. Attributes that hold what a forward pass leaves behind are no part of it.
     """
-    held = dict(module.state_dict(keep_vars=True)) | dict(module.named_buffers())
+    with user_code(f"{type(module).__name__}.state_dict()"):
+        held = dict(module.state_dict(keep_vars=True)) | dict(module.named_buffers())
     values = [part for name, value in sorted(held.items()) for part in (name, value)]
     return (*values, _Structure().of(module))
 

@@ -13,7 +13,7 @@ from sparring import testing
 from sparring.attacks import PGD, AdvGAN, DeepFool, GradientUniversal, Universal
 from sparring.defenses.training import Adversary, Madry, TrainingConfig, Validation
 from sparring.engine import Engine, craft, fit
-from sparring.errors import UserCodeError
+from sparring.errors import TargetError, UserCodeError
 from sparring.isolation import isolated, user_settings
 from sparring.rows import flatten
 from sparring.testing.setting_laws import ANSWERS, SETTINGS
@@ -200,3 +200,96 @@ def test_an_error_in_the_backward_pass_is_the_models():
     net = network()
     with pytest.raises(UserCodeError, match="the backward pass of the model raised ValueError: no gradient today"):
         sp.run(ATTACK, sp.Classifier(lambda x: Fails.apply(net(x))), GOAL, IMAGES)
+
+
+class Leaves(nn.Module):
+    """A network whose forward pass leaves settings of the process changed."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.net, self.change = network(), change
+
+    def forward(self, x):
+        logits = self.net(x)
+        self.change()
+        return logits
+
+
+LEFT = {
+    "a default device without values": lambda: torch.set_default_device("meta"),
+    "a default device that this machine may lack": lambda: torch.set_default_device("cuda"),
+    "the default device": lambda: torch.set_default_device("cpu"),
+    "a default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "no gradients": lambda: torch.set_grad_enabled(False),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True),
+    "a precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "a number of threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+}
+
+
+def settings_now():
+    """What the pass of a model may leave changed, and whether torch's own restoring of devices still works."""
+    with torch.device("meta"):
+        inside = torch.zeros(1).device.type
+    return (torch.zeros(1).device.type, inside, torch.get_default_dtype(), torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(), torch.get_num_threads())  # fmt: skip
+
+
+@pytest.mark.parametrize("around", [None, "cpu", "meta"])
+@pytest.mark.parametrize("left", LEFT)
+def test_what_a_forward_pass_leaves_changed_changes_nothing(left, around):
+    """Neither a number of the attack nor a setting of the caller, who may have set a default device as well."""
+    wanted = sp.run(ATTACK, sp.Classifier(network()), GOAL, IMAGES)
+    target = sp.Classifier(Leaves(LEFT[left]))
+    torch.set_default_device(around)
+    try:
+        before = settings_now()
+        found = sp.run(ATTACK, target, GOAL, IMAGES)
+        predicted = target.predict(IMAGES)
+        assert settings_now() == before
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(found.examples, wanted.examples)
+    assert torch.equal(found.success, wanted.success)
+    assert torch.equal(predicted, sp.Classifier(network()).predict(IMAGES))
+
+
+def refusing(method):
+    """Return a network of which one method does not work."""
+
+    def refuse(*args, **options):
+        raise RuntimeError("the weights are elsewhere")
+
+    net = network()
+    setattr(net, method, refuse)
+    return net
+
+
+@pytest.mark.parametrize(
+    "method", ["parameters", "buffers", "modules", "named_parameters", "named_buffers", "named_modules"]
+)
+def test_a_model_that_does_not_tell_its_weights_is_refused(method):
+    with pytest.raises(UserCodeError, match="Sequential, asked for its layers and weights, raised RuntimeError: the"):
+        sp.Classifier(refusing(method))
+
+
+def test_a_model_whose_weights_are_no_tensors_is_refused():
+    net = network()
+    net.parameters = net.named_parameters
+    with pytest.raises(TargetError, match=r"net, asked for its layers and weights, gives \('0.weight', Parameter"):
+        sp.Classifier(net, name="net")
+
+
+def test_a_model_without_a_state_is_attacked_and_has_no_checkpoint(tmp_path):
+    target = sp.Classifier(refusing("state_dict"), name="net")
+    wanted = sp.run(ATTACK, sp.Classifier(network()), GOAL, IMAGES)
+    assert torch.equal(sp.run(ATTACK, target, GOAL, IMAGES).examples, wanted.examples)
+    told = r"(net|Sequential)\.state_dict\(\) raised RuntimeError: the weights are elsewhere"
+    with pytest.raises(UserCodeError, match=told):
+        sp.run(ATTACK, target, GOAL, IMAGES, engine=Engine(checkpoint=tmp_path / "run"))
+    with pytest.raises(UserCodeError, match=told):
+        by_train(target, IMAGES)
+    with pytest.raises(UserCodeError, match=told):
+        by_audit(tmp_path)(target, IMAGES)

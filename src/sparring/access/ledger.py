@@ -76,8 +76,8 @@ class Ledger:
         self.defers = defers(x)
         self._deferred = DeferredWrites()  # answers to those rows, not yet recorded
         self.draws = 1  # passes that one answer takes
-        # the rows of the last query, which of them need no answer (None: all do), and how many those are
-        self._over: tuple[Tensor, Tensor | None, int] | None = None
+        # the rows of the last query, which of them still need an answer (None: all do), and how many do not
+        self._standing: tuple[Tensor, Tensor | None, int] | None = None
         self.changed = True  # has any row succeeded or ended since the engine last checked?
 
     @property
@@ -98,17 +98,20 @@ class Ledger:
         return (self.backwards > 0) & ~self.nonzero_gradient
 
     def settle(self) -> None:
-        """Record the buffered answers; to be called before anything but `x` and `checks` is read."""
-        if self._deferred.answers:
-            self._write(*self._deferred.taken())
-        if self._deferred.peaks:
-            rows, peaks = self._deferred.taken_peaks()
-            self._note_slopes(rows, False, (peaks > 0).any(0), peaks.isfinite().all(0))
+        """Record the buffered answers and passes; to be called before anything but `x` and `checks` is read."""
+        self._record_buffered()
         if self._again:
             once = torch.ones_like(self._asked)
             self.passes[0].index_add_(0, self._asked, once, alpha=self._again)
             self.passes[1].index_add_(0, self._asked, once, alpha=self._back)
             self._again = self._back = 0
+
+    def _record_buffered(self) -> None:
+        if self._deferred.answers:
+            self._write(*self._deferred.taken())
+        if self._deferred.peaks:
+            rows, peaks = self._deferred.taken_peaks()
+            self._note_slopes(rows, False, (peaks > 0).any(0), peaks.isfinite().all(0))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that changes, by name, for a checkpoint."""
@@ -118,22 +121,22 @@ class Ledger:
     def load(self, tensors: dict[str, Tensor]) -> None:
         for name, value in tensors.items():
             getattr(self, name).copy_(value)
-        self._over = None
+        self._standing = None
 
     def spent(self) -> BoolPerRow:
         """Return (N,) bool: rows whose budget is used up, or was too small for their last query."""
-        over = self.over_budget.clone()
+        over = self.over_budget
         if self.budget.forwards is not None:
-            over |= self.forwards >= self.budget.forwards
+            over = over | (self.forwards >= self.budget.forwards)
         if self.budget.backwards is not None:
-            over |= self.backwards >= self.budget.backwards
+            over = over | (self.backwards >= self.budget.backwards)
         return over
 
-    def closed(self) -> BoolPerRow:
-        """Return (N,) bool: rows that get no more answers."""
-        self.settle()
+    def closed(self, won: bool = True) -> BoolPerRow:
+        """Return (N,) bool: rows that get no more answers; with `won=False`, those that succeeded are no reason."""
+        self._record_buffered()
         done = self.already | self.no_start | self.finished | self.spent()
-        return done | self.won if self.keep is Keep.FIRST else done
+        return done | self.won if won and self.keep is Keep.FIRST else done
 
     def record(self, rows: IntPerRow, rank: IntPerRow | None, x: FloatBatch, verdict: Verdict, backwards: int) -> None:
         """Record the answers for images x (Q, ...) of `rows` (Q,), non-decreasing.
@@ -150,20 +153,21 @@ class Ledger:
             if self._deferred.full_with(x, verdict):
                 self.settle()
             return
-        margin = verdict.margin
-        over = None
+        margin, standing = verdict.margin, None
         if self.keep is Keep.FIRST:
-            over, done = self._over_already(rows)
+            standing, done = self._still_standing(rows)
             if done == len(rows):
                 return
-            margin = margin if over is None else margin.masked_fill(over, -torch.inf)
         if self.keep in (Keep.FIRST, Keep.SMALLEST):
             most = float(margin.amax())
             if most <= self.confidence:
                 return  # the usual step: no NaN, nothing won, nothing to write
             if self.keep is Keep.FIRST and rank is None and most < math.inf:
-                self._fall(rows, x, margin > self.confidence, over)
+                fallen = margin > self.confidence
+                self._fall(rows, x, fallen if standing is None else fallen.logical_and_(standing))
                 return
+        if standing is not None:
+            margin = margin.masked_fill(~standing, -torch.inf)
         unanswered = verdict.margin.isnan() | verdict.margin.isposinf()
         if bool(unanswered.any()):
             self.note(self.non_finite, rows, rank is not None, unanswered)
@@ -218,20 +222,22 @@ class Ledger:
             return ~loss.isnan()
         return ~margin.isnan() if self.keep is Keep.HIGHEST_MARGIN else margin > self.confidence
 
-    def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor, over: Tensor | None) -> None:
-        """Keep the first success of each row in the mask `fallen` (Q,); rows in the mask `over` (Q,) had one before."""
+    def _fall(self, asked: Tensor, x: Tensor, fallen: Tensor) -> None:
+        """Keep the first success of each row in the mask `fallen` (Q,)."""
         chosen = fallen.nonzero().squeeze(1)
-        rows, x = asked[chosen], x[chosen]
-        delta = x - self.x[rows]
+        if len(chosen) == 0:
+            return
+        rows, x = asked.index_select(0, chosen), x.index_select(0, chosen)
+        delta = x - self.x.index_select(0, rows)
         if not self._all_inside(x, delta):
             inside = self._inside(x, delta, rows)
             chosen, rows, x = chosen[inside], rows[inside], x[inside]
         self.best.index_copy_(0, rows, x)
         self.won.index_fill_(0, rows, True)
-        self.queries_to_success.index_copy_(0, rows, self.passes[0][rows].add_(self._again))
-        before = 0 if self._over is None else self._over[2]
-        over = torch.zeros_like(fallen) if over is None else over
-        self.changed, self._over = True, (asked, over.index_fill_(0, chosen, True), before + len(chosen))
+        self.queries_to_success.index_copy_(0, rows, self.passes[0].index_select(0, rows).add_(self._again))
+        standing, done = self._still_standing(asked)
+        standing = torch.ones_like(fallen) if standing is None else standing
+        self.changed, self._standing = True, (asked, standing.index_fill_(0, chosen, False), done + len(chosen))
 
     def _all_inside(self, x: Tensor, delta: Tensor) -> bool:
         """Return whether all images are inside, by a cheap test; False also where only `_inside` can tell."""
@@ -240,7 +246,7 @@ class Ledger:
             return False
         low, high = x.aminmax()
         fits = float(low) >= region.low - TOLERANCE and float(high) <= region.high + TOLERANCE
-        return bool(fits and (math.isinf(region.radius) or region.norm(delta).amax() <= self._reach))
+        return bool(fits and (math.isinf(region.radius) or float(region.norm(delta).amax()) <= self._reach))
 
     @cached_property
     def _reach(self) -> Tensor | float:
@@ -248,19 +254,19 @@ class Ledger:
         radius = self.region.radius
         return radius + TOLERANCE * (radius.clamp_min(1) if isinstance(radius, Tensor) else max(1.0, radius))
 
-    def _over_already(self, rows: Tensor) -> tuple[Tensor | None, int]:
-        """Return (Q,) bool and its sum: the rows that succeeded or are finished; None: none of them."""
-        if self._over is None or self._over[0] is not rows:
+    def _still_standing(self, rows: Tensor) -> tuple[Tensor | None, int]:
+        """Return (Q,) bool, the rows that have neither succeeded nor finished (None: all), and how many have."""
+        if self._standing is None or self._standing[0] is not rows:
             over = (self.won | self.finished)[rows]
             count = int(over.sum())
-            self._over = rows, over if count else None, count
-        return self._over[1], self._over[2]
+            self._standing = rows, ~over if count else None, count
+        return self._standing[1], self._standing[2]
 
     def finish(self, rows: Tensor, done: Tensor) -> None:
         """Mark those of `rows` (Q,), each at most once, as finished where `done` (Q,)."""
         self.settle()
         self.finished[rows] |= done
-        self._over = None
+        self._standing = None
 
     def _inside(self, x: Tensor, delta: Tensor, rows: Tensor) -> Tensor:
         """(Q,) bool: do the images `x` lie in the regions of `rows`?"""
@@ -295,7 +301,7 @@ class Ledger:
             won & (self.queries_to_success[rows] < 0), count, self.queries_to_success[rows]
         )
         self.won[rows] |= won
-        self._over = None
+        self._standing = None
 
     def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
         if self.keep is Keep.SMALLEST:

@@ -232,11 +232,10 @@ class QueryBroker:
             grad = gradient_of(asked.of(value), variable)
         else:
             grad = gradient_of(outputs, variable, known[1])
-        answered = Verdict(verdict.margin.detach(), verdict.loss.detach()) if judged is None else goal(judged)
-        noted = answered
+        answered = noted = Verdict(_cut(verdict.margin), _cut(verdict.loss)) if judged is None else goal(judged)
         if judged is None and loss is not None and self.ledger.keep is Keep.HIGHEST_LOSS:
             noted = Verdict(answered.margin, goal.loss_of(detach(outputs)))
-        return Gradient(answered, value.detach(), grad, images.detach()), noted, slope
+        return Gradient(answered, _cut(value), grad, _cut(images)), noted, slope
 
     def jacobian(self, x: FloatBatch, k: int, rows: IntPerRow | None) -> Jacobian:
         """Return the margins of the k nearest rivals and their gradients, by the mean of the terms over the draws."""
@@ -265,12 +264,12 @@ class QueryBroker:
 
     def _admit(self, count: int, rows: Tensor | None, backwards: int = 0) -> AdmittedQuery:
         """Select which of `count` images may be queried; rows whose budget is too small get no more answers."""
-        device = self.live.device
-        rank = None if rows is None else torch.arange(count, device=device) - torch.searchsorted(rows, rows)
-        budget, ledger, positions = self.ledger.budget, self.ledger, self._positions(rows)
+        rank = None if rows is None else torch.arange(count, device=rows.device) - torch.searchsorted(rows, rows)
+        budget, ledger = self.ledger.budget, self.ledger
         limited = budget.forwards is not None or budget.backwards is not None
-        if not limited and not self.skip_won:
+        if not limited and not (self.skip_won and ledger.changed):  # else all active rows are open
             return AdmittedQuery(count, None, rows, rank)
+        positions = self._positions(rows)
         admitted = ~(ledger.closed() if self.skip_won else ledger.spent())[positions]
         order = self.draws if rank is None else (rank + 1) * self.draws
         if budget.forwards is not None:
@@ -331,13 +330,18 @@ def gradients_of(
         weights = torch.ones_like(value) if weights is None else weights
         with user_code("the backward pass of the model"):
             grads = torch.autograd.grad(value, variables, weights, retain_graph=again, allow_unused=True)
-    found = tuple(grad.detach() for grad in grads if grad is not None)
+    found = tuple(_cut(grad) for grad in grads if grad is not None)
     if len(found) < len(variables):
         raise AccessError(
             "the target gives no gradient: its outputs do not depend on the images differentiably; "
             "use a score or decision attack (Square, HopSkipJump)"
         )
     return found
+
+
+def _cut(tensor: Tensor) -> Tensor:
+    """Return the tensor without a graph: itself where it has none, since in each step every operation counts."""
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def _parted(outputs: Any) -> tuple[Any, Any]:

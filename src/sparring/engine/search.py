@@ -180,16 +180,15 @@ class Search:
         ledger.changed = True
 
     def _drop(self) -> None:
-        if not (self.ledger.changed or self.limited or self.ledger.defers):
+        ledger, live = self.ledger, self.broker.live
+        if not (ledger.changed or self.limited or ledger.defers):
             return
-        self.ledger.settle()
-        self.ledger.changed = False
-        live = self.broker.live
+        ledger.changed = False
         stuck = self.attack.stuck(self.state)
         if stuck is not None:
-            self.ledger.no_start[live] |= stuck & ~(self.ledger.won | self.ledger.spent())[live]
-        leaving = self.ledger.closed()[live] if self.engine.compact else self.ledger.spent()[live]
-        leaving = leaving | self.ledger.no_start[live] | self.ledger.finished[live]
+            ledger.settle()
+            ledger.no_start[live] |= stuck & ~(ledger.won | ledger.spent())[live]
+        leaving = ledger.closed(won=self.engine.compact)[live]
         if bool(leaving.any()):
             self.broker.narrow(~leaving)
             self.state = take(self.state, ~leaving)

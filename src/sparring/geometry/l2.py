@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..random import Key
-from ..shapes import BoolBatch, FloatBatch, FloatPerRow
+from ..shapes import BoolBatch, FloatBatch, FloatPerRow, FloatRows
 from .ball import Ball, Bound, Radius, radii, rowwise, taken, tiny
 from .hyperplane import spread_evenly
 
@@ -26,16 +26,23 @@ def lengths(values: FloatBatch) -> FloatPerRow:
     look at the result has to wait for it, the values are always divided by their largest first.
     """
     flat = values.flatten(1)
-    if flat.device.type == "cpu" and flat.numel():
-        plain: Tensor = torch.linalg.vector_norm(flat, dim=1)
-        low, high = plain.aminmax()
-        if float(low) > torch.finfo(flat.dtype).tiny ** 0.5 * 1e6 and float(high) < math.inf:
-            return plain
+    if (plain := _plain_lengths(flat)) is not None:
+        return plain
     if not flat.numel():
         return flat.sum(1)
     peak = flat.abs().amax(1).clamp_min_(tiny(flat))
     scaled: Tensor = torch.linalg.vector_norm(flat / peak[:, None], dim=1)
     return scaled * peak
+
+
+def _plain_lengths(flat: FloatRows) -> FloatPerRow | None:
+    """Return the (B,) norms of rows (B, n) on a CPU; None where one is 0, or so small or large that squares fail."""
+    if flat.device.type != "cpu" or not flat.numel():
+        return None
+    plain: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    low, high = plain.aminmax()
+    safe = float(low) > torch.finfo(flat.dtype).tiny ** 0.5 * 1e6 and float(high) < math.inf
+    return plain if safe else None
 
 
 def unit(direction: FloatBatch) -> FloatBatch:
@@ -113,11 +120,8 @@ class L2(Ball):
 
     def step_(self, grad: FloatBatch, images: FloatBatch, rate: Radius) -> FloatBatch:
         """Return what the base class does; on a CPU in the memory of `grad`, in two passes: its norm and the step."""
-        if grad.device.type == "cpu" and grad.is_contiguous() and len(grad):
-            length = lengths(grad)
-            scale = (rate / length).where(length > 0, 0)
-            if float(scale.amax()) < math.inf:
-                return torch.addcmul(images, grad, rowwise(scale, grad), out=grad)
+        if grad.is_contiguous() and (length := _plain_lengths(grad.flatten(1))) is not None:
+            return torch.addcmul(images, grad, rowwise(rate / length, grad), out=grad)
         return super().step_(grad, images, rate)
 
     def draw(
@@ -182,12 +186,13 @@ def _fit(
     scaled = torch.empty_like(point) if memory is None else memory
     rounding = WIDTH * torch.finfo(limit.dtype).eps
     aim, slack = limit * (1 - rounding), limit * rounding
-    at, gap, settled = torch.ones_like(limit), aim - length, torch.zeros_like(limit, dtype=torch.bool)
+    at: Any = 1.0
+    gap, settled = aim - length, None
     torch.eq(point, delta, out=scaled)  # 1 where nothing is clipped; as floats, since bools take three times as long
     for _ in range(SWEEPS):
         slope = torch.linalg.vector_norm(scaled.mul_(delta).flatten(1), dim=1)  # its square is that of H
         moved = (gap / slope).mul_(length.add_(aim).div_(slope)).add_(at).clamp_min_(0)
-        at = torch.where(settled, at, moved)
+        at = moved if settled is None else torch.where(settled, at, moved)
         torch.mul(delta, rowwise(at.sqrt(), delta), out=scaled)
         torch.clamp(scaled, lower, upper, out=point)  # type: ignore[arg-type]
         length = torch.linalg.vector_norm(point.flatten(1), dim=1)

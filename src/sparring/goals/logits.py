@@ -8,6 +8,7 @@ nothing is NaN.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import FloatPerRow, IntPerRow, Logits
@@ -15,12 +16,14 @@ from ..shapes import FloatPerRow, IntPerRow, Logits
 
 def margin(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return the largest other logit minus that of `classes`, (B,): positive where another class leads."""
-    return (_others(logits, classes).amax(1, keepdim=True) - logits.gather(1, classes[:, None])).squeeze(1)
+    index = classes[:, None]
+    return (_others(logits, index).amax(1, keepdim=True) - logits.gather(1, index)).squeeze(1)
 
 
 def log_odds(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return log (1 - p) / p, (B,), of the probability p of `classes`."""
-    return _others(logits, classes).logsumexp(1) - logits.gather(1, classes[:, None]).squeeze(1)
+    index = classes[:, None]
+    return _others(logits, index).logsumexp(1) - logits.gather(1, index).squeeze(1)
 
 
 def cross_entropy_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, Logits]:
@@ -36,7 +39,7 @@ def log_odds_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerR
     Spelled out, since the softmax of PyTorch on a CPU takes four times as long on a few classes.
     """
     index, logits = classes[:, None], logits.detach()
-    others = _others(logits, classes)
+    others = _others(logits, index)
     top = others.amax(1, keepdim=True)
     lead = (top - logits.gather(1, index)).squeeze(1)
     share = others.sub_(top).exp_()
@@ -44,5 +47,6 @@ def log_odds_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerR
     return lead, total.log().squeeze(1).add_(lead), share.div_(total).scatter_(1, index, -1.0)
 
 
-def _others(logits: Logits, classes: IntPerRow) -> Logits:
-    return logits.scatter(1, classes[:, None], torch.finfo(logits.dtype).min)
+def _others(logits: Logits, index: Tensor) -> Logits:
+    """The logits with the lowest number in place of those at `index` (B, 1)."""
+    return logits.scatter(1, index, torch.finfo(logits.dtype).min)

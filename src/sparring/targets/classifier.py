@@ -81,9 +81,10 @@ class Classifier(Model):
             """Return the logits (B, K)."""
 
     def _read(self, outputs: Any, count: int) -> Tensor:
-        if isinstance(outputs, Mapping):
-            outputs = outputs.get("logits", outputs)
-        logits = getattr(outputs, "logits", outputs)
+        if not isinstance(outputs, Tensor):
+            outputs = outputs.get("logits", outputs) if isinstance(outputs, Mapping) else outputs
+            outputs = getattr(outputs, "logits", outputs)
+        logits = outputs
         if not isinstance(logits, Tensor):
             several = "; put a module around it whose forward returns model(x)[0]"
             raise TargetError(

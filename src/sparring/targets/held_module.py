@@ -12,7 +12,20 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils import checkpoint
 
-from ..errors import TargetError
+from ..errors import TargetError, user_code
+
+
+def check_methods(module: nn.Module, name: str) -> None:
+    """Raise UserCodeError or TargetError where a method that tells the layers or the weights does not work."""
+    with user_code(f"{name}, asked for its layers and weights,"):
+        named = [*module.named_modules(), *module.named_parameters(), *module.named_buffers()]
+        told = [*module.modules(), *module.parameters(), *module.buffers(), *(value for _, value in named)]
+    strange = next((one for one in told if not isinstance(one, Tensor | nn.Module)), None)
+    if strange is not None:
+        raise TargetError(
+            f"{name}, asked for its layers and weights, gives {strange!r:.80}; its parameters() and buffers() are "
+            "tensors, its modules() are modules"
+        )
 
 
 def check_weights(module: nn.Module, name: str) -> None:

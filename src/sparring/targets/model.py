@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import fields, is_dataclass
 from itertools import chain
@@ -31,7 +31,7 @@ from ..module_identity import module_identity, script_constants
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Task
-from .held_module import check_weights, held_still, mended_checkpoints
+from .held_module import check_methods, check_weights, held_still, mended_checkpoints
 from .random_layers import Keyed, disable_noise, drawing, keyed_layers
 from .target import Target
 
@@ -101,10 +101,12 @@ class Model(Target[Jacobians]):
         if not isinstance(task, Task):
             raise TargetError(f"{task!r} is no task; pass Verification(), Detection(), Segmentation() or your own")
         self.model, self._task, self.layout, self._takes_context = model, task, layout, takes_context
+        self._name = str(name or getattr(model, "__name__", type(model).__name__))
+        if isinstance(model, nn.Module):
+            check_methods(model, self._name)
         self._random, self._keyed = stochastic, keyed_layers(model)
         self._muted: list[Keyed] = []  # random layers that are switched off
         self.given_identity = identity
-        self._name = str(name or getattr(model, "__name__", type(model).__name__))
         self._held: Tensor | None = None  # the first weight, while the model is frozen
         self._still = False  # is it frozen?
         self._places: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
@@ -150,7 +152,7 @@ class Model(Target[Jacobians]):
         if values is None:
             return None
         try:
-            column = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+            column = torch.as_tensor(values, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TargetError(f"{word} {values!r:.80} is no number and no list of one per channel") from error
         if not bool(column.isfinite().all()):
@@ -207,7 +209,7 @@ class Model(Target[Jacobians]):
     def _asked(self, x: Tensor, images: FloatBatch, context: Any) -> Any:
         """Call the model; its exceptions, except out of memory, are raised again with a message of one line."""
         try:
-            with user_settings(), mended_checkpoints(attacked=self._still):
+            with user_settings(), nullcontext() if self._still else mended_checkpoints(attacked=False):
                 return self.model(x, context) if self._takes_context else self.model(x)
         except (SparringError, KeyboardInterrupt):
             raise
@@ -275,12 +277,11 @@ class Model(Target[Jacobians]):
         model = self.model
         before, self._still = (self._held, self._still), True
         try:
-            if not isinstance(model, nn.Module):
-                yield
-                return
-            check_weights(model, self.name)
-            with held_still(model, self._settle):
-                self._held = self._weight()
+            with mended_checkpoints(attacked=True), ExitStack() as held:
+                if isinstance(model, nn.Module):
+                    check_weights(model, self.name)
+                    held.enter_context(held_still(model, self._settle))
+                    self._held = self._weight()
                 yield
         finally:
             self._held, self._still = before

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError, InputError, TargetError
+from ...errors import ConfigError, InputError, TargetError, user_code
 from ...targets import Classifier, Target
 from ...targets.held_module import check_weights
 from ..certification.smoothing import SmoothedClassifier, check_certificates
@@ -117,6 +117,8 @@ def check_trainable(classifier: Classifier) -> None:
     """Raise TargetError for a module without weights to train, made in inference mode, or with one mode only."""
     model = trainable_module(classifier)
     check_weights(model, classifier.name)
+    with user_code(f"{classifier.name}.state_dict()"):
+        model.state_dict()
     weights = list(model.parameters())
     if any(weight.is_inference() for weight in weights):
         raise TargetError(
