@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow
 from ..tasks import Task, Verification
-from .climbs import Climb, LogOdds
+from .climbs import Climb, PowerMargin
 from .goal import Goal
 from .terms import Terms
 
@@ -70,7 +70,7 @@ class Dodge(VerificationGoal):
 
     template: Embeddings
     threshold: float
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
 
     template_axes: ClassVar[int] = 2
 
@@ -100,7 +100,7 @@ class Impersonate(VerificationGoal):
 
     gallery: Galleries
     threshold: float
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
 
     template_axes: ClassVar[int] = 3
 
