@@ -80,10 +80,7 @@ def attack_command(
     )
     aim = parse_targeted(targeted, loaded, pictures)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
-    views = [
-        service.around(view)
-        for view in views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws)
-    ]
+    views = service.around(*views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws))
     if surrogate is not None:
         views = [add_surrogate(view, surrogate, device) for view in views]
     loaded = views[0]
