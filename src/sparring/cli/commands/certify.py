@@ -18,7 +18,10 @@ from . import options as given
 def certify_command(
     model: given.Model,
     data: given.Data,
-    threat: given.Threats = None,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NORM:EPS,...", help="As linf:0.05,0.1 or l2:0.5. May be given several times."),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(help="Seconds of branch and bound for each image and radius; 0: none."), Bounds(0)
     ] = 60.0,
