@@ -1,4 +1,4 @@
-"""Verdicts beside Marabou's, on the same networks: both are complete, so that they must be the same.
+"""Verdicts beside Marabou's, on the same networks and ONNX files: both are complete, so that they must be the same.
 
 It is no dependency, not even of the tests: maraboupy has wheels for few versions of Python.
 """
@@ -15,6 +15,10 @@ from torch import nn
 import sparring as sp
 from sparring.attacks import FGSM
 from sparring.defenses.certification import Network, Status, verify
+from sparring.defenses.certification.properties import parse_vnnlib, verify_query
+from sparring.targets.onnx_file import OnnxFile
+
+from ..defenses.certification.properties.conftest import boxed, dense_file
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own
@@ -67,3 +71,30 @@ def test_verdicts_are_those_of_marabou():
         assert found.status == ((Status.PROVEN if theirs else Status.BROKEN),)
         proven += theirs
     assert 0 < proven < 12
+
+
+def test_answers_are_those_of_marabou(tmp_path):
+    """Output 0 is the largest somewhere in a box, of networks of few inputs and of many."""
+    torch.manual_seed(1)
+    answers = []
+    for number in range(12):
+        n = 3 if number % 3 else 24
+        net = nn.Sequential(nn.Linear(n, 10), nn.ReLU(), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3)).double()
+        centre = torch.rand(n)
+        low, high = (centre - 0.2).tolist(), (centre + 0.2).tolist()
+        shift = float(net(centre.double())[1:].max() - net(centre.double())[0])
+        net[-1].bias.data[0] += shift - 0.02 * (number % 4 + 1)
+        content = dense_file(net)
+        text = boxed(low, high, "(>= Y_0 Y_1)", "(>= Y_0 Y_2)", outputs=3)
+        ours = verify_query(OnnxFile(content, "net.onnx"), parse_vnnlib(text)).answer.value
+        (tmp_path / "net.onnx").write_bytes(content)
+        network = Marabou.read_onnx(str(tmp_path / "net.onnx"))
+        x, y = (np.asarray(one[0]).flatten() for one in (network.inputVars, network.outputVars))
+        for variable, least, most in zip(x, low, high, strict=True):
+            network.setLowerBound(variable, least)
+            network.setUpperBound(variable, most)
+        for rival in (1, 2):
+            network.addInequality([y[rival], y[0]], [1.0, -1.0], 0.0)
+        assert ours == network.solve(options=Marabou.createOptions(verbosity=0), verbose=False)[0]
+        answers.append(ours)
+    assert {"sat", "unsat"} == set(answers)

@@ -50,6 +50,21 @@ def test_fail_under_exits_with_1_and_says_which(audited, typed, user, tmp_path, 
     assert result.exit_code == 0
 
 
+def test_certificates_are_shown_and_their_timeout_needs_them(audited, typed, user, tmp_path, effort):
+    result = audited("--certify", "--certify-timeout", "1", threat="linf:0.001")
+    report = report_of(tmp_path / "run")
+    found = report.threats[0].epsilons[0].certificates
+    assert found.proven.count > 20
+    assert f"proven {found.proven.share:.1%} ({found.proven.count} of 30" in result.stdout
+    assert "bounds are computed in float64" in result.stdout
+    words = ("audit", *user, "--threat", "linf:0.001", "--certify-timeout", "1")
+    refused = typed(*words, "--out", tmp_path / "b", *effort)
+    assert refused.exit_code == 2
+    assert "certify" in refused.stderr
+    told = typed(*words, "--certify", "--dry-run", *effort)
+    assert "certificates: at most 0:00:30 more" in told.stdout
+
+
 def test_report_is_made_again_from_the_records(audited, typed, tmp_path):
     audited()
     before = (tmp_path / "run" / "report.json").read_bytes()

@@ -9,9 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import sparring as sp
-from sparring.defenses.certification import Status
+from sparring.defenses.certification import Status, radii
 from sparring.errors import ConfigError, RunError, TargetError
-from sparring.experiments import certify
 from sparring.experiments.certify import CertifyDataset
 from sparring.threats import parse_threat
 from sparring.zoo import LoadedModel, load_data
@@ -104,7 +103,7 @@ def test_counterexamples_are_written_and_break_the_net(case, tmp_path):
 
 def test_what_is_stopped_goes_on_and_asks_nothing_again(case, tmp_path, monkeypatch):
     whole = experiment(case, tmp_path / "whole").run()
-    calls, verify = [], certify.verify
+    calls, verify = [], radii.verify
 
     def stopping(*given, **options):
         calls.append(1)
@@ -112,7 +111,7 @@ def test_what_is_stopped_goes_on_and_asks_nothing_again(case, tmp_path, monkeypa
             raise KeyboardInterrupt
         return verify(*given, **options)
 
-    monkeypatch.setattr(certify, "verify", stopping)
+    monkeypatch.setattr(radii, "verify", stopping)
     with pytest.raises(KeyboardInterrupt):
         experiment(case, tmp_path / "part").run()
     before = len(calls)

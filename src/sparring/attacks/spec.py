@@ -146,8 +146,8 @@ def _with_options(base: AttackSpec, word: str, name: str, text: str) -> AttackSp
             raise ConfigError(f"{word!r}: {parameter} has no value; write {parameter}=VALUE")
         if parameter not in known and parameter.lower() in RADIUS_WORDS:
             raise ConfigError(
-                f"{word!r}: norm and radius of an attack come from the threat; leave {parameter} out, and write "
-                "--threat linf:8/255 (in Python the ball, as PGD(Linf(8 / 255)))"
+                f"{word!r}: {name} has no parameter {parameter!r}: norm and radius come from the threat, as --threat "
+                "linf:8/255 (in Python the ball, as PGD(Linf(8 / 255)))"
             )
         if parameter not in known:
             hint = nearest(parameter, known)

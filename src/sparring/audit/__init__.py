@@ -6,7 +6,7 @@ from typing import Any
 
 from ..threats import Threat, parse_threat, parse_threat_list
 from .audit import audit, render
-from .observer import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
+from .observer import AttackStarted, AuditObserver, CertificatesRecorded, ChunkRecorded, CleanCounts
 from .plan import AuditPlan, make_audit_plan
 from .report.model import Report
 
@@ -14,6 +14,7 @@ __all__ = [
     "AttackStarted",
     "AuditObserver",
     "AuditPlan",
+    "CertificatesRecorded",
     "ChunkRecorded",
     "CleanCounts",
     "Report",

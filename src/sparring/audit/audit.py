@@ -37,9 +37,9 @@ from .evaluation.data_goal import goal_words
 from .evaluation.region_limits import RegionLimits
 from .findings import check_codes, findings
 from .observer import AuditObserver, ChunkRecorded
-from .parallel.chunk_worker import ChunkWorker
+from .parallel.chunk_worker import ChunkResult, ChunkWorker
 from .parallel.pool_factory import make_pool
-from .parallel.worker_pool import WorkerPool, attack_here, attack_in_pool
+from .parallel.worker_pool import WorkerPool, work_here, work_in_pool
 from .parallel.workers import parse_workers, refuse_shared_services
 from .plan import GOALS, AuditPlan, check_word, make_audit_plan
 from .probes import run_probes
@@ -84,6 +84,8 @@ def audit(
     accept: Sequence[str] = (),
     precision: str = "float32",
     compile: bool = False,
+    certify: bool = False,
+    certify_timeout: float = 60.0,
     workers: int | str | None = None,
     devices: Sequence[str] | None = None,
     resume: bool = False,
@@ -123,6 +125,9 @@ def audit(
         batch_size: images per pass and per recorded chunk; None: by the size of the images.
         precision: of the model inside the search, "bfloat16" or "float16"; each success is confirmed without it.
         compile: the search runs through `torch.compile`, and each success is confirmed without it.
+        certify: each image that withstands all attacks at a radius in Linf, L2 or L1 is then proven to withstand any,
+            by bounds, or broken by an example that branch and bound finds, or left open. Of a plain classifier only.
+        certify_timeout: seconds of branch and bound for each image and radius; 0: none.
         workers: so many processes, or "ray:N"; the records are those of one worker that has as many threads.
         devices: where workers put the model, as ["cuda:0", "cuda:1"]; one worker each where no number is given.
         observer: is told what happens.
@@ -131,37 +136,7 @@ def audit(
         InputError, ThreatError, TargetError, GoalError, ConfigError: before the first attack.
         RunError: a folder that is in use, other arguments than the run's, a full disk.
     """
-    request = make_request(
-        target,
-        data,
-        threats=threats,
-        out=out,
-        suite=suite,
-        goal=goal,
-        access=access,
-        surrogate=surrogate,
-        seed=seed,
-        repeats=repeats,
-        limit=limit,
-        batch_size=batch_size,
-        steps=steps,
-        restarts=restarts,
-        queries=queries,
-        draws=draws,
-        labels=labels,
-        mask=mask,
-        eps=eps,
-        expected_accuracy=expected_accuracy,
-        accept=accept,
-        precision=precision,
-        compile=compile,
-        workers=workers,
-        devices=devices,
-        resume=resume,
-        command=command,
-        observer=observer,
-    )
-    return run_request(request)
+    return run_request(make_request(**locals()))
 
 
 @isolated()
@@ -307,6 +282,9 @@ def run_request(request: AuditRequest) -> Report:
         check_suites(view, request.plan, first)
     facts = run_facts(evaluated, request, admission)
     worker = ChunkWorker(compile_views(evaluated, request.plan), admission)
+    if request.plan.certify:
+        worker.capture(first.images)
+        report_uncertified(request)
     pool = make_pool(request.workers, worker, request.observer)
     with nullcontext() if pool is None else closing(pool):
         return record_run(request, evaluated, facts, worker, pool)
@@ -327,6 +305,7 @@ def record_run(
         if not records.finished:
             try:
                 attack_all(records, request, worker, pool)
+                certify_standing(records, request, worker, pool)
                 records.finish(request.source.skipped)
             except LockedOut as error:
                 request.observer.report_message(
@@ -361,6 +340,7 @@ def open_records(
             refuse_changing(records)
             compare_data(records, request)
             records.compare_answers(model)
+            records.add_certificates(request.plan)
             records.count_resumed()
             write_limits(request)
         except BaseException:
@@ -409,9 +389,8 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
     total = source.candidates if plan.limit is None else plan.limit
     left = unrecorded(records, request)
     observer.attacks_begin()
-    for done in (
-        attack_here(worker, left, observer) if pool is None else attack_in_pool(pool, request.workers.count, left)
-    ):
+    for done in work_here(worker, left, observer) if pool is None else work_in_pool(pool, request.workers.count, left):
+        assert isinstance(done, ChunkResult)
         number, clean, events = done.number, done.clean, done.events
         rows = chunk_rows(number, clean, events, done.seconds, kept)
         if rows.tensors:
@@ -421,6 +400,22 @@ def attack_all(records: Records, request: AuditRequest, worker: ChunkWorker, poo
         count_fallen(kept, events)
         standing = still_standing(clean, events, plan)
         observer.recorded(ChunkRecorded(number, clean.first + len(clean), total, standing, len(clean), done.seconds))
+
+
+def report_uncertified(request: AuditRequest) -> None:
+    """Tell the observer which threats have no certificates."""
+    left = request.plan.uncertified_threats
+    if left:
+        have = "has" if len(left) == 1 else "have"
+        request.observer.report_message(f"certificates are for radii in Linf, L2 and L1: {'; '.join(left)} {have} none")
+
+
+def certify_standing(records: Records, request: AuditRequest, worker: ChunkWorker, pool: WorkerPool | None) -> None:
+    """Work on the certificates that the plan asks for and that are not recorded yet."""
+    if request.plan.certify:
+        from .certification import certify_all  # which imports scipy
+
+        certify_all(records, request, worker, pool, CHANGED in records.probe_results())
 
 
 def unrecorded(records: Records, request: AuditRequest) -> Iterator[tuple[int, Chunk]]:

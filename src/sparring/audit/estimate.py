@@ -32,6 +32,7 @@ from .evaluation.attacker_views import EvaluatedTarget, evaluated_target, knows_
 from .evaluation.cascade import scheduled_attacks
 from .evaluation.clean_chunk import CleanChunk
 from .evaluation.predictions import CONFIRMATION_SAMPLES, predict
+from .parallel.chunk_worker import ChunkWorker
 from .request import AuditRequest
 from .suites.suite_entry import SuiteEntry
 
@@ -61,6 +62,13 @@ class Estimate:
     images: int | None
     forward_seconds: float  # of one image
     backward_seconds: float
+    certificates: int = 0  # radii at which images that withstand the attacks have certificates
+    certify_timeout: float = 0.0
+
+    @property
+    def certificate_seconds(self) -> float | None:
+        """The largest time of branch and bound for all images; None where their number is not known."""
+        return None if self.images is None else self.images * self.certificates * self.certify_timeout
 
     @property
     def forwards(self) -> int:
@@ -87,7 +95,11 @@ def estimate(request: AuditRequest) -> Estimate:
         check_suites(view, request.plan, first)
     known, limit = request.source.candidates, request.plan.limit
     images = limit if known is None else known if limit is None else min(known, limit)
-    return Estimate(tuple(estimate_lines(evaluated, request, first)), images, *time_passes(evaluated.strongest, first))
+    if request.plan.certify:
+        ChunkWorker(evaluated, admission).capture(first.images)
+    certified = sum(len(threat.radii) for threat in request.plan.certified_threats)
+    lines, times = tuple(estimate_lines(evaluated, request, first)), time_passes(evaluated.strongest, first)
+    return Estimate(lines, images, *times, certified, request.plan.certify_timeout)
 
 
 def estimate_lines(evaluated: EvaluatedTarget, request: AuditRequest, first: CleanChunk) -> list[EstimateLine]:

@@ -42,6 +42,17 @@ class AttackStarted:
     share: float  # share of them that this attack has
 
 
+@dataclass(frozen=True)
+class CertificatesRecorded:
+    """Certificates of some images, which are recorded; the counts are of images and radii."""
+
+    done: int  # images so far, of this pass
+    total: int
+    proven: int
+    broken: int
+    open: int
+
+
 class AuditObserver:
     """Receives the progress of an audit; subclasses override the methods that they need."""
 
@@ -74,6 +85,12 @@ class AuditObserver:
 
     def recorded(self, done: ChunkRecorded) -> None:
         """Called after a chunk has been written to the disk."""
+
+    def certifying(self, images: int, timeout: float) -> None:
+        """Called before bounds (`timeout` 0), and before branch and bound of so many seconds, for that many images."""
+
+    def certified(self, done: CertificatesRecorded) -> None:
+        """Called after certificates have been written to the disk."""
 
     def publishing(self) -> None:
         """Called before the report is made."""

@@ -27,6 +27,8 @@ GOALS = ("misclassify", "least-likely")
 PRECISIONS = ("float32", "bfloat16", "float16")
 Precision = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+CERTIFIED_NORMS = ("Linf", "L2", "L1")  # those in which bounds are known
 Suite = str | tuple[str, ...]
 
 
@@ -50,8 +52,10 @@ class AuditPlan(StorableModel):
     model's own clean prediction elsewhere; "model" takes the model's prediction throughout. `draws`: passes per
     gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
     search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
-    of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input.
-    `attack_files`: SHA-256 of the user's files that `suite` names.
+    of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by
+    bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`:
+    SHA-256 of the mask and of the radii, one for each input. `attack_files`: SHA-256 of the user's files
+    that `suite` names.
     """
 
     model: str
@@ -74,6 +78,8 @@ class AuditPlan(StorableModel):
     expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     precision: Precision = "float32"
     compile: bool = False
+    certify: Annotated[bool, Field(strict=True)] = False
+    certify_timeout: Seconds = 60.0
     mask: str | None = None
     eps: str | None = None
     attack_files: tuple[str, ...] = ()
@@ -84,6 +90,23 @@ class AuditPlan(StorableModel):
     def balls(self) -> list[Ball]:
         """Return the balls of all threats, then one without a radius for each norm of `smallest`."""
         return [ball for threat in self.threats for ball in threat.balls()] + [BALLS[norm]() for norm in self.smallest]
+
+    @property
+    def certified_threats(self) -> tuple[Threat, ...]:
+        """The threats at whose radii images are proven or broken; none where that is not asked for."""
+        return tuple(one for one in self.threats if self.certify and one.norm in CERTIFIED_NORMS)
+
+    @property
+    def uncertified_threats(self) -> tuple[str, ...]:
+        """The threats that have no certificates, in words."""
+        return (
+            *(
+                f"{one.norm} {', '.join(radius.text for radius in one.radii)}"
+                for one in self.threats
+                if one.norm not in CERTIFIED_NORMS
+            ),
+            *(f"{norm} without a radius" for norm in self.smallest),
+        )
 
     def attack(self, word: str) -> AttackSpec:
         """Return the attack that a word of `suite` means; a user's file is run only where the plan was made."""
@@ -112,6 +135,12 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
     if twice:
         raise ConfigError(
             f"plan: {twice[0]} is given with a radius and without; the smallest examples answer every radius: keep one"
+        )
+    if plan.certify and not plan.certified_threats:
+        threats = "; ".join(plan.uncertified_threats)
+        raise ConfigError(
+            f"certificates are for radii in Linf, L2 and L1, and the threats are {threats}; add one, as linf:4/255, or "
+            "leave certify out"
         )
     return plan
 

@@ -26,7 +26,7 @@ from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
-from .plan import GOALS, PRECISIONS, Count, Precision, check_suite, check_word
+from .plan import GOALS, PRECISIONS, Count, Precision, Seconds, check_suite, check_word
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
@@ -109,6 +109,12 @@ class AuditConfig(ConfigTable):
     expected_accuracy: UnitInterval | None = None
     precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
     compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
+    certify: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="prove or break the images that withstand all attacks, by bounds"
+    )
+    certify_timeout: Seconds = Field(
+        default=60.0, description="seconds of branch and bound for each image and radius; 0: none"
+    )
     fail_under: UnitInterval | None = Field(default=None, description="the least robust accuracy that is accepted")
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: EffortConfig = Field(default_factory=EffortConfig)
@@ -160,6 +166,10 @@ def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
             raise ConfigError(f"the plan has no {place}; it needs one") from error
         message = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
         raise ConfigError(f"{place}={first['input']!r:.80}: {message}") from error
+    if not config.certify and "certify_timeout" in config.model_fields_set:
+        raise ConfigError(
+            f"certify_timeout={config.certify_timeout:g} limits certificates, and none are asked for; add certify"
+        )
     check_suite(config.suite)
     check_codes(config.accept)
     config.balls()

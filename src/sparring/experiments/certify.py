@@ -22,9 +22,10 @@ from torch import Tensor
 
 from ..audit.evaluation.predictions import predict
 from ..audit.evaluation.region_limits import RegionLimits
-from ..defenses.certification import Certificates, Network, Status, verify
+from ..defenses.certification import Certificates, Network, Status
 from ..defenses.certification.graph import as_classifier
-from ..defenses.certification.verify import SLACK
+from ..defenses.certification.radii import CODES, STATUSES, verify_radii
+from ..defenses.certification.verify import ASSUMPTIONS
 from ..engine import fingerprint
 from ..engine.answers import FEW
 from ..errors import ConfigError
@@ -40,11 +41,6 @@ from .output import report_write_errors
 from .resumable import resumable_folder
 
 CALL = "certify.checkpoint"  # what the folder belongs to, as safetensors
-STATUSES = tuple(Status)
-ASSUMPTIONS = (
-    "bounds are computed in float64, for the network in real arithmetic; a proof leaves a margin of "
-    f"{SLACK:g} of the largest logit for the rounding of the network itself"
-)
 
 
 @dataclass
@@ -155,7 +151,7 @@ class CertifyDataset:
         found = self.verdicts(network, chunk, labels, mask, observer)
         tensors = {
             "labels": labels,
-            "status": torch.tensor([[STATUSES.index(status) for status in one.status] for one in found]).byte(),
+            "status": torch.tensor([[CODES[status] for status in one.status] for one in found]).byte(),
             "lower": torch.stack([one.lower for one in found]),
             "seconds": torch.stack([one.seconds for one in found]),
             "domains": torch.stack([one.domains for one in found]),
@@ -170,25 +166,15 @@ class CertifyDataset:
         self, network: Network, chunk: Chunk, labels: Tensor, mask: Tensor | None, observer: ExperimentObserver
     ) -> list[Certificates]:
         """Return the certificates of one batch at each radius; what one radius decides is not asked again at others."""
-        device = network.target.device
-        images, labels = chunk.images.to(device), labels.to(device)
-        found: list[Certificates] = []
-        balls = self.threat.balls()
-        for number, ball in enumerate(balls):
-            known = found[-1].which(Status.BROKEN) if found else torch.zeros(len(images), dtype=torch.bool)
-            left = (~known).nonzero().flatten()
-            words = f"{ball}: images {chunk.first + 1} to {chunk.first + len(images)} of {len(self.data)}"
-            observer.show(words, (chunk.first * len(balls) + number * len(images)), len(self.data) * len(balls))
-            if len(left) == 0:
-                found.append(repeated(found[-1]))
-                continue
-            part = None if mask is None else mask.to(device)[left]
-            goal = Misclassify(labels[left])
-            fresh = verify(network, goal, images[left], ball, timeout=self.timeout, mask=part)
-            found.append(fresh if not found else merged(found[-1], fresh, left))
-        for smaller, larger in zip(reversed(range(len(found) - 1)), reversed(range(1, len(found))), strict=True):
-            found[smaller] = proven_by(found[smaller], found[larger])
-        return found
+        device, balls = network.target.device, self.threat.balls()
+        images, goal = chunk.images.to(device), Misclassify(labels.to(device))
+
+        def before(number: int) -> None:
+            words = f"{balls[number]}: images {chunk.first + 1} to {chunk.first + len(images)} of {len(self.data)}"
+            observer.show(words, chunk.first * len(balls) + number * len(images), len(self.data) * len(balls))
+
+        free = None if mask is None else mask.to(device)
+        return verify_radii(network, goal, images, balls, timeout=self.timeout, mask=free, before=before)
 
     def add(
         self,
@@ -229,46 +215,3 @@ class CertifyDataset:
         with report_write_errors(self.out):
             write_atomically(self.out / "certificates.csv", csv_text(rows).encode())
             write_atomically(self.out / "certificates.json", json.dumps(whole, indent=1, allow_nan=False).encode())
-
-
-def repeated(before: Certificates) -> Certificates:
-    """Return the same verdicts, at no cost of their own."""
-    nothing = torch.zeros_like(before.seconds)
-    return Certificates(
-        before.status,
-        before.lower,
-        before.examples,
-        before.methods,
-        nothing,
-        torch.zeros_like(before.domains),
-        before.slack,
-    )
-
-
-def merged(before: Certificates, fresh: Certificates, rows: Tensor) -> Certificates:
-    """Return the verdicts of `before` at no cost, with those of some `rows` (Q,) replaced by fresh ones."""
-    base, at = repeated(before), rows.cpu()
-    status, methods = list(base.status), list(base.methods)
-    for place, row in enumerate(at.tolist()):
-        status[row], methods[row] = fresh.status[place], fresh.methods[place]
-    return Certificates(
-        tuple(status),
-        base.lower.index_copy(0, at, fresh.lower),
-        base.examples.index_copy(0, rows, fresh.examples),
-        tuple(methods),
-        base.seconds.index_copy(0, at, fresh.seconds),
-        base.domains.index_copy(0, at, fresh.domains),
-        base.slack.index_copy(0, at, fresh.slack),
-    )
-
-
-def proven_by(smaller: Certificates, larger: Certificates) -> Certificates:
-    """Return the verdicts at a radius, where those at a larger one prove what is open."""
-    gained = smaller.which(Status.OPEN) & larger.which(Status.PROVEN)
-    status, methods = list(smaller.status), list(smaller.methods)
-    for row in gained.nonzero().flatten().tolist():
-        status[row], methods[row] = Status.PROVEN, larger.methods[row]
-    lower = torch.where(gained, larger.lower, smaller.lower)
-    return Certificates(
-        tuple(status), lower, smaller.examples, tuple(methods), smaller.seconds, smaller.domains, smaller.slack
-    )

@@ -94,7 +94,14 @@ class Anxious(Detector):
 
 
 IMAGES = (torch.rand((50, 1, 6, 6), generator=torch.Generator().manual_seed(5)) * 255).round() / 255
-ELSEWHERE = {"unfinished", "locked-out", "skipped", "data-changes"}  # planted in tests of their own
+ELSEWHERE = {
+    "unfinished",
+    "locked-out",
+    "skipped",
+    "data-changes",
+    "certificate-contradicted",
+    "search-beats-attacks",
+}  # planted in tests of their own
 NOTES = {"few-images", "quick-suite", "no-transfer", "nothing-left"}  # of the audit, not of the model
 
 PLANTED = {

@@ -27,9 +27,9 @@ from sparring.audit.parallel.chunk_worker import (
     deserialize,
     picklable,
     serialize,
-    serialize_chunk,
+    serialize_job,
 )
-from sparring.audit.parallel.worker_pool import attack_in_pool
+from sparring.audit.parallel.worker_pool import work_in_pool
 from sparring.audit.parallel.workers import Workers, parse_workers
 from sparring.audit.plan_file import make_audit_config
 from sparring.audit.records.database import Records
@@ -310,18 +310,14 @@ class Backwards:
 
 def test_answers_come_in_order_and_few_chunks_are_held():
     pool = Backwards()
-    assert [done.number for done in attack_in_pool(pool, 3, [(number, None) for number in range(40)])] == list(
-        range(40)
-    )
+    assert [done.number for done in work_in_pool(pool, 3, [(number, None) for number in range(40)])] == list(range(40))
     assert pool.most <= 6
 
 
 def test_what_a_worker_raises_is_raised_when_its_turn_comes():
     seen = []
     with pytest.raises(InputError, match="no such image"):
-        seen.extend(
-            done.number for done in attack_in_pool(Backwards(bad=7), 3, [(number, None) for number in range(40)])
-        )
+        seen.extend(done.number for done in work_in_pool(Backwards(bad=7), 3, [(number, None) for number in range(40)]))
         raise AssertionError
     told = picklable(InputError("here"))
     assert type(told) is InputError
@@ -338,7 +334,7 @@ def test_a_bad_image_is_refused_in_words_as_in_one_process(quick, images, labels
 def test_a_chunk_travels_without_the_tensor_it_is_cut_from():
     whole = torch.rand(4000, 3, 4, 4)
     chunk = Chunk(whole[10:12], torch.tensor([1, 2]), ["a", "b"], 10)
-    packed = serialize_chunk(5, chunk)
+    packed = serialize_job(5, chunk)
     assert len(packed) < 5000
     number, again = deserialize(packed)
     assert (number, again.names, again.first) == (5, ["a", "b"], 10)

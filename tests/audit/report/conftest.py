@@ -18,12 +18,15 @@ from sparring.audit.records.statistics import share
 from sparring.audit.report import render_html, write_html
 from sparring.audit.report.model import (
     AttackPart,
+    CertificatePart,
+    CertificationPart,
     ClassPart,
     CurvePoint,
     DataPart,
     EpsilonPart,
     Finding,
     GalleryPart,
+    ImageCertificate,
     ModelPart,
     PredictedValue,
     Provenance,
@@ -71,6 +74,45 @@ def radius(eps: float, text: str, before: int, fells: tuple[int, int]) -> Epsilo
             attack("Square", "Scores", after_first, fells[1], after_first - fells[1]),
         ],
     )
+
+
+def certificates(proven: int, stood: int) -> CertificatePart:
+    """Certificates of the 40 images at a radius: the first are proven, then come the open and the broken ones."""
+    words = ["proven"] * proven + ["open"] * (stood - proven) + ["broken"] * (IMAGES - stood)
+    return CertificatePart(
+        proven=share(proven, IMAGES),
+        broken=IMAGES - stood,
+        open=stood - proven,
+        contradicted=0,
+        methods={"crown": proven},
+        median_gap=0.25 if stood > proven else None,
+        seconds=71.5,
+        images=[
+            ImageCertificate(
+                sample=i,
+                name=f"{i}.png",
+                verdict=word,
+                method="PGD x 2" if word == "broken" else "crown",
+                bound=None if word == "broken" else 0.5 if word == "proven" else -0.2,
+                gap=0.25 if word == "open" else None,
+                seconds=1.5,
+                domains=0,
+            )
+            for i, word in enumerate(words)
+        ],
+    )
+
+
+def certified(report: Report) -> Report:
+    """The report with certificates at the radii of its first norm: of two in three images that stand."""
+    first, *rest = report.threats
+    parts = [
+        part.model_copy(update={"certificates": certificates(2 * (n := part.robust_accuracy.count) // 3, n)})
+        for part in first.epsilons
+    ]
+    how = CertificationPart(timeout=5.0, assumptions="real arithmetic", uncertified=["L0 3"])
+    threats = [first.model_copy(update={"epsilons": parts}), *rest]
+    return report.model_copy(update={"threats": threats, "certification": how})
 
 
 def threat(norm: Any, *radii: EpsilonPart) -> ThreatPart:
@@ -263,6 +305,12 @@ def defended(report: Report) -> Report:
 
 
 @pytest.fixture
+def proven(report: Report) -> Report:
+    """The same audit with certificates in its first norm."""
+    return certified(report)
+
+
+@pytest.fixture
 def nearest(report: Report) -> Report:
     """An audit that searched the smallest examples in L2, and nothing else: 30 of 36 images fell."""
     found = [0.1 * i for i in range(1, 31)]
@@ -306,6 +354,12 @@ def hostile_views(defended: Report) -> Report:
 
 
 @pytest.fixture
+def hostile_proofs(proven: Report) -> Report:
+    """The audit with certificates, images and methods named by a stranger."""
+    return Report.model_validate(_poisoned(proven.model_dump(), HOSTILE))
+
+
+@pytest.fixture
 def endless(report: Report) -> Report:
     """The same audit with a word of 5,000 letters in every place that a stranger can fill."""
     return Report.model_validate(_poisoned(report.model_dump(), "W" * 5000))
@@ -313,12 +367,12 @@ def endless(report: Report) -> Report:
 
 def _poisoned(value: Any, text: str, key: str = "") -> Any:
     if isinstance(value, dict):
-        keep = key not in {"plan", "versions", "probes", "prediction"}
+        keep = key not in {"plan", "versions", "probes", "prediction", "methods"}
         return {k if keep else f"{text}{k}": _poisoned(v, text, k) for k, v in value.items()}
     if isinstance(value, list):
         return [_poisoned(one, text, key) for one in value]
     # what is ours, or may only be one of a few words
-    ours = {"norm", "severity", "kind", "inputs", "labels", "label_source", "started", *KINDS}
+    ours = {"norm", "severity", "kind", "inputs", "labels", "label_source", "started", "verdict", *KINDS}
     return text + value if isinstance(value, str) and value and key not in ours else value
 
 

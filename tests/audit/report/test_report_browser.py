@@ -289,7 +289,7 @@ def test_colors_follow_the_readers_scheme(visit: Callable[..., Visit], report: R
     assert abs(lightness(page, ".axis", "stroke") - paper) > 0.3
 
 
-@pytest.mark.parametrize("content", ["report", "endless", "hostile_views", "nearest"])
+@pytest.mark.parametrize("content", ["report", "endless", "hostile_views", "hostile_proofs", "nearest"])
 def test_nothing_scrolls_sideways(visit: Callable[..., Visit], content: str, request: pytest.FixtureRequest) -> None:
     page = visit(request.getfixturevalue(content)).page
     for width in (1280, 768, 390, 320):
@@ -364,6 +364,8 @@ def test_print_shows_what_is_folded_and_drops_the_controls(visit: Callable[..., 
         ("report", "light", PHONE),
         ("defended", "dark", PHONE),
         ("nearest", "light", DESK),
+        ("proven", "light", PHONE),
+        ("proven", "dark", DESK),
         ("crowded", "dark", DESK),
     ],
 )

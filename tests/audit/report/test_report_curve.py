@@ -36,6 +36,20 @@ def test_dots_band_and_line_lie_where_the_numbers_are(report: Report) -> None:
         assert len(drawn.band.split()) == 2 * len(drawn.dots)
 
 
+def test_the_certified_line_lies_beneath_the_curve_with_what_is_open_between(proven: Report) -> None:
+    drawn, parts = curve_panel(proven.threats[0]), proven.threats[0].epsilons
+    assert drawn.certified is not None
+    assert [drawn_share(dot.y) for dot in drawn.certified.dots] == pytest.approx(
+        [part.certificates.proven.share for part in parts if part.certificates]
+    )
+    assert [dot.x for dot in drawn.certified.dots] == [dot.x for dot in drawn.dots[1:]]
+    lower = drawn.certified.line.split()
+    assert lower[0] == drawn.line.split()[0]  # nothing moves: proven is what is right
+    assert drawn.certified.open.split() == drawn.line.split() + lower[::-1]
+    assert curve_panel(proven.threats[1]).certified is None
+    assert "proven at eps 4/255" in drawn.description
+
+
 def test_ticks_carry_the_eps_as_it_was_written(report: Report) -> None:
     assert [tick.text for tick in curve_panel(report.threats[0]).x_ticks] == ["0", "4/255", "8/255"]
 

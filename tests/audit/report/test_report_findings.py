@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from sparring.audit.report.model import Finding, Report
 
 Reader = Callable[[Report], Any]
@@ -67,6 +69,27 @@ def test_a_defended_model_shows_both_views_side_by_side(defended: Report, read: 
     ]
     assert "The attacker knows the defense; one who does not leaves 15.0 %. No other" in page.text
     assert [row[5] for row in (first, second, third)] == ["22.8 of 40", "2.8 of 40", "26.8 of 40"]
+
+
+def test_certificates_bracket_the_robust_accuracy(proven: Report, report: Report, read: Reader) -> None:
+    page = read(proven)
+    first, second = (part for part in proven.threats[0].epsilons)
+    rows = page.table("certificates")[1:]
+    for row, part in zip(rows, (first, second), strict=True):
+        found = part.certificates
+        assert found is not None
+        assert row[4:6] == [f"{found.proven.count} of 40", str(found.open)]
+        bracket = [float(row[place].rstrip(" %\N{NO-BREAK SPACE}")) for place in (2, 6, 7)]
+        assert bracket == pytest.approx([100 * found.proven.share, 100 * part.robust_accuracy.share, 90])
+    head, _, *radii = page.table("threats")
+    place = head.index("Proven")
+    shares = [f"{100 * part.certificates.proven.share:.1f} %" for part in (first, second) if part.certificates]
+    assert [row[place] for row in radii] == [*shares, "–does not apply"]
+    assert "real arithmetic" in page.text
+    assert "Without certificates: L0 3" in page.text
+    assert "proven to withstand any attack" in page.text
+    assert [row[2] for row in page.table("images")[1:3]] == ["open", "open"]
+    assert "certificates" not in read(report).rows
 
 
 def test_a_random_model_is_said_to_be_one(defended: Report, read: Reader) -> None:

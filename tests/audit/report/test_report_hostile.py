@@ -21,7 +21,9 @@ def shape(page: Any) -> list[tuple[str, list[str]]]:
     return [(tag, sorted(found)) for tag, found in elements]
 
 
-@pytest.mark.parametrize(("before", "after"), [("report", "hostile"), ("defended", "hostile_views")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("report", "hostile"), ("defended", "hostile_views"), ("proven", "hostile_proofs")]
+)
 def test_foreign_text_adds_no_element_and_no_attribute(
     before: str, after: str, read: Reader, request: pytest.FixtureRequest
 ) -> None:

@@ -53,7 +53,7 @@ def faults(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "
     return wrong
 
 
-@pytest.mark.parametrize("content", ["report", "defended", "nearest", "hostile"])
+@pytest.mark.parametrize("content", ["report", "defended", "nearest", "proven", "hostile"])
 def test_reports_obey_it(content: str, request: pytest.FixtureRequest) -> None:
     written: Report = request.getfixturevalue(content)
     schema = json.loads(schema_text())

@@ -107,7 +107,7 @@ def test_an_attack_within_a_ball_that_is_no_threat_is_refused(quick, ball):
     [
         ("pdg", ConfigError, r"suite 'pdg' is unknown .*Did you mean 'pgd'\?"),
         ("pgd:step=3", ConfigError, r"Did you mean 'steps'\?"),
-        ("pgd:eps=3", ConfigError, "norm and radius of an attack come from the threat; leave eps out"),
+        ("pgd:eps=3", ConfigError, "norm and radius come from the threat"),
         ("pgd:steps=0", ConfigError, "PGD steps=0; pass an integer >= 1"),
         (["pgd", "PGD"], ConfigError, "suite names pgd twice"),
         (["pgd", "quick"], ConfigError, "'quick' is a suite of its own"),

@@ -210,6 +210,20 @@ LISTED = (
         "Ask for a larger allowance.",
     ),
     FindingKind(
+        "certificate-contradicted",
+        "severe",
+        "an image is recorded as proven, and an example within the same radius breaks it",
+        "one proof is wrong, and so no proof of this run is worth anything; what attacks broke stays broken",
+        "Rely on no certificate of this run, and report it: a fault of the bounds, or records that were changed.",
+    ),
+    FindingKind(
+        "search-beats-attacks",
+        "warning",
+        "branch and bound breaks images that withstood every attack",
+        "the attacks leave images standing that can be broken: of images that are open the same may hold",
+        "Attack with more effort: the thorough suite, more --steps; the number counts what branch and bound broke.",
+    ),
+    FindingKind(
         "no-transfer",
         "note",
         "the suite is standard or thorough, and no surrogate is given",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...access import ACCESS, Gradients
+from ..records.certificates import contradictions
 from ..records.database import Records
 from ..report.model import EpsilonPart, Finding, Report
+from ..suites.suite import SEARCH
 from .kinds import KINDS, Severity
 
 DYING = 0.1  # a share of examples lost to rounding that deserves a word
@@ -31,6 +33,7 @@ def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
     yield from fallen_without_gradients(records, report)
     yield from nothing_left_findings(report)
     yield from rounding_findings(report)
+    yield from certificate_findings(records)
     facts, plan = records.facts, records.plan
     if facts.probabilities:
         yield KINDS["probabilities"].finding("The model gives probabilities; attacks follow their logarithm.")
@@ -98,3 +101,19 @@ def rounding_findings(report: Report) -> Iterator[Finding]:
     found, alive = sum(fell for fell, _ in counted), sum(alive for _, alive in counted)
     if found and (found - alive) / found >= DYING:
         yield KINDS["rounding"].finding(f"{found - alive} of {found} examples no longer work once rounded to 8 bits.")
+
+
+def certificate_findings(records: Records) -> Iterator[Finding]:
+    """Yield findings where an example contradicts a proof, and where branch and bound broke what attacks left."""
+    found = contradictions(records)
+    if found:
+        first, images = found[0], len({one.sample for one in found})
+        yield KINDS["certificate-contradicted"].finding(
+            f"{images} of the images are recorded as proven, and broken by an example: the first is "
+            f"{first.name} (image {first.sample}), proven at {first.threat} and broken by {first.attack}."
+        )
+    count = records.scalar("SELECT COUNT(DISTINCT sample) FROM result WHERE success AND attack = ?", SEARCH)
+    if count:
+        yield KINDS["search-beats-attacks"].finding(
+            f"{count} image{' that' if count == 1 else 's that'} withstood every attack fell to branch and bound."
+        )

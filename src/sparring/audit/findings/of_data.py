@@ -21,7 +21,8 @@ def of_data(records: Records, report: Report) -> Iterator[Finding]:
     if not records.finished:
         total = records.plan.limit or records.facts.candidates
         of = f" of {total}" if total else ""
-        yield KINDS["unfinished"].finding(f"The run is not finished: {data.count}{of} images are recorded.")
+        missing = ", and certificates are missing" if records.plan.certify else ""
+        yield KINDS["unfinished"].finding(f"The run is not finished: {data.count}{of} images are recorded{missing}.")
     changed = records.probe_results().get("data")
     if changed is not None:
         yield KINDS["data-changes"].finding(

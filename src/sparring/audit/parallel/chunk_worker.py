@@ -12,12 +12,13 @@ import pickle
 import sys
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
+from torch import Tensor
 
 from ...errors import ConfigError, SparringError, UserCodeError, described, user_frame
 from ...isolation import isolated, user_file
@@ -28,6 +29,10 @@ from ..evaluation.attacker_views import EvaluatedTarget
 from ..evaluation.cascade import Event, cascade
 from ..evaluation.clean_chunk import CleanChunk
 from ..observer import AuditObserver
+
+if TYPE_CHECKING:
+    from ...defenses.certification import Network
+    from ..evaluation.certificates import CertificateTask, CertifiedImages
 
 USER_MODULE_PREFIX = "sparring_user_"  # how the modules of FILE.py models are called
 
@@ -40,6 +45,10 @@ class ChunkResult:
     clean: CleanChunk
     events: list[Event]
     seconds: float
+
+
+Job = Union[Chunk, "CertificateTask"]
+Answer = Union[ChunkResult, "CertifiedImages"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,36 @@ class ChunkWorker:
 
     evaluated: EvaluatedTarget
     admission: Admission
+    networks: list[Network] = field(default_factory=list)  # of certificates, once it is captured: in each process anew
+
+    def __reduce__(self) -> tuple[type[ChunkWorker], tuple[EvaluatedTarget, Admission]]:
+        return ChunkWorker, (self.evaluated, self.admission)
+
+    def answer(self, number: int, job: Job, observer: AuditObserver) -> Answer:
+        """Attack a chunk, or work on certificates."""
+        if isinstance(job, Chunk):
+            return self.attack(number, job, observer)
+        return self.certify(number, job)
+
+    @isolated()
+    def certify(self, number: int, task: CertificateTask) -> CertifiedImages:
+        """Work on the certificates of some images."""
+        from ..evaluation.certificates import CertifiedImages, certify, with_recorded_classes
+
+        network = self.capture(task.chunk.images)
+        clean = with_recorded_classes(self.admission.admit(task.chunk), task)
+        plan = self.admission.plan
+        return CertifiedImages(
+            number, clean, *certify(network, self.evaluated.target, clean, task, plan), task.timeout > 0
+        )
+
+    def capture(self, images: Tensor) -> Network:
+        """Return the network of the audited classifier; TargetError or ConfigError where it has no certificates."""
+        from ..evaluation.certificates import network_of
+
+        if not self.networks:
+            self.networks.append(network_of(self.evaluated.target, self.admission.plan, images))
+        return self.networks[0]
 
     @isolated()
     def attack(self, number: int, chunk: Chunk, observer: AuditObserver) -> ChunkResult:
@@ -100,10 +139,10 @@ def import_user_module(name: str, file: Path) -> None:
 
 
 def answer_chunk(worker: ChunkWorker, packed: bytes) -> bytes:
-    """Attack one packed chunk, and pack the result or the error."""
-    number, chunk = deserialize(packed)
+    """Do one packed job, and pack the result or the error."""
+    number, job = deserialize(packed)
     try:
-        return serialize(worker.attack(number, chunk, AuditObserver()))
+        return serialize(worker.answer(number, job, AuditObserver()))
     except BaseException as error:
         return serialize(ChunkFailure(number, picklable(error)))
 
@@ -125,11 +164,16 @@ def picklable(error: BaseException) -> Exception:
     return again
 
 
-def serialize_chunk(number: int, chunk: Chunk) -> bytes:
-    """Pack the chunk alone, without the larger tensors that its parts may be views of."""
+def serialize_job(number: int, job: Job) -> bytes:
+    """Pack the job alone, without the larger tensors that its images may be views of."""
+    return serialize((number, copied(job) if isinstance(job, Chunk) else replace(job, chunk=copied(job.chunk))))
+
+
+def copied(chunk: Chunk) -> Chunk:
+    """Copy the rows of a chunk."""
     rows = torch.arange(len(chunk.images))
-    copied = {name: take(getattr(chunk, name), rows) for name in ("labels", "goal", "context")}
-    return serialize((number, replace(chunk, images=chunk.images.detach().clone(), **copied)))
+    parts = {name: take(getattr(chunk, name), rows) for name in ("labels", "goal", "context")}
+    return replace(chunk, images=chunk.images.detach().clone(), **parts)
 
 
 def serialize(value: Any, module: ModuleType = pickle) -> bytes:

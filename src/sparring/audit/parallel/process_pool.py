@@ -20,17 +20,17 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from ...errors import ConfigError, RunError, described, user_frame
-from ...zoo import Chunk
 from ..observer import AuditObserver
 from .chunk_worker import (
+    Answer,
     ChunkFailure,
-    ChunkResult,
     ChunkWorker,
+    Job,
     answer_chunk,
     deserialize,
     picklable,
     serialize,
-    serialize_chunk,
+    serialize_job,
     unpack_worker,
 )
 from .worker_pool import MAX_RETRIES, worker_lost_error
@@ -83,12 +83,12 @@ class ProcessPool:
             for place in range(self.workers.count):
                 self._start(place)
 
-    def submit(self, number: int, chunk: Chunk) -> None:
+    def submit(self, number: int, job: Job) -> None:
         self.start()
-        self.queue.append(PendingChunk(number, serialize_chunk(number, chunk)))
+        self.queue.append(PendingChunk(number, serialize_job(number, job)))
         self._hand_out()
 
-    def next_result(self) -> ChunkResult | ChunkFailure:
+    def next_result(self) -> Answer | ChunkFailure:
         while True:
             for link in wait([*self.workers_by_link]):
                 assert isinstance(link, Connection)
@@ -100,7 +100,7 @@ class ProcessPool:
                 if message != READY:
                     self.workers_by_link[link].task = None
                     self._hand_out()
-                    answer: ChunkResult | ChunkFailure = deserialize(message)
+                    answer: Answer | ChunkFailure = deserialize(message)
                     return answer
                 self._welcome(link)
 

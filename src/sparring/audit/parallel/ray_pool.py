@@ -18,14 +18,14 @@ import torch
 
 from ...errors import ConfigError, RunError
 from ...targets.optional_imports import import_optional
-from ...zoo import Chunk
 from .chunk_worker import (
+    Answer,
     ChunkFailure,
-    ChunkResult,
     ChunkWorker,
+    Job,
     answer_chunk,
     deserialize,
-    serialize_chunk,
+    serialize_job,
     unpack_worker,
 )
 from .worker_pool import MAX_RETRIES, worker_lost_error
@@ -64,15 +64,15 @@ class RayPool:
         self.begun, self.packed = True, self.ray.put(packed)
         self.work = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(run_chunk)
 
-    def submit(self, number: int, chunk: Chunk) -> None:
+    def submit(self, number: int, job: Job) -> None:
         self.start()
-        self.asked[self.work.remote([self.packed], serialize_chunk(number, chunk), self.workers.threads)] = number
+        self.asked[self.work.remote([self.packed], serialize_job(number, job), self.workers.threads)] = number
 
-    def next_result(self) -> ChunkResult | ChunkFailure:
+    def next_result(self) -> Answer | ChunkFailure:
         (done,), _ = self.ray.wait(list(self.asked), num_returns=1)
         number = self.asked.pop(done)
         try:
-            answer: ChunkResult | ChunkFailure = deserialize(self.ray.get(done))
+            answer: Answer | ChunkFailure = deserialize(self.ray.get(done))
         except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.OutOfMemoryError) as error:
             raise worker_lost_error(number, f"as ray says: {type(error).__name__}") from error
         except self.ray.exceptions.RayTaskError as error:

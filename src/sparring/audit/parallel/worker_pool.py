@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from ...errors import RunError
-from ...zoo import Chunk
 from ..observer import AuditObserver
-from .chunk_worker import ChunkFailure, ChunkResult, ChunkWorker
+from .chunk_worker import Answer, ChunkFailure, ChunkWorker, Job
 
 CHUNKS_PER_WORKER = 2  # chunks per worker that are under way, or wait for an earlier one
 MAX_RETRIES = 2  # how often a chunk goes to another worker after one died with it
-NumberedChunks = Iterable[tuple[int, Chunk]]
+NumberedJobs = Iterable[tuple[int, Job]]
 
 
 class WorkerPool(Protocol):
@@ -26,33 +25,33 @@ class WorkerPool(Protocol):
     def start(self) -> None:
         """Start the workers; they load the model while this process goes on."""
 
-    def submit(self, number: int, chunk: Chunk) -> None:
-        """Queue chunk number `number`; the first free worker attacks it."""
+    def submit(self, number: int, job: Job) -> None:
+        """Queue job number `number`; the first free worker does it."""
 
-    def next_result(self) -> ChunkResult | ChunkFailure:
+    def next_result(self) -> Answer | ChunkFailure:
         """Wait for the next result, in any order."""
 
     def close(self) -> None:
         """End the workers, also in the middle of a chunk."""
 
 
-def attack_here(worker: ChunkWorker, chunks: NumberedChunks, observer: AuditObserver) -> Iterator[ChunkResult]:
-    """Attack the chunks in this process, and yield their results."""
-    for number, chunk in chunks:
-        yield worker.attack(number, chunk, observer)
+def work_here(worker: ChunkWorker, jobs: NumberedJobs, observer: AuditObserver) -> Iterator[Answer]:
+    """Do the jobs in this process, and yield their results."""
+    for number, job in jobs:
+        yield worker.answer(number, job, observer)
 
 
-def attack_in_pool(pool: WorkerPool, size: int, chunks: NumberedChunks) -> Iterator[ChunkResult]:
-    """Attack the chunks in the pool of `size` workers, and yield the results in the order given.
+def work_in_pool(pool: WorkerPool, size: int, jobs: NumberedJobs) -> Iterator[Answer]:
+    """Do the jobs in the pool of `size` workers, and yield the results in the order given.
 
-    What a worker raised is raised when its chunk's turn comes.
+    What a worker raised is raised when its job's turn comes.
 
-    No more than AHEAD chunks per worker are in memory.
+    No more than CHUNKS_PER_WORKER jobs per worker are in memory.
     """
     waiting: list[int] = []
-    results: dict[int, ChunkResult | ChunkFailure] = {}
-    for number, chunk in chunks:
-        pool.submit(number, chunk)
+    results: dict[int, Answer | ChunkFailure] = {}
+    for number, job in jobs:
+        pool.submit(number, job)
         waiting.append(number)
         while len(waiting) >= CHUNKS_PER_WORKER * size:
             yield wait_for_chunk(pool, waiting.pop(0), results)
@@ -60,8 +59,8 @@ def attack_in_pool(pool: WorkerPool, size: int, chunks: NumberedChunks) -> Itera
         yield wait_for_chunk(pool, waiting.pop(0), results)
 
 
-def wait_for_chunk(pool: WorkerPool, number: int, results: dict[int, ChunkResult | ChunkFailure]) -> ChunkResult:
-    """Wait for the result of one chunk; results that come before it are kept in `results`."""
+def wait_for_chunk(pool: WorkerPool, number: int, results: dict[int, Answer | ChunkFailure]) -> Answer:
+    """Wait for the result of one job; results that come before it are kept in `results`."""
     while number not in results:
         answer = pool.next_result()
         if answer.number is None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ...errors import RunError
 from . import queries
+from .certificates import verdicts
 from .database import Records
 from .queries import LOSSES, ResultScope
-from .statistics import Share, mcnemar
+from .statistics import Share, mcnemar, share
 
 SIZES = """
 SELECT sample.id, CASE WHEN clean_correct THEN COALESCE(MIN({column}), 9e999) ELSE 0 END AS value
@@ -104,11 +105,24 @@ def compare_threats(before: Records, after: Records) -> Iterator[RunComparison]:
                 reach = ResultScope(threat.norm, radius.eps)
                 shares = (queries.robust_accuracy(before, reach), queries.robust_accuracy(after, reach))
                 yield compare_samples(f"{threat.norm} {radius.text}", shares, (before, after), question, reach.values)
+                if all(threat.norm in {one.norm for one in run.plan.certified_threats} for run in (before, after)):
+                    yield compare_proven(f"{threat.norm} {radius.text}, proven", before, after, threat.norm, radius.eps)
     for norm in before.plan.smallest:
         if norm in after.plan.smallest:
             sizes = SIZES.format(column=norm.lower())
             medians = (median_size(before, sizes, norm), median_size(after, sizes, norm))
             yield compare_samples(f"{norm}, smallest", medians, (before, after), sizes, norm, larger_is_better=True)
+
+
+def compare_proven(threat: str, before: Records, after: Records, norm: str, eps: float) -> RunComparison:
+    """Return the images that are proven in one run and not in the other; proofs that an example breaks are counted."""
+    found = [[one.word for one in verdicts(run, norm, eps)] for run in (before, after)]
+    wrong = sum(words.count("contradicted") for words in found)
+    shares = [share(words.count("proven"), len(words)) for words in found]
+    pairs = [(one == "proven", other == "proven") for one, other in zip(*found, strict=True)]
+    better, worse = pairs.count((False, True)), pairs.count((True, False))
+    note = f" ({wrong} contradicted)" if wrong else ""
+    return RunComparison(threat + note, shares[0], shares[1], better, worse, mcnemar(better, worse))
 
 
 def median_size(records: Records, question: str, norm: str) -> float | None:

@@ -24,6 +24,18 @@ from .rows import ChunkRows
 from .run_folder import connect, connect_to_read, refuse_used, writing
 from .schema import FILE, FORMAT, SCHEMA
 
+UPSERT = """
+INSERT INTO certificate VALUES (
+    :sample, :norm, :eps, :verdict, :method, :lower, :slack, :seconds, :domains, :searched)
+ON CONFLICT (sample, norm, eps) DO UPDATE SET verdict = excluded.verdict, searched = excluded.searched,
+    slack = COALESCE(excluded.slack, slack), seconds = seconds + excluded.seconds, domains = domains + excluded.domains,
+    method = CASE WHEN excluded.verdict = 'open' AND COALESCE(excluded.lower, -9e999) <= COALESCE(lower, -9e999)
+        THEN method ELSE excluded.method END,
+    lower = CASE WHEN excluded.verdict = 'broken' THEN NULL
+        WHEN COALESCE(excluded.lower, -9e999) > COALESCE(lower, -9e999) THEN excluded.lower ELSE lower END
+"""
+ORIGINAL = "UPDATE sample SET original_file = :file, original_row = :row WHERE id = :id AND original_file IS NULL"
+
 
 class Records:
     """An open run folder."""
@@ -93,7 +105,9 @@ class Records:
         )
 
     def _compare(self, plan: AuditPlan, facts: Facts, model: ModelIdentity) -> None:
-        changed = differences(self.plan, plan)
+        before = self.plan
+        later = ("certify", "certify_timeout") if plan.certify and not before.certify else ()
+        changed = [name for name in differences(before, plan) if name not in later]
         if changed:
             name = changed[0]
             if name == "attack_files":
@@ -165,6 +179,12 @@ class Records:
         """Return number -> count of rows of every chunk that is safe."""
         return dict(self._query("SELECT chunk.id, count FROM chunk JOIN part ON part.id = chunk.id"))
 
+    def add_certificates(self, plan: AuditPlan) -> None:
+        """Take over a plan that asks for certificates, where the run was begun without: it is not finished then."""
+        if plan.certify and not self.plan.certify:
+            with self._writing():
+                self._execute("UPDATE run SET plan = ?, finished = 0", (plan.model_dump_json(),))
+
     def count_resumed(self) -> None:
         """Note that the run is resumed once more."""
         with self._writing():
@@ -178,6 +198,18 @@ class Records:
             self._insert("result", rows.results)
             self._insert("stretched", rows.stretched)
             self._skip(skipped)
+
+    def commit_certificates(
+        self, results: list[dict[str, Any]], certificates: list[dict[str, Any]], originals: list[dict[str, Any]]
+    ) -> None:
+        """Write certificates, what branch and bound did as an attack, and where originals are, in one transaction.
+
+        A certificate that is there already is replaced; its costs and its bound, where that is better, stay.
+        """
+        with self._writing():
+            self._insert("result", results, "INSERT OR REPLACE")
+            self.connection.executemany(UPSERT, certificates)
+            self.connection.executemany(ORIGINAL, originals)
 
     def finish(self, skipped: list[Skipped]) -> None:
         with self._writing():
@@ -208,11 +240,11 @@ class Records:
         pairs = [storable((one.name, one.reason)) for one in skipped]
         self.connection.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?)", pairs)
 
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+    def _insert(self, table: str, rows: list[dict[str, Any]], insert: str = "INSERT") -> None:
         if rows:
             columns = ", ".join(rows[0])
             places = ", ".join(f":{name}" for name in rows[0])
-            self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
+            self.connection.executemany(f"{insert} INTO {table} ({columns}) VALUES ({places})", rows)
 
     def select(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
         """Yield rows of a question, one at a time; `values` in order, or one mapping by name."""

@@ -16,6 +16,7 @@ from ...errors import ConfigError, RunError, nearest
 from ...files import written_beside
 from ...targets.optional_imports import import_optional
 from ..evaluation.prediction_columns import read_prediction
+from .certificates import contradictions
 from .database import Records
 from .facts import Facts
 
@@ -28,15 +29,19 @@ SELECT result.sample, sample.name, sample.label, sample.label_source, sample.aim
     result.view, result.attack, result.access, result.seed, result.success, result.rate, result.linf, result.l2,
     result.l1, result.l0, result.forwards, result.backwards, result.checks, result.first, result.reason,
     result.seconds, result.survives_uint8, result.rate_uint8, result.uint8_size,
-    result.survives_jpeg90, result.example_file, result.example_row, sample.clean_prediction AS before,
-    result.prediction AS after
-FROM result JOIN sample ON sample.id = result.sample ORDER BY result.sample, result.norm, result.eps, result.turn
+    result.survives_jpeg90, result.example_file, result.example_row, certificate.verdict, certificate.method,
+    certificate.lower, certificate.slack, certificate.domains, sample.clean_prediction AS before,
+    result.prediction AS after, certificate.seconds AS certificate_seconds
+FROM result JOIN sample ON sample.id = result.sample
+LEFT JOIN certificate ON certificate.sample = result.sample AND certificate.norm = result.norm
+    AND certificate.eps = result.eps
+ORDER BY result.sample, result.norm, result.eps, result.turn
 """
 WHOLE = {
     "sample", "label", "aim", "clean_correct", "seed", "success", "forwards", "backwards", "checks", "first",
-    "survives_uint8", "survives_jpeg90", "example_row",
+    "survives_uint8", "survives_jpeg90", "example_row", "domains",
 }  # fmt: skip
-TEXT = {"name", "label_source", "norm", "view", "attack", "access", "reason", "example_file"}
+TEXT = {"name", "label_source", "norm", "view", "attack", "access", "reason", "example_file", "verdict", "method"}
 BEFORE = {"predicted": "clean_prediction"}  # the name of a column before the attack, where it is not clean_NAME
 
 
@@ -80,11 +85,13 @@ def export(run: Path, form: str, out: Path | None = None) -> Path:
 
 
 def exported_rows(records: Records) -> Iterator[dict[str, Any]]:
-    """Yield every row, without what is infinite."""
+    """Yield every row, without what is infinite; the verdict of a proof that an example breaks is "contradicted"."""
     listed, names = exported_columns(records.facts), records.facts.class_names or ()
+    wrong = {(one.sample, one.norm, one.eps) for one in contradictions(records)}
     for row in records.select(ROWS):
         predictions = {place: read_prediction(row[place]) for place in ("before", "after")}
-        yield {one.name: exported_value(one, row, predictions, names) for one in listed}
+        values = {one.name: exported_value(one, row, predictions, names) for one in listed}
+        yield values | ({"verdict": "contradicted"} if (row["sample"], row["norm"], row["eps"]) in wrong else {})
 
 
 def exported_value(
@@ -147,6 +154,7 @@ def exported_columns(facts: Facts) -> list[ExportedColumn]:
     named = ROWS.partition("FROM")[0].replace("SELECT", "").split(",")
     names = [one.strip().partition(".")[2] for one in named if " AS " not in one]
     listed = [ExportedColumn(name, "whole" if name in WHOLE else "text" if name in TEXT else "real") for name in names]
+    listed.append(ExportedColumn("certificate_seconds", "real"))
     for column in facts.columns:
         kind: Literal["whole", "real"] = "real" if column.kind == "number" else "whole"
         before = BEFORE.get(column.name, f"clean_{column.name}")

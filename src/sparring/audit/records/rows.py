@@ -46,7 +46,7 @@ def chunk_rows(number: int, clean: CleanChunk, events: list[Event], seconds: flo
     examples: list[Tensor] = []
     stored = 0
     for result in (event for event in events if isinstance(event, AttackResult)):
-        results.extend(result_rows(number, clean, result, stored))
+        results.extend(result_rows(example_file(number), clean, result, stored))
         examples.append(result.examples.images)
         stored += len(result.examples.images)
     wanted = originals(results, kept)
@@ -129,8 +129,8 @@ def sample_rows(
     return rows
 
 
-def result_rows(number: int, clean: CleanChunk, result: AttackResult, offset: int) -> list[dict[str, Any]]:
-    """Return one row per image asked; `offset` is where the attempt's examples begin in the shard."""
+def result_rows(file: str, clean: CleanChunk, result: AttackResult, offset: int) -> list[dict[str, Any]]:
+    """Return one row per image asked; the attempt's examples are in `file`, from row `offset` on."""
     names = ("rows", "fell", "claimed", "rate", "forwards", "backwards", "checks", "first", "reason", "kept")
     columns = {name: getattr(result, name).tolist() for name in names}
     kept = example_columns(result)
@@ -158,7 +158,7 @@ def result_rows(number: int, clean: CleanChunk, result: AttackResult, offset: in
                 "reason": Reason(columns["reason"][i]).name,
                 "seconds": seconds,
                 **{name: values[found] if held else None for name, values in kept.items()},
-                "example_file": example_file(number) if held else None,
+                "example_file": file if held else None,
                 "example_row": offset + found if held else None,
             }
         )

@@ -6,9 +6,13 @@
     sample   name, label and where it comes from, what the model says of it unharmed; where its original is kept
     result   one row per (sample, norm, eps, view, attack, seed) asked, with the place of its example
     stretched  samples whose example works in 8 bits once it is stretched to that radius
+    certificate  of images that withstood the attacks at a radius: verdict, what decided, its bound and cost
     skipped  images that could not be read
     probe    what was measured on a small sample before the first attack
     accepted  findings that somebody has taken note of
+
+`lower` is the lower bound of the margin that an attack has to push below 0, and proves where it is above `slack`; both
+are NULL where they are no number. `searched`: branch and bound has been asked. A counterexample of it is a result too.
 
 An eps of infinity stands for the search of the smallest example. `turn` numbers the attacks at one radius in the order
 in which they run. `claimed` is the share of answers in which the attacker won when the engine looked, and says which
@@ -23,7 +27,7 @@ A chunk's examples are on the disk before its rows are committed, so no row name
 """
 
 FILE = "records.sqlite"
-FORMAT = 5
+FORMAT = 6
 SCHEMA = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, plan TEXT NOT NULL, facts TEXT NOT NULL,
@@ -49,6 +53,10 @@ CREATE TABLE result (
 CREATE TABLE stretched (
     sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, rate REAL NOT NULL,
     PRIMARY KEY (sample, norm, eps)) WITHOUT ROWID;
+CREATE TABLE certificate (
+    sample INTEGER NOT NULL REFERENCES sample, norm TEXT NOT NULL, eps REAL NOT NULL, verdict TEXT NOT NULL,
+    method TEXT NOT NULL, lower REAL, slack REAL, seconds REAL NOT NULL, domains INTEGER NOT NULL,
+    searched INTEGER NOT NULL, PRIMARY KEY (sample, norm, eps)) WITHOUT ROWID;
 CREATE TABLE skipped (name TEXT PRIMARY KEY, reason TEXT NOT NULL);
 CREATE TABLE probe (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE accepted (code TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from ...access import Jacobians
 from ...geometry import Ball
 from ...threats import Norm
 from ..records import queries
 from ..records.database import Records
 from ..records.facts import attacks_key
 from ..records.queries import ResultScope
-from ..suites.suite import MAX_ATTACKS
+from ..suites.suite import MAX_ATTACKS, SEARCH, SEARCH_TURN
 from .gallery import IMAGES
 from .model import AttackPart
 
@@ -32,7 +33,10 @@ SELECT AVG(size) FROM (
 
 
 def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[AttackPart]:
-    """Return the attacks on a ball in their order, with what is left at the radius `eps` after each."""
+    """Return the attacks on a ball in their order, with what is left at the radius `eps` after each.
+
+    Branch and bound, of certificates, is the last of them.
+    """
     parts = []
     for view, (name, _) in enumerate(records.facts.views):
         entries = records.facts.attacks[attacks_key(name, ball)]
@@ -40,6 +44,9 @@ def attack_parts(records: Records, norm: Norm, ball: Ball, eps: float) -> list[A
             last = view * MAX_ATTACKS + (records.plan.repeats - 1) * len(entries) + number
             names = (name, attack, access)
             parts.append(attack_part(records, norm, ball.eps, names, broken_after(records, norm, ball, eps, last)))
+    if norm in {threat.norm for threat in records.plan.certified_threats} and records.plan.certify_timeout > 0:
+        after = broken_after(records, norm, ball, eps, SEARCH_TURN)
+        parts.append(attack_part(records, norm, ball.eps, ("", SEARCH, Jacobians.__name__), after))
     return parts
 
 

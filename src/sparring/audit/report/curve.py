@@ -43,18 +43,33 @@ class ViewLine:
 
 
 @dataclass(frozen=True)
+class CertifiedLine:
+    """The shares that are proven, and the polygon of what is open, between them and the curve."""
+
+    dots: tuple[CurveDot, ...]
+    line: str
+    open: str
+
+
+@dataclass(frozen=True)
 class CurvePanel:
-    """The drawing of one norm's curve: dots, line, interval band, other views' lines and axis ticks."""
+    """The drawing of one norm's curve: dots, line, interval band, certified and other lines, and axis ticks."""
 
     norm: str
     dots: tuple[CurveDot, ...]
     line: str
     band: str
     others: tuple[ViewLine, ...]
+    certified: CertifiedLine | None
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     description: str
     dense: bool
+
+    def proven_at(self, dot: CurveDot) -> float | None:
+        """Return the share that is proven at the radius of a dot of the curve; None where none is known."""
+        proven = {one.x: one.share.share for one in self.certified.dots} if self.certified else {}
+        return proven.get(dot.x)
 
 
 def curve_panel(threat: ThreatPart) -> CurvePanel:
@@ -65,15 +80,17 @@ def curve_panel(threat: ThreatPart) -> CurvePanel:
     dots = _legible([_dot(point, widest, texts) for point in points])
     upper = [f"{dot.x:.2f},{dot.high:.2f}" for dot in dots]
     lower = [f"{dot.x:.2f},{dot.low:.2f}" for dot in reversed(dots)]
+    certified = _certified(threat, dots, widest, texts)
     return CurvePanel(
         norm=threat.norm,
         dots=dots,
         line=" ".join(f"{dot.x:.2f},{dot.y:.2f}" for dot in dots),
         band=" ".join(upper + lower),
         others=_others(threat, points, widest),
+        certified=certified,
         x_ticks=apart(_ticks(dots, widest)),
         y_ticks=tuple(Tick(_down(step / 4), f"{25 * step}") for step in range(5)),
-        description=" ".join(f"{dot.description}." for dot in dots),
+        description=" ".join(f"{dot.description}." for dot in (*dots, *(certified.dots if certified else ()))),
         dense=len(dots) > MANY,
     )
 
@@ -89,6 +106,24 @@ def _others(threat: ThreatPart, points: list[CurvePoint], widest: float) -> tupl
         description = ", ".join(f"{percent(share.share)} at eps {number(eps)}" for eps, share in shares)
         lines.append(ViewLine(name, " ".join(places), f"{visible(name, 40)} attacker: {description}"))
     return tuple(lines)
+
+
+def _certified(
+    threat: ThreatPart, curve: tuple[CurveDot, ...], widest: float, texts: dict[float, str]
+) -> CertifiedLine | None:
+    """Return the certified line below the curve; None where the threat has no certificates."""
+    proven = [CurvePoint(eps=p.eps, robust_accuracy=p.certificates.proven) for p in threat.epsilons if p.certificates]
+    if not proven:
+        return None
+    dots = tuple(_beneath(_dot(point, widest, texts), curve) for point in proven)
+    line = [f"{dot.x:.2f},{dot.y:.2f}" for dot in (curve[0], *dots)]
+    return CertifiedLine(dots, " ".join(line), " ".join([f"{dot.x:.2f},{dot.y:.2f}" for dot in curve] + line[::-1]))
+
+
+def _beneath(dot: CurveDot, curve: tuple[CurveDot, ...]) -> CurveDot:
+    """Return the dot of a proven share, without its value where there is no room below the curve's own."""
+    room = any(one.x == dot.x and dot.y - one.y >= VALUE_HEIGHT for one in curve)
+    return replace(dot, value=dot.value if room else "", description=f"proven at {dot.description}")
 
 
 def _dot(point: CurvePoint, widest: float, texts: dict[float, str]) -> CurveDot:

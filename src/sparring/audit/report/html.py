@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -20,13 +21,15 @@ from .class_table import FIRST, class_table
 from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curve_panel
 from .format import FILTERS
 from .gallery import IMAGES
-from .model import Finding, Report
+from .model import Finding, ImageCertificate, Report
 from .pictures import embedded
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
 CARD = {"headline": headline, "searched": searched, "sort_values": sort_values}
 SCRIPTS = ("page.js", "classes.js", "gallery.js")
+VERDICTS = 200  # verdicts that are listed
+ORDER = ("contradicted", "open", "broken", "proven")
 BRIEF = 4  # findings beside the result; all of them have a section
 
 
@@ -61,6 +64,7 @@ def render_html(report: Report, assets: Path) -> str:
             picture=partial(embedded, assets),
             small=SMALL,
             brief=BRIEF,
+            verdicts_shown=VERDICTS,
             first_classes=FIRST,
             measure="Robust agreement" if report.data.labels == "model" else "Robust accuracy",
             **_content(report),
@@ -90,8 +94,29 @@ def _content(report: Report) -> dict[str, Any]:
         "sortable": sortable(report),
         "shown_attacks": list(dict.fromkeys(part.attack for part in report.gallery)),
         "shown_threats": _shown_threats(report),
+        "verdicts": _verdicts(report),
         "panels": [curve_panel(threat) for threat in report.threats],
     }
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """The verdict on one image at one radius."""
+
+    norm: str
+    eps_text: str
+    image: ImageCertificate
+
+
+def _verdicts(report: Report) -> list[VerdictRow]:
+    """Return the verdicts on all images at all radii, the contradicted first, then the open, the widest gap first."""
+    rows = [
+        VerdictRow(threat.norm, part.eps_text, image)
+        for threat in report.threats
+        for part in threat.epsilons
+        for image in (part.certificates.images if part.certificates else [])
+    ]
+    return sorted(rows, key=lambda row: (ORDER.index(row.image.verdict), -(row.image.gap or 0.0), row.image.sample))
 
 
 def _environment() -> Environment:

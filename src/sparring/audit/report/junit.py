@@ -56,6 +56,8 @@ def radius_cases(report: Report, fail_under: float | None) -> list[Element]:
             held = part.robust_accuracy
             case = Element("testcase", classname="robust accuracy", name=xml_text(f"{threat.norm} {part.eps_text}"))
             words = f"{held.share:.1%} ({held.count} of {held.total}; 95 %: {held.low:.1%} to {held.high:.1%})"
+            if part.certificates is not None:
+                words += f"; proven {part.certificates.proven.share:.1%}, open {part.certificates.open}"
             if fail_under is not None and threat.smallest is None and held.share < fail_under:
                 failure = SubElement(case, "failure", message=f"robust accuracy {words} is below {fail_under:.1%}")
                 failure.text = words

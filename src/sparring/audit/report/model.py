@@ -109,6 +109,45 @@ class ViewPart(Part):
     robust_accuracy: Share
 
 
+class ImageCertificate(Part):
+    """What is known of one image at a radius, and by what."""
+
+    sample: int = Field(description="position in the data set")
+    name: str
+    verdict: Literal["proven", "broken", "open", "contradicted"] = Field(
+        description="contradicted: recorded as proven, and broken by an example"
+    )
+    method: str = Field(
+        description="what decided: clean (wrong before any attack), an attack, ibp, crown, alpha-crown, "
+        "branch-and-bound; of open images what gave the best bound, or none"
+    )
+    bound: float | None = Field(description="of the margin that an attack has to push below 0, from below; None: none")
+    gap: float | None = Field(description="of open images, what is missing of the bound for a proof")
+    seconds: float = Field(description="that the certificate took, or the attack that broke the image")
+    domains: int = Field(description="how many branch and bound looked at")
+
+
+class CertificatePart(Part):
+    """What is proven, broken and open at a radius: proven <= robust accuracy of any attacker <= not broken."""
+
+    proven: Share
+    broken: int = Field(description="by an attack, by branch and bound, or before any attack")
+    open: int
+    contradicted: int = Field(description="recorded as proven, and broken by an example: the proof is worth nothing")
+    methods: dict[str, int] = Field(description="how many images each kind of bounds proved")
+    median_gap: float | None = Field(description="of the open images; None: there are none, or they have no bound")
+    seconds: float = Field(description="of bounds and of branch and bound; a proof at a larger radius serves free")
+    images: list[ImageCertificate]
+
+
+class CertificationPart(Part):
+    """How certificates were made, and what a proof assumes."""
+
+    timeout: float = Field(description="seconds of branch and bound for each image and radius")
+    assumptions: str
+    uncertified: list[str] = Field(description="threats that have no certificates")
+
+
 class EpsilonPart(Part):
     """One radius of a threat."""
 
@@ -119,6 +158,9 @@ class EpsilonPart(Part):
     wrong_before: int = Field(description="images wrong before any attack")
     fallen_at_smaller_eps: int = Field(description="images whose example at a smaller eps of this norm serves here too")
     attacks: list[AttackPart]
+    certificates: CertificatePart | None = Field(
+        default=None, description="None: none were asked for, or the norm has none"
+    )
     views: list[ViewPart] = Field(default=[], description="of a defended model, each view's own number, naive first")
 
 
@@ -246,6 +288,7 @@ class Report(Part):
     goal: str = Field(default="misclassify", description="what the attacker wants, with its plain values")
     mask: MaskPart | None = Field(default=None, description="None: every component may move")
     radii: RadiiPart | None = Field(default=None, description="None: the threats' radii are those of every input")
+    certification: CertificationPart | None = Field(default=None, description="None: no certificates were asked for")
     model: ModelPart
     data: DataPart
     threats: list[ThreatPart]
@@ -256,7 +299,14 @@ class Report(Part):
     probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")
 
     def worst(self) -> tuple[ThreatPart, EpsilonPart]:
-        """The threat and radius under which the model holds least; a radius that was given goes before a median."""
+        """The threat and radius under which the model holds least, of several the one where least is proven.
+
+        A radius that was given goes before a median.
+        """
+
+        def held(part: EpsilonPart) -> tuple[float, float]:
+            return part.robust_accuracy.share, part.certificates.proven.share if part.certificates else 1.0
+
         given = [threat for threat in self.threats if threat.smallest is None]
         pairs = [(threat, part) for threat in given or self.threats for part in threat.epsilons]
-        return min(pairs, key=lambda pair: pair[1].robust_accuracy.share)
+        return min(pairs, key=lambda pair: held(pair[1]))

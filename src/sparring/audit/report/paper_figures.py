@@ -28,7 +28,7 @@ FOLDER = "figures"
 COLUMN = 3.3  # inches
 DPI = 300
 TEXT = 8.0  # points
-INK, GREY = "#a53a12", "#5b5f66"
+INK, GREY, PROOF = "#a53a12", "#5b5f66", "#1b6a63"
 TICKS = 6  # radii that are written out below the axis; of more, even numbers are
 STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
@@ -93,7 +93,13 @@ def _curve(threat: ThreatPart, measure: str) -> Figure:
         line = [(part.eps, 100 * part.views[view].robust_accuracy.share) for part in threat.epsilons]
         begun = [(point.eps, 100 * point.robust_accuracy.share) for point in points if point.eps == 0] + line
         axes.plot(*zip(*begun, strict=True), color=GREY, linestyle="--", linewidth=1, label=_attacker(name))
-    if known:
+    certified = [(part.eps, part.certificates.proven) for part in threat.epsilons if part.certificates]
+    if certified:
+        certified = [(point.eps, point.robust_accuracy) for point in points if point.eps == 0] + certified
+        at, proven = [one for one, _ in certified], [100 * one.share for _, one in certified]
+        axes.fill_between(at, proven, [100 * one.share for one in shares], color=GREY, alpha=0.15, linewidth=0)
+        axes.plot(at, proven, color=PROOF, marker="s", markersize=3, linewidth=1.2, clip_on=False, label="Proven")
+    if known or certified:
         axes.legend(fontsize=TEXT - 1, frameon=False)
         for text in axes.get_legend().get_texts():  # type: ignore[union-attr]
             text.set_parse_math(False)

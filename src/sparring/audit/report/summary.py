@@ -10,6 +10,7 @@ from ..records import queries
 from ..records.database import Records
 from ..records.schema import FILE
 from ..records.statistics import share
+from .certificates import certification_part
 from .classes import per_class
 from .gallery import gallery, mask_part, mean_text
 from .model import DataPart, ModelPart, PredictedValue, Provenance, RadiiPart, Report, SkippedFile
@@ -26,6 +27,7 @@ def summarize(records: Records, out: Path) -> Report:
         goal=plan.goal,
         mask=mask_part(records, out),
         radii=None if facts.radii is None else RadiiPart(low=facts.radii[0], high=facts.radii[1]),
+        certification=certification_part(records),
         model=model_part(records),
         data=data_part(records),
         threats=threats,
@@ -110,7 +112,10 @@ def provenance_part(records: Records) -> Provenance:
         device=facts.device,
         precision=facts.precision,
         started=facts.started,
-        seconds=records.scalar("SELECT TOTAL(seconds) FROM chunk") + records.probe_results().get("seconds", 0.0),
+        seconds=records.scalar(
+            "SELECT TOTAL(seconds) FROM (SELECT seconds FROM chunk UNION ALL SELECT seconds FROM certificate)"
+        )
+        + records.probe_results().get("seconds", 0.0),
         seed=records.plan.seed,
         resumed=records.resumed,
         records=FILE,

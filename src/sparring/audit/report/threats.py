@@ -11,6 +11,7 @@ from ..records.database import Records
 from ..records.queries import LOSSES_IN_8_BITS, ResultScope
 from ..records.statistics import share
 from .attacks import attack_parts
+from .certificates import certificate_part
 from .gallery import IMAGES
 from .model import CurvePoint, EpsilonPart, SmallestPart, ThreatPart, ViewPart
 
@@ -47,6 +48,7 @@ def radius_part(records: Records, norm: Norm, text: str, ball: Ball) -> EpsilonP
         wrong_before=wrong,
         fallen_at_smaller_eps=max(0, queries.total_lost(records, before)[1] - wrong),
         attacks=attack_parts(records, norm, ball, ball.eps),
+        certificates=certificate_part(records, norm, ball.eps),
         views=[
             ViewPart(
                 name=name, robust_accuracy=queries.robust_accuracy(records, ResultScope.of_view(norm, ball.eps, view))

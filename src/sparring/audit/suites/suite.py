@@ -16,6 +16,7 @@ from . import fixed_radius, minimum_norm
 from .suite_entry import SuiteEntry, make_entry
 
 MAX_ATTACKS = 1000  # of a view at one radius, at most
+SEARCH, SEARCH_TURN = "branch-and-bound", MAX_ATTACKS - 1  # of certificates, which come after all attacks
 TRANSFER_STEPS = 20  # steps of the attack on the surrogate
 Maker = Callable[[type[Decisions], Ball, AuditPlan], Iterator[SuiteEntry]]
 FIXED_RADIUS: dict[str, Maker] = {

@@ -9,6 +9,7 @@ import typer
 
 from ...errors import ConfigError, ThreatError
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
+from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
 from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 EFFORT = ("steps", "restarts", "queries")
 PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "expected_accuracy", "draws",
-         "precision", "compile")  # fmt: skip
+         "precision", "compile", "certify", "certify_timeout")  # fmt: skip
 INPUT = ("mean", "std", "size", "channels", "classes")
 READ = ("scale", "labels", "class_names")
 
@@ -90,6 +91,16 @@ def audit(
     compile: Annotated[
         bool, typer.Option("--compile", help="torch.compile inside the search; successes are confirmed without.")
     ] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Prove or break, by bounds, the images that withstand all attacks.")
+    ] = False,
+    certify_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Of branch and bound for each image and radius; 60 when not given, 0: none."
+        ),
+        Bounds(0),
+    ] = None,
     access: Annotated[
         str | None, typer.Option(help="scores or decisions: audit as a black box. Default: gradients too.")
     ] = None,
@@ -122,6 +133,8 @@ def audit(
         "expected_accuracy": expected_accuracy,
         "precision": precision,
         "compile": compile or None,
+        "certify": certify or None,
+        "certify_timeout": certify_timeout,
         "steps": steps,
         "restarts": restarts,
         "queries": queries,

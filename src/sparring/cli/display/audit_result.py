@@ -18,7 +18,7 @@ from .errors import BELOW, INTERRUPTED
 if TYPE_CHECKING:
     from ...audit import Report
     from ...audit.records.statistics import Share
-    from ...audit.report.model import EpsilonPart, ThreatPart
+    from ...audit.report.model import CertificatePart, EpsilonPart, ThreatPart
 
 COLUMNS = [
     "attack", "asked", "fell", "robust after", "median size", "8-bit too", "JPEG too", "forwards", "backwards",
@@ -52,6 +52,10 @@ def show_report(report: Report, out: Path) -> None:
     for threat in report.threats:
         for part in threat.epsilons:
             show_radius(threat, part)
+    if report.certification is not None:
+        say(f"\ncertificates: {report.certification.assumptions}")
+        for left in report.certification.uncertified:
+            say(f"no certificates: {left}")
     for finding in report.warnings:
         accepted = ", accepted" if finding.accepted else ""
         words = f"{finding.severity}{accepted} [{finding.code}]: {finding.message} {finding.advice}".rstrip()
@@ -101,8 +105,19 @@ def show_radius(threat: ThreatPart, part: EpsilonPart) -> None:
         title = f"\n{threat.norm}: examples of {found} of {attacked} images; quartiles of their sizes {sizes}"
         columns = [f"robust at {part.eps:.4g}" if name == "robust after" else name for name in COLUMNS]
     print_table(title, columns, rows)
+    if part.certificates is not None:
+        say(f"  {certificates_text(part.certificates)}")
     for view in part.views:
         say(f"  {view.name}: {share_text(view.robust_accuracy)}")
+
+
+def certificates_text(found: CertificatePart) -> str:
+    """Return what is proven, open and broken at a radius, by what and at which cost."""
+    by = "".join(f", {method} {count}" for method, count in found.methods.items())
+    words = f"proven {share_text(found.proven)}{by}; open {found.open}"
+    words += "" if found.median_gap is None else f", median gap of their bounds {found.median_gap:.4g}"
+    words += f"; broken {found.broken}" + (f"; contradicted {found.contradicted}" if found.contradicted else "")
+    return f"{words}; {found.seconds:.1f} s"
 
 
 def share_text(share: Share) -> str:

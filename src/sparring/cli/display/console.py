@@ -42,6 +42,11 @@ def complain(text: object) -> None:
     console.print(Text(printable(text), style="bold red"), soft_wrap=True)
 
 
+def note(text: object) -> None:
+    """Print a line on standard error, beside an answer on standard output."""
+    PlainConsole(stderr=True).print(Text(printable(text)), soft_wrap=True)
+
+
 def print_table(title: str, columns: list[str], rows: list[list[object]], left: int = 1) -> None:
     """Print a title, and a table whose first `left` columns are text and the others numbers."""
     say(title, "bold")

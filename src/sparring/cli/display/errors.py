@@ -19,7 +19,8 @@ P = ParamSpec("P")
 FINE, BELOW, BAD, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 CODES = {
     FINE: "fine",
-    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting; attack: NaN)",
+    BELOW: "below --fail-under, or a severe finding is open (train: catastrophic overfitting; attack: NaN; "
+    "certify: a property that is not proven)",
     BAD: "bad input: an option, a file or a model that cannot be used as it is",
     FAILED: "the model or other code of yours raised an error or called sys.exit()",
     FAULT: "a fault of sparring itself",

@@ -29,4 +29,7 @@ def show_estimate(job: AuditRequest) -> None:
     if found.seconds is not None:
         say(f"at most about {clock_text(found.seconds)}, by one small batch ({pass_words}, per image); images that "
             "fall early or are given up take less")  # fmt: skip
+    if found.certificates and found.certificate_seconds is not None:
+        longest = clock_text(found.certificate_seconds)
+        say(f"certificates: at most {longest} more of branch and bound, where every image is open at every radius")
     say("nothing was written")

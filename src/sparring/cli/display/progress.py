@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ...audit import AttackStarted, AuditObserver, ChunkRecorded, CleanCounts
+from ...audit import AttackStarted, AuditObserver, CertificatesRecorded, ChunkRecorded, CleanCounts
 from ...audit.records.statistics import share
 from ...engine import Progress as Step
 from ...experiments import ExperimentObserver
@@ -187,6 +187,7 @@ class AuditProgressBars(ProgressBars, AuditObserver):
         self.images: TaskID | None = None
         self.total: int | None = None
         self.started: AttackStarted | None = None
+        self.bounds = ""  # what works on certificates
         self.safe = 0  # images that were recorded when the run was taken up again
 
     def _images(self, words: str, done: int, total: int | None) -> None:
@@ -260,6 +261,21 @@ class AuditProgressBars(ProgressBars, AuditObserver):
     def _recorded(self, done: ChunkRecorded) -> str:
         left = self.left(done.seen / self.total, self.safe / self.total) if self.total else ""
         return f"attacking; {done.seen}{of_total(done.total)} images are recorded{left}"
+
+    def certifying(self, images: int, timeout: float) -> None:
+        self.began, self.bounds = time.perf_counter(), "branch and bound" if timeout else "bounds"
+        if images:
+            limit = f", {timeout:g} s at most for each at each radius" if timeout else ""
+            say(f"{self.bounds} for {images} image{'' if images == 1 else 's'} that withstood the attacks{limit}")
+        self.status(f"{self.bounds}: 0{of_total(images)} images")
+
+    def certified(self, done: CertificatesRecorded) -> None:
+        found = f"proven {done.proven}, broken {done.broken}, open {done.open}"
+        words = f"{self.bounds}: {done.done} of {done.total} images{self.left(done.done / done.total)}"
+        self._images(words, done.done, done.total)
+        if not self.live:
+            say(f"{self.bounds}: {done.done} of {done.total} images; the last: {found}")
+        self.status(words)
 
     def publishing(self) -> None:
         self.status("making the report")

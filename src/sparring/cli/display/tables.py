@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from ...experiments.apply import FLOAT_IMAGES, PNG_FILES, AppliedCounts
 from ...experiments.artifacts import fooling_rate, interval_text
 from ...experiments.attack_dataset import AttackDataset, AttackTotals, attack_labels
 from ...experiments.certify import CertifiedCounts, CertifyDataset
+from ...experiments.certify_properties import InstanceResult
 from ...experiments.fit import FitArtifact, FitInputs
 from ...experiments.generalization import GeneralizationMatrix
 from ...experiments.transfer_matrix import matrix_title
@@ -70,6 +72,19 @@ def show_certified(experiment: CertifyDataset, counts: Sequence[CertifiedCounts]
     for count in counts:
         decided = ", ".join(f"{method} {number}" for method, number in sorted(count.methods.items()))
         say(f"{experiment.threat.norm} {count.text}: {decided}")
+
+
+def show_properties(title: str, results: Sequence[InstanceResult]) -> None:
+    """Print a row for each property, and how many have which answer."""
+    names = ("onnx", "vnnlib", "answer", "method", "seconds", "domains")
+    rows = [[one.record["instance"], *(one.record[name] for name in names)] for one in results]
+    print_table(title, ["", "network", "property", "answer", "decided by", "s", "domains"], rows, left=5)
+    for one in results:
+        for text in (one.record["error"], one.record["notes"]):
+            if text:
+                say(f"{one.record['instance']}: {text}")
+    counts = Counter(one.answer for one in results)
+    say(", ".join(f"{count} {answer}" for answer, count in sorted(counts.items())) + f" of {len(results)} properties")
 
 
 def certified_row(count: CertifiedCounts) -> list[object]:

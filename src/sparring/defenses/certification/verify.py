@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ from .optimized_slopes import OptimizedBounds, SlopeSearch, optimized_bounds, op
 from .specifications import Specification, specification
 
 SLACK = 1e-5  # by which a proof exceeds 0, relative to the logits: what the model's own float32 may round
+ASSUMPTIONS = (
+    "bounds are computed in float64, for the network in real arithmetic; a proof leaves a margin of "
+    f"{SLACK:g} of the largest logit for the rounding of the network itself"
+)
 
 
 class Status(Enum):
@@ -90,7 +95,7 @@ def verify(
     timeout: float = 60.0,
     mask: Tensor | None = None,
     eps: Tensor | None = None,
-    attack: Attack[Jacobians, object] | None = None,
+    attack: Attack[Jacobians, object] | Literal["auto"] | None = "auto",
     search: SlopeSearch | None = None,
     branching: BranchAndBound | None = None,
     slack: float = SLACK,
@@ -105,7 +110,8 @@ def verify(
     Args:
         target, goal, images, ball, mask, eps, memory: as for `certify_bounds`.
         timeout: seconds of branch and bound for each image; 0: none is made.
-        attack: looks for counterexamples first, at the same ball; None: `Auto(ball)`.
+        attack: looks for counterexamples first, at the same ball; "auto": `Auto(ball)`; None: none does, as for images
+            that withstood one already.
         search: how alpha-CROWN optimises slopes.
         branching: how branch and bound goes about it.
         slack: see above.
@@ -120,7 +126,7 @@ def verify(
         network,
         region,
         goal,
-        Auto(ball) if attack is None else attack,  # type: ignore[arg-type]
+        Auto(ball) if attack == "auto" else attack,  # type: ignore[arg-type]
         SlopeSearch() if search is None else search,
         BranchAndBound() if branching is None else branching,
         timeout,
@@ -137,7 +143,7 @@ class _Verification:
         network: Network,
         region: Region,
         goal: Goal,
-        attack: Attack[Jacobians, object],
+        attack: Attack[Jacobians, object] | None,
         search: SlopeSearch,
         branching: BranchAndBound,
         timeout: float,
@@ -174,7 +180,8 @@ class _Verification:
         """Take all steps."""
         for row in (self.clean > 0).nonzero().flatten().tolist():
             self._broken(row, self.region.x[row], "clean")
-        self._timed(lambda rows: self._attacked(rows, mask, eps))
+        if self.attack is not None:
+            self._timed(lambda rows: self._attacked(rows, mask, eps))
         with torch.no_grad():
             self._timed(self._by_intervals)
             held = 8 * COPIES * sum(torch.Size(node.shape).numel() for node in self.network.nodes)
@@ -218,6 +225,7 @@ class _Verification:
     def _attacked(self, rows: Tensor, mask: Tensor | None, eps: Tensor | None) -> None:
         part = None if self.region.free is None else self.region.free[rows]
         radii = None if eps is None else self.region.eps[rows]
+        assert self.attack is not None
         outcome = run(self.attack, self.classifier, take(self.goal, rows), self.region.x[rows], mask=part, eps=radii)
         for place in outcome.success.nonzero().flatten().tolist():
             self._broken(int(rows[place]), outcome.examples[place], outcome.attack)
