@@ -28,6 +28,7 @@ from types import TracebackType
 
 PACKAGE = Path(__file__).resolve().parent
 USER_MODULE_PREFIX = "sparring_user_"  # how modules of FILE.py are called
+USER_FILE_SHA256 = "_sparring_sha256"  # their attribute: of the file that a module was made from
 
 
 class SparringError(Exception):

@@ -98,6 +98,22 @@ def locked(folder: Path, what: str, wait_s: float = 3.0) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def locked_file(path: Path, what: str) -> Iterator[None]:
+    """Keep other processes out that lock this file, as `locked` does; it need not exist yet: a file beside it does."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        lock.touch()
+    except OSError:
+        yield
+        return
+    with locked(lock, f"{what}, {path.name},"):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 def _try_to_lock(fcntl: Any, handle: int) -> bool:
     """Tell whether the lock could be had, or there are none on this disk."""
     try:

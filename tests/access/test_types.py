@@ -41,7 +41,22 @@ sp.run(HopSkipJump(), black, goal, x)
 sp.run(Restarts(Square(Linf(0.1)), 2), black, goal, x)
 sp.run(Restarts(PGD(Linf(0.1)), 2), white, goal, x)
 """
+ACCEPTED = """
+class Net:
+    training: bool
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+labels, own = torch.zeros(1, dtype=torch.long), Net()  # as torch.nn.Module, which is passed over here
+loaded = sp.zoo.load_model("zoo:mnist-plain")
+for given in (own, loaded):
+    sp.run(PGD(Linf(0.1)), given, labels, x)
+    sp.craft(PGD(Linf(0.1)), given, labels, x)
+    sp.fit(sp.attacks.Universal(Linf(0.1)), given, labels, x)
+    sp.train(given, (x, labels), sp.defenses.training.Plain())
+"""
 SNIPPETS = {
+    "what is taken for a target": (ACCEPTED, None),
     "good": (GOOD + ATTACK.format(access="Gradients"), None),
     "white box attack on a black box": ("sp.run(PGD(Linf(0.1)), black, goal, x)", "misc"),
     "restarted white box attack on a black box": ("sp.run(Restarts(PGD(Linf(0.1)), 2), black, goal, x)", "misc"),

@@ -91,7 +91,7 @@ def test_the_batch_law_is_not_asked_of_what_is_made_of_it():
 def test_alone_or_without_weight_it_is_pgd(form):
     case = testing.small_net(6)
     plain = run(PGD(sp.Linf(0.03), steps=6), case, keep=Keep.HIGHEST_LOSS)
-    alone = form(sp.Linf(0.03), steps=6, weight=STRONG[form])
+    alone = form(sp.Linf(0.03), steps=6, weight=STRONG[form], loss=None)
     other = run(alone, case, keep=Keep.HIGHEST_LOSS, engine=sp.Engine(batch_size=1))
     assert torch.equal(other.examples, plain.examples)
     assert torch.equal(run(replace(alone, weight=0.0), case, keep=Keep.HIGHEST_LOSS).examples, plain.examples)
@@ -105,7 +105,7 @@ def test_rows_at_distance_zero_give_no_nan(form, dtype):
     module = case.module.to(dtype)
     for chosen in ([0, 0, 0], [0, 0, 1, 2]):
         images, labels = case.images[chosen].to(dtype), case.labels[chosen]
-        attack = form(sp.Linf(0.03), weight=STRONG[form], **SETTINGS)
+        attack = form(sp.Linf(0.03), weight=STRONG[form], loss=None, **SETTINGS)
         goal, target = sp.Misclassify(labels), sp.Classifier(module)
         examples = sp.run(attack, target, goal, images, keep=Keep.HIGHEST_LOSS).examples
         assert examples.isfinite().all()

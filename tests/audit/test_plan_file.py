@@ -40,6 +40,22 @@ def test_a_plan_is_read_as_it_is_written(tmp_path):
     assert free == sp.L2()
 
 
+def test_paths_in_a_plan_are_relative_to_it(tmp_path):
+    (tmp_path / "plan.toml").write_text(
+        'model = "my.py:build"\ndata = "folder:pictures"\nthreats = ["linf:4/255"]\nsuite = "pgd:steps=3,own.py:Own"\n'
+        'defend = ["jpeg:75", "stage.py:make"]\nmask = "mask.png"\nsurrogate = "zoo:mnist-plain"\n'
+        '[read]\nlabels = "labels.csv"\nclass_names = "/names.txt"\n'
+    )
+    plan = read_audit_config(tmp_path / "plan.toml")
+    assert plan.model == f"{tmp_path}/my.py:build"
+    assert plan.data == f"folder:{tmp_path}/pictures"
+    assert plan.suite == f"pgd:steps=3,{tmp_path}/own.py:Own"
+    assert plan.defend == ("jpeg:75", f"{tmp_path}/stage.py:make")
+    assert (plan.mask, plan.surrogate) == (f"{tmp_path}/mask.png", "zoo:mnist-plain")
+    assert (plan.read.labels, plan.read.class_names) == (f"{tmp_path}/labels.csv", "/names.txt")
+    assert plan.threats == ("linf:4/255",)
+
+
 def test_the_published_schema_is_that_of_the_file():
     published = json.loads((ROOT / "docs" / "audit-plan.schema.json").read_text())
     assert published == json.loads(json.dumps(AuditConfig.model_json_schema()))

@@ -11,6 +11,7 @@ from sparring.attacks import Perturbation, load_artifact, shared_table
 from sparring.engine import run
 from sparring.errors import InputError
 from sparring.experiments.fit import split_images
+from sparring.files import locked_file
 from sparring.geometry import L2, Linf
 from sparring.goals import Misclassify
 from sparring.rows import take
@@ -281,3 +282,12 @@ def test_the_python_way_gives_the_same(fitted, user):
     assert torch.equal(made.artifact.delta, load_artifact(path)[0].delta)
     outcome = run(ArtifactAttack(made.artifact), target, take(goal, rows.held_out), images[rows.held_out])
     assert row_of(result.stdout, "held out")[2] == int(outcome.success.sum())
+
+
+def test_two_fits_into_one_file_at_once_are_refused(typed, user, tmp_path):
+    out = tmp_path / "one.safetensors"
+    with locked_file(out, "a fit"):
+        result = typed("fit", "universal-gradient", *user, "--threat", "linf:0.2", "--out", out)
+    assert result.exit_code == 2
+    assert "another process is at work on a fit, one.safetensors" in result.stderr
+    assert list(tmp_path.glob(".*.lock")) == []

@@ -462,7 +462,7 @@ def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(u
     with torch.no_grad():
         labels = loaded.target(images).argmax(1)
     service = ServiceOptions(access="decisions", lock_out=200)
-    with running(make_application(describe_served(service.around(loaded), None, 4))) as client:
+    with running(make_application(describe_served(service.around(loaded)[0], None, 4))) as client:
         card = client.get(PLACE).json()
         assert card["parameters"]["scores"] == "labels"
         remote = load_model(f"{client.base_url}{PLACE}").target

@@ -20,6 +20,7 @@ from sparring.engine.checkpoint import fingerprint
 from sparring.errors import ConfigError, RunError
 from sparring.goals import Margin
 from sparring.random import Key
+from sparring.zoo.user_attack import user_attack
 
 ATTACK = PGD(sp.Linf(0.02), steps=6)
 
@@ -338,3 +339,15 @@ def test_two_runs_of_one_checkpoint_do_not_meet(case, tmp_path):
         finally:
             child.kill()
     sp.run(ATTACK, case.target, case.goal, case.images, engine=sp.Engine(checkpoint=tmp_path))
+
+
+def test_the_content_of_a_users_file_tells_one_attack_from_another(tmp_path):
+    written = []
+    for tolerance in (1, 2):
+        file = tmp_path / "own.py"
+        file.write_text(
+            "from dataclasses import dataclass\nfrom sparring.attacks import PGD\n"
+            f"TOLERANCE = {tolerance}\n@dataclass(frozen=True)\nclass Own(PGD):\n    pass\n"
+        )
+        written += [fingerprint(user_attack(f"{file}:Own")(sp.Linf(0.1))) for _ in range(2)]
+    assert written[0] == written[1] != written[2] == written[3]

@@ -31,7 +31,8 @@ def by_hand(case, eps, steps, rate):
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_it_is_where_the_walk_ends(case, steps):
-    made = craft(PGD(sp.Linf(0.1), steps, 0.03, random_start=False), case.target, case.goal, case.images)
+    goal = sp.Misclassify(case.labels, sp.goals.CrossEntropy())
+    made = craft(PGD(sp.Linf(0.1), steps, 0.03, random_start=False), case.target, goal, case.images)
     torch.testing.assert_close(made, by_hand(case, 0.1, steps, 0.03), rtol=0, atol=1e-12)
 
 

@@ -107,6 +107,7 @@ REFUSED = {
     "a word for a mean": (lambda net, x, y: sp.Classifier(net, mean="imagenet"), TargetError, "imagenet"),
     "a bare net restricted": (lambda net, x, y: sp.Restricted(net, sp.Scores), TargetError, "Classifier"),
     "an access that is none": (lambda net, x, y: sp.Restricted(sp.Classifier(net), "all"), AccessError, "Scores"),
+    "no images": (lambda net, x, y: sp.run(PGD(BALL), net, sp.Misclassify(y)), InputError, "no images are given"),
     "words for radii": (lambda net, x, y: sp.run(PGD(BALL), net, y, x, eps="0.1"), ThreatError, "float tensor"),
 }
 

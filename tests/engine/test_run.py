@@ -336,3 +336,19 @@ def test_a_smallest_example_that_rounding_takes_back_is_enlarged_until_it_holds(
     edge = sp.run(Boundary(sp.L2(0.80001), steps=2000), sp.Classifier(net), goal, images, engine=engine)
     assert tight.success.any()
     assert not edge.success.any()  # never beyond the ball
+
+
+def test_randomness_that_is_not_declared_is_noted():
+    """Functional dropout draws whatever the mode; a model that draws and answers alike is not random."""
+    case = testing.small_net(4)
+
+    def run(change, **declared):
+        target = sp.Classifier(lambda x: change(case.module(x)), **declared)
+        return sp.run(PGD(sp.Linf(0.01), steps=2), target, case.goal, case.images)
+
+    def dropped(z):
+        return torch.nn.functional.dropout(z, 0.5, training=True)
+
+    assert any("is random and does not say so" in note for note in run(dropped).notes)
+    for change in (lambda z: z, lambda z: z + 0 * torch.rand_like(z)):
+        assert not any("is random" in note for note in run(change).notes)

@@ -98,7 +98,9 @@ def test_another_loss_changes_the_climb_and_not_the_judge():
 
 @pytest.mark.wrong_types
 def test_a_loss_that_is_none_is_refused():
-    with pytest.raises(GoalError, match=r"Misclassify climbs a loss of sparring\.goals, not 'dlr'; pass LogOdds\(\)"):
+    with pytest.raises(
+        GoalError, match=r"Misclassify climbs a loss of sparring\.goals, not 'dlr'; pass PowerMargin\(\)"
+    ):
         sp.Misclassify(torch.arange(4), "dlr")
 
 

@@ -20,7 +20,18 @@ from sparring.attacks import (
     TransferAttack,
 )
 from sparring.defenses.randomization import InputNoise
-from sparring.goals import DLR, ClassifyAs, CrossEntropy, DetectorOutputs, LogOdds, Margin, Misclassify, Undetected
+from sparring.goals import (
+    DLR,
+    ClassifyAs,
+    CrossEntropy,
+    DetectorOutputs,
+    LogOdds,
+    Margin,
+    Misclassify,
+    PowerMargin,
+    ScaledCrossEntropy,
+    Undetected,
+)
 from sparring.targets import Classifier, Defended
 
 LABELS = torch.tensor([2, 0, 1])
@@ -69,6 +80,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
     """Of random answers, of copies of an image, and beside an alarm: there the sizes count too."""
     case = testing.small_net(4)
     assert LogOdds().in_sum() == CrossEntropy()
+    assert PowerMargin().in_sum() == ScaledCrossEntropy()
     assert Margin().in_sum() == Margin()
     seen = []
 
@@ -77,7 +89,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
             seen.append(oracle.gradient(oracle.region.x).value)
             return super().step(oracle, state, t)
 
-    expected = Misclassify(case.labels).loss_of(case.module(case.images), CrossEntropy())
+    expected = Misclassify(case.labels).loss_of(case.module(case.images), ScaledCrossEntropy())
     noise = Defended(case.target, InputNoise(1e-9))
     for target, attack in (
         (noise.adaptive_view(draws=2), Once(sp.Linf(0.1))),
@@ -86,7 +98,7 @@ def test_where_gradients_are_added_up_the_cross_entropy_is_climbed():
         sp.run(attack, target, Misclassify(case.labels), case.images)
         assert torch.allclose(seen[-1], expected.detach(), atol=1e-6)
     sp.run(Once(sp.Linf(0.1)), case.target, Misclassify(case.labels), case.images)
-    assert torch.allclose(seen[-1], Misclassify(case.labels).loss_of(case.module(case.images), LogOdds()).detach())
+    assert torch.allclose(seen[-1], Misclassify(case.labels).loss_of(case.module(case.images), PowerMargin()).detach())
     outputs, alarm = case.module(case.images).detach(), torch.full((4,), -1e9)
     goal = Misclassify(case.labels)
     assert torch.allclose(Undetected(goal)(DetectorOutputs(outputs, alarm)).loss, expected.detach())

@@ -17,7 +17,9 @@ import sparring as sp
 from sparring.attacks import PGD, HopSkipJump, Square
 from sparring.errors import AccessError, AssetError, ConfigError, InputError, RunError, TargetError
 from sparring.rows import take
+from sparring.serve.tensors import InferRequest, encode_answer
 from sparring.targets import Fields, OpenInference, Remote, RemoteLabels
+from sparring.targets.remote.answers import numbers, parsed
 
 HASTY = {"pause": 0.001, "timeout": 5.0}
 ATTACKS = {"square": Square(sp.Linf(0.15), n_queries=60), "hopskipjump": HopSkipJump(steps=2, init_num_evals=10)}
@@ -665,3 +667,10 @@ def test_a_missing_package_is_named_with_its_extra(stub, monkeypatch):
 
 def test_a_checkpoint_belongs_to_one_address(served):
     assert Remote(served.url).identity() != Remote(served.url + "/versions/1").identity()
+
+
+def test_a_class_that_is_never_answered_comes_back_from_our_server_as_it_is():
+    scores = torch.tensor([[0.5, -torch.inf, 2.0], [torch.nan, 1.0, -torch.inf]])
+    answer = encode_answer("net", InferRequest("one", torch.zeros(2, 1, 1, 1)), "scores", scores)
+    back = numbers("here", parsed("here", answer)["outputs"][0]["data"], 2)
+    assert np.array_equal(back, scores.double().numpy(), equal_nan=True)

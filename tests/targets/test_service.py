@@ -15,6 +15,7 @@ from sparring.attacks import FGSM, PGD, Boundary, HopSkipJump, Square, SurFree
 from sparring.errors import AccessError, ConfigError, InputError, LockedOut, TargetError
 from sparring.geometry.region import Region
 from sparring.targets import JPEG, Bytes, InputCodec, LockOut, RateLimited, Resize, Surrogate, TruncatedScores
+from sparring.targets.deployment import Account
 from sparring.testing.cases import draw
 
 
@@ -269,3 +270,15 @@ class TestStart:
         assert (warm.queries_to_success[fooled] == 1).all()
         away = sp.L2().norm(strong.examples - case.images)
         assert (warm.distance[fooled] <= away[fooled] + 1e-9).all()
+
+
+def test_two_views_of_one_account_are_locked_out_together():
+    case, account = testing.small_net(3), Account()
+    one, other = (LockOut(case.target, 7, account) for _ in range(2))
+    one(case.images)
+    other(case.images)
+    assert one.answered == other.answered == 6
+    with pytest.raises(LockedOut, match="6 of 7"):
+        other(case.images)
+    with pytest.raises(LockedOut):
+        one(case.images[:1])

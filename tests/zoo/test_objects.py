@@ -173,3 +173,12 @@ def test_pictures_without_plain_values_are_refused(spoil):
             load_data(given, target).tensors()
     with pytest.raises(InputError, match="dense"):
         sp.run(sp.attacks.FGSM(sp.Linf(0.1)), target, [0, 1], pixels)
+
+
+@pytest.mark.parametrize("pixels", [torch.rand(3, 1, 4, 4), torch.rand(3, 1, 4, 4) > 0.5], ids=["floats", "bools"])
+def test_pictures_that_lie_in_0_to_1_are_not_divided_again(pixels):
+    with pytest.raises(InputError, match=r"image 0 has pixels up to .* in \[0, 1\] already, .* leave out --scale"):
+        load_data((pixels, [0, 1, 2]), scale=255).tensors()
+    deep = 255 * torch.rand(3, 1, 4, 4)
+    deep[1] = 0
+    assert torch.equal(load_data((deep, [0, 1, 2]), scale=255).tensors()[0], deep / 255)

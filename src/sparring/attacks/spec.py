@@ -22,6 +22,7 @@ from .combine import Cascade, Restarts
 Load = Callable[[str], Any]  # FILE.py:NAME -> what has that name
 USER_FILE = re.compile(r"(?P<spec>.+\.py:[^:=,]+)(?::(?P<options>.*))?", re.DOTALL)
 PARAMETER = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=")
+RADIUS_WORDS = ("eps", "epsilon", "radius", "norm", "ball", "p", "threat", "max_norm")
 RESTARTS = "n_restarts"  # a parameter of every attack in words
 OTHER_NAMES = {  # of the field, letters and digits only -> the table's
     "cw": "carlini-wagner", "cwl2": "carlini-wagner", "carliniwagnerl2": "carlini-wagner", "cwl0": "carlini-wagner-l0",
@@ -143,6 +144,11 @@ def _with_options(base: AttackSpec, word: str, name: str, text: str) -> AttackSp
         known = [*allowed, *({RESTARTS} - set(allowed))]
         if not equals and parameter in known:
             raise ConfigError(f"{word!r}: {parameter} has no value; write {parameter}=VALUE")
+        if parameter not in known and parameter.lower() in RADIUS_WORDS:
+            raise ConfigError(
+                f"{word!r}: {name} has no parameter {parameter!r}: norm and radius come from the threat, as --threat "
+                "linf:8/255 (in Python the ball, as PGD(Linf(8 / 255)))"
+            )
         if parameter not in known:
             hint = nearest(parameter, known)
             raise ConfigError(f"{word!r}: {name} has no parameter {parameter!r} (it has {', '.join(known)}).{hint}")

@@ -108,8 +108,8 @@ def audit(
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
             among the system's temporary files, which the observer is told.
         suite: "quick", "standard", "thorough", or attacks: names (`sparring list attacks`), also with parameters
-            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes and objects, whose ball each threat
-            replaces.
+            ("pgd:steps=10,n_restarts=3") or of a file ("FILE.py:NAME"), classes, and objects made within one of the
+            threats, which run within each of them.
         goal: of a classifier "misclassify" (None), or "least-likely": only the class that the model holds least likely
             counts. Data of another task bring their own.
         access: "scores" or "decisions" audits a black box; None: what the target grants.

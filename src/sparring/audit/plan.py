@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -11,6 +12,7 @@ from ..attacks import table
 from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec_of, split_attacks
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
+from ..hashing import file_sha256
 from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
@@ -52,7 +54,8 @@ class AuditPlan(StorableModel):
     search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
     of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by
     bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`:
-    SHA-256 of the mask and of the radii, one for each input.
+    SHA-256 of the mask and of the radii, one for each input. `attack_files`: SHA-256 of the user's files
+    that `suite` names.
     """
 
     model: str
@@ -79,6 +82,7 @@ class AuditPlan(StorableModel):
     certify_timeout: Seconds = 60.0
     mask: str | None = None
     eps: str | None = None
+    attack_files: tuple[str, ...] = ()
     _attacks: dict[str, AttackSpec] = PrivateAttr(
         default_factory=dict
     )  # what the words of `suite` mean in this process
@@ -115,6 +119,8 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
     check_word("precision", fields.get("precision"), PRECISIONS)
     given = {name: value for name, value in fields.items() if value is not None}
     given["suite"], attacks = read_suite(given.get("suite", "standard"))
+    files = [USER_FILE.fullmatch(word) for word in attacks]
+    given["attack_files"] = tuple(file_sha256(Path(file["spec"].rpartition(":")[0])) for file in files if file)
     effort = EFFORT[given["suite"]] if isinstance(given["suite"], str) else OWN
     try:
         plan = AuditPlan(**(effort | given))

@@ -19,10 +19,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from ..access import ACCESS
+from ..attacks.spec import split_attacks
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
+from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
 from .plan import GOALS, PRECISIONS, Count, Precision, Seconds, check_suite, check_word
 
@@ -133,11 +135,17 @@ def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:
 
 
 def read_audit_config(path: Path) -> AuditConfig:
-    """Return the audit in a TOML file.
+    """Return the audit in a TOML file; paths in it are relative to its folder.
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    table = read_toml(path, "the plan of an audit")
+    written = read_toml(path, "the plan of an audit")
+    table = with_paths(written, path.parent)
+    if isinstance(suite := written.get("suite"), str):
+        table["suite"] = ",".join(with_path(word, path.parent) for word in split_attacks(suite))
+    for name, inner in (("mask", table), *((name, table.get("read")) for name in ("labels", "class_names"))):
+        if isinstance(inner, dict) and isinstance(inner.get(name), str):
+            inner[name] = under(inner[name], path.parent)
     try:
         return make_audit_config(table)
     except ConfigError as error:

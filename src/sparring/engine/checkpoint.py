@@ -7,6 +7,7 @@ fingerprint covers the attack, the target, the goal, the images and the seed, an
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, RunError
+from ..errors import USER_FILE_SHA256, ConfigError, RunError
 from ..files import locked
 from ..random import Key
 from ..storage import read_checkpoint, write_tensors
@@ -30,7 +31,8 @@ from .outcome import Outcome, Passes
 def fingerprint(*parts: object) -> str:
     """SHA-256 over the bytes of tensors, also of those inside records, and the text of everything else.
 
-    It is the same in every process: of a function and of an object whose text is its address the name and the code or
+    Of a record whose class is in a user's file, the file's content counts too. It is the same in every process: of a
+    function and of an object whose text is its address the name and the code or
     the fields stand in.
     """
     digest = hashlib.sha256()
@@ -41,7 +43,8 @@ def fingerprint(*parts: object) -> str:
             digest.update(repr((part.dtype, tuple(part.shape))).encode())
             digest.update(part.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
         elif is_dataclass(part) and not isinstance(part, type):
-            digest.update(f"{type(part).__qualname__}(".encode())
+            written = getattr(sys.modules.get(type(part).__module__), USER_FILE_SHA256, "")
+            digest.update(f"{type(part).__qualname__}{written}(".encode())
             for f in fields(part):
                 digest.update(f"{f.name}=".encode())
                 add(getattr(part, f.name))

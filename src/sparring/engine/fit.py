@@ -21,7 +21,8 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
-from ..targets import Target, answered, as_target, check_context, check_task
+from ..targets import Network, Target, answered, as_target, check_context, check_task
+from ..zoo.loaded import LoadedModel
 from .answers import FEW, Answers, answers_agree, sample_answers
 from .arguments import as_engine, as_indices, as_radii, as_tensor
 from .checkpoint import OTHER_ANSWERS, fingerprint, identity_of, kept_checkpoint
@@ -54,7 +55,7 @@ class Fitted(Generic[R]):
 @isolated()
 def fit(
     attack: Shared[A, Any, R],
-    target: Target[A],
+    target: Target[A] | Network | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

@@ -26,6 +26,10 @@ def goal_and_inputs(target: Target[Any], goal: Any, x: Any) -> tuple[Goal, Tenso
     Raises: InputError, which names what cannot be used.
     """
     if isinstance(goal, Goal):
+        if x is None:
+            raise InputError(
+                "no images are given beside the goal; pass them after it, as run(attack, target, goal, images)"
+            )
         return goal, inputs_of(target, x)
     if isinstance(goal, type):
         raise GoalError(f"{goal.__name__} is a class; pass an object of it, as Misclassify(labels)")

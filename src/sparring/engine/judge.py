@@ -12,9 +12,10 @@ from ..errors import ConfigError, TargetError
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take, to
-from ..targets import Pipeline, Target, answered, as_target, check_context, check_task, valid_rows
+from ..targets import Network, Pipeline, Target, answered, as_target, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
+from ..zoo.loaded import LoadedModel
 from .arguments import as_engine, as_indices, as_tensor
 from .given import goal_and_inputs
 from .options import Engine
@@ -54,7 +55,7 @@ class ArtifactJudgement:
 @isolated()
 def judge_artifact(
     artifact: PerturbsImages,
-    target: Target[Any],
+    target: Target[Any] | Network | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

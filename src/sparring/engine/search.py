@@ -23,6 +23,10 @@ from .options import Engine
 from .outcome import Outcome, Passes
 
 LOOK, CONFIRM = 1 << 40, 1 << 41  # the first draws of the engine; those of attacks are numbered from 0
+UNDECLARED = (
+    "the model is random and does not say so: the same images got two answers, and a success counts by one; "
+    "pass Classifier(model, stochastic=True)"
+)
 STALLED = 20  # steps in which a row without a gradient does not move, after which it ends
 STILL = 0.01  # of the inputs' scale: a smaller move is none
 NUDGES = (1.001, 1.01)  # factors that enlarge an example which fails confirmation by rounding
@@ -90,15 +94,27 @@ class Search:
             part = torch.arange(start, min(start + self.engine.batch_size, len(x)), device=x.device)
             with torch.no_grad():
                 theirs = None if key is None else replace(key, indices=key.indices[part])
+                first = whole is not None and start == 0
+                before = drawn_so_far(x.device) if first and key is None else ()
                 outputs = answered(target, x[part], theirs, take(context, part))
-                if whole is not None and start == 0:
+                if whole is not None and first:
                     target.check(outputs)
                     goal.check(outputs, whole)
                     check_terms(take(goal, part), outputs)
                 margin = take(goal, part).margin(outputs)
+                drawn = zip(before, drawn_so_far(x.device), strict=False) if before else ()
+                if any(not torch.equal(then, now) for then, now in drawn):
+                    self._ask_again(x[part], rows[part], take(goal, part), take(context, part), margin)
                 margins.append(margin.masked_fill(~valid_rows(outputs, target.task), torch.nan))
             self.ledger.checks[rows[part]] += 1
         return torch.cat(margins) if margins else x.new_empty(0)
+
+    def _ask_again(self, x: Tensor, rows: Tensor, goal: Goal, context: Any, margin: Tensor) -> None:
+        """Note where a target that drew random numbers undeclared answers the same images otherwise now."""
+        again = goal.margin(answered(self.target.confirming_target, x, None, context))
+        self.ledger.checks[rows] += 1
+        if not torch.equal(again.nan_to_num(), margin.nan_to_num()):
+            self.ledger.notes.add(UNDECLARED)
 
     @property
     def live(self) -> int:
@@ -289,6 +305,12 @@ class Search:
         self.t, self.seconds = values["t"], values["seconds"]
         if self.live:
             self.state = rebuild(self.attack.state, tensors, values["plain"], "state")
+
+
+def drawn_so_far(device: torch.device) -> tuple[Tensor, ...]:
+    """Return the states of the random generators that a model's own draws come from."""
+    states = (torch.get_rng_state(),)
+    return (*states, torch.cuda.get_rng_state(device)) if device.type == "cuda" else states
 
 
 def check_terms(goal: Goal, outputs: Any) -> None:

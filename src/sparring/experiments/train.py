@@ -36,6 +36,7 @@ from ..errors import ConfigError, InputError, RunError, TargetError, nearest
 from ..files import write_atomically
 from ..storage import read_toml
 from ..targets import Classifier, Target
+from ..targets.optional_imports import import_optional
 from ..zoo import Data, LoadedModel, count_classes, load_data, load_model, plan_path, plans
 from ..zoo.class_names import read_class_names
 from ..zoo.loaders.trained import PLAN, is_own_file, split_trained_spec
@@ -106,7 +107,11 @@ class TrainFromPlan:
         return False
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, and keep the plan in it, with the folder that its paths are relative to."""
+        """Make the folder, and keep the plan in it, with the folder that its paths are relative to.
+
+        Raises: AssetError where the packages of a training are missing, before anything is written.
+        """
+        import_optional("lightning_fabric", "training", "train")
         with report_write_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             if not resume:

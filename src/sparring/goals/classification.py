@@ -15,7 +15,7 @@ from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow, IntPerRow, Logits
 from ..tasks import Classification, Task
 from . import logits
-from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds
+from .climbs import Climb, CrossEntropy, LogitClimb, LogOdds, PowerMargin
 from .goal import Goal, Verdict
 from .terms import Terms
 
@@ -30,7 +30,7 @@ class ClassGoal(Goal):
     """
 
     classes: IntPerRow
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
 
     task: ClassVar[type[Task] | None] = Classification
     every: ClassVar[bool]  # whether the class is approached
@@ -52,7 +52,9 @@ class ClassGoal(Goal):
             raise InputError(f"{self.word} must be a 1-D integer tensor, one class per image; got {got}{cure}")
         object.__setattr__(self, "classes", given.long())
         if not isinstance(self.loss, Climb):
-            raise GoalError(f"{type(self).__name__} climbs a loss of sparring.goals, not {self.loss!r}; pass LogOdds()")
+            raise GoalError(
+                f"{type(self).__name__} climbs a loss of sparring.goals, not {self.loss!r}; pass PowerMargin()"
+            )
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -86,21 +88,23 @@ class ClassGoal(Goal):
         return -away if self.every else away
 
     def loss_and_gradient(self, outputs: Logits, climb: Climb | None = None) -> tuple[FloatPerRow, Logits] | None:
-        """Return the cross-entropy or the log-odds (B,) with their gradient (B, K); None for every other loss."""
+        """Return the loss (B,) and its gradient (B, K), for those that have a closed form; else None."""
         climb = self.loss if climb is None else climb
         if type(climb) is CrossEntropy:  # what is derived from it may be another loss
             loss, gradient = logits.cross_entropy_and_gradient(outputs, self.classes)
         elif type(climb) is LogOdds:
             _, loss, gradient = logits.log_odds_and_gradient(outputs, self.classes)
+        elif type(climb) is PowerMargin:
+            _, loss, gradient = logits.power_margin_and_gradient(outputs, self.classes, self.every)
         else:
             return None
         return (-loss, -gradient) if self.every else (loss, gradient)
 
     def verdict_and_gradient(self, outputs: Logits, climb: Climb | None = None) -> tuple[Verdict, Logits] | None:
-        """Return the verdict and the gradient (B, K) of its loss, for the cross-entropy and the log-odds; else None."""
-        if type(self.loss if climb is None else climb) is not LogOdds:
+        """Return the verdict and the gradient (B, K) of its loss, for those that have a closed form; else None."""
+        if type(self.loss if climb is None else climb) is not PowerMargin:
             return super().verdict_and_gradient(outputs, climb)
-        lead, loss, gradient = logits.log_odds_and_gradient(outputs, self.classes)
+        lead, loss, gradient = logits.power_margin_and_gradient(outputs, self.classes, self.every)
         return (Verdict(-lead, -loss), -gradient) if self.every else (Verdict(lead, loss), gradient)
 
     def check(self, outputs: Logits, all_rows: Self) -> None:

@@ -7,7 +7,7 @@ the target class, and the sign is reversed. A higher loss is nearer to the goal.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,10 +17,15 @@ from ..errors import GoalError
 from ..log_probabilities import kl_divergence
 from ..random import Key
 from ..shapes import FloatPerRow, IntPerRow, Logits
+from . import logits as closed_forms
 from .terms import Terms
 
 SATURATED = 50.0  # softplus(v) is v beyond
 NO_ZERO = 1e-12  # added to what is divided by
+SPREAD_SHARE = 0.2  # of the spread of the logits: the temperature of the scaled cross-entropy
+MASKED = 1e3  # logits that lie so far below the largest, and all at one place, are those of masked classes
+SAME_PLACE = 0.01  # of that distance: how near to each other they lie
+FAR_BELOW = 100.0  # times the distance of the class before them
 
 
 class Climb(ABC):
@@ -72,6 +77,32 @@ class SmoothMargin(Climb):
 
 
 @dataclass(frozen=True)
+class PowerMargin(Climb):
+    """The margin with its maximum made smooth, whatever the scale of the logits; attacks ascend it by default.
+
+    With the leads v_k = z_k - z_y of the other classes:
+
+        untargeted   -( sum_k |v_k|^-4 )^(-1/4)          while y leads all of them: a smooth maximum of the v_k < 0
+        targeted     -( sum_k max(v_k, 0)^4 )^(1/4)      while some lead y: a smooth maximum of the v_k > 0
+
+    A rival counts by its lead over that of the nearest one, the fifth power of their ratio or the third: alike for an
+    untrained net and for one that is very sure of itself. c * z makes c times the loss; and the nearer the boundary,
+    the nearer it is to the margin. (A softmax at temperature 1 counts all classes alike where logits differ little, and
+    the nearest alone where they differ much.) Beyond the boundary the same holds of v_k - 2 max_j v_j, the maximum
+    being a constant of the gradient.
+    """
+
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the smooth margin (B,), which has the margin's sign."""
+        loss = closed_forms.power_margin(-terms.values if terms.every else terms.values, terms.every)
+        return -loss if terms.every else loss
+
+    def in_sum(self) -> Climb:
+        """Return the cross-entropy of the logits over their spread, which falls where a row has succeeded."""
+        return ScaledCrossEntropy()
+
+
+@dataclass(frozen=True)
 class LogOdds(Climb):
     """log (1 - p_y) / p_y of the softmax p: the direction of the cross-entropy and of p_y itself, without their zeros.
 
@@ -98,6 +129,21 @@ class CrossEntropy(Climb):
 
 
 @dataclass(frozen=True)
+class ScaledCrossEntropy(Climb):
+    """The cross-entropy of z / T, where T is a fifth of the spread that `DLR` divides by (a constant of the gradient).
+
+    It is invariant to the scale of the logits: neither flat where a model is very sure of itself, nor a mean over all
+    classes where it answers nearly the same for each. With two classes T is 1.
+    """
+
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the cross-entropy (B,), negative where the terms are those of a class to become."""
+        size = known_spread(terms, four=terms.every).detach()
+        scale = torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0)
+        return CrossEntropy().of(replace(terms, values=terms.values / scale[:, None]))
+
+
+@dataclass(frozen=True)
 class DLR(Climb):
     """The margin over a spread of the logits, invariant to their scale (Croce & Hein 2020, arXiv:2003.01690).
 
@@ -115,7 +161,13 @@ class DLR(Climb):
 
 @dataclass(frozen=True)
 class SmoothDLR(SmoothMargin):
-    """The smooth margin over the spread of `DLR`."""
+    """The smooth margin over the spread of `DLR`.
+
+    Args:
+        temperature: T in units of the logits, a number or (B,), before they are divided by their spread; the nearer to
+            0, the nearer to `DLR`. It alone makes the loss depend on the scale of the logits: pass a share of each
+            row's margin at the image, as ALMA does.
+    """
 
     def of(self, terms: Terms) -> FloatPerRow:
         """Return the smooth margin over the spread of the logits (B,)."""
@@ -192,20 +244,34 @@ class Divergence(LogitClimb):
 
 
 def spread(terms: Terms, four: bool) -> FloatPerRow:
-    """Return what DLR divides by (B,), above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`.
+    """Return what DLR divides by (B,), above 0: eq. 6's z_(1) - z_(3), or with `four` eq. 7's; see `DLR`."""
+    size = known_spread(terms, four)
+    return torch.where(size.isfinite(), size, 1.0) + NO_ZERO
 
-    Terms determine logits up to a constant: the label or target class is set to 0, the others to their terms.
+
+def known_spread(terms: Terms, four: bool) -> FloatPerRow:
+    """Return the spread (B,), infinite where there is no third class.
+
+    Terms determine logits up to a constant: the label or target class is set to 0, the others to their terms. Classes
+    masked with a large negative number are as absent as those of -inf: all at one place, more than `MASKED` below the
+    largest, and a hundred times as far as the class before them.
     """
     logits = F.pad(-terms.values if terms.every else terms.values, (0, 1))
-    if logits.shape[1] < 3:
-        return logits.new_ones(len(logits))
-    top = logits.topk(min(4 if four else 3, logits.shape[1]), dim=1).values
-    first, third = top[:, 0], top[:, 2]
+    classes = logits.shape[1]
+    if classes < 3:
+        return logits.new_full((len(logits),), torch.inf)
+    top = logits.topk(min(4 if four else 3, classes), dim=1).values
+    first = top[:, 0]
+    if classes > 3:
+        below = first[:, None] - top
+        deepest = first - logits.masked_fill(logits.isneginf(), torch.inf).amin(1)
+        masked = (below[:, 2:] > MASKED) & (below[:, 2:] > FAR_BELOW * below[:, 1:-1])
+        masked &= deepest[:, None] <= (1 + SAME_PLACE) * below[:, 2:]
+        top = torch.cat((top[:, :2], top[:, 2:].masked_fill(masked, -torch.inf)), dim=1)
     if not four:
-        size = first - third
-    else:
-        size = first - top[:, :3].mean(1)
-        if top.shape[1] == 4:
-            fourth = top[:, 3]
-            size = torch.where(fourth.isfinite(), first - (third + fourth) / 2, size)
-    return torch.where(size.isfinite(), size, 1.0) + NO_ZERO
+        return first - top[:, 2]
+    size = first - top[:, :3].mean(1)
+    if top.shape[1] < 4:
+        return size
+    third, fourth = top[:, 2], top[:, 3]
+    return torch.where(fourth.isfinite() & third.isfinite(), first - (third + fourth) / 2, size)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerWay
 from ..tasks import Detection, Detections, Task
-from .climbs import Climb, LogOdds
+from .climbs import Climb, PowerMargin
 from .goal import Goal
 from .terms import Terms
 
@@ -40,7 +40,7 @@ class Vanish(Goal):
     boxes: Boxes
     iou: float = 0.3
     threshold: float = 0.0
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
 
     task: ClassVar[type[Task] | None] = Detection
 

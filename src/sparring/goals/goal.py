@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..shapes import FloatPerRow
 from ..tasks import Task
-from .climbs import Climb, LogOdds
+from .climbs import Climb, PowerMargin
 from .terms import Terms
 
 
@@ -39,13 +39,13 @@ class Goal(ABC):
             def terms(self, outputs: Tensor) -> Terms:
                 return Terms(self.threshold - cosine_similarity(outputs, self.template)[:, None])
 
-    Attacks that name no loss of their own ascend `loss`: the log-odds, whose gradient has the direction of the
-    cross-entropy's and does not vanish where the model is confident. Where gradients are averaged, over random answers
-    or copies of an image, they ascend `loss.in_sum()`: the cross-entropy itself. `task` is the task whose outputs the
-    goal can judge; targets of other tasks are refused.
+    Attacks that name no loss of their own ascend `loss`: a smooth margin that is the same whatever the scale of the
+    logits (`PowerMargin`). Where gradients are averaged, over random answers or copies of an image, they ascend
+    `loss.in_sum()`: a cross-entropy, which counts an answer the less the further it has succeeded. `task` is the task
+    whose outputs the goal can judge; targets of other tasks are refused.
     """
 
-    loss: Climb = LogOdds()
+    loss: Climb = PowerMargin()
     task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: the target's task is not checked
 
     @abstractmethod

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shapes import FloatPerRow, IntPerRow, Logits
+from ..shapes import FloatPerRow, FloatPerWay, IntPerRow, Logits
 
 
 def margin(logits: Logits, classes: IntPerRow) -> FloatPerRow:
@@ -24,6 +24,51 @@ def log_odds(logits: Logits, classes: IntPerRow) -> FloatPerRow:
     """Return log (1 - p) / p, (B,), of the probability p of `classes`."""
     index = classes[:, None]
     return _others(logits, index).logsumexp(1) - logits.gather(1, index).squeeze(1)
+
+
+def power_margin(leads: FloatPerWay, every: bool) -> FloatPerRow:
+    """Return the smooth maximum (B,) of `PowerMargin` of the leads (B, K) of the other classes.
+
+    A lead of -inf is that of a class that is never answered.
+    """
+    leads = leads.clamp_min(torch.finfo(leads.dtype).min)
+    lead = leads.detach().amax(1, keepdim=True)
+    share, size, shift = _shares(leads, lead, every)
+    return _smooth(share.square().square().sum(1, keepdim=True).sqrt().sqrt(), size, shift, every)
+
+
+def power_margin_and_gradient(
+    logits: Logits, classes: IntPerRow, every: bool
+) -> tuple[FloatPerRow, FloatPerRow, Logits]:
+    """Return the margin (B,), its smooth maximum `power_margin` (B,) and that one's gradient (B, K)."""
+    index, logits = classes[:, None], logits.detach()
+    leads = _others(logits, classes).sub_(logits.gather(1, index))
+    lead = leads.amax(1, keepdim=True)
+    share, size, shift = _shares(leads, lead, every)
+    root = share.square().square_().sum(1, keepdim=True).sqrt_().sqrt_()
+    share = share.div_(root)
+    slope = share * share
+    slope = slope.mul_(share) if every else slope.mul_(slope).mul_(share).neg_()
+    loss = _smooth(root, size, shift, every)
+    return lead.squeeze(1), loss, slope.scatter_(1, index, -slope.sum(1, keepdim=True))
+
+
+def _shares(leads: FloatPerWay, lead: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ratios (B, K) whose fourth powers are added; and the size of the lead and a shift, (B, 1).
+
+    The ratio of the largest lead is 1, or -1 where it is the reciprocal of a lead over `size`. The shift is that of
+    rows on the other side of the boundary.
+    """
+    size, side = lead.abs().clamp_min(torch.finfo(lead.dtype).tiny), lead.sign()
+    if every:
+        shift = 1 - side
+        return (leads / size).add_(shift).clamp_min(0), size, shift
+    shift = 1 + side
+    return (leads / size).sub_(shift).reciprocal(), size, shift
+
+
+def _smooth(root: Tensor, size: Tensor, shift: Tensor, every: bool) -> FloatPerRow:
+    return (size * (root - shift if every else shift - 1 / root)).squeeze(1)
 
 
 def cross_entropy_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, Logits]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import GoalError
 from ..shapes import BoolSites, PerRow
-from .climbs import Climb, CrossEntropy
+from .climbs import Climb, ScaledCrossEntropy
 from .share import ShareGoal, check_share
 from .terms import Terms
 
@@ -37,7 +37,7 @@ class FoolScenes(ShareGoal):
 
     rows: PerRow
     share: float = 0.8
-    loss: Climb = field(default_factory=CrossEntropy)
+    loss: Climb = field(default_factory=ScaledCrossEntropy)
 
     def __post_init__(self) -> None:
         if not isinstance(self.rows, Tensor) or self.rows.ndim != 1:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import GoalError, InputError
 from ..shapes import BoolSites, FloatPerRow
 from ..tasks import Segmentation, Task
-from .climbs import Climb, CrossEntropy
+from .climbs import Climb, ScaledCrossEntropy
 from .share import ShareGoal, check_share
 from .terms import Terms
 
@@ -34,7 +34,7 @@ class MisclassifyPixels(ShareGoal):
     labels: PixelLabels
     share: float = 0.5
     ignore: int = 255
-    loss: Climb = field(default_factory=CrossEntropy)
+    loss: Climb = field(default_factory=ScaledCrossEntropy)
 
     task: ClassVar[type[Task] | None] = Segmentation
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from ..log_probabilities import log_sum_exp
 from ..shapes import FloatPerRow, FloatPerWay, IntPerWay
 
+COLDEST = 1e-6  # of the margin: the lowest temperature of a smooth margin
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -37,12 +39,18 @@ class Terms:
     def smooth_margin(self, temperature: float | FloatPerRow) -> FloatPerRow:
         """Return the margins (B,) with a smooth maximum or minimum, T log sum exp(values / T); T: a number or (B,)."""
         if isinstance(temperature, Tensor):
-            temperature = temperature[:, None].to(self.values.dtype).clamp_min(1e-6)
+            temperature = self._not_too_cold(temperature.to(self.values.dtype))[:, None]
         if not isinstance(temperature, Tensor) and temperature == 1:
             return -log_sum_exp(-self.values, 1) if self.every else log_sum_exp(self.values, 1)
         signed = -temperature if self.every else temperature
         total = log_sum_exp(self.values / signed, 1)
         return total * (signed.squeeze(1) if isinstance(signed, Tensor) else signed)
+
+    def _not_too_cold(self, temperature: FloatPerRow) -> FloatPerRow:
+        """Return temperatures (B,) by which the margin can be divided."""
+        numbers = torch.finfo(temperature.dtype)
+        least = (COLDEST * self.margin.detach().abs()).clamp(numbers.tiny, numbers.max)
+        return torch.maximum(temperature, least)
 
     def nearest(self, k: int) -> tuple[FloatPerWay, IntPerWay]:
         """Return the largest values (B, <= k), largest first, and their indices (B, <= k) int64: the nearest rivals.

@@ -51,7 +51,7 @@ class Undetected(Goal):
         loss    loss of the goal - weight * softplus(sharpness * alarm) / sharpness
 
     The softplus vanishes where the alarm is silent by some margin. An attack that names a loss ascends that in place of
-    the goal's; where the goal's is the log-odds, the cross-entropy takes its place (`Climb.in_sum`).
+    the goal's, in whose place `Climb.in_sum` takes a cross-entropy.
     """
 
     goal: Goal

@@ -15,7 +15,7 @@ from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow
 from ..tasks import Task, Verification, similarity
 from ..tasks.verification import check_metric
-from .climbs import Climb, LogOdds
+from .climbs import Climb, PowerMargin
 from .goal import Goal
 from .terms import Terms
 
@@ -100,7 +100,7 @@ class Dodge(VerificationGoal):
 
     template: Embeddings
     threshold: float
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
     metric: str = "cosine"
 
     template_axes: ClassVar[int] = 2
@@ -129,7 +129,7 @@ class Impersonate(VerificationGoal):
 
     gallery: Galleries
     threshold: float
-    loss: Climb = field(default_factory=LogOdds)
+    loss: Climb = field(default_factory=PowerMargin)
     metric: str = "cosine"
 
     template_axes: ClassVar[int] = 3

@@ -90,8 +90,13 @@ def _values(tensor: Any, packed: bytes | bytearray, kind: np.dtype[Any], count: 
 
 
 def encode_answer(name: str, infer_request: InferRequest, output: str, scores: Tensor) -> bytes:
-    """Return the answer; a score that is not finite is null, since JSON has no word for it."""
-    flat = [value if math.isfinite(value) else None for value in scores.double().reshape(-1).tolist()]
+    """Return the answer, in JSON, which has no word for a score that is not finite.
+
+    -inf, of a class that the model never answers, is the lowest number of the answer's type; any other is null.
+    """
+    lowest = torch.finfo(torch.float32).min
+    given = scores.double().masked_fill(scores.isneginf(), lowest).reshape(-1).tolist()
+    flat = [value if math.isfinite(value) else None for value in given]
     tensor = {"name": output, "datatype": "FP32", "shape": list(scores.shape), "data": flat}
     answer = {"model_name": name, "outputs": [tensor]} | ({"id": infer_request.id} if infer_request.id else {})
     return json.dumps(answer, allow_nan=False).encode()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from ..errors import TargetError
 from .classifier import Classifier
 from .target import Target
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A `torch.nn.Module`, by what no target has: an annotation that mypy tells from a target's access."""
+
+    training: bool
+
+    def zero_grad(self, set_to_none: bool = ...) -> None:
+        """Forget the gradients of the parameters."""
 
 
 def as_target(given: Any) -> Target[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -133,27 +134,46 @@ class RateLimited(Restricted[T]):
         return super().__call__(images, key, context)
 
 
+@dataclass
+class Account:
+    """The images that a service answered to one attacker, and whether it answers no more."""
+
+    answered: int = 0
+    locked: bool = False
+
+
 class LockOut(Restricted[T]):
     """A target that answers `limit` images in all, and then raises `LockedOut`.
 
     A query of more images than are left is neither answered nor counted. A run then ends with the examples found.
+
+    Args:
+        target: what answers.
+        limit: images, >= 1.
+        account: of an attacker who sees the same service in several views; None: one of its own.
     """
 
     @property
     def metered(self) -> bool:
         return True
 
-    def __init__(self, target: Target[T], limit: int) -> None:
+    def __init__(self, target: Target[T], limit: int, account: Account | None = None) -> None:
         super().__init__(target, target.access)
         if limit < 1:
             raise ConfigError(f"limit={limit}; pass a number of images >= 1")
-        self.limit, self.answered, self.locked = limit, 0, False
+        self.limit, self.account = limit, Account() if account is None else account
+
+    @property
+    def answered(self) -> int:
+        """The images that were answered, in all views of the account."""
+        return self.account.answered
 
     def __call__(self, images: FloatBatch, key: Key | None = None, context: Any = None) -> Any:
-        if self.locked or self.answered + len(images) > self.limit:
-            self.locked = True
-            raise LockedOut(f"{self.name} locked the attacker out after {self.answered} of {self.limit} images")
-        self.answered += len(images)
+        account = self.account
+        if account.locked or account.answered + len(images) > self.limit:
+            account.locked = True
+            raise LockedOut(f"{self.name} locked the attacker out after {account.answered} of {self.limit} images")
+        account.answered += len(images)
         return super().__call__(images, key, context)
 
 

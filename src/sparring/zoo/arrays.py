@@ -18,6 +18,7 @@ from .loaded import InputSpec
 
 CHANNELS = (1, 3)
 VALUES_LIMIT = 300_000_000
+BLACKENING = 100  # a white over which pixels of [0, 1] would be nearly black
 UNIT = (torch.float32, torch.float64)
 
 
@@ -96,6 +97,8 @@ def image_batch(
             f"use uint8, or floats in [0, 1], or say it, as --scale {white_guess(high)} (in Python scale=)"
         )
     white = scale if scale is not None else 255 if pixels.dtype == torch.uint8 else 1
+    if scale is not None and (pixels.is_floating_point() or pixels.dtype == torch.bool):
+        check_not_scaled_before(name, pixels, first, scale)
     scaled = pixels.to(torch.float64 if pixels.dtype == torch.float64 and double else torch.float32)
     if white != 1:
         scaled = scaled / white
@@ -103,6 +106,20 @@ def image_batch(
     if order == "NHW":
         return scaled[:, None]
     return scaled.permute(0, 3, 1, 2).contiguous() if order == "NHWC" else scaled
+
+
+def check_not_scaled_before(name: str, pixels: Tensor, first: int | None, white: float) -> None:
+    """Raise InputError where an image lies in [0, 1] already, and would be nearly black once divided by `white`."""
+    high = pixels.flatten(1).amax(1)
+    within = (high > 0) & (high <= 1)
+    if white < BLACKENING or not bool(within.any()):
+        return
+    row = int(within.nonzero()[0])
+    image = name if first is None else f"{name}: image {first + row}"
+    raise InputError(
+        f"{image} has pixels up to {float(high[row]):.4g}, which lie in [0, 1] already, and would be nearly black "
+        f"over a white of {white:g}; leave out --scale (in Python scale=)"
+    )
 
 
 def check_unit(name: str, scaled: Tensor, first: int | None, white: float) -> None:

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import ConfigError, InputError, nearest
+from .arrays import BLACKENING
 from .loaded import InputSpec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -154,6 +155,11 @@ def deep_grey(image: Image.Image, white: WhiteLevel, *, sixteen: bool) -> Image.
     top = white.of_sixteen_bits(int(high)) if sixteen else float(white.scale or 1)
     if low < 0 or high > top:
         raise InputError(f"a picture of {kind} from {low:g} to {high:g}, outside 0 to {top:g}, the scale")
+    if image.mode == "F" and top >= BLACKENING and 0 < high <= 1:
+        raise InputError(
+            f"a picture of floats up to {high:g}, which lie in [0, 1] already, and would be nearly black over a white "
+            f"of {top:g}; say --scale 1 (in Python scale=1)"
+        )
     return Image.fromarray((values / top * 255).round().astype(np.uint8))
 
 

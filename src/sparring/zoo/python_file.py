@@ -16,13 +16,11 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import USER_MODULE_PREFIX, ConfigError, nearest, user_code
+from ..errors import USER_FILE_SHA256, USER_MODULE_PREFIX, ConfigError, nearest, user_code
 from ..hashing import file_sha256
 from ..isolation import user_file
 from ..targets import Target
 from ..text import storable
-
-DIGEST = "_sparring_sha256"  # of the file that a module was made from
 
 
 def split_factory(spec: str) -> tuple[Path, str] | None:
@@ -74,7 +72,7 @@ def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bo
     resolved = file.resolve()
     called = f"{USER_MODULE_PREFIX}{storable(resolved.stem)}_{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]}"
     digest, module = file_sha256(resolved), sys.modules.get(called)
-    known = module is not None and getattr(module, DIGEST, None) == digest
+    known = module is not None and getattr(module, USER_FILE_SHA256, None) == digest
     if module is None or not known:
         found = importlib.util.spec_from_file_location(called, resolved)
         if found is None or found.loader is None:
@@ -86,7 +84,7 @@ def _use(file: Path, name: str, use: Callable[[Any, Callable[[Callable[[Any], bo
                 assert module.__spec__ is not None
                 assert module.__spec__.loader is not None
                 module.__spec__.loader.exec_module(module)
-                setattr(module, DIGEST, digest)
+                setattr(module, USER_FILE_SHA256, digest)
             public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
             return use(getattr(module, name, None), lambda fits: [key for key, one in public.items() if fits(one)])
     except Exception:

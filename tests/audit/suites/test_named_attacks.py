@@ -19,7 +19,7 @@ class Own(sp.attacks.PGD):
     pass
 
 def made():
-    return sp.attacks.PGD(sp.Linf(0.7), steps=3)
+    return sp.attacks.PGD(sp.Linf(0.05), steps=3)
 
 def broken():
     raise ValueError("no attack here")
@@ -44,14 +44,14 @@ def counted(part):
 def test_words_objects_and_files_run_what_they_mean_and_nothing_else(quick, own, tmp_path):
     threats = [sp.Linf(0.05)]
     known = quick(threats=threats, suite=[sp.attacks.PGD(sp.Linf(0.05), steps=3)], out=tmp_path / "known")
-    same = ("pgd:steps=3", "PGD:steps=3", [sp.attacks.PGD(sp.L2(9.0), steps=3)], f"{own}:made", f"{own}:Own:steps=3")
+    same = ("pgd:steps=3", "PGD:steps=3", [sp.attacks.PGD(sp.Linf(0.05), steps=3)], f"{own}:made", f"{own}:Own:steps=3")
     for place, suite in enumerate(same):
         report = quick(threats=threats, suite=suite, out=tmp_path / str(place))
         assert [counted(part) for part in parts(report)] == [counted(part) for part in parts(known)], suite
 
 
 def test_several_with_one_name_are_told_apart(quick, tmp_path):
-    nested = sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(1.0), steps=2), 2)
+    nested = sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.02), steps=2), 2)
     report = quick(threats=[sp.Linf(0.02)], suite=["fgsm", "pgd:steps=2", "pgd:steps=4", sp.attacks.BIM, nested])
     names = [part.attack for part in parts(report)]
     assert names == [
@@ -78,11 +78,27 @@ def test_a_report_is_made_again_without_the_attacks(quick, own, tmp_path):
 
 
 def test_a_run_is_resumed_with_the_same_attacks_only(quick, tmp_path):
-    one, other = sp.attacks.PGD(sp.Linf(0.1), steps=2), sp.attacks.PGD(sp.Linf(0.1), steps=3)
+    one, other = sp.attacks.PGD(sp.Linf(0.02), steps=2), sp.attacks.PGD(sp.Linf(0.02), steps=3)
     quick(threats=[sp.Linf(0.02)], suite=[one], out=tmp_path / "run")
     quick(threats=[sp.Linf(0.02)], suite=[one], out=tmp_path / "run", resume=True)
     with pytest.raises(RunError, match=r"another suite \(\('PGD\(steps=2\)',\), not \('PGD\(steps=3\)',\)\)"):
         quick(threats=[sp.Linf(0.02)], suite=[other], out=tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_resumed_with_another_content_of_the_attacks_file(quick, tmp_path):
+    file = tmp_path / "changing.py"
+    file.write_text(OWN)
+    quick(threats=[sp.Linf(0.02)], suite=[f"{file}:Own"], out=tmp_path / "run")
+    quick(threats=[sp.Linf(0.02)], suite=[f"{file}:Own"], out=tmp_path / "run", resume=True)
+    file.write_text(OWN + "\nTOLERANCE = 3\n")
+    with pytest.raises(RunError, match="another content of the files that suite names"):
+        quick(threats=[sp.Linf(0.02)], suite=[f"{file}:Own"], out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("ball", [sp.L2(1.0), sp.Linf(0.3)], ids=str)
+def test_an_attack_within_a_ball_that_is_no_threat_is_refused(quick, ball):
+    with pytest.raises(ThreatError, match=r"PGD\(steps=2\) was made within .*, which is no threat of this audit"):
+        quick(threats=[sp.Linf(0.02)], suite=[sp.attacks.PGD(ball, steps=2)])
 
 
 @pytest.mark.wrong_types
@@ -91,6 +107,7 @@ def test_a_run_is_resumed_with_the_same_attacks_only(quick, tmp_path):
     [
         ("pdg", ConfigError, r"suite 'pdg' is unknown .*Did you mean 'pgd'\?"),
         ("pgd:step=3", ConfigError, r"Did you mean 'steps'\?"),
+        ("pgd:eps=3", ConfigError, "norm and radius come from the threat"),
         ("pgd:steps=0", ConfigError, "PGD steps=0; pass an integer >= 1"),
         (["pgd", "PGD"], ConfigError, "suite names pgd twice"),
         (["pgd", "quick"], ConfigError, "'quick' is a suite of its own"),
@@ -111,7 +128,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(quick, own, 
 
 
 def test_workers_run_attacks_of_a_file_and_objects_too(quick, own, tmp_path):
-    suite = [f"{own}:Own:steps=2", sp.attacks.Square(sp.Linf(1.0), n_queries=9)]
+    suite = [f"{own}:Own:steps=2", sp.attacks.Square(sp.Linf(0.02), n_queries=9)]
     alone = quick(threats=[sp.Linf(0.02)], suite=suite, out=tmp_path / "alone")
     shared = quick(threats=[sp.Linf(0.02)], suite=suite, out=tmp_path / "shared", workers=2)
     assert [counted(part) for part in parts(shared)] == [counted(part) for part in parts(alone)]

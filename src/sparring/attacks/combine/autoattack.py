@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from ...access import Attack, Jacobians, Keep, PositiveInt
 from ...geometry import L1, L2, Ball, Linf
-from ...goals import RivalMargin
+from ...goals import LogOdds, RivalMargin
 from ..gradient import APGD, L1APGD
 from ..minimal import FABT
 from ..score import Square
@@ -49,7 +49,7 @@ class AutoAttack(SequentialAttack[Jacobians, Any]):
         """The stages, in the order in which they run."""
         apgd: type[APGD] | type[L1APGD] = L1APGD if self.ball.p == 1 else APGD
         return (
-            apgd(self.ball, steps=self.steps),
+            apgd(self.ball, steps=self.steps, loss=LogOdds()),
             Rivals(apgd(self.ball, steps=self.steps), TARGET_CLASSES),
             Rivals(FABT(self.ball, steps=self.steps, linearize_loss=True), TARGET_CLASSES, RivalMargin),
             Square(self.ball, n_queries=self.n_queries, schedule_queries=10_000),

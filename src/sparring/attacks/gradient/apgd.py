@@ -48,8 +48,8 @@ class APGD(Attack[Gradients, APGDState]):
     Args:
         ball: Linf or L2 with a finite eps.
         steps: the number of gradient steps (100 in the paper).
-        loss: the loss to ascend. None: the goal's own, whose log-odds make the paper's APGD-CE, also where the model is
-            so sure that the cross-entropy is flat; under `Rivals` a rival's (APGD-T). DLR() is the paper's APGD-DLR.
+        loss: the loss to ascend. None: the goal's own; under `Rivals` a rival's (APGD-T). DLR() is the paper's
+            APGD-DLR, and LogOdds() its APGD-CE, also where the model is so sure that the cross-entropy is flat.
     """
 
     ball: Ball

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...access import BatchCoupled, Gradients, NonNegativeFloat
-from ...goals import Climb, CrossEntropy
+from ...goals import Climb, ScaledCrossEntropy
 from .pgd import PGD, PGDState
 
 
@@ -31,7 +31,7 @@ class DAA(PGD, BatchCoupled[Gradients, PGDState]):
     """The common part of both forms: PGD's arguments, `weight` and `loss`."""
 
     weight: NonNegativeFloat = 0.0
-    loss: Climb | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = field(default_factory=ScaledCrossEntropy)
 
     def step(self, oracle: Gradients, state: PGDState, t: int) -> PGDState:
         region = oracle.region
@@ -51,7 +51,8 @@ class DAABlob(DAA):
     Args:
         ball, steps, step_size, random_start: as in PGD.
         weight: of the other rows, >= 0 (1.1 for the cross-entropy in the authors' code, 10 for the margin).
-        loss: the loss to ascend; None: the goal's own.
+        loss: the loss to ascend; None: the goal's own. The default is the cross-entropy over the spread of the
+            logits, so that its gradient weighs as much beside the other rows whatever the scale of the logits.
     """
 
     weight: NonNegativeFloat = 1.1
@@ -69,7 +70,8 @@ class DAADGF(DAA):
     Args:
         ball, steps, step_size, random_start: as in PGD.
         weight: of the other rows, >= 0 (0.001 for the cross-entropy in the authors' code, 0.01 for the margin).
-        loss: the loss to ascend; None: the goal's own.
+        loss: the loss to ascend; None: the goal's own. The default is the cross-entropy over the spread of the
+            logits, so that its gradient weighs as much beside the other rows whatever the scale of the logits.
     """
 
     weight: NonNegativeFloat = 0.001

@@ -5,14 +5,14 @@
     eps_t   = (1 - gamma) eps if the row succeeds, else (1 + gamma) eps     the norm
     delta   = eps_t * delta / |delta|_2, kept in the valid range
 
-with a cosine schedule of the step size from 1 to 0.01. L is the cross-entropy; the log-odds are ascended in its
-place, whose gradient has the same direction and does not vanish where the model is confident (a distilled net).
-Quantising to 256 levels is part of the paper's attack and an option here.
+with a cosine schedule of the step size from 1 to 0.01. L is the cross-entropy in the paper, and the goal's own loss
+here, which does not vanish where the model is confident (a distilled net) and looks at the nearest classes where its
+logits are flat. Quantising to 256 levels is part of the paper's attack and an option here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
@@ -22,7 +22,7 @@ from ...access import Batch, Bounds, Gradients, OpenFraction, PositiveFloat, Pos
 from ...errors import InputError
 from ...geometry import L2, Ball, rowwise, unit
 from ...geometry.region import Region
-from ...goals import Climb, LogOdds
+from ...goals import Climb
 from ...inputs import Images
 from ...perturbations import Additive
 from ..minimum_norm import MinimumNormAttack
@@ -57,7 +57,7 @@ class DDN(MinimumNormAttack[Gradients, DDNState]):
     init_epsilon: PositiveFloat = 1.0
     gamma: OpenFraction = 0.05
     levels: Annotated[int, Bounds(ge=2)] | None = None
-    loss: Climb | None = field(default_factory=LogOdds)
+    loss: Climb | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     alternative: ClassVar[str] = "FMN"

@@ -2,8 +2,8 @@
 
     minimise  c |r|_2^2 + loss(x + r)   subject to  x + r in [0, 1]^n
 
-with the largest c whose minimiser is still an example. The loss is the cross-entropy towards the target, or with its
-sign turned, away from the label.
+with the largest c whose minimiser is still an example. The loss is the goal's own, negated; in the paper the
+cross-entropy, which is flat where a model is very sure of itself.
 
 The minimiser is a projected quasi-Newton method (`quasi_newton`): the step is halved, projected, until the objective
 falls enough (Armijo). One question is one trial of the line search; each row has its own history, line search and
@@ -17,7 +17,7 @@ and another minimum far across, which only a row that comes from there finds at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 from ...access import Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt, margin_objective
 from ...geometry import L2, Ball, rowwise, tiny
 from ...geometry.region import Region
-from ...goals import Climb, CrossEntropy
+from ...goals import Climb
 from ..minimum_norm import MinimumNormAttack
 from .constant_search import LARGEST, SMALLEST
 from .quasi_newton import Evaluation, History, is_curved, quasi_newton_direction
@@ -71,7 +71,7 @@ class LBFGS(MinimumNormAttack[Gradients, LBFGSState]):
     precision: NonNegativeFloat = 1e-3
     tolerance: NonNegativeFloat = 0.01
     warm_start: bool = True
-    loss: Climb | None = field(default_factory=CrossEntropy)
+    loss: Climb | None = None
 
     norms: ClassVar[tuple[type[Ball], ...]] = (L2,)
     alternative: ClassVar[str] = "FMN"

@@ -110,6 +110,11 @@ class Records:
         changed = [name for name in differences(before, plan) if name not in later]
         if changed:
             name = changed[0]
+            if name == "attack_files":
+                raise RunError(
+                    f"{self.folder} holds a run with another content of the files that suite names; restore it, or "
+                    "choose another --out"
+                )
             raise RunError(
                 f"{self.folder} holds a run with another {name} ({getattr(self.plan, name)!r:.200}, not "
                 f"{getattr(plan, name)!r:.200}); resume it with the same arguments, or choose another --out"
@@ -121,8 +126,9 @@ class Records:
             )
         if self.scalar("SELECT identity FROM run") != model.sha256:
             raise RunError(
-                f"{self.folder} holds a run of {facts.model} with another preprocessing (mean, std, layout, task), "
-                "access or surrogate; resume it with the same model, or choose another --out"
+                f"{self.folder} holds a run of {facts.model} with another structure (activations, hyper-parameters), "
+                "preprocessing (mean, std, layout, task), access or surrogate; resume it with the same model, or "
+                "choose another --out"
             )
 
     def compare_answers(self, model: ModelIdentity) -> None:

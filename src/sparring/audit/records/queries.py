@@ -3,7 +3,7 @@
 A sample counts as broken at a radius if any confirmed example lies within it. For stochastic targets it counts with a
 share: of all examples up to an attack, the one that won the largest share of the engine's confirmation samples is
 chosen (the earliest among equals), and its share among the audit's own samples counts. A sample without an example
-counts as it is when clean.
+counts as it is when clean; one for which an attack made the model answer NaN or infinity is lost, though nobody won it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from .database import Records
 from .statistics import Share, share
 
 WITHIN = "norm = :norm AND (eps < :eps AND turn < :views OR eps = :eps AND turn <= :turn)"
+UNANSWERED = f"""EXISTS (
+    SELECT 1 FROM result WHERE result.sample = sample.id AND reason = 'NON_FINITE' AND {WITHIN})"""  # noqa: S608
 LOSSES = f"""
-SELECT sample.*, CASE WHEN COALESCE(worst.claimed, 0) > clean_claimed THEN worst.rate ELSE clean_rate END AS lost
+SELECT sample.*, CASE WHEN {UNANSWERED} THEN 1.0
+    WHEN COALESCE(worst.claimed, 0) > clean_claimed THEN worst.rate ELSE clean_rate END AS lost
 FROM sample LEFT JOIN (
     SELECT sample, rate, claimed, ROW_NUMBER() OVER (
         PARTITION BY sample ORDER BY claimed DESC, eps, turn, seed) AS place
@@ -26,7 +29,7 @@ FROM sample LEFT JOIN (
 ) AS worst ON worst.sample = sample.id AND worst.place = 1
 """  # noqa: S608
 LOSSES_IN_8_BITS = f"""
-SELECT MAX(clean_rate, COALESCE(file.rate, 0)) AS lost FROM sample LEFT JOIN (
+SELECT MAX(clean_rate, COALESCE(file.rate, 0), {UNANSWERED}) AS lost FROM sample LEFT JOIN (
     SELECT sample, MAX(rate) AS rate FROM (
         SELECT sample, rate_uint8 AS rate FROM result WHERE claimed > 0 AND {WITHIN}
         UNION ALL SELECT sample, rate FROM stretched WHERE norm = :norm AND eps <= :eps

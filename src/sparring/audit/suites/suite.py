@@ -88,6 +88,13 @@ def refuse_idle_attacks(plan: AuditPlan) -> None:
     """Raise ThreatError for an attack that the plan names and that none of its threats has a place for."""
     for word in plan.suite if isinstance(plan.suite, tuple) else ():
         spec = plan.attack(word)
+        own = None if spec.given is None else spec.given.ball
+        if own is not None and math.isfinite(own.eps) and own not in plan.balls():
+            asked = ", ".join(map(str, plan.balls()))
+            raise ThreatError(
+                f"suite: {word} was made within {own}, which is no threat of this audit ({asked}); add it to the "
+                f"threats, or pass the class alone ({type(spec.given).__name__}), or words as 'pgd:steps=10'"
+            )
         made = [build_attack(spec, ball, plan) for ball in plan.balls()]
         if spec.given is None and not spec.has_parameter("ball"):
             raise ThreatError(f"suite: {word} has no field `ball`, and an audit gives its attacks one; leave it out")

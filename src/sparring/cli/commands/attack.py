@@ -9,7 +9,7 @@ import typer
 
 from ..display.errors import BELOW, with_exit_code
 from ..specs.data import DataOptions, parse_targeted
-from ..specs.models import InputOverrides, load_model_and_data
+from ..specs.models import InputOverrides, load_model_and_data, load_start_model
 from . import options as given
 
 
@@ -63,7 +63,6 @@ def attack_command(
     from ...access import Budget
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.attack_dataset import AttackDataset
-    from ...zoo import load_model
     from ..display.console import complain, say
     from ..display.progress import ProgressBars
     from ..display.tables import show_attacks
@@ -80,14 +79,11 @@ def attack_command(
     )
     aim = parse_targeted(targeted, loaded, pictures)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
-    views = [
-        service.around(view)
-        for view in views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws)
-    ]
+    views = service.around(*views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws))
     if surrogate is not None:
         views = [add_surrogate(view, surrogate, device) for view in views]
     loaded = views[0]
-    start_model = None if start_on is None else load_model(start_on, device=device).target
+    start_model = None if start_on is None else load_start_model(start_on, loaded, pictures, device)
     budget, rows = Budget(forwards=queries), batch_size or fitting_batch_size(pictures)
     free = load_mask(mask, loaded, pictures, limit)
     seen = views[-1].target

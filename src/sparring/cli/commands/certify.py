@@ -28,7 +28,10 @@ def certify_command(
         str | None,
         typer.Argument(metavar="DATA", help="zoo:NAME, folder:DIR, npz:FILE, ...; or a property, SPEC.vnnlib."),
     ] = None,
-    threat: given.Threats = None,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NORM:EPS,...", help="As linf:0.05,0.1 or l2:0.5. May be given several times."),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(

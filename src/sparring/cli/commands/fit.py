@@ -51,39 +51,41 @@ def fit_command(
     """Make one perturbation, or a generator of them, for all images of DATA, and measure it on images held out."""
     from ...audit.evaluation.batches import fitting_batch_size
     from ...experiments.fit import ArtifactPaths, FitArtifact
+    from ...files import locked_file
     from ..display.console import complain, say
     from ..display.progress import FitProgressBars, ProgressBars
     from ..display.tables import show_fit_inputs, show_fitted
     from ..specs.attacks import make_shared_attack
 
     attack, paths = make_shared_attack(name, threat or [], epochs, attack_batch_size), ArtifactPaths(out)
-    paths.check_free()
-    overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(
-        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
-    )
-    rows = batch_size or fitting_batch_size(pictures)
-    aim = parse_target(targeted, loaded, pictures)
-    job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
-    with ProgressBars("looking at the images"):
-        inputs = job.prepare()
-    show_fit_inputs(job, inputs)
-    fitted = job.finished(inputs)
-    if fitted is not None:
-        say(f"{paths.artifact} is this fit, finished: it is measured and drawn")
-    try:
-        if fitted is None:
-            with FitProgressBars() as bars:
-                fitted = job.run(inputs, bars.step)
-    except KeyboardInterrupt:
-        if checkpoint is not None:
-            complain(f"the same command goes on from {checkpoint}")
-        raise
-    with ProgressBars("measuring what was made, on the images that it was fitted on and on those held out"):
-        outcomes = job.measure(fitted.artifact, inputs)
-    show_fitted(job, fitted, outcomes)
-    if inputs.start_made is not None and inputs.start_made.get("images_sha256") != fitted.made["images_sha256"]:
-        say(f"{start} was made on other images: held-out ones may be among them", "yellow")
-    job.save(fitted, outcomes, inputs)
-    job.draw(fitted.artifact, outcomes, inputs)
-    say(f"artifact: {paths.artifact}   picture: {paths.picture}", "bold")
+    with locked_file(out, "a fit"):
+        paths.check_free()
+        overrides = InputOverrides(mean, std, size, channels, classes)
+        loaded, pictures = load_model_and_data(
+            model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
+        )
+        rows = batch_size or fitting_batch_size(pictures)
+        aim = parse_target(targeted, loaded, pictures)
+        job = FitArtifact(attack, loaded, pictures, aim, held_out, rows, seed, paths, checkpoint, start)
+        with ProgressBars("looking at the images"):
+            inputs = job.prepare()
+        show_fit_inputs(job, inputs)
+        fitted = job.finished(inputs)
+        if fitted is not None:
+            say(f"{paths.artifact} is this fit, finished: it is measured and drawn")
+        try:
+            if fitted is None:
+                with FitProgressBars() as bars:
+                    fitted = job.run(inputs, bars.step)
+        except KeyboardInterrupt:
+            if checkpoint is not None:
+                complain(f"the same command goes on from {checkpoint}")
+            raise
+        with ProgressBars("measuring what was made, on the images that it was fitted on and on those held out"):
+            outcomes = job.measure(fitted.artifact, inputs)
+        show_fitted(job, fitted, outcomes)
+        if inputs.start_made is not None and inputs.start_made.get("images_sha256") != fitted.made["images_sha256"]:
+            say(f"{start} was made on other images: held-out ones may be among them", "yellow")
+        job.save(fitted, outcomes, inputs)
+        job.draw(fitted.artifact, outcomes, inputs)
+        say(f"artifact: {paths.artifact}   picture: {paths.picture}", "bold")

@@ -54,7 +54,7 @@ def serve_command(
 
     loaded = load_with_overrides(model, InputOverrides(mean, std, size, channels, classes), device)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
-    served = describe_served(service.around(loaded), name, count_served_classes(loaded))
+    served = describe_served(service.around(loaded)[0], name, count_served_classes(loaded))
     limits = Limits(body=body_limit << 20, held=max(Limits.held, body_limit << 20))
     app = make_application(served, limits=limits, loopback=host in LOOPBACK)
     config = uvicorn.Config(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
@@ -84,6 +85,8 @@ def make_attack(spec: AttackSpec, ball: Ball | None) -> Attack[Any, Any]:
     """Return the attack in that ball, or in all balls of a union at once."""
     if isinstance(ball, Union) and takes_several_balls(spec):
         return spec.make(None, balls=ball.balls)
+    if ball is not None and math.isinf(ball.eps) and spec.kind.spends_radius:
+        raise ThreatError(f"{spec.word} needs {what_is_missing(spec)}")
     return spec.make(ball)
 
 

@@ -11,7 +11,7 @@ from ...errors import AccessError, ConfigError
 from .data import DataOptions
 
 if TYPE_CHECKING:
-    from ...targets import Classifier, Restricted
+    from ...targets import Classifier, Restricted, Target
     from ...zoo import Data, DataSource, InputSpec, LoadedModel
 
 PLAIN_DATA = DataOptions()
@@ -161,6 +161,26 @@ def parse_numbers(option: str, given: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in given.split(","))
     except ValueError as error:
         raise ConfigError(f"{option} {given!r} is no list of numbers; write one per channel, as 0.5,0.5,0.5") from error
+
+
+def load_start_model(model: str, victim: LoadedModel, pictures: Data, device: str) -> Target[Any]:
+    """Return the attacker's own MODEL; ConfigError where it has other classes than the victim says it has."""
+    from ...targets import WrappedTarget
+    from ...tasks import Classification
+    from ...zoo import load_model
+    from ...zoo.sources import ask_classes
+
+    own, inside = load_model(model, device=device), victim.target
+    while isinstance(inside, WrappedTarget):
+        inside = inside.target
+    classes = getattr(inside, "classes", None)
+    if classes is not None and isinstance(own.target.task, Classification):
+        count = ask_classes(own, pictures)
+        if count != classes:
+            raise ConfigError(
+                f"--start-on {model} has {count} classes, and {victim.name} has {classes}; name one of the same classes"
+            )
+    return own.target
 
 
 def add_surrogate(loaded: LoadedModel, surrogate: str, device: str) -> LoadedModel:

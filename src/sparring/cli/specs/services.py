@@ -9,6 +9,7 @@ from ...errors import AccessError, ConfigError, nearest
 
 if TYPE_CHECKING:
     from ...targets import Codec, Target
+    from ...targets.deployment import Account
     from ...zoo import LoadedModel
 
 ACCESS = ("scores", "decisions")
@@ -26,11 +27,16 @@ class ServiceOptions:
     rate: float | None = None
     lock_out: int | None = None
 
-    def around(self, loaded: LoadedModel) -> LoadedModel:
-        """Return the model behind such a service; as it is where nothing was said."""
-        return loaded if self == ServiceOptions() else replace(loaded, target=self.guarded(loaded.target))
+    def around(self, *views: LoadedModel) -> list[LoadedModel]:
+        """Return views of one model behind such a service, with one account; as they are where nothing was said."""
+        from ...targets.deployment import Account
 
-    def guarded(self, target: Target[Any]) -> Target[Any]:
+        account = Account()
+        if self == ServiceOptions():
+            return list(views)
+        return [replace(view, target=self.guarded(view.target, account)) for view in views]
+
+    def guarded(self, target: Target[Any], account: Account) -> Target[Any]:
         from ...access import Decisions, Scores
         from ...targets import InputCodec, LockOut, RateLimited, Restricted, TruncatedScores
 
@@ -48,7 +54,7 @@ class ServiceOptions:
             raise AccessError(f"--access {self.access} is more than {target.name} gives ({target.access.__name__})")
         target = target if wanted is target.access else Restricted(target, wanted)
         target = target if self.rate is None else RateLimited(target, self.rate)
-        return target if self.lock_out is None else LockOut(target, self.lock_out)
+        return target if self.lock_out is None else LockOut(target, self.lock_out, account)
 
 
 def parse_codec(text: str) -> Codec:

@@ -22,7 +22,8 @@ from ...files import locked
 from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
-from ...targets import Classifier, as_target
+from ...targets import Classifier, Network, as_target
+from ...zoo.loaded import LoadedModel
 from .adversary import Adversary
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
 from .config import TrainingConfig, Validation
@@ -81,7 +82,7 @@ class Trained:
 
 @isolated()
 def train(
-    classifier: Classifier,
+    classifier: Classifier | Network | LoadedModel,
     data: Any,
     objective: Objective,
     adversary: Adversary | None = None,
@@ -118,12 +119,12 @@ def train(
     """
     adversary, config, validation = adversary or Adversary(), config or TrainingConfig(), validation or Validation()
     given: Any = as_target(classifier)  # which `check_parts` looks at
-    classifier = given
-    check_parts(classifier, objective, adversary)
-    memory = f"training of {classifier.name}", f"with batch_size={config.batch_size}; pass a smaller one"
-    images = as_indexed_data(data, classifier, config.workers)
+    model: Classifier = given
+    check_parts(model, objective, adversary)
+    memory = f"training of {model.name}", f"with batch_size={config.batch_size}; pass a smaller one"
+    images = as_indexed_data(data, model, config.workers)
     with preserved_random_state(), memory_errors(*memory):
-        check_run(classifier, images, objective, adversary, config, validation, devices or Devices())
+        check_run(model, images, objective, adversary, config, validation, devices or Devices())
     if validation_attacks is None:
         validation_attacks = choose_validation_attacks(adversary.attacks, validation.steps)
     folder = None if out is None else Path(out)
@@ -132,7 +133,7 @@ def train(
     with preserved_random_state(), memory_errors(*memory):
         processes = launch(devices or Devices(), config.precision)
         training = _Training(
-            processes, classifier, images, objective, adversary, config, validation, validation_attacks, folder
+            processes, model, images, objective, adversary, config, validation, validation_attacks, folder
         )
         training.values, training.progress = values or {}, progress
         return training.run(resume)

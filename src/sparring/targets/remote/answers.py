@@ -47,7 +47,10 @@ def flattened(url: object, data: Any) -> list[Any]:
 
 
 def numbers(url: object, data: Any, count: int) -> NDArray[np.float64]:
-    """(count, K) float64 from numbers that are nested in any way, images first; what is not finite becomes NaN."""
+    """(count, K) float64 from numbers that are nested in any way, images first; what is not finite becomes NaN.
+
+    The lowest number of float32, which JSON has in place of -inf, becomes -inf: a class that is never answered.
+    """
     flat = flattened(url, data)
     odd = next((value for value in flat if type(value) not in (int, float, type(None))), None)
     if odd is not None:
@@ -60,6 +63,7 @@ def numbers(url: object, data: Any, count: int) -> NDArray[np.float64]:
     except OverflowError as error:
         raise TargetError(f"{url}: the answer holds a number that no float can hold") from error
     values[~np.isfinite(values)] = math.nan
+    values[values <= np.finfo(np.float32).min] = -math.inf
     return values.reshape(count, -1)
 
 
