@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ def denoised(sigma: float) -> tuple[Target[Any], dict[str, Any]]:
     }
 
 
-def facts(certificates: SmoothingCertificates, labels: torch.Tensor) -> dict[str, Any]:
-    """The certified accuracies and the average radius."""
-    radii = torch.tensor(RADII)
+def facts(certificates: SmoothingCertificates, labels: torch.Tensor, at: Sequence[float] = RADII) -> dict[str, Any]:
+    """The certified accuracies at some radii, and the average radius."""
+    radii = torch.tensor(at)
     return {
         "certified": [round(x, 4) for x in certificates.certified_accuracy(labels, radii).tolist()],
         "joint": [round(x, 4) for x in certificates.joint().certified_accuracy(labels, radii).tolist()],
