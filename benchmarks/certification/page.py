@@ -233,7 +233,9 @@ def main() -> int:
 Made by `python -m benchmarks.certification.page` from `records/certification`. What the certificates mean:
 [certification.md](certification.md), [certification-smoothing.md](certification-smoothing.md).
 """
-    text = "\n".join((head, digits(), violations(), certified_training(), smoothing(), photographs(), patches(), speed()))
+    text = "\n".join(
+        (head, digits(), violations(), certified_training(), smoothing(), photographs(), patches(), speed())
+    )
     (ROOT / "docs" / "certification-results.md").write_text(text)
     return 0
 

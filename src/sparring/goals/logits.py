@@ -42,7 +42,7 @@ def power_margin_and_gradient(
 ) -> tuple[FloatPerRow, FloatPerRow, Logits]:
     """Return the margin (B,), its smooth maximum `power_margin` (B,) and that one's gradient (B, K)."""
     index, logits = classes[:, None], logits.detach()
-    leads = _others(logits, classes).sub_(logits.gather(1, index))
+    leads = _others(logits, index).sub_(logits.gather(1, index))
     lead = leads.amax(1, keepdim=True)
     share, size, shift = _shares(leads, lead, every)
     root = share.square().square_().sum(1, keepdim=True).sqrt_().sqrt_()
