@@ -7,6 +7,8 @@ nothing is NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,43 +34,46 @@ def power_margin(leads: FloatPerWay, every: bool) -> FloatPerRow:
     A lead of -inf is that of a class that is never answered.
     """
     leads = leads.clamp_min(torch.finfo(leads.dtype).min)
-    lead = leads.detach().amax(1, keepdim=True)
-    share, size, shift = _shares(leads, lead, every)
-    return _smooth(share.square().square().sum(1, keepdim=True).sqrt().sqrt(), size, shift, every)
+    share, near, beyond = _shares(leads.sub, leads.detach().amax(1, keepdim=True), every)
+    root = torch.linalg.vector_norm(share, 4, dim=1, keepdim=True)
+    return _smooth(root, near, beyond, every)
 
 
 def power_margin_and_gradient(
     logits: Logits, classes: IntPerRow, every: bool
 ) -> tuple[FloatPerRow, FloatPerRow, Logits]:
-    """Return the margin (B,), its smooth maximum `power_margin` (B,) and that one's gradient (B, K)."""
+    """Return the margin (B,), its smooth maximum `power_margin` (B,) and that one's gradient (B, K).
+
+    With r_k the ratios of `_shares` and R = |r|_4 the gradient is (r_k / R)^3, or (r_k / R)^5 of reciprocals.
+    """
     index, logits = classes[:, None], logits.detach()
     leads = _others(logits, index).sub_(logits.gather(1, index))
     lead = leads.amax(1, keepdim=True)
-    share, size, shift = _shares(leads, lead, every)
-    root = share.square().square_().sum(1, keepdim=True).sqrt_().sqrt_()
-    share = share.div_(root)
-    slope = share * share
-    slope = slope.mul_(share) if every else slope.mul_(slope).mul_(share).neg_()
-    loss = _smooth(root, size, shift, every)
-    return lead.squeeze(1), loss, slope.scatter_(1, index, -slope.sum(1, keepdim=True))
+    share, near, beyond = _shares(leads.sub_, lead, every)
+    root = torch.linalg.vector_norm(share, 4, dim=1, keepdim=True)
+    slope = share.div_(root).pow_(3 if every else 5)
+    loss = _smooth(root, near, beyond, every)
+    return lead.squeeze(1), loss, slope.scatter_(1, index, slope.sum(1, keepdim=True).neg_())
 
 
-def _shares(leads: FloatPerWay, lead: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the ratios (B, K) whose fourth powers are added; and the size of the lead and a shift, (B, 1).
+def _shares(less: Callable[..., Tensor], lead: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ratios (B, K) whose fourth powers are added, the lead that they refer to, and what is beyond 0, (B, 1).
 
-    The ratio of the largest lead is 1, or -1 where it is the reciprocal of a lead over `size`. The shift is that of
-    rows on the other side of the boundary.
+    `less` subtracts from the leads. Those of a row on the other side of the boundary are shifted by twice the largest
+    one, so that the ratios are the same at equal distances of both sides; 1 is that of the largest.
     """
-    size, side = lead.abs().clamp_min(torch.finfo(lead.dtype).tiny), lead.sign()
+    limits = torch.finfo(lead.dtype)
+    small, large = limits.tiny * 2**20, limits.max / 4  # at the boundary itself nothing is divided by 0
+    beyond = lead.clamp(-large, -small) if every else lead.clamp(small, large)
+    leads, near = less(beyond, alpha=2), lead.sub(beyond, alpha=2)
     if every:
-        shift = 1 - side
-        return (leads / size).add_(shift).clamp_min(0), size, shift
-    shift = 1 + side
-    return (leads / size).sub_(shift).reciprocal(), size, shift
+        near = near.clamp_min(small)  # where all others are never answered
+        return leads.clamp_min(limits.tiny) / near, near, beyond
+    return near / leads, near, beyond
 
 
-def _smooth(root: Tensor, size: Tensor, shift: Tensor, every: bool) -> FloatPerRow:
-    return (size * (root - shift if every else shift - 1 / root)).squeeze(1)
+def _smooth(root: Tensor, near: Tensor, beyond: Tensor, every: bool) -> FloatPerRow:
+    return (near * root if every else near / root).add(beyond, alpha=2).squeeze(1)
 
 
 def cross_entropy_and_gradient(logits: Logits, classes: IntPerRow) -> tuple[FloatPerRow, Logits]:

@@ -16,7 +16,7 @@ from .diagnostic_attacks import RandomNoise
 from .sample import ProbeSample
 
 STEPS, QUERIES = 20, 50
-SLACK = 0.05  # of what PGD gains on the image: differences below are no difference
+SLACK = 0.1  # of what PGD gains on the image: differences below are no difference
 FORWARDS = STEPS + 3 + 3 + STEPS + 2 + QUERIES + 2  # passes per image and draw, about
 
 
