@@ -212,7 +212,11 @@ def test_a_verifier_is_audited_on_batches_of_a_file(typed: Any, tmp_path: Path, 
     result = typed(*words, "--mask", png(tmp_path / "mask.png"))
     assert result.exit_code in (0, 1), result.stderr
     report = Report.model_validate_json((tmp_path / "run" / "report.json").read_text())
-    assert (report.model.task, report.goal, report.data.count) == ("verification", "Dodge(threshold=0.9)", 10)
+    assert (report.model.task, report.goal, report.data.count) == (
+        "verification",
+        "Dodge(threshold=0.9, metric=cosine)",
+        10,
+    )
     assert set(report.data.prediction) == {"similarity", "accepted"}
     result = typed("audit", model, f"{tmp_path / 'faces.py'}:net", "--threat", "linf:0.3", "--out", tmp_path / "b")
     assert result.exit_code == 2

@@ -262,7 +262,9 @@ def test_a_goal_without_a_task_is_taken(ask: Any) -> None:
 @DOORS
 @pytest.mark.parametrize("x", [None, 3.0, "images", [[0.0]]])
 def test_what_are_no_images_is_told(ask: Any, x: Any) -> None:
-    with pytest.raises((InputError, ConfigError), match=r"pass \(images, labels\)|names no data|return a tensor"):
+    with pytest.raises(
+        (InputError, ConfigError), match=r"pass \(images, labels\)|names no data|return a tensor|no images are given"
+    ):
         ask(CASE.target, CASE.goal, x)
 
 

@@ -13,7 +13,11 @@ from torch.nn import functional as F
 import sparring as sp
 from sparring.attacks import APGD, FGSM, MSD, PGD, RFGSM, FastFGSM
 from sparring.defenses.training import (
+    CROWNIBP,
+    IBP,
     MART,
+    MTLIBP,
+    SABR,
     TRADES,
     AblatedTraining,
     AdversarialELBO,
@@ -544,6 +548,7 @@ def test_one_epoch_of_each(name, batch_norm):
 def test_the_table_has_every_objective():
     kinds = {type(objective) for objective, _ in CASES.values()}
     kinds.add(AdversarialELBO)  # of Bayesian networks alone: tests/defenses/bayesian
+    kinds |= {IBP, CROWNIBP, SABR, MTLIBP}  # test_certified_training.py
     assert set(table.values()) == kinds
     assert len(table) == len(kinds)
 
