@@ -57,7 +57,7 @@ def power_margin_and_gradient(
 
 
 def _shares(less: Callable[..., Tensor], lead: Tensor, every: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the ratios (B, K) whose fourth powers are added, the lead that they refer to, and what is beyond 0, (B, 1).
+    """Return the ratios (B, K) whose fourth powers are added, the lead they refer to and what is beyond 0, (B, 1).
 
     `less` subtracts from the leads. Those of a row on the other side of the boundary are shifted by twice the largest
     one, so that the ratios are the same at equal distances of both sides; 1 is that of the largest.
