@@ -86,14 +86,15 @@ def isolated() -> Iterator[None]:
 class user_settings:
     """Call a model of the user's under the user's own defaults, with the folders of the user's files on `sys.path`.
 
-    A default dtype or device that it sets, gradients that it leaves switched off and autocast that it leaves switched
-    on change nothing of ours.
+    A default dtype or device or number of threads that it sets, gradients that it leaves switched off and autocast that
+    it leaves switched on change nothing of ours.
     """
 
-    __slots__ = ("autocast", "before", "folders", "given", "grad")
+    __slots__ = ("autocast", "before", "folders", "given", "grad", "threads")
 
     def __enter__(self) -> None:
         self.grad, self.autocast, self.folders = torch.is_grad_enabled(), _is_any_autocast_enabled(), _Process.folders
+        self.threads = torch.get_num_threads()
         if self.folders:
             sys.path[:0] = self.folders
         self.before = self.given = _present()
@@ -108,6 +109,8 @@ class user_settings:
             _Process.user = left
         if self.folders:
             _forget(self.folders)
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
         if torch.is_grad_enabled() != self.grad:
             torch.set_grad_enabled(self.grad)
         if _is_any_autocast_enabled() and not self.autocast:

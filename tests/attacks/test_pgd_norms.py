@@ -33,7 +33,8 @@ def run(attack, case, **options):
 
 def success(attack, digits):
     target, images, labels = digits
-    return sp.run(attack, target, sp.Misclassify(labels), images).attack_success_rate
+    goal = sp.Misclassify(labels, sp.goals.LogOdds())
+    return sp.run(attack, target, goal, images).attack_success_rate
 
 
 @pytest.mark.parametrize("ball", SPARSE, ids=str)
@@ -94,7 +95,7 @@ def test_l0_breaks_a_trained_net_nearly_as_often_as_fmn(digits):
     peer = float((found.success & (found.distance <= 12)).double().mean())
     ours = success(PGD(sp.L0(12), steps=60), digits)
     assert 0.2 < peer < 0.98
-    assert ours >= peer - 0.12
+    assert ours >= peer - 0.08
     assert ours >= success(PGD(sp.L0(12), steps=60, step_size=0.15 * 784), digits) + 0.02
 
 

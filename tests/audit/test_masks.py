@@ -103,7 +103,7 @@ def test_a_mask_serves_other_tasks_and_two_workers(quick: Auditor, tmp_path: Pat
     for out, workers in (("one", None), ("two", 2)):
         quick(target=case.target, data=data, mask=mask, threats=[sp.L2()], out=tmp_path / out, workers=workers)
     found = [list(moved(tmp_path / out, case.images)) for out in ("one", "two")]
-    assert found[0]
+    assert len(found[0]) > 2
     assert not any(bool(change[:, :, 4:].any()) for _, change in found[0])
     assert all(torch.equal(one[1], other[1]) for one, other in zip(*found, strict=True))
 

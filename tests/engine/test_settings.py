@@ -251,10 +251,9 @@ def test_what_a_forward_pass_leaves_changed_changes_nothing(left, around):
         assert settings_now() == before
     finally:
         torch.set_default_device(None)
-    same = (found.examples == wanted.examples).double().mean()
-    assert same == 1 or (same > 0.95 and "threads" in left)  # sums of other threads round otherwise
+    assert torch.equal(found.examples, wanted.examples)
     assert torch.equal(found.success, wanted.success)
-    torch.testing.assert_close(predicted, sp.Classifier(network()).predict(IMAGES))
+    assert torch.equal(predicted, sp.Classifier(network()).predict(IMAGES))
 
 
 def refusing(method):

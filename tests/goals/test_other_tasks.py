@@ -214,3 +214,17 @@ def test_numbers_and_rows_of_a_wrong_type() -> None:
     fool = FoolScenes(torch.zeros(1))
     with pytest.raises(GoalError, match="OverScenes"):
         fool.check(torch.ones(1, 3), fool)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_default_loss_is_the_same_at_any_scale_of_the_logits(scale):
+    """One temperature serves all pixels of an image: the mean of their spreads, written out here for three classes."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
+    goal = MisclassifyPixels(labels)
+    top = logits.sort(dim=1, descending=True).values
+    temperature = (top[:, 0] - top[:, 2]).mean((1, 2))
+    tempered = logits / temperature[:, None, None, None]
+    expected = torch.nn.functional.cross_entropy(tempered, labels, reduction="none").mean((1, 2))
+    torch.testing.assert_close(goal.loss_of(logits), expected)
+    torch.testing.assert_close(goal.loss_of(scale * logits), expected)

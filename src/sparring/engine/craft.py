@@ -27,7 +27,7 @@ from ..goals import Climb, Goal, Verdict
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take
-from ..targets import Network, Target, answered, as_target, check_context, check_task
+from ..targets import Target, TorchModule, answered, as_target, check_context, check_task
 from ..zoo.loaded import LoadedModel
 from .arguments import as_engine, as_indices, as_radii, as_tensor
 from .given import goal_and_inputs
@@ -40,7 +40,7 @@ A = TypeVar("A", bound=Decisions)
 @isolated()
 def craft(
     attack: Attack[A, Any],
-    target: Target[A] | Network | LoadedModel,
+    target: Target[A] | TorchModule | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

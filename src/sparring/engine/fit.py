@@ -21,7 +21,7 @@ from ..isolation import isolated
 from ..random import Key
 from ..rows import flatten, outside_inference, rebuild, take, to
 from ..storage import read_checkpoint, write_tensors
-from ..targets import Network, Target, answered, as_target, check_context, check_task
+from ..targets import Target, TorchModule, answered, as_target, check_context, check_task
 from ..zoo.loaded import LoadedModel
 from .answers import FEW, Answers, answers_agree, sample_answers
 from .arguments import as_engine, as_indices, as_radii, as_tensor
@@ -55,7 +55,7 @@ class Fitted(Generic[R]):
 @isolated()
 def fit(
     attack: Shared[A, Any, R],
-    target: Target[A] | Network | LoadedModel,
+    target: Target[A] | TorchModule | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

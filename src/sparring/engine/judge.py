@@ -12,7 +12,7 @@ from ..errors import ConfigError, TargetError
 from ..isolation import isolated
 from ..random import Key
 from ..rows import outside_inference, take, to
-from ..targets import Network, Pipeline, Target, answered, as_target, check_context, check_task, valid_rows
+from ..targets import Pipeline, Target, TorchModule, answered, as_target, check_context, check_task, valid_rows
 from ..transforms import AppliedArtifact
 from ..transforms.artifact import PerturbsImages
 from ..zoo.loaded import LoadedModel
@@ -55,7 +55,7 @@ class ArtifactJudgement:
 @isolated()
 def judge_artifact(
     artifact: PerturbsImages,
-    target: Target[Any] | Network | LoadedModel,
+    target: Target[Any] | TorchModule | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

@@ -27,7 +27,7 @@ from ..inputs import Images, Inputs
 from ..isolation import isolated
 from ..random import Key
 from ..rows import flatten, floats_to, outside_inference, take, to
-from ..targets import Network, Target, as_target, check_context, check_task
+from ..targets import Target, TorchModule, as_target, check_context, check_task
 from ..zoo.loaded import LoadedModel
 from .answers import FEW
 from .arguments import as_budget, as_engine, as_indices, as_keep, as_radii, as_tensor
@@ -60,7 +60,7 @@ class Job:
 @isolated()
 def run(
     attack: Attack[A, Any],
-    target: Target[A] | Network | LoadedModel,
+    target: Target[A] | TorchModule | LoadedModel,
     goal: Any,
     x: Any = None,
     *,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..errors import GoalError
 from ..log_probabilities import kl_divergence
 from ..random import Key
-from ..shapes import FloatPerRow, IntPerRow, Logits
+from ..shapes import BoolSites, FloatPerPart, FloatPerRow, IntPerRow, Logits
 from . import logits as closed_forms
 from .terms import Terms
 
@@ -38,6 +38,10 @@ class Climb(ABC):
     def in_sum(self) -> Climb:
         """Return the loss to use where gradients are added up, so that the length of a gradient matters."""
         return self
+
+    def of_parts(self, terms: Terms, counted: BoolSites) -> FloatPerPart:
+        """Return the loss (B, P) of the parts of rows, from their terms (B * P, K) and which of them count, (B, P)."""
+        return self.of(terms).view(counted.shape)
 
 
 class LogitClimb(Climb):
@@ -139,8 +143,21 @@ class ScaledCrossEntropy(Climb):
     def of(self, terms: Terms) -> FloatPerRow:
         """Return the cross-entropy (B,), negative where the terms are those of a class to become."""
         size = known_spread(terms, four=terms.every).detach()
-        scale = torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0)
-        return CrossEntropy().of(replace(terms, values=terms.values / scale[:, None]))
+        return _tempered(terms, torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0))
+
+    def of_parts(self, terms: Terms, counted: BoolSites) -> FloatPerPart:
+        """Return the loss (B, P) with one T for all parts of a row, their mean spread: the nearest count most."""
+        size = known_spread(terms, four=terms.every).detach().view(counted.shape)
+        known = counted & size.isfinite()
+        count = known.sum(1, keepdim=True)
+        mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
+        scale = torch.where(count > 0, mean + NO_ZERO, 1.0)
+        return _tempered(terms, scale.expand_as(size).flatten()).view(counted.shape)
+
+
+def _tempered(terms: Terms, temperature: FloatPerRow) -> FloatPerRow:
+    """The cross-entropy of the terms over a temperature for each row."""
+    return CrossEntropy().of(replace(terms, values=terms.values / temperature[:, None]))
 
 
 @dataclass(frozen=True)

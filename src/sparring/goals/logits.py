@@ -35,7 +35,7 @@ def power_margin(leads: FloatPerWay, every: bool) -> FloatPerRow:
     """
     leads = leads.clamp_min(torch.finfo(leads.dtype).min)
     share, near, beyond = _shares(leads.sub, leads.detach().amax(1, keepdim=True), every)
-    root = torch.linalg.vector_norm(share, 4, dim=1, keepdim=True)
+    root = share.square().square().sum(1, keepdim=True).sqrt().sqrt()
     return _smooth(root, near, beyond, every)
 
 
@@ -50,8 +50,10 @@ def power_margin_and_gradient(
     leads = _others(logits, index).sub_(logits.gather(1, index))
     lead = leads.amax(1, keepdim=True)
     share, near, beyond = _shares(leads.sub_, lead, every)
-    root = torch.linalg.vector_norm(share, 4, dim=1, keepdim=True)
-    slope = share.div_(root).pow_(3 if every else 5)
+    fourth = share.square().square_()  # torch's pow rounds by how many numbers there are
+    total = fourth.sum(1, keepdim=True)
+    root = total.sqrt().sqrt_()
+    slope = share.div_(root).pow_(3) if every else fourth.mul_(share).div_(total.mul_(root))
     loss = _smooth(root, near, beyond, every)
     return lead.squeeze(1), loss, slope.scatter_(1, index, slope.sum(1, keepdim=True).neg_())
 

@@ -46,7 +46,7 @@ class ShareGoal(Goal):
         if flatten(climb)[0]:
             return climb.of(self.terms(outputs))
         parts, counted = self.parts(outputs)
-        losses = climb.of(parts).view(counted.shape)
+        losses = climb.of_parts(parts, counted)
         return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp_min(1)
 
     def won_share(self, outputs: Any) -> FloatPerRow:

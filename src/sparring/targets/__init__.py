@@ -1,7 +1,7 @@
 """Targets: models that can be attacked, and wrappers around them."""
 
 from ..hashing import Unidentified
-from .as_target import Network, as_target
+from .as_target import TorchModule, as_target
 from .classifier import Classifier
 from .defended import AdaptiveView, Defended
 from .deployment import InputCodec, LockOut, PublishedScores, RateLimited, TruncatedScores
@@ -41,7 +41,6 @@ __all__ = [
     "Keyed",
     "LockOut",
     "Model",
-    "Network",
     "Onnx",
     "OpenInference",
     "OverScenes",
@@ -55,6 +54,7 @@ __all__ = [
     "Restricted",
     "Surrogate",
     "Target",
+    "TorchModule",
     "Trainee",
     "TruncatedScores",
     "Unidentified",

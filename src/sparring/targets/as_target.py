@@ -12,7 +12,7 @@ from .target import Target
 
 
 @runtime_checkable
-class Network(Protocol):
+class TorchModule(Protocol):
     """A `torch.nn.Module`, by what no target has: an annotation that mypy tells from a target's access."""
 
     training: bool

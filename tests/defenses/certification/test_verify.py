@@ -121,7 +121,7 @@ def test_smooth_networks_are_split_too(activation):
     net = dense(2, widths=(6, 8, 6, 3), activation=activation, scale=3)
     goal = sp.Misclassify(net(images).argmax(1))
     without = verify(net, goal, images, sp.Linf(0.12), timeout=0, **QUICK)
-    found = verify(net, goal, images, sp.Linf(0.12), timeout=30, **QUICK)
+    found = verify(net, goal, images, sp.Linf(0.12), timeout=3, **QUICK)
     assert bool((found.lower >= without.lower - 1e-9).all())
     assert int(found.which(Status.OPEN).sum()) < int(without.which(Status.OPEN).sum())
 
@@ -138,6 +138,7 @@ def test_what_time_does_not_suffice_for_is_open_with_its_bound():
     assert bool(found.lower[still].isfinite().all())
     longer = verify(net, goal, images, ball, timeout=2)
     assert bool((longer.lower[still] >= found.lower[still] - 1e-9)[longer.which(Status.OPEN)[still]].all())
+    assert bool((longer.domains[longer.which(Status.OPEN)] > 0).all())
     assert bool((longer.seconds > 0).all())
     points = points_of(region_of(images, ball), 0, 200)
     logits = net(points.flatten(0, 1)).unflatten(0, points.shape[:2])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...access import Attack, Keep
 from ...engine import Engine, Outcome, run
 from ...geometry import L2, Ball, Linf
+from ...goals import Climb
 from ...rows import join, take
 from ...targets import AdaptiveView, Target
 from ...zoo import DataSource
@@ -63,18 +64,22 @@ class ProbeSample:
         keep: Keep = Keep.HIGHEST_MARGIN,
         rows: Tensor | None = None,
         target: Target[Any] | None = None,
+        loss: Climb | None = None,
     ) -> Outcome:
         """Return the attack on the sample, or on some rows of it; by default its highest margins come back.
 
-        `target` is what is attacked in place of the view of whoever knows most.
+        `target` is what is attacked in place of the view of whoever knows most; `loss` is climbed in place of the
+        goal's own, where the goal has one.
         """
         chosen = torch.arange(len(self)) if rows is None else rows
         attacked = self.view if target is None else target
-        limits = self.clean.limits_of(chosen)
+        limits, goal = self.clean.limits_of(chosen), self.clean.goal(chosen)
+        if loss is not None and any(one.name == "loss" for one in fields(cast(Any, goal))):
+            goal = replace(cast(Any, goal), loss=loss)
         return run(
             attack,
             attacked,
-            self.clean.goal(chosen),
+            goal,
             self.images[chosen],
             indices=self.indices[chosen],
             context=self.clean.context_of(chosen) if attacked.takes_context else None,

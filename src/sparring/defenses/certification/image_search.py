@@ -25,6 +25,7 @@ ALIVE = 20  # numbers that a row of an ascent holds for each unit and input
 SWEEPS = 5  # of tightening, at most
 GAIN = 0.1  # share of what is missing that a sweep must gain for another one
 SHARE = 0.2  # of the time that is left, after which no further sweep begins
+LONGEST = 0.5  # of that time, after which a sweep ends where it is
 FAVOUR = 4.0  # of the function whose bound is best, in logits, where one suffices
 
 
@@ -104,16 +105,23 @@ class ImageSearch:
     def tightened(self) -> float:
         """Narrow the neurons' bounds by slopes optimised for each, then bound the functions again."""
         shares = torch.zeros(1, len(self.lower), device=self.low.device)
-        self.low, self.high = self._tightened(self.low, self.high, shares, None)
+        self.low, self.high = self._tightened(self.low, self.high, shares, None, self._part(LONGEST))
         low, high = self.low[0], self.high[0]
         self.networks = Precisions(*(one.within(low, high) for one in self.networks))
         return self.optimized()
 
-    def _tightened(self, low: Tensor, high: Tensor, shares: Tensor, limit: float | None) -> tuple[Tensor, Tensor]:
+    def _tightened(
+        self, low: Tensor, high: Tensor, shares: Tensor, limit: float | None, stop: float
+    ) -> tuple[Tensor, Tensor]:
         start = first_variables(self.networks.fine, low, high, shares)
         everything = torch.ones_like(low[0], dtype=torch.bool)
         given = self.networks, low, high, start, everything
-        return tighten(*given, limit=limit, memory=self.memory, stop=self.stop)
+        return tighten(*given, limit=limit, memory=self.memory, stop=stop)
+
+    def _part(self, share: float) -> float:
+        """Return what the clock shows when this share of the time that is left has gone."""
+        now = time.monotonic()
+        return now + share * (self.stop - now)
 
     def searched(self) -> SearchResult:
         """Prove one function after another, the hardest first, or all together where one suffices."""
@@ -138,17 +146,16 @@ class ImageSearch:
 
     def _proof(self, shares: Tensor, bound: float) -> SearchResult:
         """Tighten where no function exceeds a limit, then search."""
-        limit, began = 2 * self.slack + 1e-3, time.monotonic()
+        limit, late, longest = 2 * self.slack + 1e-3, self._part(SHARE), self._part(LONGEST)
         low, high = self.low, self.high
         for _ in range(SWEEPS):
             before = bound
-            low, high = self._tightened(low, high, shares, limit)
+            low, high = self._tightened(low, high, shares, limit, longest)
             found = self._ascended(low, high, shares)
             bound = max(bound, min(float(found.least), limit))
             if bool(self.judge(found.points)[0]):
                 return SearchResult(-math.inf, found.points[0], 0)
-            late = time.monotonic() > began + SHARE * (self.stop - began)
-            if bound > self.slack or late or not bound - before > GAIN * (self.slack - before):
+            if bound > self.slack or time.monotonic() > late or not bound - before > GAIN * (self.slack - before):
                 break
         if bound > self.slack:
             return SearchResult(bound, None, 0)

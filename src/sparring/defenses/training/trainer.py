@@ -22,7 +22,7 @@ from ...files import locked
 from ...isolation import isolated
 from ...random import Key
 from ...storage import read_checkpoint, write_tensors
-from ...targets import Classifier, Network, as_target
+from ...targets import Classifier, TorchModule, as_target
 from ...zoo.loaded import LoadedModel
 from .adversary import Adversary
 from .checks import check_labels, check_parts, check_run, classes_of, model_signature, targets_in, trainable_module
@@ -82,7 +82,7 @@ class Trained:
 
 @isolated()
 def train(
-    classifier: Classifier | Network | LoadedModel,
+    classifier: Classifier | TorchModule | LoadedModel,
     data: Any,
     objective: Objective,
     adversary: Adversary | None = None,
