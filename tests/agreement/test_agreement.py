@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
+from sparring.goals import LogOdds
 from sparring.zoo import load_data, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own
@@ -109,7 +110,7 @@ def test_pgd_visits_the_same_iterates(foolbox: ModuleType, digits: Digits) -> No
     sp.run(
         sp.attacks.PGD(sp.Linf(0.1), steps=20, step_size=0.01, random_start=False),
         sp.Classifier(ours),
-        sp.Misclassify(labels),
+        sp.Misclassify(labels, LogOdds()),  # the direction of the cross-entropy, which Foolbox ascends
         images,
         engine=sp.Engine(compact=False),
     )
@@ -144,7 +145,7 @@ def test_pgd_from_a_random_start_leaves_the_same_robust_accuracy(
     attack = foolbox.attacks.LinfPGD(abs_stepsize=eps / 10, steps=40, random_start=True)
     theirs = accuracy(digits.net, attack.run(model(foolbox, digits.net), images, labels, epsilon=eps), labels)
     pgd = sp.attacks.PGD(sp.Linf(eps), steps=40, step_size=eps / 10)
-    outcome = sp.run(pgd, sp.Classifier(digits.net), sp.Misclassify(labels), images)
+    outcome = sp.run(pgd, sp.Classifier(digits.net), sp.Misclassify(labels, LogOdds()), images)
     assert 0.05 < theirs < 0.95, "the comparison says nothing where all fall or none does"
     assert outcome.robust_accuracy == pytest.approx(theirs, abs=0.05)
 
@@ -185,7 +186,8 @@ def test_ddn_is_as_near(foolbox: ModuleType, digits: Digits) -> None:
     images, labels = digits.first(40)
     attack = foolbox.attacks.DDNAttack(steps=100, init_epsilon=1.0, gamma=0.05)
     theirs = distances(images, attack.run(model(foolbox, digits.net), images, labels))
-    ours = sp.run(sp.attacks.DDN(steps=100), sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
+    ddn = sp.attacks.DDN(steps=100, loss=LogOdds())
+    ours = sp.run(ddn, sp.Classifier(digits.net), sp.Misclassify(labels), images).distance
     assert 0.97 < float((ours / theirs).median()) < 1.01
     assert float((ours / theirs).max()) < 1.1
 
