@@ -126,6 +126,24 @@ ATTACKS = [
     "advgan",
     "msd",
     "\ud800",
+    "pgd:steps=2",
+    "pgd:steps=2,n_restarts=2",
+    "pgd:steps=x",
+    "pgd:steps=",
+    "pgd:nothing=1",
+    "pgd:steps=2,steps=3",
+    "pgd:ball=1",
+    "pgd:loss=dlr",
+    "pgd:steps=1e3",
+    "square:n_queries=3,p_init=0.5",
+    "square:p_init=nan",
+    "cw:steps=1,binary_search_steps=1",
+    "cw:learning_rate=-1",
+    "pgd:steps=2,fgsm,fgsm",
+    ",",
+    ":",
+    "fgsm:",
+    "none.py:Attack",
 ]
 SHARED = ["universal", "universal-gradient", "advgan", "pgd", "x", ""]
 STAGES = [
@@ -163,6 +181,7 @@ ENCODINGS = [
     "",
     ":",
 ]
+GOOD = {"--channels": "1", "--classes": "4", "--size": "6", "--votes": "1", "--device": "cpu", "--epochs": "1"}
 SIZES = ["6", "0", "-1", "224x", "x224", "6x6", "99999x99999", "9" * 50, "big", "1", ""]
 TOML = [
     0,
@@ -189,6 +208,8 @@ TOML = [
     {"a": 1},
     {"a": {"b": []}},
 ]
+FILES = ["good.csv", "odd.csv", "empty.csv", "noise.bin", "names.txt", "names.json", "good.npy", "odd.npy", "mine.npz", "empty",
+         "odd.vnnlib", "good.vnnlib", "instances.csv", "none.csv", "mine.py", "mine.onnx", "plan.toml"]  # fmt: skip
 AUDIT_KEYS = [
     "model",
     "data",
@@ -214,6 +235,17 @@ AUDIT_KEYS = [
     "effort",
     "input",
     "nothing",
+    "certify",
+    "certify_timeout",
+    "read",
+    "effort.steps",
+    "effort.queries",
+    "input.mean",
+    "input.size",
+    "input.classes",
+    "read.scale",
+    "read.labels",
+    "read.class_names",
 ]
 TRAIN_KEYS = [
     "model",
@@ -256,6 +288,21 @@ class World:
         np.savez(root / "odd.npz", images=images.astype(np.float64) * 1e300, labels=["a"] * 6)
         (root / "empty").mkdir()
         (root / "plain.toml").write_text("x = 1")
+        (root / "good.csv").write_text("".join(f"{i}.png,{i % 4},{(i + 1) % 4}\n" for i in range(6)))
+        (root / "odd.csv").write_text('0.png,"a\n1.png,nan,-1\n\n,,\n2.png,99999999999999999999\n')
+        (root / "empty.csv").write_text("")
+        (root / "noise.bin").write_bytes(np.random.default_rng(1).bytes(600))
+        (root / "names.txt").write_text("cat\ndog\nbird\nfish\n")
+        (root / "names.json").write_text('{"0": ["cat"], "x": null}')
+        np.save(root / "good.npy", np.eye(6, dtype=bool)[None])
+        np.save(root / "odd.npy", np.array([["a", "b"]]))
+        (root / "odd.vnnlib").write_text("(declare-const X_0 Real)\n(assert (<= X_0 (* 1 Y_0)))\n(assert")
+        (root / "good.vnnlib").write_text(
+            "".join(f"(declare-const {name} Real)\n" for name in ("X_0", "Y_0"))
+            + "(assert (<= X_0 1))\n(assert (>= X_0 0))\n(assert (<= Y_0 0))\n"
+        )
+        (root / "instances.csv").write_text("mine.onnx,good.vnnlib,1\nnone.onnx,odd.vnnlib,x\n")
+        (root / "mine.onnx").write_bytes(b"\x08\x07\x12\x00:\x02\x0a\x00")
         return cls(root)
 
     @property
@@ -294,6 +341,8 @@ class Case:
                     "reading",
                     "serve",
                     "zoo",
+                    "certify",
+                    "certify",
                 ]
             ),
         )()
@@ -302,25 +351,35 @@ class Case:
     def one(self, pool: list[str]) -> str:
         return self.draw.choice(pool)
 
-    def spec(self, good: str, odds: float = 0.75) -> str:
+    def spec(self, good: str, odds: float = 0.9) -> str:
         """Return a MODEL or DATA, the good one most of the time."""
         if self.draw.random() < odds:
             return good
         word = self.one(TEXTS)
         return good + word if self.draw.random() < 0.2 else word
 
-    def threat(self, odds: float = 0.5) -> str:
+    def file(self) -> str:
+        """Return a file or folder of the world, or a text that is none."""
+        return str(self.world.root / self.one(FILES)) if self.draw.random() < 0.8 else self.one(TEXTS)
+
+    def threat(self, odds: float = 0.75) -> str:
         if self.draw.random() < odds:
             return self.one(["linf:0.1", "l2:0.5", "linf:4/255", "linf:0.1,0.2"])
         if self.draw.random() < 0.02:
             return "linf:" + ",".join(f"{i}e-6" for i in range(1, 100_000))
         return f"{self.one(NORMS)}:{self.one(RADII)}" if self.draw.random() < 0.9 else self.one(NORMS + TEXTS)
 
+    def value(self, name: str, pool: list[str]) -> str:
+        """Return a value of an option; of a number a good one more often than not, so that what comes after is reached."""
+        if self.draw.random() < 0.6 and (name in GOOD or pool in (COUNTS, NUMBERS)):
+            return GOOD.get(name, "2" if pool == COUNTS else "0.5")
+        return self.file() if pool == FILES else self.one(pool)
+
     def options(self, pools: dict[str, list[str]], most: int) -> list[str]:
         names = self.draw.sample(list(pools), self.draw.randint(0, min(most, len(pools))))
         words: list[str] = []
         for name in names:
-            words += [name] if pools[name] is None else [name, self.one(pools[name])]
+            words += [name] if pools[name] is None else [name, self.value(name, pools[name])]
         if self.draw.random() < 0.03:
             words.append(self.one(["--no-such", "--out", "--", "-x", "--threat", "\ud800", ""]))
         return words
@@ -331,6 +390,11 @@ class Case:
         "--size": SIZES,
         "--channels": COUNTS,
         "--classes": COUNTS,
+    }
+    READ: ClassVar[dict[str, list[str]]] = {
+        "--scale": NUMBERS,
+        "--labels": FILES,
+        "--class-names": FILES,
     }
     COMMON: ClassVar[dict[str, list[str]]] = {
         "--limit": COUNTS,
@@ -357,20 +421,33 @@ class Case:
             "--devices": ["cpu", "cpu,cpu", "x", ",", ""],
             "--workers": [*COUNTS[:8], "ray:x", "ray:", "x"],
             "--precision": ["bfloat16", "x", ""],
-            "--mask": TEXTS,
+            "--mask": FILES,
+            "--certify": None,
+            "--certify-timeout": [*NUMBERS[:-3], "0.1"],
+            "--compile": None,
             "--access": ["scores", "decisions", "x", ""],
             "--junit": [str(self.out) + ".xml", "", "\0", str(self.world.root)],
             **self.COMMON,
             **self.INPUT,
+            **self.READ,
         }
         words = ["audit", self.spec(self.world.model), self.spec(self.world.data), "--threat", self.threat()]
         words += ["--suite", "fgsm", *(["--dry-run"] if self.draw.random() < 0.9 else ["--out", str(self.out)])]
         return words + self.options(pools, 3)
 
+    def certify(self) -> list[str]:
+        pools: dict[str, Any] = {"--mask": FILES, "--out": [str(self.out)], **self.COMMON, **self.INPUT, **self.READ}
+        del pools["--seed"]
+        if self.draw.random() < 0.2:
+            named = [self.file() for _ in range(self.draw.randint(1, 2))]
+        else:
+            named = [self.spec(self.world.model), self.spec(self.world.data), "--threat", self.threat()]
+        return ["certify", *named, "--timeout", self.one(["0", "0.1"] * 8 + COUNTS), *self.options(pools, 2)]
+
     def attack(self) -> list[str]:
         pools: dict[str, Any] = {
             "--steps": COUNTS,
-            "--targeted": COUNTS,
+            "--targeted": [*COUNTS, str(self.world.root / "good.csv"), str(self.world.root / "odd.csv"), "cat"],
             "--queries": COUNTS,
             "--surrogate": TEXTS,
             "--start-on": TEXTS,
@@ -383,10 +460,11 @@ class Case:
             "--encode": ENCODINGS,
             "--rate": NUMBERS,
             "--lock-out": COUNTS,
-            "--mask": TEXTS,
+            "--mask": FILES,
             "--out": [str(self.out), str(self.world.root), "\0", "", "/dev/null/x"],
             **self.COMMON,
             **self.INPUT,
+            **self.READ,
         }
         name = self.one(ATTACKS) if self.draw.random() < 0.4 else "fgsm"
         words = ["attack", name, self.spec(self.world.model), self.spec(self.world.data), "--threat", self.threat()]
@@ -403,13 +481,14 @@ class Case:
             "--from": TEXTS,
             **self.COMMON,
             **self.INPUT,
+            **self.READ,
         }
         out = self.one(
             [f"{self.out}.safetensors"] * 3 + ["", "x", ".safetensors", "\0.safetensors", "/dev/null/x.safetensors"]
         )
         words = [
             "fit",
-            self.one(SHARED),
+            self.one(["universal", "universal-gradient", *SHARED]),
             self.spec(self.world.model),
             self.spec(self.world.data),
             "--threat",
@@ -422,7 +501,7 @@ class Case:
         return ["apply", artifact, self.spec(self.world.data), "--out", str(self.out), *self.options(self.COMMON, 2)]
 
     def transfer(self) -> list[str]:
-        models = [f"{name}={self.spec(self.world.model)}" for name in self.draw.choice(["a", "ab", "abc", "aa"])]
+        models = [f"{name}={self.spec(self.world.model)}" for name in self.draw.choice(["a", "ab", "ab", "abc", "aa"])]
         pools: dict[str, Any] = {
             "--attack": ATTACKS,
             "--steps": COUNTS,
@@ -430,6 +509,7 @@ class Case:
             "--targeted": COUNTS,
             "--ensemble": None,
             **self.COMMON,
+            **self.READ,
         }
         words = ["transfer", *models, self.spec(self.world.data), "--threat", self.threat(), "--steps", "2"]
         return words + self.options(pools, 2)
@@ -443,7 +523,7 @@ class Case:
             "--out",
             str(self.out),
         ]
-        pools: dict[str, Any] = {"--union": RADII, **self.COMMON}
+        pools: dict[str, Any] = {"--union": RADII, **self.COMMON, **self.READ}
         return [*words, "--threat", self.threat(0.1), *self.options(pools, 2)]
 
     def reading(self) -> list[str]:
