@@ -52,6 +52,20 @@ def test_numbers_of_a_fit(words, said, typed, user, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("out", ["", ".", "/", "..", "x"])
+def test_a_fit_is_written_to_a_file_of_its_kind(out, typed, user, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refused(typed, "fit", "universal", *user, "--threat", "linf:0.1", "--out", out)
+    assert "is no FILE.safetensors; give it that ending" in message
+
+
+@pytest.mark.parametrize("network", ["", ".", "/", "none.onnx"])
+def test_a_property_of_no_network_is_bad_input(network, typed, tmp_path):
+    scalars = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+    (tmp_path / "any.vnnlib").write_text(f"{scalars}(assert (<= X_0 1))\n(assert (>= X_0 0))\n(assert (<= Y_0 0))")
+    assert "is no file" in refused(typed, "certify", network, tmp_path / "any.vnnlib")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

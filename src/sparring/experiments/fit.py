@@ -33,6 +33,10 @@ class ArtifactPaths:
 
     artifact: Path
 
+    def __post_init__(self) -> None:
+        if self.artifact.suffix != SUFFIX:
+            raise ConfigError(f"--out {self.artifact} is no FILE{SUFFIX}; give it that ending")
+
     @property
     def picture(self) -> Path:
         """Return the path of the picture."""
@@ -43,8 +47,6 @@ class ArtifactPaths:
 
         An artifact without its picture may be that of a fit which was killed: `FitArtifact.finished` tells.
         """
-        if self.artifact.suffix != SUFFIX:
-            raise ConfigError(f"--out {self.artifact} is no FILE{SUFFIX}; give it that ending")
         for path in (self.picture, self.artifact):
             if path.is_symlink() or (path.exists() and not (path == self.artifact and path.is_file())):
                 raise RunError(f"{path} exists; choose another --out")

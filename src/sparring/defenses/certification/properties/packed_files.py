@@ -19,7 +19,7 @@ def read_packed(file: Path, most: int) -> bytes:
     Raises:
         InputError: no such file, one that is larger, or one that gzip cannot unpack.
     """
-    packed = file.with_name(file.name + ".gz")
+    packed = Path(f"{file}.gz")
     if not file.is_file():
         if not packed.is_file():
             raise InputError(f"{file} is no file; name one that exists")
