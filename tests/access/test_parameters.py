@@ -49,6 +49,8 @@ def test_numbers_within_bounds_are_accepted(values: dict[str, Any]) -> None:
     ("values", "message"),
     [
         ({"steps": 0}, "Numbers steps=0; pass an integer >= 1"),
+        ({"steps": 2**31}, "Numbers steps is an integer of 32 bits or more"),
+        ({"steps": -(10**5000)}, "Numbers steps is an integer of 32 bits or more"),
         ({"steps": 2.0}, "Numbers steps=2.0; pass an integer >= 1"),
         ({"steps": "3"}, "Numbers steps='3'; pass an integer"),
         ({"steps": None}, "Numbers steps=None; pass an integer"),

@@ -143,6 +143,7 @@ ATTACKS = [
     "pgd:ball=1",
     "pgd:loss=dlr",
     "pgd:steps=1e3",
+    f"pgd:steps={10**30}",
     "square:n_queries=3,p_init=0.5",
     "square:p_init=nan",
     "cw:steps=1,binary_search_steps=1",
@@ -189,7 +190,8 @@ ENCODINGS = [
     "",
     ":",
 ]
-GOOD = {"--channels": "1", "--classes": "4", "--size": "6", "--votes": "1", "--device": "cpu", "--epochs": "1"}
+GOOD = {"--channels": "1", "--classes": "4", "--size": "6", "--votes": "1", "--device": "cpu", "--epochs": "1",
+        "--rate": "1e6"}  # fmt: skip
 SIZES = ["6", "0", "-1", "224x", "x224", "6x6", "99999x99999", "9" * 50, "big", "1", ""]
 TOML = [
     0,
@@ -673,7 +675,7 @@ def fault_of(words: list[str]) -> str | None:
         return "".join(traceback.format_exception(error))[-1500:]
     if result.exit_code not in ALLOWED or "Traceback" in result.output:
         return f"exit code {result.exit_code}: {result.output[-1500:]}"
-    if result.exit_code == 2 and not result.stderr.strip():
+    if result.exit_code == 2 and not result.output.strip():
         return "exit code 2 without a word"
     return None
 

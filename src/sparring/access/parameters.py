@@ -45,6 +45,7 @@ FOREIGN = {
     "random_start": ("rand_init", "random_init", "num_random_init"),
 }
 RADIUS = ("eps", "epsilon", "epsilons", "norm", "eps_max")
+LARGEST = 2**31  # no integer is as large
 COMPARISONS = {"gt": (">", operator.gt), "ge": (">=", operator.ge), "lt": ("<", operator.lt), "le": ("<=", operator.le)}
 
 
@@ -126,6 +127,8 @@ def check_parameter(owner: type, name: str, value: object) -> None:
 
 def _check(owner: str, name: str, value: object, bounds: Bounds, kind: type, optional: bool) -> None:
     for entry in value if isinstance(value, tuple) else (value,):
+        if isinstance(entry, Integral) and abs(entry) >= LARGEST:
+            raise ConfigError(f"{owner} {name} is an integer of {LARGEST.bit_length()} bits or more; pass one of less")
         if not bounds.accepts(entry, kind) and not (value is None and optional):
             raise ConfigError(f"{owner} {name}={value!r}; pass {bounds.describe(kind)}")
 

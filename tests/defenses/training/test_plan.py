@@ -128,6 +128,8 @@ def test_one_attack_may_be_a_table():
         ("smoothing = 0.1", "smoothing = 2", "objective: Madry label_smoothing=2"),
         ("smoothing = 0.1", "smoothing = 2020-01-01", "objective.label_smoothing=.*: Input should be a valid number"),
         ("epochs = 3", "epochs = -3", "training.epochs=-3: Input should be greater than or equal to 1"),
+        ("epochs = 3", f"epochs = {10**30}", "training.epochs=1000.*: Input should be less than 2147483648"),
+        ("lr = 1e-3", "lr = inf", "optimizer.lr=inf: Input should be a finite number"),
         ("lr = 1e-3", "lr = 0", "optimizer.lr=0: Input should be greater than 0"),
         ("val_size = 10", "val_size = 'x'", "validation.val_size='x'"),
         ('"train"', '"training"', "adversary.batch_norm='training': Input should be 'eval' or 'train'"),

@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ConfigSection(BaseModel):
     """A record of settings; raises a ConfigError that names the field, the value and what was expected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     table: ClassVar[str | None] = None  # its name in a plan, where that is not the name of the class
 
     def __init__(self, **fields: Any) -> None:
@@ -107,7 +107,7 @@ class Augment(ConfigSection):
     """
 
     flip: bool = False
-    shift: Annotated[int, Field(ge=0)] = 0
+    shift: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class TrainingConfig(ConfigSection):
@@ -136,7 +136,7 @@ class TrainingConfig(ConfigSection):
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     channels_last: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class SmoothingValidation(ConfigSection):
@@ -149,9 +149,9 @@ class SmoothingValidation(ConfigSection):
     """
 
     table: ClassVar[str | None] = "validation.smoothing"
-    sigma: Annotated[float, Field(gt=0, lt=math.inf)]
+    sigma: Annotated[float, Field(gt=0)]
     n0: Count = 10
-    n: Annotated[int, Field(ge=10)] = 100
+    n: Annotated[int, Field(ge=10, lt=2**31)] = 100
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
 
 
@@ -178,6 +178,6 @@ class Validation(ConfigSection):
     steps: Count = 20
     batch_size: Count = 250
     collapse: Literal["stop", "rollback", "ignore"] = "stop"
-    rescue_steps: Annotated[int, Field(ge=2)] = 5
+    rescue_steps: Annotated[int, Field(ge=2, lt=2**31)] = 5
     patience: Count | None = None
     smoothing: SmoothingValidation | None = None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ...errors import ConfigError
 from ...targets.optional_imports import import_optional
-from .config import ConfigSection
+from .config import ConfigSection, Count
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,8 +27,8 @@ class Devices(ConfigSection):
     """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    count: Annotated[int, Field(ge=1)] = 1
-    nodes: Annotated[int, Field(ge=1)] = 1
+    count: Count = 1
+    nodes: Count = 1
 
 
 def launch(devices: Devices, precision: str) -> Processes:

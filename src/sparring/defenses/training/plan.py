@@ -41,7 +41,7 @@ PLAIN = (bool, int, float, str, NoneType)
 class PlanTable(BaseModel):
     """A table of a training plan; `make_training_plan` reports what does not fit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NamedTable(PlanTable):
