@@ -43,43 +43,59 @@ class StorableModel(BaseModel):
         return storable(values)
 
 
-class AuditPlan(StorableModel):
+class AuditOptions(BaseModel):
+    """The parameters of an audit that mean the same in a file, in a call of `audit` and in the records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    suite: Suite = Field(default="standard", description="quick, standard, thorough, or names of attacks")
+    access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
+        default=None, description="what attacks may ask; all that the model grants when left out"
+    )
+    draws: Count | None = Field(
+        default=None, description="passes per gradient of a random defence; by the gradient's variance when left out"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    repeats: Count = Field(
+        default=1, description="how many seeds, from `seed` on, the suite runs under, each on what still stands"
+    )
+    limit: Count | None = Field(default=None, description="take the first images only")
+    labels: Literal["data", "model"] = Field(
+        default="data",
+        description="data: the labels of the data set, and the model's clean prediction where it has none; model: the "
+        "model's clean prediction throughout",
+    )
+    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="the clean accuracy that the model is expected to have"
+    )
+    precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
+    compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
+    certify: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="prove or break the images that withstand all attacks, by bounds"
+    )
+    certify_timeout: Seconds = Field(
+        default=60.0, description="seconds of proofs for each image and radius; 0: CROWN only"
+    )
+
+
+class AuditPlan(StorableModel, AuditOptions):
     """Model, data, threats and effort. Two runs of one plan have the same records.
 
-    `smallest`: norms without a radius, in which the nearest example of each image is searched.
-    `suite`: quick, standard or thorough, or names of attacks. `repeats`: how often the whole suite runs on what still
-    stands, each time under another seed. `labels`: "data" takes the labels of the data set where it has them and the
-    model's own clean prediction elsewhere; "model" takes the model's prediction throughout. `draws`: passes per
-    gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
-    search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
-    of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by
-    bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`:
-    SHA-256 of the mask and of the radii, one for each input. `attack_files`: SHA-256 of the user's files
-    that `suite` names.
+    `smallest`: norms without a radius, in which the nearest example of each image is searched. `goal`: of a classifier
+    "misclassify" or "least-likely", of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of
+    the radii, one for each input. `attack_files`: SHA-256 of the user's files that `suite` names.
     """
 
     model: str
     data: str
     threats: tuple[Threat, ...] = ()
     smallest: tuple[Norm, ...] = ()
-    suite: Suite = "standard"
     goal: str = "misclassify"
-    access: str | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    repeats: Count = 1
-    limit: Count | None = None
     batch_size: Count
     steps: Count
     restarts: Count
     queries: Count
-    draws: Count | None = None
-    labels: Literal["data", "model"] = "data"
     surrogate: str | None = None
-    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
-    precision: Precision = "float32"
-    compile: bool = False
-    certify: Annotated[bool, Field(strict=True)] = False
-    certify_timeout: Seconds = 60.0
     mask: str | None = None
     eps: str | None = None
     attack_files: tuple[str, ...] = ()

@@ -26,9 +26,7 @@ from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
-from .plan import GOALS, PRECISIONS, Count, Precision, Seconds, check_suite, check_word
-
-UnitInterval = Annotated[float, Field(ge=0, le=1)]
+from .plan import GOALS, PRECISIONS, AuditOptions, Count, check_suite, check_word
 
 
 def _as_it_is(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -42,7 +40,7 @@ Spec = Annotated[str, WrapValidator(_as_it_is)]  # a MODEL, DATA or file
 class ConfigTable(BaseModel):
     """A table of the file; `make_audit_config` reports what does not fit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EffortConfig(ConfigTable):
@@ -73,7 +71,7 @@ class ReadConfig(ConfigTable):
     class_names: str | None = Field(default=None, description="a file of the model's class names, one per line or JSON")
 
 
-class AuditConfig(ConfigTable):
+class AuditConfig(ConfigTable, AuditOptions):
     """An audit, as a person writes it down."""
 
     model: Spec = Field(description="as on the command line: zoo:NAME, FILE.py:FACTORY, ...")
@@ -81,41 +79,19 @@ class AuditConfig(ConfigTable):
     threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
     )
-    suite: str | tuple[str, ...] = Field(
-        default="standard", description="quick, standard, thorough, or names of attacks"
-    )
     goal: Literal["misclassify", "least-likely"] | None = Field(
         default=None, description="of a classifier; misclassify when left out. Data of another task bring their own"
-    )
-    access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
-        default=None, description="what attacks may ask; all that the model grants when left out"
     )
     surrogate: Spec | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
     defend: tuple[Spec, ...] = Field(
         default=(), description="what the model is put behind, in this order: jpeg:75, resize-pad, FILE.py:FACTORY, ..."
     )
     votes: Count = Field(default=1, description="answers of a random defence that make one of its own")
-    draws: Count | None = Field(
-        default=None, description="passes per gradient of a random defence; by the gradient's variance when left out"
-    )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    repeats: Count = Field(default=1, description="how many seeds, from `seed` on, the suite runs under")
-    limit: Count | None = Field(default=None, description="take the first images only")
     batch_size: Count | None = Field(default=None, description="images per pass and per recorded chunk")
-    labels: Literal["data", "model"] = "data"
     mask: Spec | None = Field(
         default=None, description="a PNG (white: may move), .npy or .npz file: where the images may be changed"
     )
-    expected_accuracy: UnitInterval | None = None
-    precision: Precision = Field(default="float32", description="of the model inside the search, confirmed without it")
-    compile: bool = Field(default=False, description="search through torch.compile, confirmed without it")
-    certify: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="prove or break the images that withstand all attacks, by bounds"
-    )
-    certify_timeout: Seconds = Field(
-        default=60.0, description="seconds of proofs for each image and radius; 0: CROWN only"
-    )
-    fail_under: UnitInterval | None = Field(default=None, description="the least robust accuracy that is accepted")
+    fail_under: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="the least robust accuracy that is accepted")
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: EffortConfig = Field(default_factory=EffortConfig)
     input: InputConfig = Field(default_factory=InputConfig)
@@ -124,6 +100,11 @@ class AuditConfig(ConfigTable):
     def balls(self) -> list[Ball | Threat]:
         """Return the threats as `audit` takes them."""
         return parse_threats(self.threats)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `audit` that need nothing to be loaded, by name."""
+        plain = {*AuditOptions.model_fields, "goal", "batch_size"}
+        return self.model_dump(include=plain) | self.effort.model_dump()
 
 
 def parse_threats(words: Iterable[str]) -> list[Ball | Threat]:

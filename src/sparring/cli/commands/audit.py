@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from ...audit.plan_file import AuditConfig
     from ..display.junit_file import JUnitFile
 
-EFFORT = ("steps", "restarts", "queries")
-PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "expected_accuracy", "draws",
-         "precision", "compile", "certify", "certify_timeout")  # fmt: skip
-INPUT = ("mean", "std", "size", "channels", "classes")
-READ = ("scale", "labels", "class_names")
+# what is no part of the plan: where an audit is written, how it is run and what is made of its result
+OF_THIS_RUN = ("out", "plan", "resume", "dry_run", "fail_under", "accept", "junit", "device", "devices", "workers")
 
 
 @with_exit_code
@@ -114,38 +111,10 @@ def audit(
     class_names: given.ClassNames = None,
 ) -> None:
     """Measure the robust accuracy of MODEL on DATA, and write a report."""
-    typed: dict[str, Any] = {
-        "model": model,
-        "data": data,
-        "threats": threat or None,
-        "suite": suite,
-        "goal": goal,
-        "access": access,
-        "surrogate": surrogate,
-        "defend": defend or None,
-        "votes": votes,
-        "draws": draws,
-        "mask": mask,
-        "seed": seed,
-        "repeats": repeats,
-        "limit": limit,
-        "batch_size": batch_size,
-        "expected_accuracy": expected_accuracy,
-        "precision": precision,
-        "compile": compile or None,
-        "certify": certify or None,
-        "certify_timeout": certify_timeout,
-        "steps": steps,
-        "restarts": restarts,
-        "queries": queries,
-        "mean": mean,
-        "std": std,
-        "size": size,
-        "channels": channels,
-        "classes": classes,
-        "scale": scale,
-        "labels": labels,
-        "class_names": class_names,
+    typed = {
+        name: value
+        for name, value in locals().items()
+        if name not in OF_THIS_RUN and value not in (None, []) and value is not False
     }
     from ..display.junit_file import junit_file
 
@@ -180,7 +149,7 @@ def read_plan(path: Path, typed: dict[str, Any]) -> AuditConfig:
     """Return the audit of a plan, which says all that the command line might."""
     from ...audit.plan_file import read_audit_config
 
-    both = next((name for name, value in typed.items() if value is not None), None)
+    both = next(iter(typed), None)
     if both is not None:
         word = both.upper() if both in ("model", "data") else f"--{both.replace('_', '-')}"
         raise ConfigError(f"{word} is said beside --plan {path}, which says everything; leave one of the two out")
@@ -190,16 +159,16 @@ def read_plan(path: Path, typed: dict[str, Any]) -> AuditConfig:
 def config_of_options(typed: dict[str, Any]) -> AuditConfig:
     """Return the audit of the command line."""
     for name in ("model", "data"):
-        if typed[name] is None:
+        if name not in typed:
             raise ConfigError(f"no {name.upper()} is given; write sparring audit MODEL DATA, or --plan FILE")
-    if typed["threats"] is None:
+    if "threat" not in typed:
         raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
-    from ...audit.plan_file import make_audit_config
+    from ...audit.plan_file import INNER_TABLES, make_audit_config
 
-    known = {name: value for name, value in typed.items() if value is not None}
-    tables = {"effort": EFFORT, "input": INPUT, "read": READ}
-    inner = {table: {name: known.pop(name) for name in names if name in known} for table, names in tables.items()}
-    return make_audit_config(known | inner)
+    table = {"threats" if name == "threat" else name: value for name, value in typed.items()}
+    for name, kind in INNER_TABLES.items():
+        table[name] = {key: table.pop(key) for key in kind.model_fields if key in table}
+    return make_audit_config(table)
 
 
 def run_audit_command(
@@ -230,8 +199,8 @@ def run_audit_command(
     loaded = add_defense(loaded, config.defend, config.votes)
     mask = load_mask(config.mask, loaded, pictures, config.limit)
     own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)
-    arguments: dict[str, Any] = {name: getattr(config, name) for name in PLAIN} | config.effort.model_dump()
-    arguments |= {"threats": config.balls(), "surrogate": own, "accept": codes, "command": command_line(), "mask": mask}
+    arguments = config.arguments() | {"threats": config.balls(), "surrogate": own, "accept": codes, "mask": mask}
+    arguments["command"] = command_line()
     if dry_run or out is None:
         show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **arguments))
         return
