@@ -28,8 +28,8 @@ class NonLocalMeans(Stage):
     """Replace each pixel by the mean of those around it with similar patches; images (B, C, H, W), differentiable.
 
     Args:
-        search_window: width of the search window, odd; 11 in Xu et al.
-        patch_size: width of the patches compared, odd; 3 in Xu et al.
+        search_window: width of the search window, odd, at most 255; 11 in Xu et al.
+        patch_size: width of the patches compared, likewise; 3 in Xu et al.
         h: in units of pixels; 4 / 255 in Xu et al.
 
     Raises: ConfigError.
@@ -40,8 +40,8 @@ class NonLocalMeans(Stage):
     h: float = 4 / 255
 
     def __post_init__(self) -> None:
-        check_whole(self, "search_window", self.search_window, 1)
-        check_whole(self, "patch_size", self.patch_size, 1)
+        check_whole(self, "search_window", self.search_window, 1, 255)
+        check_whole(self, "patch_size", self.patch_size, 1, 255)
         check_number(self, "h", self.h, 0, above=True)
         if self.search_window % 2 == 0 or self.patch_size % 2 == 0:
             raise ConfigError(
