@@ -14,7 +14,7 @@ from torch import Tensor
 from ...geometry import rowwise, tiny
 from ...geometry.region import Region
 from ...inputs import Images
-from .square_window import draw_signs, draw_site, eta, square_window
+from .square_window import draw_signs, draw_site, eta, onto_sphere, square_window
 
 DRAWS = 5  # per step: two windows' corners, and the bits of the signs
 
@@ -66,25 +66,23 @@ def _propose_lp(region: Region, delta: Tensor, draws: Tensor, p: float) -> Tenso
     if region.free is not None:
         fresh = fresh.where(region.free.flatten(2).gather(2, first), 0)
     fresh = _unit_per_channel(fresh, power) * (left[:, None] + both).pow(1 / power)[:, :, None]
-    trial = cleared.scatter(2, first, fresh).view_as(x)
-    return region.project(trial * rowwise(eps / region.norm(trial).clamp_min(tiny(trial)), trial))
+    return onto_sphere(region, cleared.scatter(2, first, fresh).view_as(x))
 
 
 def _propose_neighbourhood(region: Region, delta: Tensor, draws: Tensor, p: float) -> Tensor:
     """The same on inputs of any kind: one sign per channel into the sites of a neighbourhood."""
-    x, inputs, eps = region.x, region.inputs, rowwise(region.eps, region.x)
+    x, inputs = region.x, region.inputs
     sites, channels = inputs.per_site(x).shape[1:]
     first, second = (
         inputs.from_sites(inputs.window(x, draw_site(region, draws[:, i], sites), p)[:, :, None], x) for i in (0, 2)
     )
     signs = inputs.from_sites(draw_signs(draws[:, 4], channels, x.dtype)[:, None].expand(-1, sites, -1), x)
     if math.isinf(region.ball.p):
-        return region.project(torch.where(first, signs * eps, delta))
+        return region.project(torch.where(first, signs * rowwise(region.eps, x), delta))
     rest, power = delta.masked_fill(first | second, 0), region.ball.p
     left = (region.eps**power - region.norm(rest) ** power).clamp_min(0) ** (1 / power)
     pattern = region.masked(_unit_norm(region, signs * first) + _unit_norm(region, delta * first))
-    trial = rest + _unit_norm(region, pattern) * rowwise(left, x)
-    return region.project(trial * eps / rowwise(region.norm(trial).clamp_min(tiny(x)), x))
+    return onto_sphere(region, rest + _unit_norm(region, pattern) * rowwise(left, x))
 
 
 def _unit_norm(region: Region, values: Tensor) -> Tensor:

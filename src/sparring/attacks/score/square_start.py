@@ -7,25 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-from ...geometry import rowwise, tiny
+from ...geometry import rowwise
 from ...geometry.region import Region
 from ...inputs import Images
 from ...random import Key
-from .square_window import eta
+from .square_window import eta, onto_sphere
 
 TILES = 5  # per side of the grid in L2 and L1
 
 
 def initial_perturbation(key: Key, region: Region) -> Tensor:
     """Return the start (B, ...): stripes in Linf, tiles in L2 and L1; random signs where inputs are no images."""
-    x, eps = region.x, rowwise(region.eps, region.x)
+    x = region.x
     if isinstance(region.inputs, Images):
         if not math.isinf(region.ball.p):
             return _tiles(key, region)
         stripes = key.signs("stripes", (x.shape[1], 1, x.shape[3]), dtype=x.dtype)
-        return region.project((stripes * eps).expand_as(x))
-    signs = region.masked(key.signs("stripes", x.shape[1:], dtype=x.dtype))
-    return region.project(signs / rowwise(region.norm(signs), x) * eps)
+        return region.project((stripes * rowwise(region.eps, x)).expand_as(x))
+    return onto_sphere(region, region.masked(key.signs("stripes", x.shape[1:], dtype=x.dtype)))
 
 
 def _tiles(key: Key, region: Region) -> Tensor:
@@ -40,5 +39,4 @@ def _tiles(key: Key, region: Region) -> Tensor:
     above, before = (height - rows * side) // 2, (width - columns * side) // 2
     delta = torch.zeros_like(x)
     delta[:, :, above : above + rows * side, before : before + columns * side] = grid
-    delta = region.masked(delta)
-    return region.project(delta * rowwise(region.eps / region.norm(delta).clamp_min(tiny(x)), delta))
+    return onto_sphere(region, region.masked(delta))

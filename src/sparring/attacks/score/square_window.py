@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...geometry import unit
+from ...geometry import rowwise, tiny, unit
 from ...geometry.region import Region
 
 
@@ -46,6 +46,11 @@ def square_window(region: Region, top: Tensor, left: Tensor, side: int) -> Tenso
 def draw_signs(draw: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
     """Return (B, C) of -1 and 1 from the bits of one draw (B,) int64 in [0, 2^31)."""
     return ((draw[:, None] >> (torch.arange(channels, device=draw.device) % 31)) & 1).to(dtype) * 2 - 1
+
+
+def onto_sphere(region: Region, delta: Tensor) -> Tensor:
+    """Return the perturbations (B, ...) scaled to the norm eps, and what the range leaves of them; zero stays zero."""
+    return region.project(delta * rowwise(region.eps / region.norm(delta).clamp_min(tiny(delta)), delta))
 
 
 @lru_cache(maxsize=64)
