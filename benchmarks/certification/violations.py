@@ -49,17 +49,17 @@ def convolutional(activation: Callable[[], nn.Module], pool: bool) -> nn.Module:
     )  # fmt: skip
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {
+NETS: dict[str, Callable[[], nn.Module]] = {  # the cheap ones first
     "dense, ReLU": lambda: dense(nn.ReLU, (30, 30)),
-    "convolutional, ReLU, max pooling": lambda: convolutional(nn.ReLU, True),
-    "dense, tanh": lambda: dense(nn.Tanh, (30, 30)),
-    "convolutional, ReLU": lambda: convolutional(nn.ReLU, False),
-    "dense, leaky ReLU": lambda: dense(lambda: nn.LeakyReLU(0.1), (30, 30)),
-    "dense, GELU": lambda: dense(nn.GELU, (30, 30)),
     "dense, ReLU, deep": lambda: dense(nn.ReLU, (20, 20, 20, 20)),
-    "dense, ReLU6": lambda: dense(nn.ReLU6, (30, 30)),
-    "convolutional, hardswish, max pooling": lambda: convolutional(nn.Hardswish, True),
+    "dense, leaky ReLU": lambda: dense(lambda: nn.LeakyReLU(0.1), (30, 30)),
+    "dense, tanh": lambda: dense(nn.Tanh, (30, 30)),
+    "convolutional, ReLU, max pooling": lambda: convolutional(nn.ReLU, True),
     "dense, sigmoid": lambda: dense(nn.Sigmoid, (40,)),
+    "dense, ReLU6": lambda: dense(nn.ReLU6, (30, 30)),
+    "dense, GELU": lambda: dense(nn.GELU, (30, 30)),
+    "convolutional, ReLU": lambda: convolutional(nn.ReLU, False),
+    "convolutional, hardswish, max pooling": lambda: convolutional(nn.Hardswish, True),
 }
 
 
