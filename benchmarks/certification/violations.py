@@ -57,10 +57,10 @@ NETS: dict[str, Callable[[], nn.Module]] = {  # the cheap ones first
     "dense, ReLU, deep": lambda: dense(nn.ReLU, (20, 20, 20, 20)),
     "dense, leaky ReLU": lambda: dense(lambda: nn.LeakyReLU(0.1), (30, 30)),
     "dense, tanh": lambda: dense(nn.Tanh, (30, 30)),
-    "convolutional, ReLU, max pooling": lambda: convolutional(nn.ReLU, True),
     "dense, sigmoid": lambda: dense(nn.Sigmoid, (40,)),
     "dense, ReLU6": lambda: dense(nn.ReLU6, (30, 30)),
     "dense, GELU": lambda: dense(nn.GELU, (30, 30)),
+    "convolutional, ReLU, max pooling": lambda: convolutional(nn.ReLU, True),
     "convolutional, ReLU": lambda: convolutional(nn.ReLU, False),
     "convolutional, hardswish, max pooling": lambda: convolutional(nn.Hardswish, True),
 }
@@ -154,7 +154,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     record: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {"rows": []}
-    record["provenance"] = provenance("python -m benchmarks.certification.violations", "cpu")
+    command = f"python -m benchmarks.certification.violations --images {given.images}"
+    record["provenance"] = provenance(command, "cpu")
     chunk = next(iter(load_data("zoo:mnist-heldout", limit=500).chunks(500)))
     training = next(iter(load_data("zoo:mnist-5k", limit=4000).chunks(4000)))
     assert chunk.labels is not None
