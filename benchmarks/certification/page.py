@@ -1,4 +1,7 @@
-"""Writes docs/certification-results.md from records/certification: `python -m benchmarks.certification.page`."""
+"""Writes docs/certification-results.md, and the table in docs/audit.md, from records/certification.
+
+python -m benchmarks.certification.page
+"""
 
 from __future__ import annotations
 
@@ -119,6 +122,15 @@ extrapolated.
 """
 
 
+BRACKET = "proven <= not broken <= clean"
+
+
+def bracket(row: dict[str, Any]) -> str:
+    """How many images of a verdict's row are proven, how many no example breaks, and how many are right."""
+    found, images = row["verify"], row["images"]
+    return f"{found['proven']} <= {images - found['broken']} <= {images - found['methods'].get('clean', 0)}"
+
+
 def digits() -> str:
     """The section on verdicts and on widths."""
     record = read("digits")
@@ -128,6 +140,7 @@ def digits() -> str:
             f"{row['model']}, {row['eps']:g}",
             *[f"{row['methods'][one]['proven']}, {row['methods'][one]['seconds']:g} s" for one in methods],
             f"{row['verify']['proven']} / {row['verify']['broken']} / {row['verify']['open']}",
+            bracket(row),
             f"{row['verify']['seconds']:g}, {row['verify']['most_seconds']:g}, {row['timeout']:g}",
         ]
         for row in sorted(record["verdicts"], key=lambda row: (row["model"], row["eps"]))
@@ -141,7 +154,7 @@ def digits() -> str:
         [row["model"], *[f"{row['over_reached'][one]:.3g}" for one in methods]]
         for row in sorted(record["widths"], key=lambda row: row["model"])
     ]
-    head = ["net, Linf", *methods, "verify: proven / broken / open", "seconds of verify: mean, most, limit"]
+    head = ["net, Linf", *methods, "verify: proven / broken / open", BRACKET, "seconds of verify: mean, most, limit"]
     left = f"What stays open, by its best lower bound of the margin: {'; '.join(bounds)}." if bounds else ""
     return f"""## Linf balls proven: the first {record["verdicts"][0]["images"]} test digits of MNIST
 
@@ -204,13 +217,25 @@ def certified_training() -> str:
         proven, open_, digits = (verdicts[name] for name in ("proven", "open", "digits"))
         rows.append([
             f"{row['eps']:g}", f"zoo:{row['net']}", share(row["clean"]), share(row["ibp"]), share(proven / digits),
-            share(open_ / digits), f"{training['epochs']}", f"{training['seconds'] / 60:.0f}",
+            share(1 - verdicts["broken"] / digits), share(open_ / digits), f"{training['epochs']}",
+            f"{training['seconds'] / 60:.0f}",
         ])  # fmt: skip
     rows += [
-        [f"{eps:g}", name, share(clean), "", share(certified), "", "", ""] for eps, name, clean, certified in PUBLISHED
+        [f"{eps:g}", name, share(clean), "", share(certified), "", "", "", ""]
+        for eps, name, clean, certified in PUBLISHED
     ]
     rows.sort(key=lambda row: float(row[0]))
-    head = ["Linf eps", "net", "clean", "certified by intervals", "certified", "open", "epochs", "minutes"]
+    head = [
+        "Linf eps",
+        "net",
+        "clean",
+        "certified by intervals",
+        "certified",
+        "not broken",
+        "open",
+        "epochs",
+        "minutes",
+    ]
     first = record["rows"][0]
     return f"""## Certified training: the 10,000 test digits of MNIST
 
@@ -227,16 +252,55 @@ the clean loss beside it (processor time, `MnistNet` of `zoo:mnist-plain`, 256 d
 """
 
 
-def main() -> int:
+def results() -> str:
+    """The page docs/certification-results.md."""
     head = """# Certificates measured
 
 Made by `python -m benchmarks.certification.page` from `records/certification`. What the certificates mean:
 [certification.md](certification.md), [certification-smoothing.md](certification-smoothing.md).
 """
-    text = "\n".join(
+    return "\n".join(
         (head, digits(), violations(), certified_training(), smoothing(), photographs(), patches(), speed())
     )
-    (ROOT / "docs" / "certification-results.md").write_text(text)
+
+
+def audits() -> str:
+    """The part of docs/audit.md that is measured."""
+    record = read("audit")
+    rows, found = [], 0
+    for case in record["cases"]:
+        for one in case["radii"]:
+            found += one["withstand_attacks"] - one["not_broken"]
+            counts = [str(one[name]) for name in ("right", "withstand_attacks", "not_broken", "proven", "open")]
+            times = [f"{one[name]:g} s" for name in ("attack_seconds", "certificate_seconds")]
+            rows.append([f"{case['model'].removeprefix('zoo:')}, {one['eps']:g}", *counts, *times])
+    head = ["net, Linf", "right", "withstand the attacks", "not broken", "proven", "open", "attacks", "certificates"]
+    told = f"{found} images that the attacks had left" if found else "nothing that the attacks had left"
+    images, timeout = record["cases"][0]["images"], f"{record['timeout']:g}"
+    return f"""The first {images} digits of `zoo:mnist-heldout`, the standard suite, {timeout} seconds of search
+(`{record["command"]}`,
+`records/certification/audit.json`; seconds of the clock, one thread):
+
+{table(head, rows)}
+
+On these nets the search broke {told}. With more time fewer stay open
+([certification.md](certification.md#measured)).
+"""
+
+
+BEGIN, END = "<!-- python -m benchmarks.certification.page -->\n", "<!-- /python -m benchmarks.certification.page -->\n"
+
+
+def with_audits(text: str) -> str:
+    """The text of docs/audit.md with the measured part as the record has it."""
+    before, _, rest = text.partition(BEGIN)
+    return before + BEGIN + audits() + END + rest.partition(END)[2]
+
+
+def main() -> int:
+    docs = ROOT / "docs"
+    (docs / "certification-results.md").write_text(results())
+    (docs / "audit.md").write_text(with_audits((docs / "audit.md").read_text()))
     return 0
 
 

@@ -11,7 +11,7 @@ from sparring.errors import ConfigError
 
 from .conftest import convolutional, dense, least_margin, points_of, region_of
 
-QUICK = {"search": SlopeSearch(steps=5), "branching": BranchAndBound(steps=8)}
+QUICK = {"search": SlopeSearch(steps=5), "branching": BranchAndBound(steps=8), "rounds": 0}
 
 
 def shifted(net, label, shift):
@@ -98,6 +98,43 @@ def test_a_spike_in_a_corner_is_found_or_not_proven():
     assert inside.status == (Status.PROVEN,)  # the ball does not reach it
 
 
+def bumps(pixels, eps, short=0.3):
+    """A network whose label changes where every pixel is near 0.5 + eps / 2; the ends of the box are local maxima.
+
+    Each pixel u, in radii from 0.5, adds a function with kinks at (u, value): -1, 1; .1, .5; .5, 1.4; .9, .5; 1, .9.
+    """
+    knots = torch.tensor([[-1.0, 1.0], [0.1, 0.5], [0.5, 1.4], [0.9, 0.5], [1.0, 0.9]])
+    slopes = knots.diff(dim=0)[:, 1] / knots.diff(dim=0)[:, 0]
+    pieces = len(slopes)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(pixels, pixels * pieces), nn.ReLU(), nn.Linear(pixels * pieces, 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.eye(pixels).repeat_interleave(pieces, 0) / eps)
+        net[1].bias.copy_((-knots[:-1, 0] - 0.5 / eps).repeat(pixels))
+        net[3].weight.zero_()
+        net[3].weight[1] = torch.cat((slopes[:1], slopes.diff())).repeat(pixels)
+        net[3].bias.copy_(torch.tensor([pixels * (1.4 - 1.0) - short, 0.0]))
+    return net
+
+
+def test_local_search_breaks_what_gradients_and_branch_and_bound_leave_open():
+    net, ball = bumps(9, 0.2), sp.Linf(0.2)
+    best = torch.full((1, 1, 3, 3), 0.6)
+    assert float(net(best).detach().diff()) == pytest.approx(0.3, abs=1e-3)
+    images, goal = torch.full((2, 1, 3, 3), 0.5), sp.Misclassify(torch.zeros(2, dtype=torch.long))
+    for attack in (sp.attacks.Auto(ball), sp.attacks.Restarts(sp.attacks.PGD(ball, steps=40), n_restarts=5)):
+        assert not sp.run(attack, net, goal, images).success.any()
+    without = verify(net, goal, images, ball, attack=None, timeout=0.5, rounds=0)
+    assert without.status == (Status.OPEN, Status.OPEN)
+    found = verify(net, goal, images, ball, attack=None, timeout=60)
+    assert found.methods == ("local-search", "local-search")
+    assert (net(found.examples).argmax(1) == 1).all()
+    assert region_of(images, ball).contains(found.examples).all()
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
+    mask[..., 0] = False  # without these pixels the label cannot change
+    masked = verify(net, goal, images, ball, attack=None, timeout=0.2, mask=mask)
+    assert masked.which(Status.BROKEN).sum() == 0
+
+
 def test_mask_radius_and_clean_errors_are_taken_into_account():
     torch.manual_seed(0)
     images = torch.full((4, 1, 2, 3), 0.5, dtype=torch.float64)
@@ -161,5 +198,6 @@ def test_no_attack_breaks_what_is_proven():
 
 def test_wrong_settings_are_refused():
     images, net = torch.rand(1, 1, 2, 3), dense(0).float()
-    with pytest.raises(ConfigError, match="timeout"):
-        verify(net, sp.Misclassify(torch.tensor([0])), images, sp.Linf(0.1), timeout=-1)
+    for wrong in ({"timeout": -1}, {"rounds": -1}, {"rounds": 1.5}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            verify(net, sp.Misclassify(torch.tensor([0])), images, sp.Linf(0.1), **wrong)

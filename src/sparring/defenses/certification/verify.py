@@ -1,7 +1,7 @@
 """`verify`: for each image a proof, a counterexample, or how much is missing.
 
 First an attack, then bounds from cheap to dear - intervals, CROWN, alpha-CROWN, branch and bound - each only on the
-images that the ones before left open.
+images that the ones before left open. Between CROWN and alpha-CROWN a local search looks for counterexamples once more.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ...errors import ConfigError
 from ...geometry import Ball
 from ...geometry.region import TOLERANCE, Region
 from ...goals import Goal
+from ...random import Key
 from ...rows import take
 from ...targets import Classifier
 from .ascent import Precisions
@@ -34,10 +35,13 @@ from .graph import Network, Weights
 from .image_search import ImageSearch
 from .intervals import Interval, propagate_intervals
 from .linear_bounds import COPIES, MEMORY, in_portions, lower_bounds, relax, relaxed_intervals
+from .local_search import LocalSearch
 from .optimized_slopes import SlopeSearch
 from .specifications import specification
 
 SLACK = 1e-5  # by which a proof exceeds 0, relative to the logits: what the model's own float32 may round
+ROUNDS = 120  # of the local search
+LOCAL_SHARE = 0.1  # of the time of an image, for the local search
 ASSUMPTIONS = (
     "bounds are computed in float64, for the network in real arithmetic; a proof leaves a margin of "
     f"{SLACK:g} of the largest logit for the rounding of the network itself"
@@ -62,7 +66,7 @@ class Certificates:
             counterexample is known.
         examples: (B, ...) the counterexample, confirmed on the classifier itself; the image where there is none.
         methods: what decided, or for open images gave the best bound: "clean", the attack, "ibp", "crown",
-            "alpha-crown", "branch-and-bound".
+            "local-search", "alpha-crown", "branch-and-bound".
         seconds: (B,) of computation; of steps that many images share, an equal part.
         domains: (B,) int64, how many domains branch and bound looked at.
         slack: (B,) the bound above which an image counts as proven.
@@ -100,6 +104,7 @@ def verify(
     attack: Attack[Jacobians, object] | Literal["auto"] | None = "auto",
     search: SlopeSearch | None = None,
     branching: BranchAndBound | None = None,
+    rounds: int = ROUNDS,
     slack: float = SLACK,
     memory: float = MEMORY,
 ) -> Certificates:
@@ -117,6 +122,8 @@ def verify(
             that withstood one already.
         search: how alpha-CROWN optimises slopes.
         branching: how branch and bound goes about it.
+        rounds: of the local search in Linf on what CROWN leaves open, each about 30 passes; it ends after a tenth of
+            `timeout`. 0: none.
         slack: see above.
 
     Raises:
@@ -124,6 +131,8 @@ def verify(
     """
     if not timeout >= 0 or not slack >= 0:
         raise ConfigError(f"timeout={timeout!r}, slack={slack!r}; pass numbers >= 0")
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0:
+        raise ConfigError(f"rounds={rounds!r}; pass an integer >= 0, the rounds of the local search")
     network, region = checked(target, goal, images, ball, mask, eps)
     return _Verification(
         network,
@@ -132,6 +141,7 @@ def verify(
         Auto(ball) if attack == "auto" else attack,  # type: ignore[arg-type]
         SlopeSearch() if search is None else search,
         BranchAndBound() if branching is None else branching,
+        rounds,
         timeout,
         slack,
         memory,
@@ -149,12 +159,14 @@ class _Verification:
         attack: Attack[Jacobians, object] | None,
         search: SlopeSearch,
         branching: BranchAndBound,
+        rounds: int,
         timeout: float,
         slack: float,
         memory: float,
     ) -> None:
         self.network, self.region, self.goal, self.attack = network, region, goal, attack
-        self.search, self.branching, self.timeout, self.memory = search, branching, timeout, memory
+        self.search, self.branching, self.rounds = search, branching, rounds
+        self.timeout, self.memory = timeout, memory
         self.classifier, images = network.target, region.x
         count = len(images)
         self.status = [Status.OPEN] * count
@@ -255,11 +267,25 @@ class _Verification:
             state.append(intervals)
 
         self._timed(crown, rows)
+        left = [row for row in rows.tolist() if self.status[row] is Status.OPEN]
+        if left and self.timeout and self.rounds and self.region.box is not None:
+            self._timed(self._searched_locally, torch.tensor(left, device=rows.device))
         for place, row in enumerate(rows.tolist()):
             if self.status[row] is Status.OPEN and self.timeout:
                 one = torch.tensor([row], device=rows.device)
                 intervals = row_intervals(state[0], place)
                 self._timed(lambda _, row=row, held=intervals: self._alone(row, held), one)  # type: ignore[misc]
+
+    def _searched_locally(self, rows: Tensor) -> None:
+        """Look for counterexamples that the attack did not find."""
+        stop = time.monotonic() + LOCAL_SHARE * self.timeout * len(rows)
+        key = Key(rows, 0)
+        search = LocalSearch(self.classifier, take(self.goal, rows), self.region.take(rows), key, stop)
+        for place in search.run(self.rounds).nonzero().flatten().tolist():
+            row = int(rows[place])
+            example, met = self.example_at(row, search.examples[place][None])
+            if bool(met):  # in a batch of one the classifier may round otherwise
+                self._broken(row, example[0], "local-search")
 
     def _alone(self, row: int, intervals: list[Interval]) -> None:
         """alpha-CROWN and branch and bound on one image, whose intervals are known."""
