@@ -3,8 +3,8 @@
     python -m benchmarks.faces.smallest face-dlib face-faceres
 
 Persons, thresholds and score maps are those of `benchmarks.faces.setting`; gray pictures of 112 x 92, landmarks of the
-clean picture. Each person keeps the smallest of the three attacks' examples, in float32 and on the threshold: rounding to
-8 bits may take one back. Beside it Gaussian noise of the same length, ten draws for each person.
+clean picture. Each person keeps the smallest of the three attacks' examples, in float32 and on the threshold: rounding
+to 8 bits may take one back. Beside it Gaussian noise of the same length, ten draws for each person.
 """
 
 from __future__ import annotations

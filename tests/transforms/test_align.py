@@ -81,7 +81,7 @@ def test_landmarks_turn_with_the_image() -> None:
 
 
 def turned_face(degrees: float, scale: float, middle: tuple[float, float]) -> Tensor:
-    """ArcFace's template as landmarks of an image, made by hand: turned clockwise, then scaled, then put around a place."""
+    """ArcFace's template as landmarks, made by hand: turned clockwise, then scaled, then put around a place."""
     angle = torch.tensor(degrees).deg2rad()
     matrix = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]], dtype=torch.float64)
     return (torch.tensor(ARCFACE_TEMPLATE).double() - 0.5) @ matrix.T * scale + torch.tensor(middle)
@@ -95,7 +95,10 @@ def test_a_template_is_fitted_by_turning_scaling_and_shifting() -> None:
     wanted = torch.tensor(ARCFACE_TEMPLATE, dtype=torch.float64).expand(2, 3, 2)
     torch.testing.assert_close(face.inside(landmarks), wanted)
     bent = landmarks + images(2, 3, 2)  # no similarity takes it there: none near is better than the one found
-    template, face = torch.tensor(ARCFACE_TEMPLATE).double(), fitted_square(bent, torch.tensor(ARCFACE_TEMPLATE).double())
+    template, face = (
+        torch.tensor(ARCFACE_TEMPLATE).double(),
+        fitted_square(bent, torch.tensor(ARCFACE_TEMPLATE).double()),
+    )
 
     def error(face):
         back = (template - 0.5) * face.side[:, None, None]

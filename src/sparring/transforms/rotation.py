@@ -29,8 +29,8 @@ class RotationTranslation(Transform):
         pipeline = Pipeline(target, RotationTranslation(30, 0.1))
         run(Square(Linf(1.0)), pipeline, goal, torch.zeros(n, 3), context=Scene(images=x))
 
-    Landmarks and boxes of the context move along. The three numbers are shares of the largest angle (counter-clockwise), of the largest shift down and of the largest
-    shift to the right.
+    The three numbers are shares of the largest angle (counter-clockwise), of the largest shift down and of the largest
+    shift to the right. Landmarks and boxes of the context move along.
 
     Args:
         degrees: the largest angle.

@@ -42,7 +42,8 @@ class ResizePad(Stage):
         output_scale: share of the image's height and width that the output has: 331 of 299 in the paper.
         interpolation: "nearest" or "bilinear", as `torch.nn.functional.interpolate` has them.
 
-    Landmarks and boxes of the context move along. The model must take images of the new size, and be right on them: measure its clean accuracy behind the stage.
+    Landmarks and boxes of the context move along. The model must take images of the new size, and be right on them:
+    measure its clean accuracy behind the stage.
 
     Departure: where an image is not square, its height and width are drawn together; the paper has squares only.
 
