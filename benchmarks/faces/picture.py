@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from io import BytesIO
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from PIL import Image
 from torch import Tensor
 
 import sparring as sp
@@ -70,7 +72,9 @@ def drawn(first: Tensor, made: dict[str, tuple[list[Tensor], list[dict[str, Any]
             _put(above[column + 1], picture, f"{word}\nscore {row['enrolled']:.0f}, with itself {row['itself']:.0f}")
             if column:
                 _put(below[column + 1], 0.5 + MAGNIFIED * (picture - shown[0]), f"perturbation x {MAGNIFIED}")
-    figure.savefig(PICTURE, dpi=100)
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=85)
+    Image.open(buffer).convert("L").save(PICTURE, optimize=True)
 
 
 def _put(axis: Any, picture: Tensor, title: str) -> None:
