@@ -24,6 +24,7 @@ from sparring.zoo import InputSpec, load_data, load_model
 
 RECORDS, PAGE, RUNS = ROOT / "records" / "faces", ROOT / "docs" / "faces.md", ROOT / "runs" / "faces"
 NAMES = ("face-dlib", "face-faceres")
+ALL_NAMES = (*NAMES, "face-mobileface")
 CALIBRATING, PICTURES = 30, 10  # persons, pictures of each
 RATES = (1e-2, 1e-3)
 ENDS = {"euclidean": (-1.5, 0.0), "cosine": (0.0, 1.0)}  # similarities with score 0 and 100
@@ -69,7 +70,10 @@ def verifier(name: str) -> sp.Verifier:
     theirs = load_model(f"zoo:{name}").target
     assert isinstance(theirs, sp.Verifier)
     (align,) = theirs.parts
-    return sp.Verifier(Gray(theirs.target.model), align.size, metric=theirs.metric, detector=align.detector, name=name)
+    return sp.Verifier(
+        Gray(theirs.target.model), align.size, metric=theirs.metric, detector=align.detector, template=align.template,
+        name=name,
+    )  # fmt: skip
 
 
 def landmarks_of(target: sp.Verifier, images: Tensor) -> tuple[Tensor, int]:
