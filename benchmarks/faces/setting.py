@@ -92,7 +92,12 @@ def landmarks_of(target: sp.Verifier, images: Tensor) -> tuple[Tensor, int]:
 
 def share(rows: Tensor) -> dict[str, Any]:
     """The share of rows, with its interval."""
-    return asdict(clopper_pearson(int(rows.sum()), len(rows)))
+    return share_of(int(rows.sum()), len(rows))
+
+
+def share_of(count: int, whole: int) -> dict[str, Any]:
+    """The share of `count` of `whole`, with its interval."""
+    return asdict(clopper_pearson(count, whole))
 
 
 def judged(target: sp.Verifier, goal: VerificationGoal, scores: ScoreMap, images: Tensor) -> dict[str, Any]:
