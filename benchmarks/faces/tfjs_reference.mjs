@@ -1,9 +1,9 @@
-// What TensorFlow.js itself answers: node tfjs_reference.mjs FACE_API_PACKAGE HUMAN_PACKAGE > answers.json
+// What TensorFlow.js itself answers: node tfjs_reference.mjs FACE_API HUMAN HUMAN_MODELS > answers.json (packages)
 // Input i of each model is ((7919 i) mod 1009) / 1009, its axes (1, height, width, 3); dlib's net takes 255 times that.
 import fs from 'fs';
 import path from 'path';
 
-const [faceApi, human] = process.argv.slice(2);
+const [faceApi, human, further] = process.argv.slice(2);
 // the bundle is for browsers, and looks for a canvas when it is loaded
 globalThis.document = { createElement: () => ({ getContext: () => null }) };
 globalThis.window = { document: globalThis.document, location: {}, addEventListener() {} };
@@ -37,9 +37,10 @@ const graphs = {
   faceres: ['global_pooling/Mean'],
   blazeface: ['Identity', 'Identity_1', 'Identity_2', 'Identity_3'],
   centernet: ['tower_0/keypoints', 'tower_0/wh', 'tower_0/detections'],
+  mobileface: ['batchnorm0/add_1'],
 };
 for (const [name, outputs] of Object.entries(graphs)) {
-  const file = path.join(human, 'models', name);
+  const file = path.join(name === 'mobileface' ? further : human, 'models', name);
   const model = json(file + '.json');
   const graph = new tf.GraphModel({
     load: () => ({ ...model, weightSpecs: model.weightsManifest.flatMap((group) => group.weights), weightData: read(file + '.bin') }),

@@ -19,80 +19,37 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import sparring as sp
-from benchmarks.faces.page import text
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.faces.page import page
+from benchmarks.faces.setting import (
+    CALIBRATING,
+    ENDS,
+    NAMES,
+    PAGE,
+    PICTURES,
+    RECORDS,
+    goals,
+    judged,
+    kept,
+    landmarks_of,
+    pictures,
+    prepared,
+    share,
+)
+from benchmarks.provenance import provenance
 from sparring.attacks import PGD, Square
-from sparring.error_rates import Comparisons, ScoreMap, Threshold, calibrate_threshold, compare_all
-from sparring.goals import Dodge, Impersonate, VerificationGoal
-from sparring.intervals import clopper_pearson
-from sparring.storage import read_tensors, write_tensors
+from sparring.error_rates import Comparisons, ScoreMap, compare_all
+from sparring.goals import VerificationGoal
 from sparring.targets import PublishedScores
-from sparring.zoo import InputSpec, load_data, load_model
 
-RECORD, PAGE = ROOT / "records" / "faces" / "verification.json", ROOT / "docs" / "faces.md"
-RUNS = ROOT / "runs" / "faces"
-NAMES = ("face-dlib", "face-faceres")
-CALIBRATING, PICTURES = 30, 10  # persons, pictures of each
-RATES, RADII, STEPS, QUERIES = (1e-2, 1e-3), (2, 4, 8), 10, 200
-ENDS = {"euclidean": (-1.5, 0.0), "cosine": (0.0, 1.0)}  # similarities with score 0 and 100
-
-
-class Gray(nn.Module):
-    """A network of colour pictures, for gray ones."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, faces: Tensor) -> Tensor:
-        embeddings: Tensor = self.net(faces.expand(-1, 3, -1, -1))
-        return embeddings
-
-
-def verifier(name: str) -> sp.Verifier:
-    """The verifier of the zoo, for gray pictures."""
-    theirs = load_model(f"zoo:{name}").target
-    assert isinstance(theirs, sp.Verifier)
-    (align,) = theirs.parts
-    return sp.Verifier(Gray(theirs.target.model), align.size, metric=theirs.metric, detector=align.detector, name=name)
-
-
-def landmarks_of(target: sp.Verifier, images: Tensor) -> tuple[Tensor, int]:
-    """The landmarks of all pictures, and how many faces were found; kept in runs/."""
-    kept = RUNS / "orl-landmarks.safetensors"
-    if not kept.exists():
-        detector = target.parts[0].detector
-        with torch.no_grad():
-            found = [detector(part) for part in images.split(20)]
-        RUNS.mkdir(parents=True, exist_ok=True)
-        both = {"landmarks": torch.cat([one for one, _ in found]), "found": torch.cat([one for _, one in found])}
-        write_tensors(kept, both, {})
-    tensors, _ = read_tensors(kept, "")
-    return tensors["landmarks"], int(tensors["found"].sum())
+RECORD = RECORDS / "verification.json"
+RADII, STEPS, QUERIES = (2, 4, 8), 10, 200
 
 
 def error_rates(pairs: Comparisons, threshold: float) -> dict[str, Any]:
     return {word: asdict(one) if word != "threshold" else one for word, one in vars(pairs.rates(threshold)).items()}
-
-
-def share(rows: Tensor) -> dict[str, Any]:
-    """The share of rows, with its interval."""
-    return asdict(clopper_pearson(int(rows.sum()), len(rows)))
-
-
-def judged(target: sp.Verifier, goal: VerificationGoal, scores: ScoreMap, images: Tensor) -> dict[str, Any]:
-    """What a deployed verifier says of pictures rounded to 8 bits; a face that is not found is no success."""
-    answers = target.predict(images.mul(255).round().div(255))
-    found = answers.isfinite().all(1)
-    similarity = goal.similarity(answers)
-    return {
-        "success": share((goal.margin(answers) > 0) & found),
-        "not_found": int((~found).sum()),
-        "score": float(scores(similarity[found]).mean()),
-    }
 
 
 def attacked(
@@ -120,36 +77,9 @@ def attacked(
     return rows
 
 
-def prepared(name: str, images: Tensor, persons: Tensor) -> tuple[sp.Verifier, Tensor, Tensor, list[Threshold], int]:
-    """A verifier, all embeddings and similarities, and its thresholds at each rate."""
-    target = verifier(name)
-    landmarks, found = landmarks_of(target, images)
-    kept = RUNS / f"orl-{name}.safetensors"
-    if not kept.exists():
-        write_tensors(kept, {"embeddings": target.enroll(images, context=sp.Scene(landmarks=landmarks))}, {})
-    embeddings = read_tensors(kept, "")[0]["embeddings"]
-    alike = target.similarity(embeddings[:, None], embeddings[None])
-    few = CALIBRATING * PICTURES
-    impostor = compare_all(alike[:few, :few], persons[:few]).impostor
-    return target, embeddings, alike, [calibrate_threshold(impostor, rate) for rate in RATES], found
-
-
-def goals(target: sp.Verifier, embeddings: Tensor, persons: Tensor, threshold: float) -> dict[str, VerificationGoal]:
-    """Dodging oneself, and impersonating the next of those who are attacked."""
-    first = CALIBRATING * PICTURES
-    enrolled = embeddings[first::PICTURES]
-    own = persons - CALIBRATING
-    following = (own + 1) % len(enrolled)
-    return {
-        "dodge": Dodge(enrolled[own], threshold, metric=target.metric),
-        "impersonate": Impersonate(enrolled[following][:, None], threshold, metric=target.metric),
-    }
-
-
 def measure(name: str) -> dict[str, Any]:
     """Everything about one verifier."""
-    images, persons = load_data("zoo:orl-faces", input=InputSpec(1, 112, 92)).tensors()
-    assert persons is not None
+    images, persons = pictures()
     target, embeddings, alike, thresholds, found = prepared(name, images, persons)
     pairs = compare_all(alike, persons)
     equal, threshold = pairs.equal_error_rate(), thresholds[0].value
@@ -202,11 +132,11 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="measure nothing, write the page")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record = kept(RECORD)
     for name in () if given.show else given.names:
         record[name] = measure(name)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    PAGE.write_text(text(record))
+    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

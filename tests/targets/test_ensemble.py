@@ -8,9 +8,11 @@ import sparring as sp
 from sparring import testing
 from sparring.access import Keep, Scores
 from sparring.attacks import FGSM, MIFGSM, PGD
-from sparring.errors import TargetError
-from sparring.targets import Restricted, Surrogate
+from sparring.errors import GoalError, TargetError
+from sparring.goals import CrossEntropy, Dodge, FoolMembers, Impersonate
+from sparring.targets import Model, Restricted, Surrogate
 from sparring.targets.ensemble import Ensemble
+from sparring.tasks import Verification
 
 
 def net(classes=4, seed=1, channels=3):
@@ -172,7 +174,7 @@ def test_a_member_without_logits(case):
     ({"sizes": [None]}, "1 sizes for 3 members; pass one for each"),
     ({"weights": (1.0, 1.0, 1.0)}, "not above 0 with a sum of 1; divide them by their sum"),
     ({"weights": (1.5, -0.7, 0.2)}, "not above 0 with a sum of 1"),
-    ({"fuse": "loss"}, "fuse 'loss' is unknown; pass 'logits' or 'probabilities'"),
+    ({"fuse": "loss"}, "fuse 'loss' is unknown; pass one of logits, probabilities, losses"),
 ])  # fmt: skip
 def test_options_that_make_no_sense(members, options, words):
     with pytest.raises(TargetError, match=words):
@@ -187,3 +189,78 @@ def test_what_is_no_member(case):
         Ensemble([case.module])
     with pytest.raises(TargetError, match="Sequential grants Scores only and cannot be climbed; leave it out"):
         Ensemble([Restricted(case.target, Scores)])
+
+
+def verifiers(case):
+    """Two verifiers of other dimensions and metrics, and the goal of dodging on each."""
+    one, other = Model(net(classes=8, seed=4), Verification()), Model(net(classes=3, seed=5), Verification("euclidean"))
+    near = case.images + 0.01
+    goals = Dodge(one(near), 0.99), Dodge(other(near), -0.3, metric="euclidean")
+    return [one, other], goals
+
+
+def test_losses_are_added_up_each_by_the_goal_of_its_member(case):
+    members, goals = verifiers(case)
+    x = case.images.clone().requires_grad_()
+    apart = [
+        torch.autograd.grad(goal.loss_of(member(x)).sum(), x)[0] for member, goal in zip(members, goals, strict=True)
+    ]
+    one = Ensemble(members, (0.25, 0.75), fuse="losses")
+    goal = one.adapt_goal(FoolMembers(*goals))
+    outputs = one(x)
+    (together,) = torch.autograd.grad(goal.loss_of(outputs).sum(), x)
+    torch.testing.assert_close(together, 0.25 * apart[0] + 0.75 * apart[1])
+    margins = torch.stack([goal.margin(member(x)) for member, goal in zip(members, goals, strict=True)])
+    torch.testing.assert_close(goal.margin(outputs), margins.amin(0))
+    testing.check_goal(goal, one(case.images), (margins > 0).all(0))
+
+
+@pytest.mark.parametrize("attack", [MIFGSM(sp.Linf(0.2)), sp.attacks.DDN(steps=30), sp.attacks.DeepFool(sp.L2())])
+def test_verifiers_that_do_not_answer_alike_are_fooled_together(case, attack):
+    members, goals = verifiers(case)
+    outcome = sp.run(attack, Ensemble(members, fuse="losses"), FoolMembers(*goals), case.images)
+    assert outcome.success.any()
+    for member, goal in zip(members, goals, strict=True):
+        assert bool((goal.margin(member(outcome.examples)) > 0)[outcome.success].all())
+
+
+def test_one_goal_serves_members_that_answer_alike(case, members):
+    aim = sp.Misclassify(case.labels, loss=CrossEntropy())
+    one = Ensemble(members, WEIGHTS, fuse="losses")
+    outputs = one(case.images)
+    wanted = sum(w * aim.loss_of(member(case.images)) for w, member in zip(WEIGHTS, members, strict=True))
+    torch.testing.assert_close(one.adapt_goal(aim).loss_of(outputs), wanted)
+
+
+def test_a_member_without_an_answer_is_not_fooled(case):
+    members, goals = verifiers(case)
+    inner = members[1].model
+
+    class Overflows(nn.Module):
+        def forward(self, x):
+            return torch.where(x[:, 0, 0, :1] == 1, torch.inf, inner(x))
+
+    members[1] = Model(Overflows(), Verification("euclidean"))
+    images = case.images.clone()
+    images[0, 0, 0, 0] = 1
+    outcome = sp.run(FGSM(sp.Linf(0.05)), Ensemble(members, fuse="losses"), FoolMembers(*goals), images)
+    assert outcome.unanswered.tolist() == [True] + [False] * 5
+
+
+def test_goals_that_are_not_those_of_the_members(case):
+    members, goals = verifiers(case)
+    one, attack = Ensemble(members, fuse="losses"), FGSM(sp.Linf(0.1))
+    with pytest.raises(GoalError, match="3 goals for 2 members; pass one for each to FoolMembers"):
+        sp.run(attack, one, FoolMembers(*goals, goals[0]), case.images)
+    with pytest.raises(GoalError, match="Misclassify is a goal of classification"):
+        sp.run(attack, one, FoolMembers(goals[0], case.goal), case.images)
+    with pytest.raises(GoalError, match="compares by metric='cosine', and the target by 'euclidean'"):
+        sp.run(attack, one, goals[0], case.images)
+    with pytest.raises(GoalError, match="FoolMembers has 2 goals, and got one answer"):
+        sp.run(attack, members[0], FoolMembers(*goals), case.images)
+    with pytest.raises(GoalError, match=r"of \[3, 6\] inputs"):
+        FoolMembers(goals[0], Impersonate(torch.zeros(3, 1, 3), 0.5))
+    with pytest.raises(
+        TargetError, match=r"fuse='logits' is of classifiers, and .* of verification; pass fuse='losses'"
+    ):
+        Ensemble(members)

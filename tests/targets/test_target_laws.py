@@ -90,6 +90,9 @@ KINDS: dict[str, Kind] = {
     "segmenter": Kind(model(SEGMENTER), SEGMENTER),
     "ensemble": small(lambda one: Ensemble([one, Classifier(deepcopy(SMALL.module))], fuse="probabilities")),
     "ensemble of a random member": small(lambda one: Ensemble([one, Pipeline(one, Noise())])),
+    "ensemble of losses": small(
+        lambda one: Ensemble([one, Pipeline(Classifier(deepcopy(SMALL.module)), Noise())], fuse="losses")
+    ),
     "surrogate": small(lambda one: Surrogate(Restricted(one, sp.Scores), Classifier(deepcopy(SMALL.module)))),
     "restricted": small(lambda one: Restricted(one, sp.Scores)),
     "replicated": Kind(lambda module: Replicated(Classifier(module), ["cpu", "cpu"]), copies=True),

@@ -10,7 +10,8 @@ from sparring import testing
 from sparring.attacks import MIFGSM, PGD, Square
 from sparring.errors import ConfigError, GoalError
 from sparring.rows import take
-from sparring.testing.cases import draw
+from sparring.targets import Ensemble
+from sparring.testing.cases import draw, filled
 from sparring.transfer import TransferCounts, leave_one_out, transfer_matrix, transfer_then_query
 
 BALL = sp.Linf(0.02)
@@ -49,6 +50,26 @@ def test_every_cell_is_what_an_attack_and_a_trial_by_hand_give():
     diagonal = tally.fell.diagonal()
     assert (diagonal >= tally.fell).all()  # nobody does better on a model than the attack made on it
     assert (diagonal > 0).all()
+
+
+def test_models_that_do_not_answer_alike_have_goals_of_their_own():
+    case = testing.small_net(12)
+    models = {}
+    for name, size in (("a", 5), ("b", 7), ("c", 3)):
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, size)).double()
+        models[name] = sp.Model(filled(net, name), sp.tasks.Verification())
+    goals = {name: sp.goals.Dodge(model(case.images + 0.01), 0.98) for name, model in models.items()}
+    attack = MIFGSM(sp.Linf(0.1))
+    tally = transfer_matrix(models, models, attack, goals, case.images)
+    assert tally.images == 12
+    assert (tally.fell.diagonal() == 12).all()
+    row = leave_one_out(models, Ensemble, attack, goals, case.images)
+    both = Ensemble([models["a"], models["b"]], fuse="losses")
+    aim = sp.goals.FoolMembers(goals["a"], goals["b"])
+    examples = sp.run(attack, both, aim, case.images, keep=sp.Keep.HIGHEST_LOSS).examples
+    assert int(row.fell[0, 2]) == int((goals["c"].margin(models["c"](examples)) > 0).sum())
+    with pytest.raises(ConfigError, match="there is no goal for the model 'c'; pass one for each"):
+        transfer_matrix(models, models, attack, {"a": goals["a"], "b": goals["b"]}, case.images)
 
 
 def test_the_attack_goes_on_after_its_own_model_has_fallen():

@@ -10,8 +10,8 @@ from sparring import Scene
 from sparring.errors import ConfigError, InputError
 from sparring.random import Key
 from sparring.testing import check_transform
-from sparring.transforms import AlignFace, RandomShift, RotationTranslation
-from sparring.transforms.align import face_squares, resample_squares
+from sparring.transforms import ARCFACE_TEMPLATE, AlignFace, FlowField, RandomShift, RotationTranslation
+from sparring.transforms.align import face_squares, fitted_square, resample_squares
 
 KEY = Key(torch.arange(2), 0)
 
@@ -80,6 +80,78 @@ def test_landmarks_turn_with_the_image() -> None:
         assert (scene.landmarks[row, 0] - torch.tensor([width + 0.5, height + 0.5])).abs().max() <= 0.5
 
 
+def turned_face(degrees: float, scale: float, middle: tuple[float, float]) -> Tensor:
+    """ArcFace's template as landmarks, made by hand: turned clockwise, then scaled, then put around a place."""
+    angle = torch.tensor(degrees).deg2rad()
+    matrix = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]], dtype=torch.float64)
+    return (torch.tensor(ARCFACE_TEMPLATE).double() - 0.5) @ matrix.T * scale + torch.tensor(middle)
+
+
+def test_a_template_is_fitted_by_turning_scaling_and_shifting() -> None:
+    landmarks = torch.stack((turned_face(30, 40, (50.0, 60)), turned_face(-100, 7, (5.0, 4))))
+    face = fitted_square(landmarks, torch.tensor(ARCFACE_TEMPLATE).double())
+    torch.testing.assert_close(face.side, torch.tensor([40.0, 7.0], dtype=torch.float64))
+    torch.testing.assert_close(face.middle, torch.tensor([[50.0, 60.0], [5.0, 4.0]], dtype=torch.float64))
+    wanted = torch.tensor(ARCFACE_TEMPLATE, dtype=torch.float64).expand(2, 3, 2)
+    torch.testing.assert_close(face.inside(landmarks), wanted)
+    bent = landmarks + images(2, 3, 2)  # no similarity takes it there: none near is better than the one found
+    template, face = (
+        torch.tensor(ARCFACE_TEMPLATE).double(),
+        fitted_square(bent, torch.tensor(ARCFACE_TEMPLATE).double()),
+    )
+
+    def error(face):
+        back = (template - 0.5) * face.side[:, None, None]
+        cosine, sine = face.turn[:, :1], face.turn[:, 1:]
+        across, down = back.unbind(2)
+        put = torch.stack((cosine * across + sine * down, cosine * down - sine * across), 2) + face.middle[:, None]
+        return ((face.inside(bent) - template).square().sum((1, 2))), put
+
+    least, put = error(face)
+    torch.testing.assert_close(face.inside(put), template.expand(2, 3, 2))
+    for change in (face._replace(side=face.side * 1.01), face._replace(middle=face.middle + 0.05)):
+        assert bool((error(change)[0] > least).all())
+
+
+def test_a_face_that_is_turned_is_turned_back() -> None:
+    across, down = torch.meshgrid(torch.arange(64.0).double(), torch.arange(64.0).double(), indexing="xy")
+    smooth = (0.5 + 0.3 * (across / 9).sin() * (down / 7).cos())[None, None].expand(2, 1, 64, 64)
+    scene = Scene(images=smooth, landmarks=turned_face(0, 30, (32.0, 32)).expand(2, 3, 2))
+    upright = AlignFace(24, template=ARCFACE_TEMPLATE)
+    still, _ = upright.apply(smooth, KEY, scene)
+    corner = torch.tensor([[17.0, 17.0, 30.0]], dtype=torch.float64).expand(2, 3)
+    torch.testing.assert_close(still, resample_squares(smooth, corner, 24))  # nothing to turn: the same square
+    by = torch.tensor([[1.0, 0, 0], [-0.6, 0.1, -0.1]], dtype=torch.float64)
+    turned, beside = RotationTranslation(40, 0.1).apply(by, KEY, scene)
+    back, within = upright.apply(turned, KEY, beside)
+    assert (back - still).abs().max() < 0.02
+    assert (AlignFace(24).apply(turned, KEY, beside)[0] - still).abs().max() > 0.1  # the upright square is not turned
+    torch.testing.assert_close(within.landmarks / 24, torch.tensor(ARCFACE_TEMPLATE).double().expand(2, 3, 2))
+
+
+def test_a_turned_face_keeps_the_laws_and_has_a_gradient() -> None:
+    transform = AlignFace(7, template=ARCFACE_TEMPLATE)
+    x, landmarks = images(5, 3, 12, 10), turned_face(25, 8, (5.0, 6)) + images(5, 3, 2)
+    check_transform(transform, x, Scene(landmarks=landmarks))
+
+    def align(z: Tensor, points: Tensor) -> Tensor:
+        return transform.apply(z, KEY, Scene(landmarks=points))[0]
+
+    few = x[:2, :1].clone().requires_grad_(), landmarks[:2].clone().requires_grad_()
+    assert torch.autograd.gradcheck(align, few)
+
+
+def test_a_flow_takes_landmarks_along() -> None:
+    across, down = torch.meshgrid(torch.arange(20.0).double(), torch.arange(20.0).double(), indexing="xy")
+    flow = torch.stack((1.5 + 0.04 * across, -2 + 0.05 * down)).expand(2, 2, 20, 20)
+    at = torch.tensor([[8.5, 9.5], [12.0, 8.0], [10.0, 12.5]], dtype=torch.float64).expand(2, 3, 2)
+    blank = torch.zeros(2, 1, 20, 20, dtype=torch.float64)
+    _, scene = FlowField(4.0).apply(flow, KEY, Scene(images=blank, landmarks=at))
+    place = scene.landmarks - 0.5  # x'(p) = x(p + f(p)): what lies there came from the old place
+    came_from = torch.stack((place[..., 0] - 2 + 0.05 * place[..., 1], place[..., 1] + 1.5 + 0.04 * place[..., 0]), 2)
+    assert (came_from - (at - 0.5)).abs().max() < 0.01
+
+
 class AtTheMiddle(nn.Module):
     """A detector that sees a face where the first pixel is not black."""
 
@@ -118,5 +190,12 @@ def test_sizes_that_are_none_are_refused() -> None:
     for size in (0, 2.5, True, 10**9):
         with pytest.raises(ConfigError, match="AlignFace size="):
             AlignFace(size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("template", [(1, 2, 3), ((0, 0), (1, 1)), ((0.1, 0.2),) * 3, ((0, 0), (1, 1), (1, "x")), 3,
+                                      ((0, 0), (1, 1), (1, float("nan")))])  # fmt: skip
+def test_templates_that_are_none_are_refused(template: object) -> None:
+    with pytest.raises(ConfigError, match=r"AlignFace template=.*pass three points"):
+        AlignFace(8, template=template)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no torch"):
         AlignFace(8, "blazeface")  # type: ignore[arg-type]

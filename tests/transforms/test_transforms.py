@@ -29,6 +29,7 @@ from sparring.transforms import (
     Scene,
     Stage,
     Transform,
+    move_places,
     transform_with_bpda,
 )
 from sparring.transforms.shift import shifted
@@ -119,6 +120,7 @@ def test_a_colour_curve_of_two_pieces_by_hand() -> None:
 OFF = (0.3 + 0.1 * draw("off", (4, 2, 9, 9)).clamp(-1, 1)).double()
 CASES = {
     "flow": (FlowField(), OFF, SCENE),
+    "far flow": (FlowField(), (2.2 + 0.02 * draw("far", (4, 2, 1, 1)).expand(4, 2, 9, 9)).double(), SCENE),
     "smooth flow": (FlowField(smoothing=0.8), OFF, SCENE),
     "rotation": (RotationTranslation(30, 0.1), 0.4 + 0.05 * draw("angles", (4, 3)), SCENE),
     "colour": (ColourCurve(), draw("curve", (4, 3, 7)), SCENE),
@@ -308,6 +310,16 @@ class InPlace(Fair):
         return x**2, context
 
 
+class LeftBehind(Fair):
+    def apply(self, x, key, context):
+        return x.roll(2, 3), replace(context, boxes=context.boxes + 2.0 * torch.tensor([1.0, 0, 1, 0]))
+
+
+class WrongWay(Fair):
+    def apply(self, x, key, context):
+        return x.roll(2, 3), move_places(context, lambda points: points - torch.tensor([2.0, 0]))
+
+
 class CoupledRestore(Fair):
     def restore(self, outputs, key, context):
         return outputs - outputs.mean(0) if isinstance(outputs, Tensor) else outputs
@@ -323,6 +335,8 @@ class CoupledRestore(Fair):
         (LostContext(), "became NoneType"),
         (ShortContext(), "has 1 rows for 4 inputs"),
         (InPlace(), "boxes of the context has changed in place"),
+        (LeftBehind(), "a spot of the image goes to another place than the landmarks of the context"),
+        (WrongWay(), "a spot of the image goes to another place than the landmarks of the context"),
         (CoupledRestore(), "restored outputs of classification depend on other rows"),
     ],
 )

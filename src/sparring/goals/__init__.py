@@ -18,6 +18,7 @@ from .climbs import (
     SmoothMargin,
 )
 from .detection import Vanish
+from .ensemble import FoolMembers, MemberOutputs
 from .goal import Goal, Verdict
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
@@ -36,12 +37,14 @@ __all__ = [
     "DetectorOutputs",
     "Divergence",
     "Dodge",
+    "FoolMembers",
     "FoolScenes",
     "Goal",
     "Impersonate",
     "LogOdds",
     "LogitClimb",
     "Margin",
+    "MemberOutputs",
     "Misclassify",
     "MisclassifyPixels",
     "PowerMargin",

@@ -12,6 +12,7 @@ from ..access import Jacobians
 from ..errors import InputError
 from ..tasks import Verification, similarity
 from ..transforms import AlignFace
+from ..transforms.align import Template
 from .model import Model
 from .pipeline import Pipeline
 
@@ -30,6 +31,8 @@ class Verifier(Pipeline[Jacobians]):
         metric: how embeddings are compared: "cosine" or "euclidean"; see `tasks.similarity`.
         detector: finds the landmarks where the context has none (`AlignFace`): the verifier as it is deployed, which
             looks for the face in each image anew. An image in which it finds none is not answered.
+        template: where eyes and mouth go in a face that the embedder takes (`transforms.ARCFACE_TEMPLATE` for nets of
+            that training); None: an upright square (`AlignFace`).
         name: the name in reports.
 
     Landmarks in the context stay where they are while an image is attacked, which costs no pass of a detector. An
@@ -45,10 +48,11 @@ class Verifier(Pipeline[Jacobians]):
         *,
         metric: str = "cosine",
         detector: nn.Module | None = None,
+        template: Template | None = None,
         name: str | None = None,
     ) -> None:
         model = Model(embedder, Verification(metric), name=name)
-        super().__init__(model, *(() if size is None else (AlignFace(size, detector),)))
+        super().__init__(model, *(() if size is None else (AlignFace(size, detector, template),)))
         self.metric = metric
 
     @property

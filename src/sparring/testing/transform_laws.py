@@ -12,7 +12,7 @@ from torch import Tensor
 from ..random import Key
 from ..rows import flatten, take
 from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
-from ..transforms import Transform, transform_with_bpda
+from ..transforms import Scene, Transform, transform_with_bpda
 from .attack_laws import require
 from .cases import draw
 
@@ -31,7 +31,9 @@ def check_transform(
     another one exactly where `stochastic` is declared; no global generator moves, and x and context stay as they are.
     (3) Where `differentiable` is declared, the gradient is that of a difference quotient, to `slope` (choose x away
     from kinks); otherwise the forward pass is exact, bit for bit, its approximation has the right shape and a gradient
-    that is not zero throughout. (4) `restore` gives outputs of the tasks that it serves, row by row.
+    that is not zero throughout. (4) `restore` gives outputs of the tasks that it serves, row by row. (5) What moves
+    pixels moves landmarks and boxes of the context with them (`transforms.move_places`), or lists tasks that need none:
+    a spot in the image is where the context says afterwards, to a pixel.
     """
 
     def ask(x: Tensor, key: Key, context: Any) -> Tensor:
@@ -41,6 +43,7 @@ def check_transform(
     _check_context(transform, x, context, tolerance)
     _check_slope(transform, x, context, slope)
     _check_restore(transform, x, context, tolerance)
+    _check_places(transform, x, context)
 
 
 def key_of(x: Tensor) -> Key:
@@ -163,6 +166,71 @@ def _check_restore(transform: Transform, x: Tensor, context: Any, tolerance: flo
         for path, tensor in flatten(restored)[0].items():
             gap = _gap(tensor[rows], flatten(turned)[0][path])
             require(gap <= tolerance, f"{name}: restored {path or 'outputs'} of {task.name} depend on other rows")
+
+
+def _check_places(transform: Transform, x: Tensor, context: Any) -> None:
+    """Law 5: put a spot on gray images, and see where it goes, and where the context says that it went."""
+    name, tasks = transform.name, transform.tasks
+    served = tasks is None or issubclass(Verification, tasks) or issubclass(Detection, tasks)
+    canvas = x if transform.inputs is None else getattr(context, "images", None)
+    scene = Scene() if context is None else context
+    if not served or not isinstance(canvas, Tensor) or canvas.ndim != 4 or not isinstance(scene, Scene):
+        return
+    height, width = canvas.shape[2:]
+    gray = torch.full_like(canvas, 0.5)
+    key = key_of(x)
+    for across, down in ((0.5, 0.5), (0.35, 0.6)):
+        place = canvas.new_tensor([round(across * width) + 0.5, round(down * height) + 0.5])
+        spot = gray + 0.4 * _spot(place, height, width)
+        points = place.expand(len(x), 3, 2)
+        box = torch.cat((place - SPOT_BOX, place + SPOT_BOX)).expand(len(x), 4)
+        seen = []
+        for images in (spot, gray):
+            beside = replace(scene, landmarks=points, boxes=box)
+            beside = replace(beside, images=images) if transform.inputs is not None else beside
+            with torch.no_grad():
+                seen.append(transform.apply(images if transform.inputs is None else x, key, beside))
+        (moved, after), (flat, _) = seen
+        if moved.ndim != 4:
+            return
+        light = (moved - flat).abs().sum(1)
+        went, whole = _middle(light)
+        for word, told in (("landmarks", after.landmarks[:, 0]), ("boxes", after.boxes.view(-1, 2, 2).mean(1))):
+            away = (told - went).abs().amax(1)
+            require(
+                not bool((whole & (away > 1)).any()),
+                f"{name}: a spot of the image goes to another place than the {word} of the context that lay on it; "
+                "move them with transforms.move_places, or list the tasks without positions in `tasks`",
+            )
+
+
+SPOT_BOX = 1.5  # half a side of the box around the spot
+
+
+def _spot(place: Tensor, height: int, width: int) -> Tensor:
+    """(height, width): a round spot at x, y of a standard deviation of a pixel."""
+    down = torch.arange(height, dtype=place.dtype)[:, None] + 0.5 - place[1]
+    across = torch.arange(width, dtype=place.dtype) + 0.5 - place[0]
+    return (-(down.square() + across.square()) / 2).exp()
+
+
+def _middle(light: Tensor) -> tuple[Tensor, Tensor]:
+    """The middles (B, 2) as x, y of what is seen in (B, H, W), and whether it is one spot, whole within the image.
+
+    What is spread widely, cut off at the border or not to be seen at all (a spot that a filter removed, noise) says
+    nothing about where pixels went.
+    """
+    height, width = light.shape[1:]
+    across, down = (torch.arange(side, dtype=light.dtype) + 0.5 for side in (width, height))
+    total = light.sum((1, 2)).clamp_min(1e-9)
+    x, y = (light.sum(1) * across).sum(1) / total, (light.sum(2) * down).sum(1) / total
+    far = (across - x[:, None, None]).square() + (down[:, None] - y[:, None, None]).square()
+    spread = (light * far).sum((1, 2)) / total
+    inside = (x > 2) & (x < width - 2) & (y > 2) & (y < height - 2)
+    return torch.stack((x, y), dim=1), inside & (spread < SPOT_SPREAD) & (total > 0.1)
+
+
+SPOT_SPREAD = 4.0  # mean squared distance from its middle up to which it is one spot: 2 as it is put there
 
 
 def _outputs(count: int, size: tuple[int, ...]) -> list[tuple[Task, Any]]:

@@ -1,12 +1,12 @@
 """Transforms of inputs before a model, and detectors that may reject them."""
 
-from .align import AlignFace
+from .align import ARCFACE_TEMPLATE, DLIB_TEMPLATE, AlignFace
 from .artifact import AppliedArtifact
 from .colour import ColourCurve
 from .flow import FlowField
 from .patch import PlacePatch
 from .rotation import RotationTranslation
-from .scene import Scene
+from .scene import Scene, move_places
 from .shift import RandomShift
 from .transform import (
     Detector,
@@ -20,7 +20,7 @@ from .transform import (
 )
 
 __all__ = [
-    "AlignFace", "AppliedArtifact", "ColourCurve", "Detector", "FlowField", "PipelinePart", "PlacePatch", "RandomShift",
-    "RotationTranslation", "Scene", "Stage", "Transform", "apply_with_bpda", "networks", "straight_through",
-    "transform_with_bpda",
+    "ARCFACE_TEMPLATE", "DLIB_TEMPLATE", "AlignFace", "AppliedArtifact", "ColourCurve", "Detector", "FlowField",
+    "PipelinePart", "PlacePatch", "RandomShift", "RotationTranslation", "Scene", "Stage", "Transform",
+    "apply_with_bpda", "move_places", "networks", "straight_through", "transform_with_bpda",
 ]  # fmt: skip

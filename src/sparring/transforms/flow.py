@@ -20,7 +20,7 @@ from ..errors import ConfigError, InputError
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..tasks import Classification, Task, Verification
-from .scene import scene_images
+from .scene import move_places, scene_images
 from .transform import Transform
 from .warp import places, sample
 
@@ -31,6 +31,8 @@ class FlowField(Transform):
 
         pipeline = Pipeline(target, FlowField())
         run(PGD(Linf(1.0)), pipeline, goal, torch.zeros(n, 2, h, w), context=Scene(images=x))
+
+    Landmarks and boxes of the context move along.
 
     Args:
         max_pixels: the largest displacement in each direction, the range of the flow.
@@ -67,7 +69,21 @@ class FlowField(Transform):
             )
         down, right = places(images)
         flow = blurred(x, self.smoothing) if self.smoothing else x
-        return sample(images, down + flow[:, 0], right + flow[:, 1], "border"), context
+        moved = sample(images, down + flow[:, 0], right + flow[:, 1], "border")
+        return moved, move_places(context, lambda points: _moved(points, flow))
+
+
+def _moved(points: Tensor, flow: Tensor) -> Tensor:
+    """Return where points (B, K, 2) come to under a flow (B, 2, H, W): the p with p + f(p) = point, looked for twice.
+
+    It is exact where the flow does not change around a point; where it folds the image, no point is right.
+    """
+    place = points.to(flow)
+    for _ in range(2):
+        at = place - 0.5
+        displaced = sample(flow, at[:, None, :, 1], at[:, None, :, 0], "border")[:, :, 0]
+        place = points.to(flow) - displaced.flip(1).mT
+    return place
 
 
 def blurred(x: Tensor, sigma: float) -> Tensor:

@@ -7,7 +7,7 @@ side. Places outside are black, as in the paper, unless `padding` says otherwise
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ..errors import ConfigError, InputError
 from ..inputs import Bounded, Inputs
 from ..random import Key
 from ..tasks import Classification, Task, Verification
-from .scene import scene_images
+from .scene import move_places, scene_images
 from .transform import Transform
 from .warp import PADDINGS, places, sample
 
@@ -30,7 +30,7 @@ class RotationTranslation(Transform):
         run(Square(Linf(1.0)), pipeline, goal, torch.zeros(n, 3), context=Scene(images=x))
 
     The three numbers are shares of the largest angle (counter-clockwise), of the largest shift down and of the largest
-    shift to the right.
+    shift to the right. Landmarks and boxes of the context move along.
 
     Args:
         degrees: the largest angle.
@@ -68,9 +68,7 @@ class RotationTranslation(Transform):
             raise InputError(f"a rotation and translation is (N, 3): angle, down, right; got {tuple(x.shape)}")
         height, width = images.shape[2:]
         angle = x[:, 0, None, None] * math.radians(self.degrees)
-        landmarks = getattr(context, "landmarks", None)
-        if landmarks is not None:
-            context = replace(context, landmarks=self._moved(landmarks, x, height, width).to(landmarks))
+        context = move_places(context, lambda points: self._moved(points, x, height, width))
         down, right = places(images)
         # the pixel that comes to (down, right): shifted back, then turned back about the middle
         down = down - (height - 1) / 2 - x[:, 1, None, None] * self.shift * height
@@ -79,10 +77,10 @@ class RotationTranslation(Transform):
         columns = angle.cos() * right - angle.sin() * down + (width - 1) / 2
         return sample(images, rows, columns, self.padding), context
 
-    def _moved(self, landmarks: Tensor, x: Tensor, height: int, width: int) -> Tensor:
-        """Return where landmarks (B, K, 2) come to, as x, y in pixels."""
+    def _moved(self, points: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+        """Return where points (B, K, 2) come to, as x, y in pixels."""
         angle = x[:, 0, None] * math.radians(self.degrees)
-        right, down = landmarks[:, :, 0] - width / 2, landmarks[:, :, 1] - height / 2
+        right, down = points[:, :, 0] - width / 2, points[:, :, 1] - height / 2
         across = angle.sin() * down + angle.cos() * right + width / 2 + x[:, 2, None] * self.shift * width
         along = angle.cos() * down - angle.sin() * right + height / 2 + x[:, 1, None] * self.shift * height
         return torch.stack((across, along), dim=2)

