@@ -2,6 +2,7 @@
 
 from .classification import Classification
 from .detection import Detection, Detections
+from .identification import Identification
 from .report import (
     Axis,
     Box,
@@ -21,7 +22,7 @@ from .task import Task, task_named, without_nan
 from .verification import Verification, similarity
 
 __all__ = [
-    "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Line", "Picture", "Plot", "Results",
-    "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults", "Verification", "Words", "similarity",
-    "task_named", "without_nan",
+    "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Identification", "Line", "Picture",
+    "Plot", "Results", "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults", "Verification", "Words",
+    "similarity", "task_named", "without_nan",
 ]  # fmt: skip
