@@ -83,7 +83,8 @@ class AuditPlan(StorableModel, AuditOptions):
 
     `smallest`: norms without a radius, in which the nearest example of each image is searched. `goal`: of a classifier
     "misclassify" or "least-likely", of other tasks that of the data in words. `mask`, `eps`: SHA-256 of the mask and of
-    the radii, one for each input. `attack_files`: SHA-256 of the user's files that `suite` names.
+    the radii, one for each input; `reference`: of what came with the data beside its rows; `attack_files`: of the
+    user's files that `suite` names.
     """
 
     model: str
@@ -98,6 +99,7 @@ class AuditPlan(StorableModel, AuditOptions):
     surrogate: str | None = None
     mask: str | None = None
     eps: str | None = None
+    reference: str | None = None
     attack_files: tuple[str, ...] = ()
     _attacks: dict[str, AttackSpec] = PrivateAttr(
         default_factory=dict

@@ -20,6 +20,7 @@ from .climbs import (
 from .detection import Vanish
 from .ensemble import FoolMembers, MemberOutputs
 from .goal import Goal, Verdict
+from .identification import EvadeIdentification, IdentificationGoal, IdentifyAs
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
 from .share import ShareGoal
@@ -38,8 +39,11 @@ __all__ = [
     "Divergence",
     "Dodge",
     "FoolMembers",
+    "EvadeIdentification",
     "FoolScenes",
     "Goal",
+    "IdentificationGoal",
+    "IdentifyAs",
     "Impersonate",
     "LogOdds",
     "LogitClimb",

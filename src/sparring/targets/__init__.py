@@ -25,7 +25,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
-from .verifier import Verifier
+from .verifier import Identifier, Verifier
 from .wrapped_outputs import valid_rows
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Defended",
     "Ensemble",
     "Fields",
+    "Identifier",
     "InputCodec",
     "Keyed",
     "LockOut",

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
-from ..errors import InputError
-from ..tasks import Verification, similarity
+from ..errors import InputError, TargetError
+from ..tasks import Identification, Task, Verification, similarity
 from ..transforms import AlignFace
 from ..transforms.align import Template
 from .model import Model
 from .pipeline import Pipeline
+from .target import T, Target, WrappedTarget
 
 
 class Verifier(Pipeline[Jacobians]):
@@ -75,3 +76,26 @@ class Verifier(Pipeline[Jacobians]):
         """Return the similarities (...) of embeddings (..., D) with templates (..., D), in the verifier's metric."""
         with torch.no_grad():
             return similarity(embeddings, templates, self.metric)
+
+
+class Identifier(WrappedTarget[T]):
+    """A verifier whose embeddings are searched in a gallery: the same answers, judged by goals of identification.
+
+        outcome = run(PGD(Linf(4 / 255)), Identifier(verifier), EvadeIdentification(gallery, person, -0.6, ...), probes)
+
+    Raises: TargetError for a target that is no verifier.
+    """
+
+    def __init__(self, target: Target[T]) -> None:
+        if not isinstance(target.task, Verification):
+            kind = "no task" if target.task is None else f"the task {target.task.name}"
+            raise TargetError(f"{target.name} has {kind}, and persons are found by embeddings; pass a Verifier")
+        super().__init__(target)
+
+    @property
+    def task(self) -> Task:
+        assert isinstance(self.target.task, Verification)
+        return Identification(self.target.task.metric)
+
+    def identity(self) -> tuple[object, ...]:
+        return ("identifier", *self.target.identity())

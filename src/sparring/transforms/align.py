@@ -71,6 +71,10 @@ class AlignFace(Transform):
             object.__setattr__(self, "template", _checked(self.template))
 
     @property
+    def may_decline(self) -> bool:
+        return self.detector is not None
+
+    @property
     def tasks(self) -> tuple[type[Task], ...] | None:
         return Classification, Verification
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ...tasks.report import Cell
 from ..records.statistics import Share
 from .escaping import plan_text, visible
 
@@ -43,6 +44,26 @@ def percent(share: float | None) -> str:
 def interval(share: Share) -> str:
     """Return the two ends of the interval, in percent."""
     return f"{100 * share.low:.1f}–{100 * share.high:.1f}{GAP}%"
+
+
+def rate_parts(rate: Sequence[float]) -> tuple[str, str]:
+    """Return a rate (share, low, high) and its interval in percent, with as many decimals as small ones need."""
+    decimals = 1 if rate[2] >= 0.05 else 2 if rate[2] >= 0.005 else 4
+    share, low, high = (f"{100 * one:.{decimals}f}" for one in rate)
+    return f"{share}{GAP}%", f"[{low}, {high}]"
+
+
+def cell_text(value: Cell, kind: str) -> str:
+    """Return a cell of a task's table as plain text."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        text = " ".join(rate_parts(value))
+    else:
+        text = percent(value) if kind == "percent" else counted(value) if kind == "count" else number(value)
+    return text.replace(GAP, " ")
 
 
 def level(confidence: float) -> str:
@@ -121,7 +142,9 @@ def left_standing(reasons: Mapping[str, int]) -> list[str]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
+    "counted": counted,
     "each": each,
+    "rate_parts": rate_parts,
     "grouped": grouped,
     "interval": interval,
     "left_standing": left_standing,

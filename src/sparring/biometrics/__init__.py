@@ -1,0 +1,7 @@
+"""Trials of biometric verification and identification: pictures of persons, and what an audit attacks of them."""
+
+from .acquisition import Acquisition, acquire
+from .pictures import PersonPictures, person_pictures
+from .trials import GOALS, Trials, make_trials
+
+__all__ = ["GOALS", "Acquisition", "PersonPictures", "Trials", "acquire", "make_trials", "person_pictures"]
