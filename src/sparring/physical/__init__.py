@@ -29,12 +29,14 @@ from .placement import (
     ThinPlate,
 )
 from .printer import AffinePrinter, GamutPrinter, Printer
+from .regularizers import ContentDistance, NonPrintability, OutOfGamut, TotalVariation
 from .stage import PhysicalStage, SampledTransform
 
 __all__ = [
-    "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters", "Cylinder",
-    "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise", "Homography", "Illumination",
-    "LandmarkAnchor", "Lens", "LibJPEG", "Parabola", "PhysicalChain", "PhysicalStage", "Placement", "Planar",
-    "Printer", "QuadAnchor", "SampledTransform", "Sensor", "ThinPlate", "ToneCurve", "check_held_out",
-    "held_out_family", "optimization_family", "shared_mechanisms",
+    "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
+    "ContentDistance", "Cylinder", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise",
+    "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "NonPrintability", "OutOfGamut", "Parabola",
+    "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor", "SampledTransform", "Sensor",
+    "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out", "held_out_family", "optimization_family",
+    "shared_mechanisms",
 ]  # fmt: skip
