@@ -22,6 +22,7 @@ from sparring.physical import (
     QuadAnchor,
     ThinPlate,
 )
+from sparring.physical.placement.placement import Surface, Window
 from sparring.physical.placement.planar import Turned, perspective
 from sparring.random import Key
 from sparring.testing.cases import draw
@@ -200,3 +201,27 @@ def test_bad_input_is_refused() -> None:
         BoxAnchor(relative_to="hight")
     with pytest.raises(InputError, match="convex"):
         Scene(quads=torch.tensor([[[0.0, 0], [4, 4], [4, 0], [0, 4]]])).check()
+
+
+@pytest.mark.parametrize("placement", SURFACES, ids=named)
+def test_nothing_of_the_artifact_lies_outside_its_window(
+    placement: Placement[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small and large, at the border, turned far: the window changes nothing."""
+    x = draw("artifact", (6, 1, 10, 16)).sigmoid()
+    scene = Scene(
+        images=draw("images", (6, 1, 50, 61)).sigmoid(),
+        boxes=torch.tensor(
+            [[20.0, 20, 22, 23], [5, 5, 40, 45], [-20, -10, 20, 15], [55, 40, 90, 80], [200, 200, 210, 210], [0, 0, 61, 9]]
+        ).double(),
+    )
+    placement = replace(placement.at_severity(1.5), anchor=BoxAnchor(1.0), roll=60.0)
+    windowed = placed(placement, x, scene)
+
+    def whole(surface: Surface, picture: torch.Size) -> Window:
+        none = torch.zeros(6, dtype=torch.long)
+        return Window(none, none, (picture[0], picture[1]), (picture[0], picture[1]))
+
+    monkeypatch.setattr("sparring.physical.placement.placement.find_window", whole)
+    assert (placed(placement, x, scene) - windowed).abs().max() < 1e-9
+    assert (windowed[:4] - scene.images[:4]).abs().amax((1, 2, 3)).min() > 0  # type: ignore[index]
