@@ -30,10 +30,11 @@ def check_transform(
     comes of a row does not depend on its batch, to `tolerance`; the same key gives the same answer, and another key
     another one exactly where `stochastic` is declared; no global generator moves, and x and context stay as they are.
     (3) Where `differentiable` is declared, the gradient is that of a difference quotient, to `slope` (choose x away
-    from kinks); otherwise the forward pass is exact, bit for bit, its approximation has the right shape and a gradient
-    that is not zero throughout. (4) `restore` gives outputs of the tasks that it serves, row by row. (5) What moves
-    pixels moves landmarks and boxes of the context with them (`transforms.move_places`), or lists tasks that need none:
-    a spot in the image is where the context says afterwards, to a pixel.
+    from kinks) unless it is said not to be exact; otherwise the forward pass is exact, bit for bit, its approximation
+    has the right shape and a gradient that is not zero throughout. (4) `restore` gives outputs of the tasks that it
+    serves, row by row. (5) What moves pixels moves landmarks and boxes of the context with them
+    (`transforms.move_places`), or lists tasks that need none: a spot in the image is where the context says
+    afterwards, to a pixel.
     """
 
     def ask(x: Tensor, key: Key, context: Any) -> Tensor:
@@ -130,7 +131,7 @@ def _check_slope(transform: Transform, x: Tensor, context: Any, slope: float) ->
     )
     (grad,) = torch.autograd.grad(out, variable, weights)
     check_gradient(name, grad)
-    if not transform.differentiable:
+    if not (transform.differentiable and transform.exact_gradient):
         return
     way = draw("way", tuple(x.shape))
     with torch.no_grad():

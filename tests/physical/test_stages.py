@@ -1,0 +1,201 @@
+"""Printers and cameras: the laws, identity at severity 0, light that is kept, noise of the stated variance."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparring import testing
+from sparring.errors import ConfigError, InputError
+from sparring.physical import (
+    AffinePrinter,
+    AutoBalance,
+    BayerMosaic,
+    Camera,
+    DifferentiableJPEG,
+    Exposure,
+    GamutPrinter,
+    GaussianBlur,
+    GaussianNoise,
+    Illumination,
+    Lens,
+    LibJPEG,
+    PhysicalStage,
+    Sensor,
+    ToneCurve,
+)
+from sparring.physical.colour import to_linear
+from sparring.random import Key
+from sparring.rows import flatten
+from sparring.testing.cases import draw
+
+STAGES = [
+    AffinePrinter(), GamutPrinter(), Exposure(), Illumination(), GaussianBlur(), Lens(), GaussianNoise(), Sensor(),
+    Sensor(bits=None), BayerMosaic(), BayerMosaic(method="bilinear"), AutoBalance(), ToneCurve(),
+    DifferentiableJPEG(), LibJPEG(),
+]  # fmt: skip
+BLURS = [GaussianBlur(), Lens(vignette=0.0)]
+IMAGES = (0.5 + 0.12 * draw("images", (4, 3, 15, 18))).clamp(0.2, 0.8)
+
+
+def named(one: Any) -> str:
+    return type(one).__name__
+
+
+def key_of(count: int, seed: int = 3) -> Key:
+    return Key(torch.arange(count), seed)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=named)
+def test_laws(stage: PhysicalStage[Any]) -> None:
+    testing.check_transform(stage, IMAGES, slope=1e-3)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=named)
+def test_at_severity_0_images_stay_as_they_are(stage: PhysicalStage[Any]) -> None:
+    neutral = stage.at_severity(0)
+    assert not neutral.stochastic
+    for images in [IMAGES] if isinstance(stage, BayerMosaic) else [IMAGES, IMAGES[:, :1]]:
+        assert (neutral.apply(images, key_of(4), None)[0] - images).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=named)
+def test_grey_images_stay_grey_images(stage: PhysicalStage[Any]) -> None:
+    if isinstance(stage, BayerMosaic):
+        with pytest.raises(InputError, match="3, H, W"):
+            stage.apply(IMAGES[:, :1], key_of(4), None)
+    else:
+        assert stage.apply(IMAGES[:, :1], key_of(4), None)[0].shape == IMAGES[:, :1].shape
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=named)
+def test_parameters_are_values(stage: PhysicalStage[Any]) -> None:
+    """One row per image; the same parameters give the same result, and those of twice the severity differ more."""
+    drawn = stage.sample(key_of(4), IMAGES)
+    assert {len(tensor) for tensor in flatten(drawn)[0].values()} == {4}
+    assert torch.equal(stage.apply_parameters(IMAGES, drawn), stage.apply_parameters(IMAGES, drawn))
+    changes = [
+        (stage.at_severity(severity).apply(IMAGES, key_of(4), None)[0] - IMAGES).abs().mean() for severity in (0.3, 0.6)
+    ]
+    assert changes[0] < changes[1]
+
+
+@pytest.mark.parametrize("stage", BLURS, ids=named)
+def test_blur_keeps_the_light(stage: PhysicalStage[Any]) -> None:
+    x = torch.zeros(4, 3, 41, 41).double()
+    x[:, :, 14:27, 14:27] = draw("light", (4, 3, 13, 13)).sigmoid()
+    blurred = stage.apply_parameters(x, stage.sample(key_of(4), x))
+    assert (blurred.sum((2, 3)) - x.sum((2, 3))).abs().max() < 1e-9
+    assert (blurred - x).abs().max() > 0.01
+
+
+def test_noise_of_a_sensor_has_the_variance_a_x_plus_b() -> None:
+    sensor = Sensor(shot=(0.004, 0.004), read=(0.02, 0.02), bits=None)
+    for level in (0.2, 0.5, 0.7):
+        x = torch.full((1, 1, 400, 400), level).double()
+        noise = sensor.apply_parameters(x, sensor.sample(key_of(1), x)) - level
+        wanted = 0.004 * level + 0.02**2
+        assert float(noise.var()) == pytest.approx(wanted, rel=4 * math.sqrt(2 / 160_000))
+        assert abs(float(noise.mean())) < 4 * math.sqrt(wanted / 160_000)
+
+
+def test_raw_values_are_whole_numbers_and_gradients_pass() -> None:
+    sensor = Sensor(bits=3)
+    x = IMAGES.clone().requires_grad_()
+    made = sensor.apply_parameters(x, sensor.sample(key_of(4), x))
+    assert (made * 7 - (made * 7).round()).abs().max() < 1e-9
+    smooth = Sensor(bits=None)
+    wanted = torch.autograd.grad(smooth.apply_parameters(x, smooth.sample(key_of(4), x)).sum(), x)[0]
+    assert torch.equal(torch.autograd.grad(made.sum(), x)[0], wanted)
+
+
+def test_a_camera_works_in_linear_light_and_in_a_fixed_order() -> None:
+    """One stop more is twice the light, whatever the order in which the parts are named."""
+    noise, exposure = GaussianNoise(deviation=(0.1, 0.1)), Exposure(stops=1.0, tint=0.0)
+    camera = Camera(noise=noise, illumination=exposure)
+    drawn = camera.sample(key_of(4), IMAGES)
+    dark = IMAGES * 0.3
+    made = camera.apply_parameters(dark, drawn)
+    curve = lambda x: torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)  # noqa: E731
+    gain = drawn.illumination.gain[:, :, None, None]
+    light = curve(dark) * gain
+    coded = torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert (made - (coded + 0.1 * drawn.noise.normal).clamp(0, 1)).abs().max() < 1e-9
+
+
+def gradcheck(stage: PhysicalStage[Any], x: Tensor) -> None:
+    drawn = stage.sample(key_of(len(x)), x)
+    names = [name for name, value in vars(drawn).items() if value.is_floating_point()]
+
+    def ask(x: Tensor, *values: Tensor) -> Tensor:
+        return stage.apply_parameters(x, replace(drawn, **dict(zip(names, values, strict=True))))
+
+    given = [x, *(getattr(drawn, name) for name in names)]
+    leaves = [one.detach().contiguous().requires_grad_() for one in given]
+    assert torch.autograd.gradcheck(ask, leaves, eps=1e-7, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.exact_gradient], ids=named)
+def test_gradients_of_image_and_parameters(stage: PhysicalStage[Any]) -> None:
+    gradcheck(stage, IMAGES[:1, :, :5, :5])
+
+
+def test_a_flat_field_passes_the_mosaic_unchanged_and_a_ramp_too() -> None:
+    """Interpolation of a linear function is exact away from the border."""
+    down, across = torch.meshgrid(torch.arange(12).double(), torch.arange(14).double(), indexing="ij")
+    ramp = (0.2 + 0.02 * down + 0.03 * across).expand(4, 3, 12, 14)
+    for method in ("bilinear", "malvar"):
+        mosaic = BayerMosaic(method=method)
+        made = mosaic.apply_parameters(ramp, mosaic.sample(key_of(4), ramp))
+        assert (made - ramp)[:, :, 2:-2, 2:-2].abs().max() < 1e-12
+
+
+def test_malvars_demosaic_is_nearer_to_a_smooth_picture_than_the_bilinear_one() -> None:
+    down, across = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    smooth = 0.5 + 0.4 * torch.sin(down / 2.5).mul(torch.cos(across / 3)).double().expand(1, 3, 40, 40)
+    errors = []
+    for method in ("bilinear", "malvar"):
+        mosaic = BayerMosaic(method=method)
+        errors.append((mosaic.apply_parameters(smooth, mosaic.sample(key_of(1), smooth)) - smooth).abs().mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_full_correction_gives_a_grey_mean_of_the_wanted_luminance() -> None:
+    balance = AutoBalance(white=(1.0, 1.0), exposure=(1.0, 1.0), grey=0.2)
+    made = balance.apply_parameters(IMAGES * 0.4, balance.sample(key_of(4), IMAGES))
+    assert (made.mean((2, 3)) - 0.2).abs().max() < 1e-6
+
+
+def test_a_printed_white_is_the_paper_and_a_printed_black_the_ink() -> None:
+    printer = GamutPrinter(gamma=0.0, variation=0.0)
+    x = torch.stack((torch.ones(3, 8, 8), torch.zeros(3, 8, 8))).double()
+    light = to_linear(printer.apply_parameters(x, printer.sample(key_of(2), x))).mean((2, 3))
+    assert (light[0] - torch.tensor(printer.paper)).abs().max() < 1e-6
+    assert (light[1] - torch.tensor(printer.ink)).abs().max() < 1e-6
+
+
+def test_palettes_lie_in_what_the_printer_prints() -> None:
+    affine, inks = AffinePrinter().palette(3), GamutPrinter().palette(3)
+    assert affine.shape == inks.shape == (27, 3)
+    assert (affine.amin(), affine.amax()) == (pytest.approx(0.06), pytest.approx(0.9))
+    assert inks.amax() < 0.96
+    assert (inks[13] - 0.5).abs().max() < 0.15  # dots grow: mid-grey is printed a little darker
+
+
+def test_bad_parameters_are_refused() -> None:
+    for make in (
+        lambda: AffinePrinter(black=0.9, white=0.1),
+        lambda: Exposure(severity=-1.0),
+        lambda: LibJPEG(quality=(90, 50)),
+        lambda: DifferentiableJPEG(rounding="hard"),
+        lambda: BayerMosaic(method="nearest"),
+        lambda: Sensor(bits=0),
+        lambda: Lens(family=""),
+        lambda: GaussianBlur(sigma=(2.0, 1.0)),
+        lambda: Camera(lens="sharp"),
+    ):
+        with pytest.raises(ConfigError):
+            make()
