@@ -128,7 +128,8 @@ def test_files_and_images_that_are_no_artifact_are_refused(tmp_path):
     with pytest.raises(InputError, match="no artifact"):
         load_png(tmp_path / "missing.png")
     for wrong, words in (
-        ((image * 2, 10.0), "outside \\[0, 1\\]"), ((image[None], 10.0), "without a batch"), ((image, 0.0), "width_mm=0"),
+        ((image * 2, 10.0), "outside \\[0, 1\\]"), ((image[None], 10.0), "without a batch"),
+        ((image, 0.0), "width_mm=0"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
             export_png(tmp_path / "a.png", *wrong)

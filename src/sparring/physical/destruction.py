@@ -2,9 +2,9 @@
 
     d = sum_k C(x_k) (1 - C(x'_k)) C(T(x'_k)) / sum_k C(x_k) (1 - C(x'_k))                 (arXiv:1607.02533, eq. 5)
 
-x_k is a picture, x'_k its adversarial example, T the channel, and C is 1 where the class is right, else 0. A channel that
-damages pictures makes d small: what was wrong stays wrong, whoever had made it so. So the paired rate counts only where
-the clean picture is right through the same channel,
+x_k is a picture, x'_k its adversarial example, T the channel, and C is 1 where the class is right, else 0. A channel
+that damages pictures makes d small: what was wrong stays wrong, whoever had made it so. So the paired rate counts only
+where the clean picture is right through the same channel,
 
     d_paired = sum_k C(x_k) (1 - C(x'_k)) C(T(x_k)) C(T(x'_k)) / sum_k C(x_k) (1 - C(x'_k)) C(T(x_k))
 

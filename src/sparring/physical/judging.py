@@ -37,8 +37,8 @@ from ..rows import outside_inference, take, to
 from ..targets import Pipeline, Target, TorchModule, answered, as_target, check_context, check_task, valid_rows
 from ..transforms import Transform
 from ..transforms.scene import scene_images
-from .destruction import values_of
 from .chain import PhysicalChain, check_held_out
+from .destruction import values_of
 from .printed import PrintedArtifact, load_png
 
 FRESH = 1 << 44  # the first draw used here; fits use lower numbers
@@ -95,9 +95,7 @@ class PhysicalJudgement:
 
     def values(self) -> dict[str, Any]:
         """Return plain values, as JSON has them."""
-        rows = [
-            {**vars(row), "success": values_of(row.success), "paired": values_of(row.paired)} for row in self.rows
-        ]
+        rows = [{**vars(row), "success": values_of(row.success), "paired": values_of(row.paired)} for row in self.rows]
         return {"rows": rows, "made": self.made}
 
     def save(self, path: Path | str) -> Path:
@@ -112,7 +110,9 @@ class PhysicalJudgement:
         kinds = tuple(dict.fromkeys(row.kind for row in self.rows))
         lines = [["", *self.views], *([kind, *(self._cell(kind, view) for view in self.views)] for kind in kinds)]
         widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
 
     def _cell(self, kind: str, view: str) -> str:
         one = self.row(kind, view).success
@@ -163,7 +163,9 @@ def judge_physical(
     if isinstance(given, Tensor):
         raise InputError("a tensor is not what is printed; pass export_png(path, image, width_mm=) or its path")
     if not isinstance(given, PrintedArtifact | Path | str):
-        raise InputError(f"a {type(given).__name__} is no artifact; pass what export_png returned, or the path of a PNG")
+        raise InputError(
+            f"a {type(given).__name__} is no artifact; pass what export_png returned, or the path of a PNG"
+        )
     printed = load_png(given.path if isinstance(given, PrintedArtifact) else given)
     if isinstance(given, PrintedArtifact) and printed.sha256 != given.sha256:
         raise InputError(f"{printed.path} has changed since it was read; pass its path to judge what it is now")
@@ -230,14 +232,21 @@ class SceneAlone(Transform):
 
 
 def _papers(
-    printed: PrintedArtifact, images: Tensor, bare: Tensor | None, changed: Tensor | None, natural: Tensor | None, seed: int
+    printed: PrintedArtifact,
+    images: Tensor,
+    bare: Tensor | None,
+    changed: Tensor | None,
+    natural: Tensor | None,
+    seed: int,
 ) -> dict[str, Tensor | None]:
     """What is put into the scenes, (N or 1, 3, h, w) of 256 levels each; None: nothing."""
     image = printed.image
     size = image.shape[1:]
     if bare is not None and (not isinstance(bare, Tensor) or bare.shape != image.shape):
         raise InputError(f"bare is an image like the artifact, {tuple(image.shape)}")
-    if changed is not None and (not isinstance(changed, Tensor) or changed.shape != size or changed.dtype != torch.bool):
+    if changed is not None and (
+        not isinstance(changed, Tensor) or changed.shape != size or changed.dtype != torch.bool
+    ):
         raise InputError(f"changed is bool {tuple(size)}, the pixels of the artifact that the attacker chose")
     if natural is not None and (not isinstance(natural, Tensor) or natural.ndim != 3 or len(natural) != 3):
         raise InputError("natural is a photograph (3, H, W) in [0, 1]")
@@ -313,6 +322,7 @@ def _row(kind: str, view: str, met: Tensor, known: Tensor, alone: Tensor, cluste
 def _told(stage: Any) -> str:
     """A stage in words; of a mask its size, not its pixels."""
     told = {
-        name: f"{tuple(value.shape)}" if isinstance(value, Tensor) else repr(value) for name, value in vars(stage).items()
+        name: f"{tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        for name, value in vars(stage).items()
     }
     return f"{type(stage).__name__}({', '.join(f'{name}={value}' for name, value in told.items())})"

@@ -6,8 +6,8 @@ Each is a technique of `TransferAttack`, so that every gradient attack takes it,
 
     TransferAttack(MIFGSM(Linf(1.0)), TotalVariation(1e-4), NonPrintability(0.1, printer.palette()))
 
-Of several, each adds its own gradient. The loss whose gradients are averaged over scenes is `Climb.in_sum`'s, which lies
-around 1; weights are in that unit.
+Of several, each adds its own gradient. The loss whose gradients are averaged over scenes is `Climb.in_sum`'s, which
+lies around 1; weights are in that unit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ..errors import ConfigError, InputError
 from ..geometry import Ball
 from ..transforms import Transform
 from .colour import to_lab
-from .regularizers import non_printability, total_variation
+
+ROUNDING = 1e-5  # under the root of a squared difference, whose slope would be infinite at 0
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,14 @@ class Penalty(TransferTechnique):
 
 @dataclass(frozen=True)
 class TotalVariation(Penalty):
-    """The total variation of the artifact, sum sqrt(differences^2) over its pixels (Sharif et al. 2016, AdvHat)."""
+    """The total variation of the artifact, mean sqrt(d_right^2 + d_down^2) over its pixels (Sharif et al. 2016)."""
 
     abbreviation: ClassVar[str] = "TV"
 
     def penalty(self, images: Tensor, query: GradientQuery) -> Tensor:
-        return total_variation(images)
+        down = images[:, :, 1:, :-1] - images[:, :, :-1, :-1]
+        across = images[:, :, :-1, 1:] - images[:, :, :-1, :-1]
+        return (down**2 + across**2 + ROUNDING).sqrt().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,18 @@ class NonPrintability(Penalty):
             raise ConfigError(f"NonPrintability palette={palette!r:.80}; pass (colours, 3), as printer.palette()")
 
     def penalty(self, images: Tensor, query: GradientQuery) -> Tensor:
-        return non_printability(images, self.palette.to(images))
+        colours = images.flatten(2).mT
+        squared = (colours[:, :, None] - self.palette.to(images)).square().sum(3)
+        return (squared.amin(2) + ROUNDING).sqrt().mean(1)
 
 
 @dataclass(frozen=True)
 class LabDistance(Penalty):
     """The distance of the picture from the clean one, both through the same draw of `through`, in CIELAB.
 
-    || LAB(t(x')) - LAB(t(x)) ||_2 of Athalye et al. 2018 (arXiv:1707.07397, eq. 4), where t is drawn anew at each query.
-    The clean picture is that which the attack's ball is around. Departure: the root of the mean over pixels, so that
-    the weight does not depend on the size.
+    || LAB(t(x')) - LAB(t(x)) ||_2 of Athalye et al. 2018 (arXiv:1707.07397, eq. 4), where t is drawn anew at each
+    query. The clean picture is that which the attack's ball is around. Departure: the root of the mean over pixels, so
+    that the weight does not depend on the size.
 
     Args:
         through: transforms of images, as the camera of a chain.
@@ -119,4 +124,4 @@ class LabDistance(Penalty):
             theirs = key.reseeded(number)
             images, clean = (transform.apply(one, theirs, None)[0] for one in (images, clean))
         apart = (to_lab(images) - to_lab(clean)).square().sum(1)
-        return (apart.flatten(1).mean(1) + 1e-12).sqrt()
+        return (apart.flatten(1).mean(1) + ROUNDING).sqrt()

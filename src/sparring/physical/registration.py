@@ -150,8 +150,8 @@ def _homography(sheet: Sheet, found: list[FoundMarker]) -> Array:
         expected = _area_and_middle(project(homography, each))[0]
         if not abs(one.area / expected - 1) < SIZE_ERROR:
             raise InputError(
-                f"the marker with {one.code} dots is {one.area / expected:.0%} as large as on this sheet; pass the sheet "
-                "that was printed (page_mm), and a photograph of the flat page"
+                f"the marker with {one.code} dots is {one.area / expected:.0%} as large as on this sheet; pass the "
+                "sheet that was printed (page_mm), and a photograph of the flat page"
             )
     return homography
 

@@ -85,7 +85,7 @@ class Sheet:
 
     @property
     def markers(self) -> Array:
-        """The middles (4, 2) of the markers with 1, 2, 3 and 4 dots, x and y in millimetres: clockwise from top left."""
+        """The middles (4, 2) of the markers with 1 to 4 dots, x and y in millimetres: clockwise from top left."""
         reach = self.margin_mm + self.marker_mm / 2
         ends = [(reach, page - reach) for page in self.page_mm]
         return np.array([[ends[0][right], ends[1][down]] for right, down in CORNER_ORDER])

@@ -4,8 +4,8 @@
 
 T bends the sticker to a parabola, pitches it, puts it on the forehead of a picture drawn anew, and captures that. The
 sticker is optimised by the sign of a running mean of gradients: first 100 steps of 1/51 with momentum 0.9, then 200
-of 1/255 with momentum 0.995. Dodging (`Dodge`) is the paper's; `Impersonate` is the same sticker with the other sign, of
-which the authors say that they did not pursue it.
+of 1/255 with momentum 0.995. Dodging (`Dodge`) is the paper's; `Impersonate` is the same sticker with the other sign,
+of which the authors say that they did not pursue it.
 
 Departures: the stages have fixed lengths, where the authors end one when the loss has stopped falling; the loss is that
 of the goal (`Climb`), which takes any metric; the total variation is the mean over pixels, so that 1e-4 of the
@@ -63,8 +63,8 @@ def advhat(
         chain: `advhat_chain()` by default.
         size: height and width of the sticker in pixels.
         stages: steps, step size and momentum of each stage.
-        tv_weight: of the mean total variation; None: what the paper's 1e-4 of the sum on its canvas, 900 pixels wide, is
-            on this one (36 * width / 900, since the sum falls with the width).
+        tv_weight: of the mean total variation; None: what the paper's 1e-4 of the sum on its canvas, 900 pixels wide,
+            is on this one (36 * width / 900, since the sum falls with the width).
         scenes_per_question: scenes of one query (20 in the paper).
 
     Returns: a `FittedArtifact`, whose success is inside the simulation that it was fitted in.

@@ -2,8 +2,8 @@
 
     maximize  E_t [ log P(y_t | t(x')) - lambda || LAB(t(x')) - LAB(t(x)) ||_2 ]              (arXiv:1707.07397, eq. 4)
 
-t is drawn anew at each step. Departures: any goal of the model takes the place of the target class, and its loss that of
-log P; the picture also stays in a ball, as other attacks have it (with `Linf(1.0)` there is none).
+t is drawn anew at each step. Departures: any goal of the model takes the place of the target class, and its loss that
+of log P; the picture also stays in a ball, as other attacks have it (with `Linf(1.0)` there is none).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     minimize  sum_{x in X} loss(f(x + r), c) + kappa_1 TV(r) + kappa_2 NPS(r)                                   (eq. 6)
 
-X are several pictures of one person, so that one frame serves all of them; r is the frame alone. Departures: the goal is
-any of the model's (`Dodge`, `Impersonate`, or a class); the frame moves on the face as the chain's placement says; weights
-are of means over pixels.
+X are several pictures of one person, so that one frame serves all of them; r is the frame alone. Departures: the goal
+is any of the model's (`Dodge`, `Impersonate`, or a class); the frame moves on the face as the chain's placement says;
+weights are of means over pixels.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ the hottest places. Then a run on the stickers alone, with nothing but the range
 sign into each scene.
 
 Departures: the hot places are found by a threshold on the smoothed change, where the authors look at it and place
-rectangles by hand; stickers are opaque, so that their colour is the variable and not a difference from the sign; and the
-score of non-printability is taken of that colour, where the authors' code takes it of the difference, which may be
+rectangles by hand; stickers are opaque, so that their colour is the variable and not a difference from the sign; and
+the score of non-printability is taken of that colour, where the authors' code takes it of the difference, which may be
 negative. Optimised by sign steps with momentum, where the paper has Adam.
 """
 
