@@ -131,7 +131,7 @@ RESAMPLES = 2000
 def cluster_bootstrap(
     part: NDArray[np.float64], whole: NDArray[np.float64], clusters: NDArray[np.int64], seed: int = 0
 ) -> Interval:
-    """Return sum(part) / sum(whole) with its 95 % interval by resampling clusters (Davison & Hinkley 1997, section 3.8).
+    """Return sum(part) / sum(whole), with its 95 % interval by resampling clusters (Davison & Hinkley 1997).
 
     Args:
         part, whole: (n,) what counts and what it is counted of, as 0 and 1, or counts of several draws.
