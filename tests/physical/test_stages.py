@@ -1,6 +1,7 @@
 """Printers and cameras: the laws, identity at severity 0, light that is kept, noise of the stated variance."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,23 +9,33 @@ import torch
 from torch import Tensor
 
 from sparring import testing
+from sparring.errors import ConfigError, InputError
 from sparring.physical import (
     AffinePrinter,
+    AutoBalance,
+    BayerMosaic,
     Camera,
+    DifferentiableJPEG,
     Exposure,
+    GamutPrinter,
     GaussianBlur,
     GaussianNoise,
     Illumination,
     Lens,
+    LibJPEG,
     PhysicalStage,
     Sensor,
+    ToneCurve,
 )
+from sparring.physical.colour import to_linear
 from sparring.random import Key
 from sparring.rows import flatten
 from sparring.testing.cases import draw
 
 STAGES = [
-    AffinePrinter(), Exposure(), Illumination(), GaussianBlur(), Lens(), GaussianNoise(), Sensor(), Sensor(bits=None),
+    AffinePrinter(), GamutPrinter(), Exposure(), Illumination(), GaussianBlur(), Lens(), GaussianNoise(), Sensor(),
+    Sensor(bits=None), BayerMosaic(), BayerMosaic(method="bilinear"), AutoBalance(), ToneCurve(),
+    DifferentiableJPEG(), LibJPEG(),
 ]  # fmt: skip
 BLURS = [GaussianBlur(), Lens(vignette=0.0)]
 IMAGES = (0.5 + 0.12 * draw("images", (4, 3, 15, 18))).clamp(0.2, 0.8)
@@ -44,11 +55,20 @@ def test_laws(stage: PhysicalStage[Any]) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=named)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_at_severity_0_images_stay_as_they_are(stage: PhysicalStage[Any], channels: int) -> None:
-    made = stage.at_severity(0).apply(IMAGES[:, :channels], key_of(4), None)[0]
-    assert (made - IMAGES[:, :channels]).abs().max() < 1e-6
-    assert not stage.at_severity(0).stochastic
+def test_at_severity_0_images_stay_as_they_are(stage: PhysicalStage[Any]) -> None:
+    neutral = stage.at_severity(0)
+    assert not neutral.stochastic
+    for images in [IMAGES] if isinstance(stage, BayerMosaic) else [IMAGES, IMAGES[:, :1]]:
+        assert (neutral.apply(images, key_of(4), None)[0] - images).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=named)
+def test_grey_images_stay_grey_images(stage: PhysicalStage[Any]) -> None:
+    if isinstance(stage, BayerMosaic):
+        with pytest.raises(InputError, match="3, H, W"):
+            stage.apply(IMAGES[:, :1], key_of(4), None)
+    else:
+        assert stage.apply(IMAGES[:, :1], key_of(4), None)[0].shape == IMAGES[:, :1].shape
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=named)
@@ -108,17 +128,74 @@ def test_a_camera_works_in_linear_light_and_in_a_fixed_order() -> None:
 
 def gradcheck(stage: PhysicalStage[Any], x: Tensor) -> None:
     drawn = stage.sample(key_of(len(x)), x)
-    names = [name for name, value in vars(drawn).items() if isinstance(value, Tensor)]
+    names = [name for name, value in vars(drawn).items() if value.is_floating_point()]
 
     def ask(x: Tensor, *values: Tensor) -> Tensor:
-        return stage.apply_parameters(x, type(drawn)(**dict(zip(names, values, strict=True))))
+        return stage.apply_parameters(x, replace(drawn, **dict(zip(names, values, strict=True))))
 
     given = [x, *(getattr(drawn, name) for name in names)]
-    assert torch.autograd.gradcheck(
-        ask, [one.detach().contiguous().requires_grad_() for one in given], eps=1e-7, atol=1e-4
-    )
+    leaves = [one.detach().contiguous().requires_grad_() for one in given]
+    assert torch.autograd.gradcheck(ask, leaves, eps=1e-7, atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.exact_gradient], ids=named)
 def test_gradients_of_image_and_parameters(stage: PhysicalStage[Any]) -> None:
     gradcheck(stage, IMAGES[:1, :, :5, :5])
+
+
+def test_a_flat_field_passes_the_mosaic_unchanged_and_a_ramp_too() -> None:
+    """Interpolation of a linear function is exact away from the border."""
+    down, across = torch.meshgrid(torch.arange(12).double(), torch.arange(14).double(), indexing="ij")
+    ramp = (0.2 + 0.02 * down + 0.03 * across).expand(4, 3, 12, 14)
+    for method in ("bilinear", "malvar"):
+        mosaic = BayerMosaic(method=method)
+        made = mosaic.apply_parameters(ramp, mosaic.sample(key_of(4), ramp))
+        assert (made - ramp)[:, :, 2:-2, 2:-2].abs().max() < 1e-12
+
+
+def test_malvars_demosaic_is_nearer_to_a_smooth_picture_than_the_bilinear_one() -> None:
+    down, across = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    smooth = 0.5 + 0.4 * torch.sin(down / 2.5).mul(torch.cos(across / 3)).double().expand(1, 3, 40, 40)
+    errors = []
+    for method in ("bilinear", "malvar"):
+        mosaic = BayerMosaic(method=method)
+        errors.append((mosaic.apply_parameters(smooth, mosaic.sample(key_of(1), smooth)) - smooth).abs().mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_full_correction_gives_a_grey_mean_of_the_wanted_luminance() -> None:
+    balance = AutoBalance(white=(1.0, 1.0), exposure=(1.0, 1.0), grey=0.2)
+    made = balance.apply_parameters(IMAGES * 0.4, balance.sample(key_of(4), IMAGES))
+    assert (made.mean((2, 3)) - 0.2).abs().max() < 1e-6
+
+
+def test_a_printed_white_is_the_paper_and_a_printed_black_the_ink() -> None:
+    printer = GamutPrinter(gamma=0.0, variation=0.0)
+    x = torch.stack((torch.ones(3, 8, 8), torch.zeros(3, 8, 8))).double()
+    light = to_linear(printer.apply_parameters(x, printer.sample(key_of(2), x))).mean((2, 3))
+    assert (light[0] - torch.tensor(printer.paper)).abs().max() < 1e-6
+    assert (light[1] - torch.tensor(printer.ink)).abs().max() < 1e-6
+
+
+def test_palettes_lie_in_what_the_printer_prints() -> None:
+    affine, inks = AffinePrinter().palette(3), GamutPrinter().palette(3)
+    assert affine.shape == inks.shape == (27, 3)
+    assert (affine.amin(), affine.amax()) == (pytest.approx(0.06), pytest.approx(0.9))
+    assert inks.amax() < 0.96
+    assert (inks[13] - 0.5).abs().max() < 0.15  # dots grow: mid-grey is printed a little darker
+
+
+def test_bad_parameters_are_refused() -> None:
+    for make in (
+        lambda: AffinePrinter(black=0.9, white=0.1),
+        lambda: Exposure(severity=-1.0),
+        lambda: LibJPEG(quality=(90, 50)),
+        lambda: DifferentiableJPEG(rounding="hard"),
+        lambda: BayerMosaic(method="nearest"),
+        lambda: Sensor(bits=0),
+        lambda: Lens(family=""),
+        lambda: GaussianBlur(sigma=(2.0, 1.0)),
+        lambda: Camera(lens="sharp"),
+    ):
+        with pytest.raises(ConfigError):
+            make()

@@ -19,6 +19,7 @@ from .climbs import (
 )
 from .detection import Vanish
 from .goal import Goal, Verdict
+from .regularized import RegularizedGoal, RegularizedOutputs, without_penalty
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
 from .share import ShareGoal
@@ -47,6 +48,8 @@ __all__ = [
     "PowerMargin",
     "PublishedScore",
     "RandomDirection",
+    "RegularizedGoal",
+    "RegularizedOutputs",
     "RivalDLR",
     "RivalMargin",
     "ScaledCrossEntropy",
@@ -61,4 +64,5 @@ __all__ = [
     "VerificationGoal",
     "least_likely",
     "mean_terms",
+    "without_penalty",
 ]  # fmt: skip

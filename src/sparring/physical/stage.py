@@ -63,6 +63,8 @@ class PhysicalStage(SampledTransform[P]):
             parameters are drawn in the stated ranges, at 1.5 in ranges half as wide again.
     """
 
+    ranges: ClassVar[tuple[str, ...]] = ()  # names of the parameters that are a lower and an upper end
+
     family: str
     severity: NonNegativeFloat = 1.0
 
@@ -71,6 +73,8 @@ class PhysicalStage(SampledTransform[P]):
         given: Any = self.family
         if not isinstance(given, str) or not given:
             raise ConfigError(f"{self.name} family={given!r:.80}; pass a word, as 'optimization' or 'held-out'")
+        for word in self.ranges:
+            check_range(self, word, getattr(self, word))
 
     def at_severity(self, severity: float) -> Self:
         """Return this stage with another severity."""

@@ -37,7 +37,7 @@ class Camera(SampledTransform[CameraParameters]):
     The order is fixed: in linear light illumination, lens, sensor, mosaic (with its demosaicing) and balance
     (exposure and white), then in sRGB tone, noise and codec.
 
-        Camera(illumination=Exposure(), lens=GaussianBlur(), noise=GaussianNoise(), codec=JPEGSurrogate())
+        Camera(illumination=Exposure(), lens=GaussianBlur(), noise=GaussianNoise(), codec=DifferentiableJPEG())
 
     Raises: ConfigError.
     """

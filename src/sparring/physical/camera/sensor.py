@@ -38,6 +38,7 @@ class GaussianNoise(PhysicalStage[Noise]):
         deviation: smallest and largest standard deviation (Athalye et al. 2018: up to 0.1; Thys et al. 2019: 0.1).
     """
 
+    ranges = ("deviation",)
     family: str = "optimization"
     deviation: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 0.04)
 
@@ -73,6 +74,7 @@ class Sensor(PhysicalStage[Electrons]):
     """
 
     light = Light.LINEAR
+    ranges = ("shot", "read")
     family: str = "held-out"
     shot: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0002, 0.002)
     read: tuple[NonNegativeFloat, NonNegativeFloat] = (0.001, 0.004)
