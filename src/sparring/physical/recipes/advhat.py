@@ -20,15 +20,15 @@ from typing import Any
 import torch
 
 from ...access import Gradients
-from ...attacks import MIFGSM, TransferAttack
+from ...attacks import MIFGSM
 from ...engine import Engine
 from ...geometry import Linf
 from ...goals import Goal
 from ...targets import Target
 from ..chain import PhysicalChain
 from ..families import optimization_family
-from ..penalty import TotalVariation
 from ..placement import LandmarkAnchor, Parabola
+from ..regularizers import TotalVariation
 from .fit_artifact import FittedArtifact, fit_artifact
 
 SIZE = (40, 90)  # of the sticker in pixels; the authors have ten times as many each way
@@ -71,11 +71,9 @@ def advhat(
     """
     chain = advhat_chain() if chain is None else chain
     weight = 36 * size[1] / 900 if tv_weight is None else tv_weight
-    attacks = []
-    for steps, step_size, momentum in stages:
-        plain = MIFGSM(Linf(1.0), steps=steps, decay=momentum, step_size=step_size)
-        attacks.append(TransferAttack(plain, TotalVariation(weight)) if weight else plain)
+    attacks = [MIFGSM(Linf(1.0), steps=steps, decay=mu, step_size=size_of_step) for steps, size_of_step, mu in stages]
+    penalties = (TotalVariation(weight=weight),) if weight else ()
     return fit_artifact(
-        target, goal, scenes, chain, torch.full((3, *size), 0.5), attacks, scenes_per_question=scenes_per_question,
-        engine=engine,
+        target, goal, scenes, chain, torch.full((3, *size), 0.5), attacks, penalties=penalties,
+        scenes_per_question=scenes_per_question, engine=engine,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from ...geometry import Ball
 from ...goals import Goal
 from ...targets import Pipeline, Target, as_target
 from ...transforms import Transform
-from ..penalty import LabDistance
+from ..lab_distance import LabDistance
 
 
 def eot_image(

@@ -16,7 +16,8 @@ from ...engine import Engine, run
 from ...engine.arguments import as_engine
 from ...errors import ConfigError, InputError
 from ...goals import FoolScenes, Goal
-from ...targets import OverScenes, Pipeline, Target, as_target
+from ...targets import OverScenes, Pipeline, Regularized, Target, as_target
+from ...targets.regularized import Penalty
 from ..chain import PhysicalChain
 
 ALL_SCENES = 0.8  # of the scenes that are drawn; what counts as a success inside the search
@@ -51,6 +52,7 @@ def fit_artifact(
     start: Tensor,
     attacks: Sequence[Attack[Any, Any]],
     *,
+    penalties: Sequence[Penalty] = (),
     changed: Tensor | None = None,
     scenes_per_question: int = 8,
     engine: Engine | None = None,
@@ -67,6 +69,7 @@ def fit_artifact(
         start: (3, h, w) in [0, 1], the artifact to begin with.
         attacks: as `(MIFGSM(Linf(1.0), steps=100, step_size=1 / 51),)`; their balls are around the artifact they
             begin at.
+        penalties: of the artifact, as `TotalVariation(weight=1.0)`; the loss of the scenes lies around 1.
         changed: (h, w) bool, the pixels that may be chosen. None: all.
         scenes_per_question: scenes of one query, each with a draw of its own.
         engine: seed, checkpoint and progress; each attack has a folder of its own in the checkpoint.
@@ -80,7 +83,8 @@ def fit_artifact(
     if not attacks:
         raise ConfigError("no attack is given; pass one or more, as (MIFGSM(Linf(1.0), steps=100),)")
     began, engine = time.perf_counter(), as_engine(engine)
-    over = OverScenes(Pipeline(as_target(target), chain), goal, scenes, scenes_per_question)
+    over: Target[Any] = OverScenes(Pipeline(as_target(target), chain), goal, scenes, scenes_per_question)
+    over = Regularized(over, *penalties) if penalties else over
     x, forwards, backwards, rate = start[None].clone(), 0, 0, 0.0
     for number, attack in enumerate(attacks):
         folder = None if engine.checkpoint is None else Path(engine.checkpoint) / str(number)

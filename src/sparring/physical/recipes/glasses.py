@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from ...access import Gradients
-from ...attacks import MIFGSM, TransferAttack
+from ...attacks import MIFGSM
 from ...engine import Engine
 from ...errors import ConfigError
 from ...geometry import Linf
 from ...goals import Goal
 from ...targets import Target
+from ...targets.regularized import Penalty
 from ..chain import PhysicalChain
 from ..families import optimization_family
-from ..penalty import NonPrintability, Penalty, TotalVariation
 from ..placement import Homography, LandmarkAnchor
+from ..regularizers import NonPrintability, TotalVariation
 from .fit_artifact import FittedArtifact, fit_artifact
 
 WIDTH = 2.2  # in distances of the eyes from each other
@@ -92,13 +93,12 @@ def glasses(
     mask = chain.placement.mask
     if mask is None:
         raise ConfigError("the chain's placement has no mask, so that glasses are a board; pass glasses_chain()")
-    penalties: list[Penalty] = [TotalVariation(tv_weight)] if tv_weight else []
+    penalties: list[Penalty] = [TotalVariation(weight=tv_weight, mask=mask)] if tv_weight else []
     if nps_weight and chain.printer is not None:
-        penalties.append(NonPrintability(nps_weight, chain.printer.palette()))
-    plain = MIFGSM(Linf(1.0), steps=steps, decay=0.4, step_size=step_size)
-    attack = TransferAttack(plain, *penalties) if penalties else plain
+        penalties.append(NonPrintability(weight=nps_weight, palette=chain.printer.palette(), mask=mask))
+    attack = MIFGSM(Linf(1.0), steps=steps, decay=0.4, step_size=step_size)
     start = torch.full((3, *mask.shape), 0.5)
     return fit_artifact(
-        target, goal, scenes, chain, start, (attack,), changed=mask > 0, scenes_per_question=scenes_per_question,
-        engine=engine,
+        target, goal, scenes, chain, start, (attack,), penalties=penalties, changed=mask > 0,
+        scenes_per_question=scenes_per_question, engine=engine,
     )  # fmt: skip

@@ -15,6 +15,7 @@ negative. Optimised by sign steps with momentum, where the paper has Adam.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,15 +23,16 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ...access import Gradients
-from ...attacks import MIFGSM, PGD, TransferAttack
+from ...attacks import MIFGSM, PGD
 from ...engine import Engine
 from ...engine.arguments import as_engine
 from ...errors import ConfigError, InputError
 from ...geometry import L1, Linf
 from ...goals import Goal
 from ...targets import Target
+from ...targets.regularized import Penalty
 from ..chain import PhysicalChain
-from ..penalty import NonPrintability, Penalty, TotalVariation
+from ..regularizers import NonPrintability, TotalVariation
 from .fit_artifact import FittedArtifact, fit_artifact
 
 SMOOTHING = 1 / 24  # of the sign's width: stickers are no smaller
@@ -111,15 +113,18 @@ def rp2(
         engine = replace(engine, seed=engine.seed + 1, checkpoint=_beside(engine))
     if not isinstance(stickers, Tensor) or stickers.dtype != torch.bool or stickers.shape != sign.shape[1:]:
         raise InputError(f"stickers is bool {tuple(sign.shape[1:])}, True where there is one")
+    changed = stickers & _on_sign(chain, sign)
     penalties: list[Penalty] = []
+    paper = changed.to(sign)
     if nps_weight and chain.printer is not None:
-        penalties.append(NonPrintability(nps_weight, chain.printer.palette(channels=sign.shape[0])))
+        penalties.append(
+            NonPrintability(weight=nps_weight, palette=chain.printer.palette(channels=sign.shape[0]), mask=paper)
+        )
     if tv_weight:
-        penalties.append(TotalVariation(tv_weight))
-    plain = MIFGSM(Linf(1.0), steps=steps, decay=0.9, step_size=step_size)
-    attack = TransferAttack(plain, *penalties) if penalties else plain
+        penalties.append(TotalVariation(weight=tv_weight, mask=paper))
+    attack = MIFGSM(Linf(1.0), steps=steps, decay=0.9, step_size=step_size)
     return fit_artifact(
-        target, goal, scenes, chain, sign, (attack,), changed=stickers & _on_sign(chain, sign),
+        target, goal, scenes, chain, sign, (attack,), penalties=penalties, changed=changed,
         scenes_per_question=scenes_per_question, engine=engine,
     )  # fmt: skip
 
@@ -129,7 +134,5 @@ def _on_sign(chain: PhysicalChain, sign: Tensor) -> Tensor:
     return torch.ones(sign.shape[1:], dtype=torch.bool) if mask is None else mask > 0.5
 
 
-def _beside(engine: Engine) -> Any:
-    from pathlib import Path
-
+def _beside(engine: Engine) -> Path | None:
     return None if engine.checkpoint is None else Path(engine.checkpoint) / "stickers"

@@ -1,4 +1,4 @@
-"""A stop sign, drawn, and scenes for it made of photographs: for trying RP2 where no photographs of signs are at hand."""
+"""A stop sign, drawn, and scenes for it made of photographs: for RP2 where no photographs of signs are at hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from ...errors import ConfigError, InputError
 from ...random import Key
 from ...transforms import Scene
-from ..camera.kernels import blur, gaussian
+from ..blurring import blur, gaussian
 from ..colour import to_linear, to_srgb
 
 FINER = 4  # the sign is drawn so many times larger, and shrunk
@@ -47,10 +47,10 @@ def stop_sign(size: int = 96) -> tuple[Tensor, Tensor]:
 
 
 def sign_scenes(photographs: Tensor, count: int, seed: int = 0) -> Scene:
-    """Return scenes with a post and the place of a sign on it (`Scene.boxes`), before parts of photographs.
+    """Return scenes with a post and the place of a sign on it (`Scene.boxes`), in front of photographs.
 
     Args:
-        photographs: (N, 3, H, W) in [0, 1]. Scene i shows a part of photograph i mod N, enlarged, a little out of focus.
+        photographs: (N, 3, H, W) in [0, 1]. Scene i shows a part of photograph i mod N, enlarged and hazy.
         count: of the scenes.
         seed: of what is seen and of where the sign stands.
     """
