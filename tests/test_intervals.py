@@ -5,7 +5,13 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
 from sparring.errors import ConfigError, InputError
-from sparring.intervals import auroc, clopper_pearson, clopper_pearson_lower, clopper_pearson_upper
+from sparring.intervals import (
+    auroc,
+    clopper_pearson,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    cluster_bootstrap,
+)
 from sparring.random import Key
 
 
@@ -92,3 +98,18 @@ def test_bounds_agree_with_statsmodels() -> None:
     low, high = proportion.proportion_confint(95, 100, alpha=0.02, method="beta")
     assert float(clopper_pearson_lower(95, 100, 0.01)) == pytest.approx(low, abs=1e-12)
     assert float(clopper_pearson_upper(95, 100, 0.01)) == pytest.approx(high, abs=1e-12)
+
+
+def test_the_bootstrap_of_clusters_covers_the_truth_as_often_as_it_says():
+    """40 clusters of 5 trials, each with a share of its own around 0.5."""
+    draws = np.random.default_rng(0)
+    covered = 0
+    for seed in range(300):
+        shares = draws.uniform(0.1, 0.9, 40)
+        part = (draws.random((40, 5)) < shares[:, None]).astype(float)
+        found = cluster_bootstrap(part.ravel(), np.ones(200), np.repeat(np.arange(40), 5), seed)
+        covered += found.low <= 0.5 <= found.high
+    assert found.of == 40
+    assert 0.90 < covered / 300 < 0.98
+    with pytest.raises(ConfigError, match="larger than its whole"):
+        cluster_bootstrap(np.ones(2), np.zeros(2), np.arange(2))

@@ -123,3 +123,45 @@ def _placements(of: Tensor, among: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, points, side="left")
     up_to = torch.searchsorted(ordered, points, side="right")
     return (below + up_to).double() / (2 * len(among))
+
+
+RESAMPLES = 2000
+
+
+def cluster_bootstrap(
+    part: NDArray[np.float64], whole: NDArray[np.float64], clusters: NDArray[np.int64], seed: int = 0
+) -> Interval:
+    """Return sum(part) / sum(whole), with its 95 % interval by resampling clusters (Davison & Hinkley 1997).
+
+    Args:
+        part, whole: (n,) what counts and what it is counted of, as 0 and 1, or counts of several draws.
+        clusters: (n,) the cluster of each: a scene, a person. Rows of one cluster are drawn together, since they are no
+            independent trials. `Interval.of` is the number of clusters in which there is anything to count.
+        seed: of the 2,000 resamples.
+
+    A bootstrap of trials that all came out one way has no width; the interval is then that of Clopper-Pearson with a
+    trial per cluster. Where there is nothing to count the value is NaN, and the interval 0 to 1.
+
+    Raises: ConfigError where the shapes differ or a part exceeds its whole.
+    """
+    if not (part.shape == whole.shape == clusters.shape and part.ndim == 1):
+        shapes = ", ".join(str(one.shape) for one in (part, whole, clusters))
+        raise ConfigError(f"a bootstrap takes three arrays (n,) of one length; got {shapes}")
+    if not bool(((part >= 0) & (part <= whole)).all()):
+        raise ConfigError("a part is below 0, NaN or larger than its whole, so that there is no share")
+    _, place = np.unique(clusters, return_inverse=True)
+    parts, wholes = np.bincount(place, part), np.bincount(place, whole)
+    counted = wholes > 0
+    parts, wholes, count = parts[counted], wholes[counted], int(counted.sum())
+    if count == 0:
+        return Interval(math.nan, 0.0, 1.0, 0)
+    value = float(parts.sum() / wholes.sum())
+    shares = parts / wholes
+    if count == 1 or bool((shares == shares[0]).all() and shares[0] in (0.0, 1.0)):
+        ends = clopper_pearson(round(value * count), count)
+        return Interval(value, min(value, ends.low), max(value, ends.high), count)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    resampled = (drawn @ parts) / (drawn @ wholes)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, (tail, 1 - tail))
+    return Interval(value, float(low), float(high), count)
