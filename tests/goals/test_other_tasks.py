@@ -96,7 +96,9 @@ def test_every_anchor_on_the_object_has_to_lose_it() -> None:
     goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]))
     assert float(goal.margin(found([-2.0, 1.5, -1.0]))) == -1.5
     assert float(goal.margin(found([-2.0, -1.5]))) == 1.5
-    assert float(replace(goal, score_threshold=1 / (1 + math.exp(-3.0))).margin(found([-2.0, 1.5]))) == pytest.approx(1.5)
+    assert float(replace(goal, score_threshold=1 / (1 + math.exp(-3.0))).margin(found([-2.0, 1.5]))) == pytest.approx(
+        1.5
+    )
     absent = replace(found([-2.0, 1.5]), present=torch.tensor([[True, False]]))
     assert float(goal.margin(absent)) == 2.0
 

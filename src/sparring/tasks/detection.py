@@ -137,7 +137,7 @@ class Detection(Task):
             order = order[:, : self.max_detections]
             at = order[:, :, None].expand(-1, -1, 4)
             kept, scores, classes = (one.gather(1, order) for one in (kept, scores, classes))
-            return Objects(boxes.gather(1, at), classes, kept, scores, "detections")
+            return Objects(boxes.gather(1, at), classes, kept, scores, source="detections")
 
     def _candidates(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (B, C, 4), scores (B, C) and classes (B, C) of the C surest pairs of anchor and class."""

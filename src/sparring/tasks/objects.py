@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ class Objects:
         classes: (B, M) int64, positions among the detector's classes.
         present: (B, M) bool: False where an entry only fills the row up.
         scores: (B, M) in [0, 1], of a detector's answer; None for annotations.
+        crowd: (B, M) bool, annotations of groups, which metrics neither expect nor count as wrong; None: none is one.
         source: where they come from, as reports say it: "annotations", or "detections" of the detector itself.
     """
 
@@ -24,12 +25,13 @@ class Objects:
     classes: Tensor
     present: Tensor
     scores: Tensor | None = None
+    crowd: Tensor | None = None
     source: str = "annotations"
 
     def of_class(self, *classes: int) -> Objects:
         """Return the same objects, of which only those of these classes are present."""
         wanted = torch.isin(self.classes, torch.tensor(classes, device=self.classes.device))
-        return Objects(self.boxes, self.classes, self.present & wanted, self.scores, self.source)
+        return replace(self, present=self.present & wanted)
 
     def counts(self) -> Tensor:
         """Return how many objects there are in each image, (B,) int64."""
@@ -53,4 +55,4 @@ def objects_of(
     counts = torch.tensor([len(row) for row in boxes], device=boxes[0].device)
     present = torch.arange(most, device=boxes[0].device) < counts[:, None]
     beside = None if scores is None else filled(scores, 0.0)
-    return Objects(filled(boxes, 0.0), filled(classes, 0), present, beside, source)
+    return Objects(filled(boxes, 0.0), filled(classes, 0), present, beside, source=source)
