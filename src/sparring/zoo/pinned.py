@@ -192,6 +192,18 @@ ASSETS: dict[str, Asset] = {
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(
+            name="group-photos",
+            what="six photographs of three to five persons, from face-api.js",
+            registry="npm",
+            package="@vladmandic/face-api",
+            version="1.7.15",
+            sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+            folder="package/demo",
+            files=tuple(f"sample{number}.jpg" for number in range(1, 7)),
+            files_sha256="169a3662a04cb238c075e538b264e09b3cb835418c468fde02bce1c44a1975fd",
+            license="MIT (package); where the pictures come from is not stated: for tests, not to be published",
+        ),
+        Asset(
             name="nanodet",
             what="the graph of NanoDet-m, from Human's models",
             registry="npm",
