@@ -28,7 +28,7 @@ from sparring.detection_metrics import average_precision, detection_rates
 from sparring.goals import Vanish
 from sparring.storage import read_tensors, write_tensors
 from sparring.targets import ObjectDetector
-from sparring.tasks import Objects
+from sparring.tasks import Objects, objects_of
 
 RECORD, RUNS = ROOT / "records" / "detection" / "digital.json", ROOT / "runs" / "detection"
 RADII, STEPS, QUERIES = (2, 4, 8), 20, 5000
@@ -41,7 +41,6 @@ def goal_of(target: ObjectDetector, photograph: Photograph) -> Vanish:
 
 def stacked(rows: list[Objects]) -> Objects:
     """One record of several with one image each, which may have different numbers of entries."""
-    from sparring.tasks import objects_of
 
     def parts(field: str) -> list[Tensor]:
         return [getattr(row, field)[0][row.present[0]] for row in rows]
@@ -64,8 +63,8 @@ def judged(target: ObjectDetector, photos: list[Photograph], images: list[Tensor
         "per_picture": ((persons.present & (persons.scores >= at)).sum(1)).tolist(),  # type: ignore[operator]
         "rates": [
             {
-                "iou": one.iou_threshold, "score": one.score_threshold, "found": one.found, "mislabelled": one.mislabelled,
-                "disappeared": one.disappeared, "interval": one.disappearance_interval(),
+                "iou": one.iou_threshold, "score": one.score_threshold, "found": one.found,
+                "mislabelled": one.mislabelled, "disappeared": one.disappeared, "interval": one.disappearance_interval(),
                 "hallucinated": one.hallucinated,
             }
             for one in rates
