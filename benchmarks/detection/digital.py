@@ -64,7 +64,8 @@ def judged(target: ObjectDetector, photos: list[Photograph], images: list[Tensor
         "rates": [
             {
                 "iou": one.iou_threshold, "score": one.score_threshold, "found": one.found,
-                "mislabelled": one.mislabelled, "disappeared": one.disappeared, "interval": one.disappearance_interval(),
+                "mislabelled": one.mislabelled, "disappeared": one.disappeared,
+                "interval": one.disappearance_interval(),
                 "hallucinated": one.hallucinated,
             }
             for one in rates
