@@ -4,11 +4,26 @@ from .boxes import box_iou, suppress_non_maxima
 from .classification import Classification
 from .detection import OBJECTIVES, Detection, Detections
 from .objects import Objects, objects_of
+from .report import (
+    Axis,
+    Box,
+    Column,
+    Line,
+    Picture,
+    Plot,
+    Results,
+    Section,
+    Strip,
+    Table,
+    ThreatResults,
+    Words,
+)  # fmt: skip
 from .segmentation import Segmentation
-from .task import Task, without_nan
+from .task import Task, task_named, without_nan
 from .verification import Verification, similarity
 
 __all__ = [
-    "OBJECTIVES", "Classification", "Detection", "Detections", "Objects", "Segmentation", "Task", "Verification",
-    "box_iou", "objects_of", "similarity", "suppress_non_maxima", "without_nan",
+    "OBJECTIVES", "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Line", "Objects", "Picture",
+    "Plot", "Results", "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults", "Verification", "Words",
+    "box_iou", "objects_of", "similarity", "suppress_non_maxima", "task_named", "without_nan",
 ]  # fmt: skip

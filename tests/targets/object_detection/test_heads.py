@@ -401,8 +401,8 @@ def test_what_has_no_gradient_is_refused_at_the_door() -> None:
     for network in (lambda x: x, "yolov8n.pt"):
         with pytest.raises(TargetError, match=r"is no torch\.nn\.Module"):
             ObjectDetector(network, head)  # type: ignore[arg-type]
-    with pytest.raises(TargetError, match=r"a YOLO .* head reads 1 maps"):
-        ObjectDetector(yolo.model, YOLOHead(ANCHORS[:1], (8,))).predict(IMAGES.float())
+    with pytest.raises(TargetError, match=r"a YOLO .* head reads 2 maps"):
+        ObjectDetector(yolo.model, YOLOHead(ANCHORS, (8, 16))).predict(IMAGES.float())
     for wrong in ({"score_threshold": 1.5}, {"treshold": 0.2}, {"size": 0}, {"letterbox": True}, {"std": (0.0,)}):
         with pytest.raises(ConfigError):
             ObjectDetector(yolo.model, head, **wrong)  # type: ignore[arg-type]
