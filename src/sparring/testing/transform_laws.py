@@ -30,8 +30,9 @@ def check_transform(
     comes of a row does not depend on its batch, to `tolerance`; the same key gives the same answer, and another key
     another one exactly where `stochastic` is declared; no global generator moves, and x and context stay as they are.
     (3) Where `differentiable` is declared, the gradient is that of a difference quotient, to `slope` (choose x away
-    from kinks); otherwise the forward pass is exact, bit for bit, its approximation has the right shape and a gradient
-    that is not zero throughout. (4) `restore` gives outputs of the tasks that it serves, row by row.
+    from kinks) unless it is said not to be exact; otherwise the forward pass is exact, bit for bit, its approximation
+    has the right shape and a gradient that is not zero throughout. (4) `restore` gives outputs of the tasks that it
+    serves, row by row.
     """
 
     def ask(x: Tensor, key: Key, context: Any) -> Tensor:
@@ -127,7 +128,7 @@ def _check_slope(transform: Transform, x: Tensor, context: Any, slope: float) ->
     )
     (grad,) = torch.autograd.grad(out, variable, weights)
     check_gradient(name, grad)
-    if not transform.differentiable:
+    if not (transform.differentiable and transform.exact_gradient):
         return
     way = draw("way", tuple(x.shape))
     with torch.no_grad():

@@ -24,16 +24,19 @@ class Scene:
         present: (B, N) bool, the points of a cloud that are there.
         landmarks: (B, 3, 2) as x, y in pixels, of a face: the eye on the left of the picture, the other, the middle of
             the mouth.
+        quads: (B, 4, 2) as x, y in pixels, corners of a plane in the picture: upper left, upper right, lower right,
+            lower left.
     """
 
     images: Tensor | None = None
     boxes: Tensor | None = None
     present: Tensor | None = None
     landmarks: Tensor | None = None
+    quads: Tensor | None = None
 
     def check(self) -> None:
-        """Raise InputError where the images are none in [0, 1], a box is not (x1, y1, x2, y2), a flag not bool, or
-        landmarks are none of a face.
+        """Raise InputError where the images are none in [0, 1], a box is not (x1, y1, x2, y2), a flag not bool,
+        landmarks are none of a face, or a quadrilateral is not convex.
         """
         if self.images is not None:
             with told_of("context images"):
@@ -49,6 +52,8 @@ class Scene:
             raise InputError(f"context present is bool (N, points); got {_told(present)}")
         if self.landmarks is not None:
             _check_landmarks(self.landmarks)
+        if self.quads is not None:
+            _check_quads(self.quads)
 
 
 def _check_landmarks(landmarks: object) -> None:
@@ -62,6 +67,21 @@ def _check_landmarks(landmarks: object) -> None:
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise InputError(f"context landmarks[{row}] are {points[row].tolist()}, which is no face; leave that input out")
+
+
+def _check_quads(quads: object) -> None:
+    corners = quads if isinstance(quads, Tensor) and quads.is_floating_point() else None
+    if corners is None or corners.ndim != 3 or corners.shape[1:] != (4, 2):
+        raise InputError(f"context quads are real numbers (N, 4, 2), four corners as x, y; got {_told(quads)}")
+    sides = corners.roll(-1, 1) - corners
+    turns = sides[:, :, 0] * sides.roll(-1, 1)[:, :, 1] - sides[:, :, 1] * sides.roll(-1, 1)[:, :, 0]
+    wrong = ~((turns > 0).all(1) & corners.isfinite().all((1, 2)))
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise InputError(
+            f"context quads[{row}] are {corners[row].tolist()}; pass the corners of a convex quadrilateral, clockwise "
+            "from the upper left"
+        )
 
 
 @contextmanager

@@ -73,6 +73,15 @@ class Transform(PipelinePart):
         return True
 
     @property
+    def exact_gradient(self) -> bool:
+        """Is the gradient through `apply` that of its forward pass? False where `apply` itself rounds straight through.
+
+        It counts only where `differentiable` is declared: `apply` is then run with autograd, and no approximation
+        asked.
+        """
+        return True
+
+    @property
     def inputs(self) -> Inputs | None:
         """The kind of inputs it takes, where it differs from what it returns: a flow field in, images out."""
         return None
