@@ -17,7 +17,7 @@ from .climbs import (
     SmoothDLR,
     SmoothMargin,
 )
-from .detection import Vanish
+from .detection import Create, DetectionGoal, Mislabel, Vanish
 from .ensemble import FoolMembers, MemberOutputs
 from .goal import Goal, Verdict
 from .identification import EvadeIdentification, IdentificationGoal, IdentifyAs
@@ -35,7 +35,9 @@ __all__ = [
     "Climb",
     "ClimbDetector",
     "ClimbTask",
+    "Create",
     "CrossEntropy",
+    "DetectionGoal",
     "DetectorOutputs",
     "Divergence",
     "Dodge",
@@ -52,6 +54,7 @@ __all__ = [
     "MemberOutputs",
     "Misclassify",
     "MisclassifyPixels",
+    "Mislabel",
     "PowerMargin",
     "PublishedScore",
     "RandomDirection",

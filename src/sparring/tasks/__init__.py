@@ -1,8 +1,10 @@
 """Tasks: the kinds of outputs a target may have (classes, embeddings, boxes, maps)."""
 
+from .boxes import box_iou, suppress_non_maxima
 from .classification import Classification
-from .detection import Detection, Detections
+from .detection import OBJECTIVES, Detection, Detections
 from .identification import Identification
+from .objects import Objects, objects_of
 from .report import (
     Axis,
     Box,
@@ -22,7 +24,7 @@ from .task import Task, task_named, without_nan
 from .verification import Verification, similarity
 
 __all__ = [
-    "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Identification", "Line", "Picture",
-    "Plot", "Results", "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults", "Verification", "Words",
-    "similarity", "task_named", "without_nan",
+    "OBJECTIVES", "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Identification", "Line",
+    "Objects", "Picture", "Plot", "Results", "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults",
+    "Verification", "Words", "box_iou", "objects_of", "similarity", "suppress_non_maxima", "task_named", "without_nan",
 ]  # fmt: skip

