@@ -1,0 +1,6 @@
+"""LiDAR: a ray caster, a scanner, synthetic streets, and attacks and defences on point clouds."""
+
+from .ray_casting import Hits, SoftHits, cast, cast_soft
+from .sensor import Lidar
+
+__all__ = ["Hits", "Lidar", "SoftHits", "cast", "cast_soft"]
