@@ -20,7 +20,7 @@ from .sensor import Lidar
 CLASSES = ("car", "truck", "pedestrian", "pole", "wall")
 MESHES = (meshes.car, meshes.truck, meshes.pedestrian, meshes.pole, meshes.wall)
 SMALLEST = ((3.8, 1.6, 1.4), (5.5, 2.1, 2.7), (0.45, 0.45, 1.5), (0.1, 0.1, 2.5), (2.0, 0.2, 1.0))  # l, w, h in metres
-LARGEST = ((4.8, 1.9, 1.7), (8.0, 2.5, 3.6), (0.7, 0.7, 1.95), (0.3, 0.3, 4.0), (7.0, 0.3, 2.6))
+LARGEST = ((4.8, 1.9, 1.7), (7.2, 2.5, 3.6), (0.7, 0.7, 1.95), (0.3, 0.3, 4.0), (6.5, 0.3, 2.6))
 SHARES = (0.45, 0.1, 0.2, 0.15, 0.1)  # of the classes among the objects of a street
 PITCH = 8.5, 6.0  # metres between places for objects, along x and y
 FIELD = (4.0, 38.0), (-15.0, 15.0)  # where objects stand: x, y in metres
@@ -62,7 +62,7 @@ def drawn_sizes(kinds: Tensor, key: Key) -> Tensor:
 def draw_streets(key: Key, objects: int = 9) -> Street:
     """Draw a street for each index of the key, of so many objects that do not touch.
 
-    Objects stand in different cells of a grid before the scanner, most of them along or across the street.
+    Objects stand in different cells of a grid before the scanner, along or across the street, long ones along it.
     """
     across, along = (int((high - low) / pitch) for (low, high), pitch in zip(FIELD, PITCH, strict=True))
     if isinstance(objects, bool) or not isinstance(objects, int) or not 1 <= objects <= across * along:
@@ -71,11 +71,12 @@ def draw_streets(key: Key, objects: int = 9) -> Street:
     sizes = drawn_sizes(kinds, key)
     cell = key.uniform("cell", (across * along,)).argsort(dim=1)[:, :objects]
     centre = torch.stack((cell // along * PITCH[0] + PITCH[0] / 2, cell % along * PITCH[1] + PITCH[1] / 2), dim=2)
-    turned = key.integers("turn", (objects,), 4) * (torch.pi / 2)
-    yaw = turned + 0.15 * key.normal("yaw", (objects,))
+    turned = key.integers("turn", (objects,), 4)
+    turned = torch.where((kinds == CLASSES.index("truck")) | (kinds == CLASSES.index("wall")), turned // 2 * 2, turned)
+    yaw = turned * (torch.pi / 2) + 0.15 * key.normal("yaw", (objects,)).clamp(-2, 2)
     flat = torch.cat((torch.zeros(*kinds.shape, 2), yaw[:, :, None]), dim=2)
     rectangle = footprint(sizes, flat)
-    room = (torch.tensor(PITCH) - 0.4 - (rectangle[..., 2:] - rectangle[..., :2])).clamp_min(0)
+    room = (torch.tensor(PITCH) - (rectangle[..., 2:] - rectangle[..., :2])).clamp_min(0)
     shift = (key.uniform("place", (objects, 2)) - 0.5) * room
     start = torch.tensor([FIELD[0][0], FIELD[1][0]])
     return Street(kinds, sizes, torch.cat((start + centre + shift, yaw[:, :, None]), dim=2))
