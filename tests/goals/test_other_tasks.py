@@ -9,8 +9,8 @@ import torch
 from sparring import testing
 from sparring.errors import GoalError, InputError
 from sparring.goals import Dodge, FoolScenes, Impersonate, MisclassifyPixels, SceneTerms, Vanish
-from sparring.goals.detection import CLEAR, overlaps
-from sparring.tasks import Detections
+from sparring.goals.detection import CLEAR
+from sparring.tasks import Detections, box_iou
 from sparring.testing.cases import draw
 
 
@@ -96,7 +96,9 @@ def test_every_anchor_on_the_object_has_to_lose_it() -> None:
     goal = Vanish(torch.tensor([[0.0, 0, 4, 4]]))
     assert float(goal.margin(found([-2.0, 1.5, -1.0]))) == -1.5
     assert float(goal.margin(found([-2.0, -1.5]))) == 1.5
-    assert float(replace(goal, threshold=3.0).margin(found([-2.0, 1.5]))) == 1.5
+    assert float(replace(goal, score_threshold=1 / (1 + math.exp(-3.0))).margin(found([-2.0, 1.5]))) == pytest.approx(
+        1.5
+    )
     absent = replace(found([-2.0, 1.5]), present=torch.tensor([[True, False]]))
     assert float(goal.margin(absent)) == 2.0
 
@@ -122,7 +124,7 @@ def test_with_no_anchor_near_the_object_has_vanished_by_a_finite_margin() -> Non
 def test_overlaps_by_hand() -> None:
     truth = torch.tensor([[0.0, 0, 4, 4]])
     boxes = torch.tensor([[[0.0, 0, 4, 4], [2, 2, 6, 6], [4, 0, 8, 4], [1, 1, 1, 1], [3, 3, 1, 1]]])
-    assert overlaps(boxes, truth).tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
+    assert box_iou(boxes, truth[:, None])[:, :, 0].tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
 
 
 @pytest.mark.parametrize("make", [testing.verifier, testing.impersonation, testing.detector, testing.segmenter])
@@ -139,8 +141,8 @@ def test_the_laws_of_goals(make) -> None:
         similar = goal.similarity(outputs)
         won = similar < goal.threshold if isinstance(goal, Dodge) else similar > goal.threshold
     elif isinstance(goal, Vanish):
-        on = overlaps(outputs.boxes, goal.boxes) >= goal.iou
-        won = ~(on & (outputs.logits.amax(2) > goal.threshold)).any(1)
+        on = box_iou(outputs.boxes, goal.boxes[:, None])[:, :, 0] >= goal.iou
+        won = ~(on & (outputs.logits.amax(2).sigmoid() >= goal.score_threshold)).any(1)
     assert 0 < int(won.sum()) < len(won)
     testing.check_goal(goal, outputs, won)
 
@@ -165,8 +167,8 @@ BOX = torch.tensor([[0.0, 0, 4, 4]])
         (lambda: Dodge(torch.zeros(3, 4), 1.0), EMBEDDED, "no cosine"),
         (lambda: Dodge(torch.full((3, 4), torch.nan), 0.5), EMBEDDED, "NaN"),
         (lambda: Dodge(torch.eye(4)[:3] * 0, 0.5), EMBEDDED, "a template is zero"),
-        (lambda: Vanish(BOX, iou=0.0), found([1.0]), "no overlap"),
-        (lambda: Vanish(BOX, threshold=math.inf), found([1.0]), "no logit"),
+        (lambda: Vanish(BOX, iou=0.0), found([1.0]), "iou=0.0; pass an overlap"),
+        (lambda: Vanish(BOX, score_threshold=1.0), found([1.0]), "reached by no score"),
         (lambda: Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),
         (lambda: Vanish(torch.full((1, 4), torch.nan)), found([1.0]), "x1 < x2"),
         (lambda: Vanish(torch.tensor([[0.0, 0, math.inf, 4]])), found([1.0]), "x1 < x2"),
@@ -202,7 +204,7 @@ def test_a_present_anchor_whose_box_is_nan_has_not_vanished() -> None:
 def test_numbers_and_rows_of_a_wrong_type() -> None:
     boxes = torch.tensor([[0.0, 0, 4, 4]])
     outputs = Detections(boxes[:, None], torch.ones(1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
-    for goal in (Vanish(boxes, iou="0.3"), Vanish(boxes, threshold=None)):
+    for goal in (Vanish(boxes, iou="0.3"), Vanish(boxes, score_threshold=None)):
         with pytest.raises(GoalError, match="pass a"):
             goal.check(outputs, goal)
     for threshold in ("0.5", None, torch.tensor([0.5])):

@@ -17,7 +17,7 @@ from .climbs import (
     SmoothDLR,
     SmoothMargin,
 )
-from .detection import Vanish
+from .detection import Create, DetectionGoal, Mislabel, Vanish
 from .goal import Goal, Verdict
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
@@ -32,7 +32,9 @@ __all__ = [
     "Climb",
     "ClimbDetector",
     "ClimbTask",
+    "Create",
     "CrossEntropy",
+    "DetectionGoal",
     "DetectorOutputs",
     "Divergence",
     "Dodge",
@@ -44,6 +46,7 @@ __all__ = [
     "Margin",
     "Misclassify",
     "MisclassifyPixels",
+    "Mislabel",
     "PowerMargin",
     "PublishedScore",
     "RandomDirection",

@@ -52,6 +52,10 @@ class Goal(ABC):
     def terms(self, outputs: Any) -> Terms:
         """Return the conditions of winning on the model's outputs for B inputs."""
 
+    def loss_terms(self, outputs: Any) -> Terms:
+        """Return the terms that losses are made of, in the order of `terms`: those themselves, unless overridden."""
+        return self.terms(outputs)
+
     @abstractmethod
     def __len__(self) -> int:
         """Return B, the number of inputs."""
@@ -62,7 +66,7 @@ class Goal(ABC):
 
     def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
         """Return the values (B,) of the loss `climb`, or where it is None of the goal's own loss."""
-        return (self.loss if climb is None else climb).of(self.terms(outputs))
+        return (self.loss if climb is None else climb).of(self.loss_terms(outputs))
 
     def __call__(self, outputs: Any, climb: Climb | None = None) -> Verdict:
         """Return the margins and the values of the loss together."""

@@ -19,10 +19,14 @@ ScenesTerms = Float[Tensor, "batch scenes terms"]
 
 @dataclass(frozen=True)
 class SceneTerms:
-    """The answers of S scenes for each of B variables: the terms (B, S, K) of their own goals."""
+    """The answers of S scenes for each of B variables: the terms (B, S, K) of their own goals.
+
+    `loss_values` are the terms that losses are made of, where the goal has others for that (`Goal.loss_terms`).
+    """
 
     values: ScenesTerms
     every: bool
+    loss_values: ScenesTerms | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,12 @@ class FoolScenes(ShareGoal):
 
     def parts(self, outputs: SceneTerms) -> tuple[Terms, BoolSites]:
         """Return the terms of all scenes, values (B * S, K), all of which count, (B, S) bool."""
-        values = outputs.values
-        counted = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
-        return Terms(values.flatten(0, 1), outputs.every), counted
+        return _parts(outputs.values, outputs.every)
+
+    def loss_parts(self, outputs: SceneTerms) -> tuple[Terms, BoolSites]:
+        """Return the same of the terms that losses are made of."""
+        values = outputs.values if outputs.loss_values is None else outputs.loss_values
+        return _parts(values, outputs.every)
 
     def check(self, outputs: SceneTerms, all_rows: FoolScenes) -> None:
         """Raise GoalError for outputs of another target, and for a share outside (0, 1]."""
@@ -58,3 +65,8 @@ class FoolScenes(ShareGoal):
             raise GoalError("FoolScenes is a goal of OverScenes; pass that as the target, or the goal of its task")
         if not check_share(self.share):
             raise GoalError(f"share={self.share} of the scenes; pass a number above 0 and at most 1")
+
+
+def _parts(values: ScenesTerms, every: bool) -> tuple[Terms, BoolSites]:
+    counted = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+    return Terms(values.flatten(0, 1), every), counted

@@ -31,6 +31,10 @@ class ShareGoal(Goal):
     def parts(self, outputs: Any) -> tuple[Terms, BoolSites]:
         """Return the terms of all parts, values (B * P, K), and which parts count, (B, P) bool."""
 
+    def loss_parts(self, outputs: Any) -> tuple[Terms, BoolSites]:
+        """Return the terms that losses are made of: those of `parts`, unless overridden."""
+        return self.parts(outputs)
+
     def terms(self, outputs: Any) -> Terms:
         """Return one term per row (B, 1): the margin of the part that completes the share."""
         parts, counted = self.parts(outputs)
@@ -45,7 +49,7 @@ class ShareGoal(Goal):
         climb = self.loss.in_sum() if climb is None else climb
         if flatten(climb)[0]:
             return climb.of(self.terms(outputs))
-        parts, counted = self.parts(outputs)
+        parts, counted = self.loss_parts(outputs)
         losses = climb.of_parts(parts, counted)
         return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp_min(1)
 

@@ -8,6 +8,7 @@ from .deployment import InputCodec, LockOut, PublishedScores, RateLimited, Trunc
 from .encoding import JPEG, Bytes, Codec, Resize
 from .ensemble import Ensemble
 from .model import Model
+from .object_detection import ObjectDetector
 from .onnx import Onnx
 from .over_scenes import OverScenes
 from .pipeline import Pipeline
@@ -41,6 +42,7 @@ __all__ = [
     "Keyed",
     "LockOut",
     "Model",
+    "ObjectDetector",
     "Onnx",
     "OpenInference",
     "OverScenes",

@@ -109,8 +109,11 @@ class OverScenes(WrappedTarget[T]):
 
     def _terms(self, goal: Goal, outputs: Any) -> SceneTerms:
         """Return the terms of the drawn scenes, (B, S, K)."""
-        terms = goal.terms(outputs)
-        return SceneTerms(terms.values.view(-1, self.scenes_per_question, terms.values.shape[1]), terms.every)
+        terms, climbed = goal.terms(outputs), None
+        shape = (-1, self.scenes_per_question, terms.values.shape[1])
+        if type(goal).loss_terms is not Goal.loss_terms:
+            climbed = goal.loss_terms(outputs).values.view(shape)
+        return SceneTerms(terms.values.view(shape), terms.every, climbed)
 
     def check(self, outputs: SceneTerms) -> None:
         """Check nothing: the first call has checked the target's outputs against the goal of the scenes."""

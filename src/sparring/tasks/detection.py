@@ -8,9 +8,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..errors import TargetError
+from ..errors import ConfigError, TargetError
+from .boxes import suppress_non_maxima
+from .objects import Objects
 from .task import Task
+
+OBJECTIVES = ("obj", "cls", "obj*cls", "max-class")
+CANDIDATES = 1000  # per image that suppression looks at, the surest
 
 
 @dataclass(frozen=True)
@@ -19,26 +25,64 @@ class Detections:
 
     Args:
         boxes: (B, N, 4) as x1, y1, x2, y2 in pixels of the image that was asked about.
-        logits: (B, N, K), one for each class; above 0 where the anchor finds an object of the class. Logits and not
-            probabilities, whose gradient vanishes where the detector is sure.
+        logits: (B, N, K), of the score of each class: the logit of the probability by which the detector decides.
+            Logits and not probabilities, whose gradient vanishes where the detector is sure.
         present: (B, N) bool: False where an anchor only fills the row up.
+        objectness: (B, N) logits of a head that says apart whether there is any object; `logits` are then those of the
+            product of both probabilities. None: the head has none.
+        class_logits: (B, N, K) logits of the classes alone, beside objectness.
     """
 
     boxes: Tensor
     logits: Tensor
     present: Tensor
+    objectness: Tensor | None = None
+    class_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Detection(Task):
     """Outputs are `Detections`.
 
-    Answers are fused anchor by anchor: the mean of the boxes and of the logits, present where all have it. A person
-    reads how many anchors find an object, and the probability of the surest.
+    Args:
+        head: the kind of head, as messages say it.
+        objectives: what an attack may lower or raise, of `OBJECTIVES`: "obj", the objectness; "cls", the probability of
+            the object's class; "obj*cls", the score, their product; "max-class", the largest score of all classes.
+        score_threshold: the score from which an anchor counts as a detection.
+        iou_threshold: of non-maximum suppression.
+        max_detections: per image, the surest.
+        per_class: suppression acts among boxes of one class only.
+        multi_label: an anchor may be a detection of several classes; False: of its surest alone.
+        grid: (rows, columns) of anchors on one grid: a detection is then the largest score of its class within the 3x3
+            places around it (CenterNet), before any suppression. None: no such rule.
+
+    Answers are fused anchor by anchor: the mean of boxes and logits, present where all have it. A person reads how many
+    detections there are, and the score of the surest.
+
+    Raises: ConfigError.
     """
+
+    head: str = "detector"
+    objectives: tuple[str, ...] = ("cls", "max-class")
+    score_threshold: float = 0.5
+    iou_threshold: float = 0.5
+    max_detections: int = 100
+    per_class: bool = True
+    multi_label: bool = False
+    grid: tuple[int, int] | None = None
 
     name: ClassVar[str] = "detection"
     fusions: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def __post_init__(self) -> None:
+        wrong = [one for one in self.objectives if one not in OBJECTIVES]
+        if wrong:
+            raise ConfigError(f"objective {wrong[0]!r:.40} is unknown; pass some of {', '.join(OBJECTIVES)}")
+        for word, value in (("score_threshold", self.score_threshold), ("iou_threshold", self.iou_threshold)):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
+                raise ConfigError(f"{word}={value!r:.40}; pass a number between 0 and 1")
+        if not isinstance(self.max_detections, int) or self.max_detections < 1:
+            raise ConfigError(f"max_detections={self.max_detections!r:.40}; pass an int >= 1")
 
     def check(self, outputs: Any, count: int) -> None:
         wanted = "the outputs of detection are Detections(boxes (B, N, 4), logits (B, N, K), present (B, N) bool)"
@@ -54,22 +98,75 @@ class Detection(Task):
         if not (fits and real) or len(present) != count or logits.shape[2] == 0:
             got = ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in (boxes, logits, present))
             raise TargetError(f"{wanted} for B = {count}, all but present real numbers; got {got}")
+        for word, one, shape in (
+            ("objectness", outputs.objectness, anchors),
+            ("class_logits", outputs.class_logits, tuple(logits.shape)),
+        ):
+            if one is not None and (not isinstance(one, Tensor) or tuple(one.shape) != shape):
+                got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
+                raise TargetError(f"{word} of detections has shape {shape}, one for each logit; got {got}")
 
     def _fused(self, answers: Sequence[Any], how: str) -> Detections:
         first: Detections = answers[0]
         if len({one.logits.shape for one in answers}) > 1:
             shapes = ", ".join(str(tuple(one.logits.shape)) for one in answers)
             raise TargetError(f"detections are fused anchor by anchor, and the answers have logits {shapes}")
-        boxes, logits = (torch.stack([getattr(one, field) for one in answers]).mean(0) for field in ("boxes", "logits"))
-        present = torch.stack([one.present for one in answers]).all(0)
-        return replace(first, boxes=boxes, logits=logits, present=present)
+        means = {
+            field: torch.stack([getattr(one, field) for one in answers]).mean(0)
+            for field in ("boxes", "logits", "objectness", "class_logits")
+            if getattr(first, field) is not None
+        }
+        return replace(first, **means, present=torch.stack([one.present for one in answers]).all(0))
+
+    def decode(self, outputs: Detections, score_threshold: float | None = None) -> Objects:
+        """Return what the detector answers after non-maximum suppression: `max_detections` rows, the surest first.
+
+        Args:
+            outputs: of B images.
+            score_threshold: in place of the task's own.
+        """
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        with torch.no_grad():
+            scores = outputs.logits.sigmoid().nan_to_num(0.0).masked_fill(~outputs.present[:, :, None], 0.0)
+            if self.grid is not None:
+                scores = scores * _peaks(scores, self.grid)
+            boxes, scores, classes = self._candidates(outputs.boxes, scores)
+            found = scores >= threshold
+            kept = suppress_non_maxima(boxes, scores, classes if self.per_class else None, self.iou_threshold, found)
+            order = scores.masked_fill(~kept, -1.0).argsort(dim=1, descending=True, stable=True)
+            order = order[:, : self.max_detections]
+            at = order[:, :, None].expand(-1, -1, 4)
+            kept, scores, classes = (one.gather(1, order) for one in (kept, scores, classes))
+            return Objects(boxes.gather(1, at), classes, kept, scores, source="detections")
+
+    def _candidates(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (B, C, 4), scores (B, C) and classes (B, C) of the C surest pairs of anchor and class."""
+        kinds = scores.shape[2]
+        if self.multi_label:
+            best, place = scores.flatten(1).topk(min(CANDIDATES, scores[0].numel()), dim=1)
+            anchor, classes = place // kinds, place % kinds
+        else:
+            best, surest = scores.max(2)
+            best, anchor = best.topk(min(CANDIDATES, best.shape[1]), dim=1)
+            classes = surest.gather(1, anchor)
+        return boxes.gather(1, anchor[:, :, None].expand(-1, -1, 4)), best, classes
 
     def prediction(self, outputs: Detections, goal: Any) -> dict[str, Tensor]:
-        """Return `objects` (B,) int64, the anchors above 0, and `confidence` (B,) of the surest, 0 where none is.
+        """Return `objects` (B,) int64, the detections, and `confidence` (B,), the score of the surest; 0 where none is.
 
-        Where the goal is about one object (`goal.lies_on`), they are the anchors on that object.
+        Where the goal is about certain objects (`goal.lies_on`), they are those of the anchors on them, and detections
+        are what reaches the goal's `score_threshold`.
         """
         counted = goal.lies_on(outputs) if hasattr(goal, "lies_on") else outputs.present
+        found = self.decode(replace(outputs, present=counted), getattr(goal, "score_threshold", None))
         best = outputs.logits.amax(2).masked_fill(~counted, -torch.inf)
         surest = torch.cat((best, best.new_full((len(best), 1), -torch.inf)), dim=1).amax(1)  # there may be no anchor
-        return {"objects": (best > 0).sum(1), "confidence": surest.sigmoid()}
+        return {"objects": found.counts(), "confidence": surest.sigmoid()}
+
+
+def _peaks(scores: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return where a score (B, N, K) is the largest of its class in the 3x3 places around it on the grid."""
+    if grid[0] * grid[1] != scores.shape[1]:
+        raise TargetError(f"grid={grid} has {grid[0] * grid[1]} places, and the detections {scores.shape[1]} anchors")
+    maps = scores.transpose(1, 2).unflatten(2, grid)
+    return (F.max_pool2d(maps, 3, 1, 1) == maps).flatten(2).transpose(1, 2)

@@ -175,6 +175,11 @@ SIMPLE: dict[str, tuple[Nodes, dict[str, Array], Callable[[Array], Array]]] = {
         {"a": np.int32(3)},
         lambda x: x[..., 2:],
     ),
+    "SplitV": (
+        [node("p", "SplitV", "x", "n", "a"), node("y", "Identity", "p:1")],
+        {"n": np.array([1, -1]), "a": np.int32(3)},
+        lambda x: x[..., 1:],
+    ),
     "GatherV2": (
         [node("y", "GatherV2", "x", "i", "a")],
         {"i": np.array([[2, 0], [0, 1]]), "a": np.int32(-1)},

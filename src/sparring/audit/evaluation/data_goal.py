@@ -14,12 +14,13 @@ from .weights import tensor_bytes
 
 
 def goal_words(goal: Goal) -> str:
-    """Return `Vanish(iou=0.3, threshold=0)`: the kind of goal, its plain values, its loss if that is not the usual."""
+    """Return `Vanish(iou=0.3, score_threshold=0.5)`: kind of goal, plain values, its loss if that is not the usual."""
     parts = []
     listed: tuple[Field[Any], ...] = fields(goal) if is_dataclass(goal) else ()
     for field in listed:
         value = getattr(goal, field.name)
-        if flatten(value)[0] or (hasattr(value, "__dataclass_fields__") and value == usual(field)):
+        absent = value is None and usual(field) is None
+        if absent or flatten(value)[0] or (hasattr(value, "__dataclass_fields__") and value == usual(field)):
             continue
         parts.append(f"{field.name}={value:.6g}" if isinstance(value, float) else f"{field.name}={value}")
     return f"{type(goal).__name__}({', '.join(parts)})"

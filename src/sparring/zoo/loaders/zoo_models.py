@@ -13,10 +13,12 @@ from ...hashing import file_sha256
 from ...targets import Classifier, Verifier
 from .. import assets, catalog, imagenet_classes
 from ..blaze_face import load_blaze_face
+from ..coco_classes import COCO_CLASSES
 from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
 from ..face_nets import DLIB_SIZE, FACERES_SIZE, load_dlib_face_net, load_face_res_net
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
+from ..object_detectors import load_centernet, load_nanodet
 from ..pinned import ASSETS
 
 CROP_FRACTION = 0.875
@@ -30,6 +32,10 @@ FACE_NETS = {  # asset, the file of weights, loader, size of a face, metric
     "face-dlib": ("face-api", "face_recognition_model.bin", load_dlib_face_net, DLIB_SIZE, "euclidean"),
     "face-faceres": ("human", "faceres.bin", load_face_res_net, FACERES_SIZE, "cosine"),
 }
+OBJECT_DETECTORS = {  # asset, the file of weights, loader
+    "centernet": ("human", "centernet.bin", load_centernet),
+    "nanodet": ("nanodet", "nanodet.bin", load_nanodet),
+}
 MEAN, STD = 127 / 255, 128 / 255
 
 
@@ -40,6 +46,8 @@ def zoo_model(name: str, device: str) -> LoadedModel:
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
     if name in FACE_NETS:
         return face_verifier(name, device)
+    if name in OBJECT_DETECTORS:
+        return object_detector(name, device)
     return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
 
 
@@ -80,3 +88,13 @@ def face_verifier(name: str, device: str) -> LoadedModel:
     target = Verifier(load(folder).to(device), size, metric=metric, detector=detector, name=name)
     source = f"{asset.package} {asset.version} from {asset.registry}"
     return LoadedModel(f"zoo:{name}", target, None, None, source, file_sha256(folder / weights))
+
+
+def object_detector(name: str, device: str) -> LoadedModel:
+    """Return a detector of COCO's 80 classes, which takes photographs of any size."""
+    asset_name, weights, load = OBJECT_DETECTORS[name]
+    folder, asset = assets.locate_asset(asset_name), ASSETS[asset_name]
+    target = load(folder, name)
+    target.model.to(device)
+    source = f"{asset.package} {asset.version} from {asset.registry}"
+    return LoadedModel(f"zoo:{name}", target, None, COCO_CLASSES, source, file_sha256(folder / weights))

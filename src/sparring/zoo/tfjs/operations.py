@@ -174,6 +174,17 @@ def _split(node: Node, inputs: Sequence[Tensor]) -> Result:
     return pieces
 
 
+def _split_sizes(node: Node, inputs: Sequence[Tensor]) -> Result:
+    sizes, axis = inputs[1].reshape(-1).tolist(), int(inputs[2])
+    side = inputs[0].shape[axis]
+    if sizes.count(-1) == 1:
+        sizes[sizes.index(-1)] = side - sum(sizes) - 1
+    if min(sizes, default=-1) < 0 or sum(sizes) != side:
+        raise TargetError(f"{node} splits {side} into parts of {sizes}")
+    pieces: tuple[Tensor, ...] = torch.split(inputs[0], sizes, axis)
+    return pieces
+
+
 def _gather(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     if node.integer("batch_dims"):
         raise TargetError(f"{node} has batch_dims, which cannot be run")
@@ -252,6 +263,7 @@ OPERATIONS: dict[str, Operation] = {
     "Shape": _shape,
     "Softmax": _softmax,
     "Split": _split,
+    "SplitV": _split_sizes,
     "Squeeze": _squeeze,
     "StridedSlice": _strided_slice,
     "TopKV2": _top_k,
