@@ -25,6 +25,7 @@ from sparring.lidar import LidarScene
 from sparring.lidar.nets import FOUND, STRIDE, CELL, BevDetector, PointNet, anchor_centres, soft_voxels
 from sparring.lidar.streets import CLASSES
 from sparring.storage import write_tensors
+from sparring.tasks import box_iou
 from sparring.zoo.catalog import WEIGHTS
 
 RECORD = ROOT / "records" / "lidar" / "training.json"
@@ -94,7 +95,7 @@ def bev() -> tuple[nn.Module, dict[str, Any]]:
             loss.backward()
             optimizer.step()
             schedule.step()
-            total += float(loss)
+            total += loss.item()
         if epoch % 3 == 2:
             print(f"epoch {epoch + 1}: loss {total * size / len(voxels):.3f}, {measured(net, held)}", flush=True)
     return net, {"streets": len(voxels), "epochs": epochs, **measured(net, street_set(HELD_OUT, 200))}
@@ -132,8 +133,6 @@ def targets(data: Scanned) -> tuple[Tensor, Tensor, Tensor]:
 
 def measured(net: BevDetector, data: Scanned) -> dict[str, Any]:
     """Recall of each class at an overlap of 0.3, and boxes per street that lie on nothing."""
-    from sparring.goals.detection import overlaps
-
     hits, asked, false = torch.zeros(len(FOUND)), torch.zeros(len(FOUND)), 0
     kinds = torch.tensor([FOUND.index(name) if name in FOUND else -1 for name in CLASSES])[data.streets.kinds]
     footprints, wanted = data.streets.footprints(), data.wanted()
@@ -141,7 +140,7 @@ def measured(net: BevDetector, data: Scanned) -> dict[str, Any]:
         with torch.no_grad():
             answer = net(data.points[rows], LidarScene(present=data.present[rows]))
         score, best = answer.logits.max(2)
-        lies = torch.stack([overlaps(answer.boxes, footprints[rows, place]) for place in range(kinds.shape[1])], dim=2)
+        lies = box_iou(answer.boxes, footprints[rows])
         finds = (score > 0)[:, :, None] & (lies >= 0.3) & (best[:, :, None] == kinds[rows, None])
         for kind in range(len(FOUND)):
             these = wanted[rows] & (kinds[rows] == kind)

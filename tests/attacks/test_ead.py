@@ -115,7 +115,7 @@ def test_pitfall_25_the_two_rules_keep_different_examples():
     assert sum_.success.all()
     one, other = net.examples - case.images, sum_.examples - case.images
     assert float((other.abs().flatten(1).sum(1) / one.abs().flatten(1).sum(1)).max()) < 1.0
-    elastic = partial(EAD(beta=1e-2).measure, ball=sp.L1())
+    elastic = partial(EAD(beta=1e-2).measure, region=Region.around(case.images, sp.L1()))
     assert float((elastic(one) / elastic(other)).max()) < 1.0
 
 

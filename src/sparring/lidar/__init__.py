@@ -1,7 +1,16 @@
 """LiDAR: a ray caster, a scanner, synthetic streets, and attacks and defences on point clouds."""
 
+from .adversarial_mesh import MeshInScene
+from .carlini_wagner_points import CarliniWagnerPoints
+from .defenses import FreeSpaceCheck, OutlierRemoval, RandomSampling
+from .distances import PointDistance, chamfer, hausdorff
 from .ray_casting import Hits, SoftHits, cast, cast_soft
 from .scene import LidarScene
 from .sensor import Lidar
+from .variables import AddPoints, DropPoints, RangeShift, SpoofPoints
 
-__all__ = ["Hits", "Lidar", "LidarScene", "SoftHits", "cast", "cast_soft"]
+__all__ = [
+    "AddPoints", "CarliniWagnerPoints", "DropPoints", "FreeSpaceCheck", "Hits", "Lidar", "LidarScene", "MeshInScene",
+    "OutlierRemoval", "PointDistance", "RandomSampling", "RangeShift", "SoftHits", "SpoofPoints", "cast", "cast_soft",
+    "chamfer", "hausdorff",
+]  # fmt: skip

@@ -104,7 +104,7 @@ class MeshInScene(Transform):
         soft = torch.cat((there * cover, ground * (1 - cover)), dim=1)
         cloud = torch.cat((self.sensor.points(before), self.sensor.points(beyond)), dim=1)
         weights = straight_through(hard.to(x.dtype), soft)
-        return cloud, replace(context, present=hard, weights=weights)
+        return cloud, replace(context, ranges=None, poses=None, present=hard, weights=weights)
 
     def _scene(self, x: Tensor, context: Any) -> tuple[Tensor, Tensor]:
         ranges, poses = getattr(context, "ranges", None), getattr(context, "poses", None)

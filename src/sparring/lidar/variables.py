@@ -171,9 +171,8 @@ class SpoofPoints(Transform):
             genuine = torch.nn.functional.normalize(points, dim=2)
             nearest = (genuine @ directions.detach().transpose(1, 2)).amax(2)
             kept = nearest < math.cos(math.radians(self.step / 2))
-            everywhere = torch.cat((kept, torch.ones_like(kept[:, : x.shape[1]])), dim=1)
-            there = presence(torch.cat((points, spoofed), dim=1), added)
-            added = with_presence(added, there & everywhere)
+            all_spoofed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            added = with_presence(added, added.present & torch.cat((kept, all_spoofed), dim=1))
         return torch.cat((points, spoofed), dim=1), added
 
     def echoes(self, x: Tensor) -> tuple[Tensor, Tensor]:
