@@ -72,7 +72,7 @@ def test_the_elastic_net_reaches_its_optimum():
     best = delta.square().sum(1) + beta * delta.sum(1)
     attack = EAD(beta=beta, steps=200, abort_early=0.9999, tolerance=0.05, binary_search_steps=12)
     outcome = run(attack, case)
-    ratio = attack.measure(outcome.examples - case.images, attack.ball) / best
+    ratio = attack.measure(outcome.examples - case.images, Region.around(case.images, attack.ball)) / best
     assert (delta == 0).any()
     assert float(ratio.min()) > 0.999
     assert float(ratio.max()) < 1.05
@@ -115,7 +115,7 @@ def test_pitfall_25_the_two_rules_keep_different_examples():
     assert sum_.success.all()
     one, other = net.examples - case.images, sum_.examples - case.images
     assert float((other.abs().flatten(1).sum(1) / one.abs().flatten(1).sum(1)).max()) < 1.0
-    elastic = partial(EAD(beta=1e-2).measure, ball=sp.L1())
+    elastic = partial(EAD(beta=1e-2).measure, region=Region.around(case.images, sp.L1()))
     assert float((elastic(one) / elastic(other)).max()) < 1.0
 
 
@@ -152,7 +152,9 @@ def test_it_is_as_near_as_foolboxs(rule, beta):
     found = peer.run(foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu"), images, labels)
     outcome = sp.run(attack, sp.Classifier(net), sp.Misclassify(labels), images)
     assert outcome.success.all()
-    ours, theirs = attack.measure(outcome.examples - images, attack.ball), attack.measure(found - images, attack.ball)
+    ours, theirs = (
+        attack.measure(moved - images, Region.around(images, attack.ball)) for moved in (outcome.examples, found)
+    )
     assert float(ours.median()) <= float(theirs.median())
     assert float(outcome.passes.forwards.double().mean()) < 300  # theirs is 500 to 1800
 

@@ -145,12 +145,12 @@ class Attack(ABC, Generic[A, S]):
         """Does the result of a row depend on other rows? True of `BatchCoupled` attacks and of their wrappers."""
         return False
 
-    def measure(self, delta: FloatBatch, ball: Ball) -> FloatPerRow:
-        """Return the size (B,) that `Keep.SMALLEST` minimizes, of perturbations (B, ...).
+    def measure(self, delta: FloatBatch, region: Region) -> FloatPerRow:
+        """Return the size (B,) that `Keep.SMALLEST` minimizes, of perturbations (B, ...) of the inputs of `region`.
 
         It is the norm of the region's ball, unless the paper minimizes another distance (EAD's elastic net).
         """
-        return ball.norm(delta)
+        return region.norm(delta)
 
     @property
     def name(self) -> str:

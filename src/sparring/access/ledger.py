@@ -55,12 +55,12 @@ class Ledger:
         keep: Keep,
         budget: Budget,
         confidence: float = 0.0,
-        measure: Callable[[Tensor], Tensor] | None = None,
+        measure: Callable[[Tensor, Region], Tensor] | None = None,
     ) -> None:
         x = region.x
         n, device = len(x), x.device
         self.x, self.region, self.keep, self.budget, self.confidence = x, region, keep, budget, confidence
-        self.measure = measure or region.norm  # the size that `Keep.SMALLEST` minimizes
+        self.measure = measure or _norm  # the size that `Keep.SMALLEST` minimizes
         self.notes: set[str] = set()  # messages for the outcome
         self.best = x.clone()
         self.value = torch.full((n,), -torch.inf, dtype=x.dtype, device=device)  # what `keep` maximises
@@ -201,7 +201,7 @@ class Ledger:
         may &= self._inside(flat, delta, rows.repeat(k)).view(k, q) & ~self.finished[rows]
         falls = may & won
         fell = falls.any(0)
-        value = self._value(delta, Verdict(margin.flatten(), loss.flatten())).view(k, q)
+        value = self._value(delta, Verdict(margin.flatten(), loss.flatten()), rows.repeat(k)).view(k, q)
         among = torch.where(fell, falls, may)  # winners before others, the earliest among equals
         value, which = torch.where(among, value, -torch.inf).max(0)
         ahead = torch.where(fell == self.won[rows], value > self.value[rows], fell) & among.any(0)
@@ -288,7 +288,7 @@ class Ledger:
     def _keep(self, rows: Tensor, repeated: bool, x: Tensor, verdict: Verdict, count: Tensor) -> None:
         """Keep those of the images x (Q, ...) that are better than the best one of their row."""
         delta, won = x - self.x[rows], verdict.margin > self.confidence
-        inside, value = self._inside(x, delta, rows), self._value(delta, verdict)
+        inside, value = self._inside(x, delta, rows), self._value(delta, verdict, rows)
         ahead = torch.where(won == self.won[rows], value > self.value[rows], won)  # winners before others
         better = inside & ahead
         if repeated:
@@ -303,12 +303,16 @@ class Ledger:
         self.won[rows] |= won
         self._standing = None
 
-    def _value(self, delta: Tensor, verdict: Verdict) -> Tensor:
+    def _value(self, delta: Tensor, verdict: Verdict, rows: Tensor) -> Tensor:
         if self.keep is Keep.SMALLEST:
-            return -self.measure(delta)
+            return -self.measure(delta, self.region.take(rows))
         if self.keep is Keep.HIGHEST_MARGIN:
             return verdict.margin.to(delta.dtype)
         return verdict.loss.to(delta.dtype) if self.keep is Keep.HIGHEST_LOSS else delta.new_zeros(len(delta))
+
+
+def _norm(delta: Tensor, region: Region) -> Tensor:
+    return region.norm(delta)
 
 
 def _earliest(rows: Tensor, true: Tensor, count: Tensor, n: int) -> Tensor:

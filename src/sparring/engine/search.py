@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +52,7 @@ class Search:
         self.random = target.stochastic
         if self.random and keep is Keep.FIRST:  # a single lucky answer must not end the search
             keep = Keep.HIGHEST_MARGIN
-        self.ledger = Ledger(region, keep, budget, attack.confidence, partial(attack.measure, ball=region.ball))
+        self.ledger = Ledger(region, keep, budget, attack.confidence, attack.measure)
         skip_won = engine.compact and not self.ledger.defers
         self.broker = QueryBroker(
             self._answer, goal, self.ledger, engine.batch_size, skip_won, self.key, self.random, target.draws, context

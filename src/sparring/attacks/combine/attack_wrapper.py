@@ -56,5 +56,5 @@ class AttackWrapper(Attack[A, S]):
     def batch_coupled(self) -> bool:
         return self.attack.batch_coupled
 
-    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
-        return self.attack.measure(delta, ball)
+    def measure(self, delta: Tensor, region: Region) -> Tensor:
+        return self.attack.measure(delta, region)

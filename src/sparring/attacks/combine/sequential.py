@@ -82,8 +82,8 @@ class SequentialAttack(Attack[A, SequentialState[S]]):
     def batch_coupled(self) -> bool:
         return any(part.batch_coupled for part in self.parts)
 
-    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
-        return self.parts[0].measure(delta, ball)
+    def measure(self, delta: Tensor, region: Region) -> Tensor:
+        return self.parts[0].measure(delta, region)
 
     @property
     def total_steps(self) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ...access import Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
 from ...geometry import L2, Ball, rowwise
+from ...geometry.region import Region
 from ...perturbations import from_tanh, to_tanh
 from ..adam import Adam
 from ..minimum_norm import MinimumNormAttack
@@ -76,15 +77,27 @@ class CarliniWagner(MinimumNormAttack[Gradients, CarliniWagnerState]):
     def total_steps(self) -> int:
         return self.binary_search_steps * self.steps
 
+    def distance_from(self, images: Tensor, region: Region) -> Tensor:
+        """Return what is minimised, (B,) of images (B, ...): their squared L2 distance from the inputs of `region`."""
+        return (images - region.x).square().flatten(1).sum(1)
+
+    def curvature(self, region: Region) -> Tensor | float:
+        """Return what a small perturbation's squared L2 norm counts in `distance_from`: one number, or (B,)."""
+        return 1.0
+
     def init(self, oracle: Gradients, batch: Batch) -> CarliniWagnerState:
         region, const = oracle.region, self.initial_const
-        first = torch.full_like(region.eps, const) if const else linear_constant(oracle, self.confidence, CONST_FACTOR)
+        if const:
+            first = torch.full_like(region.eps, const)
+        else:
+            first = linear_constant(oracle, self.confidence, CONST_FACTOR) * self.curvature(region)
         w = to_tanh(region.x, *region.range)
         return CarliniWagnerState(w, Adam.zeros_like(w), ConstantSearch.start(first))
 
     def step(self, oracle: Gradients, state: CarliniWagnerState, t: int) -> CarliniWagnerState:
         x, (low, high), search = oracle.region.x, oracle.region.range, state.search
-        render, objective = partial(from_tanh, low=low, high=high), search.objective_around(x, self.confidence)
+        render, distance = partial(from_tanh, low=low, high=high), partial(self.distance_from, region=oracle.region)
+        objective = search.objective_around(x, self.confidence, distance)
         answer = oracle.gradient(state.w, render=render, objective=objective)
         update, adam = state.adam.step(answer.grad, self.learning_rate, search.steps + 1)
         search, over = self._searched(search, answer.verdict.margin > self.confidence, answer.value)

@@ -8,6 +8,7 @@ VI-A). An image is an example if its margin is above `confidence`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,12 +41,17 @@ class ConstantSearch:
         zero, infinite = torch.zeros_like(const), torch.full_like(const, torch.inf)
         return cls(const, zero, torch.full_like(const, LARGEST), none, none, none > 0, infinite)
 
-    def objective_around(self, x: Tensor, confidence: float) -> Objective:
-        """Return the objective above, a function of a verdict and the images (B, ...), around the inputs x."""
+    def objective_around(
+        self, x: Tensor, confidence: float, distance: Callable[[Tensor], Tensor] | None = None
+    ) -> Objective:
+        """Return the objective above, a function of a verdict and the images (B, ...), around the inputs x.
+
+        `distance`, where it is given, is of images (B, ...) from x, in the place of the squared L2 norm.
+        """
 
         def objective(verdict: Verdict, images: Tensor) -> Tensor:
-            distance = (images - x).square().flatten(1).sum(1)
-            return distance + self.const * (confidence - verdict.margin).clamp_min(0)
+            size = (images - x).square().flatten(1).sum(1) if distance is None else distance(images)
+            return size + self.const * (confidence - verdict.margin).clamp_min(0)
 
         return objective
 

@@ -96,7 +96,7 @@ class EAD(MinimumNormAttack[Gradients, EADState]):
     def total_steps(self) -> int:
         return self.binary_search_steps * self.steps
 
-    def measure(self, delta: Tensor, ball: Ball) -> Tensor:
+    def measure(self, delta: Tensor, region: Region) -> Tensor:
         size = delta.abs().flatten(1).sum(1)
         by_l1 = self.decision_rule is DecisionRule.L1
         return size if by_l1 else delta.square().flatten(1).sum(1) + self.beta * size

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from ...errors import ConfigError, nearest
 from ...hashing import file_sha256
-from ...targets import Classifier, Verifier
+from ...inputs import PointClouds
+from ...lidar.nets import FOUND, BevDetector, PointNet
+from ...lidar.streets import CLASSES
+from ...targets import Classifier, Model, Target, Verifier
+from ...tasks import Detection
 from ...transforms import ARCFACE_TEMPLATE
 from .. import assets, catalog, imagenet_classes
 from ..blaze_face import load_blaze_face
@@ -45,6 +51,11 @@ OBJECT_DETECTORS = {  # asset, the file of weights, loader
     "centernet": ("human", "centernet.bin", load_centernet),
     "nanodet": ("human-models", "nanodet.bin", load_nanodet),
 }
+LIDAR_NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {  # what makes the module, and its classes
+    "lidar-bev": (BevDetector, FOUND),
+    "lidar-pointnet": (PointNet, CLASSES),
+}
+METRES = 100.0  # the farthest coordinate of a cloud
 MEAN, STD = 127 / 255, 128 / 255
 
 
@@ -53,11 +64,27 @@ def zoo_model(name: str, device: str) -> LoadedModel:
     if name not in catalog.MODELS:
         known = ", ".join(catalog.MODELS)
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
+    if name in LIDAR_NETS:
+        return lidar_net(name, device)
     if name in FACE_NETS:
         return face_verifier(name, device)
     if name in OBJECT_DETECTORS:
         return object_detector(name, device)
     return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
+
+
+def lidar_net(name: str, device: str) -> LoadedModel:
+    """Return a net of point clouds in metres whose weights are in the package; how they were made is in the file."""
+    weights, (make, names) = catalog.WEIGHTS / f"{name}.safetensors", LIDAR_NETS[name]
+    net = make()
+    net.load_state_dict(load_file(weights))
+    clouds: dict[str, Any] = {"inputs": PointClouds(-METRES, METRES), "takes_context": True, "name": name}
+    target: Target[Any] = (
+        Classifier(net.eval().to(device), classes=len(names), **clouds)
+        if isinstance(net, PointNet)
+        else Model(net.eval().to(device), Detection(), **clouds)
+    )
+    return LoadedModel(f"zoo:{name}", target, None, names, str(weights), file_sha256(weights))
 
 
 def digits_net(name: str, device: str) -> LoadedModel:

@@ -1,0 +1,1 @@
+"""Measurements on synthetic LiDAR; nothing here is real traffic."""
