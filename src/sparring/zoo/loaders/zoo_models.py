@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from ...errors import ConfigError, nearest
 from ...hashing import file_sha256
-from ...targets import Classifier, Verifier
+from ...targets import Classifier, Model, Verifier
+from ...tasks import Segmentation
 from .. import assets, catalog, imagenet_classes
 from ..blaze_face import load_blaze_face
 from ..efficientnet_lite import SIZES, EfficientNetLite, rename_keys
@@ -18,6 +19,7 @@ from ..face_nets import DLIB_SIZE, FACERES_SIZE, load_dlib_face_net, load_face_r
 from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..pinned import ASSETS
+from ..selfie_net import SELFIE_SIZE, load_selfie_net
 
 CROP_FRACTION = 0.875
 DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the weights are in the package
@@ -40,6 +42,8 @@ def zoo_model(name: str, device: str) -> LoadedModel:
         raise ConfigError(f"the zoo has no model {name!r} (it has {known}).{nearest(name, catalog.MODELS)}")
     if name in FACE_NETS:
         return face_verifier(name, device)
+    if name == "selfie-segmentation":
+        return selfie_segmentation(device)
     return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
 
 
@@ -69,6 +73,21 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
         class_names=imagenet_classes.class_names(),
         source=f"{asset.package} {asset.version} from {asset.registry}",
         sha256=file_sha256(weights),
+    )
+
+
+def selfie_segmentation(device: str) -> LoadedModel:
+    """Return the segmenter of persons; logits of background and person for each pixel."""
+    asset = ASSETS["selfie-segmentation"]
+    folder = assets.locate_asset(asset.name)
+    target = Model(load_selfie_net(folder).to(device), Segmentation(), name=asset.name)
+    return LoadedModel(
+        name=f"zoo:{asset.name}",
+        target=target,
+        input=InputSpec(3, SELFIE_SIZE, SELFIE_SIZE),
+        class_names=("background", "person"),
+        source=f"{asset.package} {asset.version} from {asset.registry}",
+        sha256=file_sha256(folder / "selfie.bin"),
     )
 
 
