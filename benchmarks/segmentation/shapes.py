@@ -1,7 +1,7 @@
 """Shapes over photographs, made by a seed, and a small net that segments them.
 
-Five classes: background, disc, square, triangle and cross. Background and fillings are cut out of the zoo's photographs;
-test images come from photographs of which no training image has a pixel.
+Five classes: background, disc, square, triangle and cross. Background and fillings are cut out of the zoo's
+photographs; test images come from photographs of which no training image has a pixel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WEIGHTS = ROOT / "benchmarks" / "weights"
 
 
 class SegmentationNet(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> logits (B, 5, H, W); three scales with skips between them (as U-Net has them)."""
+    """Images (B, 3, H, W) in [0, 1] -> logits (B, 5, H, W); three scales with skips between them, as in U-Net."""
 
     def __init__(self, widths: tuple[int, int, int] = (12, 24, 36)) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ def train(kind: str) -> SegmentationNet:
             images = attacked(net, images, labels, eps)
         loss = F.cross_entropy(net(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if step % 100 == 99:

@@ -70,6 +70,7 @@ _ROOMS = (
     "experiments",
     "goals",
     "rows",
+    "segmentation_metrics",
     "targets",
     "tasks",
     "testing",

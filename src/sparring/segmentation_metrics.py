@@ -130,7 +130,9 @@ def _chosen(counts: Tensor, choice: Tensor) -> Tensor:
 
 def _total(counts: Tensor) -> Tensor:
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2] or not bool(counts.sum() > 0):
-        raise InputError(f"confusion matrices are (images, classes, classes) with a labelled pixel; got {tuple(counts.shape)}")
+        raise InputError(
+            f"confusion matrices are (images, classes, classes) with a labelled pixel; got {tuple(counts.shape)}"
+        )
     return counts.sum(0).double()
 
 

@@ -107,11 +107,10 @@ shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
 
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SEA", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack", "Auto",
-    "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob",
-    "DecisionRule", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD",
-    "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "ScaleInvariance", "SegPGD", "SigmaZero", "SimBA",
-    "Square",
-    "SuperDeepFool", "SurFree", "Sweep", "TransferAttack", "TranslationInvariance", "Universal", "VarianceTuning",
-    "kurakin_steps", "load_artifact", "shared_table", "table",
+    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SEA", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack",
+    "Auto", "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade",
+    "DAABlob", "DecisionRule", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity",
+    "OrthogonalPGD", "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "ScaleInvariance",
+    "SegPGD", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "TransferAttack",
+    "TranslationInvariance", "Universal", "VarianceTuning", "kurakin_steps", "load_artifact", "shared_table", "table",
 ]  # fmt: skip

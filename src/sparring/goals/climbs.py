@@ -47,7 +47,7 @@ class Climb(ABC):
         Args:
             terms: of the parts, (B * P, K).
             counted: (B, P), the parts that count.
-            groups: (B, P) the class of each part, from 0 to K - 1, for losses that weigh classes alike; None: the goal knows none.
+            groups: (B, P) the class of each part, from 0 to K - 1, for losses that weigh classes alike; None: unknown.
         """
         return self.of(terms).view(counted.shape)
 
@@ -213,7 +213,9 @@ class MaskedCrossEntropy(Climb):
         """Return the loss (B, P) with one temperature for all parts of a row."""
         losses = CrossEntropy().of(_tempered(terms, _shared_spread(terms, counted).flatten())) * self._weights(terms)
         losses = losses.view(counted.shape)
-        return losses * _class_weights(groups, counted, terms.values.shape[1]) if self.balanced and groups is not None else losses
+        if not self.balanced or groups is None:
+            return losses
+        return losses * _class_weights(groups, counted, terms.values.shape[1])
 
     def _weights(self, terms: Terms) -> FloatPerRow:
         return torch.where(terms.margin.detach() > 0, self.won_weight, 1 - self.won_weight)
