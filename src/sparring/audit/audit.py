@@ -47,6 +47,7 @@ from .records.database import Records
 from .records.example_files import example_file, write_examples
 from .records.facts import Facts, utc_timestamp
 from .records.identity import ModelIdentity, Part, part_of, read_parts
+from .records.reference import checked_reference, reference_digest
 from .records.rows import KeptOriginals, chunk_rows
 from .records.run_folder import has_run, refuse_used, writing
 from .report.gallery import write_mask_picture
@@ -102,7 +103,9 @@ def audit(
             batches, or a name, as "zoo:mnist" or "folder:DIR"; of another task batches of (inputs, goal), where the
             goal has a row for each input: `Dodge(templates, 0.8)`, `Vanish(boxes)`. An input is right where the goal is
             not met on it. A batch may have a third part, the context: a row-wise record of what lies beside the inputs.
-            Data is read several times, and must give the same each time.
+            Data is read several times, and must give the same
+            each time. A data source (`sparring.zoo.DataSource`) may have a `reference`, a dict of what lies beside its
+            rows: calibrations, pictures of templates; the task's section of the report is made with it.
         threats: balls or texts, one or many, as [Linf(4 / 255), "l2:0.5"]; several of one norm give a curve. A ball
             without a radius, as Linf(), asks for the smallest example of each image, which gives the whole curve.
         out: a folder that does not exist yet, or with `resume` one that holds an interrupted run. None: a new folder
@@ -172,6 +175,7 @@ def make_request(
     refuse_shared_services(pool, attacked, other)
     source = load_source(data, loaded or attacked)
     first = next(iter(source.chunks(1)), None)
+    reference = checked_reference(getattr(source, "reference", None))
     limits = RegionLimits.make(mask, eps, () if first is None else tuple(first.images.shape[1:]))
     radii, smallest = split_threats(threats, inputs)
     if limits.eps is not None:
@@ -186,6 +190,7 @@ def make_request(
         goal=goal_of_plan(task, goal, effort.get("labels"), first),
         mask=limits.mask_digest,
         eps=limits.eps_digest,
+        reference=reference_digest(reference),
         **effort,
     )
     return AuditRequest(
@@ -201,6 +206,7 @@ def make_request(
         observer=observer or AuditObserver(),
         workers=pool,
         limits=limits,
+        reference=reference,
     )
 
 
@@ -280,7 +286,7 @@ def run_request(request: AuditRequest) -> Report:
     evaluated = evaluated_target(request.target, request.plan, first, request.surrogate)
     for _, view in evaluated.views:
         check_suites(view, request.plan, first)
-    facts = run_facts(evaluated, request, admission)
+    facts = run_facts(evaluated, request, admission, first.goal())
     worker = ChunkWorker(compile_views(evaluated, request.plan), admission)
     if request.plan.certify:
         worker.capture(first.images)
@@ -312,7 +318,7 @@ def record_run(
                     f"{error}; what was recorded before stands, and --resume goes on where answers are had"
                 )
         request.observer.publishing()
-        return publish(records, records.folder)
+        return publish(records, records.folder, type(request.target.task))
 
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:
@@ -359,7 +365,7 @@ def open_records(
         request.out.mkdir(parents=True, exist_ok=True)
     if not made:
         stack.enter_context(locked(request.out, "an audit"))
-    records = Records.begin(request.out, request.plan, facts, model, parts)
+    records = Records.begin(request.out, request.plan, facts, model, parts, request.reference)
     write_limits(request)
     return records
 
@@ -494,9 +500,12 @@ def still_standing(clean: CleanChunk, events: list[Event], plan: AuditPlan) -> d
     return standing
 
 
-def publish(records: Records, out: Path) -> Report:
-    """Write report.json, report.html and the pictures of an open run into the folder `out`, and return the report."""
-    report = summarize(records, out)
+def publish(records: Records, out: Path, task: type[Task] | None = None) -> Report:
+    """Write report.json, report.html and the pictures of an open run into the folder `out`, and return the report.
+
+    `task`: whose sections the report has; None: the class of that name, where one is loaded.
+    """
+    report = summarize(records, out, task)
     report = report.model_copy(update={"warnings": findings(records, report)})
     write_report(report, out)
     return report

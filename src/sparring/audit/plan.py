@@ -53,9 +53,9 @@ class AuditPlan(StorableModel):
     gradient of a random defence; None: by the gradient's variance. `precision`, `compile`: of the model inside the
     search; what is found is confirmed by the model as it is. `goal`: of a classifier "misclassify" or "least-likely",
     of other tasks that of the data in words. `certify`: images that withstand all attacks are proven, or broken, by
-    bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius. `mask`, `eps`:
-    SHA-256 of the mask and of the radii, one for each input. `attack_files`: SHA-256 of the user's files
-    that `suite` names.
+    bounds and branch and bound, of no more than `certify_timeout` seconds for each image and radius.
+    `mask`, `eps`: SHA-256 of the mask and of the radii, one for each input; `reference`: of what came with the data
+    beside its rows; `attack_files`: of the user's files that `suite` names.
     """
 
     model: str
@@ -82,6 +82,7 @@ class AuditPlan(StorableModel):
     certify_timeout: Seconds = 60.0
     mask: str | None = None
     eps: str | None = None
+    reference: str | None = None
     attack_files: tuple[str, ...] = ()
     _attacks: dict[str, AttackSpec] = PrivateAttr(
         default_factory=dict

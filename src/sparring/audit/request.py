@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..geometry import Ball
+from ..goals import Goal
 from ..targets import Defended, Restricted, Target
 from ..zoo import DataSource, LoadedModel
 from .evaluation.admission import Admission
 from .evaluation.attacker_views import EvaluatedTarget, knows_detector
 from .evaluation.compiled_target import describe_precision
+from .evaluation.data_goal import plain_values
 from .evaluation.region_limits import RegionLimits
 from .evaluation.weights import weights_hash
 from .observer import AuditObserver
@@ -38,10 +40,11 @@ class AuditRequest:
     observer: AuditObserver
     workers: Workers = SINGLE_PROCESS
     limits: RegionLimits = field(default_factory=RegionLimits)
+    reference: dict[str, Any] = field(default_factory=dict)  # what came with the data beside its rows
 
 
-def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission) -> Facts:
-    """What the report says of model, data and machine."""
+def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admission, goal: Goal) -> Facts:
+    """What the report says of model, data, machine and of the attacker's `goal` on the first inputs."""
     target, loaded, source, plan = evaluated.target, request.loaded, request.source, request.plan
     weights = weights_hash(target)
     inside = target.target if isinstance(target, Restricted) else target
@@ -64,6 +67,9 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         inputs=target.inputs.plural,
         task=admission.task.name,
         columns=admission.columns,
+        goal=type(goal).__name__,
+        goal_values=plain_values(goal),
+        words=goal.words,
         mask=mask_facts(request.limits),
         radii=radii_facts(request.limits),
         probabilities=bool(getattr(inside, "probabilities", False)),

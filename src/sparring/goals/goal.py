@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from ..shapes import FloatPerRow
-from ..tasks import Task
+from ..tasks import Task, Words
 from .climbs import Climb, PowerMargin
 from .terms import Terms
 
@@ -42,11 +42,15 @@ class Goal(ABC):
     Attacks that name no loss of their own ascend `loss`: a smooth margin that is the same whatever the scale of the
     logits (`PowerMargin`). Where gradients are averaged, over random answers or copies of an image, they ascend
     `loss.in_sum()`: a cross-entropy, which counts an answer the less the further it has succeeded. `task` is the task
-    whose outputs the goal can judge; targets of other tasks are refused.
+    whose outputs the goal can judge; targets of other tasks are refused. `words` are those of an audit's report. With
+    `graded` an audit spends every attack to its end and keeps of each input the example with the highest margin,
+    whether it meets the goal or not, so that a report can judge it at other thresholds too.
     """
 
     loss: Climb = PowerMargin()
     task: ClassVar[type[Task] | None] = None  # whose outputs it judges; None: the target's task is not checked
+    words: ClassVar[Words] = Words()
+    graded: ClassVar[bool] = False
 
     @abstractmethod
     def terms(self, outputs: Any) -> Terms:

@@ -42,6 +42,11 @@ class MisclassifyPixels(ShareGoal):
 
     task: ClassVar[type[Task] | None] = Segmentation
 
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        """Whether an audit keeps of every image the example of the lowest pixel accuracy: with `margin_in="parts"`."""
+        return self.margin_in == "parts"
+
     def __len__(self) -> int:
         return len(self.labels)
 

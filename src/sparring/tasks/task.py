@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ConfigError, TargetError
 from ..log_probabilities import log_sum_exp
 from ..rows import flatten
+from .report import Results, Section
 
 
 class Task(ABC):
@@ -61,6 +62,29 @@ class Task(ABC):
         `goal` is what the attacker wants of the same B inputs; its templates, truths and labels give the columns
         their meaning.
         """
+
+    def details(self, outputs: Any, goal: Any) -> Sequence[Any] | None:
+        """Return what a report needs of each of B answers beside the columns, as JSON has it: the boxes found, ...
+
+        None: nothing. It is recorded with every prediction.
+        """
+        return None
+
+    @classmethod
+    def sections(cls, results: Results) -> tuple[Section, ...]:
+        """Return the sections that a report has for this task, made of what an audit recorded; by default none.
+
+        It knows no target and no data: `sparring report` makes it again from the records alone.
+        """
+        return ()
+
+
+def task_named(name: str) -> type[Task] | None:
+    """Return the task of this name, one of ours or of the caller's; None where no such class is loaded."""
+    kinds = [Task]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return next((kind for kind in kinds if getattr(kind, "name", None) == name), None)
 
 
 def check_tensor(outputs: Any, count: int, axes: tuple[str, ...], task: Task) -> None:

@@ -57,6 +57,7 @@ class Batches:
         self.batches, self.name, self.label_note, self.wanted = batches, name, GIVEN, wanted
         self.class_names = None if wanted is None else wanted.class_names
         self.skipped: list[Skipped] = []
+        self.reference = getattr(batches, "reference", None)  # what lies beside the rows, for the report
 
     @property
     def candidates(self) -> int | None:

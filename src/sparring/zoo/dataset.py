@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -69,8 +69,13 @@ class Chunk:
     context: Any = None
 
 
+@runtime_checkable
 class DataSource(Protocol):
-    """A data set that can be streamed again and again, in the same order."""
+    """A data set that can be streamed again and again, in the same order.
+
+    It may have an attribute `reference`, a dict of plain values and tensors that lie beside its rows: an audit records
+    it, and the task's section of the report is made with it.
+    """
 
     name: str
     label_note: str

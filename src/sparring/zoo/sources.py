@@ -107,7 +107,7 @@ def load_source(data: Any, model: Target[Any] | LoadedModel) -> DataSource:
 
     Raises: as `load_data`.
     """
-    if isinstance(data, Data | Batches):
+    if isinstance(data, DataSource):
         return data
     target = model.target if isinstance(model, LoadedModel) else model
     wanted, name = wanted_by(model) if takes_plain_images(target) else None, type(data).__name__

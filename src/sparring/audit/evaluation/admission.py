@@ -192,6 +192,7 @@ class Admission:
             aim=ClassifyAs(least_likely(seen[0].outputs)) if least else None,
             context=context,
             limits=self.limits.rows(chunk.first, len(images)),
+            details=first.details,
         )
 
     def _check_goal(self, seen: Prediction, goal: Goal, chunk: Chunk) -> None:

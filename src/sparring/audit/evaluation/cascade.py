@@ -1,7 +1,8 @@
 """The attack cascade on a chunk: cheapest attack first, each on the images not broken yet, every success confirmed.
 
 An image that fell at a smaller radius of the same norm has fallen at the larger ones: its example lies inside. Where
-that example fails when rounded to 8 bits, it is rescaled to each larger radius and measured again, one pass each.
+that example fails when rounded to 8 bits, it is rescaled to each larger radius and measured again, one pass each. For
+a graded goal each radius is attacked anew, and each attack spent to its end.
 Where a target has several views, the first one's attacks go through all radii before the next one's begin, so that
 each view has a number of its own; who fell in the first is not attacked in the next.
 """
@@ -120,7 +121,8 @@ class ChunkEvaluation:
         standing = [Survivors.begin(self.clean) for _ in balls]
         for view in range(len(self.evaluated.views)):
             for which, ball in enumerate(balls):
-                state = standing[which] if which == 0 else standing[which].merged(standing[which - 1])
+                again = which == 0 or self.clean.goal(slice(0, 1)).graded
+                state = standing[which] if again else standing[which].merged(standing[which - 1])
                 for scheduled in scheduled_attacks(self.evaluated, ball, self.plan, view):
                     rows = state.remaining(self.clean)
                     if not len(rows):
@@ -163,7 +165,7 @@ class ChunkEvaluation:
                 clean.goal(rows),
                 clean.images[rows],
                 indices=clean.first + rows,
-                keep=Keep.FIRST if math.isfinite(attack.ball.eps) else None,
+                keep=self.kept_example(attack.ball),
                 budget=scheduled.entry.budget,
                 engine=engine,
                 context=clean.context_of(rows),
@@ -171,6 +173,12 @@ class ChunkEvaluation:
                 eps=limits.eps,
             )
         return confirm(self.evaluated.target, clean, scheduled.entry, outcome, rows, slot, plan.batch_size)
+
+    def kept_example(self, ball: Ball) -> Keep | None:
+        """Return which example is kept: the first success, of a graded goal that of the highest margin."""
+        if not math.isfinite(ball.eps):
+            return None
+        return Keep.HIGHEST_MARGIN if self.clean.goal(slice(0, 1)).graded else Keep.FIRST
 
     def describe_attack(self, scheduled: ScheduledAttack, norm: Norm, which: int, rows: Tensor) -> AttackStarted:
         """Describe the attack that is about to begin, for the observer."""

@@ -40,6 +40,7 @@ class CleanChunk:
     aim: Goal | None = None  # what the attacker wants; None: only that the truth is missed
     context: Any = None  # what lies beside the inputs
     limits: RegionLimits = field(default_factory=RegionLimits)  # mask and radii with a row for each input
+    details: tuple[Any, ...] = ()  # what a report needs of each answer beside the columns; empty: nothing
 
     def __len__(self) -> int:
         return len(self.images)

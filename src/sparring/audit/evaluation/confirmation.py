@@ -65,6 +65,8 @@ class Examples:
     sizes: dict[str, Tensor]  # linf, l2, l1, l0 of example - input
     prediction: dict[str, Tensor]  # what the task reads of the answers: columns (F,) by name
     finite: Tensor  # bool
+    margin: Tensor  # of the attacker's goal
+    details: tuple[Any, ...]  # what a report needs of each answer beside the columns; empty: nothing
     rate_uint8: Tensor | None  # None, as the two that follow: inputs that are no images have no 8 bits
     uint8_size: Tensor | None  # in the threat's norm, after rounding
     survives_jpeg90: Tensor | None  # bool; None: JPEG has no such channels
@@ -84,14 +86,16 @@ def confirm(
     batch_size: int,
 ) -> AttackResult:
     """Measure every claimed success of `outcome` once more; `rows` (A,) are positions in the chunk."""
-    claims = outcome.success_rate.float() > 0
-    images = outcome.examples[claims].float()
-    examples, rate = measure_examples(target, clean, rows[claims], images, entry.attack.ball, slot, batch_size)
+    claims, graded = outcome.success_rate.float() > 0, clean.goal(rows).graded
+    taken = claims | (outcome.examples.flatten(1) != clean.images[rows].flatten(1)).any(1) if graded else claims
+    images = outcome.examples[taken].float()
+    examples, rate = measure_examples(target, clean, rows[taken], images, entry.attack.ball, slot, batch_size)
     holds = rate > 0
-    kept, fell = claims.clone(), claims.clone()
-    kept[claims], fell[claims] = holds, rate > 0.5
+    stored = holds | examples.finite if graded else holds
+    kept, fell = taken.clone(), taken.clone()
+    kept[taken], fell[taken] = stored, rate > 0.5
     whole = torch.zeros(len(rows))
-    whole[claims] = rate
+    whole[taken] = rate
     reason = outcome.reason.clone()
     reason[outcome.success & (whole == 0)] = int(Reason.UNCONFIRMED)
     return AttackResult(
@@ -100,7 +104,7 @@ def confirm(
         access=entry.access.__name__,
         rows=rows,
         fell=fell,
-        claimed=torch.where(kept, outcome.success_rate.float(), 0.0),
+        claimed=torch.where(whole > 0, outcome.success_rate.float(), 0.0),
         rate=whole,
         forwards=outcome.passes.forwards,
         backwards=outcome.passes.backwards,
@@ -109,7 +113,7 @@ def confirm(
         reason=reason,
         seconds=outcome.seconds,
         kept=kept,
-        examples=select_examples(examples, holds),
+        examples=select_examples(examples, stored),
     )
 
 
@@ -122,7 +126,7 @@ def measure_examples(
     """
     if not len(rows):
         nothing = torch.zeros(0)
-        empty = Examples(images, dict.fromkeys(NORMS, nothing), {}, nothing.bool(), nothing, nothing, None)
+        empty = Examples(images, dict.fromkeys(NORMS, nothing), {}, nothing.bool(), nothing, (), nothing, nothing, None)
         return empty, nothing
     originals, inputs = clean.images[rows].float(), target.inputs
     key = clean.key(rows, slot.seed, slot.draw_offset)
@@ -141,6 +145,8 @@ def measure_examples(
         sizes={name: norm.norm(images - originals) for name, norm in NORMS.items()},
         prediction=seen.prediction,
         finite=seen.finite,
+        margin=seen.margin,
+        details=seen.details,
         rate_uint8=None if coarse is None else looked(coarse, 1).rate,
         uint8_size=None if coarse is None else ball.norm(coarse - originals),
         survives_jpeg90=None if packed is None else looked(packed, 2).rate > 0.5,
@@ -157,6 +163,8 @@ def select_examples(examples: Examples, mask: Tensor) -> Examples:
         sizes={name: size[mask] for name, size in examples.sizes.items()},
         prediction={name: column[mask] for name, column in examples.prediction.items()},
         finite=examples.finite[mask],
+        margin=examples.margin[mask],
+        details=tuple(one for one, chosen in zip(examples.details, mask.tolist(), strict=False) if chosen),
         **{
             name: None if (values := getattr(examples, name)) is None else values[mask]
             for name in ("rate_uint8", "uint8_size", "survives_jpeg90")

@@ -25,6 +25,15 @@ def goal_words(goal: Goal) -> str:
     return f"{type(goal).__name__}({', '.join(parts)})"
 
 
+def plain_values(goal: Goal) -> dict[str, bool | int | float | str | None]:
+    """Return the numbers and texts among the fields of a goal, by name."""
+    listed: tuple[Field[Any], ...] = fields(goal) if is_dataclass(goal) else ()
+    values = {field.name: getattr(goal, field.name) for field in listed}
+    return {
+        name: value for name, value in values.items() if value is None or isinstance(value, bool | int | float | str)
+    }
+
+
 def usual(field: Any) -> Any:
     """Return the default of a dataclass's field."""
     if field.default_factory is not MISSING:

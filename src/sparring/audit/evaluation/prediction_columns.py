@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from ...errors import TargetError
 from ...tasks import Classification, Task
 
 Kind = Literal["class", "number", "count", "flag"]
@@ -42,6 +43,24 @@ def prediction_texts(prediction: Mapping[str, Tensor], finite: Tensor) -> list[s
         json.dumps({name: _plain(values[row]) if known else None for name, values in columns.items()})
         for row, known in enumerate(finite.tolist())
     ]
+
+
+def detail_texts(details: Sequence[Any], finite: Tensor) -> list[str | None]:
+    """Return the details as one JSON text for each row; None where there are none, or the answer is no number.
+
+    Raises: TargetError where the task gives others than JSON has, or not one for each row.
+    """
+    known = finite.tolist()
+    if not details:
+        return [None] * len(known)
+    if len(details) != len(known):
+        raise TargetError(f"Task.details gives {len(details)} values for {len(known)} inputs; return one for each")
+    try:
+        return [json.dumps(one, allow_nan=False) if row else None for one, row in zip(details, known, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            f"Task.details gives what JSON does not have ({error}); return lists, texts and finite numbers"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

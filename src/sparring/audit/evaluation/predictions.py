@@ -87,6 +87,8 @@ class AggregatedPrediction(NamedTuple):
     rejected: Tensor  # (B,) share of the answers that are rejected
     prediction: dict[str, Tensor]  # columns (B,): of numbers the mean, else what is said most often
     finite: Tensor  # (B,) bool: every answer
+    margin: Tensor  # (B,) of the attacker's goal, in the mean
+    details: tuple[Any, ...]  # of the first answer, B of them or none: what a report needs beside the columns
 
 
 def predict(
@@ -121,7 +123,12 @@ def _predict_batch(target: Target[Any], images: Tensor, key: Key | None, context
 
 def goal_met(target: Target[Any], seen: Prediction, goal: Goal) -> Tensor:
     """(B,) bool: the goal is met, by the rule that the attacks were measured with."""
-    return (target.confirming_target.adapt_goal(goal).margin(seen.answer) > 0) & seen.finite
+    return (goal_margin(target, seen, goal) > 0) & seen.finite
+
+
+def goal_margin(target: Target[Any], seen: Prediction, goal: Goal) -> Tensor:
+    """(B,) the margin of the goal, by the rule that the attacks were measured with."""
+    return target.confirming_target.adapt_goal(goal).margin(seen.answer)
 
 
 def truth_missed(seen: Prediction, truth: Goal) -> Tensor:
@@ -164,6 +171,8 @@ def aggregate(target: Target[Any], seen: list[Prediction], goal: Goal, truth: Go
         rejected=share([one.rejected for one in seen]),
         prediction={name: typical([columns[name] for columns in read]) for name in read[0]},
         finite=torch.stack([one.finite for one in seen]).all(0),
+        margin=torch.stack([goal_margin(target, one, goal) for one in seen]).float().mean(0),
+        details=tuple(target.task.details(seen[0].readable, truth) or ()),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ...zoo import Skipped
 from ..plan import AuditPlan, differences
 from .facts import Facts
 from .identity import ModelIdentity, Part
+from .reference import split_reference
 from .rows import ChunkRows
 from .run_folder import connect, connect_to_read, refuse_used, writing
 from .schema import FILE, FORMAT, SCHEMA
@@ -44,8 +45,18 @@ class Records:
         self.folder, self.connection = folder, connection
 
     @classmethod
-    def begin(cls, folder: Path, plan: AuditPlan, facts: Facts, model: ModelIdentity, parts: list[Part]) -> Records:
+    def begin(
+        cls,
+        folder: Path,
+        plan: AuditPlan,
+        facts: Facts,
+        model: ModelIdentity,
+        parts: list[Part],
+        reference: Mapping[str, Any] | None = None,
+    ) -> Records:
         """Return a new run on the data `parts`; RunError where the folder already holds something.
+
+        `reference` came with the data beside its rows.
 
         Killed at any moment it leaves a whole run, or none that would be in the way of the next.
         """
@@ -56,7 +67,7 @@ class Records:
             records = cls(folder, connect(folder))
             try:
                 with records._transaction():
-                    records._create(plan, facts, model, parts)
+                    records._create(plan, facts, model, parts, reference or {})
             except BaseException:
                 records.close()
                 raise
@@ -89,13 +100,19 @@ class Records:
             raise RunError(f"{folder / FILE} has another format; read it with the version of sparring that wrote it")
         return records
 
-    def _create(self, plan: AuditPlan, facts: Facts, model: ModelIdentity, parts: list[Part]) -> None:
+    def _create(
+        self, plan: AuditPlan, facts: Facts, model: ModelIdentity, parts: list[Part], reference: Mapping[str, Any]
+    ) -> None:
         for statement in SCHEMA.split(";\n"):
             if statement.strip():
                 self._execute(statement)
         values = (FORMAT, plan.model_dump_json(), facts.model_dump_json(), model.sha256, model.device)
-        insert = "INSERT INTO run (id, format, plan, facts, identity, device, answers) VALUES (1, ?, ?, ?, ?, ?, ?)"
-        self._execute(insert, (*values, save(model.answers)))
+        tensors, beside = split_reference(reference)
+        insert = (
+            "INSERT INTO run (id, format, plan, facts, identity, device, answers, reference, reference_tensors) "
+            "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        self._execute(insert, (*values, save(model.answers), json.dumps(beside), save(tensors)))
         self._insert(
             "part",
             [
@@ -160,6 +177,11 @@ class Records:
     @property
     def facts(self) -> Facts:
         return Facts.model_validate_json(self._query("SELECT facts FROM run")[0][0])
+
+    def reference(self) -> dict[str, Any]:
+        """Return what came with the data beside its rows: plain values and tensors by name."""
+        plain, tensors = self._query("SELECT reference, reference_tensors FROM run")[0]
+        return {**json.loads(plain), **load(tensors)}
 
     @property
     def resumed(self) -> int:

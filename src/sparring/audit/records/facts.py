@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from ...geometry import Ball
+from ...tasks import Words
 from ..evaluation.prediction_columns import PredictionColumn
 from ..plan import StorableModel
 
@@ -33,6 +34,9 @@ class Facts(StorableModel):
     weights: str | None  # SHA-256 over the parameters and buffers as they are in memory
     task: str
     columns: tuple[PredictionColumn, ...]  # of the task's prediction
+    goal: str  # the name of the class of the attacker's goal
+    goal_values: dict[str, bool | int | float | str | None]  # its plain values
+    words: Words  # of the goal, for what is measured
     classes: int | None  # of a classifier
     class_names: tuple[str, ...] | None
     access: str

@@ -17,7 +17,7 @@ from ..evaluation.cascade import Event, RescaledExample
 from ..evaluation.clean_chunk import CleanChunk
 from ..evaluation.confirmation import AttackResult
 from ..evaluation.data_goal import row_digests
-from ..evaluation.prediction_columns import prediction_texts
+from ..evaluation.prediction_columns import detail_texts, prediction_texts
 from ..evaluation.weights import image_hash
 from .example_files import example_file
 
@@ -103,6 +103,7 @@ def sample_rows(
     """
     places = {sample: row for row, sample in enumerate(wanted)}
     rows, predictions = [], prediction_texts(clean.prediction, clean.finite)
+    details = detail_texts(clean.details, clean.finite)
     labels, aims = clean.labels, clean.aims
     for i, name in enumerate(clean.names):
         sample = clean.first + i
@@ -114,6 +115,7 @@ def sample_rows(
                 "label": None if labels is None else int(labels[i]),
                 "label_source": "data" if clean.from_data else "model",
                 "clean_prediction": predictions[i],
+                "clean_details": details[i],
                 "clean_finite": int(clean.finite[i]),
                 "clean_correct": int(clean.correct[i]),
                 "clean_claimed": float(clean.claimed[i]),
@@ -173,10 +175,14 @@ def example_columns(result: AttackResult) -> dict[str, list[Any]]:
     columns: dict[str, Tensor | None] = {
         **examples.sizes,
         "survives_uint8": None if survives is None else survives.long(),
+        "margin": examples.margin,
         "rate_uint8": examples.rate_uint8,
         "uint8_size": examples.uint8_size,
         "survives_jpeg90": None if examples.survives_jpeg90 is None else examples.survives_jpeg90.long(),
     }
     nothing: list[Any] = [None] * len(examples.images)
     found: dict[str, list[Any]] = {name: nothing if each is None else each.tolist() for name, each in columns.items()}
-    return found | {"prediction": prediction_texts(examples.prediction, examples.finite)}
+    return found | {
+        "prediction": prediction_texts(examples.prediction, examples.finite),
+        "details": detail_texts(examples.details, examples.finite),
+    }

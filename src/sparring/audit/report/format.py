@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ...tasks.report import Cell
 from ..records.statistics import Share
 from .escaping import plan_text, visible
 
@@ -43,6 +44,24 @@ def percent(share: float | None) -> str:
 def interval(share: Share) -> str:
     """Return the two ends of the interval, in percent."""
     return f"{100 * share.low:.1f}–{100 * share.high:.1f}{GAP}%"
+
+
+def ends(rate: Sequence[float]) -> str:
+    """Return the interval of a rate (share, low, high), in percent."""
+    return f"[{100 * rate[1]:.3g}, {100 * rate[2]:.3g}]"
+
+
+def cell_text(value: Cell, kind: str) -> str:
+    """Return a cell of a task's table as plain text."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        text = f"{percent(value[0])} {ends(value)}"
+    else:
+        text = percent(value) if kind == "percent" else counted(value) if kind == "count" else number(value)
+    return text.replace(GAP, " ")
 
 
 def level(confidence: float) -> str:
@@ -121,7 +140,9 @@ def left_standing(reasons: Mapping[str, int]) -> list[str]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
+    "counted": counted,
     "each": each,
+    "ends": ends,
     "grouped": grouped,
     "interval": interval,
     "left_standing": left_standing,

@@ -23,6 +23,7 @@ from .format import FILTERS
 from .gallery import IMAGES
 from .model import Finding, ImageCertificate, Report
 from .pictures import embedded
+from .plot import drawn_plot
 
 SEVERITIES = ("severe", "warning", "note")
 SMALL = 120  # pictures with fewer pixels across are drawn with hard pixels
@@ -30,6 +31,7 @@ CARD = {"headline": headline, "searched": searched, "sort_values": sort_values}
 SCRIPTS = ("page.js", "classes.js", "gallery.js")
 VERDICTS = 200  # verdicts that are listed
 ORDER = ("contradicted", "open", "broken", "proven")
+ROWS = 60  # rows of a table of a task that are listed
 BRIEF = 4  # findings beside the result; all of them have a section
 
 
@@ -66,7 +68,8 @@ def render_html(report: Report, assets: Path) -> str:
             brief=BRIEF,
             verdicts_shown=VERDICTS,
             first_classes=FIRST,
-            measure="Robust agreement" if report.data.labels == "model" else "Robust accuracy",
+            measure="Robust agreement" if report.data.labels == "model" else report.words.measure,
+            rows_shown=ROWS,
             **_content(report),
         )
     )
@@ -127,7 +130,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS | {"by_view": by_view, "article": article} | CARD)
+    environment.filters.update(FILTERS | {"by_view": by_view, "article": article, "drawn": drawn_plot} | CARD)
     return environment
 
 

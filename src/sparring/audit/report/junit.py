@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from .model import Finding, Report
+from ...tasks import Table
+from .format import cell_text
+from .model import Finding, Report, SectionPart
 
 FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_report(report: Report, fail_under: float | None) -> bytes:
     """Robust accuracy below `fail_under` fails, and so does a severe finding that nobody has taken note of."""
-    cases = [*radius_cases(report, fail_under), *(finding_case(one) for one in report.warnings)]
+    sections = [section_case(part) for part in report.sections]
+    cases = [*radius_cases(report, fail_under), *sections, *(finding_case(one) for one in report.warnings)]
     return junit_suite(report.title, cases, report.provenance.seconds, report.provenance.started)
 
 
@@ -54,17 +57,37 @@ def radius_cases(report: Report, fail_under: float | None) -> list[Element]:
     for threat in report.threats:
         for part in threat.epsilons:
             held = part.robust_accuracy
-            case = Element("testcase", classname="robust accuracy", name=xml_text(f"{threat.norm} {part.eps_text}"))
+            case = Element(
+                "testcase", classname=report.words.measure.lower(), name=xml_text(f"{threat.norm} {part.eps_text}")
+            )
             words = f"{held.share:.1%} ({held.count} of {held.total}; 95 %: {held.low:.1%} to {held.high:.1%})"
             if part.certificates is not None:
                 words += f"; proven {part.certificates.proven.share:.1%}, open {part.certificates.open}"
             if fail_under is not None and threat.smallest is None and held.share < fail_under:
-                failure = SubElement(case, "failure", message=f"robust accuracy {words} is below {fail_under:.1%}")
+                failure = SubElement(
+                    case, "failure", message=f"{report.words.measure.lower()} {words} is below {fail_under:.1%}"
+                )
                 failure.text = words
             else:
                 SubElement(case, "system-out").text = words
             cases.append(case)
     return cases
+
+
+def section_case(part: SectionPart) -> Element:
+    """Return the test case of a section of the task, which says what its tables say and never fails."""
+    case = Element("testcase", classname="task", name=xml_text(part.title))
+    lines = [line for table in part.tables for line in (table.title, *table_lines(table))]
+    SubElement(case, "system-out").text = xml_text("\n".join(lines))
+    return case
+
+
+def table_lines(table: Table) -> list[str]:
+    """Return each row of a table as one line."""
+    rows = [
+        [cell_text(value, column.kind) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
+    ]
+    return [" | ".join(line) for line in ([column.name for column in table.columns], *rows)]
 
 
 def finding_case(one: Finding) -> Element:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ...tasks import Box, Plot, Table, Words
 from ..records.statistics import Part, Share
 
 FORMAT = 1
@@ -279,6 +280,34 @@ class Finding(Part):
         return self.severity == "severe" and not self.accepted
 
 
+class ShownPicture(Part):
+    """A picture of a section."""
+
+    label: str
+    file: str = Field(description="PNG, relative to the run folder")
+    width: int
+    height: int
+    boxes: list[Box] = Field(default=[], description="in pixels of the picture; dashed: of the truth")
+
+
+class StripPart(Part):
+    """Pictures that belong together."""
+
+    title: str
+    pictures: list[ShownPicture]
+    note: str = ""
+
+
+class SectionPart(Part):
+    """What the task adds to the report: tables, plots and pictures of its own measures."""
+
+    title: str
+    text: str = ""
+    tables: list[Table]
+    plots: list[Plot]
+    strips: list[StripPart]
+
+
 class Report(Part):
     """The whole result of an audit, as report.json has it."""
 
@@ -286,6 +315,7 @@ class Report(Part):
     title: str
     confidence: float = Field(default=0.95, description="of every interval")
     goal: str = Field(default="misclassify", description="what the attacker wants, with its plain values")
+    words: Words = Field(default=Words(), description="of the goal, for what is measured")
     mask: MaskPart | None = Field(default=None, description="None: every component may move")
     radii: RadiiPart | None = Field(default=None, description="None: the threats' radii are those of every input")
     certification: CertificationPart | None = Field(default=None, description="None: no certificates were asked for")
@@ -296,6 +326,7 @@ class Report(Part):
     warnings: list[Finding]
     provenance: Provenance
     per_class: list[ClassPart] = Field(default=[], description="of classes in the data, under `worst()`")
+    sections: list[SectionPart] = Field(default=[], description="of the task, made of what was recorded")
     probes: dict[str, Any] = Field(default={}, description="what was measured on a small sample before the attacks")
 
     def worst(self) -> tuple[ThreatPart, EpsilonPart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ...tasks import Task
 from ..evaluation.prediction_columns import read_prediction
 from ..records import queries
 from ..records.database import Records
@@ -14,17 +15,22 @@ from .certificates import certification_part
 from .classes import per_class
 from .gallery import gallery, mask_part, mean_text
 from .model import DataPart, ModelPart, PredictedValue, Provenance, RadiiPart, Report, SkippedFile
+from .sections import task_sections
 from .threats import fixed_radius_part, minimum_norm_part
 
 
-def summarize(records: Records, out: Path) -> Report:
-    """Make the report without its findings, and write the gallery's pictures into the folder `out`."""
+def summarize(records: Records, out: Path, task: type[Task] | None = None) -> Report:
+    """Make the report without its findings, and write its pictures into the folder `out`.
+
+    `task`: of the target, whose sections the report has; None: the class of that name, where one is loaded.
+    """
     plan, facts = records.plan, records.facts
     threats = [fixed_radius_part(records, threat) for threat in plan.threats]
     threats += [minimum_norm_part(records, norm) for norm in plan.smallest]
     report = Report(
         title=f"{facts.model} on {facts.data}",
         goal=plan.goal,
+        words=facts.words,
         mask=mask_part(records, out),
         radii=None if facts.radii is None else RadiiPart(low=facts.radii[0], high=facts.radii[1]),
         certification=certification_part(records),
@@ -32,6 +38,7 @@ def summarize(records: Records, out: Path) -> Report:
         data=data_part(records),
         threats=threats,
         gallery=gallery(records, out),
+        sections=task_sections(records, out, task),
         warnings=[],
         provenance=provenance_part(records),
         probes={name: found for name, found in records.probe_results().items() if name != "seconds"},

@@ -18,12 +18,13 @@ from .errors import BELOW, INTERRUPTED
 if TYPE_CHECKING:
     from ...audit import Report
     from ...audit.records.statistics import Share
-    from ...audit.report.model import CertificatePart, EpsilonPart, ThreatPart
+    from ...audit.report.model import CertificatePart, EpsilonPart, SectionPart, ThreatPart
 
 COLUMNS = [
     "attack", "asked", "fell", "robust after", "median size", "8-bit too", "JPEG too", "forwards", "backwards",
     "seconds",
 ]  # fmt: skip
+ROWS = 20  # rows of a table of a task that are printed
 STYLES = {"severe": "bold red", "warning": "yellow", "note": ""}
 
 
@@ -51,7 +52,9 @@ def show_report(report: Report, out: Path) -> None:
     """Print what was found, and where it lies."""
     for threat in report.threats:
         for part in threat.epsilons:
-            show_radius(threat, part)
+            show_radius(threat, part, report.words.measure.lower())
+    for section in report.sections:
+        show_section(section)
     if report.certification is not None:
         say(f"\ncertificates: {report.certification.assumptions}")
         for left in report.certification.uncertified:
@@ -71,8 +74,8 @@ def exit_if_refused(report: Report, fail_under: float | None) -> None:
         below = worst.robust_accuracy.share < fail_under
         if below:
             complain(
-                f"robust accuracy {worst.robust_accuracy.share:.1%} under {threat.norm} {worst.eps_text} "
-                f"is below --fail-under {fail_under:.1%}"
+                f"{report.words.measure.lower()} {worst.robust_accuracy.share:.1%} under {threat.norm} "
+                f"{worst.eps_text} is below --fail-under {fail_under:.1%}"
             )
     blocking = [finding.code for finding in report.warnings if finding.blocks]
     for code in blocking:
@@ -81,7 +84,22 @@ def exit_if_refused(report: Report, fail_under: float | None) -> None:
         raise typer.Exit(BELOW)
 
 
-def show_radius(threat: ThreatPart, part: EpsilonPart) -> None:
+def show_section(section: SectionPart) -> None:
+    """Print the tables of a section of the task."""
+    from ...audit.report.format import cell_text
+
+    for table in section.tables:
+        rows: list[list[object]] = [
+            [cell_text(value, column.kind) for value, column in zip(row, table.columns, strict=True)]
+            for row in table.rows[:ROWS]
+        ]
+        left = 1 + sum(column.kind == "text" for column in table.columns[1:2])
+        print_table(f"\n{section.title}: {table.title}", [column.name for column in table.columns], rows, left=left)
+        if len(table.rows) > ROWS:
+            say(f"  the first {ROWS} of {len(table.rows)}; all are in report.json")
+
+
+def show_radius(threat: ThreatPart, part: EpsilonPart, measure: str) -> None:
     """Print one threat and radius as a table."""
     rows: list[list[object]] = [
         [
@@ -98,7 +116,7 @@ def show_radius(threat: ThreatPart, part: EpsilonPart) -> None:
         ]
         for attack in part.attacks
     ]
-    columns, title = COLUMNS, f"\n{threat.norm} {part.eps_text}: robust accuracy {share_text(part.robust_accuracy)}"
+    columns, title = COLUMNS, f"\n{threat.norm} {part.eps_text}: {measure} {share_text(part.robust_accuracy)}"
     if threat.smallest is not None:
         sizes = ", ".join("none" if size is None else f"{size:.4g}" for size in threat.smallest.quartiles)
         found, attacked = threat.smallest.found, threat.smallest.attacked
