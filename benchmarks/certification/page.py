@@ -227,16 +227,20 @@ the clean loss beside it (processor time, `MnistNet` of `zoo:mnist-plain`, 256 d
 """
 
 
-def main() -> int:
+def text() -> str:
+    """The page."""
     head = """# Certificates measured
 
 Made by `python -m benchmarks.certification.page` from `records/certification`. What the certificates mean:
 [certification.md](certification.md), [certification-smoothing.md](certification-smoothing.md).
 """
-    text = "\n".join(
+    return "\n".join(
         (head, digits(), violations(), certified_training(), smoothing(), photographs(), patches(), speed())
     )
-    (ROOT / "docs" / "certification-results.md").write_text(text)
+
+
+def main() -> int:
+    (ROOT / "docs" / "certification-results.md").write_text(text())
     return 0
 
 
