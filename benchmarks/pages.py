@@ -17,7 +17,6 @@ from benchmarks.certification import page as certification
 from benchmarks.defenses import page as defenses
 from benchmarks.faces import page as faces
 from benchmarks.provenance import ROOT
-from benchmarks.segmentation import page as segmentation
 from benchmarks.training import page as training
 
 RECORDS = ROOT / "records"
@@ -36,7 +35,7 @@ PAGES: dict[str, Callable[[], str]] = {  # of docs/
     "certification-results.md": certification.text,
     "defenses-results.md": defenses.text,
     "faces.md": lambda: faces.text(record("faces/verification.json")),
-    # "segmentation.md": segmentation.text,
+    "segmentation.md": segmentation.text,
     "training-results.md": training.text,
 }
 

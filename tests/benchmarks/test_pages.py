@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.pages import PAGES
 from benchmarks.provenance import ROOT
 
