@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINT)
 ASSETS := mnist-5k mnist photos imagenet-20 efficientnet-lite0 efficientnet-lite1 efficientnet-lite2 \
 	face-dlib face-faceres orl-faces
 
-.PHONY: demo test test-skipped test-all check fuzz lint assets peers bench bench-gpu train-mnist clean
+.PHONY: demo test test-skipped test-all check fuzz lint assets peers bench bench-gpu pages train-mnist clean
 
 demo: $(VENV)/.demo  ## audit a real ImageNet classifier on real photographs, with a report
 	$(BIN)/sparring demo
@@ -45,6 +45,9 @@ bench:  ## side by side with the peers, in an environment of its own; writes rec
 
 matrix: $(VENV)/.test  ## tries every attack on every task, input and threat; writes docs/matrix.md: a few minutes
 	$(VENV)/bin/python -m sparring.testing.matrix docs/matrix.md
+
+pages: $(VENV)/.test  ## writes the pages that are made of records (without their pictures)
+	$(VENV)/bin/python -m benchmarks.pages
 
 train-mnist:  ## the zoo's digit nets from their plans, and what adversarial training is worth: two hours of two CPU cores
 	bash benchmarks/setup.sh

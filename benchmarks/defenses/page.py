@@ -62,23 +62,30 @@ def record(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def main() -> int:
-    text = HEAD
+def text() -> str:
+    """The page, of the records that there are."""
+    page = HEAD
     cost, randomization, detection = (record(name) for name in ("cost", "randomization", "detection"))
     if cost is not None:
         count = cost["rows"][0]["clean"]["of"]
-        text += COST.format(count=count, eps=cost["eps"]) + cost_page.text(cost) + "\n![](defenses-cost.png)\n"
-        cost_page.picture(cost, DOCS / "defenses-cost.png")
+        page += COST.format(count=count, eps=cost["eps"]) + cost_page.text(cost) + "\n![](defenses-cost.png)\n"
     if (clean := record("purification")) is not None:
-        text += CLEAN.format(photographs=purification_page.photographs(clean)) + purification_page.text(clean)
+        page += CLEAN.format(photographs=purification_page.photographs(clean)) + purification_page.text(clean)
     if randomization is not None:
-        text += RANDOM + randomization_page.text(randomization).replace("\n## ", "\n### ").replace("## ", "### ", 1)
-        randomization_page.draw(randomization, DOCS / "defenses-draws.png")
-        text += "\n\n![](defenses-draws.png)\n"
+        page += RANDOM + randomization_page.text(randomization).replace("\n## ", "\n### ").replace("## ", "### ", 1)
+        page += "\n\n![](defenses-draws.png)\n"
     if detection is not None:
         parts = [getattr(detection_page, name)(found) for name, found in detection.items() if name != "noise"]
-        text += DETECT + "\n".join(parts)
-    (DOCS / "defenses-results.md").write_text(text.rstrip() + "\n")
+        page += DETECT + "\n".join(parts)
+    return page.rstrip() + "\n"
+
+
+def main() -> int:
+    if (cost := record("cost")) is not None:
+        cost_page.picture(cost, DOCS / "defenses-cost.png")
+    if (randomization := record("randomization")) is not None:
+        randomization_page.draw(randomization, DOCS / "defenses-draws.png")
+    (DOCS / "defenses-results.md").write_text(text())
     return 0
 
 

@@ -217,12 +217,16 @@ PARTS = {
 }  # fmt: skip
 
 
+def text() -> str:
+    """The page, of the records that there are."""
+    found = {name: record(name) for name in PARTS}
+    return "\n".join([HEAD, *(PARTS[name](one) for name, one in found.items() if one is not None)])
+
+
 def main() -> int:
     """Write the page; 1 where a record is missing."""
-    found = {name: record(name) for name in PARTS}
-    missing = [name for name, one in found.items() if one is None]
-    parts = [PARTS[name](one) for name, one in found.items() if one is not None]
-    PAGE.write_text("\n".join([HEAD, *parts]))
+    missing = [name for name in PARTS if record(name) is None]
+    PAGE.write_text(text())
     for name in missing:
         print(f"{RECORDS / name}.json is missing: python -m benchmarks.training {name}", file=sys.stderr)
     return 1 if missing else 0

@@ -72,6 +72,7 @@ _ROOMS = (
     "goals",
     "physical",
     "rows",
+    "segmentation_metrics",
     "targets",
     "tasks",
     "testing",

@@ -30,6 +30,7 @@ RowSelection = IntRows | BoolPerRow | slice  # rows to keep: their indices, a ma
 
 FloatSites = Float[Tensor, "batch sites"]  # a value for each site: component, pixel or point
 BoolSites = Bool[Tensor, "batch sites"]
+IntSites = Integer[Tensor, "batch sites"]
 FloatPerPart = Float[Tensor, "batch parts"]
 Sites = Shaped[Tensor, "batch sites"]
 Channels = Shaped[Tensor, "batch sites channels"]  # the components of each site

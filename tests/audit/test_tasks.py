@@ -46,7 +46,7 @@ GOALS = {
     "verifier": "Dodge(threshold=0.8, metric=cosine)",
     "gallery": "Impersonate(threshold=0.5, metric=cosine)",
     "detector": "Vanish(iou=0.3, score_threshold=0.5)",
-    "segmenter": "MisclassifyPixels(share=0.333333, ignore=255)",
+    "segmenter": "MisclassifyPixels(share=0.333333, ignore=255, margin_in=logits)",
 }
 
 

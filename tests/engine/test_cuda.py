@@ -44,6 +44,8 @@ ATTACKS = {
     "daa-dgf": {"ball": LINF, "steps": 10},
     "apgd": {"ball": sp.L2(1.0), "steps": 20},
     "apgd-l1": {"ball": sp.L1(8), "steps": 20},
+    "segpgd": {"ball": LINF, "steps": 20},
+    "sea": {"ball": LINF, "steps": 20},
     "msd": {"balls": BALLS, "steps": 10},
     "l-bfgs": {"binary_search_steps": 3, "steps": 10},
     "carlini-wagner": {"binary_search_steps": 4, "steps": 30, "learning_rate": 0.05},

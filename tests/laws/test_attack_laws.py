@@ -28,6 +28,7 @@ from sparring.attacks import (
     PDPGD,
     PGD,
     RFGSM,
+    SEA,
     SPSA,
     ZOO,
     Auto,
@@ -46,6 +47,7 @@ from sparring.attacks import (
     OrthogonalPGD,
     Restarts,
     Rivals,
+    SegPGD,
     SigmaZero,
     SimBA,
     Square,
@@ -63,7 +65,7 @@ from sparring.goals import RivalMargin
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
     APGD, Auto, AutoAttack, Bandits, CarliniWagnerL0, Cascade, FMN, FastFGSM, JSMA, L1APGD, MSD, PDPGD, PGD, RFGSM,
-    Rivals, SigmaZero, SimBA, Square,
+    Rivals, SEA, SegPGD, SigmaZero, SimBA, Square,
 )  # fmt: skip
 SHORT = CarliniWagner(binary_search_steps=3, steps=12, learning_rate=0.05)
 
@@ -98,6 +100,10 @@ ROWS = {
     "apgd linf": Row(APGD(sp.Linf(0.05), steps=20), ratio=1.001),
     "apgd l2": Row(APGD(sp.L2(0.4), steps=20), tolerance=1e-9, precise=APGD(sp.L2(0.4), steps=100)),
     "apgd dlr": Row(APGD(sp.Linf(0.05), steps=20, loss=sp.goals.DLR()), ratio=None),  # needs three classes
+    "apgd largereps": Row(APGD(sp.Linf(0.05), steps=20, use_largereps=True), ratio=None),  # 8 steps within eps
+    "segpgd linf": Row(SegPGD(sp.Linf(0.05), steps=10), ratio=None),
+    "sea linf": Row(SEA(sp.Linf(0.03), steps=6), ratio=None),
+    "sea l2": Row(SEA(sp.L2(0.4), steps=6), tolerance=1e-9, ratio=None),
     "apgd-l1": Row(L1APGD(sp.L1(4), steps=12), tolerance=1e-9, ratio=None),  # many coordinates at once
     "msd": Row(MSD((sp.Linf(0.03), sp.L2(0.3), sp.L1(2)), steps=6), tolerance=1e-9, ratio=None),  # of several norms
     "daa-blob linf": Row(DAABlob(sp.Linf(0.05), steps=6), ratio=1.001, precise=DAABlob(sp.Linf(0.1), steps=10)),

@@ -121,13 +121,16 @@ class TestLockOut:
         assert int(free.passes.forwards.sum()) > limit
         early = (free.queries_to_success >= 0) & (free.queries_to_success < 3)
         assert early.any()
-        assert outcome.success[early].all()
+        assert not outcome.success.any()  # nobody confirmed any
+        assert set(outcome.reason[early].tolist()) == {sp.Reason.UNCONFIRMED}
+        assert bool((case.goal.margin(case.target.predict(outcome.examples))[early] > 0).all())  # and none is lost
         assert sp.Reason.LOCKED_OUT in outcome.reasons
         locked = outcome.reason == sp.Reason.LOCKED_OUT
         assert not outcome.success[locked].any()
         assert torch.equal(outcome.examples[locked], case.images[locked])
         assert any("locked the attacker out after" in note for note in outcome.notes)
-        assert any("not confirmed" in note for note in outcome.notes)
+        (told,) = [note for note in outcome.notes if "not confirmed" in note]
+        assert told.endswith(f": {int((outcome.reason == sp.Reason.UNCONFIRMED).sum())}")
 
     def test_batches_after_the_lock_out_ask_nothing(self):
         case = testing.small_net(6)

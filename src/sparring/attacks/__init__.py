@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..access import Attack, Shared
-from .combine import Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
+from .combine import SEA, Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
 from .decision import Boundary, HopSkipJump, SurFree
 from .gradient import (
     APGD,
@@ -19,6 +19,7 @@ from .gradient import (
     DAABlob,
     FastFGSM,
     OrthogonalPGD,
+    SegPGD,
     kurakin_steps,
 )
 from .minimal import (
@@ -67,6 +68,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "apgd-l1": L1APGD,
     "msd": MSD,
     "orthogonal-pgd": OrthogonalPGD,
+    "segpgd": SegPGD,
     "l-bfgs": LBFGS,
     "carlini-wagner": CarliniWagner,
     "carlini-wagner-l0": CarliniWagnerL0,
@@ -84,6 +86,7 @@ table: dict[str, type[Attack[Any, Any]]] = {
     "sigma-zero": SigmaZero,
     "auto": Auto,
     "autoattack": AutoAttack,
+    "sea": SEA,
     "sweep": Sweep,
     "square": Square,
     "nes": NES,
@@ -104,11 +107,10 @@ shared_table: dict[str, type[Shared[Any, Any, Any]]] = {
 
 __all__ = [
     "ALMA", "APGD", "BIM", "DAADGF", "DDN", "EAD", "FAB", "FABT", "FGSM", "FMN", "JSMA", "L1APGD", "LBFGS", "MIFGSM",
-    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack", "Auto",
-    "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade", "DAABlob",
-    "DecisionRule", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity", "OrthogonalPGD",
-    "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "ScaleInvariance", "SigmaZero", "SimBA",
-    "Square",
-    "SuperDeepFool", "SurFree", "Sweep", "TransferAttack", "TranslationInvariance", "Universal", "VarianceTuning",
-    "kurakin_steps", "load_artifact", "shared_table", "table",
+    "MSD", "NES", "NIFGSM", "PDPGD", "PGD", "RFGSM", "SEA", "SPSA", "ZOO", "AdvGAN", "Artifact", "ArtifactAttack",
+    "Auto", "AutoAttack", "Bandits", "Boundary", "CarliniWagner", "CarliniWagnerL0", "CarliniWagnerLinf", "Cascade",
+    "DAABlob", "DecisionRule", "DeepFool", "FastFGSM", "GradientUniversal", "HopSkipJump", "InputDiversity",
+    "OrthogonalPGD", "Patch", "Perturbation", "PerturbationGenerator", "Restarts", "Rivals", "ScaleInvariance",
+    "SegPGD", "SigmaZero", "SimBA", "Square", "SuperDeepFool", "SurFree", "Sweep", "TransferAttack",
+    "TranslationInvariance", "Universal", "VarianceTuning", "kurakin_steps", "load_artifact", "shared_table", "table",
 ]  # fmt: skip

@@ -79,6 +79,13 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
             for name, view in evaluated.views
             for ball in plan.balls()
         },
+        climbs={
+            str(ball): max(
+                (entry.climb_steps for _, view in evaluated.views for entry in suite_of(view, ball, plan)),
+                default=0,
+            )
+            for ball in plan.balls()
+        },
         data=source.name,
         label_note=source.label_note,
         candidates=source.candidates,

@@ -224,10 +224,12 @@ class Search:
                 self.rate[found] = self._confirmed(found)
                 won[found] = self.rate[found] > 0.5
         if self.locked:
-            self.rate = torch.where(ledger.already, self.rate, won.float())
-            ledger.notes.add("successes after the lock-out are as they were answered, not confirmed")
+            won = torch.zeros_like(won)
+            self.rate = torch.where(ledger.already, self.rate, 0.0)
+            if len(found):
+                ledger.notes.add(f"successes before the lock-out are not confirmed, and count as none: {len(found)}")
         lost = ledger.won & ~won
-        kept = kept if any_kept else won
+        kept = kept if any_kept or self.locked else won
         examples = torch.where(kept.view(-1, *[1] * (self.x.ndim - 1)), ledger.best, self.x)
         success = won | ledger.already
         size = torch.where(success, self.region.norm(examples - self.x), torch.inf)

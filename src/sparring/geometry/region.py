@@ -93,6 +93,15 @@ class Region:
         free = None if self.free is None else self.free.to(device)
         return replace(self, x=self.x.to(device), low=low, high=high, eps=self.eps.to(device), free=free)
 
+    def scaled(self, factor: float) -> Region:
+        """Return the region with `factor` times the radii; made once for each factor."""
+        if factor == 1:
+            return self
+        known: dict[float, Region] = vars(self).setdefault("_scaled", {})
+        if factor not in known:
+            known[factor] = replace(self, eps=factor * self.eps)
+        return known[factor]
+
     # what is derived
 
     @cached_property

@@ -6,6 +6,7 @@ the target class, and the sign is reversed. A higher loss is nearer to the goal.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,11 @@ from torch.nn import functional as F
 from ..errors import GoalError
 from ..log_probabilities import kl_divergence
 from ..random import Key
-from ..shapes import BoolSites, FloatPerPart, FloatPerRow, IntPerRow, Logits
+from ..shapes import BoolSites, FloatPerPart, FloatPerRow, IntPerRow, IntSites, Logits
 from . import logits as closed_forms
 from .terms import Terms
 
+LOG_2 = math.log(2)
 SATURATED = 50.0  # softplus(v) is v beyond
 NO_ZERO = 1e-12  # added to what is divided by
 SPREAD_SHARE = 0.2  # of the spread of the logits: the temperature of the scaled cross-entropy
@@ -39,8 +41,14 @@ class Climb(ABC):
         """Return the loss to use where gradients are added up, so that the length of a gradient matters."""
         return self
 
-    def of_parts(self, terms: Terms, counted: BoolSites) -> FloatPerPart:
-        """Return the loss (B, P) of the parts of rows, from their terms (B * P, K) and which of them count, (B, P)."""
+    def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
+        """Return the loss (B, P) of the parts of rows, the mean of which over those that count is the row's loss.
+
+        Args:
+            terms: of the parts, (B * P, K).
+            counted: (B, P), the parts that count.
+            groups: (B, P) the class of each part, from 0 to K - 1, for losses that weigh classes alike; None: unknown.
+        """
         return self.of(terms).view(counted.shape)
 
 
@@ -143,21 +151,97 @@ class ScaledCrossEntropy(Climb):
     def of(self, terms: Terms) -> FloatPerRow:
         """Return the cross-entropy (B,), negative where the terms are those of a class to become."""
         size = known_spread(terms, four=terms.every).detach()
-        return _tempered(terms, torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0))
+        return CrossEntropy().of(_tempered(terms, torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0)))
 
-    def of_parts(self, terms: Terms, counted: BoolSites) -> FloatPerPart:
+    def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
         """Return the loss (B, P) with one T for all parts of a row, their mean spread: the nearest count most."""
-        size = known_spread(terms, four=terms.every).detach().view(counted.shape)
-        known = counted & size.isfinite()
-        count = known.sum(1, keepdim=True)
-        mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
-        scale = torch.where(count > 0, mean + NO_ZERO, 1.0)
-        return _tempered(terms, scale.expand_as(size).flatten()).view(counted.shape)
+        return CrossEntropy().of(_tempered(terms, _shared_spread(terms, counted).flatten())).view(counted.shape)
 
 
-def _tempered(terms: Terms, temperature: FloatPerRow) -> FloatPerRow:
-    """The cross-entropy of the terms over a temperature for each row."""
-    return CrossEntropy().of(replace(terms, values=terms.values / temperature[:, None]))
+@dataclass(frozen=True)
+class JensenShannon(Climb):
+    """The Jensen-Shannon divergence of the softmax p from the label, from 0 (p_y = 1) to log 2 (p_y = 0).
+
+        JS = ( (1 - p_y) log 2 + p_y log( 2 p_y / (1 + p_y) ) + log( 2 / (1 + p_y) ) ) / 2
+
+    Its gradient vanishes for pixels that are wrong beyond doubt as well as for those that are right, so that the sum
+    over an image goes to those that can still be turned (Croce, Singh & Hein 2024, arXiv:2306.12941, L_JS).
+
+    Departure: among the parts of a row the softmax has the temperature of `ScaledCrossEntropy`.
+    """
+
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the divergence (B,), negative where the terms are those of a class to become."""
+        odds = terms.smooth_margin(1.0)  # log (1 - p_y) / p_y; of a class to become, the reverse
+        sign = -1.0 if terms.every else 1.0
+        log_p, log_rest = F.logsigmoid(-sign * odds), F.logsigmoid(sign * odds)
+        p, log_sum = log_p.exp(), log_p.exp().log1p()
+        return sign * 0.5 * (log_rest.exp() * LOG_2 + p * (LOG_2 + log_p - log_sum) + LOG_2 - log_sum)
+
+    def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
+        """Return the loss (B, P) with one temperature for all parts of a row."""
+        return self.of(_tempered(terms, _shared_spread(terms, counted).flatten())).view(counted.shape)
+
+
+@dataclass(frozen=True)
+class MaskedCrossEntropy(Climb):
+    """The cross-entropy in which the pixels that are wrong already weigh less than those that are still right.
+
+    SegPGD's loss with `won_weight` lambda (Gu et al. 2022, arXiv:2207.12391, eq. 4); the masked losses of SEA with 0,
+    L_MCE, and with `balanced` L_MCE-Bal (Croce, Singh & Hein 2024, arXiv:2306.12941).
+
+    Departure: among the parts of a row the softmax has the temperature of `ScaledCrossEntropy`.
+
+    Args:
+        won_weight: lambda in [0, 1], the weight of the parts that are won; the others weigh 1 - lambda.
+        balanced: divide by the number of the row's pixels of the same class, which bounds the mean IoU rather than the
+            share of wrong pixels. A goal without classes of parts takes all alike.
+    """
+
+    won_weight: float = 0.0
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.won_weight, int | float) or not 0 <= self.won_weight <= 1:
+            raise GoalError(f"won_weight={self.won_weight!r:.80}; pass a number in [0, 1]")
+
+    def of(self, terms: Terms) -> FloatPerRow:
+        """Return the weighted cross-entropy (B,)."""
+        return CrossEntropy().of(terms) * self._weights(terms)
+
+    def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
+        """Return the loss (B, P) with one temperature for all parts of a row."""
+        losses = CrossEntropy().of(_tempered(terms, _shared_spread(terms, counted).flatten())) * self._weights(terms)
+        losses = losses.view(counted.shape)
+        if not self.balanced or groups is None:
+            return losses
+        return losses * _class_weights(groups, counted, terms.values.shape[1])
+
+    def _weights(self, terms: Terms) -> FloatPerRow:
+        return torch.where(terms.margin.detach() > 0, self.won_weight, 1 - self.won_weight)
+
+
+def _class_weights(groups: IntSites, counted: BoolSites, classes: int) -> FloatPerPart:
+    """Return weights (B, P) of mean 1 over the parts that count, which add up to the same for each class of a row."""
+    index = torch.where(counted, groups, 0)
+    sizes = index.new_zeros((len(groups), classes)).scatter_add_(1, index, counted.to(index.dtype))
+    present = (sizes > 0).sum(1, keepdim=True)
+    weights = counted.sum(1, keepdim=True) / (present * sizes.gather(1, index)).clamp_min(1)
+    return torch.where(counted, weights, 0.0)
+
+
+def _shared_spread(terms: Terms, counted: BoolSites) -> FloatPerPart:
+    """Return a temperature (B, P) for each part: the mean over the parts of its row of the spread, or 1."""
+    size = known_spread(terms, four=terms.every).detach().view(counted.shape)
+    known = counted & size.isfinite()
+    count = known.sum(1, keepdim=True)
+    mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
+    return torch.where(count > 0, mean + NO_ZERO, 1.0).expand_as(size)
+
+
+def _tempered(terms: Terms, temperature: FloatPerRow) -> Terms:
+    """The terms over a temperature for each row."""
+    return replace(terms, values=terms.values / temperature[:, None])
 
 
 @dataclass(frozen=True)

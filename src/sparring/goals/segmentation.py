@@ -10,7 +10,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from ..errors import GoalError, InputError
-from ..shapes import BoolSites, FloatPerRow
+from ..shapes import BoolSites, FloatPerRow, IntSites
 from ..tasks import Segmentation, Task
 from .climbs import Climb, ScaledCrossEntropy
 from .share import ShareGoal, check_share
@@ -29,14 +29,23 @@ class MisclassifyPixels(ShareGoal):
         share: of the labelled pixels that must be wrong, in (0, 1].
         ignore: the label of pixels that do not count, 255 in most data sets.
         loss: what attacks ascend that name no loss of their own, in the mean over the labelled pixels.
+        margin_in: "logits": the margin is that of the pixel that completes the share. "parts": by how many pixels more
+            than needed are wrong, plus a half, as a share of the labelled ones; with `Keep.HIGHEST_MARGIN` the example
+            of the lowest pixel accuracy is kept. It has no gradient: attacks that follow margins need "logits".
     """
 
     labels: PixelLabels
     share: float = 0.5
     ignore: int = 255
     loss: Climb = field(default_factory=ScaledCrossEntropy)
+    margin_in: str = "logits"
 
     task: ClassVar[type[Task] | None] = Segmentation
+
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        """Whether an audit keeps of every image the example of the lowest pixel accuracy: with `margin_in="parts"`."""
+        return self.margin_in == "parts"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +59,10 @@ class MisclassifyPixels(ShareGoal):
             (logits - logits.gather(1, index)).scatter(1, index, -torch.inf), count=logits.shape[1] - 1
         ), counted
 
+    def groups(self) -> IntSites:
+        """Return the labels (B, H * W), 0 where there is none."""
+        return self.labels.masked_fill(self.labels == self.ignore, 0).flatten(1)
+
     def pixel_accuracy(self, outputs: PixelLogits) -> FloatPerRow:
         """Return the share (B,) of the labelled pixels whose class is right."""
         return 1 - self.won_share(outputs)
@@ -58,6 +71,8 @@ class MisclassifyPixels(ShareGoal):
         """Raise GoalError for a share outside (0, 1] or a single logit, InputError for labels that do not fit."""
         if not check_share(self.share):
             raise GoalError(f"share={self.share} of the pixels; pass a number above 0 and at most 1")
+        if self.margin_in not in ("logits", "parts"):
+            raise GoalError(f"margin_in={self.margin_in!r:.80}; pass 'logits' or 'parts'")
         labels, count = all_rows.labels, outputs.shape[1]
         if count < 2:
             raise GoalError(f"the model gives {count} logit per pixel, which no class can lose to; return two")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..rows import flatten
-from ..shapes import BoolSites, FloatPerRow
+from ..shapes import BoolSites, FloatPerRow, IntSites
 from .climbs import Climb
 from .goal import Goal
 from .terms import Terms
@@ -26,6 +26,7 @@ class ShareGoal(Goal):
     """
 
     share: float
+    margin_in = "logits"  # or "parts": by how many parts more than needed are won
 
     @abstractmethod
     def parts(self, outputs: Any) -> tuple[Terms, BoolSites]:
@@ -35,14 +36,22 @@ class ShareGoal(Goal):
         """Return the terms that losses are made of: those of `parts`, unless overridden."""
         return self.parts(outputs)
 
+    def groups(self) -> IntSites | None:
+        """Return the class (B, P) of each part, for losses that weigh classes alike; None: there are none."""
+        return None
+
     def terms(self, outputs: Any) -> Terms:
         """Return one term per row (B, 1): the margin of the part that completes the share."""
         parts, counted = self.parts(outputs)
         margins = parts.margin.view(counted.shape).masked_fill(~counted, -torch.inf)
         counts = counted.sum(1)
-        needed = (self.share * counts.double() - ROUNDING * counts).ceil().long().clamp_min(1) - 1
-        completing = margins.sort(dim=1, descending=True).values.gather(1, needed[:, None])
-        return Terms(completing.masked_fill(margins.isnan().any(1, keepdim=True), torch.nan))
+        needed = (self.share * counts.double() - ROUNDING * counts).ceil().long().clamp_min(1)
+        if self.margin_in == "parts":
+            won = (margins > 0).sum(1, keepdim=True)
+            values = (won - needed[:, None] + 0.5).to(margins.dtype) / counts[:, None].clamp_min(1)
+        else:
+            values = margins.sort(dim=1, descending=True).values.gather(1, needed[:, None] - 1)
+        return Terms(values.masked_fill(margins.isnan().any(1, keepdim=True), torch.nan))
 
     def loss_of(self, outputs: Any, climb: Climb | None = None) -> FloatPerRow:
         """Return the mean (B,) of the loss over the parts that count."""
@@ -50,7 +59,7 @@ class ShareGoal(Goal):
         if flatten(climb)[0]:
             return climb.of(self.terms(outputs))
         parts, counted = self.loss_parts(outputs)
-        losses = climb.of_parts(parts, counted)
+        losses = climb.of_parts(parts, counted, self.groups())
         return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp_min(1)
 
     def won_share(self, outputs: Any) -> FloatPerRow:

@@ -21,15 +21,16 @@ class CatalogEntry(NamedTuple):
 
 
 MODELS = {
+    "selfie-segmentation": CatalogEntry(
+        "MediaPipe's segmenter of persons, two classes for each pixel, 256 x 256 (its package is 144 MB)",
+        ("human-models",),
+    ),
     "centernet": CatalogEntry("CenterNet on a MobileNetV3, COCO's 80 classes in boxes, any size", ("human",)),
     "nanodet": CatalogEntry(
         "NanoDet-m, COCO's 80 classes in boxes, any size (its package is 144 MB)", ("human-models",)
     ),
     "lidar-bev": CatalogEntry("a detector of cars, trucks and pedestrians in point clouds, of a synthetic scanner"),
     "lidar-pointnet": CatalogEntry("a PointNet for five objects in point clouds, of a synthetic scanner"),
-    "efficientnet-lite0": CatalogEntry(
-        "EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", ("efficientnet-lite0",)
-    ),
     "efficientnet-lite0": CatalogEntry(
         "EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", ("efficientnet-lite0",)
     ),

@@ -137,6 +137,7 @@ PLANTED = {
     "nothing-left": (lambda: sp.Classifier(base()), {"threats": [sp.Linf(0.9)]}),
     "rounding": (lambda: sp.Classifier(base()), {"threats": [sp.Linf(0.0019)], "data": "leaning"}),
     "few-images": (lambda: sp.Classifier(base()), {}),
+    "weak-suite": (lambda: sp.Classifier(base()), {"suite": "fgsm"}),
     "quick-suite": (lambda: sp.Classifier(base()), {}),
     "no-transfer": (lambda: sp.Classifier(base()), {"suite": "standard", "threats": [sp.Linf(0.3)]}),
 }
@@ -186,6 +187,27 @@ def raised(quick):
 def test_what_was_planted_is_found(code, raised):
     make, options = PLANTED[code]
     assert raised(make(), **options).get(code) == KINDS[code].severity
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"suite": "square", "queries": 20}, "severe"),
+        ({"suite": "fgsm,deepfool:steps=5"}, "severe"),
+        ({"suite": ["fgsm", "r-fgsm:n_restarts=20"]}, "severe"),
+        ({"suite": "quick", "steps": 9}, "severe"),
+        ({"suite": "quick", "steps": 10}, None),
+        ({"suite": "fgsm,apgd:steps=10"}, None),
+        ({"suite": "fgsm", "surrogate": "near"}, "severe"),
+        ({"access": "scores", "queries": 20}, "warning"),
+        ({"access": "scores", "queries": 500}, None),
+    ],
+)
+def test_a_suite_without_a_climb_of_ten_steps_is_weak(options, found, raised):
+    """It was green: 65 % for FGSM alone, where the standard suite leaves 10 %."""
+    told = raised(sp.Classifier(base()), **options)
+    assert told.get("weak-suite") == found
+    assert ("no-transfer" in told) == (options.get("suite", "quick") != "quick" and "surrogate" not in options)
 
 
 def test_every_kind_is_planted_somewhere():

@@ -77,6 +77,22 @@ def test_convolutions_are_those_of_numpy(
     np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 2), 2), ((3, 3), 2), ((3, 2), 1), ((2, 3), 3)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_a_transposed_convolution_is_the_adjoint_of_the_convolution(
+    padding: str, kernel: tuple[int, int], stride: int, tmp_path: Path
+) -> None:
+    filters = RANDOM.normal(size=(*kernel, IMAGE.shape[3], 2)).astype("f4")
+    rows = naive_windows(IMAGE, kernel, stride, 1, padding == "SAME")
+    forward = over(rows, lambda v: np.einsum("nabc,abcd->nd", np.nan_to_num(v), filters))
+    y = RANDOM.normal(size=forward.shape)
+    attributes = windows(padding, stride, stride)
+    nodes = [node("t", "Conv2DBackpropInput", "size", "w", "x", **attributes)]
+    found = answer(tmp_path, nodes, {"w": filters, "size": np.array(IMAGE.shape, dtype="i4")}, y)
+    assert found.shape == IMAGE.shape
+    assert float((found * IMAGE).sum()) == pytest.approx(float((forward * y).sum()), abs=1e-9)
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("op", "reduce"), [("MaxPool", np.nanmax), ("AvgPool", np.nanmean)])
 def test_pools_leave_the_padding_out(op: str, reduce: Callable[..., Array], padding: str, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from .nifgsm import NIFGSM
 from .orthogonal import OrthogonalPGD
 from .pgd import PGD
 from .rfgsm import RFGSM, FastFGSM
+from .segpgd import SegPGD
 
 __all__ = [
     "APGD", "BIM", "DAADGF", "FGSM", "L1APGD", "MIFGSM", "MSD", "NIFGSM", "PGD", "RFGSM", "DAABlob", "FastFGSM",
-    "OrthogonalPGD", "kurakin_steps",
+    "OrthogonalPGD", "SegPGD", "kurakin_steps",
 ]  # fmt: skip

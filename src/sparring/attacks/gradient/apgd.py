@@ -6,6 +6,9 @@
 The step size eta starts at 2 eps. At checkpoints p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), p_1 = 0.22, in shares
 of the steps (each interval rounded down), a row halves eta and goes back to its best point if fewer than rho = 75 % of
 the steps since the last checkpoint raised f, or if neither eta nor the best value changed since then.
+
+With `use_largereps` the steps are spent at 2 eps, 1.5 eps and eps in turn, each from the best point of the one before,
+projected, as Croce, Singh & Hein 2024 (arXiv:2306.12941, section 3.5) do it for segmentation.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from ...access import Attack, Batch, Gradients, PositiveInt
 from ...geometry import L2, Ball, Linf, rowwise
 from ...geometry.region import Region
 from ...goals import Climb
-from .checkpoints import check_loss, checkpoints
+from .checkpoints import check_loss, checkpoints, radius_at
 
 ALPHA, RHO = 0.75, 0.75
+RADII = ((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))  # radius in eps, share of the steps
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class APGD(Attack[Gradients, APGDState]):
         steps: the number of gradient steps (100 in the paper).
         loss: the loss to ascend. None: the goal's own; under `Rivals` a rival's (APGD-T). DLR() is the paper's
             APGD-DLR, and LogOdds() its APGD-CE, also where the model is so sure that the cross-entropy is flat.
+        use_largereps: begin at larger radii. Only what lies within eps counts.
     """
 
     ball: Ball
     steps: PositiveInt = 100
     loss: Climb | None = None
+    use_largereps: bool = False
 
     norms: ClassVar[tuple[type[Ball], ...]] = (Linf, L2)
     alternative: ClassVar[str] = "PGD"
@@ -65,23 +71,39 @@ class APGD(Attack[Gradients, APGDState]):
         super().__post_init__()
         check_loss("APGD", self.loss)
 
+    @property
+    def queries_outside_ball(self) -> bool:
+        return self.use_largereps
+
+    def _radius_at(self, t: int) -> tuple[float, int, int]:
+        """At step t: the radius in eps, the steps since it was set, and how many it has."""
+        return radius_at(t, self.steps, RADII if self.use_largereps else RADII[-1:])
+
     def init(self, oracle: Gradients, batch: Batch) -> APGDState:
-        region, lowest = oracle.region, torch.full_like(oracle.region.eps, -torch.inf)
-        start = region.x + region.sample(oracle.key)
+        region = oracle.region.scaled(self._radius_at(0)[0])
+        return self._start(region, region.x + region.sample(oracle.key))
+
+    @staticmethod
+    def _start(region: Region, x: Tensor) -> APGDState:
+        lowest = torch.full_like(region.eps, -torch.inf)
         return APGDState(
-            x=start,
-            previous=start,
-            best=start,
-            best_grad=torch.zeros_like(start),
+            x=x,
+            previous=x,
+            best=x,
+            best_grad=torch.zeros_like(x),
             best_loss=lowest,
             loss=-lowest,  # so that the first loss does not count as a rise
             step_size=2 * region.eps,
-            rises=torch.zeros_like(oracle.key.indices),
-            halved=torch.ones_like(oracle.key.indices, dtype=torch.bool),
+            rises=torch.zeros_like(region.eps, dtype=torch.long),
+            halved=torch.ones_like(region.eps, dtype=torch.bool),
             checkpoint_loss=lowest,
         )
 
     def step(self, oracle: Gradients, state: APGDState, t: int) -> APGDState:
+        factor, since, length = self._radius_at(t)
+        region = oracle.region.scaled(factor)
+        if t and since == 0:
+            state = self._start(region, region.nearest_(state.best.clone()))
         answer = oracle.gradient(state.x, loss=self.loss)
         better = answer.value > state.best_loss
         state = replace(
@@ -93,15 +115,15 @@ class APGD(Attack[Gradients, APGDState]):
             best_loss=torch.where(better, answer.value, state.best_loss),
         )
         x, grad = state.x, answer.grad
-        if t in (marks := checkpoints(self.steps)):
-            state = self._checkpoint(state, t - max((m for m in marks if m < t), default=0))
+        if since in (marks := checkpoints(length)):
+            state = self._checkpoint(state, since - max((m for m in marks if m < since), default=0))
             x = torch.where(rowwise(state.halved, x), state.best, x)
             grad = torch.where(rowwise(state.halved, x), state.best_grad, grad)
-        return replace(state, x=self._next(oracle.region, state, x, grad, t), previous=x)
+        return replace(state, x=self._next(region, state, x, grad, since), previous=x)
 
-    def _next(self, region: Region, state: APGDState, x: Tensor, grad: Tensor, t: int) -> Tensor:
+    def _next(self, region: Region, state: APGDState, x: Tensor, grad: Tensor, since: int) -> Tensor:
         z = region.nearest_(x + region.steepest(grad) * rowwise(state.step_size, grad))
-        return z if t == 0 else region.nearest_(x + ALPHA * (z - x) + (1 - ALPHA) * (x - state.previous))
+        return z if since == 0 else region.nearest_(x + ALPHA * (z - x) + (1 - ALPHA) * (x - state.previous))
 
     def _checkpoint(self, state: APGDState, passed: int) -> APGDState:
         """Halve the step size of rows that made too little progress in the `passed` steps since the last checkpoint."""

@@ -26,7 +26,7 @@ from ...geometry import L1, Ball, rowwise
 from ...geometry.region import Region
 from ...goals import Climb
 from ...perturbations import Additive
-from .checkpoints import check_loss
+from .checkpoints import check_loss, radius_at
 
 FIRST_SPARSITY, PERIOD = 0.2, 0.04  # shares of the components and of the steps
 RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # radius in eps, share of the steps
@@ -77,15 +77,7 @@ class L1APGD(Attack[Gradients, L1APGDState]):
 
     def _radius_at(self, t: int) -> tuple[float, int, int]:
         """At step t: the radius in eps, the steps since it was set, and how many it has."""
-        if not self.use_largereps:
-            return 1.0, t, self.steps
-        earlier = 0
-        for factor, share in RADII[:-1]:
-            length = int(share * self.steps)
-            if t < earlier + length:
-                return factor, t - earlier, length
-            earlier += length
-        return 1.0, t - earlier, self.steps - earlier
+        return radius_at(t, self.steps, RADII if self.use_largereps else RADII[-1:])
 
     def init(self, oracle: Gradients, batch: Batch) -> L1APGDState:
         region, radius = oracle.region, self._radius_at(0)[0] * oracle.region.eps

@@ -1,6 +1,8 @@
-"""The checkpoints at which APGD and L1-APGD adapt their step sizes, and the check of their loss."""
+"""What APGD and L1-APGD share: the checkpoints of their step sizes, radii that shrink, the check of their loss."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ...errors import ConfigError
 from ...goals import Climb
@@ -18,6 +20,20 @@ def checkpoints(steps: int) -> list[int]:
         marks.append(sum(marks[-1:]) + interval)
         interval = max(interval - less, least)
     return marks
+
+
+def radius_at(t: int, steps: int, radii: Sequence[tuple[float, float]]) -> tuple[float, int, int]:
+    """Return at step t the radius in eps, the steps since it was set, and how many it has.
+
+    `radii` are pairs of a radius in eps and a share of the steps, the last of which has what is left.
+    """
+    earlier = 0
+    for factor, share in radii[:-1]:
+        length = int(share * steps)
+        if t < earlier + length:
+            return factor, t - earlier, length
+        earlier += length
+    return radii[-1][0], t - earlier, steps - earlier
 
 
 def check_loss(attack: str, loss: object) -> None:

@@ -231,9 +231,16 @@ LISTED = (
         "Attack with more effort: the thorough suite, more --steps; the number counts what branch and bound broke.",
     ),
     FindingKind(
+        "weak-suite",
+        "severe",
+        "no attack of the suite takes ten gradient steps, or without access to gradients has 500 queries (a warning)",
+        "an iterated attack breaks many images that a single step and short searches leave",
+        "Add an iterated attack, as --suite fgsm,pgd, or take --suite standard; raise --steps or --queries.",
+    ),
+    FindingKind(
         "no-transfer",
         "note",
-        "the suite is standard or thorough, and no surrogate is given",
+        "the suite is not quick, and no surrogate is given",
         "no transfer attack was run, which finds masked gradients at no query",
         "Name a model that was trained independently: --surrogate MODEL.",
     ),

@@ -13,6 +13,7 @@ from .kinds import KINDS, Severity
 
 DYING = 0.1  # a share of examples lost to rounding that deserves a word
 SHARE = 0.1  # of the images attacked: more than this without a gradient is severe
+CLIMB, QUERIES = 10, 500  # gradient steps, and queries where there are no gradients: fewer are too few
 FEW, FEW_SHARE = 3, 0.02  # images that fall to who knows less, and their share of those right: more is severe
 DECLINED = "failure-to-acquire"
 ENDINGS = {
@@ -42,10 +43,27 @@ def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
         yield KINDS["probabilities"].finding("The model gives probabilities; attacks follow their logarithm.")
     if facts.defended and len(facts.views) < 2:
         yield KINDS["no-adaptive-view"].finding(f"The defended model was audited with {facts.access} only.")
+    yield from weak_suite_findings(records)
     if plan.suite == "quick":
         yield KINDS["quick-suite"].finding("The quick suite ran.")
-    elif isinstance(plan.suite, str) and plan.surrogate is None:
+    elif plan.surrogate is None:
         yield KINDS["no-transfer"].finding("No transfer attack was run: no surrogate is given.")
+
+
+def weak_suite_findings(records: Records) -> Iterator[Finding]:
+    """Yield a finding where no attack on a ball takes ten gradient steps, or where queries alone are few."""
+    facts, plan = records.facts, records.plan
+    if not any(issubclass(ACCESS[access.lower()], Gradients) for _, access in facts.views):
+        if plan.queries < QUERIES:
+            lower: Severity = "warning"  # how many queries an attacker has may be a fact of the service
+            yield KINDS["weak-suite"].finding(f"Attacks without gradients had {plan.queries} queries.", lower)
+        return
+    short = [(ball, steps) for ball, steps in facts.climbs.items() if steps < CLIMB]
+    if short:
+        ball, steps = short[0]
+        longest = f"the longest attack with gradients takes {steps} step{'' if steps == 1 else 's'}"
+        told = longest if steps else "no attack with gradients ran"
+        yield KINDS["weak-suite"].finding(f"At {ball} {told}.")
 
 
 def ending_findings(records: Records) -> Iterator[Finding]:

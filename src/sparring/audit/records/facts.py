@@ -53,6 +53,7 @@ class Facts(StorableModel):
     radii: tuple[float, float] | None  # the smallest and the largest, where each input has one of its own
     probabilities: bool
     attacks: dict[str, tuple[tuple[str, str], ...]]  # of each view and ball: name and access, in their order
+    climbs: dict[str, int]  # of each ball: the gradient steps of the longest attack on any view
     data: str
     label_note: str
     candidates: int | None

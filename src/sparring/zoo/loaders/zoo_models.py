@@ -16,7 +16,7 @@ from ...inputs import PointClouds
 from ...lidar.nets import FOUND, BevDetector, PointNet
 from ...lidar.streets import CLASSES
 from ...targets import Classifier, Model, Target, Verifier
-from ...tasks import Detection
+from ...tasks import Detection, Segmentation
 from ...transforms import ARCFACE_TEMPLATE
 from .. import assets, catalog, imagenet_classes
 from ..blaze_face import load_blaze_face
@@ -34,6 +34,7 @@ from ..loaded import InputSpec, LoadedModel
 from ..mnist_net import MnistNet
 from ..object_detectors import load_centernet, load_nanodet
 from ..pinned import ASSETS
+from ..selfie_net import SELFIE_SIZE, load_selfie_net
 
 CROP_FRACTION = 0.875
 DIGIT_NETS: dict[str, Callable[[], MnistNet]] = {  # what makes the module; the weights are in the package
@@ -70,6 +71,8 @@ def zoo_model(name: str, device: str) -> LoadedModel:
         return face_verifier(name, device)
     if name in OBJECT_DETECTORS:
         return object_detector(name, device)
+    if name == "selfie-segmentation":
+        return selfie_segmentation(device)
     return digits_net(name, device) if name in DIGIT_NETS else efficientnet_lite(name, device)
 
 
@@ -113,6 +116,20 @@ def efficientnet_lite(name: str, device: str) -> LoadedModel:
         class_names=imagenet_classes.class_names(),
         source=f"{asset.package} {asset.version} from {asset.registry}",
         sha256=file_sha256(weights),
+    )
+
+
+def selfie_segmentation(device: str) -> LoadedModel:
+    """Return the segmenter of persons; logits of background and person for each pixel."""
+    asset, folder = ASSETS["human-models"], assets.locate_asset("human-models")
+    target = Model(load_selfie_net(folder).to(device), Segmentation(), name="selfie-segmentation")
+    return LoadedModel(
+        name="zoo:selfie-segmentation",
+        target=target,
+        input=InputSpec(3, SELFIE_SIZE, SELFIE_SIZE),
+        class_names=("background", "person"),
+        source=f"{asset.package} {asset.version} from {asset.registry}",
+        sha256=file_sha256(folder / "selfie.bin"),
     )
 
 

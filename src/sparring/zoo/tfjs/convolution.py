@@ -13,6 +13,7 @@ from .graph import Node
 
 Sides = tuple[int, int]  # down, right
 Pads = tuple[int, int, int, int]  # left, right, top, bottom
+SIDE_LIMIT = 2**14
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -34,6 +35,25 @@ def depthwise_conv2d(node: Node, x: Tensor, filters: Tensor) -> Tensor:
     height, width, channels, multiplier = filters.shape
     kernels = filters.permute(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
     return _convolved(node, x, filters, kernels, channels)
+
+
+def transposed_conv2d(node: Node, size: Tensor, filters: Tensor, y: Tensor) -> Tensor:
+    """Return `Conv2DBackpropInput`: inputs (B, H, W, C) of shape `size` that a convolution would have made `y` of.
+
+    Filters are those of that convolution: (height, width, channels of the result, channels of y).
+    """
+    first, strides = channels_first(node), _sides(node, "strides")
+    if _sides(node, "dilations") != (1, 1):
+        raise TargetError(f"{node} has dilations, which cannot be run")
+    sides = [int(side) for side in size.reshape(-1).tolist()]
+    high, wide = sides[2:] if first else sides[1:3]
+    if not (0 < high <= SIDE_LIMIT and 0 < wide <= SIDE_LIMIT):
+        raise TargetError(f"{node} makes images of {high} x {wide} pixels")
+    whole = F.conv_transpose2d(y if first else y.permute(0, 3, 1, 2), filters.permute(3, 2, 0, 1), None, strides)
+    left, _, top, _ = _pads(node, whole.new_empty(0, 1, high, wide), filters.shape[:2], strides, (1, 1))
+    x = F.pad(whole, (0, max(left + wide - whole.shape[3], 0), 0, max(top + high - whole.shape[2], 0)))
+    x = x[:, :, top : top + high, left : left + wide]
+    return x if first else x.permute(0, 2, 3, 1)
 
 
 def filters_in_order(filters: Tensor, depthwise: bool) -> Tensor:

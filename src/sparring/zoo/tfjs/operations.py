@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import TargetError, out_of_memory
-from .convolution import average_pool, channels_first, conv2d, depthwise_conv2d, max_pool
+from .convolution import average_pool, channels_first, conv2d, depthwise_conv2d, max_pool, transposed_conv2d
 from .graph import Node
 from .resizing import resize_bilinear, resize_nearest
 
@@ -251,6 +251,7 @@ OPERATIONS: dict[str, Operation] = {
     "AvgPool": lambda node, inputs: average_pool(node, inputs[0]),
     "Cast": _cast,
     "ConcatV2": _concat,
+    "Conv2DBackpropInput": lambda node, inputs: transposed_conv2d(node, *inputs),
     "ExpandDims": _expand_dims,
     "GatherV2": _gather,
     "LeakyRelu": _leaky_relu,

@@ -1,0 +1,1 @@
+"""Attacks on semantic segmentation, measured."""
