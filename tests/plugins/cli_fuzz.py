@@ -218,8 +218,25 @@ TOML = [
     {"a": 1},
     {"a": {"b": []}},
 ]
-FILES = ["good.csv", "odd.csv", "empty.csv", "noise.bin", "names.txt", "names.json", "good.npy", "odd.npy", "mine.npz",
-         "empty", "odd.vnnlib", "good.vnnlib", "instances.csv", "none.csv", "mine.py", "mine.onnx", "plan.toml"]  # fmt: skip
+FILES = [
+    "good.csv",
+    "odd.csv",
+    "empty.csv",
+    "noise.bin",
+    "names.txt",
+    "names.json",
+    "good.npy",
+    "odd.npy",
+    "mine.npz",
+    "empty",
+    "odd.vnnlib",
+    "good.vnnlib",
+    "instances.csv",
+    "none.csv",
+    "mine.py",
+    "mine.onnx",
+    "plan.toml",
+]
 AUDIT_KEYS = [
     "model",
     "data",
