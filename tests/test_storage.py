@@ -51,6 +51,8 @@ def test_a_checkpoint_of_another_is_refused(tmp_path):
     path.write_bytes(b"no safetensors")
     with pytest.raises(RunError, match=r"cannot read .*; begin again"):
         read_checkpoint(path, "mine", "begin again", "belongs to another")
+    with pytest.raises(RunError, match=r"cannot read .*: it is a folder; begin again"):
+        read_checkpoint(tmp_path, "mine", "begin again", "belongs to another")
 
 
 def test_toml_that_cannot_be_read_is_named(tmp_path):

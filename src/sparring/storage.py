@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -39,6 +40,8 @@ def read_tensors(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises: RunError, which ends with `cure`, where the file is nothing of the kind.
     """
     try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {})["values"])
@@ -60,6 +63,20 @@ def read_checkpoint(path: Path, mark: str, cure: str, stranger: str) -> tuple[di
     if values.get("mark") != mark:
         raise RunError(f"{path} {stranger}")
     return tensors, values
+
+
+def describe_invalid(error: ValidationError, where: str = "") -> str:
+    """Describe in one line what first does not fit in a table; `where` is its name, where it is not the plan itself."""
+    first = error.errors()[0]
+    place = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
+    if first["type"] == "missing":
+        return f"the plan has no {place}; it needs one"
+    message = first["msg"]
+    if first["type"] == "tuple_type":
+        message = "write a list, as [...]"
+    elif first["type"] == "model_type":
+        message = f"write a table, [{place}], or in Python {first['ctx']['class_name']}(...)"
+    return f"{place}={first['input']!r:.80}: {message}"
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:

@@ -28,26 +28,6 @@ def attacked(attack, case, **options):
     return sp.run(attack, case.target, case.goal, case.images, **options)
 
 
-@pytest.mark.parametrize("attack", SHORT.values(), ids=SHORT.keys())
-def test_laws(attack):
-    testing.check_attack(attack, tolerance=1e-9, ratio=None)
-
-
-@pytest.mark.parametrize(
-    ("attack", "ratio"),
-    [
-        (ALMA(sp.L2(), steps=300), 1.01),
-        (ALMA(sp.L1(), steps=300), 1.05),
-        (PDPGD(sp.Linf(), steps=100), 1.005),
-        (PDPGD(sp.L2(), steps=100), 1.005),
-        (PDPGD(sp.L1(), steps=100), 1.005),
-    ],
-    ids=str,
-)
-def test_closed_form(attack, ratio):
-    testing.check_closed_form(attack, ratio=ratio, classes=4)
-
-
 def test_pdpgd_l0_needs_no_more_components_than_the_steepest_ones():
     """On a linear model of two classes the best count is known: the largest gains, one after another."""
     case = testing.linear(2)

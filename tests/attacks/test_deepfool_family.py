@@ -36,11 +36,6 @@ def inside_the_ellipse():
     return case, torch.stack([(edge - image).norm(dim=1).min() for image in images])
 
 
-@pytest.mark.parametrize(("attack", "ratio"), [(DeepFool(ball=sp.Linf()), 1.021), (SuperDeepFool(), 1.0005)])
-def test_laws(attack, ratio):
-    testing.check_attack(attack, tolerance=1e-9, ratio=ratio)
-
-
 @pytest.mark.parametrize(
     "attack", [SuperDeepFool(df_steps=2), SuperDeepFool(projection_steps=3), SuperDeepFool(search_iter=0)], ids=str
 )

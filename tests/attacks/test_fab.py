@@ -19,8 +19,7 @@ def fab_t(ball, steps=5, count=2, **settings):
     return Rivals(FABT(ball, steps=steps, linearize_loss=True, **settings), count, loss=RivalMargin)
 
 
-SHORT = [FAB(ball, steps=6) for ball in BALLS] + [FABT(ball, steps=6) for ball in BALLS]
-SHORT += [fab_t(sp.L2()), Restarts(FABT(sp.Linf(), steps=4, random_start=True), 2)]
+SHORT = [FABT(sp.Linf(), steps=6), FABT(sp.L1(), steps=6), Restarts(FABT(sp.Linf(), steps=4, random_start=True), 2)]
 
 
 def run(attack, case, **options):
@@ -46,7 +45,6 @@ def test_the_laws(attack):
 
 @pytest.mark.parametrize("ball", BALLS, ids=str)
 def test_closed_form(ball):
-    testing.check_closed_form(FAB(ball, steps=30), ratio=1.0005)
     testing.check_closed_form(fab_t(ball, steps=20, count=3), ratio=1.0005)
     testing.check_closed_form(FABT(ball, steps=30), ratio=1.0005, classes=2)
 

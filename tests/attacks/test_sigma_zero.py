@@ -18,11 +18,6 @@ def attacked(attack, case, **options):
     return sp.run(attack, case.target, case.goal, case.images, **options)
 
 
-@pytest.mark.parametrize("ball", BALLS, ids=["components", "pixels"])
-def test_laws(ball):
-    testing.check_attack(SigmaZero(ball, steps=12), tolerance=1e-9, ratio=None)
-
-
 def dominated(channels=3):
     """A linear model where one component of each image outweighs all the others together."""
     layer = nn.Linear(channels * 16, 2).double()

@@ -61,6 +61,7 @@ from sparring.attacks import (
 from sparring.engine import Engine, craft
 from sparring.errors import GoalError, InputError, ThreatError
 from sparring.goals import RivalMargin
+from sparring.testing.attack_laws import check_state, check_zero_gradient
 
 # judged by agreement and by their own tests
 NO_OPTIMUM = (
@@ -116,7 +117,7 @@ ROWS = {
     "fmn l2": Row(FMN(sp.L2(), steps=20), tolerance=1e-3, precise=FMN(sp.L2(), steps=300)),
     "fmn l1": Row(FMN(sp.L1(), steps=20), tolerance=1e-6, precise=FMN(sp.L1(), steps=300)),
     "fmn l0": Row(FMN(sp.L0(), steps=20), tolerance=1e-6, ratio=None),  # no closed form over the box
-    "alma l2": Row(ALMA(sp.L2(), steps=20), tolerance=1e-9, precise=ALMA(sp.L2(), steps=300)),
+    "alma l2": Row(ALMA(sp.L2(), steps=20), tolerance=1e-9, ratio=1.01, precise=ALMA(sp.L2(), steps=300)),
     "alma l1": Row(ALMA(sp.L1(), steps=20), tolerance=1e-9, ratio=1.05, precise=ALMA(sp.L1(), steps=300)),
     "pdpgd linf": Row(PDPGD(sp.Linf(), steps=20), tolerance=1e-9, ratio=1.005, precise=PDPGD(sp.Linf(), steps=100)),
     "pdpgd l2": Row(PDPGD(sp.L2(), steps=20), tolerance=1e-9, ratio=1.005, precise=PDPGD(sp.L2(), steps=100)),
@@ -226,6 +227,12 @@ def test_resume_equals_never_having_stopped(row):
 
 def test_settings_of_the_caller_and_dtypes_of_the_model_are_no_matter(row):
     testing.check_settings(row.attack)
+
+
+def test_state_and_zero_gradient(row):
+    check_state(row.attack)
+    if issubclass(row.attack.access, sp.access.Gradients):
+        check_zero_gradient(row.attack)
 
 
 def test_victim_unchanged(row):

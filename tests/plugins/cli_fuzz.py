@@ -218,8 +218,25 @@ TOML = [
     {"a": 1},
     {"a": {"b": []}},
 ]
-FILES = ["good.csv", "odd.csv", "empty.csv", "noise.bin", "names.txt", "names.json", "good.npy", "odd.npy", "mine.npz", "empty",
-         "odd.vnnlib", "good.vnnlib", "instances.csv", "none.csv", "mine.py", "mine.onnx", "plan.toml"]  # fmt: skip
+FILES = [
+    "good.csv",
+    "odd.csv",
+    "empty.csv",
+    "noise.bin",
+    "names.txt",
+    "names.json",
+    "good.npy",
+    "odd.npy",
+    "mine.npz",
+    "empty",
+    "odd.vnnlib",
+    "good.vnnlib",
+    "instances.csv",
+    "none.csv",
+    "mine.py",
+    "mine.onnx",
+    "plan.toml",
+]
 AUDIT_KEYS = [
     "model",
     "data",
@@ -380,7 +397,7 @@ class Case:
         return f"{self.one(NORMS)}:{self.one(RADII)}" if self.draw.random() < 0.9 else self.one(NORMS + TEXTS)
 
     def value(self, name: str, pool: list[str]) -> str:
-        """Return a value of an option; of a number a good one more often than not, so that what comes after is reached."""
+        """Return a value of an option; of a number mostly a good one, so that what comes after is reached."""
         if self.draw.random() < 0.6 and (name in GOOD or pool in (COUNTS, NUMBERS)):
             return GOOD.get(name, "2" if pool == COUNTS else "0.5")
         return self.file() if pool == FILES else self.one(pool)

@@ -13,6 +13,7 @@ from ..attacks.spec import USER_FILE, AttackSpec, known_name, parse_attack, spec
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..hashing import file_sha256
+from ..storage import describe_invalid
 from ..text import storable
 from ..threats import BALLS, Norm, Threat
 from ..zoo.user_attack import user_attack
@@ -143,9 +144,7 @@ def make_audit_plan(**fields: Any) -> AuditPlan:
     try:
         plan = AuditPlan(**(effort | given))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"plan: {place}={first['input']!r:.200}: {first['msg']}") from error
+        raise ConfigError(f"plan: {describe_invalid(error)}") from error
     plan._attacks.update(attacks)
     if not plan.threats and not plan.smallest:
         raise ConfigError("plan: threats=(): name at least 1 item, as linf:4/255, or linf for the smallest examples")

@@ -22,7 +22,7 @@ from ..access import ACCESS
 from ..attacks.spec import split_attacks
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
-from ..storage import read_toml
+from ..storage import describe_invalid, read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
 from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
@@ -91,7 +91,9 @@ class AuditConfig(ConfigTable, AuditOptions):
     mask: Spec | None = Field(
         default=None, description="a PNG (white: may move), .npy or .npz file: where the images may be changed"
     )
-    fail_under: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="the least robust accuracy that is accepted")
+    fail_under: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="the least robust accuracy that is accepted"
+    )
     accept: tuple[str, ...] = Field(default=(), description="codes of findings that are taken note of")
     effort: EffortConfig = Field(default_factory=EffortConfig)
     input: InputConfig = Field(default_factory=InputConfig)
@@ -141,12 +143,7 @@ def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
     try:
         config = AuditConfig.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise ConfigError(f"the plan has no {place}; it needs one") from error
-        message = "write a list, as [...]" if first["type"] == "tuple_type" else first["msg"]
-        raise ConfigError(f"{place}={first['input']!r:.80}: {message}") from error
+        raise ConfigError(describe_invalid(error)) from error
     if not config.certify and "certify_timeout" in config.model_fields_set:
         raise ConfigError(
             f"certify_timeout={config.certify_timeout:g} limits certificates, and none are asked for; add certify"

@@ -473,6 +473,7 @@ def test_parts_that_do_not_fit(change, error, words):
     (lambda: Adversary((FGSM(sp.Linf(0.1)),), steps_schedule=((0, 3),)), ConfigError, "attacks with a number of steps"),
     (lambda: Adversary(batch_norm="both"), ConfigError, "adversary batch_norm='both'; pass one of eval, train"),
     (lambda: Adversary(eps_schedule=((2, 1.0), (1, 0.5))), ConfigError, "rising epochs from 0"),
+    (lambda: TrainingConfig(optimizer=3), ConfigError, r"training.optimizer=3: write a table, .* Optimizer\(\.\.\.\)"),
     (lambda: TrainingConfig(epochs=0), ConfigError, "training.epochs=0: Input should be greater than or equal to 1"),
     (lambda: TrainingConfig(epoch=3), ConfigError, "training.epoch=3: Extra inputs are not permitted"),
     (lambda: Optimizer(name="rmsprop"), ConfigError, "optimizer.name='rmsprop': Input should be 'sgd'"),

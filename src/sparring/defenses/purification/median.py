@@ -20,8 +20,8 @@ class Median(Stage):
     """Filter images (B, C, H, W) by a median; differentiable: the slope is that of the pixel chosen.
 
     Args:
-        kernel_size: width of the window, at most 255; 2 in Xu et al. on digits and photographs. An even window takes the upper of
-            its two middle values and reaches up and to the left, as scipy's does.
+        kernel_size: width of the window, at most 255; 2 in Xu et al. on digits and photographs. An even window takes
+            the upper of its two middle values and reaches up and to the left, as scipy's does.
 
     Raises: ConfigError.
     """

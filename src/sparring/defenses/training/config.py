@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import ConfigError
+from ...storage import describe_invalid
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -25,14 +26,7 @@ class ConfigSection(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             place = self.table or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
-            raise ConfigError(describe_error(place, error)) from error
-
-
-def describe_error(where: str, error: ValidationError) -> str:
-    """Describe the first error in one line; `where` is the name of the table."""
-    first = error.errors()[0]
-    place = ".".join([where, *(str(part) for part in first["loc"])])
-    return f"{place}={first['input']!r:.80}: {first['msg']}"
+            raise ConfigError(describe_invalid(error, place)) from error
 
 
 class Optimizer(ConfigSection):

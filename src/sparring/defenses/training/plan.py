@@ -21,13 +21,13 @@ from ...attacks import table as attacks
 from ...attacks.spec import USER_FILE, known_name, spec_of
 from ...errors import ConfigError, SparringError, ThreatError, nearest
 from ...geometry import Ball
-from ...storage import read_toml
+from ...storage import describe_invalid, read_toml
 from ...targets import Target
 from ...threats import parse_threat
 from ...zoo.spec_paths import with_paths
 from .adversary import Adversary
 from .certified import CertifiedObjective
-from .config import Count, TrainingConfig, describe_error
+from .config import Count, TrainingConfig
 from .config import Validation as Watched
 from .devices import Devices
 from .objective import Objective
@@ -162,7 +162,7 @@ def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
     try:
         plan = TrainingPlan.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(problem(error)) from error
+        raise ConfigError(describe_invalid(error)) from error
     if not names_models(plan.objective, "objective"):
         plan.make_objective(_unasked)
     plan.make_validation()
@@ -172,14 +172,6 @@ def make_training_plan(table: Mapping[str, Any]) -> TrainingPlan:
         steps_schedule=plan.adversary.steps_schedule,
     )
     return plan
-
-
-def problem(error: ValidationError) -> str:
-    """Describe the first error in one line."""
-    first = error.errors()[0]
-    if first["type"] == "missing":
-        return f"the plan has no {'.'.join(str(part) for part in first['loc'])}; it needs one"
-    return describe_error("plan", error).removeprefix("plan.")
 
 
 def refuse_unknown(kind: type[BaseModel], table: Mapping[str, Any], place: str) -> None:
