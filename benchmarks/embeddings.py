@@ -4,8 +4,8 @@
 
 The encoder is `zoo:mnist-plain` without its last layer. The embeddings of the classes are synthetic: where CLIP has
 those of texts, the mean embedding of each digit among the pictures that the net learned from stands here. Three attacks
-on held-out digits: PGD on the labels, PGD that leaves the clean embedding and knows no label, and noise of the same size.
-Everything lies in records/embeddings.json, of which docs/embeddings.md is made (`--show` measures nothing).
+on held-out digits: PGD on the labels, PGD that leaves the clean embedding and knows no label, and noise of the same
+size. Everything lies in records/embeddings.json, of which docs/embeddings.md is made (`--show` measures nothing).
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ Several encoders at once, each with embeddings of its own, are `Ensemble(members
 ## On digits
 
 """
-ABOUT = """The encoder is `zoo:mnist-plain` without its last layer. In the place of texts stands the mean embedding of each
-digit among the pictures that the net learned from, so the embeddings of the classes are synthetic. {digits} held-out
-digits, accuracy without an attack {clean}; PGD of {steps} steps in Linf, the example of the highest loss. Brackets hold
-Clopper-Pearson intervals of 95 %. *Cosine*: the mean cosine of the embedding with the clean one.
+ABOUT = """The encoder is `zoo:mnist-plain` without its last layer. In the place of texts stands the mean embedding of
+each digit among the pictures that the net learned from, so the embeddings of the classes are synthetic. {digits}
+held-out digits, accuracy without an attack {clean}; PGD of {steps} steps in Linf, the example of the highest loss.
+Brackets hold Clopper-Pearson intervals of 95 %. *Cosine*: the mean cosine of the embedding with the clean one.
 
 """
 

@@ -51,8 +51,8 @@ def main() -> None:
     settings = {name: setting(name) for name in ALL_NAMES}
     nets = {name: one.target for name, one in settings.items()}
     first = settings[ALL_NAMES[0]]
-    for name in given.names:
-        for levels in RADII:
+    for levels in RADII:
+        for name in given.names:
             for word in first.goals:
                 cell = f"{name}/{levels}/{word}"
                 if cell in record and not given.again:
