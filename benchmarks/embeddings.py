@@ -78,7 +78,8 @@ outcome = sp.run(sp.attacks.PGD(sp.Linf(4 / 255)), encoder, towards, images)
 
 The first is the unsupervised embedding attack: `keep="highest-loss"` goes on after the threshold is crossed and keeps
 the example that is furthest from the clean embedding. At the clean image itself a distance has no direction, so that an
-attack which begins there (FGSM, BIM, MI-FGSM) has no gradient, and says so; PGD and APGD begin at a random point.
+attack which begins there (FGSM, BIM, MI-FGSM) has no gradient by the Euclidean distance, and says so, and by the cosine
+one of rounding errors; PGD and APGD begin at a random point.
 
 A zero-shot classifier, as CLIP is used, is an image encoder and an embedding of a text for each class. It is a
 `Classifier`, and everything that attacks and audits those takes it:
@@ -90,15 +91,7 @@ outcome = sp.run(sp.attacks.PGD(sp.Linf(4 / 255)), target, sp.Misclassify(labels
 
 `hf:ORG/NAME#texts=FILE.safetensors` in the place of a model is the same with a model of the Hugging Face hub that has
 `get_image_features`, and the embeddings (K, D) of a file; the temperature is the model's own. Embed the texts once, by
-the model's own text encoder, and save them:
-
-```python
-from transformers import AutoModel, AutoTokenizer
-
-model, tokenizer = AutoModel.from_pretrained(NAME), AutoTokenizer.from_pretrained(NAME)
-prompts = tokenizer([f"a photo of a {name}" for name in names], padding=True, return_tensors="pt")
-safetensors.torch.save_file({"texts": model.get_text_features(**prompts)}, "texts.safetensors")
-```
+the model's own text encoder, and save them: `safetensors.torch.save_file({"texts": embeddings}, "texts.safetensors")`.
 
 Several encoders at once, each with embeddings of its own, are `Ensemble(members, fuse="losses")` with the goal
 `FoolMembers(goal, other_goal)`.

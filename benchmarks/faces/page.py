@@ -71,7 +71,7 @@ ALIGNMENT = """
 ## Alignment
 
 The equal error rate of all pairs by where the face is put: an upright square around eyes and mouth, or turned, shifted
-and scaled so that they come to the places of a template. A net is to be given what it was trained on, in bold.
+and scaled so that they come to the places of a template. In bold what the zoo gives the net.
 
 """
 PICTURE = """
