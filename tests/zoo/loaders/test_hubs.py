@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sparring.errors import AssetError, ConfigError, TargetError
 from sparring.zoo import InputSpec, imagenet_classes, load_model
+from sparring.zoo.spec_paths import with_path
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -308,6 +309,8 @@ def test_hugging_face_makes_zero_shot_classifiers_of_given_texts(stand_in: Any, 
     save_file({"a": texts, "b": texts.clone()}, str(file))
     with pytest.raises(ConfigError, match=r"holds 2 tensors \(a, b\); save one"):
         load_model(f"hf:org/clip#texts={file}")
+    assert with_path("hf:org/clip#texts=texts.safetensors", tmp_path) == f"hf:org/clip#texts={file}"
+    assert with_path("hf:org/clip", tmp_path) == "hf:org/clip"
     file.write_bytes(b"no tensors")
     with pytest.raises(ConfigError, match="is no safetensors file"):
         load_model(f"hf:org/clip#texts={file}")
