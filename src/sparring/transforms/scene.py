@@ -13,7 +13,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..inputs import Images
 
-
 POINTS = ("landmarks", "quads")  # fields (B, K, 2) of points as x, y in pixels
 
 
