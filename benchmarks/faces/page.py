@@ -231,9 +231,9 @@ def transfer() -> str:
                 rows.append([made, attack, *map(percent, shares)])
         rows.sort(key=lambda row: [one["rows"].index(row[0]), row[1]])
         persons, columns = one["persons"], [f"on {name}" for name in one["columns"]]
-        parts.append(f"\n{GOALS[word]} at Linf {levels}/255, {persons} persons:\n\n")
-        parts.append(table(["made on", "by", *columns], rows))
-    return "".join(parts) + measured_by(record.values())
+        title = f"{GOALS[word]} at Linf {levels}/255, {persons} persons:\n\n"
+        parts.append(f"{title}{table(['made on', 'by', *columns], rows)}\n")
+    return "".join(parts).rstrip("\n") + "\n" + measured_by(record.values())
 
 
 def parts_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
