@@ -1,19 +1,24 @@
-"""The page docs/faces.md, made of records/faces/verification.json and tfjs.json, and of nothing else."""
+"""The page docs/faces.md, made of the records in records/faces/, and of nothing else."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import textwrap
+from collections.abc import Iterable
+from statistics import median
 from typing import Any
 
 from benchmarks.provenance import ROOT
 
 RECORDS = ROOT / "records" / "faces"
 GOALS = {"dodge": "Dodging", "impersonate": "Impersonation"}
+SERVICES = {"square": "Square", "hopskipjump_linf": "HopSkipJump in Linf", "hopskipjump_l2": "HopSkipJump in L2"}
 HEAD = """# Face verification on real faces, measured
 
-Made by `python -m benchmarks.faces.verification` and `python -m benchmarks.faces.parity` of `records/faces/`, and of
-nothing else. Brackets hold Clopper-Pearson intervals of 95 %.
+Made of `records/faces/`, and of nothing else, by the scripts in `benchmarks/faces/` that are named with each result.
+Brackets hold Clopper-Pearson intervals of 95 %.
 
 ```python
 verifier = sp.zoo.load_model("zoo:face-dlib").target  # sparring zoo get face-dlib face-faceres orl-faces
@@ -25,7 +30,8 @@ outcome = sp.run(sp.attacks.PGD(sp.Linf(4 / 255)), verifier, goal, images[1:2])
 
 `sp.Verifier(embedder, size)` puts any embedding network in its place. Landmarks are found by BlazeFace in each image
 that is asked about, or given as `context=Scene(landmarks=...)`; the square around them is cut out differentiably
-(`transforms.AlignFace`), and no gradient goes through the detector. Embeddings are compared by their cosine or by their
+(`transforms.AlignFace`), and no gradient goes through the detector. Nets that were trained on faces turned upright are
+given their `template=`, the places of eyes and mouth. Embeddings are compared by their cosine or by their
 distance with its sign reversed, so that higher is always more alike. `sp.error_rates` has the rest: `compare_all`,
 `Comparisons.curve` (ROC and DET), `equal_error_rate`, `calibrate_threshold`, `ScoreMap`, `identify`.
 `Restricted(verifier, "decisions")` and `targets.PublishedScores(verifier, scores)` are services of yes and no, and of
@@ -34,7 +40,7 @@ whole numbers from 0 to 100.
 ## The networks are those of TensorFlow.js
 
 The same input, through TensorFlow.js {tfjs} on its CPU backend and through our torch modules. Weights come out of npm
-packages: 8 bits (face-dlib), float16 (faceres, centernet), float32 (blazeface).
+packages: 8 bits (face-dlib), float16 (faceres, centernet), float32 (blazeface, mobileface).
 
 """
 SETUP = """
@@ -61,9 +67,46 @@ two verifiers cannot be compared. *On the other*: success of the second attack's
 deployed but for the rounding.
 
 """
-SERVICE = """
-A service that answers whole numbers from 0 to 100 alone, dodging at Linf 8/255 with {queries} queries of Square and the
-landmarks of the clean picture: {found}.
+ALIGNMENT = """
+## Alignment
+
+The equal error rate of all pairs by where the face is put: an upright square around eyes and mouth, or turned, shifted
+and scaled so that they come to the places of a template. In bold what the zoo gives the net.
+
+"""
+PICTURE = """
+![A pair of pictures before an attack and after, on two verifiers](faces.png)
+
+One pair, scores as deployed, by PGD of {steps} steps through the detector: with the enrolled picture on the left, and
+with its own original.
+
+"""
+SMALLEST = """
+## The smallest perturbation
+
+The smallest L2 that takes a pair across the threshold of a false accept rate of 1 %, for each of {persons} persons: the
+smaller of what {attacks} find, white box, gray, landmarks of the clean picture, pixels in [0, 1], {sites:,} of them (a
+change of 1/255 in all of them has an L2 of {unit:.2f}). These lie on the threshold, and rounding to 8 bits may take one
+back. *Noise*: Gaussian noise of the same length, {draws} draws for each.
+
+"""
+BLACK_BOX = """
+## Black box
+
+A service answers whole numbers from 0 to 100 (Square, Linf 8/255) or yes and no (HopSkipJump, the smallest Linf), and
+is asked {queries:,} times for each person, with the landmarks of the clean picture. *Success* is that at Linf 8/255, as
+the service has it. *Deployed*: the same examples rounded to 8 bits, the face looked for anew. These attacks end on the
+threshold, where that takes many of them back. HopSkipJump begins at a picture of another person, or for impersonation
+at another picture of the target.
+
+"""
+TRANSFER = """
+## Transfer
+
+Examples made on one verifier, or on the two others together (`Ensemble(fuse="losses")`: each by its own template and
+threshold), tried on each at its threshold of a false accept rate of 1 %, landmarks of the clean picture. Ten steps,
+gray, the example of the highest loss; MI momentum, TI a kernel of 7 pixels, DI resizing and padding. Persons on whom a
+verifier has met the goal already are left out.
 
 """
 
@@ -89,11 +132,108 @@ def page() -> str:
     parts.append(filled(ATTACKS.format(not_found=lost or "none", **first)))
     for name, entry in record.items():
         parts += [f"{GOALS[word]}, `zoo:{name}`:\n\n{attacks(rows)}\n" for word, rows in entry["goals"].items()]
-    answered = [f"`zoo:{name}` {percent(entry['service']['success'])}" for name, entry in record.items()]
-    parts.append(filled(SERVICE.format(queries=first["service"]["queries"], found=", ".join(answered)).strip("\n")))
-    commits = ", ".join(f"`{entry['command']}` at commit `{entry['commit'][:12]}`" for entry in record.values())
-    parts.append(filled(f"\nMeasured by {commits}; one core of {first['cpu']}, torch {first['versions']['torch']}."))
+    parts.append(measured_by(record.values()))
+    parts += [picture(), alignment(), smallest(), black_box(), transfer()]
     return "".join(parts)
+
+
+def kept(name: str) -> dict[str, Any]:
+    """A record that may not be there yet."""
+    path = RECORDS / name
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def measured_by(entries: Iterable[dict[str, Any]]) -> str:
+    """The commands and commits of measurements, each once, and their machine."""
+    known: dict[str, None] = {}
+    for entry in entries:
+        known[f"`{entry['command']}` at commit `{entry['commit'][:12]}` on {entry['date'][:10]}"] = None
+        machine = f"one core of {entry['cpu']}, torch {entry['versions']['torch']}"
+    return filled(f"\nMeasured by {', '.join(known)}; {machine}.")
+
+
+def picture() -> str:
+    record = kept("picture.json")
+    return filled(PICTURE.format(**record)).rstrip("\n") + "\n" + measured_by([record]) if record else ""
+
+
+def alignment() -> str:
+    record = kept("alignment.json")
+    if not record:
+        return ""
+    words = list(next(iter(record.values()))["alignments"])
+    rows = []
+    for name, entry in record.items():
+        shown = {word: f"{100 * one['rate']:.2f} %" for word, one in entry["alignments"].items()}
+        own = {word: one["own"] for word, one in entry["alignments"].items()}
+        rows.append([f"`zoo:{name}`", *(f"**{shown[word]}**" if own[word] else shown[word] for word in words)])
+    return filled(ALIGNMENT) + table(["verifier", *words], rows) + measured_by(record.values())
+
+
+def smallest() -> str:
+    record = kept("smallest.json")
+    if not record:
+        return ""
+    first = next(iter(record.values()))["goals"]["dodge"]
+    steps = re.findall(r"steps=(\d+)", next(iter(first["attacks"].values()))["attack"])[0]
+    attacks = f"{' and '.join(first['attacks'])} of {steps} steps"
+    sites = 112 * 92
+    about = SMALLEST.format(
+        persons=len(first["smallest"]),
+        attacks=attacks,
+        sites=sites,
+        unit=sites**0.5 / 255,
+        draws=first["noise"]["draws"],
+    )
+    head = ["verifier", "goal", "smallest", "a quarter within", "half", "three quarters", "all", "noise", "its score"]
+    rows = []
+    for name, entry in record.items():
+        for word, one in entry["goals"].items():
+            lengths = one["smallest"]
+            marks = [lengths[0], *(lengths[-(-len(lengths) * part // 4) - 1] for part in (1, 2, 3, 4))]
+            noise = [percent(one["noise"]["success"]), f"{one['noise']['score']:.0f}"]
+            rows.append([f"`zoo:{name}`", GOALS[word].lower(), *(f"{mark:.2f}" for mark in marks), *noise])
+    return filled(about) + table(head, rows) + measured_by(record.values())
+
+
+def black_box() -> str:
+    record = kept("black_box.json")
+    if not record:
+        return ""
+    head = ["verifier", "goal", "service, attack", "success", "median queries", "median L2", "median Linf", "deployed"]
+    rows, entries = [], []
+    for name, entry in record.items():
+        for word, one in entry.items():
+            attack, _, goal = word.partition("/")
+            queries = "" if one["median_queries"] is None else f"{one['median_queries']:,.0f}"
+            sizes = [median(one["l2"]), 255 * median(one["linf"])] if one["l2"] else [math.nan] * 2
+            moved = [f"{sizes[0]:.2f}", f"{sizes[1]:.1f}/255"]
+            row = [f"`zoo:{name}`", GOALS[goal].lower(), f"{one['service']}, {SERVICES[attack]}"]
+            rows.append([*row, percent(one["success"]), queries, *moved, percent(one["deployed"]["success"])])
+            entries.append(one)
+    about = BLACK_BOX.format(queries=entries[0]["queries"])
+    return filled(about) + table(head, rows) + measured_by(entries)
+
+
+def transfer() -> str:
+    record = kept("transfer.json")
+    if not record:
+        return ""
+    parts = [filled(TRANSFER)]
+    cells = {tuple(cell.split("/")): one for cell, one in record.items()}
+    for levels, word in sorted({(int(levels), word) for _, levels, word in cells}):
+        rows = []
+        for (attack, size, goal), one in cells.items():
+            if (int(size), goal) != (levels, word):
+                continue
+            for made, shares in zip(one["rows"], one["success"], strict=True):
+                rows.append([made, attack, *map(percent, shares)])
+        rows.sort(key=lambda row: [one["rows"].index(row[0]), row[1]])
+        persons, columns = one["persons"], [f"on {name}" for name in one["columns"]]
+        title = f"{GOALS[word]} at Linf {levels}/255, {persons} persons:\n\n"
+        parts.append(f"{title}{table(['made on', 'by', *columns], rows)}\n")
+    return "".join(parts).rstrip("\n") + "\n" + measured_by(record.values())
 
 
 def parts_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
     python -m benchmarks.faces.transfer
 
 Examples are made on each net, and on the two others together (`Ensemble(fuse="losses")`, each by its own template and
-threshold), and tried on each; ten steps, landmarks of the clean picture, persons on whom no net has met the goal. A cell
-that is done stays in records/faces/transfer.json; `--again` measures anew.
+threshold), and tried on each; ten steps, landmarks of the clean picture, persons on whom no net has met the goal. What
+is done stays in records/faces/transfer.json; `--again` measures anew.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main() -> None:
     settings = {name: setting(name) for name in ALL_NAMES}
     nets = {name: one.target for name, one in settings.items()}
     first = settings[ALL_NAMES[0]]
-    for name in given.names:
-        for levels in RADII:
+    for levels in RADII:
+        for name in given.names:
             for word in first.goals:
                 cell = f"{name}/{levels}/{word}"
                 if cell in record and not given.again:

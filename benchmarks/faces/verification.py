@@ -39,13 +39,12 @@ from benchmarks.faces.setting import (
     share,
 )
 from benchmarks.provenance import provenance
-from sparring.attacks import PGD, Square
+from sparring.attacks import PGD
 from sparring.error_rates import Comparisons, ScoreMap, compare_all
 from sparring.goals import VerificationGoal
-from sparring.targets import PublishedScores
 
 RECORD = RECORDS / "verification.json"
-RADII, STEPS, QUERIES = (2, 4, 8), 10, 200
+RADII, STEPS = (2, 4, 8), 10
 
 
 def error_rates(pairs: Comparisons, threshold: float) -> dict[str, Any]:
@@ -95,8 +94,6 @@ def measure(name: str) -> dict[str, Any]:
         if other != name:
             theirs, their_embeddings, _, their_thresholds, _ = prepared(other, images, persons)
             others[other] = (theirs, goals(theirs, their_embeddings, persons[asking], their_thresholds[0].value))
-    service = PublishedScores(target, scores)
-    queried = sp.run(Square(sp.Linf(8 / 255), n_queries=QUERIES), service, wanted["dodge"], probes, context=scene)
     entry = {
         "metric": target.metric,
         "found": found,
@@ -115,12 +112,6 @@ def measure(name: str) -> dict[str, Any]:
         "goals": {
             word: attacked(target, {o: (t, g[word]) for o, (t, g) in others.items()}, goal, scores, probes, scene)
             for word, goal in wanted.items()
-        },
-        "service": {
-            "attack": repr(Square(sp.Linf(8 / 255), n_queries=QUERIES)),
-            "queries": QUERIES,
-            "success": share(queried.success),
-            "judged": judged(target, wanted["dodge"], scores, queried.examples),
         },
     }
     return entry | provenance(f"python -m benchmarks.faces.verification {name}", "cpu")

@@ -49,6 +49,18 @@ def read_tensors(path: Path, cure: str) -> tuple[dict[str, Tensor], dict[str, An
         raise RunError(f"cannot read {path}: {error}; {cure}") from error
 
 
+def read_file_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file that somebody else wrote, by name.
+
+    Raises: ConfigError where it is none.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ConfigError(f"{path} is no safetensors file: {error}; save tensors with safetensors.torch") from error
+
+
 def read_checkpoint(path: Path, mark: str, cure: str, stranger: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and values of a checkpoint whose value "mark" is `mark`.
 

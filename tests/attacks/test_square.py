@@ -116,7 +116,7 @@ def test_every_proposal_is_that_of_a_literal_loop(ball, literal, shape):
         for row in range(3):
             expected = literal(x[row].numpy(), before.delta[row].numpy(), draws[row], side, ball.eps)
             assert expected is None or np.abs((asked[0] - x)[row].numpy() - expected).max() < 1e-9, (t, row)
-            better = float((asked[0][row] * 37).sin().sum()) > float(before.margin[row])
+            better = float((asked[0][row] * 37).sin().sum()) >= float(before.margin[row])
             kept = asked[0][row] - x[row] if better else before.delta[row]
             assert float((state.delta[row] - kept).abs().max()) < 1e-12
             taken += better
@@ -207,3 +207,21 @@ def test_more_queries_never_lose_ground():
     ]
     assert (shares[0] <= shares[1]).all()
     assert (shares[1] <= shares[2]).all()
+
+
+def test_answers_that_are_rounded_are_climbed_by_changes_that_tie():
+    """Each query flips one pixel or none; an answer takes three of them, which is climbed where ties are kept."""
+    eps, plateau, won = 0.1, 6.0, 4
+
+    def rounded(x):  # logits (0, r): r counts plateaus of the sum of all changes, in units of eps
+        total = ((x - 0.5) / eps).flatten(1).sum(1)
+        return torch.stack((torch.zeros_like(total), (total / plateau).round() - won + 0.5), dim=1)
+
+    x = torch.full((8, 1, 8, 8), 0.5, dtype=torch.float64)
+    attack = Square(sp.Linf(eps), n_queries=2000, p_init=1 / 64)
+    outcome = sp.run(
+        attack, sp.Restricted(sp.Classifier(rounded, identity="rounded"), "scores"), torch.zeros(8).long(), x
+    )
+    assert outcome.success.all()
+    slow = outcome.queries_to_success > 1  # the stripes of the others had won
+    assert int(slow.sum()) >= 3

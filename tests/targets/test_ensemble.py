@@ -264,3 +264,16 @@ def test_goals_that_are_not_those_of_the_members(case):
         TargetError, match=r"fuse='logits' is of classifiers, and .* of verification; pass fuse='losses'"
     ):
         Ensemble(members)
+
+
+def test_a_member_of_another_size_is_given_landmarks_of_that_size(case):
+    crop = sp.transforms.AlignFace(5)
+    member = sp.Pipeline(Model(nn.Flatten(), Verification()), crop)
+    at = torch.tensor([[2.5, 3.0], [5.5, 3.0], [4.0, 5.5]]).double().expand(6, 3, 2)
+    (given,) = Ensemble([member], fuse="losses", sizes=[(16, 24)])(case.images, None, sp.Scene(landmarks=at)).parts()
+    grown = nn.functional.interpolate(case.images, (16, 24), mode="bilinear", antialias=True)
+    scaled = sp.Scene(landmarks=at * torch.tensor([3.0, 2.0]))  # images of 8 x 8
+    torch.testing.assert_close(given, crop.apply(grown, None, scaled)[0].flatten(1))
+    found = testing.detector(2).target
+    with pytest.raises(TargetError, match="answers with places in images of its own size"):
+        Ensemble([found], fuse="losses", sizes=[(16, 16)])

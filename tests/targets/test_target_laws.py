@@ -31,6 +31,7 @@ from sparring.targets import (
     Surrogate,
     Target,
     TruncatedScores,
+    ZeroShotClassifier,
 )
 from sparring.testing.cases import draw
 from sparring.transforms import ColourCurve, Detector, FlowField, PlacePatch, RandomShift, Scene, Stage
@@ -86,6 +87,7 @@ KINDS: dict[str, Kind] = {
     "classifier with random layers": Kind(lambda module: Classifier(nn.Sequential(Jitter(), module))),
     "classifier of partial clouds": Kind(model(CLOUDS), CLOUDS, CLOUDS.images, CLOUDS.context),
     "verifier": Kind(model(VERIFIER), VERIFIER),
+    "zero-shot classifier": Kind(lambda module: ZeroShotClassifier(module, torch.eye(4, dtype=torch.float64))),
     "detector": Kind(model(DETECTOR), DETECTOR),
     "segmenter": Kind(model(SEGMENTER), SEGMENTER),
     "ensemble": small(lambda one: Ensemble([one, Classifier(deepcopy(SMALL.module))], fuse="probabilities")),

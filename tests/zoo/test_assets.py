@@ -188,6 +188,19 @@ def test_every_name_of_the_zoo_has_its_asset() -> None:
     assert all(catalog.data().values())
 
 
+def test_getting_a_model_brings_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def fetch(name: str) -> Path:
+        fetched.append(name)
+        return Path(name)
+
+    monkeypatch.setattr(assets, "fetch_asset", fetch)
+    assert catalog.get("face-dlib") == Path("face-api")
+    assert fetched == ["face-api", "human"]  # the net, and the detector
+    assert catalog.get("human") == Path("human")  # as the error of a missing asset says
+
+
 def test_the_catalog_needs_no_torch() -> None:
     code = "import sys; from sparring import zoo; zoo.models(); zoo.data(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

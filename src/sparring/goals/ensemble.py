@@ -42,7 +42,7 @@ class FoolMembers(Goal):
     """The goal of meeting `goals`, one for each member of an ensemble with fuse="losses", all at once.
 
         both = FoolMembers(Dodge(template, -0.57, metric="euclidean"), Dodge(other_template, 0.59))
-        run(MIFGSM(Linf(8 / 255)), Ensemble([one, other], fuse="losses"), both, images, keep="highest_loss")
+        run(MIFGSM(Linf(8 / 255)), Ensemble([one, other], fuse="losses"), both, images, keep="highest-loss")
 
     Args:
         goals: one for each member, in their order, of the same inputs.

@@ -29,6 +29,7 @@ from .target import (
 from .trainee import Trainee
 from .verifier import Identifier, Verifier
 from .wrapped_outputs import valid_rows
+from .zero_shot import ZeroShotClassifier
 
 __all__ = [
     "JPEG",
@@ -66,6 +67,7 @@ __all__ = [
     "Unidentified",
     "Verifier",
     "WrappedTarget",
+    "ZeroShotClassifier",
     "answered",
     "as_target",
     "check_context",

@@ -26,7 +26,8 @@ from ..log_probabilities import log_sum_exp
 from ..random import Key
 from ..rows import detach, to
 from ..shapes import FloatBatch, Logits
-from ..tasks import Classification, Task
+from ..tasks import Classification, Detection, Segmentation, Task
+from ..transforms import move_places
 from .target import Target, answered, check_task
 from .wrapped_outputs import valid_rows
 
@@ -94,6 +95,12 @@ class Ensemble(Target[Jacobians]):
         for word, values in (("weights", self.weights), ("sizes", self.sizes)):
             if len(values) != count:
                 raise TargetError(f"{len(values)} {word} for {count} members; pass one for each")
+        for member, size in zip(self.members, self.sizes, strict=True):
+            if size is not None and isinstance(member.task, Detection | Segmentation):
+                raise TargetError(
+                    f"{member.name} answers with places in images of its own size, and sizes={size} is not that of the "
+                    "goal; give it images as they are, or put a transform with restore() before it"
+                )
         if not all(weight > 0 for weight in self.weights) or abs(sum(self.weights) - 1) > 1e-6:
             raise TargetError(f"weights {self.weights} are not above 0 with a sum of 1; divide them by their sum")
         self._last: tuple[Any, ...] = ()  # what each member said last, for `check`
@@ -160,6 +167,8 @@ class Ensemble(Target[Jacobians]):
         """The outputs of one member, whose draws are its own."""
         member, size = self.members[place], self.sizes[place]
         if size is not None and tuple(size) != tuple(images.shape[2:]):
+            scale = images.new_tensor([size[1] / images.shape[3], size[0] / images.shape[2]])  # of x and of y
+            context = move_places(context, lambda points: points * scale.to(points))
             images = interpolate(images, tuple(size), mode="bilinear", antialias=True)
         own_key = None if key is None else to(key.reseeded(place), member.device)
         beside = to(context, member.device) if member.takes_context else None

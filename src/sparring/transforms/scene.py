@@ -13,6 +13,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..inputs import Images
 
+POINTS = ("landmarks", "quads")  # fields (B, K, 2) of points as x, y in pixels
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -98,17 +100,19 @@ def _told(value: object) -> str:
 
 
 def move_places(context: Any, move: Callable[[Tensor], Tensor]) -> Any:
-    """Return the context with its landmarks and boxes where its pixels have gone.
+    """Return the context with its landmarks, quads and boxes where its pixels have gone.
 
     Args:
-        context: a `Scene` or another record; without landmarks and boxes, or None, it comes back as it is.
+        context: a `Scene` or another record; without such fields, or None, it comes back as it is.
         move: points (B, K, 2) as x, y in pixels, (0, 0) the corner of the first pixel, -> the same after the move. A
             box becomes the smallest upright one around its corners.
     """
     changed: dict[str, Tensor] = {}
-    landmarks, boxes = getattr(context, "landmarks", None), getattr(context, "boxes", None)
-    if landmarks is not None:
-        changed["landmarks"] = move(landmarks).to(landmarks)
+    for name in POINTS:
+        points = getattr(context, name, None)
+        if points is not None:
+            changed[name] = move(points).to(points)
+    boxes = getattr(context, "boxes", None)
     if boxes is not None:
         reals = boxes if boxes.is_floating_point() else boxes.to(torch.get_default_dtype())
         corners = move(reals[:, [0, 1, 0, 3, 2, 1, 2, 3]].view(-1, 4, 2))

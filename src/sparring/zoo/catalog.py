@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, nearest
 from . import assets
+from .pinned import ASSETS
 
 WEIGHTS = Path(__file__).parent / "weights"
 PLANS = Path(__file__).parent / "plans"
@@ -100,7 +101,7 @@ def get(name: str) -> Path:
 
     Raises: ConfigError for an unknown name, AssetError where it cannot be fetched.
     """
-    entry = {**DATA, **MODELS, **{asset: CatalogEntry("", (asset,)) for asset in assets.ASSETS}}.get(name)
+    entry = {**DATA, **MODELS, **{asset: CatalogEntry("", (asset,)) for asset in ASSETS}}.get(name)
     if entry is None:
         known = [*MODELS, *DATA]
         raise ConfigError(f"the zoo has no {name!r} (it has {', '.join(known)}).{nearest(name, known)}")

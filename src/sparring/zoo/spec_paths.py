@@ -8,6 +8,7 @@ from typing import Any
 from ..attacks.spec import USER_FILE
 
 PATH_SCHEMES = ("folder", "flat", "npz", "onnx")
+TEXTS = "#texts="
 
 
 def with_paths(value: Any, folder: Path) -> Any:
@@ -20,12 +21,18 @@ def with_paths(value: Any, folder: Path) -> Any:
 
 
 def with_path(spec: str, folder: Path) -> str:
-    """Return a spec as `npz:FILE`, `trained:DIR@FILE.py:FACTORY` or `FILE.py:NAME` with its paths under `folder`."""
+    """Return a spec with its paths under `folder`.
+
+    As `npz:FILE`, `hf:ORG/NAME#texts=FILE`, `trained:DIR@FILE.py:FACTORY`, `FILE.py:NAME`.
+    """
     scheme, colon, rest = spec.partition(":")
     if colon and scheme == "trained":
         where, at, factory = rest.rpartition("@")
         named = at and USER_FILE.fullmatch(factory)
         return f"trained:{under(where, folder)}@{under(factory, folder)}" if named else f"trained:{under(rest, folder)}"
+    if colon and scheme == "hf" and TEXTS in rest:
+        name, _, file = rest.partition(TEXTS)
+        return f"hf:{name}{TEXTS}{under(file, folder)}"
     if colon and rest and scheme in PATH_SCHEMES:
         return f"{scheme}:{under(rest, folder)}"
     return under(spec, folder) if USER_FILE.fullmatch(spec) else spec

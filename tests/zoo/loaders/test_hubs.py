@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sparring.errors import AssetError, ConfigError, TargetError
 from sparring.zoo import InputSpec, imagenet_classes, load_model
+from sparring.zoo.spec_paths import with_path
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -262,6 +264,58 @@ def test_hugging_face_sizes_of_other_kinds_are_refused(transformers: Any) -> Non
     transformers({"size": {"longest_edge": 800}})
     with pytest.raises(TargetError, match=r"size \{'longest_edge': 800\} is of a kind that is not read"):
         load_model("hf:org/net")
+
+
+class Clip(nn.Module):
+    """The signature of Hugging Face's CLIP: features of pixels by keyword, and a learned scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net(4)
+        self.logit_scale = nn.Parameter(torch.tensor(50.0).log())
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        features: Tensor = self.net(pixel_values)
+        return features
+
+
+def test_hugging_face_makes_zero_shot_classifiers_of_given_texts(stand_in: Any, tmp_path: Any) -> None:
+    net = Clip()
+
+    class AutoImageProcessor:
+        @staticmethod
+        def from_pretrained(name: str, *, trust_remote_code: bool) -> Any:
+            return SimpleNamespace(image_mean=list(MEAN), image_std=list(STD), size={"height": 8, "width": 8})
+
+    class AutoModel:
+        @staticmethod
+        def from_pretrained(name: str, *, use_safetensors: bool, trust_remote_code: bool) -> nn.Module:
+            assert use_safetensors
+            assert not trust_remote_code
+            return net if name == "org/clip" else Net(4)
+
+    stand_in("transformers", AutoImageProcessor=AutoImageProcessor, AutoModel=AutoModel)
+    texts = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    file = tmp_path / "texts.safetensors"
+    save_file({"texts": texts}, str(file))
+    model = load_model(f"hf:org/clip#texts={file}")
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    pixels = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    cosines = nn.functional.cosine_similarity(net.net(pixels)[:, None], texts[None], dim=2)
+    torch.testing.assert_close(model.target.predict(images), (50 * cosines).detach())
+    assert model.input == InputSpec(3, 8, 8, interpolation="bilinear", squash=True)
+    with pytest.raises(TargetError, match="org/other has no get_image_features"):
+        load_model(f"hf:org/other#texts={file}")
+    save_file({"a": texts, "b": texts.clone()}, str(file))
+    with pytest.raises(ConfigError, match=r"holds 2 tensors \(a, b\); save one"):
+        load_model(f"hf:org/clip#texts={file}")
+    assert with_path("hf:org/clip#texts=texts.safetensors", tmp_path) == f"hf:org/clip#texts={file}"
+    assert with_path("hf:org/clip", tmp_path) == "hf:org/clip"
+    file.write_bytes(b"no tensors")
+    with pytest.raises(ConfigError, match="is no safetensors file"):
+        load_model(f"hf:org/clip#texts={file}")
+    with pytest.raises(ConfigError, match=r"write hf:org/clip#texts=FILE.safetensors"):
+        load_model("hf:org/clip#prompts=a")
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
     g = grad_x L( T(x; p) ),  T: with probability p resized at random and padded with zeros at random, else x itself
 
 Each row draws for itself, anew at every query. Departure: as models take one size of images, the image is
-shrunk and padded to the size it came in, where the paper grows 299 pixels to 299 ... 330 and pads to 330.
+shrunk and padded to the size it came in, where the paper grows 299 pixels to 299 ... 330 and pads to 330. What lies
+beside the images (landmarks, boxes) stays where it is, so that against a face it is off by up to the same share.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ def load_model(spec: str, *, device: str = "cpu") -> LoadedModel:
     """Load the model that `spec` names, ready to be attacked on `device`.
 
     Args:
-        spec: `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME`, `robustbench:NAME[/DATASET/THREAT]`,
-            `onnx:FILE`, `trained:DIR`, `http://HOST/v2/models/NAME` or `FILE.py:FACTORY`, which runs the user's file.
+        spec: `zoo:NAME`, `timm:NAME`, `torchvision:NAME`, `hf:ORG/NAME[#texts=FILE]`,
+            `robustbench:NAME[/DATASET/THREAT]`, `onnx:FILE`, `trained:DIR`, `http://HOST/v2/models/NAME` or
+            `FILE.py:FACTORY`, which runs the user's file.
         device: "cpu", "cuda" or "cuda:0".
 
     Raises: ConfigError (unknown name), AssetError (something to fetch or install first), TargetError (what was found is
