@@ -49,6 +49,9 @@ class Trials:
     label_note: str
     skipped: list[Skipped] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     @property
     def candidates(self) -> int:
         """How many trials there are."""
