@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -51,6 +51,29 @@ class Trials:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def first(self, count: int) -> Trials:
+        """Return the first trials."""
+        part = slice(0, count)
+        beside = {"templates": self.reference["templates"][part], "template_of": self.reference["template_of"][part]}
+        return replace(
+            self,
+            goal=take(self.goal, part),
+            images=self.images[part],
+            names=self.names[part],
+            reference=self.reference | beside,
+        )
+
+    @property
+    def scores(self) -> ScoreMap | None:
+        """The map of similarities to scores of 0 to 100; None where there is none."""
+        values = self.reference["scores"]
+        return None if values is None else ScoreMap(**values)
+
+    @property
+    def goal_word(self) -> str:
+        """The goal as the command line calls it."""
+        return str(self.reference["goal"])
 
     @property
     def candidates(self) -> int:

@@ -10,7 +10,7 @@ from . import assets
 
 WEIGHTS = Path(__file__).parent / "weights"
 PLANS = Path(__file__).parent / "plans"
-FACE_PLANS = Path(__file__).parent / "face_plans"
+FACE_PLANS = PLANS / "faces"
 PLAN_NETWORKS = Path(__file__).parents[1] / "defenses" / "bayesian" / "digit_nets.py"  # of plans without a zoo model
 
 

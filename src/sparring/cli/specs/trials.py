@@ -121,3 +121,34 @@ def verification_table(typed: dict[str, Any]) -> dict[str, Any]:
         "aligned": typed.pop("aligned") or None,
     }
     return {name: value for name, value in table.items() if value is not None}
+
+
+def load_trials(
+    model: str,
+    data: str,
+    named: dict[str, Any],
+    overrides: InputOverrides,
+    options: DataOptions,
+    device: str,
+    limit: int | None,
+    of_classifier: dict[str, Any],
+) -> tuple[LoadedModel, Any]:
+    """Return a verifier and the trials of a goal, as `sparring attack` names them.
+
+    Raises: ConfigError for a goal that is none of verification, and for options of classifiers (`of_classifier`).
+    """
+    from ...audit.plan import check_word
+    from ...audit.plan_file import make_audit_config
+
+    goal = named.pop("goal")
+    check_word("goal", goal or "", TRIAL_GOALS)
+    for name, value in of_classifier.items():
+        if value:
+            raise ConfigError(f"--{name.replace('_', '-')} is of classifiers; with --goal {goal} leave it out")
+    tables = {"input": vars(overrides), "read": vars(options), "verification": verification_table(named)}
+    known = {
+        table: {name: value for name, value in values.items() if value is not None} for table, values in tables.items()
+    }
+    config = make_audit_config({"model": model, "data": data, "threats": ["linf"], "goal": goal} | known)
+    loaded, trials = acquire_faces(config, device).trials(goal, verification_of(config))
+    return loaded, trials if limit is None else trials.first(limit)
