@@ -66,6 +66,7 @@ _HOMES = {
 }
 _ROOMS = (
     "attacks",
+    "biometrics",
     "defenses",
     "error_rates",
     "experiments",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ ATTACKED_SHARE = 4  # and no more than one of so many
 PICTURES = 1 << 24  # bytes of template pictures that are kept for the report
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trials:
     """Trials as the data of `audit`: chunks of pictures with their goal, and the reference for the report."""
 
@@ -48,6 +48,32 @@ class Trials:
     reference: dict[str, Any]
     label_note: str
     skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, count: int) -> Trials:
+        """Return the first trials."""
+        part = slice(0, count)
+        beside = {"templates": self.reference["templates"][part], "template_of": self.reference["template_of"][part]}
+        return replace(
+            self,
+            goal=take(self.goal, part),
+            images=self.images[part],
+            names=self.names[part],
+            reference=self.reference | beside,
+        )
+
+    @property
+    def scores(self) -> ScoreMap | None:
+        """The map of similarities to scores of 0 to 100; None where there is none."""
+        values = self.reference["scores"]
+        return None if values is None else ScoreMap(**values)
+
+    @property
+    def goal_word(self) -> str:
+        """The goal as the command line calls it."""
+        return str(self.reference["goal"])
 
     @property
     def candidates(self) -> int:

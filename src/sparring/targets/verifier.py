@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,13 +27,14 @@ class Verifier(Pipeline[Jacobians]):
         run(PGD(Linf(4 / 255)), verifier, goal, probes, context=Scene(landmarks=landmarks))
 
     Args:
-        embedder: a module or function from faces (B, 3, size, size) in [0, 1] to embeddings (B, D).
+        embedder: a module or function from faces (B, 3, size, size) in [0, 1] to embeddings (B, D), or a `Model` of it.
         size: the side of the faces in pixels. None: images are aligned faces already.
         metric: how embeddings are compared: "cosine" or "euclidean"; see `tasks.similarity`.
         detector: finds the landmarks where the context has none (`AlignFace`): the verifier as it is deployed, which
             looks for the face in each image anew. An image in which it finds none is not answered.
         template: where eyes and mouth go in a face that the embedder takes (`transforms.ARCFACE_TEMPLATE` for nets of
             that training); None: an upright square (`AlignFace`).
+        mean, std: per channel, in units of [0, 1]; the embedder sees (faces - mean) / std.
         name: the name in reports.
 
     Landmarks in the context stay where they are while an image is attacked, which costs no pass of a detector. An
@@ -44,15 +45,21 @@ class Verifier(Pipeline[Jacobians]):
 
     def __init__(
         self,
-        embedder: nn.Module | Callable[..., Any],
+        embedder: nn.Module | Callable[..., Any] | Model,
         size: int | None = None,
         *,
         metric: str = "cosine",
         detector: nn.Module | None = None,
         template: Template | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         name: str | None = None,
     ) -> None:
-        model = Model(embedder, Verification(metric), name=name)
+        model = embedder
+        if not isinstance(model, Model):
+            model = Model(model, Verification(metric), mean=mean, std=std, name=name)
+        elif model.task != Verification(metric) or mean is not None or std is not None:
+            raise TargetError(f"{model.name} is a model already; give it Verification({metric!r}), mean and std itself")
         super().__init__(model, *(() if size is None else (AlignFace(size, detector, template),)))
         self.metric = metric
 

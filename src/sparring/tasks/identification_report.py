@@ -63,7 +63,8 @@ def rate_table(results: Results, named: Sequence[tuple[str, Sequence[Mapping[str
                 none if missed is None else missed,
             )
         )
-    return Table("Identification rate", columns, rows)
+    title = "Identification rate" if results.goal == "EvadeIdentification" else "Identified as the other person"
+    return Table(title, columns, rows)
 
 
 def search_table(results: Results) -> list[Table]:
