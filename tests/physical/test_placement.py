@@ -212,7 +212,14 @@ def test_nothing_of_the_artifact_lies_outside_its_window(
     scene = Scene(
         images=draw("images", (6, 1, 50, 61)).sigmoid(),
         boxes=torch.tensor(
-            [[20.0, 20, 22, 23], [5, 5, 40, 45], [-20, -10, 20, 15], [55, 40, 90, 80], [200, 200, 210, 210], [0, 0, 61, 9]]
+            [
+                [20.0, 20, 22, 23],
+                [5, 5, 40, 45],
+                [-20, -10, 20, 15],
+                [55, 40, 90, 80],
+                [200, 200, 210, 210],
+                [0, 0, 61, 9],
+            ]
         ).double(),
     )
     placement = replace(placement.at_severity(1.5), anchor=BoxAnchor(1.0), roll=60.0)

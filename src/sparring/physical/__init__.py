@@ -11,6 +11,7 @@ from .camera import (
     Illumination,
     Lens,
     LibJPEG,
+    Resize,
     Sensor,
     ToneCurve,
 )
@@ -36,7 +37,7 @@ __all__ = [
     "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
     "ContentDistance", "Cylinder", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise",
     "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "NonPrintability", "OutOfGamut", "Parabola",
-    "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor", "SampledTransform", "Sensor",
-    "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out", "held_out_family", "optimization_family",
+    "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor", "Resize", "SampledTransform",
+    "Sensor", "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out", "held_out_family", "optimization_family",
     "shared_mechanisms",
 ]  # fmt: skip

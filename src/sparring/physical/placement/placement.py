@@ -216,7 +216,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the picture of the same size in every row: first row and column (B,), `size` of it and of the picture."""
+    """A part of the picture of the same size in every row: first row and column (B,), its size and the picture's."""
 
     top: Tensor
     left: Tensor
@@ -225,9 +225,7 @@ class Window:
 
     def samples(self, by: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return rows (B, h * by, 1) and columns (B, 1, w * by) of the samples, in pixels of the picture."""
-        down, across = (
-            (torch.arange(side * by, dtype=dtype, device=self.top.device) + 0.5) / by for side in self.size
-        )
+        down, across = ((torch.arange(side * by, dtype=dtype, device=self.top.device) + 0.5) / by for side in self.size)
         return self.top[:, None, None] + down[:, None], self.left[:, None, None] + across
 
     def spread(self, values: Tensor) -> Tensor:
