@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
@@ -24,6 +25,7 @@ from sparring.physical import (
 )
 from sparring.physical.placement.placement import Surface, Window
 from sparring.physical.placement.planar import Turned, perspective
+from sparring.physical.placement.thin_plate import Displaced, control_points
 from sparring.random import Key
 from sparring.testing.cases import draw
 from sparring.transforms import Scene
@@ -154,6 +156,17 @@ def test_a_homography_is_a_pinhole_camera() -> None:
     wanted = solid[:, :2] * distance / (distance + solid[:, 2:])
     made = (perspective(turned)[0] @ torch.cat((points, torch.ones(3, 1).double()), 1).T).T
     assert (made[:, :2] / made[:, 2:] - wanted).abs().max() < 1e-12
+
+
+def test_a_thin_plate_is_scipys_spline_through_its_control_points() -> None:
+    displacements = 0.05 * draw("bend", (1, 9, 2))
+    controls = control_points(3, 0.75, displacements)
+    points = draw("points", (20, 2)) * 0.4
+    spline = RBFInterpolator(controls.numpy(), displacements[0].numpy(), kernel="thin_plate_spline", degree=1)
+    for places in (points, controls):
+        u, v, _ = ThinPlate().unroll(places[None, None, :, 0], places[None, None, :, 1], Displaced(displacements), 0.75)
+        moved = torch.stack((u[0, 0], v[0, 0]), 1) - places
+        assert (moved - torch.from_numpy(spline(places.numpy()))).abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("placement", SURFACES, ids=named)
