@@ -204,6 +204,12 @@ def test_bad_input_is_refused() -> None:
         placed(Planar(mask=torch.ones(4, 4)), x, Scene(images=images))
     with pytest.raises(InputError, match="cannot be put"):
         placed(Planar(), x[:, :1], Scene(images=images))
+    with pytest.raises(InputError, match="x1 < x2"):
+        placed(Planar(), x, Scene(images=images, boxes=torch.tensor([[4.0, 4, 4, 9]])))
+    with pytest.raises(InputError, match="eyes"):
+        placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.ones(1, 3, 2)))
+    with pytest.raises(InputError, match="on a line"):
+        placed(Planar(anchor=QuadAnchor()), x, Scene(images=images, quads=torch.ones(1, 4, 2)))
     with pytest.raises(ConfigError, match="mask"):
         Planar(mask=torch.zeros(4, 4))
     with pytest.raises(ConfigError, match="vanish"):

@@ -20,6 +20,7 @@ from ...random import Key
 from ..stage import around, per_image
 from .printer import Printer
 
+FLATTEST = 0.05  # contrast: no severity turns black into white
 Share = Annotated[float, Bounds(ge=0, le=1)]
 
 
@@ -60,11 +61,11 @@ class AffinePrinter(Printer[AffineParameters]):
 
     def sample(self, key: Key, like: Tensor, context: object = None) -> AffineParameters:
         channels, severity = like.shape[1], self.severity
-        contrast = 1 + around(key, "contrast", self.contrast * severity, like, (1,))
+        contrast = (1 + around(key, "contrast", self.contrast * severity, like, (1,))).clamp_min(FLATTEST)
         brightness = around(key, "brightness", self.brightness * severity, like, (1,))
         tint = around(key, "tint", self.tint * severity, like, (channels,))
         black, white = severity * self.black, 1 - severity * (1 - self.white)
-        scale = (contrast * (white - black)).expand(-1, channels)
+        scale = (contrast * max(white - black, FLATTEST)).expand(-1, channels)
         return AffineParameters(scale, contrast * (black - 0.5) + 0.5 + brightness + tint)
 
     def apply_parameters(self, x: Tensor, parameters: AffineParameters, context: object = None) -> Tensor:

@@ -81,14 +81,15 @@ class GamutPrinter(Printer[GamutParameters]):
 
         unit = torch.eye(channels, dtype=like.dtype, device=like.device)
         mixing = like.new_tensor(INKS) if channels == 3 else unit
-        inks = unit + (mixing - unit) * self.impurity * varied("inks", (channels, channels))
+        inks = (unit + (mixing - unit) * self.impurity * varied("inks", (channels, channels))).clamp_min(0)
         white, black = (like.new_tensor(one)[:channels] for one in (self.paper, self.ink))
+        paper = (1 - (1 - white) * varied("paper", (channels,))).clamp(0.05, 1)
         return GamutParameters(
             inks / inks.sum(2, keepdim=True),
             between(key, "dot gain", self.dot_gain, like) * severity,
             between(key, "spread", (0.0, self.spread * severity), like),
-            (1 - (1 - white) * varied("paper", (channels,))).clamp(0.05, 1),
-            (black * varied("ink", (channels,))).clamp(0, 0.5),
+            paper,
+            torch.minimum((black * varied("ink", (channels,))).clamp_min(0), 0.8 * paper),
             1 + around(key, "gamma", min(self.gamma * severity, 0.9), like),
         )
 
