@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from sparring import testing
 from sparring.errors import ConfigError, InputError
@@ -36,7 +37,7 @@ from sparring.testing.cases import draw
 STAGES = [
     AffinePrinter(), GamutPrinter(), Exposure(), Illumination(), GaussianBlur(), Lens(), GaussianNoise(), Sensor(),
     Sensor(bits=None), BayerMosaic(), BayerMosaic(method="bilinear"), AutoBalance(), ToneCurve(),
-    DifferentiableJPEG(), LibJPEG(),
+    DifferentiableJPEG(), DifferentiableJPEG(rounding="straight"), LibJPEG(),
 ]  # fmt: skip
 BLURS = [GaussianBlur(), Lens(vignette=0.0)]
 IMAGES = (0.5 + 0.12 * draw("images", (4, 3, 15, 18))).clamp(0.2, 0.8)
@@ -241,3 +242,16 @@ def test_no_severity_turns_colours_around() -> None:
         made = printer.at_severity(12.0).apply(ramp, key_of(1), None)[0]
         assert made.isfinite().all()
         assert (made.diff(dim=3) > -1e-6).all()
+
+
+def test_jpeg_with_straight_rounding_is_libjpegs_but_for_bytes() -> None:
+    """Two roundings to bytes inside the codec are all that is left, with the slope of the smooth codec."""
+    soft = interpolate(0.3 + 0.4 * draw("soft", (4, 3, 8, 8)).sigmoid(), (32, 32), mode="bicubic")
+    x = soft.mul(255).round().div(255).requires_grad_()
+    drawn = LibJPEG().sample(key_of(4), x)
+    hard, smooth = (DifferentiableJPEG(rounding=word).apply_parameters(x, drawn) for word in ("straight", "mean"))
+    true = LibJPEG().apply_parameters(x.detach(), drawn)
+    assert (hard - true).abs().mean() * 255 < 2
+    assert (hard - true).abs().mean() < 0.6 * (smooth - true).abs().mean()
+    slopes = [torch.autograd.grad(one.sum(), x)[0] for one in (hard, smooth)]
+    assert (slopes[0] - slopes[1]).abs().max() < 1e-9
