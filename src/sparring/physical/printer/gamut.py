@@ -8,7 +8,8 @@ it.
     mixed    c'' = M c'                                     an ink that also absorbs its neighbours' light
     light    (paper (1 - c'') + ink c'') ^ gamma            Murray & Davies 1936
 
-Dot gain of 10 to 25 % is what offset and inkjet printing are specified with (ISO 12647-2).
+Dots grow by 10 to 20 % in many printing processes. Inks and paper are guesses at an office printer: `fit_printer`
+measures one.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class GamutPrinter(Printer[GamutParameters]):
         spread: largest standard deviation of the running ink, in pixels of the artifact.
         paper: light that the paper reflects of red, green and blue: office paper, a little blue.
         ink: light that full coverage still reflects.
-        impurity: factor of what inks absorb beside their own light; 1 is a matrix of usual inks.
+        impurity: factor of what inks absorb beside their own light; 1 is the matrix `INKS`.
         gamma: largest deviation of the exponent of the tone curve from 1.
         variation: largest deviation of impurity, paper and ink, as a share of each.
     """
