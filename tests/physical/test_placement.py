@@ -182,7 +182,9 @@ def test_gradients_of_artifact_and_pose(placement: Placement[Any]) -> None:
         return placement.apply_parameters(x, replace(drawn, scale=scale, shift=shift, roll=roll, surface=bent), scene)
 
     given = [x, drawn.scale, drawn.shift, drawn.roll, *pose.values()]
-    assert torch.autograd.gradcheck(ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4, fast_mode=True
+    )
 
 
 def test_on_a_face_the_artifact_follows_the_eyes() -> None:

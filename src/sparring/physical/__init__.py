@@ -29,7 +29,7 @@ from .placement import (
     QuadAnchor,
     ThinPlate,
 )
-from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, Printer, fit_printer
+from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, PalettePrinter, Printer, fit_printer
 from .regularizers import ContentDistance, NonPrintability, OutOfGamut, TotalVariation
 from .stage import PhysicalStage, SampledTransform
 
@@ -37,7 +37,7 @@ __all__ = [
     "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
     "ContentDistance", "Cylinder", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise",
     "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "MeasuredPrinter", "NonPrintability",
-    "OutOfGamut", "Parabola", "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor",
-    "Resize", "SampledTransform", "Sensor", "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out",
-    "fit_printer", "held_out_family", "optimization_family", "shared_mechanisms",
+    "OutOfGamut", "PalettePrinter", "Parabola", "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer",
+    "QuadAnchor", "Resize", "SampledTransform", "Sensor", "ThinPlate", "ToneCurve", "TotalVariation",
+    "check_held_out", "fit_printer", "held_out_family", "optimization_family", "shared_mechanisms",
 ]  # fmt: skip
