@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ...access.parameters import Bounds, PositiveFloat, check_parameters
-from ...errors import ConfigError, InputError
+from ...errors import InputError
+from ..stage import check_choice, check_length
 
-FLOAT = Annotated[float, Bounds()]
+RealNumber = Annotated[float, Bounds()]
 REFERENCES = ("width", "height", "diagonal")
 
 
@@ -40,12 +41,12 @@ class BoxAnchor(Anchor):
 
     size: PositiveFloat = 0.4
     relative_to: str = "width"
-    offset: tuple[FLOAT, FLOAT] = (0.0, 0.0)
+    offset: tuple[RealNumber, RealNumber] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         check_parameters(self)
-        if self.relative_to not in REFERENCES:
-            raise ConfigError(f"BoxAnchor relative_to={self.relative_to!r:.80}; pass one of {', '.join(REFERENCES)}")
+        check_length(self, "offset", self.offset, 2)
+        check_choice(self, "relative_to", self.relative_to, REFERENCES)
 
     def frame(self, images: Tensor, context: Any, aspect: float) -> Tensor:
         boxes = getattr(context, "boxes", None)
@@ -72,10 +73,11 @@ class LandmarkAnchor(Anchor):
     """
 
     width: PositiveFloat = 1.4
-    offset: tuple[FLOAT, FLOAT] = (0.0, -0.9)
+    offset: tuple[RealNumber, RealNumber] = (0.0, -0.9)
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_length(self, "offset", self.offset, 2)
 
     def frame(self, images: Tensor, context: Any, aspect: float) -> Tensor:
         landmarks = getattr(context, "landmarks", None)
