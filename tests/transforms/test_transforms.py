@@ -498,3 +498,19 @@ def test_another_record_needs_float_images_too() -> None:
 def test_parameters_of_a_wrong_type(make) -> None:
     with pytest.raises(ConfigError, match="pass"):
         make()
+
+
+def test_what_has_a_place_moves_with_the_picture() -> None:
+    by = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+    scene = Scene(
+        boxes=torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]),
+        landmarks=torch.arange(12.0).view(2, 3, 2),
+        quads=torch.arange(16.0).view(2, 4, 2),
+    )
+    factor = torch.tensor([2.0, 1.0])[:, None, None]
+    made = move_places(scene, lambda points: points * factor + by[:, None])
+    assert made.boxes is not None
+    assert made.boxes.tolist() == [[2, 3, 6, 7], [7, 6, 9, 8]]  # whole numbers stay whole numbers
+    for name in ("landmarks", "quads"):
+        before, after = getattr(scene, name), getattr(made, name)
+        assert torch.equal(after, before * torch.tensor([2.0, 1.0])[:, None, None] + by[:, None])

@@ -10,6 +10,7 @@ that an attacked and a clean image can be seen through the same camera.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -45,11 +46,15 @@ class SampledTransform(Transform, Generic[P]):
     def apply_parameters(self, x: Tensor, parameters: P, context: Any = None) -> Tensor:
         """Return x (B, C, H, W), in the stage's `light`, transformed with these parameters."""
 
+    def move(self, context: Any, height: int, width: int) -> Any:
+        """Return the context of images of that size with its places where they are after the stage."""
+        return context
+
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         check_images(x, self.name)
         parameters = self.sample(key, x, context)
         made = self.apply_parameters(convert(x, Light.SRGB, self.light), parameters, context)
-        return convert(made, self.light, Light.SRGB).clamp(0, 1), context
+        return convert(made, self.light, Light.SRGB).clamp(0, 1), self.move(context, *x.shape[2:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,18 @@ def check_range(stage: Transform, word: str, given: tuple[float, float]) -> None
     value: Any = given
     if not isinstance(value, tuple) or len(value) != 2 or not value[0] <= value[1]:
         raise ConfigError(f"{stage.name} {word}={value!r:.80}; pass the lower and the upper end: (low, high)")
+
+
+def check_length(owner: object, word: str, given: object, length: int) -> None:
+    """Raise ConfigError where a parameter is no tuple of that many values."""
+    if not isinstance(given, tuple) or len(given) != length:
+        raise ConfigError(f"{type(owner).__name__} {word}={given!r:.80}; pass a tuple of {length} numbers")
+
+
+def check_choice(owner: object, word: str, given: object, options: Iterable[str]) -> None:
+    """Raise ConfigError where a parameter is none of the words."""
+    if given not in tuple(options):
+        raise ConfigError(f"{type(owner).__name__} {word}={given!r:.80}; pass one of {', '.join(options)}")
 
 
 def around(key: Key, stream: str, amount: float, like: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
