@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.provenance import ROOT
 
-PAGE = ROOT / "docs" / "physical-results.md"
+PAGE, PICTURES = ROOT / "docs" / "physical-results.md", ROOT / "docs"
 
 
 def text() -> str:

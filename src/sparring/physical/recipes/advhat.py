@@ -14,17 +14,20 @@ sum on a canvas of 400 x 900 is 1e-4 * 400 * 900 = 36 of the mean.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...access import Gradients
 from ...attacks import MIFGSM
 from ...engine import Engine
 from ...geometry import Linf
 from ...goals import Goal
-from ...targets import Target
+from ...random import Key
+from ...targets import Pipeline, Target
+from ...transforms import Transform
 from ..chain import PhysicalChain
 from ..families import optimization_family
 from ..placement import LandmarkAnchor, Parabola
@@ -34,6 +37,23 @@ from .fit_artifact import FittedArtifact, fit_artifact
 SIZE = (40, 90)  # of the sticker in pixels; the authors have ten times as many each way
 FOREHEAD = LandmarkAnchor(width=1.9, offset=(0.0, -0.95))
 STAGES = ((100, 1 / 51, 0.9), (200, 1 / 255, 0.995))  # steps, step size, momentum
+
+
+@dataclass(frozen=True)
+class ForgetLandmarks(Transform):
+    """Images as they are, without the landmarks beside them: what comes after has to look for the face itself."""
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        return x, replace(context, landmarks=None)
+
+
+def as_deployed(verifier: Target[Gradients]) -> Target[Gradients]:
+    """Return the verifier as a service has it: it looks for the face in each image that it is given.
+
+    A sticker is put on a face by the landmarks of the clean picture, which the service does not have. The verifier
+    needs a detector (`Verifier(..., detector=)`); one that finds no face answers nothing, which is no success.
+    """
+    return Pipeline(verifier, ForgetLandmarks())
 
 
 def advhat_chain(anchor: LandmarkAnchor = FOREHEAD, *, severity: float = 1.0) -> PhysicalChain:
