@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring import testing
-from sparring.errors import ConfigError, InputError
+from sparring.errors import ConfigError, InputError, TargetError
 from sparring.physical import (
     BoxAnchor,
     Camera,
@@ -19,6 +19,7 @@ from sparring.physical import (
     LibJPEG,
     PhysicalChain,
     Planar,
+    Resize,
     ThinPlate,
     check_held_out,
     held_out_family,
@@ -134,3 +135,17 @@ def test_a_stage_alone_is_a_part_of_a_pipeline_of_srgb_images() -> None:
     assert (stage.apply(ARTIFACTS, key_of(3), None)[0] - code.clamp(0, 1)).abs().max() < 1e-9
     seen = sp.Pipeline(sp.Classifier(Red()), stage, LibJPEG()).render(ARTIFACTS, key_of(3))
     assert seen.shape == ARTIFACTS.shape
+
+
+def test_a_camera_of_another_size_moves_places_along() -> None:
+    chain = replace(small(optimization_family()), camera=Camera(resize=Resize(size=(9, 40)), codec=LibJPEG()))
+    boxes = torch.tensor([[2.0, 4, 10, 16]]).expand(3, 4)
+    made, context = chain.apply(ARTIFACTS, key_of(3), replace(SCENE, boxes=boxes))
+    assert made.shape == (3, 3, 9, 40)
+    assert context.boxes[0].tolist() == [4, 2, 20, 8]
+    testing.check_transform(Resize(size=(9, 40)), ARTIFACTS, sp.Scene(boxes=boxes))
+    with pytest.raises(TargetError, match="cannot bring the outputs"):
+        sp.Pipeline(sp.targets.Model(Red(), sp.tasks.Detection()), chain)
+    assert shared_mechanisms(chain, replace(held_out_family(), camera=chain.camera)) != ()  # both have LibJPEG
+    resized = Camera(resize=Resize(size=(9, 40)))
+    assert shared_mechanisms(replace(chain, camera=resized), replace(held_out_family(), camera=resized)) == ()

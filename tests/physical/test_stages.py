@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from sparring import testing
 from sparring.errors import ConfigError, InputError
@@ -26,8 +27,9 @@ from sparring.physical import (
     PhysicalStage,
     Sensor,
     ToneCurve,
+    fit_printer,
 )
-from sparring.physical.colour import to_linear
+from sparring.physical.colour import to_linear, to_srgb
 from sparring.random import Key
 from sparring.rows import flatten
 from sparring.testing.cases import draw
@@ -35,7 +37,7 @@ from sparring.testing.cases import draw
 STAGES = [
     AffinePrinter(), GamutPrinter(), Exposure(), Illumination(), GaussianBlur(), Lens(), GaussianNoise(), Sensor(),
     Sensor(bits=None), BayerMosaic(), BayerMosaic(method="bilinear"), AutoBalance(), ToneCurve(),
-    DifferentiableJPEG(), LibJPEG(),
+    DifferentiableJPEG(), DifferentiableJPEG(rounding="straight"), LibJPEG(),
 ]  # fmt: skip
 BLURS = [GaussianBlur(), Lens(vignette=0.0)]
 IMAGES = (0.5 + 0.12 * draw("images", (4, 3, 15, 18))).clamp(0.2, 0.8)
@@ -199,3 +201,57 @@ def test_bad_parameters_are_refused() -> None:
     ):
         with pytest.raises(ConfigError):
             make()
+
+
+def test_a_printer_is_fitted_to_what_it_printed() -> None:
+    """Of a printer of that form matrix, offset and exponent are found again; of inks most is explained."""
+    sent = torch.cartesian_prod(*[torch.linspace(0, 1, 4).double()] * 3)
+    matrix = torch.tensor([[0.8, 0.05, 0.02], [0.03, 0.7, 0.04], [0.01, 0.06, 0.75]]).double()
+    offset = torch.tensor([0.02, 0.03, 0.025]).double()
+    seen = to_srgb(to_linear(sent).clamp_min(1e-6) ** 1.2 @ matrix.T + offset)
+    fitted = fit_printer(sent, seen)
+    assert (fitted.matrix - matrix).abs().max() < 1e-9
+    assert (fitted.offset - offset).abs().max() < 1e-9
+    assert (fitted.gamma, fitted.residual) == (pytest.approx(1.2), pytest.approx(0, abs=1e-9))
+    inks = GamutPrinter().palette(4).double()
+    fitted = fit_printer(sent, inks)
+    before = (sent - inks).square().mean().sqrt()
+    assert fitted.residual < 0.3 * float(before)
+    assert (fitted.palette(4).double() - inks).square().mean().sqrt() == pytest.approx(fitted.residual, rel=1e-3)
+    testing.check_transform(fitted, IMAGES, slope=1e-3)
+    assert (fitted.at_severity(0).apply(IMAGES, key_of(4), None)[0] - IMAGES).abs().max() < 1e-6
+
+
+@pytest.mark.wrong_types
+def test_measurements_that_fit_no_printer_are_refused() -> None:
+    grey = torch.linspace(0, 1, 10)[:, None].expand(10, 3)
+    for sent, seen, match in (
+        (grey, grey, "span"),
+        (grey[:4], grey[:4], "at least 8"),
+        (grey * 255, grey, "255"),
+        (grey, grey[:, :2], "colours"),
+        (grey, None, "colours"),
+    ):
+        with pytest.raises(InputError, match=match):
+            fit_printer(sent, seen)
+
+
+def test_no_severity_turns_colours_around() -> None:
+    for printer in (AffinePrinter(), GamutPrinter()):
+        ramp = torch.linspace(0, 1, 20).view(1, 1, 1, 20).expand(1, 3, 4, 20)
+        made = printer.at_severity(12.0).apply(ramp, key_of(1), None)[0]
+        assert made.isfinite().all()
+        assert (made.diff(dim=3) > -1e-6).all()
+
+
+def test_jpeg_with_straight_rounding_is_libjpegs_but_for_bytes() -> None:
+    """Two roundings to bytes inside the codec are all that is left, with the slope of the smooth codec."""
+    soft = interpolate(0.3 + 0.4 * draw("soft", (4, 3, 8, 8)).sigmoid(), (32, 32), mode="bicubic")
+    x = soft.mul(255).round().div(255).requires_grad_()
+    drawn = LibJPEG().sample(key_of(4), x)
+    hard, smooth = (DifferentiableJPEG(rounding=word).apply_parameters(x, drawn) for word in ("straight", "mean"))
+    true = LibJPEG().apply_parameters(x.detach(), drawn)
+    assert (hard - true).abs().mean() * 255 < 2
+    assert (hard - true).abs().mean() < 0.6 * (smooth - true).abs().mean()
+    slopes = [torch.autograd.grad(one.sum(), x)[0] for one in (hard, smooth)]
+    assert (slopes[0] - slopes[1]).abs().max() < 1e-9

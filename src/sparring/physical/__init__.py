@@ -11,6 +11,7 @@ from .camera import (
     Illumination,
     Lens,
     LibJPEG,
+    Resize,
     Sensor,
     ToneCurve,
 )
@@ -28,15 +29,15 @@ from .placement import (
     QuadAnchor,
     ThinPlate,
 )
-from .printer import AffinePrinter, GamutPrinter, Printer
+from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, Printer, fit_printer
 from .regularizers import ContentDistance, NonPrintability, OutOfGamut, TotalVariation
 from .stage import PhysicalStage, SampledTransform
 
 __all__ = [
     "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
     "ContentDistance", "Cylinder", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise",
-    "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "NonPrintability", "OutOfGamut", "Parabola",
-    "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor", "SampledTransform", "Sensor",
-    "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out", "held_out_family", "optimization_family",
-    "shared_mechanisms",
+    "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "MeasuredPrinter", "NonPrintability",
+    "OutOfGamut", "Parabola", "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer", "QuadAnchor",
+    "Resize", "SampledTransform", "Sensor", "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out",
+    "fit_printer", "held_out_family", "optimization_family", "shared_mechanisms",
 ]  # fmt: skip

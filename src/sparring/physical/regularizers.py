@@ -61,7 +61,7 @@ class TotalVariation(MaskedPenalty):
 
         mean over i, j, c of   sqrt( (x_i+1,j - x_ij)^2 + (x_i,j+1 - x_ij)^2 + smoothing^2 ) - smoothing
 
-    Sharif et al. 2016 (eq. 4) without `smoothing`, by which the gradient is finite, and 0, on flat grey. A pixel of the
+    Sharif et al. 2016 have it without `smoothing`, by which the gradient is finite, and 0, on flat grey. A pixel of the
     last row or column has one neighbour. Under a mask a difference counts by the paper on both its sides.
     """
 
@@ -84,12 +84,12 @@ class NonPrintability(MaskedPenalty):
 
     With the distances d_k of a pixel from the K colours of the palette:
 
-        "min"       min_k d_k                                          Thys et al. 2019 (arXiv:1904.08653, section 3.1)
+        "min"       min_k d_k                                          Thys et al. 2019 (arXiv:1904.08653)
         "softmin"   -T log( sum_k exp(-d_k / T) )                       smooth, and at most T log K less
-        "product"   prod_k d_k                                         Sharif et al. 2016, eq. 5; RP2
+        "product"   prod_k d_k                                         Sharif et al. 2016; RP2
 
-    The product of 30 distances below 1 spans ten powers of ten over the colours, and so does its gradient; the others
-    have a gradient of about 1 everywhere. It belongs to colours that are printed: of a perturbation pass the
+    The product of thirty distances below 1 spans many orders of magnitude over the colours, and so does its gradient;
+    the others have a gradient of about 1 everywhere. The penalty is one of what is printed: of a perturbation pass the
     perturbed image.
 
     Args:
@@ -156,7 +156,8 @@ class OutOfGamut(MaskedPenalty):
 
 @dataclass(frozen=True, kw_only=True)
 class ContentDistance(MaskedPenalty):
-    """The mean colour difference from a reference in CIELAB (CIE76), as Athalye et al. 2018 penalise it (eq. 2).
+    """The mean colour difference from a reference in CIELAB (CIE76), as Athalye et al. 2018 (arXiv:1707.07397)
+    penalise it.
 
     Args:
         reference: (C, h, w) in [0, 1], how the artifact is to look.

@@ -66,6 +66,12 @@ def mean_rounding(values: Tensor) -> Tensor:
     return whole + ((values - whole) + (values - whole) ** 3) / 2
 
 
+def straight_rounding(values: Tensor) -> Tensor:
+    """Return the rounded values, with the slope of `mean_rounding`."""
+    smooth = mean_rounding(values)
+    return smooth + (values.round() - smooth).detach()
+
+
 def no_rounding(values: Tensor) -> Tensor:
     """Return the values as they are: slope 1 everywhere."""
     return values

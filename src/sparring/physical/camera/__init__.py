@@ -6,9 +6,10 @@ from .exposure import Exposure, Illumination
 from .lens import GaussianBlur, Lens
 from .mosaic import BayerMosaic
 from .processing import AutoBalance, ToneCurve
+from .resize import Resize
 from .sensor import GaussianNoise, Sensor
 
 __all__ = [
     "AutoBalance", "BayerMosaic", "Camera", "CameraParameters", "DifferentiableJPEG", "Exposure", "GaussianBlur",
-    "GaussianNoise", "Illumination", "Lens", "LibJPEG", "Sensor", "ToneCurve",
+    "GaussianNoise", "Illumination", "Lens", "LibJPEG", "Resize", "Sensor", "ToneCurve",
 ]  # fmt: skip

@@ -12,12 +12,12 @@ from ...access.parameters import Bounds
 from ...errors import ConfigError
 from ...random import Key
 from ...transforms import straight_through
-from ...transforms.jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding
+from ...transforms.jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding, straight_rounding
 from ...transforms.libjpeg import through_libjpeg
 from ..stage import PhysicalStage, differentiated
 
 Quality = Annotated[int, Bounds(ge=1, le=100)]
-ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding}
+ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding, "straight": straight_rounding}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class DifferentiableJPEG(Codec):
     """Images (B, 1 or 3, H, W) in sRGB through a JPEG codec in floating point whose rounding has a slope.
 
     Args:
-        rounding: "cubic" (Shin & Song 2017), "none", or the "mean" of the two, by which the most attacks pass libjpeg.
+        rounding: "cubic" (Shin & Song 2017), "none", or the "mean" of the two, by which the most attacks pass libjpeg;
+            "straight" rounds, with the slope of the mean, so that the gradient is not that of the forward pass.
     """
 
     family: str = "optimization"
@@ -64,6 +65,10 @@ class DifferentiableJPEG(Codec):
         super().__post_init__()
         if self.rounding not in ROUNDINGS:
             raise ConfigError(f"{self.name} rounding={self.rounding!r:.80}; pass one of {', '.join(ROUNDINGS)}")
+
+    @property
+    def exact_gradient(self) -> bool:
+        return self.rounding != "straight" or self.severity == 0
 
     def apply_parameters(self, x: Tensor, parameters: Qualities, context: object = None) -> Tensor:
         if self.severity == 0:

@@ -35,7 +35,7 @@ class GaussianNoise(PhysicalStage[Noise]):
     """Images (B, C, H, W) in sRGB with Gaussian noise, the same in dark and in light, as EOT adds it.
 
     Args:
-        deviation: smallest and largest standard deviation (Athalye et al. 2018: up to 0.1; Thys et al. 2019: 0.1).
+        deviation: smallest and largest standard deviation.
     """
 
     ranges = ("deviation",)

@@ -6,7 +6,7 @@ what recedes comes to lie lower, and the place of the artifact that is seen at (
 
     u = s(x)        v = (y - z(x) sin(pitch)) / cos(pitch)
 
-Komkov & Petiushko 2019 (AdvHat, arXiv:1908.08705, section 3.2): z = a x^2 and this pitch. All lengths are in widths of
+Komkov & Petiushko 2019 (AdvHat, arXiv:1908.08705): z = a x^2 and this pitch. All lengths are in widths of
 the artifact. Places are exact and have gradients with respect to curvature and pitch, which AdvHat's code rounds
 to whole pixels.
 """

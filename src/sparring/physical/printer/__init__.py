@@ -2,6 +2,7 @@
 
 from .affine import AffinePrinter
 from .gamut import GamutPrinter
+from .measured import MeasuredPrinter, fit_printer
 from .printer import Printer
 
-__all__ = ["AffinePrinter", "GamutPrinter", "Printer"]
+__all__ = ["AffinePrinter", "GamutPrinter", "MeasuredPrinter", "Printer", "fit_printer"]

@@ -8,7 +8,8 @@ it.
     mixed    c'' = M c'                                     an ink that also absorbs its neighbours' light
     light    (paper (1 - c'') + ink c'') ^ gamma            Murray & Davies 1936
 
-Dot gain of 10 to 25 % is what offset and inkjet printing are specified with (ISO 12647-2).
+Dots grow by 10 to 20 % in many printing processes. Inks and paper are guesses at an office printer: `fit_printer`
+measures one.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class GamutPrinter(Printer[GamutParameters]):
         spread: largest standard deviation of the running ink, in pixels of the artifact.
         paper: light that the paper reflects of red, green and blue: office paper, a little blue.
         ink: light that full coverage still reflects.
-        impurity: factor of what inks absorb beside their own light; 1 is a matrix of usual inks.
+        impurity: factor of what inks absorb beside their own light; 1 is the matrix `INKS`.
         gamma: largest deviation of the exponent of the tone curve from 1.
         variation: largest deviation of impurity, paper and ink, as a share of each.
     """
@@ -81,14 +82,15 @@ class GamutPrinter(Printer[GamutParameters]):
 
         unit = torch.eye(channels, dtype=like.dtype, device=like.device)
         mixing = like.new_tensor(INKS) if channels == 3 else unit
-        inks = unit + (mixing - unit) * self.impurity * varied("inks", (channels, channels))
+        inks = (unit + (mixing - unit) * self.impurity * varied("inks", (channels, channels))).clamp_min(0)
         white, black = (like.new_tensor(one)[:channels] for one in (self.paper, self.ink))
+        paper = (1 - (1 - white) * varied("paper", (channels,))).clamp(0.05, 1)
         return GamutParameters(
             inks / inks.sum(2, keepdim=True),
             between(key, "dot gain", self.dot_gain, like) * severity,
             between(key, "spread", (0.0, self.spread * severity), like),
-            (1 - (1 - white) * varied("paper", (channels,))).clamp(0.05, 1),
-            (black * varied("ink", (channels,))).clamp(0, 0.5),
+            paper,
+            torch.minimum((black * varied("ink", (channels,))).clamp_min(0), 0.8 * paper),
             1 + around(key, "gamma", min(self.gamma * severity, 0.9), like),
         )
 
