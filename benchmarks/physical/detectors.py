@@ -45,7 +45,7 @@ DETECTORS: dict[str, DetectorEstimator] = {
     "Lee: Mahalanobis": Mahalanobis(),
     "Ma: LID": LID(),
 }
-EPS, STEPS, FIT, VALIDATION, TEST, LARGER = 0.2, 20, 600, 500, 200, 4
+EPS, STEPS, FIT, VALIDATION, TEST, LARGER = 0.2, 10, 300, 200, 100, 4
 
 
 def captured(images: Tensor, parts: tuple[Transform, ...], seed: int) -> Tensor:

@@ -34,8 +34,8 @@ from sparring.zoo import load_data, load_model
 RECORD, RUNS = ROOT / "records" / "physical" / "signs.json", ROOT / "runs" / "physical" / "signs"
 MODEL = "zoo:efficientnet-lite0"
 SIGN, METER = 919, 704  # street sign, parking meter
-FITTED, JUDGED, SIZE, WIDTH_MM = 12, 10, 96, 600.0
-AREA, MASK_STEPS, STEPS, SCENES, DRAWS = 0.2, 20, 60, 6, 3
+FITTED, JUDGED, SIZE, WIDTH_MM = 8, 6, 96, 600.0
+AREA, MASK_STEPS, STEPS, SCENES, DRAWS = 0.2, 12, 40, 4, 2
 ANCHOR = BoxAnchor(1.0)
 
 
