@@ -1,8 +1,8 @@
 """A photograph of a printed sheet, registered by its markers: the artifact as the camera saw it, and the colours.
 
     photograph = read_photograph("IMG_0001.jpg", sheet_of(artifact))
-    photograph.artifact                     # (3, h, w), to be judged or compared
-    STRIP, photograph.strip                 # what was printed and what was seen: for fitting a printer
+    photograph.artifact                                              # (3, h, w), to be judged or compared
+    printer = fit_printer(torch.tensor(STRIP), photograph.strip)     # what was sent, and what was seen
 
 The page is flat, and the lens draws straight lines: the map from page to photograph is one homography. The middles of
 the four markers give it; the ten dots inside them, which it was not fitted to, say how well it holds.
