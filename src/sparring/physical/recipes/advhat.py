@@ -8,8 +8,8 @@ of 1/255 with momentum 0.995. Dodging (`Dodge`) is the paper's; `Impersonate` is
 of which the authors say that they did not pursue it.
 
 Departures: the stages have fixed lengths, where the authors end one when the loss has stopped falling; the loss is that
-of the goal (`Climb`), which takes any metric; the total variation is the mean over pixels, so that 1e-4 of the
-sum on a canvas of 400 x 900 is 1e-4 * 400 * 900 = 36 of the mean.
+of the goal (`Climb`), which takes any metric; and the canvas is smaller, so that 1e-4 of the sum over its pixels
+weighs less than on the authors' 400 x 900.
 """
 
 from __future__ import annotations
@@ -83,14 +83,13 @@ def advhat(
         chain: `advhat_chain()` by default.
         size: height and width of the sticker in pixels.
         stages: steps, step size and momentum of each stage.
-        tv_weight: of the mean total variation; None: what the paper's 1e-4 of the sum on its canvas, 900 pixels wide,
-            is on this one (36 * width / 900, since the sum falls with the width).
+        tv_weight: of the mean total variation; None: the paper's 1e-4 of the sum, 1e-4 * height * width.
         scenes_per_question: scenes of one query (20 in the paper).
 
     Returns: a `FittedArtifact`, whose success is inside the simulation that it was fitted in.
     """
     chain = advhat_chain() if chain is None else chain
-    weight = 36 * size[1] / 900 if tv_weight is None else tv_weight
+    weight = 1e-4 * size[0] * size[1] if tv_weight is None else tv_weight
     attacks = [MIFGSM(Linf(1.0), steps=steps, decay=mu, step_size=size_of_step) for steps, size_of_step, mu in stages]
     penalties = (TotalVariation(weight=weight),) if weight else ()
     return fit_artifact(
