@@ -35,7 +35,7 @@ RECORD, RUNS = ROOT / "records" / "physical" / "signs.json", ROOT / "runs" / "ph
 MODEL = "zoo:efficientnet-lite0"
 SIGN, METER = 919, 704  # street sign, parking meter
 FITTED, JUDGED, SIZE, WIDTH_MM = 8, 6, 96, 600.0
-AREA, MASK_STEPS, STEPS, SCENES, DRAWS = 0.2, 12, 40, 4, 2
+AREA, MASK_STEPS, STEPS, SCENES, DRAWS = 0.25, 12, 120, 4, 2
 ANCHOR = BoxAnchor(1.0)
 
 
@@ -59,7 +59,16 @@ def fitted(target: Any, scenes: sp.Scene, sign: Tensor, chain: Any) -> tuple[Ten
     )
     print("mask", f"{time.process_time() - start:.0f} s", flush=True)
     made = rp2(
-        target, goal, scenes, sign, chain, stickers=stickers, steps=STEPS, scenes_per_question=SCENES, engine=engine
+        target,
+        goal,
+        scenes,
+        sign,
+        chain,
+        stickers=stickers,
+        steps=STEPS,
+        tv_weight=0.2,
+        scenes_per_question=SCENES,
+        engine=engine,
     )
     took = {"seconds": time.process_time() - start, "success_in_fit": made.success_rate, "backwards": made.backwards}
     print("stickers", took, flush=True)
