@@ -37,7 +37,7 @@ MODEL, DATA = "zoo:face-dlib", "zoo:orl-faces"
 FACES = ROOT / "records" / "faces" / "verification.json"
 FIRST, EACH, FITTED = 30, 10, 4  # persons before them calibrated the threshold; pictures of each; fitted to
 LARGER, WIDTH_MM = 2, 120.0
-STAGES, SCENES, DRAWS = ((80, 1 / 40, 0.9), (40, 1 / 255, 0.995)), 4, 1
+STAGES, SCENES, DRAWS = ((60, 1 / 30, 0.9), (20, 1 / 255, 0.99)), 4, 1
 GOALS = ("dodge", "impersonate")
 
 
