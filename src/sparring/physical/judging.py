@@ -211,7 +211,7 @@ def judge_physical(
         "target_sha256": before,
         "goal": type(goal).__name__,
         "scenes": len(images),
-        "clusters": int(of.unique().numel()),
+        "clusters": len(set(of.tolist())),
         "seed": engine.seed,
         "fitted_through": [_told(stage) for stage in fitted_through.stages],
         "held_out": [_told(stage) for stage in held_out.stages],
