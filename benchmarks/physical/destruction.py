@@ -37,7 +37,7 @@ RECORD = ROOT / "records" / "physical" / "destruction.json"
 RUNS = ROOT / "runs" / "physical" / "destruction"
 MODEL, DATA = "zoo:efficientnet-lite0", "zoo:imagenet-20"
 RADII, SEVERITIES = (4, 8, 16), (0.5, 1.0, 1.5)
-PICTURES, STEPS, EOT_DRAWS, CAPTURES = 12, 10, 3, 3
+PICTURES, STEPS, EOT_DRAWS, CAPTURES = 8, 10, 2, 2
 ATTACKS = ("FGSM", "BIM", "PGD", "EOT", "noise")
 FIRST_CAPTURE = 1 << 45
 

@@ -56,6 +56,15 @@ def test_distance_in_lab_holds_a_picture_to_the_clean_one():
         TransferAttack(PGD(sp.Linf(0.2)), LabDistance(1.0, ("camera",)))
 
 
+def test_colour_distance_of_a_row_is_its_own():
+    x = noisy(3, 8).double().permute(2, 1, 0, 3).expand(3, 3, 8, 8)
+    attack = TransferAttack(PGD(sp.Linf(0.1), steps=3), LabDistance(1.0, (Camera(illumination=Exposure()),)))
+    target, labels = sp.Classifier(SeesCorner()), torch.tensor([0, 1, 0])
+    together = sp.craft(attack, target, labels, x)
+    alone = sp.craft(attack, target, labels[1:2], x[1:2], indices=torch.tensor([1]))
+    assert (together[1] - alone[0]).abs().max() < 1e-12
+
+
 def test_stickers_belong_where_the_model_looks():
     sign = torch.full((3, 24, 24), 0.4)
     mask, heat = find_hot_mask(

@@ -93,8 +93,8 @@ def destruction_rate(
 
 
 def _share(part: Tensor, whole: Tensor, clusters: Tensor) -> Interval:
-    counted = (one.sum(1).double().cpu().numpy() for one in (part, whole))
-    return cluster_bootstrap(*counted, clusters.cpu().numpy().astype(np.int64))
+    counted, of = (one.sum(1).double().cpu().numpy() for one in (part, whole))
+    return cluster_bootstrap(counted, of, clusters.cpu().numpy().astype(np.int64))
 
 
 def values_of(interval: Interval) -> dict[str, Any]:

@@ -14,6 +14,7 @@ piece of paper would do by themselves. All of them are seen through the same dra
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ class JudgedView:
         view: "digital", "same family", or "held out" with its severity.
         success: share of all scenes and draws in which the goal is met.
         paired: the same, of those in which it is not met with nothing there, through the same draw.
+        margin: mean of the goal's margin over what is answered: for `Dodge` the threshold less the similarity.
         answered: share that the model answers at all: in which a face is found.
         draws: per scene.
     """
@@ -64,6 +66,7 @@ class JudgedView:
     view: str
     success: Interval
     paired: Interval
+    margin: float
     answered: float
     draws: int
 
@@ -208,7 +211,7 @@ def judge_physical(
         "target_sha256": before,
         "goal": type(goal).__name__,
         "scenes": len(images),
-        "clusters": int(of.unique().numel()),
+        "clusters": len(set(of.tolist())),
         "seed": engine.seed,
         "fitted_through": [_told(stage) for stage in fitted_through.stages],
         "held_out": [_told(stage) for stage in held_out.stages],
@@ -282,41 +285,45 @@ def _middles(images: Tensor, size: torch.Size) -> Tensor:
 
 def _answers(
     target: Target[Any], chain: Transform, paper: Tensor | None, goal: Goal, scenes: Any, draws: int, engine: Engine
-) -> tuple[Tensor, Tensor]:
-    """Whether the goal is met, and whether there is an answer, (N, draws) bool each; all kinds of paper draw alike."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether the goal is met, whether there is an answer, and the margin, (N, draws); all papers draw alike."""
     pipeline = Pipeline(target, chain)
     images, device = scene_images(scenes, "an artifact"), target.device
-    met, known = [], []
+    met, known, far = [], [], []
     for start in range(0, len(images), engine.batch_size):
         rows = torch.arange(start, min(start + engine.batch_size, len(images)))
         beside, theirs = to(take(scenes, rows), device), take(goal, rows.to(device))
         shown = images.new_zeros(1, images.shape[1], 1, 1) if paper is None else paper
         shown = (shown[rows] if len(shown) > 1 else shown.expand(len(rows), -1, -1, -1)).to(device, images.dtype)
         key = Key(rows.to(device), engine.seed)
-        won, answers = [], []
+        won, answers, margins = [], [], []
         for draw in range(draws):
             outputs = answered(pipeline, shown, key.reseeded(FRESH + draw), beside)
             if start == draw == 0:
                 theirs.check(outputs, goal)
             there = valid_rows(outputs, pipeline.task)
-            won.append((theirs.margin(outputs) > 0) & there)
+            margin = theirs.margin(outputs)
+            won.append((margin > 0) & there)
             answers.append(there)
+            margins.append(margin)
         met.append(torch.stack(won, 1).cpu())
         known.append(torch.stack(answers, 1).cpu())
-    return torch.cat(met), torch.cat(known)
+        far.append(torch.stack(margins, 1).double().cpu())
+    return torch.cat(met), torch.cat(known), torch.cat(far)
 
 
-def _row(kind: str, view: str, met: Tensor, known: Tensor, alone: Tensor, clusters: Tensor) -> JudgedView:
+def _row(
+    kind: str, view: str, met: Tensor, known: Tensor, margins: Tensor, alone: Tensor, clusters: Tensor
+) -> JudgedView:
     of = clusters.cpu().numpy().astype(np.int64)
     standing = ~alone.expand_as(met) if alone.shape[1] == met.shape[1] else ~alone[:, :1].expand_as(met)
 
     def share(part: Tensor, whole: Tensor) -> Interval:
         return cluster_bootstrap(part.sum(1).double().numpy(), whole.sum(1).double().numpy(), of)
 
-    every = torch.ones_like(met)
-    return JudgedView(
-        kind, view, share(met, every), share(met & standing, standing), float(known.double().mean()), met.shape[1]
-    )
+    successes, paired = share(met, torch.ones_like(met)), share(met & standing, standing)
+    margin = float(margins[known].mean()) if bool(known.any()) else math.nan
+    return JudgedView(kind, view, successes, paired, margin, float(known.double().mean()), met.shape[1])
 
 
 def _told(stage: Any) -> str:

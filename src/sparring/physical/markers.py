@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 
 from ..errors import InputError
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 RADIUS, HOLE, DOT = 1.0, 0.7, 0.165  # of disc, hole and dot, in units of the disc's radius
 DOTS: tuple[tuple[tuple[float, float], ...], ...] = (  # x, y of the dots of each marker, from the top left clockwise

@@ -1,8 +1,8 @@
 """A photograph of a printed sheet, registered by its markers: the artifact as the camera saw it, and the colours.
 
     photograph = read_photograph("IMG_0001.jpg", sheet_of(artifact))
-    photograph.artifact                     # (3, h, w), to be judged or compared
-    STRIP, photograph.strip                 # what was printed and what was seen: for fitting a printer
+    photograph.artifact                                              # (3, h, w), to be judged or compared
+    printer = fit_printer(torch.tensor(STRIP), photograph.strip)     # what was sent, and what was seen
 
 The page is flat, and the lens draws straight lines: the map from page to photograph is one homography. The middles of
 the four markers give it; the ten dots inside them, which it was not fitted to, say how well it holds.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from ..zoo.pictures import Unreadable, read_picture
 from .markers import DOTS, FoundMarker, find_markers
 from .sheet import Sheet
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 OUTLINE = 64  # points around a marker
 CORRECTIONS = 3  # of the middles, for the perspective inside a marker
@@ -94,7 +95,7 @@ def read_photograph(
 def project(homography: Array, points: Array) -> Array:
     """Return where the points (..., 2) come to under a homography (3, 3)."""
     moved = points @ homography[:, :2].T + homography[:, 2]
-    return moved[..., :2] / moved[..., 2:]  # type: ignore[no-any-return]
+    return moved[..., :2] / moved[..., 2:]
 
 
 def fit_homography(source: Array, goal: Array) -> Array:
@@ -196,15 +197,15 @@ def _read(pixels: Array, homography: Array, points: Array, rows: int, columns: i
     many = int(np.clip(math.ceil(max(steps)), 1, 8))
     offsets = (np.arange(many) + 0.5) / many - 0.5
     spacing = [np.ptp(points[:, 1]) / max(rows - 1, 1), np.ptp(points[:, 0]) / max(columns - 1, 1)]
-    total = np.zeros((3, rows * columns))
+    total: Array = np.zeros((3, rows * columns))
     for down in offsets:
         for across in offsets:
             at = points + np.array([across * spacing[1], down * spacing[0]])
             total += _sampled(pixels, project(homography, at))
-    colours = total / many**2
+    colours: Array = total / many**2
     if light is not None:
         colours = _srgb(_linear(colours) / np.maximum(_surface(points) @ light, 1e-3).T)
-    return np.clip(colours, 0, 1).reshape(3, rows, columns)  # type: ignore[no-any-return]
+    return np.clip(colours, 0, 1).reshape(3, rows, columns)
 
 
 def _sampled(pixels: Array, places: Array) -> Array:

@@ -11,6 +11,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ..files import written_beside
 from .markers import DOT, DOTS, HOLE, draw_marker
 from .printed import MM_PER_INCH, PrintedArtifact
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 LEVELS = (0.0, 0.5, 1.0)
 STRIP = tuple(itertools.product(LEVELS, repeat=3))  # the 27 colours of the strip, from black to white
@@ -162,8 +163,8 @@ def _pdf(sheet: Sheet, artifact: PrintedArtifact) -> bytes:
             for offset, radius, colour in [*rings, *((dot, DOT, "black") for dot in DOTS[code - 1])]:
                 at = (middle[0] + offset[0] * size, middle[1] + offset[1] * size)
                 page.add_patch(Circle(at, radius * size, facecolor=colour, linewidth=0))
-        for cell, colour in zip(sheet.strip, STRIP, strict=True):
-            page.add_patch(Patch((cell.left, cell.top), cell.width, cell.height, facecolor=colour, linewidth=0))
+        for cell, shade in zip(sheet.strip, STRIP, strict=True):
+            page.add_patch(Patch((cell.left, cell.top), cell.width, cell.height, facecolor=shade, linewidth=0))
         ruler = sheet.ruler
         page.add_patch(Patch((ruler.left, ruler.top), ruler.width, ruler.height, facecolor="black", linewidth=0))
         words = f"{ruler.width:.0f} mm - print at 100 %  |  {artifact}  |  sha256 {artifact.sha256[:16]}"

@@ -8,23 +8,26 @@ of 1/255 with momentum 0.995. Dodging (`Dodge`) is the paper's; `Impersonate` is
 of which the authors say that they did not pursue it.
 
 Departures: the stages have fixed lengths, where the authors end one when the loss has stopped falling; the loss is that
-of the goal (`Climb`), which takes any metric; the total variation is the mean over pixels, so that 1e-4 of the
-sum on a canvas of 400 x 900 is 1e-4 * 400 * 900 = 36 of the mean.
+of the goal (`Climb`), which takes any metric; and the canvas is smaller, so that 1e-4 of the sum over its pixels
+weighs less than on the authors' 400 x 900.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...access import Gradients
 from ...attacks import MIFGSM
 from ...engine import Engine
 from ...geometry import Linf
 from ...goals import Goal
-from ...targets import Target
+from ...random import Key
+from ...targets import Pipeline, Target
+from ...transforms import Transform
 from ..chain import PhysicalChain
 from ..families import optimization_family
 from ..placement import LandmarkAnchor, Parabola
@@ -32,8 +35,25 @@ from ..regularizers import TotalVariation
 from .fit_artifact import FittedArtifact, fit_artifact
 
 SIZE = (40, 90)  # of the sticker in pixels; the authors have ten times as many each way
-FOREHEAD = LandmarkAnchor(width=1.9, offset=(0.0, -0.95))
+FOREHEAD = LandmarkAnchor(width=1.9, offset=(0.0, -0.75))  # verifiers cut faces out close above the eyebrows
 STAGES = ((100, 1 / 51, 0.9), (200, 1 / 255, 0.995))  # steps, step size, momentum
+
+
+@dataclass(frozen=True)
+class ForgetLandmarks(Transform):
+    """Images as they are, without the landmarks beside them: what comes after has to look for the face itself."""
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        return x, replace(context, landmarks=None)
+
+
+def as_deployed(verifier: Target[Gradients]) -> Target[Gradients]:
+    """Return the verifier as a service has it: it looks for the face in each image that it is given.
+
+    A sticker is put on a face by the landmarks of the clean picture, which the service does not have. The verifier
+    needs a detector (`Verifier(..., detector=)`); one that finds no face answers nothing, which is no success.
+    """
+    return Pipeline(verifier, ForgetLandmarks())
 
 
 def advhat_chain(anchor: LandmarkAnchor = FOREHEAD, *, severity: float = 1.0) -> PhysicalChain:
@@ -63,14 +83,13 @@ def advhat(
         chain: `advhat_chain()` by default.
         size: height and width of the sticker in pixels.
         stages: steps, step size and momentum of each stage.
-        tv_weight: of the mean total variation; None: what the paper's 1e-4 of the sum on its canvas, 900 pixels wide,
-            is on this one (36 * width / 900, since the sum falls with the width).
+        tv_weight: of the mean total variation; None: the paper's 1e-4 of the sum, 1e-4 * height * width.
         scenes_per_question: scenes of one query (20 in the paper).
 
     Returns: a `FittedArtifact`, whose success is inside the simulation that it was fitted in.
     """
     chain = advhat_chain() if chain is None else chain
-    weight = 36 * size[1] / 900 if tv_weight is None else tv_weight
+    weight = 1e-4 * size[0] * size[1] if tv_weight is None else tv_weight
     attacks = [MIFGSM(Linf(1.0), steps=steps, decay=mu, step_size=size_of_step) for steps, size_of_step, mu in stages]
     penalties = (TotalVariation(weight=weight),) if weight else ()
     return fit_artifact(

@@ -72,7 +72,7 @@ def glasses(
     *,
     steps: int = 150,
     step_size: float = 0.03,
-    tv_weight: float = 3.0,
+    tv_weight: float = 0.3,
     nps_weight: float = 0.1,
     scenes_per_question: int = 8,
     engine: Engine | None = None,
