@@ -114,7 +114,9 @@ def gradcheck(stage: PhysicalStage[Any], x: Tensor) -> None:
         return stage.apply_parameters(x, type(drawn)(**dict(zip(names, values, strict=True))))
 
     given = [x, *(getattr(drawn, name) for name in names)]
-    assert torch.autograd.gradcheck(ask, [one.detach().contiguous().requires_grad_() for one in given], eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        ask, [one.detach().contiguous().requires_grad_() for one in given], eps=1e-7, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.exact_gradient], ids=named)

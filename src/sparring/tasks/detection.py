@@ -46,15 +46,14 @@ class Detection(Task):
 
     Args:
         head: the kind of head, as messages say it.
-        objectives: what an attack may lower or raise, of `OBJECTIVES`: "obj", the objectness; "cls", the probability of
-            the object's class; "obj*cls", the score, their product; "max-class", the largest score of all classes.
+        objectness: the head says apart whether there is any object.
         score_threshold: the score from which an anchor counts as a detection.
         iou_threshold: of non-maximum suppression.
         max_detections: per image, the surest.
         per_class: suppression acts among boxes of one class only.
         multi_label: an anchor may be a detection of several classes; False: of its surest alone.
-        grid: (rows, columns) of anchors on one grid: a detection is then the largest score of its class within the 3x3
-            places around it (CenterNet), before any suppression. None: no such rule.
+        grid_columns: of anchors that form one grid, row by row: a detection is then the largest score of its class
+            among the 3x3 places around it (CenterNet), before any suppression. None: no such rule.
 
     Answers are fused anchor by anchor: the mean of boxes and logits, present where all have it. A person reads how many
     detections there are, and the score of the surest.
@@ -63,26 +62,33 @@ class Detection(Task):
     """
 
     head: str = "detector"
-    objectives: tuple[str, ...] = ("cls", "max-class")
+    objectness: bool = False
     score_threshold: float = 0.5
     iou_threshold: float = 0.5
     max_detections: int = 100
     per_class: bool = True
     multi_label: bool = False
-    grid: tuple[int, int] | None = None
+    grid_columns: int | None = None
 
     name: ClassVar[str] = "detection"
     fusions: ClassVar[tuple[str, ...]] = ("mean",)
 
     def __post_init__(self) -> None:
-        wrong = [one for one in self.objectives if one not in OBJECTIVES]
-        if wrong:
-            raise ConfigError(f"objective {wrong[0]!r:.40} is unknown; pass some of {', '.join(OBJECTIVES)}")
         for word, value in (("score_threshold", self.score_threshold), ("iou_threshold", self.iou_threshold)):
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
                 raise ConfigError(f"{word}={value!r:.40}; pass a number between 0 and 1")
-        if not isinstance(self.max_detections, int) or self.max_detections < 1:
-            raise ConfigError(f"max_detections={self.max_detections!r:.40}; pass an int >= 1")
+        for word, number in (("max_detections", self.max_detections), ("grid_columns", self.grid_columns)):
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise ConfigError(f"{word}={number!r:.40}; pass an int >= 1")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What an attack may lower or raise, of `OBJECTIVES`.
+
+        "obj", the objectness; "cls", the probability of the object's class; "obj*cls", the score, their product;
+        "max-class", the largest score of all classes.
+        """
+        return OBJECTIVES if self.objectness else ("cls", "max-class")
 
     def check(self, outputs: Any, count: int) -> None:
         wanted = "the outputs of detection are Detections(boxes (B, N, 4), logits (B, N, K), present (B, N) bool)"
@@ -128,8 +134,8 @@ class Detection(Task):
         threshold = self.score_threshold if score_threshold is None else score_threshold
         with torch.no_grad():
             scores = outputs.logits.sigmoid().nan_to_num(0.0).masked_fill(~outputs.present[:, :, None], 0.0)
-            if self.grid is not None:
-                scores = scores * _peaks(scores, self.grid)
+            if self.grid_columns is not None:
+                scores = scores * _peaks(scores, self.grid_columns)
             boxes, scores, classes = self._candidates(outputs.boxes, scores)
             found = scores >= threshold
             kept = suppress_non_maxima(boxes, scores, classes if self.per_class else None, self.iou_threshold, found)
@@ -164,9 +170,9 @@ class Detection(Task):
         return {"objects": found.counts(), "confidence": surest.sigmoid()}
 
 
-def _peaks(scores: Tensor, grid: tuple[int, int]) -> Tensor:
+def _peaks(scores: Tensor, columns: int) -> Tensor:
     """Return where a score (B, N, K) is the largest of its class in the 3x3 places around it on the grid."""
-    if grid[0] * grid[1] != scores.shape[1]:
-        raise TargetError(f"grid={grid} has {grid[0] * grid[1]} places, and the detections {scores.shape[1]} anchors")
-    maps = scores.transpose(1, 2).unflatten(2, grid)
+    if scores.shape[1] % columns:
+        raise TargetError(f"grid_columns={columns} does not divide {scores.shape[1]} anchors into rows")
+    maps = scores.transpose(1, 2).unflatten(2, (-1, columns))
     return (F.max_pool2d(maps, 3, 1, 1) == maps).flatten(2).transpose(1, 2)

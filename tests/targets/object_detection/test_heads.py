@@ -177,7 +177,7 @@ def test_centernet_decodes_peaks() -> None:
         draw("at", (2, 2, 4, 5)).sigmoid(),
     )
     found = CenterNetHead(4)((heat, sizes, offsets), (16, 20))
-    settings: dict[str, Any] = {"iou_threshold": 0.999, "multi_label": True, "score_threshold": 0.4, "grid": (4, 5)}
+    settings: dict[str, Any] = {"iou_threshold": 0.999, "multi_label": True, "score_threshold": 0.4, "grid_columns": 5}
     answer = Detection(**settings).decode(found)
     for row in range(2):
         wanted = []

@@ -17,12 +17,13 @@ from ...tasks import Detections
 class Head(nn.Module):
     """The reading of what a network answers: raw outputs -> boxes and logits of all anchors, with their gradients.
 
-    A head has no weights; constants such as anchors are buffers. `objectives` states what an attack may climb (see
-    `tasks.Detection`), and `suppression` the settings of `tasks.Detection` that belong to this kind of head.
+    A head has no weights; constants such as anchors are buffers. `objectness` says whether it tells objects from
+    background apart from their classes, and with that what an attack may climb (`tasks.Detection.objectives`);
+    `suppression` are the settings of `tasks.Detection` that belong to this kind of head.
     """
 
     name: ClassVar[str]
-    objectives: ClassVar[tuple[str, ...]] = ("cls", "max-class")
+    objectness: ClassVar[bool] = False
     suppression: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod

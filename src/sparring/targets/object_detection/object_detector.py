@@ -71,7 +71,7 @@ class ObjectDetector(Model):
         if letterbox and sides is None:
             raise ConfigError("letterbox=True fills up to a size; pass size=")
         try:
-            task = Detection(head=head.name, objectives=head.objectives, **{**head.suppression, **detection})
+            task = Detection(head=head.name, objectness=head.objectness, **{**head.suppression, **detection})
         except TypeError as error:
             raise ConfigError(f"{error}; the settings are those of tasks.Detection") from error
         module = DetectorModule(network, head, sides, letterbox, mean, std, scale, bgr, as_list)
