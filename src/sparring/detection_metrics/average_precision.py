@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
-from ..tasks import Objects
-from ..tasks.boxes import box_areas, box_iou
+from .boxes import box_areas, box_iou
+from .objects import Objects
 
 Interpolation = Literal["coco", "voc", "voc2007"]
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

@@ -1,9 +1,8 @@
 """Tasks: the kinds of outputs a target may have (classes, embeddings, boxes, maps)."""
 
-from .boxes import box_iou, suppress_non_maxima
+from ..detection_metrics import Objects, box_iou, objects_of, suppress_non_maxima
 from .classification import Classification
 from .detection import OBJECTIVES, Detection, Detections
-from .objects import Objects, objects_of
 from .report import (
     Axis,
     Box,

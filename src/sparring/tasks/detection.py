@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..detection_metrics import Objects, suppress_non_maxima
 from ..errors import ConfigError, TargetError
-from .boxes import suppress_non_maxima
-from .objects import Objects
+from .detection_report import detection_sections
+from .report import Results, Section
 from .task import Task
 
 OBJECTIVES = ("obj", "cls", "obj*cls", "max-class")
+RECORDED = 0.05  # the score from which an audit records what is found
 CANDIDATES = 1000  # per image that suppression looks at, the surest
 
 
@@ -168,6 +171,46 @@ class Detection(Task):
         best = outputs.logits.amax(2).masked_fill(~counted, -torch.inf)
         surest = torch.cat((best, best.new_full((len(best), 1), -torch.inf)), dim=1).amax(1)  # there may be no anchor
         return {"objects": found.counts(), "confidence": surest.sigmoid()}
+
+    def details(self, outputs: Detections, goal: Any) -> list[Any]:
+        """Return for each image the boxes found, from a score of `RECORDED`, and the objects of the goal.
+
+        `found`: [x1, y1, x2, y2, class, score]; `truth`: [x1, y1, x2, y2, class], the class -1 where the goal is about
+        any.
+        """
+        found = self.decode(outputs, min(RECORDED, self.score_threshold))
+        assert found.scores is not None
+        truth = goal.objects() if hasattr(goal, "objects") else None
+        columns = [one.tolist() for one in (found.boxes, found.classes, found.scores, found.present)]
+        known = [[]] * len(found.boxes) if truth is None else _entries(truth.boxes, truth.classes, truth.present)
+        return [
+            {
+                "found": [
+                    [*_short(box), kind, round(score, 4)] for box, kind, score, there in zip(*row, strict=True) if there
+                ],
+                "truth": real,
+                "score_threshold": self.score_threshold,
+            }
+            for row, real in zip(zip(*columns, strict=True), known, strict=True)
+        ]
+
+    @classmethod
+    def sections(cls, results: Results) -> tuple[Section, ...]:
+        """Return what became of the objects: average precision, disappearance, mislabels, hallucinations, pictures."""
+        return detection_sections(results)
+
+
+def _entries(boxes: Tensor, classes: Tensor, present: Tensor) -> list[list[list[float]]]:
+    """Return [x1, y1, x2, y2, class] of each object that is there, image by image."""
+    columns = (boxes.tolist(), classes.tolist(), present.tolist())
+    return [
+        [[*_short(box), kind] for box, kind, there in zip(*row, strict=True) if there]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _short(numbers: list[float]) -> list[float]:
+    return [round(one, 1) if math.isfinite(one) else 0.0 for one in numbers]
 
 
 def _peaks(scores: Tensor, columns: int) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...detection_metrics import boxes_around
 from ...tasks import Detections
-from ...tasks.boxes import boxes_around
 from .head import Head, all_present, grid_points
 
 
