@@ -65,6 +65,7 @@ _HOMES = {
 }
 _ROOMS = (
     "attacks",
+    "biometrics",
     "defenses",
     "error_rates",
     "experiments",

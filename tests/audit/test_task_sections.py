@@ -134,7 +134,7 @@ def test_a_task_has_its_words_columns_tables_plots_and_pictures_in_the_report(tm
     text = re.sub(r"<[^>]+>", "", page)
     assert "Depth kept at" in text
     assert "Depths &lt;b&gt;" in text
-    assert "50.0\N{NO-BREAK SPACE}% [25, 75]" in text
+    assert "50.0\N{NO-BREAK SPACE}% [25.0, 75.0]" in text
     assert "Robust accuracy" not in text
     assert b"Depths &lt;b&gt;" in junit_report(report, None)
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFun
 
 from ..access import ACCESS
 from ..attacks.spec import split_attacks
+from ..biometrics.trials import GOALS as TRIAL_GOALS
 from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..storage import read_toml
@@ -73,6 +74,29 @@ class ReadConfig(ConfigTable):
     class_names: str | None = Field(default=None, description="a file of the model's class names, one per line or JSON")
 
 
+class VerificationConfig(ConfigTable):
+    """Who is attacked, at which thresholds: of the goals dodge, impersonate, evade and identify."""
+
+    false_accept_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = Field(
+        default=None, description="a threshold is calibrated at each; 0.01 and 0.001 when left out"
+    )
+    threshold: float | None = Field(default=None, description="a similarity, in place of calibrated thresholds")
+    attacked: Annotated[int, Field(ge=2)] | tuple[str, ...] | None = Field(
+        default=None, description="persons by name, or how many of the last"
+    )
+    calibration: Annotated[int, Field(ge=2)] | tuple[str, ...] | None = Field(
+        default=None, description="persons by name, or how many of the first; all who are not attacked when left out"
+    )
+    probes: Count = Field(default=1, description="attacked pictures of each person")
+    rank: Count = Field(default=1, description="of evade: within how many leading persons one must not be")
+    metric: Literal["cosine", "euclidean"] | None = Field(
+        default=None, description="how the embeddings of a bare network are compared"
+    )
+    aligned: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="pictures are faces, cut out and aligned; else the face is looked for in each"
+    )
+
+
 class AuditConfig(ConfigTable):
     """An audit, as a person writes it down."""
 
@@ -84,8 +108,10 @@ class AuditConfig(ConfigTable):
     suite: str | tuple[str, ...] = Field(
         default="standard", description="quick, standard, thorough, or names of attacks"
     )
-    goal: Literal["misclassify", "least-likely"] | None = Field(
-        default=None, description="of a classifier; misclassify when left out. Data of another task bring their own"
+    goal: Literal["misclassify", "least-likely", "dodge", "impersonate", "evade", "identify"] | None = Field(
+        default=None,
+        description="misclassify when left out; dodge and impersonate of a verifier, evade and identify of 1:N "
+        "identification. Data of another task bring their own",
     )
     access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
         default=None, description="what attacks may ask; all that the model grants when left out"
@@ -120,6 +146,7 @@ class AuditConfig(ConfigTable):
     effort: EffortConfig = Field(default_factory=EffortConfig)
     input: InputConfig = Field(default_factory=InputConfig)
     read: ReadConfig = Field(default_factory=ReadConfig)
+    verification: VerificationConfig | None = Field(default=None, description="of the goals of verification")
 
     def balls(self) -> list[Ball | Threat]:
         """Return the threats as `audit` takes them."""
@@ -139,23 +166,29 @@ def read_audit_config(path: Path) -> AuditConfig:
 
     Raises: ConfigError or ThreatError, which name the file, the field, its value and what was expected.
     """
-    written = read_toml(path, "the plan of an audit")
-    table = with_paths(written, path.parent)
-    if isinstance(suite := written.get("suite"), str):
-        table["suite"] = ",".join(with_path(word, path.parent) for word in split_attacks(suite))
-    for name, inner in (("mask", table), *((name, table.get("read")) for name in ("labels", "class_names"))):
-        if isinstance(inner, dict) and isinstance(inner.get(name), str):
-            inner[name] = under(inner[name], path.parent)
+    table = plan_table(path)
     try:
         return make_audit_config(table)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def plan_table(path: Path) -> dict[str, Any]:
+    """Return the table of a plan; paths in it are relative to its folder."""
+    written = read_toml(path, "the plan of an audit")
+    table: dict[str, Any] = with_paths(written, path.parent)
+    if isinstance(suite := written.get("suite"), str):
+        table["suite"] = ",".join(with_path(word, path.parent) for word in split_attacks(suite))
+    for name, inner in (("mask", table), *((name, table.get("read")) for name in ("labels", "class_names"))):
+        if isinstance(inner, dict) and isinstance(inner.get(name), str):
+            inner[name] = under(inner[name], path.parent)
+    return table
+
+
 def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
     """Return the audit, if everything in it is known and of its type."""
     refuse_unknown_keys(AuditConfig, table, "plan")
-    for name, known in (("access", ACCESS), ("goal", GOALS), ("precision", PRECISIONS)):
+    for name, known in (("access", ACCESS), ("goal", (*GOALS, *TRIAL_GOALS)), ("precision", PRECISIONS)):
         check_word(name, table.get(name), known)
     try:
         config = AuditConfig.model_validate(table)
@@ -170,10 +203,34 @@ def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
         raise ConfigError(
             f"certify_timeout={config.certify_timeout:g} limits certificates, and none are asked for; add certify"
         )
+    if config.verification is not None and config.goal not in TRIAL_GOALS:
+        raise ConfigError(
+            f"persons, thresholds and metric are of the goals {', '.join(TRIAL_GOALS)}, and the goal is "
+            f"{config.goal or GOALS[0]}; name one of them as goal"
+        )
     check_suite(config.suite)
     check_codes(config.accept)
     config.balls()
     return config
+
+
+def read_face_plan(path: Path) -> list[AuditConfig]:
+    """Return the audits of a plan of `sparring face`: that of an audit with `goals`, a list, in place of `goal`.
+
+    Raises: as `read_audit_config`.
+    """
+    table = plan_table(path)
+    goals = table.pop("goals", ["dodge", "impersonate"])
+    if not isinstance(goals, list) or not goals or len(set(map(str, goals))) < len(goals):
+        raise ConfigError(f"{path}: goals={goals!r:.80}; write a list of {', '.join(TRIAL_GOALS)}, each once")
+    if "goal" in table:
+        raise ConfigError(f"{path}: goal={table['goal']!r:.80}; a plan of faces has several: write goals = [...]")
+    for goal in goals:
+        check_word("goals", goal if isinstance(goal, str) else repr(goal), TRIAL_GOALS)
+    try:
+        return [make_audit_config(table | {"goal": goal}) for goal in goals]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place: str) -> None:
@@ -186,4 +243,6 @@ def refuse_unknown_keys(kind: type[ConfigTable], table: Mapping[str, Any], place
             refuse_unknown_keys(INNER_TABLES[key], value, key)
 
 
-INNER_TABLES: dict[str, type[ConfigTable]] = {"effort": EffortConfig, "input": InputConfig, "read": ReadConfig}
+INNER_TABLES: dict[str, type[ConfigTable]] = {
+    "effort": EffortConfig, "input": InputConfig, "read": ReadConfig, "verification": VerificationConfig,
+}  # fmt: skip

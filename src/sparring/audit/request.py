@@ -61,6 +61,7 @@ def run_facts(evaluated: EvaluatedTarget, request: AuditRequest, admission: Admi
         stochastic=target.stochastic,
         defended=evaluated.defended,
         rejects=knows_detector(evaluated.strongest) or (isinstance(inside, Defended) and inside.rejects),
+        may_decline=target.may_decline,
         draws=evaluated.strongest.draws,
         surrogate=None if request.surrogate is None else weights_hash(request.surrogate),
         input_shape=admission.shape,

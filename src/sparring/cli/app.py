@@ -17,6 +17,7 @@ from .commands.certify import certify_command
 from .commands.compare import compare_command
 from .commands.demo import demo_command
 from .commands.export import export_command
+from .commands.face import face_command
 from .commands.fit import fit_command
 from .commands.generalize import generalize_command
 from .commands.listing import list_command
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "audit": audit,
     "attack": attack_command,
     "certify": certify_command,
+    "face": face_command,
     "fit": fit_command,
     "apply": apply_command,
     "list": list_command,

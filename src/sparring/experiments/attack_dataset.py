@@ -27,7 +27,7 @@ from torch import Tensor
 from ..access import Attack, Budget, Gradients, Keep, Reason
 from ..attacks import PGD
 from ..attacks.spec import describe
-from ..audit.evaluation.predictions import predict, round_to_uint8
+from ..audit.evaluation.predictions import goal_met, predict, round_to_uint8
 from ..audit.evaluation.region_limits import RegionLimits
 from ..audit.records.export import escape_formula
 from ..audit.report.gallery import png_bytes
@@ -183,7 +183,7 @@ class AttackDataset:
         with self.folder(attacks, first), self.tables(attacks, names, totals) as images:
             for chunk in self.data.chunks(self.batch_size):
                 self.repeatable &= chunk.first > 0 or torch.equal(chunk.images[:1], first.images[:1])
-                self.unlabelled += len(chunk.images) * (chunk.labels is None)
+                self.unlabelled += len(chunk.images) * (chunk.labels is None and chunk.goal is None)
                 mask = limits.rows(chunk.first, len(chunk.images)).mask
                 for index, attack in enumerate(attacks):
                     before = (chunk.first + len(chunk.images) * index / len(attacks)) / len(self.data)
@@ -229,7 +229,7 @@ class AttackDataset:
                 ]
                 sums = [{key: one[key] for key in one if key not in ("reasons", "notes")} for one in records]
                 about = {"model": self.loaded.name, "data": self.data.name, "labels": self.data.label_note}
-                about["goal"] = "misclassify" if self.targeted is None else "classify-as"
+                about["goal"] = self.goal_word
                 whole = {**about, "seed": self.seed, "queries": self.budget.forwards, "attacks": records}
                 with report_write_errors(self.out):
                     write_atomically(self.out / "images.csv", csv_text(images).encode())
@@ -267,8 +267,19 @@ class AttackDataset:
                 picture = success_curves(fell, attacked, title, "queries" if by_queries else "distance")
                 write_atomically(self.out / f"{file}.png", picture)
 
+    @property
+    def goal_word(self) -> str:
+        """What the attacker wants, as a table says it."""
+        given: str | None = getattr(self.data, "goal_word", None)
+        return given or ("misclassify" if self.targeted is None else "classify-as")
+
     def goal(self, chunk: Chunk) -> tuple[Tensor, Goal]:
-        """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal."""
+        """Return the chunk's labels (B,), the model's own where there are none, and the attacker's goal.
+
+        A goal that comes with the data stands as it is; its labels are -1.
+        """
+        if chunk.goal is not None:
+            return torch.full((len(chunk.images),), -1), chunk.goal
         labels = chunk.labels
         if labels is None:
             labels = predict(self.loaded.target, chunk.images, self.batch_size).predicted
@@ -293,7 +304,8 @@ class AttackDataset:
         """Run one attack on one chunk and write its examples, unless they are there; return what the file holds."""
         stem = f"{index}-{attack.name}".replace(" ", "-").lower()
         path = None if self.out is None else self.out / f"{stem}-{chunk.first:06d}.safetensors"
-        data = fingerprint(chunk.images, chunk.labels)
+        given = () if chunk.goal is None and chunk.context is None else (chunk.goal, chunk.context)
+        data = fingerprint(chunk.images, chunk.labels, *given)
         if path is not None and path.is_file():
             other = "is of other images or labels than there are now; restore the data, or choose another --out"
             tensors, values = read_checkpoint(path, data, "delete it to attack its images again", other)
@@ -313,12 +325,14 @@ class AttackDataset:
             start=start,
             budget=self.budget,
             engine=engine,
+            context=chunk.context,
         )
         found, survive = outcome.success & ~outcome.already, 0
         if bool(found.any()):
             with suppress(LockedOut):
-                rounded = predict(target, round_to_uint8(outcome.examples[found]), self.batch_size)
-                survive = int((take(goal, found)(rounded.outputs).margin > 0).sum())
+                beside = None if chunk.context is None else take(chunk.context, found)
+                rounded = predict(target, round_to_uint8(outcome.examples[found]), self.batch_size, context=beside)
+                survive = int(goal_met(target, rounded, take(goal, found)).sum())
         tensors = {"examples": outcome.examples, "originals": chunk.images, "labels": labels, "success": found}
         tensors |= {name: getattr(outcome, name) for name in RESULTS}
         tensors |= {"forwards": outcome.passes.forwards, "backwards": outcome.passes.backwards}

@@ -19,6 +19,7 @@ from .climbs import (
 )
 from .detection import Create, DetectionGoal, Mislabel, Vanish
 from .goal import Goal, Verdict
+from .identification import EvadeIdentification, IdentificationGoal, IdentifyAs
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
 from .share import ShareGoal
@@ -38,8 +39,11 @@ __all__ = [
     "DetectorOutputs",
     "Divergence",
     "Dodge",
+    "EvadeIdentification",
     "FoolScenes",
     "Goal",
+    "IdentificationGoal",
+    "IdentifyAs",
     "Impersonate",
     "LogOdds",
     "LogitClimb",

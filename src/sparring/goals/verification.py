@@ -13,7 +13,7 @@ from torch import Tensor
 from ..error_rates import ScoreMap
 from ..errors import GoalError, InputError
 from ..shapes import FloatPerRow
-from ..tasks import Task, Verification, similarity
+from ..tasks import Task, Verification, Words, similarity
 from ..tasks.verification import check_metric
 from .climbs import Climb, PowerMargin
 from .goal import Goal
@@ -28,6 +28,7 @@ class VerificationGoal(Goal):
     """Base class of goals on the similarity of embeddings (B, D) with templates; `threshold` and above is a match."""
 
     task: ClassVar[type[Task] | None] = Verification
+    graded: ClassVar[bool] = True
     template_axes: ClassVar[int]
     threshold: float
     metric: str
@@ -77,14 +78,17 @@ class VerificationGoal(Goal):
             raise GoalError(f"the model gives embeddings of {theirs} dimensions, and the templates have {own}")
         cosine = self.metric == "cosine"
         low, high, kind = (-1.0, 1.0, "cosine") if cosine else (-math.inf, 0.0, "minus a distance")
-        if not isinstance(self.threshold, int | float) or not low < self.threshold < high:
-            raise GoalError(
-                f"threshold={self.threshold!r:.80} is no {kind}; pass a number between {low:g} and {high:g}"
-            )
+        self._check_threshold(low, high, kind)
         if not bool(all_rows.templates.isfinite().all()):
             raise InputError("the templates hold NaN or infinity; embed the enrolled pictures again")
         if cosine and not bool(templates.square().sum(-1).gt(0).all()):
             raise InputError("a template is zero, and no cosine with it is defined; embed the enrolled pictures again")
+
+    def _check_threshold(self, low: float, high: float, kind: str) -> None:
+        if not isinstance(self.threshold, int | float) or not low < self.threshold < high:
+            raise GoalError(
+                f"threshold={self.threshold!r:.80} is no {kind}; pass a number between {low:g} and {high:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Dodge(VerificationGoal):
 
     template_axes: ClassVar[int] = 2
     sign: ClassVar[float] = -1.0
+    words: ClassVar[Words] = Words("True accept rate under attack", "True accept rate", "accepted", "rejected")
 
     @property
     def templates(self) -> Tensor:
@@ -134,6 +139,7 @@ class Impersonate(VerificationGoal):
 
     template_axes: ClassVar[int] = 3
     sign: ClassVar[float] = 1.0
+    words: ClassVar[Words] = Words("True reject rate under attack", "True reject rate", "rejected", "accepted")
 
     @property
     def templates(self) -> Tensor:

@@ -26,7 +26,7 @@ from .target import (
     check_task,
 )
 from .trainee import Trainee
-from .verifier import Verifier
+from .verifier import Identifier, Verifier
 from .wrapped_outputs import valid_rows
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Defended",
     "Ensemble",
     "Fields",
+    "Identifier",
     "InputCodec",
     "Keyed",
     "LockOut",

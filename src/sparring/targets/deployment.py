@@ -13,7 +13,7 @@ from torch import Tensor
 from ..access import Decisions, Scores
 from ..error_rates import ScoreMap
 from ..errors import ConfigError, GoalError, LockedOut, TargetError
-from ..goals import Goal, PublishedScore, VerificationGoal
+from ..goals import Goal, IdentificationGoal, PublishedScore, VerificationGoal
 from ..random import Key
 from ..shapes import FloatBatch
 from ..tasks import Classification, Verification
@@ -92,7 +92,7 @@ class PublishedScores(Restricted[Scores]):
 
     def adapt_goal(self, goal: Goal) -> Goal:
         goal = super().adapt_goal(goal)
-        if not isinstance(goal, VerificationGoal):
+        if not isinstance(goal, VerificationGoal) or isinstance(goal, IdentificationGoal):
             raise GoalError(f"{type(goal).__name__} has no score of a similarity; pass Dodge or Impersonate")
         return PublishedScore(goal, self.scores, self.decimals)
 

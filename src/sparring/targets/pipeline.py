@@ -100,6 +100,10 @@ class Pipeline(WrappedTarget[T]):
         return max(self._draws, self.target.draws)
 
     @property
+    def may_decline(self) -> bool:
+        return self.target.may_decline or any(part.may_decline for part in self.parts)
+
+    @property
     def rejects(self) -> bool:
         """Is there a detector among the parts?"""
         return any(isinstance(part, Detector) for part in self.parts)

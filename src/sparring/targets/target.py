@@ -75,6 +75,11 @@ class Target(ABC, Generic[G]):
         return False
 
     @property
+    def may_decline(self) -> bool:
+        """Whether some inputs get no answer (NaN) by design, as a picture without a face: neither success nor fault."""
+        return False
+
+    @property
     def confirming_target(self) -> Target[Any]:
         """The deployed target, which confirms examples; this target may be a view of it that attacks are given."""
         return self
@@ -241,6 +246,10 @@ class WrappedTarget(Target[T]):
     @property
     def metered(self) -> bool:
         return self.target.metered
+
+    @property
+    def may_decline(self) -> bool:
+        return self.target.may_decline
 
     @property
     def confirming_target(self) -> Target[Any]:

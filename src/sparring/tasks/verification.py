@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from ..errors import ConfigError
+from .report import Results, Section
 from .task import Task, check_tensor
+from .verification_report import verification_sections
 
 
 def _nearness(embeddings: Tensor, templates: Tensor, dim: int) -> Tensor:
@@ -78,3 +80,8 @@ class Verification(Task):
         """Return `similarity` (B,) and `accepted` (B,) bool."""
         similarity = goal.similarity(outputs)
         return {"similarity": similarity, "accepted": similarity >= goal.threshold}
+
+    @classmethod
+    def sections(cls, results: Results) -> tuple[Section, ...]:
+        """Return attack success at each threshold, error rates, scores, ROC and DET before and after, and pictures."""
+        return verification_sections(results)

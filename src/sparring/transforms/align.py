@@ -49,6 +49,10 @@ class AlignFace(Transform):
             raise ConfigError(f"AlignFace detector={self.detector!r:.80} is no torch.nn.Module")
 
     @property
+    def may_decline(self) -> bool:
+        return self.detector is not None
+
+    @property
     def tasks(self) -> tuple[type[Task], ...] | None:
         return Classification, Verification
 

@@ -45,6 +45,11 @@ class PipelinePart(ABC):  # noqa: B024 - its two kinds have the abstract methods
         return False
 
     @property
+    def may_decline(self) -> bool:
+        """Whether it makes NaN of some inputs by design, as of a picture without a face."""
+        return False
+
+    @property
     def modules(self) -> tuple[nn.Module, ...]:
         """Its networks, which are frozen during an attack: by default the modules among its attributes."""
         return tuple(value for value in vars(self).values() if isinstance(value, nn.Module))

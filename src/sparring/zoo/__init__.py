@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .catalog import data as data
+    from .catalog import face_plan_path as face_plan_path
+    from .catalog import face_plans as face_plans
     from .catalog import get as get
     from .catalog import models as models
     from .catalog import plan_path as plan_path
@@ -31,6 +33,8 @@ HOMES = {
     "Row": "dataset",
     "Skipped": "dataset",
     "data": "catalog",
+    "face_plan_path": "catalog",
+    "face_plans": "catalog",
     "get": "catalog",
     "models": "catalog",
     "plan_path": "catalog",

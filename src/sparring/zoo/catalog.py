@@ -10,6 +10,7 @@ from . import assets
 
 WEIGHTS = Path(__file__).parent / "weights"
 PLANS = Path(__file__).parent / "plans"
+FACE_PLANS = PLANS / "faces"
 PLAN_NETWORKS = Path(__file__).parents[1] / "defenses" / "bayesian" / "digit_nets.py"  # of plans without a zoo model
 
 
@@ -53,8 +54,17 @@ DATA = {
 
 def plans() -> dict[str, str]:
     """Return the training plans of the zoo: name -> what its first comment says of it."""
+    return _listed(PLANS)
+
+
+def face_plans() -> dict[str, str]:
+    """Return the plans of `sparring face` in the zoo: name -> what its first comment says of it."""
+    return _listed(FACE_PLANS)
+
+
+def _listed(folder: Path) -> dict[str, str]:
     found = {}
-    for path in sorted(PLANS.glob("*.toml")):
+    for path in sorted(folder.glob("*.toml")):
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
         text = " ".join(lines).partition(": ")[2]
         found[path.stem] = text.partition(". ")[0]
@@ -65,6 +75,23 @@ def plan_path(name: str) -> Path | None:
     """Return the file of a training plan of the zoo, NAME or zoo:NAME; None where there is none."""
     path = PLANS / f"{name.removeprefix('zoo:')}.toml"
     return path if path.stem in plans() else None
+
+
+def face_plan_path(name: str) -> Path:
+    """Return the file of a plan of `sparring face`: that path, or the zoo's plan of that name.
+
+    Raises: ConfigError where it is neither, with the nearest name.
+    """
+    path, known = Path(name).expanduser(), face_plans()
+    if name.removeprefix("zoo:") in known and not path.is_file():
+        return FACE_PLANS / f"{name.removeprefix('zoo:')}.toml"
+    if not path.exists() and path.suffix != ".toml":
+        raise ConfigError(
+            f"{name} is neither a file nor a plan of the zoo ({', '.join(known)}); write one as docs/faces-audit.md "
+            "says."
+            f"{nearest(name, known)}"
+        )
+    return path
 
 
 def models() -> dict[str, str]:

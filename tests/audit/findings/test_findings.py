@@ -96,6 +96,7 @@ class Anxious(Detector):
 IMAGES = (torch.rand((50, 1, 6, 6), generator=torch.Generator().manual_seed(5)) * 255).round() / 255
 ELSEWHERE = {
     "unfinished",
+    "failure-to-acquire",
     "locked-out",
     "skipped",
     "data-changes",

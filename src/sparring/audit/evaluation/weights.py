@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...engine import fingerprint
-from ...targets import Restricted, Target
+from ...targets import Identifier, Restricted, Target
 from ...targets.pipeline import Pipeline
 
 
@@ -25,7 +25,7 @@ def image_hash(image: Tensor) -> str:
 
 def innermost_target(target: Target[Any]) -> Target[Any]:
     """Return the target inside all wrappers and pipelines."""
-    while isinstance(target, Restricted | Pipeline):
+    while isinstance(target, Restricted | Pipeline | Identifier):
         target = target.target
     return target
 

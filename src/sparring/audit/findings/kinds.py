@@ -97,6 +97,13 @@ LISTED = (
         "Look for the layer that overflows, divides by zero or takes the root of zero.",
     ),
     FindingKind(
+        "failure-to-acquire",
+        "note",
+        "the target finds nothing to answer for in some images, as no face",
+        "they are no success of the attacker and no answer either, and the section of the task counts them apart",
+        "Judge the detector by itself where hiding from it is the threat.",
+    ),
+    FindingKind(
         "random-model",
         "severe",
         "two answers to the same images differ, and the model does not declare that it is random",

@@ -14,6 +14,7 @@ from .kinds import KINDS, Severity
 DYING = 0.1  # a share of examples lost to rounding that deserves a word
 SHARE = 0.1  # of the images attacked: more than this without a gradient is severe
 FEW, FEW_SHARE = 3, 0.02  # images that fall to who knows less, and their share of those right: more is severe
+DECLINED = "failure-to-acquire"
 ENDINGS = {
     "NO_GRADIENT": ("zero-gradients", "had a gradient of exactly zero throughout an attack"),
     "NON_FINITE": ("non-finite", "made the model answer NaN or infinity"),
@@ -28,7 +29,9 @@ def of_attacks(records: Records, report: Report) -> Iterator[Finding]:
     """Yield the findings that hold."""
     yield from ending_findings(records)
     broken = records.scalar("SELECT COUNT(*) FROM sample WHERE NOT clean_finite")
-    if broken:
+    if broken and records.facts.may_decline:
+        yield KINDS[DECLINED].finding(f"{broken} clean images get no answer.")
+    elif broken:
         yield KINDS["non-finite"].finding(f"{broken} clean images make the model answer NaN or infinity.")
     yield from fallen_without_gradients(records, report)
     yield from nothing_left_findings(report)
@@ -53,6 +56,11 @@ def ending_findings(records: Records) -> Iterator[Finding]:
             continue  # confirmation samples tell a lucky answer from a success
         count = records.scalar("SELECT COUNT(DISTINCT sample) FROM result WHERE reason = ?", reason)
         if not count:
+            continue
+        if reason == "NON_FINITE" and records.facts.may_decline:
+            yield KINDS[DECLINED].finding(
+                f"{count} of the {attacked} images attacked had a question without an answer."
+            )
             continue
         lower: Severity | None = "warning" if code == "zero-gradients" and count < SHARE * attacked else None
         yield KINDS[code].finding(f"{count} of the {attacked} images attacked {words}.", lower)

@@ -44,6 +44,7 @@ class Facts(StorableModel):
     stochastic: bool
     defended: bool
     rejects: bool
+    may_decline: bool  # inputs without an answer are no fault of the model
     draws: int  # passes that a question of the last view is averaged over
     surrogate: str | None  # SHA-256 of the surrogate's weights
     inputs: str  # images, point clouds, ...

@@ -3,7 +3,8 @@
 A sample counts as broken at a radius if any confirmed example lies within it. For stochastic targets it counts with a
 share: of all examples up to an attack, the one that won the largest share of the engine's confirmation samples is
 chosen (the earliest among equals), and its share among the audit's own samples counts. A sample without an example
-counts as it is when clean; one for which an attack made the model answer NaN or infinity is lost, though nobody won it.
+counts as it is when clean; one for which an attack made the model answer NaN or infinity is lost, though nobody won it,
+unless the target may decline to answer (`Target.may_decline`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .statistics import Share, share
 
 WITHIN = "norm = :norm AND (eps < :eps AND turn < :views OR eps = :eps AND turn <= :turn)"
 UNANSWERED = f"""EXISTS (
-    SELECT 1 FROM result WHERE result.sample = sample.id AND reason = 'NON_FINITE' AND {WITHIN})"""  # noqa: S608
+    SELECT 1 FROM result WHERE result.sample = sample.id AND reason = 'NON_FINITE' AND {WITHIN}
+) AND NOT (SELECT json_extract(facts, '$.may_decline') FROM run)"""  # noqa: S608
 LOSSES = f"""
 SELECT sample.*, CASE WHEN {UNANSWERED} THEN 1.0
     WHEN COALESCE(worst.claimed, 0) > clean_claimed THEN worst.rate ELSE clean_rate END AS lost

@@ -46,9 +46,11 @@ def interval(share: Share) -> str:
     return f"{100 * share.low:.1f}–{100 * share.high:.1f}{GAP}%"
 
 
-def ends(rate: Sequence[float]) -> str:
-    """Return the interval of a rate (share, low, high), in percent."""
-    return f"[{100 * rate[1]:.3g}, {100 * rate[2]:.3g}]"
+def rate_parts(rate: Sequence[float]) -> tuple[str, str]:
+    """Return a rate (share, low, high) and its interval in percent, with as many decimals as small ones need."""
+    decimals = 1 if rate[2] >= 0.05 else 2 if rate[2] >= 0.005 else 4
+    share, low, high = (f"{100 * one:.{decimals}f}" for one in rate)
+    return f"{share}{GAP}%", f"[{low}, {high}]"
 
 
 def cell_text(value: Cell, kind: str) -> str:
@@ -58,7 +60,7 @@ def cell_text(value: Cell, kind: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        text = f"{percent(value[0])} {ends(value)}"
+        text = " ".join(rate_parts(value))
     else:
         text = percent(value) if kind == "percent" else counted(value) if kind == "count" else number(value)
     return text.replace(GAP, " ")
@@ -142,7 +144,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "counted": counted,
     "each": each,
-    "ends": ends,
+    "rate_parts": rate_parts,
     "grouped": grouped,
     "interval": interval,
     "left_standing": left_standing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,17 @@ def attack_command(
     threat: given.Threats = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the attack; its own number by default.")] = None,
     targeted: given.Targeted = None,
+    goal: Annotated[
+        str | None, typer.Option(help="Of a face verifier: dodge, impersonate, evade or identify; else misclassify.")
+    ] = None,
+    far: given.FalseAcceptRates = None,
+    threshold: given.VerificationThreshold = None,
+    attacked: given.AttackedPersons = None,
+    calibration: given.CalibrationPersons = None,
+    probes: given.Probes = None,
+    rank: given.Rank = None,
+    metric: given.Metric = None,
+    aligned: given.Aligned = False,
     queries: Annotated[int | None, typer.Option(help="Forward passes that the attack may ask of each image.")] = None,
     surrogate: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Grey box: gradients come from this model, answers from MODEL.")
@@ -71,14 +83,21 @@ def attack_command(
     from ..specs.masks import load_mask
     from ..specs.models import add_surrogate
     from ..specs.services import ServiceOptions
+    from ..specs.trials import load_trials
 
     attacks = make_attacks(name, threat or [], steps)
     overrides = InputOverrides(mean, std, size, channels, classes)
-    loaded, pictures = load_model_and_data(
-        model, data, overrides, device, limit, DataOptions(scale, labels, class_names)
-    )
-    aim = parse_targeted(targeted, loaded, pictures)
     service = ServiceOptions(access, top_k, decimals, tuple(encode or ()), rate, lock_out)
+    options = DataOptions(scale, labels, class_names)
+    named = {"goal": goal, "far": far, "threshold": threshold, "attacked": attacked, "calibration": calibration,
+             "probes": probes, "rank": rank, "metric": metric, "aligned": aligned}  # fmt: skip
+    if any(named.values()):
+        of_classifier = {"targeted": targeted, "surrogate": surrogate, "start_on": start_on, "defend": defend}
+        loaded, pictures = load_trials(model, data, named, overrides, options, device, limit, of_classifier)
+        aim, service = None, replace(service, scores=pictures.scores)
+    else:
+        loaded, pictures = load_model_and_data(model, data, overrides, device, limit, options)
+        aim = parse_targeted(targeted, loaded, pictures)
     views = service.around(*views_of_attacks(add_defense(loaded, defend or [], votes), pictures, attacks, draws))
     if surrogate is not None:
         views = [add_surrogate(view, surrogate, device) for view in views]

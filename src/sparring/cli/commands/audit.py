@@ -13,11 +13,14 @@ from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
 from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
+from ..specs.trials import TRIAL_GOALS, acquire_faces, verification_of
 from . import options as given
 
 if TYPE_CHECKING:
+    from ...audit import Report
     from ...audit.plan_file import AuditConfig
     from ..display.junit_file import JUnitFile
+    from ..specs.trials import Acquired
 
 EFFORT = ("steps", "restarts", "queries")
 PLAIN = ("suite", "goal", "access", "seed", "repeats", "limit", "batch_size", "labels", "expected_accuracy", "draws",
@@ -67,7 +70,21 @@ def audit(
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the verdict for a CI server, also where the audit fails.")
     ] = None,
-    goal: Annotated[str | None, typer.Option(help="Of a classifier: misclassify (default) or least-likely.")] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a classifier misclassify (default) or least-likely, of a face verifier dodge or impersonate, of "
+            "1:N identification evade or identify."
+        ),
+    ] = None,
+    far: given.FalseAcceptRates = None,
+    threshold: given.VerificationThreshold = None,
+    attacked: given.AttackedPersons = None,
+    calibration: given.CalibrationPersons = None,
+    probes: given.Probes = None,
+    rank: given.Rank = None,
+    metric: given.Metric = None,
+    aligned: given.Aligned = False,
     mask: given.Mask = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
@@ -120,6 +137,14 @@ def audit(
         "threats": threat or None,
         "suite": suite,
         "goal": goal,
+        "far": far,
+        "threshold": threshold,
+        "attacked": attacked,
+        "calibration": calibration,
+        "probes": probes,
+        "rank": rank,
+        "metric": metric,
+        "aligned": aligned or None,
         "access": access,
         "surrogate": surrogate,
         "defend": defend or None,
@@ -195,11 +220,13 @@ def config_of_options(typed: dict[str, Any]) -> AuditConfig:
     if typed["threats"] is None:
         raise ThreatError("no threat is given; add --threat linf:4/255, or --threat l2:0.5")
     from ...audit.plan_file import make_audit_config
+    from ..specs.trials import verification_table
 
+    verification = verification_table(typed)
     known = {name: value for name, value in typed.items() if value is not None}
     tables = {"effort": EFFORT, "input": INPUT, "read": READ}
     inner = {table: {name: known.pop(name) for name in names if name in known} for table, names in tables.items()}
-    return make_audit_config(known | inner)
+    return make_audit_config(known | inner | ({"verification": verification} if verification else {}))
 
 
 def run_audit_command(
@@ -224,6 +251,20 @@ def run_audit_command(
     smallest = all(":" not in word for word in config.threats)
     if fail_under is not None and smallest:
         raise ConfigError("--fail-under needs a radius, as --threat linf:4/255; a norm alone has no bar to stay above")
+    if config.goal in TRIAL_GOALS:
+        acquired = acquire_faces(config, device)
+        if dry_run or out is None:
+            show_estimate(
+                make_request(
+                    *acquired.trials(config.goal, verification_of(config)),
+                    out=Path("unwritten"),
+                    **trial_arguments(config),
+                )
+            )
+            return
+        report = audit_trials(config, acquired, out, resume, junit_out, codes, worker_settings, fail_under)
+        exit_if_refused(report, fail_under)
+        return
     described = InputOverrides(**config.input.model_dump())
     options = DataOptions(**config.read.model_dump())
     loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit, options)
@@ -240,3 +281,39 @@ def run_audit_command(
         show_report(report, out)
         junit_out.passed(report, fail_under)
     exit_if_refused(report, fail_under)
+
+
+def audit_trials(
+    config: AuditConfig,
+    acquired: Acquired,
+    out: Path,
+    resume: bool,
+    junit_out: JUnitFile,
+    codes: tuple[str, ...] | None = None,
+    worker_settings: dict[str, Any] | None = None,
+    fail_under: float | None = None,
+) -> Report:
+    """Audit one goal of verification or identification, and print its report."""
+    from ...audit import audit as run_audit
+    from ..display.progress import AuditProgressBars
+    from ..specs.masks import load_mask
+
+    assert config.goal is not None
+    loaded, trials = acquired.trials(config.goal, verification_of(config))
+    arguments = trial_arguments(config) | {"accept": config.accept if codes is None else codes}
+    mask = load_mask(config.mask, loaded, trials, config.limit)
+    with AuditProgressBars() as observer, resumable(out):
+        report = run_audit(
+            loaded, trials, out=out, resume=resume, observer=observer, mask=mask, **arguments, **(worker_settings or {})
+        )
+        show_report(report, out)
+        junit_out.passed(report, fail_under)
+    return report
+
+
+def trial_arguments(config: AuditConfig) -> dict[str, Any]:
+    """Return the arguments of `audit` that a plan of verification says; the goal comes with the trials."""
+    if config.surrogate is not None:
+        raise ConfigError(f"surrogate={config.surrogate!r:.80} is of classifiers; leave it out")
+    arguments: dict[str, Any] = {name: getattr(config, name) for name in PLAIN if name != "goal"}
+    return arguments | config.effort.model_dump() | {"threats": config.balls(), "command": command_line()}

@@ -25,11 +25,15 @@ def list_attacks() -> None:
 
 def list_goals() -> None:
     """Print a table of the goals that a command can give an attacker."""
-    from ...goals import ClassifyAs, Misclassify
+    from ...goals import ClassifyAs, Dodge, EvadeIdentification, IdentifyAs, Impersonate, Misclassify
 
     rows: list[list[object]] = [
         ["misclassify", "the default", first_line(Misclassify)],
         ["classify-as", "--targeted CLASS", first_line(ClassifyAs)],
+        ["dodge", "--goal dodge, of a face verifier", first_line(Dodge)],
+        ["impersonate", "--goal impersonate", first_line(Impersonate)],
+        ["evade", "--goal evade, of 1:N identification", first_line(EvadeIdentification)],
+        ["identify", "--goal identify", first_line(IdentifyAs)],
     ]
     print_table("goals", ["name", "how", "what it is"], rows, left=3)
 
@@ -49,12 +53,11 @@ def list_data() -> None:
 
 
 def list_plans() -> None:
-    """Print a table of the zoo's training plans."""
-    from ...zoo import plans as known
+    """Print a table of the zoo's training plans, and one of its plans for audits of faces."""
+    from ...zoo import face_plans, plans
 
-    print_table(
-        "training plans: sparring train NAME", ["name", "what it is"], [[*each] for each in known().items()], left=2
-    )
+    for title, known in (("training plans: sparring train NAME", plans), ("faces: sparring face NAME", face_plans)):
+        print_table(title, ["name", "what it is"], [[*each] for each in known().items()], left=2)
 
 
 def list_objectives() -> None:

@@ -97,3 +97,31 @@ Targeted = Annotated[
     ),
 ]
 Classes = Annotated[int | None, typer.Option(help="FILE.py models: number of classes."), Bounds(1)]
+FalseAcceptRates = Annotated[
+    str | None,
+    typer.Option(
+        "--far",
+        metavar="RATE,...",
+        help="False accept rates at which thresholds are calibrated; else 0.01,0.001.",
+    ),
+]
+VerificationThreshold = Annotated[
+    float | None,
+    typer.Option("--threshold", help="A similarity, a cosine or minus a distance, in place of calibrated thresholds."),
+]
+AttackedPersons = Annotated[
+    str | None,
+    typer.Option("--attacked", metavar="PERSONS", help="Who is attacked: sub-folders, as ann,bob, or how many."),
+]
+CalibrationPersons = Annotated[
+    str | None,
+    typer.Option("--calibration", metavar="PERSONS", help="Who calibrates the thresholds: sub-folders, or how many."),
+]
+Probes = Annotated[int | None, typer.Option(help="Attacked pictures of each person; 1 when not given."), Bounds(1)]
+Rank = Annotated[int | None, typer.Option(help="Of --goal evade: among how many persons; 1 if not given."), Bounds(1)]
+Metric = Annotated[
+    str | None, typer.Option(help="cosine or euclidean: how the embeddings of a bare network are compared.")
+]
+Aligned = Annotated[
+    bool, typer.Option("--aligned", help="Pictures are aligned faces; else the face is looked for in each.")
+]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...audit import Report
     from ...audit.records.statistics import Share
     from ...audit.report.model import CertificatePart, EpsilonPart, SectionPart, ThreatPart
+    from ...tasks import Table
 
 COLUMNS = [
     "attack", "asked", "fell", "robust after", "median size", "8-bit too", "JPEG too", "forwards", "backwards",
@@ -86,17 +87,23 @@ def exit_if_refused(report: Report, fail_under: float | None) -> None:
 
 def show_section(section: SectionPart) -> None:
     """Print the tables of a section of the task."""
-    from ...audit.report.format import cell_text
-
     for table in section.tables:
-        rows: list[list[object]] = [
-            [cell_text(value, column.kind) for value, column in zip(row, table.columns, strict=True)]
-            for row in table.rows[:ROWS]
-        ]
         left = 1 + sum(column.kind == "text" for column in table.columns[1:2])
-        print_table(f"\n{section.title}: {table.title}", [column.name for column in table.columns], rows, left=left)
+        names, rows = section_rows(table)
+        print_table(f"\n{section.title}: {table.title}", names, rows, left=left)
         if len(table.rows) > ROWS:
             say(f"  the first {ROWS} of {len(table.rows)}; all are in report.json")
+
+
+def section_rows(table: Table) -> tuple[list[str], list[list[object]]]:
+    """Return the columns of a task's table, and its first rows as text."""
+    from ...audit.report.format import cell_text
+
+    kinds = [column.kind for column in table.columns]
+    rows: list[list[object]] = [
+        [cell_text(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in table.rows[:ROWS]
+    ]
+    return [column.name for column in table.columns], rows
 
 
 def show_radius(threat: ThreatPart, part: EpsilonPart, measure: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import AccessError, ConfigError, nearest
 
 if TYPE_CHECKING:
+    from ...error_rates import ScoreMap
     from ...targets import Codec, Target
     from ...targets.deployment import Account
     from ...zoo import LoadedModel
@@ -26,26 +27,29 @@ class ServiceOptions:
     encode: tuple[str, ...] = ()
     rate: float | None = None
     lock_out: int | None = None
+    scores: ScoreMap | None = None  # of a verifier, which publishes these, rounded to `decimals`
 
     def around(self, *views: LoadedModel) -> list[LoadedModel]:
         """Return views of one model behind such a service, with one account; as they are where nothing was said."""
         from ...targets.deployment import Account
 
         account = Account()
-        if self == ServiceOptions():
+        if replace(self, scores=None) == ServiceOptions():
             return list(views)
         return [replace(view, target=self.guarded(view.target, account)) for view in views]
 
     def guarded(self, target: Target[Any], account: Account) -> Target[Any]:
         from ...access import Decisions, Scores
-        from ...targets import InputCodec, LockOut, RateLimited, Restricted, TruncatedScores
+        from ...targets import InputCodec, LockOut, PublishedScores, RateLimited, Restricted, TruncatedScores
 
         if self.access not in (None, *ACCESS):
             raise ConfigError(f"--access {self.access} is unknown ({', '.join(ACCESS)}).{nearest(self.access, ACCESS)}")
         codecs = [parse_codec(text) for text in self.encode]
         if codecs:
             target = InputCodec(target, *codecs)
-        if self.top_k is not None or self.decimals is not None:
+        if self.scores is not None and self.decimals is not None and self.top_k is None:
+            target = PublishedScores(target, self.scores, decimals=self.decimals)
+        elif self.top_k is not None or self.decimals is not None:
             if not issubclass(target.access, Scores):
                 raise AccessError(f"--top-k and --decimals are about scores, and {target.name} gives labels only")
             target = TruncatedScores(target, top=self.top_k, decimals=self.decimals)
