@@ -25,6 +25,7 @@ from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..storage import read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
+from ..zoo.coco_data import GOALS as DETECTION_GOALS
 from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
 from .plan import GOALS, PRECISIONS, Count, Precision, Seconds, check_suite, check_word
@@ -97,6 +98,9 @@ class VerificationConfig(ConfigTable):
     )
 
 
+GoalWord = Literal["misclassify", "least-likely", "dodge", "impersonate", "evade", "identify", "vanish", "mislabel"]
+
+
 class AuditConfig(ConfigTable):
     """An audit, as a person writes it down."""
 
@@ -108,10 +112,10 @@ class AuditConfig(ConfigTable):
     suite: str | tuple[str, ...] = Field(
         default="standard", description="quick, standard, thorough, or names of attacks"
     )
-    goal: Literal["misclassify", "least-likely", "dodge", "impersonate", "evade", "identify"] | None = Field(
+    goal: GoalWord | None = Field(
         default=None,
         description="misclassify when left out; dodge and impersonate of a verifier, evade and identify of 1:N "
-        "identification. Data of another task bring their own",
+        "identification, vanish and mislabel of an object detector. Data of another task bring their own",
     )
     access: Literal["decisions", "scores", "gradients", "jacobians"] | None = Field(
         default=None, description="what attacks may ask; all that the model grants when left out"
@@ -188,7 +192,8 @@ def plan_table(path: Path) -> dict[str, Any]:
 def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
     """Return the audit, if everything in it is known and of its type."""
     refuse_unknown_keys(AuditConfig, table, "plan")
-    for name, known in (("access", ACCESS), ("goal", (*GOALS, *TRIAL_GOALS)), ("precision", PRECISIONS)):
+    goals = (*GOALS, *TRIAL_GOALS, *DETECTION_GOALS)
+    for name, known in (("access", ACCESS), ("goal", goals), ("precision", PRECISIONS)):
         check_word(name, table.get(name), known)
     try:
         config = AuditConfig.model_validate(table)

@@ -25,9 +25,9 @@ TEXT = (
     "An object has disappeared where no detection overlaps it by one half, and is mislabelled where only detections of "
     "other classes do; detections count from a score of {threshold:g}. Found elsewhere are detections that overlap no "
     "annotated object, which may be real objects that nobody annotated: compare with the row before the attacks. "
-    "Average precision (AP50: at an overlap of 0.5; AP: the mean from 0.5 to 0.95, as COCO has it) takes all detections "
-    "from a score of 0.05. After an attack each picture counts as its example with the highest margin, or as it was where no "
-    "attack succeeded."
+    "Average precision (AP50: at an overlap of 0.5; AP: the mean from 0.5 to 0.95, as COCO has it) takes all "
+    "detections from a score of 0.05. After an attack each picture counts as its example with the highest margin, or "
+    "as it was where no attack succeeded."
 )
 
 
