@@ -107,13 +107,14 @@ class Detection(Task):
         if not (fits and real) or len(present) != count or logits.shape[2] == 0:
             got = ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in (boxes, logits, present))
             raise TargetError(f"{wanted} for B = {count}, all but present real numbers; got {got}")
-        for word, one, shape in (
-            ("objectness", outputs.objectness, anchors),
-            ("class_logits", outputs.class_logits, tuple(logits.shape)),
-        ):
-            if one is not None and (not isinstance(one, Tensor) or tuple(one.shape) != shape):
-                got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-                raise TargetError(f"{word} of detections has shape {shape}, one for each logit; got {got}")
+        beside = {
+            "objectness": (outputs.objectness, anchors),
+            "class_logits": (outputs.class_logits, tuple(logits.shape)),
+        }
+        for name, (one, wanted_shape) in beside.items():
+            if one is not None and (not isinstance(one, Tensor) or tuple(one.shape) != wanted_shape):
+                found = str(tuple(one.shape)) if isinstance(one, Tensor) else type(one).__name__
+                raise TargetError(f"{name} of detections has shape {wanted_shape}, one for each logit; got {found}")
 
     def _fused(self, answers: Sequence[Any], how: str) -> Detections:
         first: Detections = answers[0]
@@ -217,5 +218,6 @@ def _peaks(scores: Tensor, columns: int) -> Tensor:
     """Return where a score (B, N, K) is the largest of its class in the 3x3 places around it on the grid."""
     if scores.shape[1] % columns:
         raise TargetError(f"grid_columns={columns} does not divide {scores.shape[1]} anchors into rows")
-    maps = scores.transpose(1, 2).unflatten(2, (-1, columns))
-    return (F.max_pool2d(maps, 3, 1, 1) == maps).flatten(2).transpose(1, 2)
+    maps = scores.transpose(1, 2).reshape(len(scores), scores.shape[2], -1, columns)
+    highest: Tensor = F.max_pool2d(maps, 3, 1, 1) == maps
+    return highest.flatten(2).transpose(1, 2)

@@ -96,10 +96,10 @@ def _strips(results: Results, threshold: float) -> tuple[Strip, ...]:
 
 def _boxes(row: Any, threshold: float, names: Sequence[str]) -> tuple[Box, ...]:
     """Return the objects as dashed boxes, and the detections with class and score."""
-    truth = [Box(*entry[:4], dashed=True) for entry in row["truth"]]
+    truth = [Box(x1, y1, x2, y2, dashed=True) for x1, y1, x2, y2, _ in row["truth"]]
     found = []
-    for *corners, kind, score in row["found"]:
+    for x1, y1, x2, y2, kind, score in row["found"]:
         if score >= threshold:
             word = names[kind] if kind < len(names) and names[kind] else f"class {kind}"
-            found.append(Box(*corners, label=f"{word} {score:.2f}"))
+            found.append(Box(x1, y1, x2, y2, f"{word} {score:.2f}"))
     return (*truth, *found)

@@ -197,8 +197,8 @@ def mislabelling(count: int = 12) -> Case:
     case = detector(4 * count)
     with torch.no_grad():
         best = case.module(case.images).logits.amax(1).mean(0)
-        last = case.module.head[2]  # type: ignore[union-attr,index]
-        last.bias[5:] += best[0] - best[1]  # type: ignore[union-attr,index,operator]  # both classes are found
+        last = case.module.head[2]
+        last.bias[5:] += best[0] - best[1]  # both classes are found
         found = case.module(case.images)
         row, surest = torch.arange(4 * count), found.logits.amax(2).argmax(1)
         goal = Mislabel(found.boxes[row, surest], found.logits[row, surest].argmax(1))

@@ -18,6 +18,7 @@ def load_detector_and_annotations(config: AuditConfig, device: str) -> tuple[Loa
     Raises: TargetError for what is no object detector, ConfigError for options of classifiers.
     """
     from ...zoo import CocoData, load_model
+    from ...zoo.coco_data import SIZE
 
     of_classes = {**config.read.model_dump(), "classes": config.input.classes, "surrogate": config.surrogate}
     for name, value in of_classes.items():
@@ -37,14 +38,14 @@ def load_detector_and_annotations(config: AuditConfig, device: str) -> tuple[Loa
             f"{config.model} does not say which classes it knows; return a sparring.zoo.LoadedModel with class_names"
         )
     spec = parse_input_spec(None, InputOverrides(**config.input.model_dump()))
-    sides = {} if spec is None else {"size": max(spec.height, spec.width)}
+    side = SIZE if spec is None else max(spec.height, spec.width)
     threshold = getattr(task, "score_threshold", 0.5)
     return loaded, CocoData(
         config.data,
         None,
         loaded.class_names,
         goal=str(config.goal),
+        size=side,
         limit=config.limit,
         score_threshold=threshold,
-        **sides,
     )

@@ -35,6 +35,10 @@ class Head(nn.Module):
         Raises: TargetError for what is no answer of this kind.
         """
 
+    def loosened(self, network: nn.Module) -> list[tuple[Any, str, Any]]:
+        """Return what is set otherwise while the network is asked, (object, attribute, value); by default nothing."""
+        return []
+
     def wrong(self, raw: Any, wanted: str) -> TargetError:
         """Return the error that `raw` is not what the head reads."""
         return TargetError(f"a {self.name} head reads {wanted}; the network answered {described(raw)}")
@@ -73,8 +77,8 @@ def log_odds_of_product(first: Tensor, second: Tensor) -> Tensor:
 
     With a = -first and b = -second, 1/p - 1 = e^a + e^b + e^(a + b).
     """
-    first, second = torch.broadcast_tensors(first, second)
-    return -torch.logsumexp(torch.stack((-first, -second, -first - second)), dim=0)
+    both = -first - second
+    return -torch.logsumexp(torch.stack((-first.expand_as(both), -second.expand_as(both), both)), dim=0)
 
 
 def log_odds_of_root(logit: Tensor) -> Tensor:
