@@ -46,9 +46,9 @@ PATCH_HEAD = """
 
 A patch with a side of 0.2 of the diagonal of the person's box (Thys et al. 2019), optimised through a chain that
 prints, places and captures it, on {seen} persons of four photographs, and judged on these and on {new} persons of four
-others. It is pasted as it is; goes through the same chain, with other draws; and through a chain that has no mechanism in
-common with it (a thin-plate spline as of cloth, lens and sensor). Only the last says something about another camera. A
-number without those of the controls in its row says nothing: a patch of any kind hides part of a person.
+others. It is pasted as it is; goes through the same chain, with other draws; and through a chain that has no mechanism
+in common with it (a thin-plate spline as of cloth, lens and sensor). Only the last says something about another camera.
+A number without those of the controls in its row says nothing: a patch of any kind hides part of a person.
 
 """
 PUBLISHED = """

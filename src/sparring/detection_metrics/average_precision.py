@@ -87,7 +87,7 @@ def average_precision(
     if not levels or not all(0 < one <= 1 for one in levels):
         raise ConfigError(f"iou_thresholds={levels}; pass numbers above 0 and at most 1")
     counted = truth.present if truth.crowd is None else truth.present & ~truth.crowd
-    classes = torch.unique(truth.classes[counted])  # type: ignore[no-untyped-call]
+    classes = torch.unique(truth.classes[counted])
     rows, counts = [], []
     for number in classes.tolist():
         objects = counted & (truth.classes == number)

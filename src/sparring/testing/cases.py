@@ -197,7 +197,10 @@ def mislabelling(count: int = 12) -> Case:
     case = detector(4 * count)
     with torch.no_grad():
         best = case.module(case.images).logits.amax(1).mean(0)
+        assert isinstance(case.module, AnchorNet)
         last = case.module.head[2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         last.bias[5:] += best[0] - best[1]  # both classes are found
         found = case.module(case.images)
         row, surest = torch.arange(4 * count), found.logits.amax(2).argmax(1)
