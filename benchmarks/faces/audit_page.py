@@ -135,7 +135,7 @@ def cell(value: Any, kind: str) -> str:
     if value is None:
         return ""
     if kind == "rate":
-        decimals = 1 if value[2] >= 0.05 else 2
+        decimals = 1 if value[2] >= 0.05 else 2 if value[2] >= 0.005 else 3
         share, low, high = (f"{100 * one:.{decimals}f}" for one in value)
         return f"{share} % [{low}, {high}]"
     if kind == "percent":

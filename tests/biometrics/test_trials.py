@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 import sparring as sp
 from sparring.audit import render
 from sparring.biometrics import Acquisition, acquire, make_trials, person_pictures
+from sparring.error_rates import Comparisons
 from sparring.errors import ConfigError, InputError, TargetError
 from sparring.goals import Dodge, EvadeIdentification, IdentifyAs, Impersonate
 from sparring.intervals import clopper_pearson
 from sparring.targets import Identifier
+from sparring.tasks.verification_report import chosen_pictures, thinned
 
 from .conftest import PERSONS, PICTURES, embedder, patterns, save
 
@@ -183,7 +186,7 @@ def test_who_hides_the_face_is_no_success_and_no_fault(tmp_path: Path) -> None:
     assert report.threats[0].epsilons[0].robust_accuracy == report.threats[0].curve[0].robust_accuracy
     codes = {finding.code for finding in report.warnings}
     assert "failure-to-acquire" in codes
-    assert "non-finite" not in codes
+    assert not {"non-finite", "unbounded-not-zero"} & codes
 
 
 @pytest.mark.parametrize(
@@ -235,3 +238,26 @@ def test_persons_and_faces_are_needed(verifier: sp.Verifier, tmp_path: Path) -> 
     save(mixed / "more", patterns(1, side=20))
     with pytest.raises(InputError, match="one size"):
         acquire(verifier, person_pictures(mixed))
+
+
+def test_a_thinned_curve_lies_on_the_whole_one() -> None:
+    draws = torch.Generator().manual_seed(5)
+    genuine, impostor = torch.rand(12, generator=draws) + 0.4, torch.rand(3000, generator=draws)
+    for pairs in (Comparisons(genuine, impostor), Comparisons(impostor + 0.3, genuine)):
+        whole = pairs.curve()
+        few = thinned(whole)
+        assert len(few.thresholds) < 100 < len(whole.thresholds)
+        # At every false accept rate the true accept rates are the same: straight between the corners.
+        x, y = (one.numpy() for one in few.roc())
+        for at, expected in zip(*(one.tolist() for one in whole.roc()), strict=True):
+            near = y[np.isclose(x, at)]
+            drawn = float(np.interp(at, x, y))
+            assert abs(drawn - expected) < 1e-9 or (len(near) and near.min() <= expected <= near.max())
+
+
+def test_each_threat_shows_pictures_of_its_own() -> None:
+    assert chosen_pictures([[0, 1, 2], [0, 1, 2], []]) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    shown = chosen_pictures([list(range(6))] * 3)
+    assert len(shown) == 8
+    assert len({sample for _, sample in shown}) == 6
+    assert chosen_pictures([]) == []

@@ -10,7 +10,7 @@ import pytest
 
 import sparring as sp
 from sparring.attacks import PGD, table
-from sparring.tasks import Classification, Detection, Segmentation, Verification
+from sparring.tasks import Classification, Detection, Identification, Segmentation, Verification
 from sparring.testing.matrix import LETTERS, Cell, Matrix, attacks, main, tried, try_cell
 from sparring.testing.matrix_cases import COLUMNS, TASKS, images
 
@@ -48,6 +48,8 @@ def test_every_cell_is_served_or_has_its_reason() -> None:
         ("apgd linf", "flow", Detection()),
         ("surfree", "vectors", Verification()),
         ("simba", "points", Segmentation()),
+        ("hopskipjump linf", "images", Identification()),
+        ("carlini-wagner", "mask per row", Identification()),
         ("input diversity", "colour curve", Classification()),
         ("orthogonal-pgd", "images", Classification()),
         ("orthogonal-pgd", "detector", Segmentation()),
@@ -93,5 +95,5 @@ def test_the_command_prints_and_writes(capsys) -> None:
     cells = {("pgd", column, task.name): Cell() for column in COLUMNS for task in TASKS}
     cells["pgd", "flow", "detection"] = Cell("it moves pixels")
     page = Matrix(cells).page()
-    assert "| pgd | CVDS | CVDS | CVDS | CVDS | CVDS | CVDS | CVDS | CVS[^1] | CVDS | CVDS |" in page
+    assert "| pgd | CVIDS | CVIDS | CVIDS | CVIDS | CVIDS | CVIDS | CVIDS | CVIS[^1] | CVIDS | CVIDS |" in page
     assert "[^1]: it moves pixels" in page

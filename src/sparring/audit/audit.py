@@ -318,7 +318,7 @@ def record_run(
                     f"{error}; what was recorded before stands, and --resume goes on where answers are had"
                 )
         request.observer.publishing()
-        return publish(records, records.folder, type(request.target.task))
+        return publish(records, records.folder, type(task_of(request.target)))
 
 
 def check_suites(target: Target[Any], plan: AuditPlan, first: CleanChunk) -> None:

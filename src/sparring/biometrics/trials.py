@@ -37,7 +37,7 @@ ATTACKED_SHARE = 4  # and no more than one of so many
 PICTURES = 1 << 24  # bytes of template pictures that are kept for the report
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trials:
     """Trials as the data of `audit`: chunks of pictures with their goal, and the reference for the report."""
 

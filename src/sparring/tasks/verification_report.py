@@ -273,15 +273,14 @@ def plots(trial: Trial) -> list[Plot]:
 
 
 def thinned(curve: ErrorCurve) -> ErrorCurve:
-    """Return a curve with fewer points, its ends among them."""
+    """Return a curve with fewer points: the corners of the rate that changes less often, between which it is "
+    "straight."""
     count = len(curve.thresholds)
-    if count <= POINTS:
-        return curve
-    # Rates that matter are small: half of the places are even, half are at steps of the false accept rate's logarithm.
-    even = torch.linspace(0, count - 1, POINTS // 2).round().long()
-    rates = torch.logspace(0, math.log10(LEAST / 10), POINTS // 2, dtype=torch.float64)
-    near = torch.searchsorted(-curve.false_accept, -rates).clamp_max(count - 1)
-    rows = torch.unique(torch.cat((even, near)))
+    steps = [(rate.diff() != 0).nonzero().squeeze(1) for rate in (curve.false_accept, curve.false_reject)]
+    corners = min(steps, key=len)
+    if len(corners) > POINTS // 2:
+        corners = corners[torch.linspace(0, len(corners) - 1, POINTS // 2).round().long()]
+    rows = torch.unique(torch.cat((torch.tensor([0, count - 1]), corners, corners + 1)))
     return ErrorCurve(curve.thresholds[rows], curve.false_accept[rows], curve.false_reject[rows])
 
 
@@ -309,16 +308,29 @@ def text(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def chosen_pictures(shown: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Return threat and input of the pictures that are shown: each threat in turn, an input once while others are "
+    "left."""
+    used: set[int] = set()
+    left = [(threat, sample) for threat, samples in enumerate(shown) for sample in samples]
+    chosen: list[tuple[int, int]] = []
+    for turn in range(min(STRIPS, len(left))):
+        here = [pair for pair in left if pair[0] == turn % len(shown)] or left
+        pair = next((one for one in here if one[1] not in used), here[0])
+        left.remove(pair)
+        used.add(pair[1])
+        chosen.append(pair)
+    return sorted(chosen)
+
+
 def picture_strips(results: Results, said: Any) -> list[Strip]:
     """Return strips of probe, example and template; `said(sample, threat)` is written under them."""
     if results.original is None or results.example is None:
         return []
     pictures, places = results.reference.get("template_pictures"), results.reference.get("template_of")
     names = results.reference.get("templates")
-    depth = max((len(shown) for shown in results.shown), default=0)
-    chosen = [(t, shown[i]) for i in range(depth) for t, shown in enumerate(results.shown) if i < len(shown)][:STRIPS]
     found = []
-    for threat, sample in sorted(chosen, key=lambda pair: (pair[1], pair[0])):
+    for threat, sample in chosen_pictures(results.shown):
         shown = [
             Picture("probe", results.original(sample)),
             Picture("adversarial", results.example(threat, sample)),

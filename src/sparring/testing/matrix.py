@@ -224,7 +224,7 @@ def _radii(attack: Attack[Any, Any], setting: Setting) -> Tensor | None:
     """(B,) radii around that of the attack, where the column has some."""
     if not setting.radii:
         return None
-    base = 1.0 if attack.ball.eps == float("inf") else attack.ball.eps
+    base = 0.7 if attack.ball.eps == float("inf") else attack.ball.eps  # within the range of images
     eps = base * torch.tensor(FACTORS, dtype=setting.x.dtype)
     return eps.ceil() if attack.ball.p == 0 else eps
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ..access import Jacobians
-from ..goals import Dodge, Goal, Misclassify, MisclassifyPixels, Vanish
+from ..goals import Dodge, EvadeIdentification, Goal, Misclassify, MisclassifyPixels, Vanish
 from ..inputs import Images, Inputs, PointClouds, Unbounded
 from ..random import Key
 from ..rows import take
 from ..targets import Classifier, Model, Pipeline, Target
-from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
+from ..tasks import Classification, Detection, Detections, Identification, Segmentation, Task, Verification
 from ..transforms import ColourCurve, Detector, FlowField, RotationTranslation, Scene, Transform
 from .cases import draw, filled
 
-TASKS: tuple[Task, ...] = (Classification(), Verification(), Detection(), Segmentation())
+TASKS: tuple[Task, ...] = (Classification(), Verification(), Identification(), Detection(), Segmentation())
 ROWS, CANDIDATES = 3, 48
 GAIN = 5.0  # so steep are the models that short searches find something
 
@@ -97,7 +97,7 @@ class Headed(nn.Module):
     def __init__(self, body: nn.Module, task: Task) -> None:
         super().__init__()
         self.body, self.task = body, task
-        sizes = {Classification: 4, Verification: 8, Detection: 6, Segmentation: 12}
+        sizes = {Classification: 4, Verification: 8, Identification: 8, Detection: 6, Segmentation: 12}
         self.head = nn.Linear(16, sizes[type(task)])
 
     def forward(self, x: Tensor, *context: Any) -> Any:
@@ -116,6 +116,9 @@ def goal_of(task: Task, outputs: Any, photographs: Any) -> Goal:
     """Return a goal that none of these outputs meets; `photographs` are the outputs of nearly the same inputs."""
     if isinstance(task, Classification):
         return Misclassify(outputs.argmax(1))
+    if isinstance(task, Identification):  # among five persons, of whom the first is in the picture
+        gallery = torch.stack([photographs.roll(-place, 0) for place in range(5)], 1)
+        return EvadeIdentification(gallery, torch.zeros(len(gallery), dtype=torch.long), 0.9)
     if isinstance(task, Verification):
         return Dodge(photographs, 0.9)
     if isinstance(task, Segmentation):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...access import Attack, Gradients, Keep
+from ...access import Attack, Gradients, Keep, Reason
 from ...attacks import PGD, Auto, AutoAttack, Cascade, Restarts, Rivals, Sweep
 from ...geometry import Linf
 from ..suites.suite import suite
@@ -23,7 +23,8 @@ ROWS = 8  # images that the longer attack is tried on at most
 def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
     """Count images that attacks fail on, without a bound on the perturbation and with more steps.
 
-    `unbounded`: images not broken by PGD in the whole valid range; `more`: of `tried`, those broken by the suite's
+    `unbounded`: images not broken by PGD in the whole valid range, without those in which it loses what a target that
+    may decline answers for, as the face; `more`: of `tried`, those broken by the suite's
     strongest attack with more steps, and not by the same attack as it is.
 
     None without gradients. `unbounded` is None where a mask holds components still, or the range has no end.
@@ -34,7 +35,8 @@ def check_convergence(sample: ProbeSample) -> dict[str, Any] | None:
     width = range_width(sample)
     if math.isfinite(width) and not sample.restricted:
         free = sample.attack(PGD(Linf(width), steps=STEPS), Keep.FIRST)
-        found["unbounded"] = int((~free.success).sum())
+        lost = free.reason == Reason.NON_FINITE if sample.view.may_decline else torch.zeros_like(free.success)
+        found["unbounded"] = int((~free.success & ~lost).sum())
     attack, more = strongest_attack(sample)
     if attack is not None and more is not None:
         rows = torch.arange(min(ROWS, len(sample)))

@@ -48,7 +48,7 @@ def interval(share: Share) -> str:
 
 def rate_parts(rate: Sequence[float]) -> tuple[str, str]:
     """Return a rate (share, low, high) and its interval in percent, with as many decimals as small ones need."""
-    decimals = 1 if rate[2] >= 0.05 else 2 if rate[2] >= 0.005 else 4
+    decimals = 1 if rate[2] >= 0.05 else 2 if rate[2] >= 0.005 else 3
     share, low, high = (f"{100 * one:.{decimals}f}" for one in rate)
     return f"{share}{GAP}%", f"[{low}, {high}]"
 
