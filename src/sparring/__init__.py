@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import attacks as attacks
     from . import defenses as defenses
     from . import experiments as experiments
+    from . import physical as physical
     from . import rows as rows
     from . import targets as targets
     from . import tasks as tasks
@@ -70,6 +71,7 @@ _ROOMS = (
     "error_rates",
     "experiments",
     "goals",
+    "physical",
     "rows",
     "targets",
     "tasks",

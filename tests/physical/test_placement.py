@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
@@ -22,7 +23,9 @@ from sparring.physical import (
     QuadAnchor,
     ThinPlate,
 )
+from sparring.physical.placement.placement import Surface, Window
 from sparring.physical.placement.planar import Turned, perspective
+from sparring.physical.placement.thin_plate import Displaced, control_points
 from sparring.random import Key
 from sparring.testing.cases import draw
 from sparring.transforms import Scene
@@ -155,6 +158,17 @@ def test_a_homography_is_a_pinhole_camera() -> None:
     assert (made[:, :2] / made[:, 2:] - wanted).abs().max() < 1e-12
 
 
+def test_a_thin_plate_is_scipys_spline_through_its_control_points() -> None:
+    displacements = 0.05 * draw("bend", (1, 9, 2))
+    controls = control_points(3, 0.75, displacements)
+    points = draw("points", (20, 2)) * 0.4
+    spline = RBFInterpolator(controls.numpy(), displacements[0].numpy(), kernel="thin_plate_spline", degree=1)
+    for places in (points, controls):
+        u, v, _ = ThinPlate().unroll(places[None, None, :, 0], places[None, None, :, 1], Displaced(displacements), 0.75)
+        moved = torch.stack((u[0, 0], v[0, 0]), 1) - places
+        assert (moved - torch.from_numpy(spline(places.numpy()))).abs().max() < 1e-9
+
+
 @pytest.mark.parametrize("placement", SURFACES, ids=named)
 def test_gradients_of_artifact_and_pose(placement: Placement[Any]) -> None:
     placement = replace(placement, supersampling=1, anchor=BoxAnchor(0.7))
@@ -168,7 +182,9 @@ def test_gradients_of_artifact_and_pose(placement: Placement[Any]) -> None:
         return placement.apply_parameters(x, replace(drawn, scale=scale, shift=shift, roll=roll, surface=bent), scene)
 
     given = [x, drawn.scale, drawn.shift, drawn.roll, *pose.values()]
-    assert torch.autograd.gradcheck(ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4, fast_mode=True
+    )
 
 
 def test_on_a_face_the_artifact_follows_the_eyes() -> None:
@@ -190,6 +206,12 @@ def test_bad_input_is_refused() -> None:
         placed(Planar(mask=torch.ones(4, 4)), x, Scene(images=images))
     with pytest.raises(InputError, match="cannot be put"):
         placed(Planar(), x[:, :1], Scene(images=images))
+    with pytest.raises(InputError, match="x1 < x2"):
+        placed(Planar(), x, Scene(images=images, boxes=torch.tensor([[4.0, 4, 4, 9]])))
+    with pytest.raises(InputError, match="eyes"):
+        placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.ones(1, 3, 2)))
+    with pytest.raises(InputError, match="on a line"):
+        placed(Planar(anchor=QuadAnchor()), x, Scene(images=images, quads=torch.ones(1, 4, 2)))
     with pytest.raises(ConfigError, match="mask"):
         Planar(mask=torch.zeros(4, 4))
     with pytest.raises(ConfigError, match="vanish"):
@@ -200,3 +222,34 @@ def test_bad_input_is_refused() -> None:
         BoxAnchor(relative_to="hight")
     with pytest.raises(InputError, match="convex"):
         Scene(quads=torch.tensor([[[0.0, 0], [4, 4], [4, 0], [0, 4]]])).check()
+
+
+@pytest.mark.parametrize("placement", SURFACES, ids=named)
+def test_nothing_of_the_artifact_lies_outside_its_window(
+    placement: Placement[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small and large, at the border, turned far: the window changes nothing."""
+    x = draw("artifact", (6, 1, 10, 16)).sigmoid()
+    scene = Scene(
+        images=draw("images", (6, 1, 50, 61)).sigmoid(),
+        boxes=torch.tensor(
+            [
+                [20.0, 20, 22, 23],
+                [5, 5, 40, 45],
+                [-20, -10, 20, 15],
+                [55, 40, 90, 80],
+                [200, 200, 210, 210],
+                [0, 0, 61, 9],
+            ]
+        ).double(),
+    )
+    placement = replace(placement.at_severity(1.5), anchor=BoxAnchor(1.0), roll=60.0)
+    windowed = placed(placement, x, scene)
+
+    def whole(surface: Surface, picture: torch.Size) -> Window:
+        none = torch.zeros(6, dtype=torch.long)
+        return Window(none, none, (picture[0], picture[1]), (picture[0], picture[1]))
+
+    monkeypatch.setattr("sparring.physical.placement.placement.find_window", whole)
+    assert (placed(placement, x, scene) - windowed).abs().max() < 1e-9
+    assert (windowed[:4] - scene.images[:4]).abs().amax((1, 2, 3)).min() > 0  # type: ignore[index]

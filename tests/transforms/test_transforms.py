@@ -31,6 +31,7 @@ from sparring.transforms import (
     Transform,
     transform_with_bpda,
 )
+from sparring.transforms.scene import moved
 from sparring.transforms.shift import shifted
 
 IMAGES = (0.5 + 0.25 * draw("images", (4, 3, 9, 9))).clamp(0.02, 0.98)
@@ -484,3 +485,18 @@ def test_another_record_needs_float_images_too() -> None:
 def test_parameters_of_a_wrong_type(make) -> None:
     with pytest.raises(ConfigError, match="pass"):
         make()
+
+
+def test_what_has_a_place_moves_with_the_picture() -> None:
+    by = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+    scene = Scene(
+        boxes=torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]),
+        landmarks=torch.arange(12.0).view(2, 3, 2),
+        quads=torch.arange(16.0).view(2, 4, 2),
+    )
+    made = moved(scene, torch.tensor([[2.0], [1.0]]), by)
+    assert made.boxes is not None
+    assert made.boxes.tolist() == [[2, 3, 6, 7], [7, 6, 9, 8]]  # whole numbers stay whole numbers
+    for name in ("landmarks", "quads"):
+        before, after = getattr(scene, name), getattr(made, name)
+        assert torch.equal(after, before * torch.tensor([2.0, 1.0])[:, None, None] + by[:, None])

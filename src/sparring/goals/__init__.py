@@ -20,6 +20,7 @@ from .climbs import (
 from .detection import Create, DetectionGoal, Mislabel, Vanish
 from .goal import Goal, Verdict
 from .identification import EvadeIdentification, IdentificationGoal, IdentifyAs
+from .regularized import RegularizedGoal, RegularizedOutputs, without_penalty
 from .scenes import FoolScenes, SceneTerms
 from .segmentation import MisclassifyPixels
 from .share import ShareGoal
@@ -54,6 +55,8 @@ __all__ = [
     "PowerMargin",
     "PublishedScore",
     "RandomDirection",
+    "RegularizedGoal",
+    "RegularizedOutputs",
     "RivalDLR",
     "RivalMargin",
     "ScaledCrossEntropy",
@@ -68,4 +71,5 @@ __all__ = [
     "VerificationGoal",
     "least_likely",
     "mean_terms",
+    "without_penalty",
 ]  # fmt: skip

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..inputs import Images, Inputs
 from ..random import Key
+from ..tasks import Task
 from ..transforms.scene import scene_images
 from .camera import Camera, CameraParameters
-from .colour import to_linear, to_srgb
+from .colour import Light, to_linear
 from .placement import Placement
 from .printer import Printer
 from .stage import ANY_FAMILY, PhysicalStage, SampledTransform
@@ -96,6 +97,13 @@ class PhysicalChain(SampledTransform[ChainParameters]):
             self.camera.sample(key.reseeded(2), scene_images(context, self.name).to(like), context),
         )
 
+    @property
+    def tasks(self) -> tuple[type[Task], ...] | None:
+        return self.camera.tasks
+
+    def move(self, context: Any, height: int, width: int) -> Any:
+        return self.camera.move(context, *scene_images(context, self.name).shape[2:])
+
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         self.placement.check(x, context)
         return super().apply(x, key, context)
@@ -103,7 +111,7 @@ class PhysicalChain(SampledTransform[ChainParameters]):
     def apply_parameters(self, x: Tensor, parameters: ChainParameters, context: Any = None) -> Tensor:
         printed = x if self.printer is None else self.printer.apply_parameters(x, parameters.printer, context)
         placed = self.placement.apply_parameters(to_linear(printed), parameters.placement, context)
-        return self.camera.apply_parameters(to_srgb(placed), parameters.camera, context)
+        return self.camera.capture(placed, Light.LINEAR, parameters.camera, context)
 
 
 def shared_mechanisms(one: PhysicalChain, other: PhysicalChain) -> tuple[str, ...]:

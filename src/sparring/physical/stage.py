@@ -45,11 +45,15 @@ class SampledTransform(Transform, Generic[P]):
     def apply_parameters(self, x: Tensor, parameters: P, context: Any = None) -> Tensor:
         """Return x (B, C, H, W), in the stage's `light`, transformed with these parameters."""
 
+    def move(self, context: Any, height: int, width: int) -> Any:
+        """Return the context of images of that size with its places where they are after the stage."""
+        return context
+
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         check_images(x, self.name)
         parameters = self.sample(key, x, context)
         made = self.apply_parameters(convert(x, Light.SRGB, self.light), parameters, context)
-        return convert(made, self.light, Light.SRGB).clamp(0, 1), context
+        return convert(made, self.light, Light.SRGB).clamp(0, 1), self.move(context, *x.shape[2:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,8 @@ class PhysicalStage(SampledTransform[P]):
             parameters are drawn in the stated ranges, at 1.5 in ranges half as wide again.
     """
 
+    ranges: ClassVar[tuple[str, ...]] = ()  # names of the parameters that are a lower and an upper end
+
     family: str
     severity: NonNegativeFloat = 1.0
 
@@ -71,6 +77,8 @@ class PhysicalStage(SampledTransform[P]):
         given: Any = self.family
         if not isinstance(given, str) or not given:
             raise ConfigError(f"{self.name} family={given!r:.80}; pass a word, as 'optimization' or 'held-out'")
+        for word in self.ranges:
+            check_range(self, word, getattr(self, word))
 
     def at_severity(self, severity: float) -> Self:
         """Return this stage with another severity."""

@@ -13,6 +13,7 @@ from .onnx import Onnx
 from .over_scenes import OverScenes
 from .pipeline import Pipeline
 from .random_layers import Keyed
+from .regularized import Penalty, Regularized
 from .remote import Fields, OpenInference, Remote, RemoteLabels
 from .replicated import Replicated
 from .surrogate import Surrogate
@@ -47,9 +48,11 @@ __all__ = [
     "Onnx",
     "OpenInference",
     "OverScenes",
+    "Penalty",
     "Pipeline",
     "PublishedScores",
     "RateLimited",
+    "Regularized",
     "Remote",
     "RemoteLabels",
     "Replicated",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError
 from ..shapes import FloatBatch
+from ..transforms.libjpeg import through_libjpeg
 
 LARGEST_SIDE = 1 << 14
 
@@ -44,16 +41,7 @@ class JPEG(Codec):
             raise ConfigError(f"JPEG quality {self.quality!r}; pass an int from 1 to 95")
 
     def __call__(self, images: FloatBatch) -> Tensor:
-        if images.shape[1] not in (1, 3):
-            raise InputError(f"JPEG holds 1 or 3 channels, and the images have {images.shape[1]}")
-        levels = images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        decoded = np.stack([self._through(picture) for picture in levels])
-        return torch.from_numpy(decoded.reshape(levels.shape)).to(images).permute(0, 3, 1, 2).contiguous().div_(255)
-
-    def _through(self, picture: np.ndarray) -> np.ndarray:
-        file, gray = BytesIO(), picture.shape[2] == 1
-        Image.fromarray(picture.squeeze(2) if gray else picture).save(file, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(file))
+        return through_libjpeg(images, [self.quality] * len(images))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Changing and fusing outputs that come with an alarm, or with separate outputs for gradients (`Decoupled`)."""
+"""Changing and fusing outputs with an alarm, a penalty, or separate outputs for gradients (`Decoupled`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..access import Decoupled
-from ..goals import DetectorOutputs
+from ..goals import DetectorOutputs, RegularizedOutputs
 from ..tasks import Task, without_nan
 
 
@@ -19,7 +19,7 @@ def change_outputs(answer: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(answer, Decoupled):
         judged, climbed = answer.judged_outputs, answer.gradient_outputs
         return Decoupled(change_outputs(judged, change), change_outputs(climbed, change))
-    if isinstance(answer, DetectorOutputs):
+    if isinstance(answer, DetectorOutputs | RegularizedOutputs):
         return replace(answer, outputs=change_outputs(answer.outputs, change))
     return change(answer)
 
@@ -43,6 +43,9 @@ def fuse_answers(answers: Sequence[Any], task: Task, how: str | None) -> Any:
     if isinstance(first, DetectorOutputs):
         outputs = fuse_answers([one.outputs for one in answers], task, how)
         return DetectorOutputs(outputs, torch.stack([one.alarm for one in answers]).mean(0))
+    if isinstance(first, RegularizedOutputs):
+        outputs = fuse_answers([one.outputs for one in answers], task, how)
+        return RegularizedOutputs(outputs, torch.stack([one.penalty for one in answers]).mean(0))
     return task.fuse(answers, how)
 
 
@@ -56,4 +59,6 @@ def valid_rows(answer: Any, task: Task | None) -> Tensor:
         return valid_rows(answer.judged_outputs, task)
     if isinstance(answer, DetectorOutputs):
         return valid_rows(answer.outputs, task) & answer.alarm.isfinite()
+    if isinstance(answer, RegularizedOutputs):
+        return valid_rows(answer.outputs, task)
     return without_nan(answer) if task is None else task.valid(answer)

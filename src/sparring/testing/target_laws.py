@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..access import Gradients
 from ..engine import fingerprint
 from ..errors import SparringError
-from ..goals import DetectorOutputs
+from ..goals import DetectorOutputs, without_penalty
 from ..random import Key
 from ..rows import flatten, take
 from ..targets import Target, answered
@@ -107,7 +107,8 @@ def _check_answers(target: Target[Any], x: Tensor, context: Any, tolerance: floa
     for path, tensor in flatten(whole)[0].items():
         require(tensor.ndim > 0 and len(tensor) == len(x), f"{name}: {path} has not one row per input")
     if target.task is not None:
-        target.task.check(whole.outputs if isinstance(whole, DetectorOutputs) else whole, len(x))
+        inside = without_penalty(whole)
+        target.task.check(inside.outputs if isinstance(inside, DetectorOutputs) else inside, len(x))
     target.check(whole)
     require(_gap(whole, again) == 0, f"{name}: the same question has another answer; nothing may be drawn but by key")
     if target.stochastic:

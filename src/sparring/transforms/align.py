@@ -8,7 +8,7 @@ the border the last pixel is repeated. All of it is linear in the image, and its
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, InputError
 from ..random import Key
 from ..tasks import Classification, Task, Verification
+from .scene import moved
 from .transform import Transform
 
 FACE_SHARE, ACROSS, DOWN = 0.45, 0.5, 0.43
@@ -73,14 +74,9 @@ class AlignFace(Transform):
 
 
 def _moved(context: Any, squares: Tensor, size: int) -> Any:
-    """Return the context with its landmarks and boxes in pixels of the faces."""
-    corner, scale = squares[:, :2], size / squares[:, 2:]
-    landmarks, boxes = getattr(context, "landmarks", None), getattr(context, "boxes", None)
-    if landmarks is not None:
-        context = replace(context, landmarks=((landmarks - corner[:, None]) * scale[:, None]).to(landmarks))
-    if boxes is not None:
-        context = replace(context, boxes=((boxes - corner.repeat(1, 2)) * scale).to(boxes))
-    return context
+    """Return the context with what has a place in pixels of the faces."""
+    scale = size / squares[:, 2:]
+    return moved(context, scale, -squares[:, :2] * scale)
 
 
 def face_squares(landmarks: Tensor) -> Tensor:

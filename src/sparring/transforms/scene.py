@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -95,6 +95,25 @@ def told_of(what: str) -> Iterator[None]:
 
 def _told(value: object) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def moved(context: Any, scale: Tensor | tuple[float, float], offset: Tensor | tuple[float, float]) -> Any:
+    """Return the context with its boxes, landmarks and quads in a moved picture: at scale * place + offset.
+
+    `scale` (B, 1 or 2) and `offset` (B, 2) are right and down, in pixels, or two numbers for all rows. Other fields
+    stay as they are.
+    """
+    changed = {}
+    for name in ("boxes", "landmarks", "quads"):
+        places = getattr(context, name, None)
+        if places is not None:
+            factor, by = (
+                one[:, None] if isinstance(one, Tensor) else torch.tensor(one).to(places.device)
+                for one in (scale, offset)
+            )
+            points = places.reshape(len(places), -1, 2) * factor + by
+            changed[name] = points.view_as(places).to(places)
+    return replace(context, **changed) if changed else context
 
 
 def scene_images(context: Any, transform: str) -> Tensor:

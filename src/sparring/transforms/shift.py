@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError, InputError
 from ..random import Key
 from ..tasks import Classification, Detection, Detections, Segmentation, Task, Verification
+from .scene import moved
 from .transform import Transform
 
 
@@ -40,13 +41,7 @@ class RandomShift(Transform):
         if x.ndim != 4:
             raise InputError(f"{self.name} moves images (N, C, H, W); got {tuple(x.shape)}")
         by = self._shift(key)
-        boxes = getattr(context, "boxes", None)
-        if boxes is not None:
-            context = replace(context, boxes=boxes + by[:, [1, 0, 1, 0]].to(boxes))
-        landmarks = getattr(context, "landmarks", None)
-        if landmarks is not None:
-            context = replace(context, landmarks=landmarks + by[:, None, [1, 0]].to(landmarks))
-        return shifted(x, by), context
+        return shifted(x, by), moved(context, torch.ones_like(by), by[:, [1, 0]])
 
     def restore(self, outputs: Any, key: Key, context: Any) -> Any:
         by = self._shift(key)

@@ -6,21 +6,17 @@ The forward pass is libjpeg itself, by Pillow; the gradient is that of our own c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
-from ...errors import ConfigError, InputError
+from ...errors import ConfigError
 from ...random import Key
 from ...transforms import Stage
+from ...transforms.jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding
+from ...transforms.libjpeg import through_libjpeg
 from ..parameters import check_whole
-from .jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding
 
 ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding}
-HALVED = 2  # Pillow's word for 4:2:0
 
 
 @dataclass(frozen=True)
@@ -48,24 +44,7 @@ class JPEGCompression(Stage):
         return False
 
     def __call__(self, images: Tensor, key: Key) -> Tensor:
-        _check(images)
-        levels = images.detach().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        decoded = np.stack([self._through(picture) for picture in levels])
-        return torch.from_numpy(decoded.reshape(levels.shape)).to(images).permute(0, 3, 1, 2).contiguous().div_(255)
+        return through_libjpeg(images, [self.quality] * len(images))
 
     def differentiable_approximation(self, images: Tensor, key: Key) -> Tensor:
         return encode_decode(images, self.quality, ROUNDINGS[self.rounding])
-
-    def _through(self, picture: np.ndarray) -> np.ndarray:
-        """Return one picture (H, W, C), which libjpeg takes one at a time."""
-        file, gray = BytesIO(), picture.shape[2] == 1
-        pillow = Image.fromarray(picture.squeeze(2) if gray else picture)
-        pillow.save(file, "JPEG", quality=self.quality, subsampling=HALVED)
-        return np.asarray(Image.open(file))
-
-
-def _check(images: Tensor) -> None:
-    if images.shape[1] not in (1, 3):
-        raise InputError(f"JPEG holds 1 or 3 channels, and the images have {images.shape[1]}")
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        raise InputError("JPEG stores pixels in [0, 1], and the images reach beyond it or hold NaN; clip them before")

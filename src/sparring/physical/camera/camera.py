@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...random import Key
+from ...tasks import Task
 from ..colour import Light, convert
 from ..stage import PhysicalStage, SampledTransform, check_images
+from .resize import Resize
 
 Part = PhysicalStage[Any]
-ORDER = ("illumination", "lens", "sensor", "mosaic", "balance", "tone", "noise", "codec")
+ORDER = ("illumination", "lens", "sensor", "mosaic", "balance", "tone", "noise", "resize", "codec")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class CameraParameters:
     balance: Any = None
     tone: Any = None
     noise: Any = None
+    resize: Any = None
     codec: Any = None
 
 
@@ -35,9 +38,9 @@ class Camera(SampledTransform[CameraParameters]):
     """Images (B, C, H, W) in sRGB as a camera captures them, in sRGB; a part of None is left out.
 
     The order is fixed: in linear light illumination, lens, sensor, mosaic (with its demosaicing) and balance
-    (exposure and white), then in sRGB tone, noise and codec.
+    (exposure and white), then in sRGB tone, noise, size and codec.
 
-        Camera(illumination=Exposure(), lens=GaussianBlur(), noise=GaussianNoise(), codec=JPEGSurrogate())
+        Camera(illumination=Exposure(), lens=GaussianBlur(), noise=GaussianNoise(), codec=DifferentiableJPEG())
 
     Raises: ConfigError.
     """
@@ -49,6 +52,7 @@ class Camera(SampledTransform[CameraParameters]):
     balance: Part | None = None
     tone: Part | None = None
     noise: Part | None = None
+    resize: Resize | None = None
     codec: Part | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +74,13 @@ class Camera(SampledTransform[CameraParameters]):
     def exact_gradient(self) -> bool:
         return all(part.exact_gradient for part in self.stages)
 
+    @property
+    def tasks(self) -> tuple[type[Task], ...] | None:
+        return None if self.resize is None else self.resize.tasks
+
+    def move(self, context: Any, height: int, width: int) -> Any:
+        return context if self.resize is None else self.resize.move(context, height, width)
+
     def at_severity(self, severity: float) -> Self:
         """Return this camera with another severity of all parts."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -83,8 +94,11 @@ class Camera(SampledTransform[CameraParameters]):
         return CameraParameters(**drawn)
 
     def apply_parameters(self, x: Tensor, parameters: CameraParameters, context: Any = None) -> Tensor:
+        return self.capture(x, Light.SRGB, parameters, context)
+
+    def capture(self, x: Tensor, light: Light, parameters: CameraParameters, context: Any = None) -> Tensor:
+        """Return images (B, C, H, W), which are in `light`, as they are stored, in sRGB."""
         check_images(x, self.name)
-        light = Light.SRGB
         for name in ORDER:
             part = getattr(self, name)
             if part is not None:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ...access.parameters import NonNegativeFloat
 from ...random import Key
+from ..blurring import blur, disc, gaussian, line
 from ..colour import Light
 from ..stage import PhysicalStage, between
 from .exposure import between_turns, centred
-from .kernels import blur, disc, gaussian, line
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class GaussianBlur(PhysicalStage[Sharpness]):
     """
 
     light = Light.LINEAR
+    ranges = ("sigma",)
     family: str = "optimization"
     sigma: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 1.0)
 

@@ -35,9 +35,10 @@ class GaussianNoise(PhysicalStage[Noise]):
     """Images (B, C, H, W) in sRGB with Gaussian noise, the same in dark and in light, as EOT adds it.
 
     Args:
-        deviation: smallest and largest standard deviation (Athalye et al. 2018: up to 0.1; Thys et al. 2019: 0.1).
+        deviation: smallest and largest standard deviation.
     """
 
+    ranges = ("deviation",)
     family: str = "optimization"
     deviation: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 0.04)
 
@@ -73,6 +74,7 @@ class Sensor(PhysicalStage[Electrons]):
     """
 
     light = Light.LINEAR
+    ranges = ("shot", "read")
     family: str = "held-out"
     shot: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0002, 0.002)
     read: tuple[NonNegativeFloat, NonNegativeFloat] = (0.001, 0.004)

@@ -6,7 +6,7 @@ what recedes comes to lie lower, and the place of the artifact that is seen at (
 
     u = s(x)        v = (y - z(x) sin(pitch)) / cos(pitch)
 
-Komkov & Petiushko 2019 (AdvHat, arXiv:1908.08705, section 3.2): z = a x^2 and this pitch. All lengths are in widths of
+Komkov & Petiushko 2019 (AdvHat, arXiv:1908.08705): z = a x^2 and this pitch. All lengths are in widths of
 the artifact. Places are exact and have gradients with respect to curvature and pitch, which AdvHat's code rounds
 to whole pixels.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from ...access.parameters import NonNegativeFloat, PositiveFloat
 from ...errors import ConfigError
 from ...random import Key
-from ..stage import around, between, check_range
+from ..stage import around, between
 from .placement import Placement
 
 FLATTEST = 1e-6  # curvature, below which a surface counts as flat
@@ -87,13 +87,13 @@ class Parabola(Curved):
         pitch: mean and largest deviation in degrees; AdvHat: 17 +- 2.
     """
 
+    ranges = ("curvature",)
     family: str = "optimization"
     curvature: tuple[float, float] = (0.99, 1.35)
     pitch: tuple[float, float] = (17.0, 2.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "curvature", self.curvature)
         if self.curvature[0] < 0:
             raise ConfigError(f"Parabola curvature={self.curvature}; a forehead recedes: pass numbers >= 0")
 
@@ -121,14 +121,11 @@ class Cylinder(Curved):
         pitch: mean and largest deviation in degrees.
     """
 
+    ranges = ("radius",)
     family: str = "held-out"
     radius: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.5)
     turn: NonNegativeFloat = 15.0
     pitch: tuple[float, float] = (0.0, 15.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self, "radius", self.radius)
 
     @property
     def surface_varies(self) -> bool:

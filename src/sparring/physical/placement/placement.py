@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from ...access.parameters import NonNegativeFloat, PositiveInt
 from ...errors import ConfigError, InputError
@@ -31,6 +31,7 @@ from .anchor import Anchor, BoxAnchor, similarity
 from .pyramid import sample_pyramid
 
 S = TypeVar("S")
+COARSE = 4  # pixels between the places of a coarse look
 
 
 @dataclass(frozen=True)
@@ -146,29 +147,36 @@ class Placement(PhysicalStage[PlacementParameters[S]]):
         return self.project(x, parameters, context).over(to_linear(scene.to(x)))
 
     def project(self, x: Tensor, parameters: PlacementParameters[S], context: Any) -> Projected:
-        """Return artifacts x (B, C, h, w) in linear light as they lie in the picture, without the scene."""
-        images, (height, width) = scene_images(context, self.name), x.shape[2:]
-        aspect = height / width
-        frame = self.anchor.frame(images.to(x), context, aspect) @ deviation(parameters)
-        across, down, seen = pull_back(self.pose(parameters.surface, frame), images.shape[2:], self.supersampling)
-        u, v, present = self.unroll(across, down, parameters.surface, aspect)
-        u, v = (u + 0.5) * width, (v + aspect / 2) * width
-        coverage, footprint = spread(u, v, width, height)
-        coverage = torch.where(seen if present is None else seen & present, coverage, 0.0)[:, None]
+        """Return artifacts x (B, C, h, w) in linear light as they lie in the picture, without the scene.
+
+        Only a window of the picture is computed, in which the artifact lies in every row of the batch.
+        """
+        images = scene_images(context, self.name)
+        seen = Surface(self, x, parameters, self.anchor.frame(images.to(x), context, x.shape[2] / x.shape[3]))
+        window = find_window(seen, images.shape[2:])
+        colour, alpha = self._sampled(x, seen, window)
+        return Projected(window.spread(colour), window.spread(alpha))
+
+    def _sampled(self, x: Tensor, seen: Surface, window: Window) -> tuple[Tensor, Tensor]:
+        """Return colour times alpha, and alpha, of the pixels of the window."""
+        by = self.supersampling
+        u, v, visible = seen.at(*window.samples(by, x.dtype))
+        coverage, footprint = spread(u, v, x.shape[3], x.shape[2])
+        coverage = torch.where(visible, coverage, 0.0)[:, None]
         if self.mask is None:
-            colour, alpha = sample_pyramid(x, u, v, footprint), None
+            colour, alpha = sample_pyramid(x, u, v, footprint), coverage
         else:
             paper = self.mask.to(x).expand(len(x), 1, -1, -1)
             both = sample_pyramid(torch.cat((x * paper, paper), 1), u, v, footprint)
-            colour, alpha = both[:, :-1], both[:, -1:]
-        alpha = coverage if alpha is None else alpha * coverage
-        by = self.supersampling
-        return Projected(avg_pool2d(colour * coverage, by), avg_pool2d(alpha, by))
+            colour, alpha = both[:, :-1], both[:, -1:] * coverage
+        return avg_pool2d(colour * coverage, by), avg_pool2d(alpha, by)
 
     def check(self, x: Tensor, context: Any) -> Tensor:
         """Return the images of the scenes; InputError where the artifacts do not fit them or the mask."""
         images = scene_images(context, self.name)
         check_images(x, self.name)
+        if min(images.shape[2:]) < 2:
+            raise InputError(f"{self.name} needs images of at least 2 x 2 pixels; got {tuple(images.shape)}")
         if images.shape[1] != x.shape[1] or len(images) != len(x):
             raise InputError(f"artifacts {tuple(x.shape)} cannot be put on images {tuple(images.shape)}")
         if self.mask is not None and self.mask.shape != x.shape[2:]:
@@ -182,28 +190,87 @@ def deviation(parameters: PlacementParameters[Any]) -> Tensor:
     return similarity(across, parameters.shift)
 
 
-def pull_back(frame: Tensor, size: torch.Size, by: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x, y (B, H * by, W * by) on the artifact for each sample of a picture, and whether the camera sees it."""
-    height, width = size
-    inverse = torch.linalg.inv(frame)[:, :, :, None, None]
-    rows = (torch.arange(height * by, dtype=frame.dtype, device=frame.device) + 0.5)[:, None] / by
-    columns = (torch.arange(width * by, dtype=frame.dtype, device=frame.device) + 0.5) / by
-    x, y, depth = (line[:, 0] * columns + line[:, 1] * rows + line[:, 2] for line in inverse.unbind(1))
-    least = torch.finfo(frame.dtype).eps
-    depth_used = depth.clamp_min(least)
-    return x / depth_used, y / depth_used, depth > least
+class Surface:
+    """Which place of each artifact is seen where in the picture."""
+
+    def __init__(
+        self, placement: Placement[Any], x: Tensor, parameters: PlacementParameters[Any], frame: Tensor
+    ) -> None:
+        self.placement, self.surface = placement, parameters.surface
+        self.height, self.width = x.shape[2:]
+        self.inverse = torch.linalg.inv(placement.pose(parameters.surface, frame @ deviation(parameters)))
+
+    def at(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return u, v (B, h, w), in pixels of the artifact, at rows (B, h, 1) and columns (B, 1, w) of the picture.
+
+        The third is bool: whether anything of the surface is seen there.
+        """
+        lines = self.inverse[:, :, :, None, None].unbind(1)
+        x, y, depth = (line[:, 0] * columns + line[:, 1] * rows + line[:, 2] for line in lines)
+        least = torch.finfo(depth.dtype).eps
+        seen, depth, aspect = depth > least, depth.clamp_min(least), self.height / self.width
+        u, v, present = self.placement.unroll(x / depth, y / depth, self.surface, aspect)
+        seen = seen if present is None else seen & present
+        return (u + 0.5) * self.width, (v + aspect / 2) * self.width, seen
 
 
-def spread(u: Tensor, v: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Window:
+    """A part of the picture of the same size in every row: first row and column (B,), its size and the picture's."""
+
+    top: Tensor
+    left: Tensor
+    size: tuple[int, int]
+    picture: tuple[int, int]
+
+    def samples(self, by: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return rows (B, h * by, 1) and columns (B, 1, w * by) of the samples, in pixels of the picture."""
+        down, across = ((torch.arange(side * by, dtype=dtype, device=self.top.device) + 0.5) / by for side in self.size)
+        return self.top[:, None, None] + down[:, None], self.left[:, None, None] + across
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return values (B, C, h, w) of the window in a picture (B, C, H, W) that is 0 elsewhere."""
+        height, width = self.picture
+        if self.size == self.picture:
+            return values
+        rows = self.top[:, None, None] + torch.arange(self.size[0], device=values.device)[:, None]
+        index = rows * width + self.left[:, None, None] + torch.arange(self.size[1], device=values.device)
+        index = index.flatten(1)[:, None].expand(-1, values.shape[1], -1)
+        empty = values.new_zeros(len(values), values.shape[1], height * width)
+        return empty.scatter(2, index, values.flatten(2)).view(-1, values.shape[1], height, width)
+
+
+def find_window(surface: Surface, picture: torch.Size) -> Window:
+    """Return the window outside of which no pixel sees anything of the artifact, from a coarse look at the picture."""
+    tops, sizes = [], []
+    with torch.no_grad():
+        rows, columns = (
+            torch.arange(0, side + COARSE, COARSE, dtype=surface.inverse.dtype, device=surface.inverse.device)
+            for side in picture
+        )
+        u, v, seen = surface.at(rows[:, None].expand(len(surface.inverse), -1, 1), columns)
+        near = seen & (spread(u, v, surface.width, surface.height, 2.0)[0] > 0)
+        near = max_pool2d(near[:, None].float(), 3, 1, 1)[:, 0] > 0
+        for axis, side in ((2, picture[0]), (1, picture[1])):
+            found = near.any(axis).long()  # (B, steps)
+            first, last = found.argmax(1), found.shape[1] - 1 - found.flip(1).argmax(1)
+            first = torch.where(found.any(1), first, last)  # a row of which nothing is seen
+            length = int(((last - first).amax() + 1) * COARSE) if len(found) else 0
+            sizes.append(min(side, max(length, 2)))
+            tops.append((first * COARSE).clamp_max(side - sizes[-1]))
+    return Window(tops[0], tops[1], (sizes[0], sizes[1]), (picture[0], picture[1]))
+
+
+def spread(u: Tensor, v: Tensor, width: int, height: int, wider: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return the share of each sample that the artifact covers, and the side of what it sees in pixels of the artifact.
 
-    u, v (B, H, W) are places in pixels of the artifact.
+    u, v (B, H, W) are places in pixels of the artifact; samples are `wider` than their distance.
     """
     tiny = torch.finfo(u.dtype).tiny
     (u_down, u_across), (v_down, v_across) = (torch.gradient(one, dim=(1, 2)) for one in (u, v))
     u_step = (u_down**2 + u_across**2).clamp_min(tiny).sqrt()
     v_step = (v_down**2 + v_across**2).clamp_min(tiny).sqrt()
-    coverage = inside(u, width, u_step) * inside(v, height, v_step)
+    coverage = inside(u, width, u_step * wider) * inside(v, height, v_step * wider)
     footprint = torch.maximum(u_down**2 + v_down**2, u_across**2 + v_across**2).clamp_min(tiny).sqrt()
     return coverage, footprint
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...access.parameters import NonNegativeFloat
 from ...errors import ConfigError
 from ...random import Key
-from ..stage import around, between, check_range
+from ..stage import around, between
 from .placement import Placement
 
 STEEPEST = 85.0  # degrees; at 90 nothing is seen of the artifact
@@ -57,6 +57,7 @@ class Homography(Placement[Turned]):
         distance: of the camera, nearest and farthest, in widths of the artifact: how strong the perspective is.
     """
 
+    ranges = ("distance",)
     family: str = "optimization"
     yaw: NonNegativeFloat = 25.0
     pitch: NonNegativeFloat = 15.0
@@ -64,7 +65,6 @@ class Homography(Placement[Turned]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "distance", self.distance)
         if self.distance[0] < 1:
             raise ConfigError(f"Homography distance={self.distance}; the camera is at least one width away")
 

@@ -79,5 +79,5 @@ def spline_weights(controls: Tensor, displacements: Tensor) -> Tensor:
     kernel = bending((controls[:, None] - controls).square().sum(2))
     plane = torch.cat((torch.ones_like(controls[:, :1]), controls), 1)
     system = torch.cat((torch.cat((kernel, plane), 1), torch.cat((plane.T, kernel.new_zeros(3, 3)), 1)), 0)
-    inverse = torch.linalg.inv(system.double()).to(displacements)
+    inverse: Tensor = torch.linalg.inv(system.double()).to(displacements)
     return inverse[:, :count] @ displacements

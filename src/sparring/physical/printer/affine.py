@@ -2,9 +2,9 @@
 
     y = contrast * (black + (white - black) x - 0.5) + 0.5 + brightness
 
-Thys et al. 2019 (arXiv:1904.08653) and Athalye et al. 2018 (arXiv:1707.07397) vary contrast and brightness for what
-printing changes. Black and white: dull ink and paper of an office printer; the palette that Sharif et al. 2016
-measured reaches from 0.06 to 0.76.
+The code of Thys et al. 2019 (arXiv:1904.08653) varies contrast and brightness for what printing changes; Athalye et
+al. 2018 (arXiv:1707.07397) model printing so too. The thirty printed colours in the code of Sharif et al. 2016 reach
+from 0.06 to 0.76.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ...random import Key
 from ..stage import around, per_image
 from .printer import Printer
 
+FLATTEST = 0.05  # contrast: no severity turns black into white
 Share = Annotated[float, Bounds(ge=0, le=1)]
 
 
@@ -37,8 +38,8 @@ class AffinePrinter(Printer[AffineParameters]):
 
     Args:
         black, white: the darkest and the lightest value on paper, in sRGB.
-        contrast: largest deviation of the contrast from 1 (0.2 in Thys et al.).
-        brightness: largest deviation of the brightness (0.1 in Thys et al.).
+        contrast: largest deviation of the contrast from 1 (0.2 in the code of Thys et al.).
+        brightness: largest deviation of the brightness (0.1 there).
         tint: largest deviation of each channel's brightness by itself.
     """
 
@@ -60,11 +61,11 @@ class AffinePrinter(Printer[AffineParameters]):
 
     def sample(self, key: Key, like: Tensor, context: object = None) -> AffineParameters:
         channels, severity = like.shape[1], self.severity
-        contrast = 1 + around(key, "contrast", self.contrast * severity, like, (1,))
+        contrast = (1 + around(key, "contrast", self.contrast * severity, like, (1,))).clamp_min(FLATTEST)
         brightness = around(key, "brightness", self.brightness * severity, like, (1,))
         tint = around(key, "tint", self.tint * severity, like, (channels,))
         black, white = severity * self.black, 1 - severity * (1 - self.white)
-        scale = (contrast * (white - black)).expand(-1, channels)
+        scale = (contrast * max(white - black, FLATTEST)).expand(-1, channels)
         return AffineParameters(scale, contrast * (black - 0.5) + 0.5 + brightness + tint)
 
     def apply_parameters(self, x: Tensor, parameters: AffineParameters, context: object = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,8 +29,9 @@ class Printer(PhysicalStage[P]):
     def typical(self, like: Tensor) -> P:
         """Return the parameters, one row per image, from which the random ones deviate."""
         key = Key(torch.arange(len(like), device=like.device), 0)
-        return self._steady().sample(key, like)
+        steady: Printer[P] = self._steady()
+        return steady.sample(key, like)
 
-    def _steady(self) -> Any:
+    def _steady(self) -> Self:
         """Return this printer without its random deviations."""
         raise NotImplementedError

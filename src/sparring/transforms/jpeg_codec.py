@@ -31,8 +31,12 @@ TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0
 Rounding = Callable[[Tensor], Tensor]
 
 
-def encode_decode(images: Tensor, quality: int, rounding: Rounding) -> Tensor:
-    """Return images (B, 1 or 3, H, W) in [0, 1] encoded and decoded; the result may reach beyond [0, 1]."""
+def encode_decode(images: Tensor, quality: int | Tensor, rounding: Rounding) -> Tensor:
+    """Return images (B, 1 or 3, H, W) in [0, 1] encoded and decoded; the result may reach beyond [0, 1].
+
+    `quality` is libjpeg's, 1 to 100: one for all, or an int64 tensor (B,).
+    """
+    quality = torch.as_tensor(quality, device=images.device).view(-1)
     levels = images * 255 - 128
     if images.shape[1] == 1:
         return (_quantised(levels, quantization_table(LUMINANCE, quality), rounding) + 128) / 255
@@ -44,10 +48,10 @@ def encode_decode(images: Tensor, quality: int, rounding: Rounding) -> Tensor:
     return torch.einsum("ck,bkhw->bchw", levels.new_tensor(TO_RGB), torch.cat((luma, chroma), 1)) / 255
 
 
-def quantization_table(base: tuple[int, ...], quality: int) -> tuple[int, ...]:
-    """Return the quantisation steps (64), row by row, of libjpeg's `quality` from 1 to 100."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return tuple(min(255, max(1, (step * scale + 50) // 100)) for step in base)
+def quantization_table(base: tuple[int, ...], quality: Tensor) -> Tensor:
+    """Return the quantisation steps (B, 64), int64, row by row, of libjpeg's qualities (B,) from 1 to 100."""
+    scale = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return ((quality.new_tensor(base) * scale[:, None] + 50) // 100).clamp(1, 255)
 
 
 def cubic_rounding(values: Tensor) -> Tensor:
@@ -62,6 +66,12 @@ def mean_rounding(values: Tensor) -> Tensor:
     return whole + ((values - whole) + (values - whole) ** 3) / 2
 
 
+def straight_rounding(values: Tensor) -> Tensor:
+    """Return the rounded values, with the slope of `mean_rounding`."""
+    smooth = mean_rounding(values)
+    return smooth + (values.round() - smooth).detach()
+
+
 def no_rounding(values: Tensor) -> Tensor:
     """Return the values as they are: slope 1 everywhere."""
     return values
@@ -73,13 +83,13 @@ def _halved(chroma: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(chroma, (0, width % 2, 0, height % 2), mode="replicate"), 2)
 
 
-def _quantised(planes: Tensor, steps: tuple[int, ...], rounding: Rounding) -> Tensor:
+def _quantised(planes: Tensor, steps: Tensor, rounding: Rounding) -> Tensor:
     """Planes (B, C, H, W) around 0 through the cosine transform, the quantiser, and back."""
     height, width = planes.shape[2:]
     padded = F.pad(planes, (0, -width % 8, 0, -height % 8), mode="replicate")
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)  # (B, C, H / 8, W / 8, 8, 8)
     basis = padded.new_tensor(_cosines())
-    divisor = padded.new_tensor(steps).view(8, 8)
+    divisor = steps.to(padded).view(-1, 1, 1, 1, 8, 8)
     frequencies = rounding(basis @ blocks @ basis.T / divisor) * divisor
     whole = (basis.T @ frequencies @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
     return whole[:, :, :height, :width]
