@@ -179,6 +179,15 @@ def test_overlaps_by_hand() -> None:
     assert box_iou(boxes, truth[:, None])[:, :, 0].tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
 
 
+def test_a_loss_over_scenes_is_made_of_the_terms_that_their_goal_names() -> None:
+    values, others = torch.tensor([[[1.0], [-1.0]]]).double(), torch.tensor([[[-3.0], [2.0]]]).double()
+    goal = FoolScenes(torch.zeros(1), 0.5)
+    both = SceneTerms(values, True, others)
+    assert torch.equal(goal.margin(both), goal.margin(SceneTerms(values, True)))
+    assert torch.equal(goal.loss_of(both), goal.loss_of(SceneTerms(others, True)))
+    assert not torch.equal(goal.loss_of(both), goal.loss_of(SceneTerms(values, True)))
+
+
 @pytest.mark.parametrize(
     "make",
     [
