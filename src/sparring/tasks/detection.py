@@ -141,13 +141,16 @@ class Detection(Task):
             if self.grid_columns is not None:
                 scores = scores * _peaks(scores, self.grid_columns)
             boxes, scores, classes = self._candidates(outputs.boxes, scores)
-            found = scores >= threshold
+            found = scores >= threshold  # the surest first: what is behind the last that counts need not be compared
+            most = max(int(found.sum(1).max()), 1) if found.numel() else 1
+            boxes, scores, classes, found = (one[:, :most] for one in (boxes, scores, classes, found))
             kept = suppress_non_maxima(boxes, scores, classes if self.per_class else None, self.iou_threshold, found)
             order = scores.masked_fill(~kept, -1.0).argsort(dim=1, descending=True, stable=True)
             order = order[:, : self.max_detections]
             at = order[:, :, None].expand(-1, -1, 4)
-            kept, scores, classes = (one.gather(1, order) for one in (kept, scores, classes))
-            return Objects(boxes.gather(1, at), classes, kept, scores, source="detections")
+            left = self.max_detections - order.shape[1]
+            kept, scores, classes = (F.pad(one.gather(1, order), (0, left)) for one in (kept, scores, classes))
+            return Objects(F.pad(boxes.gather(1, at), (0, 0, 0, left)), classes, kept, scores, source="detections")
 
     def _candidates(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (B, C, 4), scores (B, C) and classes (B, C) of the C surest pairs of anchor and class."""
