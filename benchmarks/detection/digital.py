@@ -123,8 +123,8 @@ def measure(kind: str, name: str, photos: list[Photograph], radii: tuple[int, ..
             "transferred": others,
             "random_signs": judged(target, photos, [rounded(one.clamp(0, 1)) for one in signs]),
         }
-    chosen = " ".join(photo.name for photo in photos)
-    return entry | provenance(f"python -m benchmarks.detection.digital {kind} {name} --photographs {chosen}", "cpu")
+    options = f"--photographs {' '.join(photo.name for photo in photos)} --radii {' '.join(map(str, radii))}"
+    return entry | provenance(f"python -m benchmarks.detection.digital {kind} {name} {options}", "cpu")
 
 
 def main() -> None:
@@ -132,11 +132,13 @@ def main() -> None:
     parser.add_argument("kind", choices=("pgd", "square"))
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME")
     parser.add_argument("--photographs", nargs="*")
+    parser.add_argument("--radii", nargs="*", type=int, help="in 255ths; of PGD 2 4 8, of Square 8")
     given = parser.parse_args()
     torch.set_num_threads(1)
     photos = photographs(None if given.photographs is None else tuple(given.photographs))
     for name in given.names:
-        entry = measure(given.kind, name, photos, RADII if given.kind == "pgd" else RADII[-1:])
+        usual = RADII if given.kind == "pgd" else RADII[-1:]
+        entry = measure(given.kind, name, photos, tuple(given.radii or usual))
         record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
         record[f"{given.kind} {name}"] = entry
         RECORD.parent.mkdir(parents=True, exist_ok=True)

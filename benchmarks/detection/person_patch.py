@@ -62,7 +62,9 @@ class Scenes:
             inner = (round(height * ratio), round(width * ratio))
             small = F.interpolate(photo.image, inner, mode="bilinear", antialias=True)
             top, left = (SIDE - inner[0]) // 2, (SIDE - inner[1]) // 2
-            square = F.pad(small, (left, SIDE - inner[1] - left, top, SIDE - inner[0] - top), value=114 / 255)
+            square = F.pad(
+                small.clamp(0, 1), (left, SIDE - inner[1] - left, top, SIDE - inner[0] - top), value=114 / 255
+            )
             there = photo.persons.boxes[0] * ratio + torch.tensor([left, top, left, top])
             padded = torch.cat((there, there.new_zeros(most - len(there), 4)))
             for box in there:
@@ -97,8 +99,8 @@ def context(scenes: Scenes, variant: str) -> sp.Scene:
 def controls(patch: Tensor) -> dict[str, Tensor]:
     """The patch and what it is compared with, (1, 3, h, w) each."""
     noise = torch.rand(patch.shape, generator=torch.Generator().manual_seed(1))
-    (coffee,) = [photo.image for photo in photographs(("astronaut",))]
-    natural = F.interpolate(coffee[:, :, :200, 380:], patch.shape[2:], mode="bilinear", antialias=True)
+    (rocket,) = [photo.image for photo in photographs(("astronaut",))]
+    natural = F.interpolate(rocket[:, :, :200, 380:], patch.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
     return {"patch": patch, "gray": torch.full_like(patch, 0.5), "noise": noise, "natural": natural}
 
 

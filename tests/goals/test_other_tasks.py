@@ -8,9 +8,18 @@ import torch
 
 from sparring import testing
 from sparring.errors import GoalError, InputError
-from sparring.goals import Dodge, FoolScenes, Impersonate, MisclassifyPixels, SceneTerms, Vanish
+from sparring.goals import (
+    Create,
+    Dodge,
+    FoolScenes,
+    Impersonate,
+    MisclassifyPixels,
+    Mislabel,
+    SceneTerms,
+    Vanish,
+)
 from sparring.goals.detection import CLEAR
-from sparring.tasks import Detections, box_iou
+from sparring.tasks import Detections, Objects, box_iou
 from sparring.testing.cases import draw
 
 
@@ -121,19 +130,84 @@ def test_with_no_anchor_near_the_object_has_vanished_by_a_finite_margin() -> Non
     assert float(goal.margin(nothing)) == CLEAR
 
 
+def test_of_several_objects_all_have_to_vanish_each_as_its_class() -> None:
+    nan = [math.nan] * 4
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [10, 10, 14, 14]], [[0.0, 0, 4, 4], nan]])
+    at = torch.tensor([[[0.0, 0, 4, 4], [10, 10, 14, 14]]]).expand(2, 2, 4)
+    logits = torch.tensor([[[-1.0, 3.0], [2.0, -2.0]], [[-1.0, 3.0], [2.0, -2.0]]])
+    outputs = Detections(at, logits, torch.ones(2, 2, dtype=torch.bool))
+    assert Vanish(boxes).margin(outputs).tolist() == [-3.0, -3.0]
+    assert Vanish(boxes, torch.tensor([[0, 1], [0, 0]])).margin(outputs).tolist() == [1.0, 1.0]
+    assert Vanish(boxes, torch.tensor([[0, 0], [1, 0]])).margin(outputs).tolist() == [-2.0, -3.0]
+    objects = Objects(
+        torch.nan_to_num(boxes), torch.tensor([[0, 0], [1, 0]]), torch.tensor([[True, True], [True, False]])
+    )
+    goal = Vanish.all_of(objects, iou=0.5)
+    assert goal.margin(outputs).tolist() == [-2.0, -3.0]
+    goal.check(outputs, goal)
+    with pytest.raises(InputError, match="image 1 has no object"):
+        Vanish.all_of(objects.of_class(0))
+
+
+def test_an_object_is_mislabelled_where_its_class_is_gone_and_another_found() -> None:
+    box, own = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([0])
+
+    def margin(logits: list[list[float]], target: int | None = None) -> float:
+        at = torch.tensor([[[0.0, 0, 4, 4], [0.0, 0, 4, 3.9], [9, 9, 12, 12]]])
+        outputs = Detections(at, torch.tensor([logits]), torch.ones(1, 3, dtype=torch.bool))
+        wanted = None if target is None else torch.tensor([target])
+        return float(Mislabel(box, own, wanted).margin(outputs))
+
+    assert margin([[-2.0, 3, -9], [-1, -9, -9], [9, 9, 9]]) == 1.0
+    assert margin([[-2.0, -1, -9], [-1, -3, -9], [-9, 9, 9]]) == -1.0  # it has vanished
+    assert margin([[2.0, 3, -9], [-1, -9, -9], [-9, 9, 9]]) == -2.0  # it is still found
+    assert margin([[-2.0, 3, -4], [-1, -9, -5], [-9, 9, 9]], target=2) == -4.0
+
+
+def test_an_object_is_made_up_where_its_middle_lies_in_the_region() -> None:
+    region = torch.tensor([[4.0, 4, 8, 8]])
+    at = torch.tensor([[[0.0, 0, 4, 4], [5.0, 5, 9, 9], [2, 2, 30, 30]]])
+    outputs = Detections(at, torch.tensor([[[9.0, 9], [-2, 1], [9, 9]]]), torch.ones(1, 3, dtype=torch.bool))
+    assert float(Create(region, torch.tensor([0])).margin(outputs)) == -2.0
+    assert float(Create(region).margin(outputs)) == 1.0
+    assert float(Create(torch.tensor([[20.0, 20, 21, 21]])).margin(outputs)) == -CLEAR
+
+
 def test_overlaps_by_hand() -> None:
     truth = torch.tensor([[0.0, 0, 4, 4]])
     boxes = torch.tensor([[[0.0, 0, 4, 4], [2, 2, 6, 6], [4, 0, 8, 4], [1, 1, 1, 1], [3, 3, 1, 1]]])
     assert box_iou(boxes, truth[:, None])[:, :, 0].tolist() == [pytest.approx([1.0, 4 / 28, 0.0, 0.0, 0.0])]
 
 
-@pytest.mark.parametrize("make", [testing.verifier, testing.impersonation, testing.detector, testing.segmenter])
+def test_a_loss_over_scenes_is_made_of_the_terms_that_their_goal_names() -> None:
+    values, others = torch.tensor([[[1.0], [-1.0]]]).double(), torch.tensor([[[-3.0], [2.0]]]).double()
+    goal = FoolScenes(torch.zeros(1), 0.5)
+    both = SceneTerms(values, True, others)
+    assert torch.equal(goal.margin(both), goal.margin(SceneTerms(values, True)))
+    assert torch.equal(goal.loss_of(both), goal.loss_of(SceneTerms(others, True)))
+    assert not torch.equal(goal.loss_of(both), goal.loss_of(SceneTerms(values, True)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        testing.verifier,
+        testing.impersonation,
+        testing.detector,
+        testing.mislabelling,
+        testing.creation,
+        testing.segmenter,
+    ],
+)
 def test_the_laws_of_goals(make) -> None:
     case = make(6)
     with torch.no_grad():
         far = torch.tensor([0.0, 0.02, 0.1, 0.5, 2.0, 6.0])[:, None, None, None]
         outputs = case.module(case.images + far * draw("moved", tuple(case.images.shape)))
     goal = case.goal
+    if isinstance(goal, Mislabel):  # what no small change of the images does: the classes of three rows change places
+        swapped = torch.where(torch.arange(6)[:, None, None] < 3, outputs.logits.flip(2), outputs.logits)
+        outputs = replace(outputs, logits=swapped - 0.1 * (torch.arange(2) == goal.classes[:, None])[:, None])
     won = goal.margin(outputs) > 0
     if isinstance(goal, MisclassifyPixels):
         won = (outputs.argmax(1) != goal.labels).flatten(1).double().mean(1) >= goal.share - 1e-12
@@ -143,6 +217,16 @@ def test_the_laws_of_goals(make) -> None:
     elif isinstance(goal, Vanish):
         on = box_iou(outputs.boxes, goal.boxes[:, None])[:, :, 0] >= goal.iou
         won = ~(on & (outputs.logits.amax(2).sigmoid() >= goal.score_threshold)).any(1)
+    elif isinstance(goal, Mislabel):
+        on = box_iou(outputs.boxes, goal.boxes[:, None])[:, :, 0] >= goal.iou
+        seen = outputs.logits.sigmoid() > 0.5
+        rows = torch.arange(6)
+        own = (on & seen[rows, :, goal.classes]).any(1)
+        won = ~own & (on & seen[rows, :, 1 - goal.classes]).any(1)
+    elif isinstance(goal, Create):
+        middle = (outputs.boxes[..., :2] + outputs.boxes[..., 2:]) / 2
+        inside = ((middle >= goal.boxes[:, None, :2]) & (middle <= goal.boxes[:, None, 2:])).all(2)
+        won = (inside & (outputs.logits.amax(2).sigmoid() > 0.5)).any(1)
     assert 0 < int(won.sum()) < len(won)
     testing.check_goal(goal, outputs, won)
 
@@ -172,6 +256,13 @@ BOX = torch.tensor([[0.0, 0, 4, 4]])
         (lambda: Vanish(BOX[:, [2, 1, 0, 3]]), found([1.0]), "x1 < x2"),
         (lambda: Vanish(torch.full((1, 4), torch.nan)), found([1.0]), "x1 < x2"),
         (lambda: Vanish(torch.tensor([[0.0, 0, math.inf, 4]])), found([1.0]), "x1 < x2"),
+        (lambda: Vanish(torch.full((1, 2, 4), torch.nan)), found([1.0]), r"boxes\[0, 0\] is \[nan"),
+        (lambda: Vanish(BOX, torch.tensor([1])), found([1.0]), "the detector has classes 0 to 0"),
+        (lambda: Vanish(BOX, torch.tensor([0.0])), found([1.0]), r"classes are int64 \(1,\), one for each box"),
+        (lambda: Mislabel(BOX, torch.tensor([0])), found([1.0]), "knows one class"),
+        (lambda: Mislabel(BOX[:, None], torch.zeros(1, 1).long()), found([1.0]), "one object in each image"),
+        (lambda: Create(BOX, torch.tensor([-1])), found([1.0]), "classes 0 to 0"),
+        (lambda: Create(BOX[:, None]), found([1.0]), "one region in each image"),
         (lambda: Vanish(torch.zeros(1, 5)), found([1.0]), r"boxes are \(images, 4\)"),
         (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long(), 0.0), torch.zeros(1, 3, 2, 2), "share=0.0"),
         (lambda: MisclassifyPixels(torch.zeros(1, 2, 2).long(), 1.5), torch.zeros(1, 3, 2, 2), "share=1.5"),

@@ -250,6 +250,8 @@ TASKS = {
     "verifier": testing.verifier,
     "gallery": testing.impersonation,
     "detector": testing.detector,
+    "mislabelling": testing.mislabelling,
+    "creation": testing.creation,
     "segmenter": testing.segmenter,
 }
 KINDS = {row.attack.name: row for row in reversed(ROWS.values())} | {

@@ -25,6 +25,7 @@ from ..errors import ConfigError, nearest
 from ..geometry import Ball
 from ..storage import describe_invalid, read_toml
 from ..threats import BALLS, WORDS, Threat, parse_threat_list
+from ..zoo.coco_data import GOALS as DETECTION_GOALS
 from ..zoo.spec_paths import under, with_path, with_paths
 from .findings import check_codes
 from .plan import GOALS, PRECISIONS, AuditOptions, Count, check_suite, check_word
@@ -95,6 +96,9 @@ class VerificationConfig(ConfigTable):
     )
 
 
+GoalWord = Literal["misclassify", "least-likely", "dodge", "impersonate", "evade", "identify", "vanish", "mislabel"]
+
+
 class AuditConfig(ConfigTable, AuditOptions):
     """An audit, as a person writes it down."""
 
@@ -103,10 +107,10 @@ class AuditConfig(ConfigTable, AuditOptions):
     threats: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="NORM:EPS[,EPS...], as linf:4/255; a norm alone searches the smallest example of each image"
     )
-    goal: Literal["misclassify", "least-likely", "dodge", "impersonate", "evade", "identify"] | None = Field(
+    goal: GoalWord | None = Field(
         default=None,
         description="misclassify when left out; dodge and impersonate of a verifier, evade and identify of 1:N "
-        "identification. Data of another task bring their own",
+        "identification, vanish and mislabel of an object detector. Data of another task bring their own",
     )
     surrogate: Spec | None = Field(default=None, description="a MODEL whose examples are tried on the audited one")
     defend: tuple[Spec, ...] = Field(
@@ -171,7 +175,8 @@ def plan_table(path: Path) -> dict[str, Any]:
 def make_audit_config(table: Mapping[str, Any]) -> AuditConfig:
     """Return the audit, if everything in it is known and of its type."""
     refuse_unknown_keys(AuditConfig, table, "plan")
-    for name, known in (("access", ACCESS), ("goal", (*GOALS, *TRIAL_GOALS)), ("precision", PRECISIONS)):
+    goals = (*GOALS, *TRIAL_GOALS, *DETECTION_GOALS)
+    for name, known in (("access", ACCESS), ("goal", goals), ("precision", PRECISIONS)):
         check_word(name, table.get(name), known)
     try:
         config = AuditConfig.model_validate(table)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
-from ..tasks import Objects
-from ..tasks.boxes import box_areas, box_iou
+from .boxes import box_areas, box_iou
+from .objects import Objects
 
 Interpolation = Literal["coco", "voc", "voc2007"]
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -87,7 +87,7 @@ def average_precision(
     if not levels or not all(0 < one <= 1 for one in levels):
         raise ConfigError(f"iou_thresholds={levels}; pass numbers above 0 and at most 1")
     counted = truth.present if truth.crowd is None else truth.present & ~truth.crowd
-    classes = truth.classes[counted].unique()
+    classes = torch.unique(truth.classes[counted])
     rows, counts = [], []
     for number in classes.tolist():
         objects = counted & (truth.classes == number)

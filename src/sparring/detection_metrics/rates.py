@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, InputError
 from ..intervals import wilson
-from ..tasks import Objects, box_iou
+from .boxes import box_iou
+from .objects import Objects
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,13 @@ class OnObjects(DetectionGoal):
     """Base class of goals about objects that are in the image, on which anchors lie by `iou`."""
 
     iou: float
+    classes: Tensor | None
+
+    def objects(self) -> Objects:
+        """Return the objects that the goal is about, with class -1 where it is about any class."""
+        boxes = self.all_boxes
+        kinds = torch.full(boxes.shape[:2], -1, device=boxes.device) if self.classes is None else self.classes
+        return Objects(boxes, kinds.reshape(boxes.shape[:2]), boxes.isfinite().all(2))
 
     def places(self, outputs: Detections) -> Tensor:
         return self._on(self._overlaps(outputs), outputs)

@@ -32,33 +32,21 @@ from .placement import (
     QuadAnchor,
     ThinPlate,
 )
-<<<<<<< HEAD
-from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, PalettePrinter, Printer, fit_printer
-=======
 from .printed import PrintedArtifact, export_png, load_png
-from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, Printer, fit_printer
+from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, PalettePrinter, Printer, fit_printer
 from .registration import PhotographedSheet, read_photograph
->>>>>>> 478773355e7f202a3daed6d9637b5b04cf535216
 from .regularizers import ContentDistance, NonPrintability, OutOfGamut, TotalVariation
 from .sheet import STRIP, Sheet, export_pdf, render_sheet, sheet_of
 from .stage import PhysicalStage, SampledTransform
 
 __all__ = [
-<<<<<<< HEAD
-    "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
-    "ContentDistance", "Cylinder", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur", "GaussianNoise",
-    "Homography", "Illumination", "LandmarkAnchor", "Lens", "LibJPEG", "MeasuredPrinter", "NonPrintability",
-    "OutOfGamut", "PalettePrinter", "Parabola", "PhysicalChain", "PhysicalStage", "Placement", "Planar", "Printer",
-    "QuadAnchor", "Resize", "SampledTransform", "Sensor", "ThinPlate", "ToneCurve", "TotalVariation",
-    "check_held_out", "fit_printer", "held_out_family", "optimization_family", "shared_mechanisms",
-=======
     "STRIP", "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
     "ContentDistance", "Cylinder", "DestructionRate", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur",
     "GaussianNoise", "Homography", "Illumination", "JudgedView", "LabDistance", "LandmarkAnchor", "Lens", "LibJPEG",
-    "MeasuredPrinter", "NonPrintability", "OutOfGamut", "Parabola", "PhotographedSheet", "PhysicalChain",
-    "PhysicalJudgement", "PhysicalStage", "Placement", "Planar", "PrintedArtifact", "Printer", "QuadAnchor", "Resize",
-    "SampledTransform", "Sensor", "Sheet", "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out",
-    "destruction_rate", "export_pdf", "export_png", "fit_printer", "held_out_family", "judge_physical", "load_png",
-    "optimization_family", "read_photograph", "render_sheet", "shared_mechanisms", "sheet_of",
->>>>>>> 478773355e7f202a3daed6d9637b5b04cf535216
+    "MeasuredPrinter", "NonPrintability", "OutOfGamut", "PalettePrinter", "Parabola", "PhotographedSheet",
+    "PhysicalChain", "PhysicalJudgement", "PhysicalStage", "Placement", "Planar", "PrintedArtifact", "Printer",
+    "QuadAnchor", "Resize", "SampledTransform", "Sensor", "Sheet", "ThinPlate", "ToneCurve", "TotalVariation",
+    "check_held_out", "destruction_rate", "export_pdf", "export_png", "fit_printer", "held_out_family",
+    "judge_physical", "load_png", "optimization_family", "read_photograph", "render_sheet", "shared_mechanisms",
+    "sheet_of",
 ]  # fmt: skip

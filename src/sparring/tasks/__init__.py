@@ -1,10 +1,9 @@
 """Tasks: the kinds of outputs a target may have (classes, embeddings, boxes, maps)."""
 
-from .boxes import box_iou, suppress_non_maxima
+from ..detection_metrics import Objects, box_iou, objects_of, suppress_non_maxima
 from .classification import Classification
 from .detection import OBJECTIVES, Detection, Detections
 from .identification import Identification
-from .objects import Objects, objects_of
 from .report import (
     Axis,
     Box,
@@ -26,5 +25,6 @@ from .verification import Verification, similarity
 __all__ = [
     "OBJECTIVES", "Axis", "Box", "Classification", "Column", "Detection", "Detections", "Identification", "Line",
     "Objects", "Picture", "Plot", "Results", "Section", "Segmentation", "Strip", "Table", "Task", "ThreatResults",
-    "Verification", "Words", "box_iou", "objects_of", "similarity", "suppress_non_maxima", "task_named", "without_nan",
+    "Verification", "Words", "box_iou", "objects_of", "similarity", "suppress_non_maxima", "task_named",
+    "without_nan",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..detection_metrics import Objects, suppress_non_maxima
 from ..errors import ConfigError, TargetError
-from .boxes import suppress_non_maxima
-from .objects import Objects
+from .detection_report import detection_sections
+from .report import Results, Section
 from .task import Task
 
 OBJECTIVES = ("obj", "cls", "obj*cls", "max-class")
+RECORDED = 0.05  # the score from which an audit records what is found
 CANDIDATES = 1000  # per image that suppression looks at, the surest
 
 
@@ -46,15 +49,14 @@ class Detection(Task):
 
     Args:
         head: the kind of head, as messages say it.
-        objectives: what an attack may lower or raise, of `OBJECTIVES`: "obj", the objectness; "cls", the probability of
-            the object's class; "obj*cls", the score, their product; "max-class", the largest score of all classes.
+        objectness: the head says apart whether there is any object.
         score_threshold: the score from which an anchor counts as a detection.
         iou_threshold: of non-maximum suppression.
         max_detections: per image, the surest.
         per_class: suppression acts among boxes of one class only.
         multi_label: an anchor may be a detection of several classes; False: of its surest alone.
-        grid: (rows, columns) of anchors on one grid: a detection is then the largest score of its class within the 3x3
-            places around it (CenterNet), before any suppression. None: no such rule.
+        grid_columns: of anchors that form one grid, row by row: a detection is then the largest score of its class
+            among the 3x3 places around it (CenterNet), before any suppression. None: no such rule.
 
     Answers are fused anchor by anchor: the mean of boxes and logits, present where all have it. A person reads how many
     detections there are, and the score of the surest.
@@ -63,26 +65,33 @@ class Detection(Task):
     """
 
     head: str = "detector"
-    objectives: tuple[str, ...] = ("cls", "max-class")
+    objectness: bool = False
     score_threshold: float = 0.5
     iou_threshold: float = 0.5
     max_detections: int = 100
     per_class: bool = True
     multi_label: bool = False
-    grid: tuple[int, int] | None = None
+    grid_columns: int | None = None
 
     name: ClassVar[str] = "detection"
     fusions: ClassVar[tuple[str, ...]] = ("mean",)
 
     def __post_init__(self) -> None:
-        wrong = [one for one in self.objectives if one not in OBJECTIVES]
-        if wrong:
-            raise ConfigError(f"objective {wrong[0]!r:.40} is unknown; pass some of {', '.join(OBJECTIVES)}")
         for word, value in (("score_threshold", self.score_threshold), ("iou_threshold", self.iou_threshold)):
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
                 raise ConfigError(f"{word}={value!r:.40}; pass a number between 0 and 1")
-        if not isinstance(self.max_detections, int) or self.max_detections < 1:
-            raise ConfigError(f"max_detections={self.max_detections!r:.40}; pass an int >= 1")
+        for word, number in (("max_detections", self.max_detections), ("grid_columns", self.grid_columns)):
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise ConfigError(f"{word}={number!r:.40}; pass an int >= 1")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What an attack may lower or raise, of `OBJECTIVES`.
+
+        "obj", the objectness; "cls", the probability of the object's class; "obj*cls", the score, their product;
+        "max-class", the largest score of all classes.
+        """
+        return OBJECTIVES if self.objectness else ("cls", "max-class")
 
     def check(self, outputs: Any, count: int) -> None:
         wanted = "the outputs of detection are Detections(boxes (B, N, 4), logits (B, N, K), present (B, N) bool)"
@@ -98,13 +107,14 @@ class Detection(Task):
         if not (fits and real) or len(present) != count or logits.shape[2] == 0:
             got = ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in (boxes, logits, present))
             raise TargetError(f"{wanted} for B = {count}, all but present real numbers; got {got}")
-        for word, one, shape in (
-            ("objectness", outputs.objectness, anchors),
-            ("class_logits", outputs.class_logits, tuple(logits.shape)),
-        ):
-            if one is not None and (not isinstance(one, Tensor) or tuple(one.shape) != shape):
-                got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-                raise TargetError(f"{word} of detections has shape {shape}, one for each logit; got {got}")
+        beside = {
+            "objectness": (outputs.objectness, anchors),
+            "class_logits": (outputs.class_logits, tuple(logits.shape)),
+        }
+        for name, (one, wanted_shape) in beside.items():
+            if one is not None and (not isinstance(one, Tensor) or tuple(one.shape) != wanted_shape):
+                found = str(tuple(one.shape)) if isinstance(one, Tensor) else type(one).__name__
+                raise TargetError(f"{name} of detections has shape {wanted_shape}, one for each logit; got {found}")
 
     def _fused(self, answers: Sequence[Any], how: str) -> Detections:
         first: Detections = answers[0]
@@ -128,16 +138,19 @@ class Detection(Task):
         threshold = self.score_threshold if score_threshold is None else score_threshold
         with torch.no_grad():
             scores = outputs.logits.sigmoid().nan_to_num(0.0).masked_fill(~outputs.present[:, :, None], 0.0)
-            if self.grid is not None:
-                scores = scores * _peaks(scores, self.grid)
+            if self.grid_columns is not None:
+                scores = scores * _peaks(scores, self.grid_columns)
             boxes, scores, classes = self._candidates(outputs.boxes, scores)
-            found = scores >= threshold
+            found = scores >= threshold  # the surest first: what is behind the last that counts need not be compared
+            most = max(int(found.sum(1).max()), 1) if found.numel() else 1
+            boxes, scores, classes, found = (one[:, :most] for one in (boxes, scores, classes, found))
             kept = suppress_non_maxima(boxes, scores, classes if self.per_class else None, self.iou_threshold, found)
             order = scores.masked_fill(~kept, -1.0).argsort(dim=1, descending=True, stable=True)
             order = order[:, : self.max_detections]
             at = order[:, :, None].expand(-1, -1, 4)
-            kept, scores, classes = (one.gather(1, order) for one in (kept, scores, classes))
-            return Objects(boxes.gather(1, at), classes, kept, scores, source="detections")
+            left = self.max_detections - order.shape[1]
+            kept, scores, classes = (F.pad(one.gather(1, order), (0, left)) for one in (kept, scores, classes))
+            return Objects(F.pad(boxes.gather(1, at), (0, 0, 0, left)), classes, kept, scores, source="detections")
 
     def _candidates(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (B, C, 4), scores (B, C) and classes (B, C) of the C surest pairs of anchor and class."""
@@ -163,10 +176,51 @@ class Detection(Task):
         surest = torch.cat((best, best.new_full((len(best), 1), -torch.inf)), dim=1).amax(1)  # there may be no anchor
         return {"objects": found.counts(), "confidence": surest.sigmoid()}
 
+    def details(self, outputs: Detections, goal: Any) -> list[Any]:
+        """Return for each image the boxes found, from a score of `RECORDED`, and the objects of the goal.
 
-def _peaks(scores: Tensor, grid: tuple[int, int]) -> Tensor:
+        `found`: [x1, y1, x2, y2, class, score]; `truth`: [x1, y1, x2, y2, class], the class -1 where the goal is about
+        any.
+        """
+        found = self.decode(outputs, min(RECORDED, self.score_threshold))
+        assert found.scores is not None
+        truth = goal.objects() if hasattr(goal, "objects") else None
+        columns = [one.tolist() for one in (found.boxes, found.classes, found.scores, found.present)]
+        known = [[]] * len(found.boxes) if truth is None else _entries(truth.boxes, truth.classes, truth.present)
+        return [
+            {
+                "found": [
+                    [*_short(box), kind, round(score, 4)] for box, kind, score, there in zip(*row, strict=True) if there
+                ],
+                "truth": real,
+                "score_threshold": self.score_threshold,
+            }
+            for row, real in zip(zip(*columns, strict=True), known, strict=True)
+        ]
+
+    @classmethod
+    def sections(cls, results: Results) -> tuple[Section, ...]:
+        """Return what became of the objects: average precision, disappearance, mislabels, hallucinations, pictures."""
+        return detection_sections(results)
+
+
+def _entries(boxes: Tensor, classes: Tensor, present: Tensor) -> list[list[list[float]]]:
+    """Return [x1, y1, x2, y2, class] of each object that is there, image by image."""
+    columns = (boxes.tolist(), classes.tolist(), present.tolist())
+    return [
+        [[*_short(box), kind] for box, kind, there in zip(*row, strict=True) if there]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _short(numbers: list[float]) -> list[float]:
+    return [round(one, 1) if math.isfinite(one) else 0.0 for one in numbers]
+
+
+def _peaks(scores: Tensor, columns: int) -> Tensor:
     """Return where a score (B, N, K) is the largest of its class in the 3x3 places around it on the grid."""
-    if grid[0] * grid[1] != scores.shape[1]:
-        raise TargetError(f"grid={grid} has {grid[0] * grid[1]} places, and the detections {scores.shape[1]} anchors")
-    maps = scores.transpose(1, 2).unflatten(2, grid)
-    return (F.max_pool2d(maps, 3, 1, 1) == maps).flatten(2).transpose(1, 2)
+    if scores.shape[1] % columns:
+        raise TargetError(f"grid_columns={columns} does not divide {scores.shape[1]} anchors into rows")
+    maps = scores.transpose(1, 2).reshape(len(scores), scores.shape[2], -1, columns)
+    highest: Tensor = F.max_pool2d(maps, 3, 1, 1) == maps
+    return highest.flatten(2).transpose(1, 2)

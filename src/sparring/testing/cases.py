@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..access import Jacobians
 from ..geometry import L1, L2, Ball, Linf
-from ..goals import Dodge, Goal, Impersonate, Misclassify, MisclassifyPixels, Vanish
+from ..goals import Create, Dodge, Goal, Impersonate, Misclassify, MisclassifyPixels, Mislabel, Vanish
 from ..inputs import Images, Inputs
 from ..random import Key
 from ..rows import take
@@ -190,6 +190,40 @@ def detector(count: int = 12) -> Case:
         last.bias[4:] += 0.1 - float(best[row, surest].min())  # every image has an anchor above 0
         boxes = found.boxes[row, surest]
     return Case(module, images, torch.arange(count), Vanish(boxes), task=Detection())
+
+
+def mislabelling(count: int = 12) -> Case:
+    """Return a case of detection: the object of a box, of the class that it is found as, must be found as the other."""
+    case = detector(4 * count)
+    with torch.no_grad():
+        best = case.module(case.images).logits.amax(1).mean(0)
+        assert isinstance(case.module, AnchorNet)
+        last = case.module.head[2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias[5:] += best[0] - best[1]  # both classes are found
+        found = case.module(case.images)
+        row, surest = torch.arange(4 * count), found.logits.amax(2).argmax(1)
+        goal = Mislabel(found.boxes[row, surest], found.logits[row, surest].argmax(1))
+        margin = goal.margin(found)
+    nearest = margin.masked_fill(margin > 0, -torch.inf).topk(count).indices
+    return Case(case.module, case.images[nearest], torch.arange(count), take(goal, nearest), task=Detection())
+
+
+def creation(count: int = 12) -> Case:
+    """Return a case of detection: an object must be found in that quarter of the image where none is."""
+    case = detector(4 * count)
+    corner = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]], dtype=torch.float64)
+    quarters = torch.cat((corner, corner + 4), dim=1)
+    with torch.no_grad():
+        found = case.module(case.images)
+        best = torch.stack(
+            [Create(quarter.expand(4 * count, 4)).margin(found) for quarter in quarters], 1
+        )  # of the rows and quarters that are not won yet, those that are nearest to it
+    free = best.masked_fill(best > 0, -torch.inf)
+    rows = free.amax(1).topk(count).indices
+    goal = Create(quarters[free[rows].argmax(1)])
+    return Case(case.module, case.images[rows], torch.arange(count), goal, task=Detection())
 
 
 def segmenter(count: int = 12) -> Case:

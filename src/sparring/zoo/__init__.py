@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .catalog import models as models
     from .catalog import plan_path as plan_path
     from .catalog import plans as plans
+    from .coco_data import CocoData as CocoData
     from .dataset import Chunk as Chunk
     from .dataset import Data as Data
     from .dataset import DataSource as DataSource
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HOMES = {
     "Chunk": "dataset",
+    "CocoData": "coco_data",
     "Data": "dataset",
     "DataSource": "dataset",
     "InputSpec": "loaded",

@@ -7,6 +7,7 @@ photographs of any size, which are squeezed to that of the network, as Human doe
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from ..targets import ObjectDetector
 from ..targets.object_detection import CenterNetHead, DistributionHead
 from .tfjs import GraphModel, load_graph_model
 
-CENTERNET_SIZE, CENTERNET_GRID = 512, (128, 128)
+CENTERNET_SIZE = 512
 CENTERNET_OUTPUTS = ("tower_0/CenternetHead/centernet_cls_output/BiasAdd", "tower_0/wh")
-CENTERNET_SUPPRESSION = {"score_threshold": 0.3, "iou_threshold": 0.4}
+CENTERNET_SUPPRESSION: dict[str, Any] = {"score_threshold": 0.3, "iou_threshold": 0.4, "grid_columns": 128}
 NANODET_SIZE = 416
 NANODET_OUTPUTS = tuple(
     f"PartitionedCall/onnx_tf_prefix_Split_{number}{port}" for number in (153, 164, 175) for port in ("", ":1")
@@ -25,7 +26,7 @@ NANODET_OUTPUTS = tuple(
 NANODET_BINS = 11
 NANODET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 NANODET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
-NANODET_SUPPRESSION = {"score_threshold": 0.35, "iou_threshold": 0.6}
+NANODET_SUPPRESSION: dict[str, Any] = {"score_threshold": 0.35, "iou_threshold": 0.6}
 
 
 class CenterNet(nn.Module):
@@ -54,9 +55,7 @@ class NanoDet(nn.Module):
 def load_centernet(folder: Path, name: str = "centernet") -> ObjectDetector:
     """Load the detector from Human's graph in a folder."""
     network = CenterNet(load_graph_model(folder / "centernet.json", CENTERNET_OUTPUTS)).eval()
-    return ObjectDetector(
-        network, CenterNetHead(), CENTERNET_SIZE, scale=255, name=name, grid=CENTERNET_GRID, **CENTERNET_SUPPRESSION
-    )
+    return ObjectDetector(network, CenterNetHead(), CENTERNET_SIZE, scale=255, name=name, **CENTERNET_SUPPRESSION)
 
 
 def load_nanodet(folder: Path, name: str = "nanodet") -> ObjectDetector:

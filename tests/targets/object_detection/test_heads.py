@@ -38,12 +38,13 @@ def sigmoid(value: Any) -> float:
     return 1 / (1 + math.exp(-float(value)))
 
 
-def test_suppression_is_that_of_a_greedy_loop() -> None:
+def test_suppression_is_that_of_a_greedy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     corner = 20 * draw("corner", (5, 40, 2)).sigmoid()
     boxes = torch.cat((corner, corner + 3 + 9 * draw("side", (5, 40, 2)).sigmoid()), dim=2)
     scores, classes = draw("scores", (5, 40)).sigmoid(), (draw("classes", (5, 40)) > 0).long()
     present = draw("present", (5, 40)) > -1
     scores[:, 7] = scores[:, 3]  # ties
+    monkeypatch.setattr("sparring.detection_metrics.boxes.PAIRS", 3200)  # two images at a time
     for threshold in (0.2, 0.5, 0.8):
         for kinds in (classes, None):
             kept = suppress_non_maxima(boxes, scores, kinds, threshold, present)
@@ -177,7 +178,7 @@ def test_centernet_decodes_peaks() -> None:
         draw("at", (2, 2, 4, 5)).sigmoid(),
     )
     found = CenterNetHead(4)((heat, sizes, offsets), (16, 20))
-    settings: dict[str, Any] = {"iou_threshold": 0.999, "multi_label": True, "score_threshold": 0.4, "grid": (4, 5)}
+    settings: dict[str, Any] = {"iou_threshold": 0.999, "multi_label": True, "score_threshold": 0.4, "grid_columns": 5}
     answer = Detection(**settings).decode(found)
     for row in range(2):
         wanted = []

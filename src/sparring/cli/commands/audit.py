@@ -11,6 +11,7 @@ from ...errors import ConfigError, ThreatError
 from ..display.audit_result import command_line, exit_if_refused, resumable, show_report
 from ..display.bounds import Bounds
 from ..display.errors import with_exit_code
+from ..specs.annotations import load_detector_and_annotations
 from ..specs.data import DataOptions
 from ..specs.models import InputOverrides, load_model_and_source, load_with_overrides
 from ..specs.trials import TRIAL_GOALS, acquire_faces, verification_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..display.junit_file import JUnitFile
     from ..specs.trials import Acquired
 
+DETECTION_GOALS = ("vanish", "mislabel")
 # what is no part of the plan: where an audit is written, how it is run and what is made of its result
 OF_THIS_RUN = ("out", "plan", "resume", "dry_run", "fail_under", "accept", "junit", "device", "devices", "workers")
 
@@ -71,7 +73,7 @@ def audit(
         str | None,
         typer.Option(
             help="Of a classifier misclassify (default) or least-likely, of a face verifier dodge or impersonate, of "
-            "1:N identification evade or identify."
+            "1:N identification evade or identify, of an object detector vanish or mislabel (DATA: COCO's annotations)."
         ),
     ] = None,
     far: given.FalseAcceptRates = None,
@@ -228,11 +230,17 @@ def run_audit_command(
         return
     described = InputOverrides(**config.input.model_dump())
     options = DataOptions(**config.read.model_dump())
-    loaded, pictures = load_model_and_source(config.model, config.data, described, device, config.limit, options)
+    loaded, pictures = (
+        load_detector_and_annotations(config, device)
+        if config.goal in DETECTION_GOALS
+        else load_model_and_source(config.model, config.data, described, device, config.limit, options)
+    )
     loaded = add_defense(loaded, config.defend, config.votes)
     mask = load_mask(config.mask, loaded, pictures, config.limit)
     own = None if config.surrogate is None else load_with_overrides(config.surrogate, InputOverrides(), device)
     arguments = config.arguments() | {"threats": config.balls(), "surrogate": own, "accept": codes, "mask": mask}
+    if config.goal in DETECTION_GOALS:
+        arguments["goal"] = None  # which comes with the data
     arguments["command"] = command_line()
     if dry_run or out is None:
         show_estimate(make_request(loaded, pictures, out=Path("unwritten"), **arguments))

@@ -25,7 +25,7 @@ def list_attacks() -> None:
 
 def list_goals() -> None:
     """Print a table of the goals that a command can give an attacker."""
-    from ...goals import ClassifyAs, Dodge, EvadeIdentification, IdentifyAs, Impersonate, Misclassify
+    from ...goals import ClassifyAs, Dodge, EvadeIdentification, IdentifyAs, Impersonate, Misclassify, Mislabel, Vanish
 
     rows: list[list[object]] = [
         ["misclassify", "the default", first_line(Misclassify)],
@@ -34,6 +34,8 @@ def list_goals() -> None:
         ["impersonate", "--goal impersonate", first_line(Impersonate)],
         ["evade", "--goal evade, of 1:N identification", first_line(EvadeIdentification)],
         ["identify", "--goal identify", first_line(IdentifyAs)],
+        ["vanish", "--goal vanish, of an object detector", first_line(Vanish)],
+        ["mislabel", "--goal mislabel", first_line(Mislabel)],
     ]
     print_table("goals", ["name", "how", "what it is"], rows, left=3)
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...detection_metrics import corners_of
 from ...errors import ConfigError
 from ...tasks import Detections
-from ...tasks.boxes import corners_of
 from .head import Head, all_present, log_odds
 
 WIDEST = math.log(1000 / 16)  # of exp(t_wh), as in torchvision and Detectron

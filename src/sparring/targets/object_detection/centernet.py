@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...detection_metrics import boxes_around
 from ...tasks import Detections
-from ...tasks.boxes import boxes_around
 from .head import Head, all_present, grid_points
 
 
@@ -17,8 +17,8 @@ class CenterNetHead(Head):
     """Logits (B, K, h, w) of middles, and sizes (B, 2, h, w) or distances (B, 4, h, w), with or without offsets.
 
     Sizes and offsets are in places of the map, distances (left, top, right, bottom) in pixels of the input. A detection
-    is a place whose score is the largest of its class among the 3x3 around it (`Detection.grid`); all places are
-    anchors, since an attack must not overlook what becomes a peak when the peak is gone.
+    is a place whose score is the largest of its class among the 3x3 around it (`Detection.grid_columns`); all places
+    are anchors, since an attack must not overlook what becomes a peak when the peak is gone.
 
     Args:
         stride: pixels of the input per place.

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ...detection_metrics import corners_of
 from ...tasks import Detections
-from ...tasks.boxes import corners_of
 from .head import Head, all_present, log_odds
 
 

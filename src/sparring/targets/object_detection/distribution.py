@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...detection_metrics import boxes_around
 from ...tasks import Detections
-from ...tasks.boxes import boxes_around
 from .head import Head, all_present, grid_points
 
 
@@ -43,11 +43,11 @@ class DistributionHead(Head):
             rows, columns = map_.shape[2:]
             flat = map_.flatten(2).transpose(1, 2)
             kinds = flat.shape[2] - 4 * self.bins
-            split = (kinds, 4 * self.bins) if self.classes_first else (4 * self.bins, kinds)
-            parts = flat.split(split, dim=2)
+            split = [kinds, 4 * self.bins] if self.classes_first else [4 * self.bins, kinds]
+            parts = torch.split(flat, split, dim=2)
             classes, sides = parts if self.classes_first else parts[::-1]
             steps = torch.arange(self.bins, dtype=flat.dtype, device=flat.device)
-            distances = (sides.unflatten(2, (4, self.bins)).softmax(3) * steps).sum(3) * stride
+            distances = (sides.reshape(*sides.shape[:2], 4, self.bins).softmax(3) * steps).sum(3) * stride
             boxes.append(boxes_around(grid_points(rows, columns, stride, flat), distances))
             logits.append(classes)
         every = torch.cat(boxes, 1)
@@ -60,8 +60,8 @@ class DistributionHead(Head):
         counts = [rows * columns for rows, columns in grids]
         if pair[0].ndim != 3 or pair[1].shape[2] != sum(counts) or pair[0].shape[2] != sum(counts):
             raise self.wrong(held, f"boxes and scores of {sum(counts)} places")
-        parts = torch.cat(pair, dim=1).split(counts, dim=2)
-        return [part.unflatten(2, grid) for part, grid in zip(parts, grids, strict=True)]
+        parts = torch.split(torch.cat(pair, dim=1), counts, dim=2)
+        return [part.reshape(*part.shape[:2], *grid) for part, grid in zip(parts, grids, strict=True)]
 
     def _maps(self, raw: Any, size: tuple[int, int]) -> list[Tensor]:
         held = raw

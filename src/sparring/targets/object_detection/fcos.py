@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...detection_metrics import boxes_around
 from ...tasks import Detections
-from ...tasks.boxes import boxes_around
 from .head import Head, all_present, grid_points, log_odds_of_product, log_odds_of_root
 
 
@@ -37,9 +37,10 @@ class FCOSHead(Head):
         grids = [(-(-size[0] // stride), -(-size[1] // stride), stride) for stride in self.strides]
         count = sum(rows * columns for rows, columns, _ in grids)
         wanted = f"cls_logits (B, {count}, K), bbox_regression (B, {count}, 4) and bbox_ctrness (B, {count}, 1)"
-        if not all(isinstance(one, Tensor) and one.ndim == 3 and one.shape[1] == count for one in held):
+        found = [one for one in held if isinstance(one, Tensor) and one.ndim == 3 and one.shape[1] == count]
+        if len(found) < len(names):
             raise self.wrong(raw, wanted)
-        logits, distances, centerness = held
+        logits, distances, centerness = found
         points = torch.cat([grid_points(rows, columns, stride, logits) for rows, columns, stride in grids])
         scale = torch.cat([logits.new_full((rows * columns, 1), stride) for rows, columns, stride in grids])
         boxes = boxes_around(points, distances.relu() * scale)

@@ -17,12 +17,13 @@ from ...tasks import Detections
 class Head(nn.Module):
     """The reading of what a network answers: raw outputs -> boxes and logits of all anchors, with their gradients.
 
-    A head has no weights; constants such as anchors are buffers. `objectives` states what an attack may climb (see
-    `tasks.Detection`), and `suppression` the settings of `tasks.Detection` that belong to this kind of head.
+    A head has no weights; constants such as anchors are buffers. `objectness` says whether it tells objects from
+    background apart from their classes, and with that what an attack may climb (`tasks.Detection.objectives`);
+    `suppression` are the settings of `tasks.Detection` that belong to this kind of head.
     """
 
     name: ClassVar[str]
-    objectives: ClassVar[tuple[str, ...]] = ("cls", "max-class")
+    objectness: ClassVar[bool] = False
     suppression: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
@@ -33,6 +34,10 @@ class Head(nn.Module):
 
         Raises: TargetError for what is no answer of this kind.
         """
+
+    def loosened(self, network: nn.Module) -> list[tuple[Any, str, Any]]:
+        """Return what is set otherwise while the network is asked, (object, attribute, value); by default nothing."""
+        return []
 
     def wrong(self, raw: Any, wanted: str) -> TargetError:
         """Return the error that `raw` is not what the head reads."""
@@ -72,8 +77,8 @@ def log_odds_of_product(first: Tensor, second: Tensor) -> Tensor:
 
     With a = -first and b = -second, 1/p - 1 = e^a + e^b + e^(a + b).
     """
-    first, second = torch.broadcast_tensors(first, second)
-    return -torch.logsumexp(torch.stack((-first, -second, -first - second)), dim=0)
+    both = -first - second
+    return -torch.logsumexp(torch.stack((-first.expand_as(both), -second.expand_as(both), both)), dim=0)
 
 
 def log_odds_of_root(logit: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...tasks import Detections
@@ -42,11 +42,11 @@ class ListHead(Head):
         self.classes, self.anchors = classes, anchors
         self.open_suppression, self.candidate_threshold = open_suppression, candidate_threshold
 
-    def loosened(self, network: Any) -> list[tuple[Any, str, Any]]:
+    def loosened(self, network: nn.Module) -> list[tuple[Any, str, Any]]:
         """Return the attributes of the network that are changed while it is asked: (object, name, value)."""
         if not self.open_suppression:
             return []
-        holder = getattr(network, "roi_heads", network)
+        holder: Any = getattr(network, "roi_heads", network)
         wanted = {"score_thresh": self.candidate_threshold, "nms_thresh": 1.0, "detections_per_img": self.anchors}
         return [(holder, name, value) for name, value in wanted.items() if hasattr(holder, name)]
 

@@ -71,11 +71,12 @@ class ObjectDetector(Model):
         if letterbox and sides is None:
             raise ConfigError("letterbox=True fills up to a size; pass size=")
         try:
-            task = Detection(head=head.name, objectives=head.objectives, **{**head.suppression, **detection})
+            task = Detection(head=head.name, objectness=head.objectness, **{**head.suppression, **detection})
         except TypeError as error:
             raise ConfigError(f"{error}; the settings are those of tasks.Detection") from error
         module = DetectorModule(network, head, sides, letterbox, mean, std, scale, bgr, as_list)
         super().__init__(module, task, name=name or type(network).__name__)
+        self.module = module
 
     @property
     def task(self) -> Detection:
@@ -123,7 +124,7 @@ class DetectorModule(nn.Module):
                 f"{type(self.network).__name__} computes without gradients (torch.no_grad, a predict(), or suppression "
                 "inside it): pass the network itself, or attack it as Restricted(target, 'scores')"
             )
-        found = self.head(raw, tuple(x.shape[2:]))
+        found: Detections = self.head(raw, (x.shape[2], x.shape[3]))
         boxes = (found.boxes - shift.to(found.boxes)) / zoom.to(found.boxes)
         return replace(found, boxes=boxes)
 
@@ -148,7 +149,7 @@ class DetectorModule(nn.Module):
     @contextmanager
     def _opened(self) -> Iterator[None]:
         """Let candidates pass the network's own suppression, where the head asks for it, and put it back."""
-        wanted = getattr(self.head, "loosened", lambda network: [])(self.network)
+        wanted = self.head.loosened(self.network)
         before = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]
         try:
             for holder, name, value in wanted:

@@ -31,7 +31,7 @@ class YOLOHead(Head):
     """
 
     name: ClassVar[str] = "YOLO (with objectness)"
-    objectives: ClassVar[tuple[str, ...]] = ("obj", "cls", "obj*cls", "max-class")
+    objectness: ClassVar[bool] = True
     anchors: Tensor
 
     def __init__(self, anchors: Any, strides: Sequence[int] = (8, 16, 32), version: int = 5) -> None:

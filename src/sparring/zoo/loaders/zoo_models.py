@@ -150,6 +150,6 @@ def object_detector(name: str, device: str) -> LoadedModel:
     asset_name, weights, load = OBJECT_DETECTORS[name]
     folder, asset = assets.locate_asset(asset_name), ASSETS[asset_name]
     target = load(folder, name)
-    target.model.to(device)
+    target.module.to(device)
     source = f"{asset.package} {asset.version} from {asset.registry}"
     return LoadedModel(f"zoo:{name}", target, None, COCO_CLASSES, source, file_sha256(folder / weights))

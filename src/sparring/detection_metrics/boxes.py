@@ -8,10 +8,13 @@ boxes that suppress one another (Zheng et al. 2020, arXiv:2005.03572, section 4.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+PAIRS = 2**23  # of boxes that are compared at once, so that memory is bounded
 ManyBoxes = Float[Tensor, "*batch many 4"]
 OtherBoxes = Float[Tensor, "*batch others 4"]
 Overlaps = Float[Tensor, "*batch many others"]
@@ -63,6 +66,13 @@ def suppress_non_maxima(
         iou_threshold: a box that overlaps a surer one by more than this is dropped.
         present: (B, N) bool: other boxes are neither kept nor do they suppress; None: all.
     """
+    rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
+    if len(boxes) > rows:
+        given_parts = [None if one is None else one.split(rows) for one in (classes, present)]
+        parts = zip(boxes.split(rows), scores.split(rows), *(one or repeat(None) for one in given_parts))  # noqa: B905
+        return torch.cat(
+            [suppress_non_maxima(box, score, kind, iou_threshold, there) for box, score, kind, there in parts]
+        )
     with torch.no_grad():
         given = torch.ones_like(scores, dtype=torch.bool) if present is None else present
         order = scores.masked_fill(~given, -torch.inf).argsort(dim=1, descending=True, stable=True)
