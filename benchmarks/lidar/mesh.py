@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sparring as sp
 from benchmarks.lidar.data import HELD_OUT, STREET_SENSOR, TRAINING, street_set
-from benchmarks.lidar.measuring import RECORDS, share, write
+from benchmarks.lidar.measuring import RECORDS, Save, share, write
 from sparring.lidar import LidarScene, MeshInScene
 from sparring.lidar.meshes import car, subdivided
 from sparring.lidar.nets import FOUND
@@ -24,8 +24,8 @@ from sparring.storage import write_tensors
 
 SIZE = (4.3, 1.75, 1.55)  # metres
 RADII = (0.1, 0.2, 0.3)  # metres: of each coordinate of a displacement
-MADE_ON, JUDGED_ON, STEPS, AT_ONCE = 24, 40, 60, 4
-CONTROLS = 5  # random displacements
+MADE_ON, JUDGED_ON, STEPS, AT_ONCE = 24, 40, 50, 4
+CONTROLS = 2  # random displacements
 
 
 def built() -> MeshInScene:
@@ -67,7 +67,7 @@ def vanished(target: Any, shape: Tensor, scene: LidarScene, goal: Any, seed: int
     return margin > 0
 
 
-def measure() -> dict[str, Any]:
+def measure(save: Save) -> None:
     mesh = built()
     target = sp.Pipeline(sp.zoo.load_model("zoo:lidar-bev").target, mesh)
     scene, goal = scenes(TRAINING, MADE_ON, 5000)
@@ -106,8 +106,8 @@ def measure() -> dict[str, Any]:
             "largest_displacement": float(moved.max()),
         }
         print(eps, found["radii"][str(eps)], flush=True)
-    write_tensors(RECORDS / "mesh.safetensors", kept, {"size": SIZE, "radii": RADII})
-    return found
+        save(found)
+        write_tensors(RECORDS / "mesh.safetensors", kept, {"size": SIZE})
 
 
 if __name__ == "__main__":

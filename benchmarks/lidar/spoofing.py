@@ -12,13 +12,13 @@ from torch import Tensor
 
 import sparring as sp
 from benchmarks.lidar.data import HELD_OUT, VALIDATION, Scanned, street_set
-from benchmarks.lidar.measuring import share, write
+from benchmarks.lidar.measuring import Save, share, write
 from sparring.lidar import FreeSpaceCheck, LidarScene, RandomSampling, SpoofPoints
 from sparring.lidar.defenses import calibrate_free_space
 from sparring.lidar.nets import FOUND
 from sparring.random import Key
 
-COUNT, STEPS, DRAWS = 24, 50, 4
+COUNT, STEPS, DRAWS = 20, 40, 2
 POINTS = (20, 40, 60)
 REGION = (5.0, -1.5, 10.0, 1.5)  # metres: where an obstacle is to be found
 WINDOW = SpoofPoints(azimuth=0.0, width=10.0, elevations=(-14.0, 0.0), ranges=(5.0, 10.0), step=0.4)
@@ -50,7 +50,7 @@ def free_space_limit(quantile: float = 0.99) -> float:
     return calibrate_free_space(data.points[row], data.present[row], data.streets.footprints()[row, place], quantile)
 
 
-def measure() -> dict[str, Any]:
+def measure(save: Save) -> None:
     target = sp.zoo.load_model("zoo:lidar-bev").target
     scene, goal = scenes(target, COUNT)
     limit = free_space_limit()
@@ -75,7 +75,7 @@ def measure() -> dict[str, Any]:
         start = torch.zeros(len(goal), count, 3)
         anywhere = Key(torch.arange(len(goal)), 9).uniform("anywhere", start.shape[1:]) * 2 - 1
         random = sp.Pipeline(target, WINDOW).predict(anywhere, context=scene)
-        row = {"at random": share(goal.margin(random) > 0)}
+        row = found["points"][str(count)] = {"at random": share(goal.margin(random) > 0)}
         cars = sp.goals.Create(goal.boxes, torch.full((len(goal),), FOUND.index("car")))
         for name, view, aim in (*((name, view, goal) for name, view in views.items()), ("none, a car", target, cars)):
             attack = sp.attacks.PGD(sp.Linf(1.0), steps=STEPS)
@@ -84,8 +84,7 @@ def measure() -> dict[str, Any]:
             )
             row[name] = share(outcome.success)
             print(count, name, row[name], flush=True)
-        found["points"][str(count)] = row
-    return found
+            save(found)
 
 
 def kept_objects(target: Any, checked: Any, sampled: Any) -> dict[str, Any]:
