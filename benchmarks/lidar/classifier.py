@@ -1,6 +1,6 @@
 """Attacks on the zoo's PointNet, point by point, and two defences: records/lidar/classifier.json.
 
-    python -m benchmarks.lidar.classifier
+python -m benchmarks.lidar.classifier
 """
 
 from __future__ import annotations

@@ -89,11 +89,19 @@ def measure(save: Save) -> None:
     for eps in RADII:
         over = sp.targets.OverScenes(target, goal, scene, scenes_per_question=AT_ONCE)
         attack = sp.attacks.PGD(sp.Linf(eps), steps=STEPS)
-        outcome = sp.run(attack, over, sp.goals.FoolScenes(torch.zeros(1)), still, engine=sp.Engine(confirmation_samples=5))
+        outcome = sp.run(
+            attack, over, sp.goals.FoolScenes(torch.zeros(1)), still, engine=sp.Engine(confirmation_samples=5)
+        )
         shape = outcome.examples
         kept[f"displacements-{eps}"] = shape[0]
         random = [
-            vanished(target, Key(torch.zeros(1, dtype=torch.long), seed).signs("control", still.shape[1:]) * eps, others, aim, 1)
+            vanished(
+                target,
+                Key(torch.zeros(1, dtype=torch.long), seed).signs("control", still.shape[1:]) * eps,
+                others,
+                aim,
+                1,
+            )
             for seed in range(CONTROLS)
         ]
         moved = (mesh.displaced(shape) - mesh.displaced(still)).norm(dim=2)

@@ -1,11 +1,12 @@
 """How fast the ray caster is on a scene of 64 beams, and what it keeps in memory: records/lidar/speed.json.
 
-    python -m benchmarks.lidar.speed
+python -m benchmarks.lidar.speed
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,8 +62,9 @@ def measure(save: Save) -> None:
         row: dict[str, Any] = {"rays": len(rays), "faces": len(faces), "pairs": len(rays) * len(faces), "chunks": {}}
         for chunk in CHUNKS:
             row["chunks"][str(chunk)] = {
-                "rays_per_second": len(rays) / best(lambda c=chunk: cast(rays, vertices[None], faces, chunk=c)),
-                "rays_per_second_with_gradient": len(rays) / best(lambda c=chunk: there_and_back(rays, vertices, faces, c)),
+                "rays_per_second": len(rays) / best(partial(cast, rays, vertices[None], faces, chunk=chunk)),
+                "rays_per_second_with_gradient": len(rays)
+                / best(partial(there_and_back, rays, vertices, faces, chunk)),
                 "largest_tensor": largest(rays, vertices, faces, chunk),
             }
             print(name, chunk, row["chunks"][str(chunk)], flush=True)

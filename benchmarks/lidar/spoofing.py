@@ -1,6 +1,6 @@
 """Spoofed points before the zoo's detector of bird's-eye views: records/lidar/spoofing.json.
 
-    python -m benchmarks.lidar.spoofing
+python -m benchmarks.lidar.spoofing
 """
 
 from __future__ import annotations

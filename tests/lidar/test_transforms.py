@@ -73,7 +73,9 @@ def test_spoofed_points_lie_in_their_window_and_replace_echoes():
     window = SpoofPoints(azimuth=20.0, width=10.0, elevations=(-6.0, 0.0), ranges=(5.0, 8.0), step=0.5)
     corners = torch.tensor([[[-1.0, -1, -1], [1, 1, 1], [0, 0, 0]]], dtype=torch.float64)
     azimuth, elevation = math.radians(20.1), math.radians(-3.0)
-    ahead = torch.tensor([math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
+    ahead = torch.tensor(
+        [math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)]
+    )
     cloud = torch.stack((30 * ahead, torch.tensor([30.0, 0, 0]))).double()[None]  # the first at the spoofed angle
     made, context = window.apply(corners, None, LidarScene(points=cloud))
     spoofed = made[0, 2:]
@@ -105,7 +107,9 @@ def test_a_mesh_hides_what_is_behind_it_and_its_points_lie_on_it():
     assert int(on.sum()) > 20
     local = cloud[0, :rays][on[0]][:, :2] - context.poses[0, :2]
     turn = context.poses[0, 2]
-    flat = torch.stack((local[:, 0] * turn.cos() + local[:, 1] * turn.sin(), local[:, 1] * turn.cos() - local[:, 0] * turn.sin()))
+    flat = torch.stack(
+        (local[:, 0] * turn.cos() + local[:, 1] * turn.sin(), local[:, 1] * turn.cos() - local[:, 0] * turn.sin())
+    )
     assert torch.allclose(flat.abs().amax(0).clamp(0, 1), flat.abs().amax(0))
     assert torch.equal(after.weights, after.present.double())
 
@@ -151,7 +155,11 @@ def test_what_makes_no_sense_is_refused():
         with pytest.raises(ConfigError):
             make()
     key = Key(torch.arange(3), 0)
-    for transform, x in ((RangeShift(), torch.zeros(3, 5)), (DropPoints(), torch.zeros(3, 5)), (SpoofPoints(), torch.zeros(3, 5))):
+    for transform, x in (
+        (RangeShift(), torch.zeros(3, 5)),
+        (DropPoints(), torch.zeros(3, 5)),
+        (SpoofPoints(), torch.zeros(3, 5)),
+    ):
         with pytest.raises(InputError):
             transform.apply(x, key, context)
     with pytest.raises(InputError, match="LidarScene"):

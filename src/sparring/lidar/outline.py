@@ -23,9 +23,7 @@ def edges_of(faces: Tensor) -> tuple[Tensor, Tensor]:
     return edges, torch.stack((first, last), dim=1)
 
 
-def outline_of(
-    vertices: Tensor, faces: Tensor, hits: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def outline_of(vertices: Tensor, faces: Tensor, hits: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Return the edges (E, 2) int64 of the mesh, and (B, E) bool: which of them are the outline of meshes (B, V, 3).
 
     Args:
@@ -51,7 +49,7 @@ class Outline:
 
     @staticmethod
     def gap(directions: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of rays (Q, 3) and edges from `first` to `second` (Q, 3) the angle to the nearest point, and its depth.
+        """Return the angle from rays (Q, 3) to edges from `first` to `second` (Q, 3), and the depth of that point.
 
         The angle is in radians; the depth is the distance of that point along the ray.
         """

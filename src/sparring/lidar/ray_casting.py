@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
-from ..shapes import FloatSites
 from .outline import Outline, nearest_outline, outline_of
 
 Directions = Float[Tensor, "rays 3"]

@@ -48,7 +48,7 @@ class Lidar:
         wrong = [
             word
             for word, fine in (
-                ("elevations lie in (-90, 90), each once", -90 < min(self.elevations) and max(self.elevations) < 90),
+                ("elevations lie in (-90, 90), each once", min(self.elevations) > -90 and max(self.elevations) < 90),
                 ("elevations lie in (-90, 90), each once", len(set(self.elevations)) == len(self.elevations)),
                 ("azimuth_step is above 0", self.azimuth_step > 0),
                 ("azimuths are a turn or less, first < last", 0 < self.azimuths[1] - self.azimuths[0] <= 360),

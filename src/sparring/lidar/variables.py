@@ -1,7 +1,7 @@
 """What an attacker of a scanner can change, as transforms with inputs of their own: every attack runs on them.
 
-    shifted = Pipeline(detector, RangeShift(0.2))
-    run(PGD(Linf(0.1)), shifted, goal, torch.zeros(n, points), context=LidarScene(points=points, present=present))
+shifted = Pipeline(detector, RangeShift(0.2))
+run(PGD(Linf(0.1)), shifted, goal, torch.zeros(n, points), context=LidarScene(points=points, present=present))
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class RangeShift(Transform):
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         points = scene_points(context, self.name).to(x.dtype)
         if x.shape != points.shape[:2]:
-            raise InputError(f"shifts of clouds {tuple(points.shape)} are {tuple(points.shape[:2])}; got {tuple(x.shape)}")
+            raise InputError(
+                f"shifts of clouds {tuple(points.shape)} are {tuple(points.shape[:2])}; got {tuple(x.shape)}"
+            )
         ranges = points.square().sum(2).sqrt()
         moved = (ranges + x).clamp_min(NEAREST) / ranges.clamp_min(NEAREST)
         return points * torch.where(ranges > NEAREST, moved, 1)[:, :, None], context

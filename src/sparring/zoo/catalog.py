@@ -28,8 +28,8 @@ MODELS = {
     "face-faceres": CatalogEntry("a MobileNet for faces, 1,024 numbers compared by their cosine, any size", "human"),
     "centernet": CatalogEntry("CenterNet on a MobileNetV3, COCO's 80 classes in boxes, any size", "human"),
     "nanodet": CatalogEntry("NanoDet-m, COCO's 80 classes in boxes, any size (a package of 144 MB)", "nanodet"),
-    "lidar-bev": CatalogEntry("a detector of cars, trucks and pedestrians in point clouds, of a synthetic scanner", None),
-    "lidar-pointnet": CatalogEntry("a PointNet for five objects in point clouds, of a synthetic scanner", None),
+    "lidar-bev": CatalogEntry("cars, trucks and pedestrians in point clouds of a synthetic scanner", None),
+    "lidar-pointnet": CatalogEntry("a PointNet for five kinds of objects in point clouds of a synthetic scanner", None),
     "mnist-plain": CatalogEntry("a small convolutional net for digits, 28 x 28 gray, trained without a defense", None),
     "mnist-robust-linf": CatalogEntry(
         "a net for digits adversarially trained with PGD, Linf eps 0.3, 28 x 28 gray", None
