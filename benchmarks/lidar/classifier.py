@@ -18,6 +18,7 @@ from sparring.lidar import (
     CarliniWagnerPoints,
     DropPoints,
     LidarScene,
+    MovePoints,
     OutlierRemoval,
     PointDistance,
     RandomSampling,
@@ -47,12 +48,16 @@ def measure(save: Save) -> None:
         moved = sp.run(attack, target, goal, points, context=scene, mask=mask)
         shifts = sp.Pipeline(target, RangeShift(1.0))
         ranged = sp.run(attack, shifts, goal, torch.zeros(points.shape[:2]), context=scene, mask=present)
+        bounded = sp.Pipeline(target, MovePoints(eps))
+        per_point = sp.attacks.PGD(sp.Linf(1.0), steps=STEPS)
+        each = sp.run(per_point, bounded, goal, torch.zeros_like(points), context=scene, mask=mask)
         noise = Key(torch.arange(COUNT), 5).signs("noise", points.shape[1:]) * eps
         noisy = target.predict(points + noise * mask, context=scene).argmax(1) != labels
         found["radii"][str(eps)] = {
             "noise": share(noisy[clean]),
             "points": broken(moved),
             "range": broken(ranged),
+            "each": broken(each),
             **{name: defended(target, part, attack, goal, points, scene, mask, clean) for name, part in PARTS.items()},
         }
         print(eps, found["radii"][str(eps)], flush=True)

@@ -34,10 +34,11 @@ outcome = sp.run(sp.attacks.PGD(sp.Linf(1.0)), spoofed, goal, torch.zeros(len(po
 ```
 
 Points of a cloud are moved by any attack (`mask=present[..., None].expand_as(points)`); everything else that an
-attacker can change is a transform with inputs of its own, so that every attack runs on it: `RangeShift` (one number for
-each ray), `AddPoints`, `DropPoints` (with `L0(n)`), `SpoofPoints`, and `MeshInScene`, an object whose surface is
-displaced and which the ray caster shows to the scanner. `CarliniWagnerPoints` minimises Chamfer's or Hausdorff's
-distance. `OutlierRemoval`, `RandomSampling` and `FreeSpaceCheck` are defences; gradients go through all of them.
+attacker can change is a transform with inputs of its own, so that every attack runs on it: `MovePoints` (a bound for
+each point), `RangeShift` (one number for each ray), `AddPoints`, `DropPoints` (with `L0(n)`), `SpoofPoints`, and
+`MeshInScene`, an object whose surface is displaced and which the ray caster shows to the scanner. `CarliniWagnerPoints`
+minimises Chamfer's or Hausdorff's distance. `OutlierRemoval`, `RandomSampling` and `FreeSpaceCheck` are defences;
+gradients go through all of them.
 
 ![A street from above, before and after](lidar.png)
 
@@ -153,7 +154,8 @@ def classifier(record: dict[str, Any]) -> str:
     words = {
         "noise": "random signs",
         "range": "along the rays (PGD)",
-        "points": "points (PGD)",
+        "each": "points, each within a ball (PGD, L2)",
+        "points": "points, each within a cube (PGD, Linf)",
         "outlier_removal naive": "behind outlier removal, naive",
         "outlier_removal adaptive": "adaptive (BPDA)",
         "random_sampling naive": "behind random sampling of a half, naive",
@@ -187,7 +189,7 @@ def classifier(record: dict[str, Any]) -> str:
 ## Points of single objects
 
 `zoo:lidar-pointnet`, {record["clean"]["of"]} held-out objects of at most 192 points, of which it knows
-{percent(record["clean"])}; success among those, PGD of {record["steps"]} steps, bounds along each axis in metres.
+{percent(record["clean"])}; success among those, PGD of {record["steps"]} steps, bounds in metres.
 """.strip("\n")
             + "\n\n"
         )

@@ -13,6 +13,7 @@ from sparring.lidar import (
     Lidar,
     LidarScene,
     MeshInScene,
+    MovePoints,
     OutlierRemoval,
     RandomSampling,
     RangeShift,
@@ -45,6 +46,7 @@ def mesh_transform(**settings):
 
 TRANSFORMS = {
     "range": (RangeShift(1.0), 0.1 * draw("range", (3, 24)), scene()),
+    "move": (MovePoints(0.2), draw("move", (3, 24, 3)).clamp(-0.95, 0.95), scene()),
     "add": (AddPoints(), draw("add", (3, 5, 3)) + 8, scene()),
     "drop": (DropPoints(), (0.5 + 0.3 * draw("drop", (3, 24))).clamp(0.05, 0.95), scene()),
     "spoof": (SpoofPoints(), (0.3 * draw("spoof", (3, 6, 3))).clamp(-0.9, 0.9), scene()),
@@ -67,6 +69,12 @@ def test_ranges_move_along_their_rays():
     there = context.present
     assert torch.allclose((after.norm(dim=2) - before.norm(dim=2))[there], shift[there])
     assert torch.nn.functional.cosine_similarity(before, after, dim=2)[there].min() > 1 - 1e-12
+
+
+def test_no_point_moves_farther_than_its_bound():
+    context, x = scene(), draw("far", (3, 24, 3)).clamp(-1, 1)
+    moved = (MovePoints(0.2).apply(x, None, context)[0] - context.points).norm(dim=2)
+    assert torch.allclose(moved, 0.2 * x.norm(dim=2).clamp(max=1))
 
 
 def test_spoofed_points_lie_in_their_window_and_replace_echoes():

@@ -24,6 +24,7 @@ from ..transforms import Transform, straight_through
 from .scene import LidarScene, point_weights, presence
 
 T = TypeVar("T", bound=Decisions)
+PAIRS = 1 << 22  # of points, whose distances are looked at together
 SOFTNESS = 0.1  # metres: of an edge of a box, in gradients
 
 
@@ -65,17 +66,24 @@ class OutlierRemoval(Transform):
         k = min(self.k, x.shape[1] - 1)
         if k < 1:
             return torch.zeros_like(x[..., 0])
-        block = max(1, (1 << 22) // max(1, x.shape[0] * x.shape[1]))
-        parts = []
-        for start in range(0, x.shape[1], block):
-            gaps = (x[:, start : start + block, None] - x.detach()[:, None]).square().sum(3)
-            own = torch.arange(start, min(start + block, x.shape[1]), device=x.device)[:, None]
-            apart = present[:, None] & (own != torch.arange(x.shape[1], device=x.device))
-            nearest = gaps.masked_fill(~apart, torch.inf).topk(k, dim=2, largest=False).values
-            usable = nearest.isfinite()
-            roots = torch.where(usable, nearest, 1).clamp_min(1e-12).sqrt() * usable
-            parts.append(roots.sum(2) / usable.sum(2).clamp_min(1))
-        return torch.cat(parts, dim=1)
+        places, usable = _nearest(x.detach(), present, k)
+        theirs = x[torch.arange(len(x), device=x.device)[:, None, None], places]
+        squares = torch.where(usable, (x[:, :, None] - theirs).square().sum(3), 0)
+        return (squares.clamp_min(1e-12).sqrt() * usable).sum(2) / usable.sum(2).clamp_min(1)
+
+
+def _nearest(x: Tensor, present: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k nearest present points (B, N, k) int64 to each point, itself apart, and which there are, bool."""
+    count, places, usable = x.shape[1], [], []
+    block = max(1, PAIRS // max(1, len(x) * count))
+    for start in range(0, count, block):
+        gaps = torch.cdist(x[:, start : start + block], x, compute_mode="donot_use_mm_for_euclid_dist")
+        own = torch.arange(start, min(start + block, count), device=x.device)[:, None]
+        apart = present[:, None] & (own != torch.arange(count, device=x.device))
+        nearest = gaps.masked_fill(~apart, torch.inf).topk(k, dim=2, largest=False)
+        places.append(nearest.indices)
+        usable.append(nearest.values.isfinite())
+    return torch.cat(places, dim=1), torch.cat(usable, dim=1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class FreeSpaceCheck(WrappedTarget[T]):
     Raises: TargetError for a target that is no detector, ConfigError.
     """
 
-    def __init__(self, target: Target[T], limit: float = 0.7, gain: float = 20.0, checked: int = 64) -> None:
+    def __init__(self, target: Target[T], limit: float = 0.7, gain: float = 20.0, checked: int = 32) -> None:
         if not isinstance(target, Target) or not isinstance(target.task, Detection):
             raise TargetError(f"a free-space check is of a detector; {getattr(target, 'name', target)!s:.80} is none")
         super().__init__(target)

@@ -71,12 +71,13 @@ def cast(directions: Directions, vertices: Vertices, faces: Faces, *, chunk: int
         directions: (R, 3) unit vectors from the sensor, which is the origin.
         vertices: (B, V, 3) of each mesh, as seen from the sensor.
         faces: (F, 3) int64, the corners of each triangle; seen from both sides.
-        chunk: (ray, face) pairs that are looked at together: memory is about 60 bytes times that in float32, plus
+        chunk: (ray, face) pairs that are looked at together: memory is about 80 bytes times that in float32, plus
             what is kept of each ray and each hit.
 
     Raises: InputError for shapes that do not fit, ConfigError for a chunk below 1.
     """
     _check(directions, vertices, faces, chunk)
+    faces = faces.to(vertices.device)
     with torch.no_grad():
         nearest = _search(directions.to(vertices), vertices.detach(), faces, chunk)
     rows, rays = (nearest >= 0).nonzero(as_tuple=True)
@@ -105,7 +106,7 @@ def cast_soft(
     if not isinstance(sigma, int | float) or not 0 < sigma < 1:
         raise ConfigError(f"sigma={sigma!r}; pass an angle in radians, above 0 and below 1")
     hard = cast(directions, vertices, faces, chunk=chunk)
-    directions = directions.to(vertices)
+    directions, faces = directions.to(vertices), faces.to(vertices.device)
     with torch.no_grad():
         still = vertices.detach()
         edges = outline_of(still, faces, lambda probes: _search(probes, still, faces, chunk) >= 0)

@@ -53,6 +53,36 @@ class RangeShift(Transform):
 
 
 @dataclass(frozen=True)
+class MovePoints(Transform):
+    """(B, N, 3) in [-1, 1] -> the points of the context, each moved by at most `metres` in L2.
+
+        p + metres * v / max(1, |v|_2)
+
+    `PGD(Linf(1.0))` on it is an attack whose bound holds for each point by itself.
+
+    Args:
+        metres: the largest displacement of a point.
+    """
+
+    metres: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_above_zero("MovePoints", metres=self.metres)
+
+    @property
+    def inputs(self) -> Inputs | None:
+        return PointClouds(-1.0, 1.0)
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        points = scene_points(context, self.name).to(x.dtype)
+        if x.shape != points.shape:
+            raise InputError(f"displacements of clouds {tuple(points.shape)} have that shape; got {tuple(x.shape)}")
+        longer = x.square().sum(2, keepdim=True) > 1
+        length = torch.where(longer, x, 1).square().sum(2, keepdim=True).sqrt()
+        return points + self.metres * torch.where(longer, x / length, x), context
+
+
+@dataclass(frozen=True)
 class AddPoints(Transform):
     """(B, k, 3) points in metres -> the points of the context and these (Xiang et al. 2019, arXiv:1809.07016).
 
