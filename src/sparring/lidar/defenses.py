@@ -199,10 +199,6 @@ def calibrate_free_space(points: Tensor, present: Tensor, boxes: Tensor, quantil
     """
     if not isinstance(quantile, int | float) or not 0 < quantile < 1:
         raise ConfigError(f"quantile={quantile!r}; pass a number in (0, 1)")
-    shares = torch.cat(
-        [
-            free_space(*part)[0][:, 0]
-            for part in zip(points.split(16), present.split(16), boxes[:, None].split(16), strict=True)
-        ]
-    )
+    parts = (torch.split(one, 16) for one in (points, present, boxes[:, None]))
+    shares = torch.cat([free_space(*part)[0][:, 0] for part in zip(*parts, strict=True)])
     return float(shares.quantile(quantile).clamp(0.02, 0.98))

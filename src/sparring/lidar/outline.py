@@ -16,7 +16,7 @@ def edges_of(faces: Tensor) -> tuple[Tensor, Tensor]:
     An edge of a single face has it twice; of more than two faces the first and the last count.
     """
     sides = torch.cat((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])).sort(dim=1).values
-    edges, place = sides.unique(dim=0, return_inverse=True)
+    edges, place = torch.unique(sides, dim=0, return_inverse=True)
     owner = torch.arange(len(faces), device=faces.device).repeat(3)
     first = torch.full((len(edges),), len(faces), device=faces.device).scatter_reduce_(0, place, owner, "amin")
     last = torch.full((len(edges),), -1, device=faces.device).scatter_reduce_(0, place, owner, "amax")

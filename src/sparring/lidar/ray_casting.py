@@ -180,7 +180,8 @@ def _near(directions: Tensor, centre: Tensor, radius: Tensor) -> tuple[Tensor, T
     along = centre @ directions.T if directions.ndim == 2 else (directions @ centre[:, :, None]).squeeze(2)  # (G, R)
     off = centre.square().sum(1)[:, None] - along.square()
     slack = 1e-5 * centre.square().sum(1)[:, None]  # rounding of the difference
-    return ((off <= radius.square()[:, None] + slack) & (along + radius[:, None] > 0)).nonzero(as_tuple=True)
+    groups, rays = ((off <= radius.square()[:, None] + slack) & (along + radius[:, None] > 0)).nonzero(as_tuple=True)
+    return groups, rays
 
 
 def _intersect(directions: Tensor, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
