@@ -132,5 +132,6 @@ def test_clouds_of_different_sizes_share_a_tensor():
     assert points.shape == (2, 4, 3)
     assert present.sum(1).tolist() == [2, 4]
     assert float(points.sum()) == 18
-    with pytest.raises(InputError):
-        padded_clouds([torch.ones(2, 4)])
+    for wrong in ([], [torch.ones(2, 4)], [torch.ones(2, 3).long()], [torch.ones(2, 3), torch.ones(2, 3).double()]):
+        with pytest.raises(InputError):
+            padded_clouds(wrong)

@@ -141,6 +141,17 @@ def test_outliers_are_removed_as_the_definition_says():
     assert not bool(after.present[:, 5].any())
 
 
+def test_an_attacker_of_outlier_removal_has_a_gradient_to_what_is_removed():
+    cloud = draw("cluster", (2, 30, 3)) * 0.1
+    cloud[:, 5] += 0.3
+    x = cloud.clone().requires_grad_()
+    _, after = OutlierRemoval().apply(x, None, None)
+    (grad,) = torch.autograd.grad(after.weights[:, 5].sum(), x)
+    assert not bool(after.present[:, 5].any())
+    towards = -(cloud[:, 5] - cloud.mean(1))
+    assert bool(((grad[:, 5] * towards).sum(1) > 0).all())  # nearer to the others it would stay
+
+
 def test_sampling_keeps_its_share_and_draws_anew():
     x = draw("many", (4, 2000, 3))
     kept = [RandomSampling(0.3).apply(x, Key(torch.arange(4), seed), None)[1].present for seed in (1, 2)]
@@ -158,6 +169,7 @@ def test_what_makes_no_sense_is_refused():
         lambda: OutlierRemoval(k=0),
         lambda: RandomSampling(1.0),
         lambda: Lidar(()),
+        lambda: Lidar(5),
         lambda: Lidar.of_beams(48),
     ):
         with pytest.raises(ConfigError):

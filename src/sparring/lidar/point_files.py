@@ -88,10 +88,11 @@ def read_points(path: Path | str) -> PointCloud:
 def padded_clouds(clouds: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return clouds (N_i, 3) as one tensor (B, N, 3), filled up with zeros, and which points are present (B, N) bool.
 
-    Raises: InputError for no clouds, or one of another shape.
+    Raises: InputError for no clouds, or one of another shape or dtype.
     """
-    if not clouds or any(not isinstance(one, Tensor) or one.ndim != 2 or one.shape[1] != 3 for one in clouds):
-        raise InputError("pass a list of clouds (N, 3), one at least")
+    fine = bool(clouds) and all(isinstance(one, Tensor) and one.ndim == 2 and one.shape[1] == 3 for one in clouds)
+    if not fine or len({one.dtype for one in clouds}) > 1 or not clouds[0].is_floating_point():
+        raise InputError("pass a list of clouds (N, 3) of one float dtype, one at least")
     sizes = torch.tensor([len(one) for one in clouds])
     points = torch.nn.utils.rnn.pad_sequence(clouds, batch_first=True)
     return points, torch.arange(points.shape[1]) < sizes[:, None]

@@ -41,6 +41,10 @@ class Lidar:
     height: float = 1.73
 
     def __post_init__(self) -> None:
+        if not isinstance(self.elevations, tuple) or not isinstance(self.azimuths, tuple) or len(self.azimuths) != 2:
+            raise ConfigError(
+                f"elevations={self.elevations!r:.60}, azimuths={self.azimuths!r:.60}; pass tuples, two azimuths"
+            )
         angles = (*self.elevations, self.azimuth_step, *self.azimuths)
         numbers = (*angles, self.min_range, self.max_range, self.range_noise, self.drop_out, self.height)
         if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers) or not self.elevations:
