@@ -34,7 +34,7 @@ INK, POINTS, FOUND_INK, SPOOF_INK, TRUE_INK = "#1f2328", "#57606a", "#0969da", "
 def main() -> None:
     torch.set_num_threads(1)
     detector = sp.zoo.load_model("zoo:lidar-bev").target
-    figure, axes = plt.subplots(2, 2, figsize=(10, 8.4), sharex=True, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(8.4, 8.8), sharex=True, sharey=True, layout="constrained")
     spoofing(detector, axes[0])
     shaping(detector, axes[1])
     for axis in axes.flat:
@@ -65,7 +65,7 @@ def spoofing(detector: Any, axes: Any) -> None:
     draw(axes[0], detector, one.points[0], one.present, "nobody attacks")
     cloud, context = WINDOW.apply(outcome.examples[row], Key(row, 0), one)
     draw(axes[1], detector, cloud[0], context.present, f"{SPOOFED} spoofed points within {WINDOW.width:g} degrees")
-    axes[1].scatter(cloud[0, -SPOOFED:, 1], cloud[0, -SPOOFED:, 0], s=5, color=SPOOF_INK, zorder=3)
+    axes[1].scatter(cloud[0, -SPOOFED:, 1], cloud[0, -SPOOFED:, 0], s=2, color=SPOOF_INK, zorder=3)
     x1, y1, x2, y2 = REGION
     for axis in axes:
         axis.add_patch(Rectangle((y1, x1), y2 - y1, x2 - x1, fill=False, ls=":", lw=1, color=SPOOF_INK))
@@ -83,7 +83,7 @@ def shaping(detector: Any, axes: Any) -> None:
     one = sp.rows.take(scene, row)
     for axis, x, words in (
         (axes[0], torch.zeros_like(shape), "a car"),
-        (axes[1], shape, f"the car, its surface moved by at most {max(RADII):g} m along each axis"),
+        (axes[1], shape, f"the car, moved by at most {max(RADII):g} m along each axis"),
     ):
         cloud, context = mesh.apply(x, Key(row, 1), one)
         draw(axis, detector, cloud[0], context.present, words)
@@ -99,7 +99,7 @@ def draw(axis: Any, detector: Any, cloud: Tensor, present: Tensor, words: str) -
     for box, kind, there in zip(found.boxes[0], found.classes[0], found.present[0], strict=True):
         if bool(there):
             x1, y1, x2, y2 = box.tolist()
-            axis.add_patch(Rectangle((y1, x1), y2 - y1, x2 - x1, fill=False, lw=1.2, color=FOUND_INK))
+            axis.add_patch(Rectangle((y1, x1), y2 - y1, x2 - x1, fill=False, lw=1.2, color=FOUND_INK, zorder=4))
             axis.text(y2, x2 + 0.2, FOUND[int(kind)], fontsize=7, color=FOUND_INK, va="bottom", clip_on=True)
     axis.set_title(words, fontsize=9, color=INK)
 
