@@ -83,17 +83,18 @@ def spoofing(record: dict[str, Any]) -> str:
     names = {
         "at random": "points at random in the window",
         "none": "no defence",
-        "none, a car": "no defence, to be found as a car",
         "random sampling, naive": "random sampling of a half, attacker does not know it",
         "random sampling, adaptive": f"random sampling of a half, adaptive (EOT of {record['draws']} draws)",
+        "random sampling, either": "the better of both, street by street",
         "free space, naive": "free-space check, attacker does not know it",
-        "free space, adaptive": "free-space check, adaptive",
+        "free space, adaptive": "free-space check, adaptive (joint loss)",
+        "free space, either": "the better of both, street by street",
+        "none, a car": "no defence, to be found as a car",
     }
     counts = list(record["points"])
     rows = [
-        [words, *(percent(record["points"][count][name]) for count in counts)]
+        [words, *(percent(found[name]) if name in found else "" for found in record["points"].values())]
         for name, words in names.items()
-        if all(name in record["points"][count] for count in counts)
     ]
     clean = record["clean"]
     return (

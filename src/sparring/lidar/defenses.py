@@ -121,7 +121,8 @@ class FreeSpaceCheck(WrappedTarget[T]):
     Rays that pass through a box end behind it, where a real object would have stopped them. CARLO (arXiv:2006.16974)
     counts that: an object is dismissed where more than `limit` of the rays within its angle end behind it. Here the
     logits of an anchor become at most `gain` * (limit - share behind), so that it finds an object if the detector and
-    the check both do, and an attacker has gradients through both.
+    the check both do. The gradient is that of logit + log sigmoid(that bound): an attacker climbs both at once, where
+    the smaller of the two would tell of one alone.
 
     Args:
         target: a detector of clouds, whose boxes are x1, y1, x2, y2 in metres around a scanner at the origin.
@@ -159,7 +160,9 @@ class FreeSpaceCheck(WrappedTarget[T]):
         boxes = outputs.boxes.gather(1, places[:, :, None].expand(-1, -1, 4))
         behind, _ = free_space(points, presence(points, context), boxes)
         most = torch.full_like(score, -self.gain).scatter(1, places, self.gain * (self.limit - behind))
-        return replace(outputs, logits=torch.minimum(outputs.logits, most[:, :, None]))
+        most = most[:, :, None]
+        joint = outputs.logits + torch.nn.functional.logsigmoid(most)
+        return replace(outputs, logits=straight_through(torch.minimum(outputs.logits, most.expand_as(joint)), joint))
 
 
 def free_space(points: Tensor, present: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
