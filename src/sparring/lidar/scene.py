@@ -69,7 +69,7 @@ def presence(x: Tensor, context: Any) -> Tensor:
 
 def point_weights(x: Tensor, context: Any) -> Tensor:
     """Return (B, N), how much of each point of x (B, N, 3) there is."""
-    weights = getattr(context, "weights", None)
+    weights: Tensor | None = getattr(context, "weights", None)
     if weights is None:
         return presence(x, context).to(x.dtype)
     if weights.shape != x.shape[:2]:
