@@ -126,10 +126,10 @@ through the defence. Those figures cannot be compared with ours, and are here fo
 
 def mesh(record: dict[str, Any]) -> str:
     """The adversarial car on unseen poses, beside its controls."""
-    rows = [["0", "", percent(record["undisplaced"]), percent(record["undisplaced_not_a_car"]), "", ""]]
+    rows = [["0", "", percent(record["undisplaced"]), percent(record["undisplaced_loosely"]), "", ""]]
     for eps, one in record["radii"].items():
         sizes = f"{100 * one['mean_displacement']:.0f} / {100 * one['largest_displacement']:.0f}"
-        shares = [percent(one[word]) for word in ("made_on", "unseen", "unseen_not_a_car", "random")]
+        shares = [percent(one[word]) for word in ("made_on", "unseen", "unseen_loosely", "random")]
         rows.append([f"{eps} m", *shares, sizes])
     size = " x ".join(f"{one:g}" for one in record["size"])
     return (
@@ -140,12 +140,12 @@ def mesh(record: dict[str, Any]) -> str:
 One displacement of the surface of a car ({size} m, {record["vertices"]} vertices, {record["faces"]} faces), smoothed
 over neighbours and bounded along each axis, for all scenes: made by PGD of {record["steps"]} steps over
 {record["scenes_per_question"]} scenes and poses at a time, drawn from {record["made_on"]}; judged in
-{record["judged_on"]} others, by fresh noise. Success: the detector finds nothing there any more, of whatever class.
-*Not a car*: it finds no car there, but perhaps a truck. *Random*: random signs of the same bound, smoothed alike.
+{record["judged_on"]} others, by fresh noise. Success: no box of any class overlaps the car by 0.1 or more any more (in
+one column by 0.3, the usual bound, which a box beside the car escapes). *Random*: random signs of the same bound, smoothed alike.
 """.strip("\n")
             + "\n\n"
         )
-        + table(["bound", "made on", "unseen", "unseen, not a car", "random", "mean / largest move, cm"], rows)
+        + table(["bound", "made on", "unseen", "unseen, overlap below 0.3", "random", "mean / largest move, cm"], rows)
         + "\n"
     )
 

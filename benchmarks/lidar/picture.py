@@ -96,11 +96,14 @@ def draw(axis: Any, detector: Any, cloud: Tensor, present: Tensor, words: str) -
     kept = cloud[present[0]]
     axis.scatter(kept[:, 1], kept[:, 0], s=0.4, color=POINTS, linewidths=0)
     found = detector.task.decode(detector.predict(cloud[None], context=LidarScene(present=present)))
+    named: list[tuple[float, float]] = []
     for box, kind, there in zip(found.boxes[0], found.classes[0], found.present[0], strict=True):
         if bool(there):
             x1, y1, x2, y2 = box.tolist()
             axis.add_patch(Rectangle((y1, x1), y2 - y1, x2 - x1, fill=False, lw=1.2, color=FOUND_INK, zorder=4))
-            axis.text(y2, x2 + 0.2, FOUND[int(kind)], fontsize=7, color=FOUND_INK, va="bottom", clip_on=True)
+            if all(abs(x2 - x) + abs(y2 - y) > 3 for x, y in named):  # one name for boxes that lie together
+                axis.text(y2, x2 + 0.2, FOUND[int(kind)], fontsize=7, color=FOUND_INK, va="bottom", clip_on=True)
+                named.append((x2, y2))
     axis.set_title(words, fontsize=9, color=INK)
 
 
