@@ -141,7 +141,8 @@ One displacement of the surface of a car ({size} m, {record["vertices"]} vertice
 over neighbours and bounded along each axis, for all scenes: made by PGD of {record["steps"]} steps over
 {record["scenes_per_question"]} scenes and poses at a time, drawn from {record["made_on"]}; judged in
 {record["judged_on"]} others, by fresh noise. Success: no box of any class overlaps the car by 0.1 or more any more (in
-one column by 0.3, the usual bound, which a box beside the car escapes). *Random*: random signs of the same bound, smoothed alike.
+one column by 0.3, the usual bound, which a box beside the car escapes). *Random*: random signs of the same bound,
+smoothed alike.
 """.strip("\n")
             + "\n\n"
         )
