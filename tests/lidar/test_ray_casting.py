@@ -52,9 +52,9 @@ def test_the_nearest_of_many_faces_is_found_whatever_the_chunk():
     vertices = torch.stack(
         [mesh.vertices * torch.tensor([4.2, 1.8, 1.5]) + torch.tensor([8.0 + i, i, -1.7]) for i in range(3)]
     )
-    rays = fan(30).float()
+    rays = fan(20).float()
     whole = cast(rays, vertices, mesh.faces)
-    for chunk in (1, 77, 1000):
+    for chunk in (150, 1000):
         assert torch.equal(cast(rays, vertices, mesh.faces, chunk=chunk).faces, whole.faces)
     corners = vertices[:, mesh.faces][:, None].double()  # every ray against every face, by solving for t, u, v
     e1, e2 = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
@@ -69,7 +69,7 @@ def test_the_nearest_of_many_faces_is_found_whatever_the_chunk():
     system = torch.where(flat[..., None, None], torch.eye(3, dtype=torch.float64), system)
     t, u, v = torch.linalg.solve(system, corners[..., 0, :].expand(-1, len(rays), -1, -1)).unbind(-1)
     t = t.masked_fill(flat | (u < 0) | (v < 0) | (u + v > 1) | (t <= 0), torch.inf)
-    assert whole.hit.sum() > 100
+    assert whole.hit.sum() > 50
     assert (whole.hit != t.amin(2).isfinite()).sum() <= 3  # rays on an edge
     both = whole.hit & t.amin(2).isfinite()
     assert torch.allclose(whole.ranges[both].double(), t.amin(2)[both], atol=1e-4)
