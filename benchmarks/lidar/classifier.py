@@ -1,6 +1,6 @@
 """Attacks on the zoo's PointNet, point by point, and two defences: records/lidar/classifier.json.
 
-    python -m benchmarks.lidar.classifier
+python -m benchmarks.lidar.classifier
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from torch import Tensor
 
 import sparring as sp
 from benchmarks.lidar.data import HELD_OUT, crop_set
-from benchmarks.lidar.measuring import share, write
+from benchmarks.lidar.measuring import Save, share, write
 from sparring.lidar import (
     AddPoints,
     CarliniWagnerPoints,
     DropPoints,
     LidarScene,
+    MovePoints,
     OutlierRemoval,
     PointDistance,
     RandomSampling,
@@ -25,19 +26,19 @@ from sparring.lidar import (
 )
 from sparring.random import Key
 
-COUNT, STEPS = 100, 40
+COUNT, STEPS, DRAWS = 40, 30, 3
 RADII = (0.02, 0.05, 0.1)  # metres
 COUNTS = (10, 20, 40)  # points
 ADDED_WITHIN = 0.5  # metres from a point of the object
 
 
-def measure() -> dict[str, Any]:
+def measure(save: Save) -> None:
     target = sp.zoo.load_model("zoo:lidar-pointnet").target
     points, present, labels = crop_set(HELD_OUT, COUNT)
     scene, goal = LidarScene(points=points, present=present), sp.Misclassify(labels)
     mask = present[:, :, None].expand_as(points)
     clean = target.predict(points, context=scene).argmax(1) == labels
-    found: dict[str, Any] = {"clean": share(clean), "steps": STEPS, "radii": {}, "counts": {}}
+    found: dict[str, Any] = {"clean": share(clean), "steps": STEPS, "draws": DRAWS, "radii": {}, "counts": {}}
 
     def broken(outcome: sp.Outcome) -> dict[str, Any]:
         return share(outcome.success[clean])
@@ -47,15 +48,20 @@ def measure() -> dict[str, Any]:
         moved = sp.run(attack, target, goal, points, context=scene, mask=mask)
         shifts = sp.Pipeline(target, RangeShift(1.0))
         ranged = sp.run(attack, shifts, goal, torch.zeros(points.shape[:2]), context=scene, mask=present)
+        bounded = sp.Pipeline(target, MovePoints(eps))
+        per_point = sp.attacks.PGD(sp.Linf(1.0), steps=STEPS)
+        each = sp.run(per_point, bounded, goal, torch.zeros_like(points), context=scene, mask=mask)
         noise = Key(torch.arange(COUNT), 5).signs("noise", points.shape[1:]) * eps
         noisy = target.predict(points + noise * mask, context=scene).argmax(1) != labels
         found["radii"][str(eps)] = {
             "noise": share(noisy[clean]),
             "points": broken(moved),
             "range": broken(ranged),
+            "each": broken(each),
             **{name: defended(target, part, attack, goal, points, scene, mask, clean) for name, part in PARTS.items()},
         }
         print(eps, found["radii"][str(eps)], flush=True)
+        save(found)
     for count in COUNTS:
         dropping = sp.Pipeline(target, DropPoints())
         ones = torch.ones(points.shape[:2])
@@ -75,8 +81,9 @@ def measure() -> dict[str, Any]:
             "added_at_random": share(scattered[clean]),
         }
         print(count, found["counts"][str(count)], flush=True)
+        save(found)
     found["minimum_norm"] = smallest(target, goal, points, present, scene, mask, clean)
-    return found
+    save(found)
 
 
 PARTS = {"outlier_removal": OutlierRemoval(), "random_sampling": RandomSampling(0.5)}
@@ -89,7 +96,7 @@ def defended(
     wall = sp.targets.Defended(target, part)
     engine = sp.Engine(confirmation_samples=10)
     result = {}
-    for view, name in ((wall.naive_view(), "naive"), (wall.adaptive_view(8 if wall.stochastic else 1), "adaptive")):
+    for view, name in ((wall.naive_view(), "naive"), (wall.adaptive_view(DRAWS if wall.stochastic else 1), "adaptive")):
         outcome = sp.run(attack, view, goal, points, context=scene, mask=mask, engine=engine)
         result[name] = share(outcome.success[clean])
         already = (outcome.reason == int(sp.Reason.ALREADY))[clean]
@@ -108,10 +115,10 @@ def smallest(
     target: Any, goal: Any, points: Tensor, present: Tensor, scene: Any, mask: Tensor, clean: Tensor
 ) -> dict[str, Any]:
     """The smallest examples by three distances, each measured in all of them: square roots, in metres."""
-    rows = torch.arange(40)
+    rows = torch.arange(16)
     points, present, mask, clean = points[rows], present[rows], mask[rows], clean[rows]
     goal, scene = sp.rows.take(goal, rows), sp.rows.take(scene, rows)
-    settings = {"binary_search_steps": 6, "steps": 150}
+    settings = {"binary_search_steps": 5, "steps": 80}
     attacks = {
         "L2": sp.attacks.CarliniWagner(**settings),
         **{one.value: CarliniWagnerPoints(distance=one, **settings) for one in PointDistance},

@@ -48,7 +48,9 @@ class Scanned:
 def street_set(seed: int, count: int, first: int = 0) -> Scanned:
     """So many streets of the seed, from the position `first` on."""
     parts = [_scanned(Key(some, seed)) for some in torch.arange(first, first + count).split(50)]
-    streets = Street(*(torch.cat([getattr(part.streets, name) for part in parts]) for name in ("kinds", "sizes", "poses")))
+    streets = Street(
+        *(torch.cat([getattr(part.streets, name) for part in parts]) for name in ("kinds", "sizes", "poses"))
+    )
     rest = (torch.cat([getattr(part, name) for part in parts]) for name in ("ranges", "points", "present", "seen"))
     return Scanned(streets, *rest)
 

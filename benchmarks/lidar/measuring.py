@@ -24,14 +24,20 @@ def share(flags: Tensor) -> dict[str, Any]:
     return {"value": count / max(1, of), "low": low, "high": high, "of": of}
 
 
-def write(name: str, command: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Measure on one thread, and write records/lidar/NAME.json with where it comes from."""
+Save = Callable[[dict[str, Any]], None]
+
+
+def write(name: str, command: str, measure: Callable[[Save], None]) -> None:
+    """Measure on one thread; `measure` is given what writes records/lidar/NAME.json, and calls it as results come."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     began, cpu = time.time(), time.process_time()
     origin = {**provenance(command, "cpu"), "data": LABEL}
-    found = measure()
-    seconds = {"cpu_seconds": round(time.process_time() - cpu, 1), "wall_seconds": round(time.time() - began, 1)}
     RECORDS.mkdir(parents=True, exist_ok=True)
-    (RECORDS / f"{name}.json").write_text(json.dumps({**origin, **seconds, **found}, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+
+    def save(found: dict[str, Any]) -> None:
+        seconds = {"cpu_seconds": round(time.process_time() - cpu, 1), "wall_seconds": round(time.time() - began, 1)}
+        (RECORDS / f"{name}.json").write_text(json.dumps({**origin, **seconds, **found}, indent=1) + "\n")
+        print(seconds, flush=True)
+
+    measure(save)

@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from benchmarks.lidar.data import HELD_OUT, TRAINING, VALIDATION, Scanned, crop_set, street_set
 from benchmarks.provenance import ROOT, provenance
 from sparring.lidar import LidarScene
-from sparring.lidar.nets import FOUND, STRIDE, CELL, BevDetector, PointNet, anchor_centres, soft_voxels
+from sparring.lidar.nets import CELL, FOUND, STRIDE, BevDetector, PointNet, anchor_centres, soft_voxels
 from sparring.lidar.streets import CLASSES
 from sparring.storage import write_tensors
 from sparring.tasks import box_iou
@@ -49,7 +49,12 @@ def pointnet() -> tuple[nn.Module, dict[str, Any]]:
             schedule.step()
         if epoch % 5 == 4:
             print(f"epoch {epoch + 1}: {accuracy(net, *crop_set(VALIDATION, 500)):.3f}", flush=True)
-    return net, {"crops": len(points), "epochs": epochs, "accuracy": accuracy(net, *crop_set(HELD_OUT, 1000)), "of": 1000}
+    return net, {
+        "crops": len(points),
+        "epochs": epochs,
+        "accuracy": accuracy(net, *crop_set(HELD_OUT, 1000)),
+        "of": 1000,
+    }
 
 
 def turned(points: Tensor, angle: Tensor) -> Tensor:
@@ -67,7 +72,8 @@ def accuracy(net: nn.Module, points: Tensor, present: Tensor, labels: Tensor) ->
 def bev() -> tuple[nn.Module, dict[str, Any]]:
     """A detector of cars, trucks and pedestrians; streets are mirrored at random."""
     data = street_set(TRAINING, 700)
-    voxels = torch.cat([soft_voxels(x, kept.float()) for x, kept in zip(data.points.split(20), data.present.split(20))])
+    clouds = zip(data.points.split(20), data.present.split(20), strict=True)
+    voxels = torch.cat([soft_voxels(x, present.float()) for x, present in clouds])
     wanted, boxes, weight = targets(data)
     net, epochs, size = BevDetector(), 18, 16
     net.head.bias.data[: len(FOUND)] = -4.0

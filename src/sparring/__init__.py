@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import attacks as attacks
     from . import defenses as defenses
     from . import experiments as experiments
+    from . import lidar as lidar
     from . import physical as physical
     from . import rows as rows
     from . import targets as targets
@@ -71,6 +72,7 @@ _ROOMS = (
     "error_rates",
     "experiments",
     "goals",
+    "lidar",
     "physical",
     "rows",
     "segmentation_metrics",

@@ -11,7 +11,17 @@ from sparring.lidar import padded_clouds, read_points
 
 CLOUD = np.array([[1.5, -2.0, 0.25], [3.0, 4.0, -1.0], [0.5, 0.5, 0.5]], dtype=np.float32)
 LIGHT = np.array([0.25, 0.5, 1.0], dtype=np.float32)
-PCD = "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z normal intensity\nSIZE 4 4 4 4 4\nTYPE F F F F F\nCOUNT 1 1 1 2 1\nWIDTH 3\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 3\nDATA "
+PCD = """# .PCD v0.7
+VERSION 0.7
+FIELDS x y z normal intensity
+SIZE 4 4 4 4 4
+TYPE F F F F F
+COUNT 1 1 1 2 1
+WIDTH 3
+HEIGHT 1
+VIEWPOINT 0 0 0 1 0 0 0
+POINTS 3
+DATA """
 TABLE = np.concatenate((CLOUD, np.zeros((3, 2), np.float32), LIGHT[:, None]), axis=1)
 
 
@@ -27,20 +37,23 @@ def packed(raw):
 
 def ply(form, *properties, count=3):
     names = "".join(f"property {kind} {name}\n" for kind, name in properties)
-    return f"ply\nformat {form} 1.0\ncomment made here\nelement vertex {count}\n{names}element face 0\nproperty list uchar int vertex_indices\nend_header\n".encode()
+    head = f"ply\nformat {form} 1.0\ncomment made here\nelement vertex {count}\n{names}"
+    return f"{head}element face 0\nproperty list uchar int vertex_indices\nend_header\n".encode()
 
 
 XYZI = (("float", "x"), ("float", "y"), ("float", "z"), ("float", "intensity"))
+FOUR = np.concatenate((CLOUD, LIGHT[:, None]), axis=1)
+COLUMNS = b"".join(np.ascontiguousarray(TABLE[:, part]).tobytes() for part in ([0], [1], [2], [3, 4], [5]))
+MIXED = (("double", "x"), ("uchar", "red"), ("float", "y"), ("float", "z"), ("float", "scalar_intensity"))
 FILES = {
-    "scan.bin": np.concatenate((CLOUD, LIGHT[:, None]), axis=1).astype("<f4").tobytes(),
+    "scan.bin": FOUR.tobytes(),
     "ascii.pcd": PCD.encode() + b"ascii\n" + lines(TABLE),
-    "binary.pcd": PCD.encode() + b"binary\n" + TABLE.astype("<f4").tobytes(),
-    "compressed.pcd": PCD.encode() + b"binary_compressed\n" + packed(b"".join(np.ascontiguousarray(TABLE[:, part]).astype("<f4").tobytes() for part in ([0], [1], [2], [3, 4], [5]))),
-    "ascii.ply": ply("ascii", *XYZI) + lines(np.concatenate((CLOUD, LIGHT[:, None]), axis=1)),
-    "little.ply": ply("binary_little_endian", *XYZI) + np.concatenate((CLOUD, LIGHT[:, None]), axis=1).astype("<f4").tobytes(),
-    "big.ply": ply("binary_big_endian", ("double", "x"), ("uchar", "red"), ("float", "y"), ("float", "z"), ("float", "scalar_intensity"))
-    + b"".join(struct.pack(">dBfff", x, 7, y, z, i) for (x, y, z), i in zip(CLOUD, LIGHT, strict=True)),
-}  # fmt: skip
+    "binary.pcd": PCD.encode() + b"binary\n" + TABLE.tobytes(),
+    "compressed.pcd": PCD.encode() + b"binary_compressed\n" + packed(COLUMNS),
+    "ascii.ply": ply("ascii", *XYZI) + lines(FOUR),
+    "little.ply": ply("binary_little_endian", *XYZI) + FOUR.tobytes(),
+    "big.ply": ply("binary_big_endian", *MIXED) + b"".join(struct.pack(">dBfff", x, 7, y, z, i) for x, y, z, i in FOUR),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -52,7 +65,7 @@ def test_each_format_gives_the_same_cloud(tmp_path, name):
 
 
 def test_copies_in_compressed_data_are_unpacked(tmp_path):
-    """A hundred points at the origin but for the first: runs that copy themselves, as long and as short as they come."""
+    """A hundred points at the origin but for the first: runs that copy themselves, long and short."""
     head = "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 100\nDATA binary_compressed\n"
     raw = struct.pack("<f", 2.5) + b"\0" * 1196
     body, left = bytes([4]) + raw[:5], 1195
@@ -119,5 +132,6 @@ def test_clouds_of_different_sizes_share_a_tensor():
     assert points.shape == (2, 4, 3)
     assert present.sum(1).tolist() == [2, 4]
     assert float(points.sum()) == 18
-    with pytest.raises(InputError):
-        padded_clouds([torch.ones(2, 4)])
+    for wrong in ([], [torch.ones(2, 4)], [torch.ones(2, 3).long()], [torch.ones(2, 3), torch.ones(2, 3).double()]):
+        with pytest.raises(InputError):
+            padded_clouds(wrong)

@@ -13,6 +13,7 @@ from sparring.lidar import (
     Lidar,
     LidarScene,
     MeshInScene,
+    MovePoints,
     OutlierRemoval,
     RandomSampling,
     RangeShift,
@@ -45,6 +46,7 @@ def mesh_transform(**settings):
 
 TRANSFORMS = {
     "range": (RangeShift(1.0), 0.1 * draw("range", (3, 24)), scene()),
+    "move": (MovePoints(0.2), draw("move", (3, 24, 3)).clamp(-0.95, 0.95), scene()),
     "add": (AddPoints(), draw("add", (3, 5, 3)) + 8, scene()),
     "drop": (DropPoints(), (0.5 + 0.3 * draw("drop", (3, 24))).clamp(0.05, 0.95), scene()),
     "spoof": (SpoofPoints(), (0.3 * draw("spoof", (3, 6, 3))).clamp(-0.9, 0.9), scene()),
@@ -69,11 +71,19 @@ def test_ranges_move_along_their_rays():
     assert torch.nn.functional.cosine_similarity(before, after, dim=2)[there].min() > 1 - 1e-12
 
 
+def test_no_point_moves_farther_than_its_bound():
+    context, x = scene(), draw("far", (3, 24, 3)).clamp(-1, 1)
+    moved = (MovePoints(0.2).apply(x, None, context)[0] - context.points).norm(dim=2)
+    assert torch.allclose(moved, 0.2 * x.norm(dim=2).clamp(max=1))
+
+
 def test_spoofed_points_lie_in_their_window_and_replace_echoes():
     window = SpoofPoints(azimuth=20.0, width=10.0, elevations=(-6.0, 0.0), ranges=(5.0, 8.0), step=0.5)
     corners = torch.tensor([[[-1.0, -1, -1], [1, 1, 1], [0, 0, 0]]], dtype=torch.float64)
     azimuth, elevation = math.radians(20.1), math.radians(-3.0)
-    ahead = torch.tensor([math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
+    ahead = torch.tensor(
+        [math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)]
+    )
     cloud = torch.stack((30 * ahead, torch.tensor([30.0, 0, 0]))).double()[None]  # the first at the spoofed angle
     made, context = window.apply(corners, None, LidarScene(points=cloud))
     spoofed = made[0, 2:]
@@ -105,7 +115,9 @@ def test_a_mesh_hides_what_is_behind_it_and_its_points_lie_on_it():
     assert int(on.sum()) > 20
     local = cloud[0, :rays][on[0]][:, :2] - context.poses[0, :2]
     turn = context.poses[0, 2]
-    flat = torch.stack((local[:, 0] * turn.cos() + local[:, 1] * turn.sin(), local[:, 1] * turn.cos() - local[:, 0] * turn.sin()))
+    flat = torch.stack(
+        (local[:, 0] * turn.cos() + local[:, 1] * turn.sin(), local[:, 1] * turn.cos() - local[:, 0] * turn.sin())
+    )
     assert torch.allclose(flat.abs().amax(0).clamp(0, 1), flat.abs().amax(0))
     assert torch.equal(after.weights, after.present.double())
 
@@ -129,6 +141,17 @@ def test_outliers_are_removed_as_the_definition_says():
     assert not bool(after.present[:, 5].any())
 
 
+def test_an_attacker_of_outlier_removal_has_a_gradient_to_what_is_removed():
+    cloud = draw("cluster", (2, 30, 3)) * 0.1
+    cloud[:, 5] += 0.3
+    x = cloud.clone().requires_grad_()
+    _, after = OutlierRemoval().apply(x, None, None)
+    (grad,) = torch.autograd.grad(after.weights[:, 5].sum(), x)
+    assert not bool(after.present[:, 5].any())
+    towards = -(cloud[:, 5] - cloud.mean(1))
+    assert bool(((grad[:, 5] * towards).sum(1) > 0).all())  # nearer to the others it would stay
+
+
 def test_sampling_keeps_its_share_and_draws_anew():
     x = draw("many", (4, 2000, 3))
     kept = [RandomSampling(0.3).apply(x, Key(torch.arange(4), seed), None)[1].present for seed in (1, 2)]
@@ -146,12 +169,17 @@ def test_what_makes_no_sense_is_refused():
         lambda: OutlierRemoval(k=0),
         lambda: RandomSampling(1.0),
         lambda: Lidar(()),
+        lambda: Lidar(5),
         lambda: Lidar.of_beams(48),
     ):
         with pytest.raises(ConfigError):
             make()
     key = Key(torch.arange(3), 0)
-    for transform, x in ((RangeShift(), torch.zeros(3, 5)), (DropPoints(), torch.zeros(3, 5)), (SpoofPoints(), torch.zeros(3, 5))):
+    for transform, x in (
+        (RangeShift(), torch.zeros(3, 5)),
+        (DropPoints(), torch.zeros(3, 5)),
+        (SpoofPoints(), torch.zeros(3, 5)),
+    ):
         with pytest.raises(InputError):
             transform.apply(x, key, context)
     with pytest.raises(InputError, match="LidarScene"):

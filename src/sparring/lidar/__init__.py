@@ -8,10 +8,10 @@ from .point_files import PointCloud, padded_clouds, read_points
 from .ray_casting import Hits, SoftHits, cast, cast_soft
 from .scene import LidarScene
 from .sensor import Lidar
-from .variables import AddPoints, DropPoints, RangeShift, SpoofPoints
+from .variables import AddPoints, DropPoints, MovePoints, RangeShift, SpoofPoints
 
 __all__ = [
     "AddPoints", "CarliniWagnerPoints", "DropPoints", "FreeSpaceCheck", "Hits", "Lidar", "LidarScene", "MeshInScene",
-    "OutlierRemoval", "PointCloud", "PointDistance", "RandomSampling", "RangeShift", "SoftHits", "SpoofPoints", "cast",
-    "cast_soft", "chamfer", "hausdorff", "padded_clouds", "read_points",
+    "MovePoints", "OutlierRemoval", "PointCloud", "PointDistance", "RandomSampling", "RangeShift", "SoftHits",
+    "SpoofPoints", "cast", "cast_soft", "chamfer", "hausdorff", "padded_clouds", "read_points",
 ]  # fmt: skip

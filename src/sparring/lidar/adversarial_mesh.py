@@ -1,8 +1,8 @@
 """An object in the scene whose shape the attacker chooses (Cao et al. 2019, arXiv:1907.05418; Tu et al. 2020).
 
-    built = MeshInScene.of(box(4), sensor, size=(1, 1, 1), max_metres=0.2)
-    scenes = OverScenes(Pipeline(detector, built), Vanish(boxes), LidarScene(ranges=ranges, poses=poses))
-    run(PGD(Linf(0.2)), scenes, FoolScenes(torch.zeros(1)), torch.zeros(1, len(built.vertices), 3))
+built = MeshInScene.of(box(4), sensor, size=(1, 1, 1), max_metres=0.2)
+scenes = OverScenes(Pipeline(detector, built), Vanish(boxes), LidarScene(ranges=ranges, poses=poses))
+run(PGD(Linf(0.2)), scenes, FoolScenes(torch.zeros(1)), torch.zeros(1, len(built.vertices), 3))
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class MeshInScene(Transform):
 
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         if x.shape[1:] != self.vertices.shape:
-            raise InputError(f"displacements are (N, {len(self.vertices)}, 3), one for each vertex; got {tuple(x.shape)}")
+            raise InputError(
+                f"displacements are (N, {len(self.vertices)}, 3), one for each vertex; got {tuple(x.shape)}"
+            )
         behind, poses = self._scene(x, context)
         body = posed(self.displaced(x), torch.ones_like(x[:, 0]), poses, self.sensor.height)
         seen = cast_soft(self.sensor.directions(x.dtype), body, self.faces, self.sigma, chunk=self.chunk)

@@ -44,14 +44,15 @@ def box(subdivisions: int = 1) -> Mesh:
     corner = (torch.arange(n)[:, None] * (n + 1) + torch.arange(n)).flatten()
     square = torch.stack((corner, corner + n + 1, corner + n + 2, corner, corner + n + 2, corner + 1), dim=1)
     faces = square.view(-1, 3)
-    vertices, sides = [], []
+    vertices: list[Tensor] = []
+    sides: list[Tensor] = []
     for axis in range(3):
         for end in (-0.5, 0.5):
             side = torch.empty(len(grid), 3)
             side[:, axis], side[:, (axis + 1) % 3], side[:, (axis + 2) % 3] = end, grid[:, 0], grid[:, 1]
             sides.append((faces if end > 0 else faces.flip(1)) + len(grid) * len(vertices))
             vertices.append(side)
-    merged, place = torch.cat(vertices).unique(dim=0, return_inverse=True)
+    merged, place = torch.unique(torch.cat(vertices), dim=0, return_inverse=True)
     return Mesh(merged + torch.tensor([0, 0, 0.5]), place[torch.cat(sides)])
 
 
@@ -93,7 +94,7 @@ def subdivided(mesh: Mesh) -> Mesh:
 
 def _divided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     sides = torch.cat((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]))
-    edges, place = sides.sort(dim=1).values.unique(dim=0, return_inverse=True)
+    edges, place = torch.unique(sides.sort(dim=1).values, dim=0, return_inverse=True)
     middle = (place + len(vertices)).view(3, -1)
     a, b, c = faces.unbind(1)
     ab, bc, ca = middle

@@ -7,6 +7,7 @@ cells of height, a convolutional network answers for each square metre of the gr
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class PointNet(nn.Module):
     def __init__(self, classes: int = 5, width: int = 32) -> None:
         super().__init__()
         sizes = (3, width, 2 * width, 4 * width)
-        layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in zip(sizes, sizes[1:], strict=False)]
+        layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(sizes)]
         self.points = nn.Sequential(*(layer for pair in layers for layer in pair))
         self.head = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, classes))
 

@@ -16,16 +16,14 @@ def edges_of(faces: Tensor) -> tuple[Tensor, Tensor]:
     An edge of a single face has it twice; of more than two faces the first and the last count.
     """
     sides = torch.cat((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])).sort(dim=1).values
-    edges, place = sides.unique(dim=0, return_inverse=True)
+    edges, place = torch.unique(sides, dim=0, return_inverse=True)
     owner = torch.arange(len(faces), device=faces.device).repeat(3)
     first = torch.full((len(edges),), len(faces), device=faces.device).scatter_reduce_(0, place, owner, "amin")
     last = torch.full((len(edges),), -1, device=faces.device).scatter_reduce_(0, place, owner, "amax")
     return edges, torch.stack((first, last), dim=1)
 
 
-def outline_of(
-    vertices: Tensor, faces: Tensor, hits: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def outline_of(vertices: Tensor, faces: Tensor, hits: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Return the edges (E, 2) int64 of the mesh, and (B, E) bool: which of them are the outline of meshes (B, V, 3).
 
     Args:
@@ -51,7 +49,7 @@ class Outline:
 
     @staticmethod
     def gap(directions: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Return of rays (Q, 3) and edges from `first` to `second` (Q, 3) the angle to the nearest point, and its depth.
+        """Return the angle from rays (Q, 3) to edges from `first` to `second` (Q, 3), and the depth of that point.
 
         The angle is in radians; the depth is the distance of that point along the ray.
         """

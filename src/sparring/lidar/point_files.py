@@ -23,9 +23,22 @@ LONGEST_HEADER = 64 << 10  # bytes
 MOST_FIELDS = 256
 FORMATS = (".bin", ".pcd", ".ply")
 PLY_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
-    **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
+    "char": "i1",
+    "uchar": "u1",
+    "short": "i2",
+    "ushort": "u2",
+    "int": "i4",
+    "uint": "u4",
+    "float": "f4",
+    "double": "f8",
+    "int8": "i1",
+    "uint8": "u1",
+    "int16": "i2",
+    "uint16": "u2",
+    "int32": "i4",
+    "uint32": "u4",
+    "float32": "f4",
+    "float64": "f8",
 }
 PCD_TYPES = {("F", 4), ("F", 8), *((kind, size) for kind in "IU" for size in (1, 2, 4, 8))}
 
@@ -75,10 +88,11 @@ def read_points(path: Path | str) -> PointCloud:
 def padded_clouds(clouds: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return clouds (N_i, 3) as one tensor (B, N, 3), filled up with zeros, and which points are present (B, N) bool.
 
-    Raises: InputError for no clouds, or one of another shape.
+    Raises: InputError for no clouds, or one of another shape or dtype.
     """
-    if not clouds or any(not isinstance(one, Tensor) or one.ndim != 2 or one.shape[1] != 3 for one in clouds):
-        raise InputError("pass a list of clouds (N, 3), one at least")
+    fine = bool(clouds) and all(isinstance(one, Tensor) and one.ndim == 2 and one.shape[1] == 3 for one in clouds)
+    if not fine or len({one.dtype for one in clouds}) > 1 or not clouds[0].is_floating_point():
+        raise InputError("pass a list of clouds (N, 3) of one float dtype, one at least")
     sizes = torch.tensor([len(one) for one in clouds])
     points = torch.nn.utils.rnn.pad_sequence(clouds, batch_first=True)
     return points, torch.arange(points.shape[1]) < sizes[:, None]
@@ -205,7 +219,9 @@ def _pcd_columns(data: bytes, layout: list[tuple[str, str, int]], count: int, pa
     packed, full = (int(one) for one in np.frombuffer(data[:8], dtype="<u4"))
     sizes = [np.dtype(kind).itemsize * many * count for _, kind, many in layout]
     if full != sum(sizes) or packed > len(data) - 8:
-        raise InputError(f"{path}: {packed:,} bytes of {full:,} are promised, and {len(data) - 8:,} of {sum(sizes):,} fit")
+        raise InputError(
+            f"{path}: {packed:,} bytes of {full:,} are promised, and {len(data) - 8:,} of {sum(sizes):,} fit"
+        )
     if full > MOST_BYTES:
         raise InputError(f"{path} would unpack to {full:,} bytes, and the most are {MOST_BYTES:,}; split it")
     raw, found, start = _lzf(data[8 : 8 + packed], full, path), {}, 0
@@ -270,10 +286,14 @@ def _ply(content: bytes, path: Path) -> Columns:
     if count < 0 or not 0 < len(layout) <= MOST_FIELDS:
         raise InputError(f"{path} has no element vertex with properties")
     data = content[start:]
-    names = ["intensity" if name in ("scalar_intensity", "scalar_Intensity", "reflectance") else name for name, _ in layout]
+    names = [
+        "intensity" if name in ("scalar_intensity", "scalar_Intensity", "reflectance") else name for name, _ in layout
+    ]
     if form == "ascii":
         return _text(data, names, count, path)
     order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
     if order is None:
-        raise InputError(f"{path}: format {form[:30]!r} is unknown; PLY has ascii, binary_little_endian and binary_big_endian")
+        raise InputError(
+            f"{path}: format {form[:30]!r} is unknown; PLY has ascii, binary_little_endian and binary_big_endian"
+        )
     return _rows(data, [(name, order + kind, 1) for name, (_, kind) in zip(names, layout, strict=True)], count, path)

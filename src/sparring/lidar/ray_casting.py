@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
-from ..shapes import FloatSites
 from .outline import Outline, nearest_outline, outline_of
 
 Directions = Float[Tensor, "rays 3"]
@@ -72,12 +71,13 @@ def cast(directions: Directions, vertices: Vertices, faces: Faces, *, chunk: int
         directions: (R, 3) unit vectors from the sensor, which is the origin.
         vertices: (B, V, 3) of each mesh, as seen from the sensor.
         faces: (F, 3) int64, the corners of each triangle; seen from both sides.
-        chunk: (ray, face) pairs that are looked at together: memory is about 60 bytes times that in float32, plus
+        chunk: (ray, face) pairs that are looked at together: memory is about 80 bytes times that in float32, plus
             what is kept of each ray and each hit.
 
     Raises: InputError for shapes that do not fit, ConfigError for a chunk below 1.
     """
     _check(directions, vertices, faces, chunk)
+    faces = faces.to(vertices.device)
     with torch.no_grad():
         nearest = _search(directions.to(vertices), vertices.detach(), faces, chunk)
     rows, rays = (nearest >= 0).nonzero(as_tuple=True)
@@ -106,7 +106,7 @@ def cast_soft(
     if not isinstance(sigma, int | float) or not 0 < sigma < 1:
         raise ConfigError(f"sigma={sigma!r}; pass an angle in radians, above 0 and below 1")
     hard = cast(directions, vertices, faces, chunk=chunk)
-    directions = directions.to(vertices)
+    directions, faces = directions.to(vertices), faces.to(vertices.device)
     with torch.no_grad():
         still = vertices.detach()
         edges = outline_of(still, faces, lambda probes: _search(probes, still, faces, chunk) >= 0)
@@ -180,7 +180,8 @@ def _near(directions: Tensor, centre: Tensor, radius: Tensor) -> tuple[Tensor, T
     along = centre @ directions.T if directions.ndim == 2 else (directions @ centre[:, :, None]).squeeze(2)  # (G, R)
     off = centre.square().sum(1)[:, None] - along.square()
     slack = 1e-5 * centre.square().sum(1)[:, None]  # rounding of the difference
-    return ((off <= radius.square()[:, None] + slack) & (along + radius[:, None] > 0)).nonzero(as_tuple=True)
+    groups, rays = ((off <= radius.square()[:, None] + slack) & (along + radius[:, None] > 0)).nonzero(as_tuple=True)
+    return groups, rays
 
 
 def _intersect(directions: Tensor, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

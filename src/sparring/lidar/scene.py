@@ -38,20 +38,20 @@ class LidarScene(Scene):
                 continue
             fits = isinstance(value, Tensor) and value.ndim == axes and value.is_floating_point()
             if not fits or (last is not None and value.shape[-1] != last):
-                shape = {"points": "(N, points, 3)", "ranges": "(N, rays)", "poses": "(N, 3)"}.get(name, "(N, points)")
+                wanted = {"points": "(N, points, 3)", "ranges": "(N, rays)", "poses": "(N, 3)"}.get(name, "(N, points)")
                 got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-                raise InputError(f"context {name} are real numbers {shape}; got {got}")
+                raise InputError(f"context {name} are real numbers {wanted}; got {got}")
             if bool(value.isnan().any()) or (name != "ranges" and not bool(value.isfinite().all())):
                 row = int((~value.flatten(1).isfinite().all(1)).nonzero()[0])
                 raise InputError(f"context {name}[{row}] hold NaN or infinity; leave that input out")
         if self.points is not None and self.present is not None and self.present.shape != self.points.shape[:2]:
-            wanted, got = tuple(self.points.shape[:2]), tuple(self.present.shape)
-            raise InputError(f"context present tells of each point, {wanted}; got {got}")
+            points, told = tuple(self.points.shape[:2]), tuple(self.present.shape)
+            raise InputError(f"context present tells of each point, {points}; got {told}")
 
 
 def scene_points(context: Any, transform: str) -> Tensor:
     """Return the points (B, N, 3) of the context; InputError where there are none."""
-    points = getattr(context, "points", None)
+    points: Tensor | None = getattr(context, "points", None)
     if not isinstance(points, Tensor) or points.ndim != 3 or points.shape[2] != 3:
         raise InputError(f"{transform} acts on a cloud; pass it as context=LidarScene(points=points)")
     return points
@@ -59,7 +59,7 @@ def scene_points(context: Any, transform: str) -> Tensor:
 
 def presence(x: Tensor, context: Any) -> Tensor:
     """Return (B, N) bool: which points of x (B, N, 3) are there; all where the context does not say."""
-    present = getattr(context, "present", None)
+    present: Tensor | None = getattr(context, "present", None)
     if present is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     if present.shape != x.shape[:2]:
@@ -69,7 +69,7 @@ def presence(x: Tensor, context: Any) -> Tensor:
 
 def point_weights(x: Tensor, context: Any) -> Tensor:
     """Return (B, N), how much of each point of x (B, N, 3) there is."""
-    weights = getattr(context, "weights", None)
+    weights: Tensor | None = getattr(context, "weights", None)
     if weights is None:
         return presence(x, context).to(x.dtype)
     if weights.shape != x.shape[:2]:

@@ -41,6 +41,10 @@ class Lidar:
     height: float = 1.73
 
     def __post_init__(self) -> None:
+        if not isinstance(self.elevations, tuple) or not isinstance(self.azimuths, tuple) or len(self.azimuths) != 2:
+            raise ConfigError(
+                f"elevations={self.elevations!r:.60}, azimuths={self.azimuths!r:.60}; pass tuples, two azimuths"
+            )
         angles = (*self.elevations, self.azimuth_step, *self.azimuths)
         numbers = (*angles, self.min_range, self.max_range, self.range_noise, self.drop_out, self.height)
         if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers) or not self.elevations:
@@ -48,7 +52,7 @@ class Lidar:
         wrong = [
             word
             for word, fine in (
-                ("elevations lie in (-90, 90), each once", -90 < min(self.elevations) and max(self.elevations) < 90),
+                ("elevations lie in (-90, 90), each once", min(self.elevations) > -90 and max(self.elevations) < 90),
                 ("elevations lie in (-90, 90), each once", len(set(self.elevations)) == len(self.elevations)),
                 ("azimuth_step is above 0", self.azimuth_step > 0),
                 ("azimuths are a turn or less, first < last", 0 < self.azimuths[1] - self.azimuths[0] <= 360),

@@ -1,7 +1,7 @@
 """What an attacker of a scanner can change, as transforms with inputs of their own: every attack runs on them.
 
-    shifted = Pipeline(detector, RangeShift(0.2))
-    run(PGD(Linf(0.1)), shifted, goal, torch.zeros(n, points), context=LidarScene(points=points, present=present))
+shifted = Pipeline(detector, RangeShift(0.2))
+run(PGD(Linf(0.1)), shifted, goal, torch.zeros(n, points), context=LidarScene(points=points, present=present))
 """
 
 from __future__ import annotations
@@ -44,10 +44,42 @@ class RangeShift(Transform):
     def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
         points = scene_points(context, self.name).to(x.dtype)
         if x.shape != points.shape[:2]:
-            raise InputError(f"shifts of clouds {tuple(points.shape)} are {tuple(points.shape[:2])}; got {tuple(x.shape)}")
+            raise InputError(
+                f"shifts of clouds {tuple(points.shape)} are {tuple(points.shape[:2])}; got {tuple(x.shape)}"
+            )
         ranges = points.square().sum(2).sqrt()
         moved = (ranges + x).clamp_min(NEAREST) / ranges.clamp_min(NEAREST)
         return points * torch.where(ranges > NEAREST, moved, 1)[:, :, None], context
+
+
+@dataclass(frozen=True)
+class MovePoints(Transform):
+    """(B, N, 3) in [-1, 1] -> the points of the context, each moved by at most `metres` in L2.
+
+        p + metres * v / max(1, |v|_2)
+
+    `PGD(Linf(1.0))` on it is an attack whose bound holds for each point by itself.
+
+    Args:
+        metres: the largest displacement of a point.
+    """
+
+    metres: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_above_zero("MovePoints", metres=self.metres)
+
+    @property
+    def inputs(self) -> Inputs | None:
+        return PointClouds(-1.0, 1.0)
+
+    def apply(self, x: Tensor, key: Key, context: Any) -> tuple[Tensor, Any]:
+        points = scene_points(context, self.name).to(x.dtype)
+        if x.shape != points.shape:
+            raise InputError(f"displacements of clouds {tuple(points.shape)} have that shape; got {tuple(x.shape)}")
+        longer = x.square().sum(2, keepdim=True) > 1
+        length = torch.where(longer, x, 1).square().sum(2, keepdim=True).sqrt()
+        return points + self.metres * torch.where(longer, x / length, x), context
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def check_state(attack: Attack[Any, Any], case: Case | None = None) -> None:
     case = case or unbreakable(5)
     x, goal = case.images, case.goal
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         like = f"{images.dtype} {tuple(images.shape[1:])}", f"{x.dtype} {tuple(x.shape[1:])}"
         require(like[0] == like[1], f"{attack.name} queries images {like[0]}, and those it was given are {like[1]}")
-        outputs: Tensor = case.module(images)
+        outputs: Tensor = case.module(images, *context)
         return outputs
 
     target = case.target_around(watching)
@@ -76,12 +76,12 @@ def check_ends(attack: Attack[Any, Any], case: Case | None = None) -> None:
     """Check that a step makes a limited number of queries, also where no row is ever won."""
     case, calls = case or unbreakable(), 0
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         nonlocal calls
         calls += 1
         if calls > MOST_CALLS:
             raise RuntimeError("too many queries")
-        outputs: Tensor = case.module(images)
+        outputs: Tensor = case.module(images, *context)
         return outputs
 
     def new_step(progress: Progress) -> None:
@@ -106,9 +106,9 @@ def _queries_and_examples(attack: Attack[Any, Any], case: Case) -> list[Tensor]:
     """Return the images that a run queries, and its examples."""
     seen: list[Tensor] = []
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         seen.append(images.detach().clone())
-        outputs: Tensor = case.module(images)
+        outputs: Tensor = case.module(images, *context)
         return outputs
 
     before = _global_random_state()
@@ -128,10 +128,10 @@ def check_zero_gradient(attack: Attack[Any, Any], case: Case | None = None) -> N
     case = case or stairs()
     broken = 0
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         nonlocal broken
         broken += int((~images.isfinite()).flatten(1).any(1).sum())
-        outputs: Tensor = case.module(images)
+        outputs: Tensor = case.module(images, *context)
         return outputs
 
     run_on_case(attack, case, target=case.target_around(watching), budget=Budget(forwards=MOST_PASSES))
@@ -167,18 +167,19 @@ def check_feasible(attack: Attack[Any, Any], case: Case | None = None) -> None:
 def _check_feasible_row(attack: Attack[Any, Any], one: Case) -> None:
     asked: list[Tensor] = []
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         asked.append(images.detach().clone())
-        logits: Tensor = one.module(images)
+        logits: Tensor = one.module(images, *context)
         return logits
 
-    outcome = run(attack, one.target_around(watching), one.goal, one.images, budget=Budget(forwards=MOST_PASSES))
+    outcome = run_on_case(attack, one, target=one.target_around(watching), budget=Budget(forwards=MOST_PASSES))
     same = torch.equal(outcome.examples, one.images) or bool(outcome.success.any())
     require(same, f"{attack.name} found nothing, and its input was changed in place")
     everything = torch.cat([*asked, outcome.examples])
     held = outcome.examples if attack.queries_outside_ball else everything
-    require(everything.amin() >= -TOLERANCE, f"{attack.name} left the valid range below: {everything.amin():g}")
-    require(everything.amax() <= 1 + TOLERANCE, f"{attack.name} left the valid range above: {everything.amax():g}")
+    below, above = (bound - everything for bound in one.inputs.range_like(one.images))
+    require(below.amax() <= TOLERANCE, f"{attack.name} left the valid range below, by {below.amax():g}")
+    require(above.amin() >= -TOLERANCE, f"{attack.name} left the valid range above, by {-above.amin():g}")
     size = attack.ball.norm(held - one.images)
     require(size.amax() <= attack.ball.eps + TOLERANCE, f"{attack.name} left {attack.ball}: {size.amax():g}")
 

@@ -299,12 +299,12 @@ class Counting(nn.Module):
         self.module, self.fail_at = module, fail_at
         self.forwards = self.backwards = self.calls = 0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
         self.calls += 1
         if self.fail_at is not None and self.calls > self.fail_at:
             raise ZeroDivisionError("planted failure")
         self.forwards += len(x)
-        outputs: Tensor = self.module(x)
+        outputs: Tensor = self.module(x, *context)
         if outputs.requires_grad:
             outputs.register_hook(self._count)  # type: ignore[no-untyped-call]
         return outputs

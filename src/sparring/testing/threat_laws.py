@@ -32,9 +32,9 @@ def check_masks_and_radii(attack: Attack[Any, Any], case: Case | None = None, *,
     mask, eps = draw("mask", tuple(case.images.shape)) > 0, _radii(attack, case)
     asked: list[Tensor] = []
 
-    def watching(images: Tensor) -> Tensor:
+    def watching(images: Tensor, *context: Any) -> Tensor:
         asked.append(images.detach().clone())
-        logits: Tensor = case.module(images)
+        logits: Tensor = case.module(images, *context)
         return logits
 
     together = run_on_case(attack, case, mask=mask, eps=eps, engine=Engine(batch_size=2))
@@ -58,8 +58,8 @@ class _Watched(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, images: Tensor) -> Tensor:
-        outputs: Tensor = self.function(images)
+    def forward(self, images: Tensor, *context: Any) -> Tensor:
+        outputs: Tensor = self.function(images, *context)
         return outputs
 
 

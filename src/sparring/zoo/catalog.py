@@ -31,8 +31,8 @@ MODELS = {
     "nanodet": CatalogEntry(
         "NanoDet-m, COCO's 80 classes in boxes, any size (its package is 144 MB)", ("human-models",)
     ),
-    "lidar-bev": CatalogEntry("a detector of cars, trucks and pedestrians in point clouds, of a synthetic scanner"),
-    "lidar-pointnet": CatalogEntry("a PointNet for five objects in point clouds, of a synthetic scanner"),
+    "lidar-bev": CatalogEntry("cars, trucks and pedestrians in point clouds of a synthetic scanner"),
+    "lidar-pointnet": CatalogEntry("a PointNet for five kinds of objects in point clouds of a synthetic scanner"),
     "efficientnet-lite0": CatalogEntry(
         "EfficientNet-Lite0, ImageNet's 1,000 classes, 224 x 224", ("efficientnet-lite0",)
     ),

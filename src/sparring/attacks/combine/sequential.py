@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from ...access import Attack, Batch, Decisions, Keep
-from ...geometry import Ball
 from ...geometry.region import Region
 from ...goals import Goal
 

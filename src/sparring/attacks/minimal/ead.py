@@ -28,6 +28,7 @@ from torch import Tensor
 from ...access import Batch, Gradients, NonNegativeFloat, PositiveFloat, PositiveInt
 from ...errors import ConfigError
 from ...geometry import L1, L2, Ball, rowwise
+from ...geometry.region import Region
 from ..minimum_norm import MinimumNormAttack
 from .constant_search import ConstantSearch, linear_constant
 
