@@ -17,6 +17,7 @@ from benchmarks.certification import page as certification
 from benchmarks.defenses import page as defenses
 from benchmarks.faces import page as faces
 from benchmarks.provenance import ROOT
+from benchmarks.segmentation import page as segmentation
 from benchmarks.training import page as training
 
 RECORDS = ROOT / "records"

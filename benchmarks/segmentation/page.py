@@ -43,7 +43,7 @@ above: no image then ends early, and the example of the lowest pixel accuracy is
 ## Measured
 
 The same number of gradient steps for each row but the three runs that SEA is made of, which have a third each. Pixel
-accuracy and mean IoU over all images, in per cent; SEA's mean IoU is the least that its three runs reach together.
+accuracy and mean IoU over all images, in per cent; SEA's are the least that its three runs reach together.
 """
 
 

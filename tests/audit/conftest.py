@@ -74,7 +74,7 @@ def quick(
 
     def audited(**options: object) -> Report:
         threats = [sp.Linf(0.02), sp.Linf(0.05)]
-        effort = {"threats": threats, "batch_size": size, "suite": "quick", "steps": 5, "restarts": 2, "queries": 20}
+        effort = {"threats": threats, "batch_size": size, "suite": "quick", "steps": 10, "restarts": 2, "queries": 20}
         given = {"target": target, "data": batches, "out": tmp_path / "run"} | effort | options
         return sp.audit(given.pop("target"), given.pop("data"), **given)
 

@@ -35,7 +35,7 @@ def test_the_report_on_the_disk_is_the_report(quick, tmp_path):
 def test_robust_accuracy_is_that_of_the_attacks_run_by_hand(quick, target, images, labels):
     attacks = [
         sp.attacks.FGSM(sp.Linf(0.05)),
-        sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.05), steps=5), 2),
+        sp.attacks.Restarts(sp.attacks.PGD(sp.Linf(0.05), steps=10), 2),
         sp.attacks.Square(sp.Linf(0.05), n_queries=20),
     ]
     outcomes = [sp.run(attack, target, sp.Misclassify(labels), images) for attack in attacks]

@@ -87,7 +87,7 @@ def test_robust_accuracy_under_a_mask_is_that_of_run(
     ball = sp.Linf(0.1)
     attacks = [
         sp.attacks.FGSM(ball),
-        sp.attacks.Restarts(sp.attacks.PGD(ball, steps=5), 2),
+        sp.attacks.Restarts(sp.attacks.PGD(ball, steps=10), 2),
         sp.attacks.Square(ball, n_queries=20),
     ]
     outcomes = [sp.run(attack, target, sp.Misclassify(labels), images, mask=left) for attack in attacks]

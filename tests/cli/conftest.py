@@ -46,7 +46,7 @@ def user(tmp_path: Path) -> tuple[str, str]:
 
 
 Typed = Callable[..., Result]
-QUICK = ("--suite", "quick", "--steps", "5", "--restarts", "1", "--queries", "10", "--batch-size", "8")
+QUICK = ("--suite", "quick", "--steps", "10", "--restarts", "1", "--queries", "10", "--batch-size", "8")
 
 
 @pytest.fixture

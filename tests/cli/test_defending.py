@@ -38,7 +38,7 @@ def test_a_file_brings_stages_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_audit_behind_stages_has_both_views(typed, user, effort, tmp_path):
-    few = (*effort, "--suite", "fgsm", "--limit", 3)
+    few = (*effort, "--suite", "fgsm", "--accept", "weak-suite", "--limit", 3)
     words = ("audit", *user, "--threat", "linf:0.05", "--out", tmp_path / "run", *few)
     behind = ("--defend", "bit-depth:4", "--defend", "input-noise:0.02", "--votes", 2, "--draws", 3)
     result = typed(*words, *behind)

@@ -37,7 +37,7 @@ def test_names_on_the_disk_are_shown_and_stay_names(typed, user, tmp_path):
             Image.fromarray(pixels).save(tmp_path / "<b>data" / folder / f"{i}{FILE}")
     (tmp_path / "<b>data" / FOLDERS[0] / "<i>broken.png").write_bytes(b"no picture")
     data, out = f"folder:{tmp_path / '<b>data'}", tmp_path / "<u>run"
-    words = ("--threat", "linf:0.3", "--out", out, "--suite", "quick", "--steps", 3, "--restarts", 1, "--queries", 5)
+    words = ("--threat", "linf:0.3", "--out", out, "--suite", "quick", "--steps", 10, "--restarts", 1, "--queries", 5)
     result = typed("audit", user[0], data, *words, "--size", 6, "--channels", 1, "--classes", 4)
     assert result.exit_code == 1, result.stderr
     assert "the severe finding low-clean-accuracy is open" in result.stderr

@@ -228,7 +228,7 @@ def test_what_is_trained_is_a_model_of_every_other_command(run, typed, tmp_path)
     data = f"{tmp_path}/data.py:images"
     images, labels = (torch.cat(parts) for parts in zip(*((c.images, c.labels) for c in chunks(data)), strict=True))
     right = int((load_model(name).target(images).argmax(1) == labels).sum())
-    audited = typed("audit", name, data, "--threat", "linf:0.05", "--out", tmp_path / "audit", "--steps", 3)
+    audited = typed("audit", name, data, "--threat", "linf:0.05", "--out", tmp_path / "audit", "--steps", 10)
     assert audited.exit_code == 1, audited.stderr  # it has learned next to nothing: a severe finding
     assert f"clean accuracy {right / 120:.1%}" in audited.stdout
     attacked = typed("attack", "pgd", name, data, "--threat", "linf:0.05", "--steps", 2)

@@ -145,7 +145,8 @@ class ScaledCrossEntropy(Climb):
     """The cross-entropy of z / T, where T is a fifth of the spread that `DLR` divides by (a constant of the gradient).
 
     It is invariant to the scale of the logits: neither flat where a model is very sure of itself, nor a mean over all
-    classes where it answers nearly the same for each. With two classes T is 1.
+    classes where it answers nearly the same for each. With two classes T is 1, and among the parts of a row a fifth of
+    the mean size of their margins.
     """
 
     def of(self, terms: Terms) -> FloatPerRow:
@@ -154,8 +155,8 @@ class ScaledCrossEntropy(Climb):
         return CrossEntropy().of(_tempered(terms, torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0)))
 
     def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
-        """Return the loss (B, P) with one T for all parts of a row, their mean spread: the nearest count most."""
-        return CrossEntropy().of(_tempered(terms, _shared_spread(terms, counted).flatten())).view(counted.shape)
+        """Return the loss (B, P) with one T for all parts of a row, of their mean spread: the nearest count most."""
+        return CrossEntropy().of(_tempered(terms, _shared_temperature(terms, counted).flatten())).view(counted.shape)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class JensenShannon(Climb):
 
     def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
         """Return the loss (B, P) with one temperature for all parts of a row."""
-        return self.of(_tempered(terms, _shared_spread(terms, counted).flatten())).view(counted.shape)
+        return self.of(_tempered(terms, _shared_temperature(terms, counted).flatten())).view(counted.shape)
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,8 @@ class MaskedCrossEntropy(Climb):
 
     def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
         """Return the loss (B, P) with one temperature for all parts of a row."""
-        losses = CrossEntropy().of(_tempered(terms, _shared_spread(terms, counted).flatten())) * self._weights(terms)
-        losses = losses.view(counted.shape)
+        tempered = _tempered(terms, _shared_temperature(terms, counted).flatten())
+        losses = (CrossEntropy().of(tempered) * self._weights(terms)).view(counted.shape)
         if not self.balanced or groups is None:
             return losses
         return losses * _class_weights(groups, counted, terms.values.shape[1])
@@ -230,13 +231,18 @@ def _class_weights(groups: IntSites, counted: BoolSites, classes: int) -> FloatP
     return torch.where(counted, weights, 0.0)
 
 
-def _shared_spread(terms: Terms, counted: BoolSites) -> FloatPerPart:
-    """Return a temperature (B, P) for each part: the mean over the parts of its row of the spread, or 1."""
+def _shared_temperature(terms: Terms, counted: BoolSites) -> FloatPerPart:
+    """Return a temperature (B, P) for the parts: a fifth of the mean spread over those of its row.
+
+    With two classes, whose spread nobody knows, of the mean size of the margin; 1 where that is not known either.
+    """
     size = known_spread(terms, four=terms.every).detach().view(counted.shape)
+    apart = terms.margin.detach().abs().view(counted.shape)
+    size = torch.where(size.isfinite(), size, apart)
     known = counted & size.isfinite()
     count = known.sum(1, keepdim=True)
     mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
-    return torch.where(count > 0, mean + NO_ZERO, 1.0).expand_as(size)
+    return torch.where(count > 0, SPREAD_SHARE * mean + NO_ZERO, 1.0).expand_as(size)
 
 
 def _tempered(terms: Terms, temperature: FloatPerRow) -> Terms:
