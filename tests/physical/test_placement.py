@@ -210,6 +210,8 @@ def test_bad_input_is_refused() -> None:
         placed(Planar(), x, Scene(images=images, boxes=torch.tensor([[4.0, 4, 4, 9]])))
     with pytest.raises(InputError, match="eyes"):
         placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.ones(1, 3, 2)))
+    with pytest.raises(InputError, match=r"landmarks\[0\]"):
+        placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.full((1, 3, 2), torch.nan)))
     with pytest.raises(InputError, match="on a line"):
         placed(Planar(anchor=QuadAnchor()), x, Scene(images=images, quads=torch.ones(1, 4, 2)))
     with pytest.raises(ConfigError, match="mask"):
