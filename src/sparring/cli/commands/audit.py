@@ -284,5 +284,5 @@ def trial_arguments(config: AuditConfig) -> dict[str, Any]:
     """Return the arguments of `audit` that a plan of verification says; the goal comes with the trials."""
     if config.surrogate is not None:
         raise ConfigError(f"surrogate={config.surrogate!r:.80} is of classifiers; leave it out")
-    arguments: dict[str, Any] = {name: getattr(config, name) for name in PLAIN if name != "goal"}
-    return arguments | config.effort.model_dump() | {"threats": config.balls(), "command": command_line()}
+    plain = {name: value for name, value in config.arguments().items() if name != "goal"}
+    return plain | {"threats": config.balls(), "command": command_line()}
