@@ -68,8 +68,9 @@ def suppress_non_maxima(
     """
     rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
     if len(boxes) > rows:
-        given_parts = [None if one is None else one.split(rows) for one in (classes, present)]
-        parts = zip(boxes.split(rows), scores.split(rows), *(one or repeat(None) for one in given_parts))  # noqa: B905
+        given_parts = [None if one is None else torch.split(one, rows) for one in (classes, present)]
+        whole = torch.split(boxes, rows), torch.split(scores, rows)
+        parts = zip(*whole, *(one or repeat(None) for one in given_parts))  # noqa: B905
         return torch.cat(
             [suppress_non_maxima(box, score, kind, iou_threshold, there) for box, score, kind, there in parts]
         )
