@@ -194,8 +194,8 @@ def violations() -> str:
 certified, found by bisection, and then Auto and PGD with restarts at exactly that radius. {pairs:,} pairs of a digit
 and a certificate ({parts}), {broken} violations. Nets learned for 200 steps from digits
 pooled to 7 x 7 or 14 x 14; of the first 100, 200 or 500 held-out digits (`--images`, by the time that a net takes)
-those that they get right. The last column is the smallest radius at which PGD
-of 20 steps succeeded (in steps of 1, 5, 20, 50 and 100 % beyond the largest certified one), over the certified radius.
+those count that they get right. The last column is the smallest radius at which PGD of 20 steps succeeded (in steps of
+1, 5, 20, 50 and 100 % beyond the largest certified one), over the certified radius.
 
 {table(head, rows)}
 """
