@@ -96,7 +96,7 @@ BLACK_BOX = """
 A service answers whole numbers from 0 to 100 (Square, Linf 8/255) or yes and no (HopSkipJump, the smallest Linf), and
 is asked {queries:,} times for each person, with the landmarks of the clean picture. *Success* is that at Linf 8/255, as
 the service has it. *Deployed*: the same examples rounded to 8 bits, the face looked for anew. These attacks end on the
-threshold, where that takes many of them back. HopSkipJump begins at a picture of another person, or for impersonation
+threshold, where that takes many of them back. Sizes are those of the examples that were found. HopSkipJump begins at a picture of another person, or for impersonation
 at another picture of the target.
 
 """
