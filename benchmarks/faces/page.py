@@ -96,8 +96,8 @@ BLACK_BOX = """
 A service answers whole numbers from 0 to 100 (Square, Linf 8/255) or yes and no (HopSkipJump, the smallest Linf), and
 is asked {queries:,} times for each person, with the landmarks of the clean picture. *Success* is that at Linf 8/255, as
 the service has it. *Deployed*: the same examples rounded to 8 bits, the face looked for anew. These attacks end on the
-threshold, where that takes many of them back. HopSkipJump begins at a picture of another person, or for impersonation
-at another picture of the target.
+threshold, where that takes many of them back. Sizes are those of the examples that were found. HopSkipJump begins at a
+picture of another person, or for impersonation at another picture of the target.
 
 """
 TRANSFER = """
@@ -201,7 +201,17 @@ def black_box() -> str:
     record = kept("black_box.json")
     if not record:
         return ""
-    head = ["verifier", "goal", "service, attack", "success", "median queries", "median L2", "median Linf", "deployed"]
+    head = [
+        "verifier",
+        "goal",
+        "service, attack",
+        "persons",
+        "success",
+        "median queries",
+        "median L2",
+        "median Linf",
+        "deployed",
+    ]
     rows, entries = [], []
     for name, entry in record.items():
         for word, one in entry.items():
@@ -209,7 +219,7 @@ def black_box() -> str:
             queries = "" if one["median_queries"] is None else f"{one['median_queries']:,.0f}"
             sizes = [median(one["l2"]), 255 * median(one["linf"])] if one["l2"] else [math.nan] * 2
             moved = [f"{sizes[0]:.2f}", f"{sizes[1]:.1f}/255"]
-            row = [f"`zoo:{name}`", GOALS[goal].lower(), f"{one['service']}, {SERVICES[attack]}"]
+            row = [f"`zoo:{name}`", GOALS[goal].lower(), f"{one['service']}, {SERVICES[attack]}", str(one["persons"])]
             rows.append([*row, percent(one["success"]), queries, *moved, percent(one["deployed"]["success"])])
             entries.append(one)
     about = BLACK_BOX.format(queries=entries[0]["queries"])
