@@ -77,17 +77,17 @@ anew.
 under attack, of impersonation the false accept rate under attack. The row *No attack* is what the verifier gets wrong
 by itself. The equal error rate sets the attacked comparisons against those of the other kind that nobody attacked.
 """
-TAIL = """
+TAIL = """\
 **Error rates, nobody attacked**, are on the persons who calibrated and on the attacked ones, who are others. *Equal
 error rate* has both rates at that threshold, with their intervals. Where FAR on the attacked persons lies outside the
 interval of those who calibrate, persons differ more than pairs do: calibrate on more persons.
 """
-SCORES = """
+SCORES = """\
 **Scores before and after** run from 0 (the mean impostor) over 60 (the first threshold) to 100 (the same picture). The
 map is ours, and every vendor has another: scores of two verifiers cannot be compared. Without a map (where the three
 do not ascend) similarities are shown.
 """
-END = """
+END = """\
 **ROC, DET and the histogram of scores**, before and at each threat, and **pictures** (probe, adversarial, template) of
 those that fell. Of identification there are the identification rate by rank (closed set) and at each threshold
 (open set, 1 - FNIR), the false positive identification rate of persons who are not enrolled (FPIR), and the
@@ -108,7 +108,7 @@ def text(record: dict[str, Any]) -> str:
         title = next(iter(one["tables"]))
         parts.append(f"`{name}`, {title.lower()}:\n\n{table(one['tables'][title])}")
     parts += [TAIL, table(first["tables"]["Error rates, nobody attacked"])]
-    parts += ["", table(first["tables"]["Persons and pictures"]), SCORES]
+    parts += [table(first["tables"]["Persons and pictures"]), SCORES]
     parts += ["`dodge`, the scores:\n", table(goals["dodge"]["tables"]["Scores before and after"], 6)]
     measured = (
         f"Measured by `{record['command']}` at commit `{record['commit'][:12]}` ({record['date']}), on "

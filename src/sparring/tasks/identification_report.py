@@ -91,11 +91,17 @@ def match_curve(named: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], size: 
         shares = [float(((found > 0) & (found <= rank)).double().mean()) for rank in range(1, size + 1)]
         lines.append(Line(name, list(range(1, size + 1)), shares, dashed=name == "No attack"))
     y = Axis("identification rate", 0.0, 1.0, percent=True)
-    return Plot("Cumulative match curve, closed set", Axis("rank", 1, max(size, 2)), y, lines)
+    return Plot("Cumulative match curve, closed set", Axis("rank", 1, max(size, 2), whole=True), y, lines)
 
 
 def shown(results: Results) -> list[Strip]:
     """Return probe, example and template of pictures that fell."""
-    after = [ranks_of(threat.after) for threat in results.threats]
-    before = ranks_of(results.before)
-    return picture_strips(results, lambda sample, threat: f"rank {int(before[sample])} → {int(after[threat][sample])}")
+    ranks = [ranks_of(one) for one in (results.before, *(threat.after for threat in results.threats))]
+    alike = [similarities(one) for one in (results.before, *(threat.after for threat in results.threats))]
+
+    def said(sample: int, threat: int) -> str:
+        before, after = (f"{float(alike[place][sample]):.3g}" for place in (0, threat + 1))
+        turned = f"rank {int(ranks[0][sample])} → {int(ranks[threat + 1][sample])}"
+        return f"{turned}, similarity {before} → {after}"
+
+    return picture_strips(results, said)

@@ -62,7 +62,7 @@ class Table:
 class Axis:
     """An axis of a plot: linear from `low` to `high`, logarithmic, or of normal deviates as DET curves have them.
 
-    `percent`: the values are shares, and ticks are written in percent.
+    `percent`: the values are shares, and ticks are written in percent. `whole`: ticks are whole numbers.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Axis:
     high: float
     scale: Scale = "linear"
     percent: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)

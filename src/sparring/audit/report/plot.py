@@ -62,7 +62,7 @@ def ticks(axis: Axis) -> list[float]:
         first, last = math.ceil(math.log10(axis.low) - 1e-9), math.floor(math.log10(axis.high) + 1e-9)
         return [10.0**power for power in range(first, last + 1)]
     width = axis.high - axis.low
-    step = even(width)[1]
+    step = max(even(width)[1], 1.0) if axis.whole else even(width)[1]
     begin = math.ceil(axis.low / step - 1e-9)
     return [step * place for place in range(begin, math.floor(axis.high / step + 1e-9) + 1)]
 
