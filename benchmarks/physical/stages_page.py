@@ -92,11 +92,11 @@ Where the ranges come from. Contrast and brightness of `AffinePrinter` are those
 black is that of the thirty printed colours which the code of Sharif et al. 2016 and of RP2 carries (they reach from
 0.06 to 0.76). Dots grow by 10 to 20 % in many printing processes; inks and paper of `GamutPrinter` are guesses at an
 office printer, and `fit_printer(sent, seen)` puts yours in their place, from the colours of a photographed strip.
-`Parabola` has the curvature and pitch of AdvHat (Komkov & Petiushko 2019): 0.0013 per pixel of a canvas 900 pixels
-wide is {curvature:.2f} per width, and the pitch 17 degrees, give or take 2. `Sensor` is the model of Foi et al. 2008,
-variance a x + b, with full wells of 500 to 5,000 photons. All others are choices of ours: plausible, and measured on
-no camera. A figure that comes out of this simulation is one of this simulation, and only a photograph tells what a
-printed artifact does.
+`PalettePrinter(colours=...)` has the colours of a list only. `Parabola` has the curvature and pitch of AdvHat (Komkov
+& Petiushko 2019): 0.0013 per pixel of a canvas 900 pixels wide is {curvature:.2f} per width, and the pitch 17
+degrees, give or take 2. `Sensor` is the model of Foi et al. 2008, variance a x + b, with full wells of 500 to 5,000
+photons. All others are choices of ours: plausible, and measured on no camera. A figure that comes out of this
+simulation is one of this simulation, and only a photograph tells what a printed artifact does.
 
 ## Placement
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring import testing
+from sparring.engine import fingerprint
 from sparring.errors import ConfigError, InputError, TargetError
 from sparring.physical import (
     BoxAnchor,
@@ -90,6 +91,26 @@ def test_judging_in_the_same_family_is_refused_under_any_name() -> None:
     mixed = replace(held_out_family(), placement=ThinPlate(family="optimization"))
     with pytest.raises(ConfigError, match="optimization"):
         check_held_out(optimized, mixed)
+
+
+def test_a_checkpoint_knows_its_chain_again() -> None:
+    mask = torch.ones(8, 10)
+    other = mask.clone()
+    other[0, 0] = 0
+
+    def known(chain: PhysicalChain) -> str:
+        return fingerprint(*sp.Pipeline(sp.Classifier(Red()), chain).identity())
+
+    chains = [
+        optimization_family(),
+        optimization_family(severity=0.5),
+        optimization_family(BoxAnchor(0.2)),
+        optimization_family().with_mask(mask),
+        optimization_family().with_mask(other),
+        held_out_family(),
+    ]
+    assert len({known(chain) for chain in chains}) == len(chains)
+    assert known(optimization_family().with_mask(mask.clone())) == known(chains[3])
 
 
 def test_bad_chains_and_inputs_are_refused() -> None:

@@ -182,7 +182,9 @@ def test_gradients_of_artifact_and_pose(placement: Placement[Any]) -> None:
         return placement.apply_parameters(x, replace(drawn, scale=scale, shift=shift, roll=roll, surface=bent), scene)
 
     given = [x, drawn.scale, drawn.shift, drawn.roll, *pose.values()]
-    assert torch.autograd.gradcheck(ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        ask, [one.detach().requires_grad_() for one in given], eps=1e-7, atol=1e-4, fast_mode=True
+    )
 
 
 def test_on_a_face_the_artifact_follows_the_eyes() -> None:
@@ -208,6 +210,8 @@ def test_bad_input_is_refused() -> None:
         placed(Planar(), x, Scene(images=images, boxes=torch.tensor([[4.0, 4, 4, 9]])))
     with pytest.raises(InputError, match="eyes"):
         placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.ones(1, 3, 2)))
+    with pytest.raises(InputError, match=r"landmarks\[0\]"):
+        placed(Planar(anchor=LandmarkAnchor()), x, Scene(images=images, landmarks=torch.full((1, 3, 2), torch.nan)))
     with pytest.raises(InputError, match="on a line"):
         placed(Planar(anchor=QuadAnchor()), x, Scene(images=images, quads=torch.ones(1, 4, 2)))
     with pytest.raises(ConfigError, match="mask"):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -149,6 +150,53 @@ def test_the_loss_is_the_goals_less_the_penalty() -> None:
     assert torch.allclose(adapted.loss_of(outputs, sp.goals.Margin()), goal.margin(inner(x)) - penalty)
     assert torch.equal(adapted.margin(inner(x)), goal.margin(inner(x)))
     testing.check_target(target, x)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        sp.attacks.PGD(sp.Linf(0.1), steps=8),
+        sp.attacks.APGD(sp.Linf(0.1), steps=8),
+        sp.attacks.MIFGSM(sp.Linf(0.1), steps=8),
+        sp.attacks.CarliniWagner(sp.L2(), steps=20, binary_search_steps=1, initial_const=1.0),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_every_gradient_query_has_the_penalty_in_it(attack: Any) -> None:
+    """What an attack ascends differs by the gradient of the penalty, whichever objective it has."""
+    slopes = []
+    x = draw("varied", (2, 3, 8, 8)).sigmoid()
+    for weight in (0.0, 1e3):
+        asked: list[Tensor] = []
+
+        class Watched(Stripes):
+            def forward(self, x: Tensor, asked: list[Tensor] = asked) -> Tensor:
+                if x.requires_grad:
+                    asked.append(x.detach())
+                return super().forward(x)
+
+        target = Regularized(sp.Classifier(Watched().double()), TotalVariation(weight=weight))
+        sp.run(attack, target, sp.Misclassify(torch.ones(2).long()), x)
+        slopes.append(asked[-1])
+    variation = [float(TotalVariation()(one).mean()) for one in slopes]
+    assert variation[1] < 0.95 * variation[0]
+
+
+def test_a_perturbation_for_all_images_is_regularized() -> None:
+    x = torch.full((8, 3, 8, 8), 0.5) + 0.05 * draw("some", (8, 1, 1, 1)).float()
+    variation = []
+    for weight in (0.0, 100.0):
+        target = Regularized(sp.Classifier(Stripes()), TotalVariation(weight=weight))
+        attack = sp.attacks.GradientUniversal(sp.Linf(0.1), epochs=20)
+        fitted = sp.fit(attack, target, sp.Misclassify(torch.zeros(8).long()), x)
+        variation.append(float(TotalVariation()(fitted.artifact.apply(x)).mean()))
+    assert variation[1] < 0.5 * variation[0]
+
+
+def test_penalties_inside_scenes_are_refused() -> None:
+    inside = sp.Pipeline(Regularized(sp.Classifier(Stripes()), TotalVariation()), optimization_family())
+    with pytest.raises(TargetError, match="put them around it"):
+        OverScenes(inside, sp.Misclassify(torch.zeros(2).long()), sp.Scene(images=torch.rand(2, 3, 9, 9)))
 
 
 def test_an_artifact_over_scenes_is_regularized() -> None:

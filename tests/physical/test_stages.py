@@ -15,17 +15,24 @@ from sparring.physical import (
     AffinePrinter,
     AutoBalance,
     BayerMosaic,
+    BoxAnchor,
     Camera,
     DifferentiableJPEG,
     Exposure,
     GamutPrinter,
     GaussianBlur,
     GaussianNoise,
+    Homography,
     Illumination,
+    LandmarkAnchor,
     Lens,
     LibJPEG,
+    PalettePrinter,
+    Parabola,
     PhysicalStage,
+    Resize,
     Sensor,
+    ThinPlate,
     ToneCurve,
     fit_printer,
 )
@@ -198,6 +205,17 @@ def test_bad_parameters_are_refused() -> None:
         lambda: Lens(family=""),
         lambda: GaussianBlur(sigma=(2.0, 1.0)),
         lambda: Camera(lens="sharp"),
+        lambda: GamutPrinter(paper=0.9),
+        lambda: GamutPrinter(dot_gain=0.1),
+        lambda: DifferentiableJPEG(rounding=["mean"]),
+        lambda: Resize(size=224),
+        lambda: Homography(distance=("near", "far")),
+        lambda: Homography(distance=(0.5, 2.0)),
+        lambda: Parabola(pitch=17.0),
+        lambda: Parabola(curvature=(-1.0, 1.0)),
+        lambda: BoxAnchor(offset=(1.0, 2.0, 3.0)),
+        lambda: LandmarkAnchor(offset=0.1),
+        lambda: ThinPlate(points=1),
     ):
         with pytest.raises(ConfigError):
             make()
@@ -255,3 +273,15 @@ def test_jpeg_with_straight_rounding_is_libjpegs_but_for_bytes() -> None:
     assert (hard - true).abs().mean() < 0.6 * (smooth - true).abs().mean()
     slopes = [torch.autograd.grad(one.sum(), x)[0] for one in (hard, smooth)]
     assert (slopes[0] - slopes[1]).abs().max() < 1e-9
+
+
+def test_a_palette_printer_of_no_temperature_prints_the_nearest_colour() -> None:
+    colours = draw("colours", (5, 3)).sigmoid()
+    printer = PalettePrinter(colours=colours, temperature=1e-3)
+    made = printer.apply_parameters(IMAGES, printer.sample(key_of(4), IMAGES))
+    nearest = (IMAGES.movedim(1, -1)[..., None, :] - colours).square().sum(-1).argmin(-1)
+    assert (made - colours[nearest].movedim(-1, 1)).abs().max() < 0.3  # a pixel halfway between two is their mean
+    assert ((made - colours[nearest].movedim(-1, 1)).abs() < 1e-6).double().mean() > 0.95
+    smooth = PalettePrinter(colours=colours)
+    testing.check_transform(smooth, IMAGES)
+    assert torch.equal(smooth.at_severity(0).apply(IMAGES, key_of(4), None)[0], IMAGES)

@@ -222,8 +222,9 @@ class QueryBroker:
                 verdict = Verdict(goal.margin(detach(outputs)), goal.loss_of(outputs, loss))
                 value = asked.filled(verdict.loss, 0.0)
             else:
-                verdict = goal(outputs, loss)
-                value = objective(asked.spread(verdict, 0.0), images)
+                verdict, penalty = goal(outputs, loss), goal.penalty(outputs)
+                aimed = verdict if penalty is None else Verdict(verdict.margin - penalty, verdict.loss)
+                value = objective(asked.spread(aimed, 0.0), images)
         slope = None
         if objective is not None:
             grad, through = gradients_of(asked.of(value), (variable, seen))

@@ -77,6 +77,10 @@ class Goal(ABC):
         known = self.loss_and_gradient(outputs, climb)
         return None if known is None else (Verdict(self.margin(outputs.detach()), known[0]), known[1])
 
+    def penalty(self, outputs: Any) -> FloatPerRow | None:
+        """Return the penalty (B,) of the inputs that `loss_of` has subtracted; None where there is none."""
+        return None
+
     def check_task(self, task: Task) -> None:
         """Raise GoalError where a target of this task cannot be judged by the goal; its kind is checked already."""
         return

@@ -52,6 +52,13 @@ class RegularizedGoal(Goal):
         loss = self.goal.loss_of(without_penalty(outputs), self.loss.in_sum() if climb is None else climb)
         return loss - outputs.penalty if isinstance(outputs, RegularizedOutputs) else loss
 
+    def penalty(self, outputs: Any) -> FloatPerRow | None:
+        """Return the penalty (B,) that comes with the outputs, and that of the goal inside."""
+        inner = self.goal.penalty(without_penalty(outputs))
+        if not isinstance(outputs, RegularizedOutputs):
+            return inner
+        return outputs.penalty if inner is None else outputs.penalty + inner
+
     def check(self, outputs: Any, all_rows: Self) -> None:
         """Raise what the goal inside raises on its outputs."""
         self.goal.check(without_penalty(outputs), all_rows.goal)

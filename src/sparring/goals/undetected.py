@@ -85,6 +85,10 @@ class Undetected(Goal):
         loss = self.goal.loss_of(outputs.outputs, self.loss.in_sum() if climb is None else climb)
         return loss - self.weight * F.softplus(self.sharpness * outputs.alarm) / self.sharpness
 
+    def penalty(self, outputs: DetectorOutputs) -> FloatPerRow | None:
+        """Return the penalty of the inner goal."""
+        return self.goal.penalty(outputs.outputs)
+
     def check(self, outputs: DetectorOutputs, all_rows: Self) -> None:
         """Raise what the inner goal raises on its outputs."""
         self.goal.check(outputs.outputs, all_rows.goal)

@@ -33,7 +33,7 @@ from .placement import (
     ThinPlate,
 )
 from .printed import PrintedArtifact, export_png, load_png
-from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, Printer, fit_printer
+from .printer import AffinePrinter, GamutPrinter, MeasuredPrinter, PalettePrinter, Printer, fit_printer
 from .registration import PhotographedSheet, read_photograph
 from .regularizers import ContentDistance, NonPrintability, OutOfGamut, TotalVariation
 from .sheet import STRIP, Sheet, export_pdf, render_sheet, sheet_of
@@ -43,9 +43,10 @@ __all__ = [
     "STRIP", "AffinePrinter", "Anchor", "AutoBalance", "BayerMosaic", "BoxAnchor", "Camera", "ChainParameters",
     "ContentDistance", "Cylinder", "DestructionRate", "DifferentiableJPEG", "Exposure", "GamutPrinter", "GaussianBlur",
     "GaussianNoise", "Homography", "Illumination", "JudgedView", "LabDistance", "LandmarkAnchor", "Lens", "LibJPEG",
-    "MeasuredPrinter", "NonPrintability", "OutOfGamut", "Parabola", "PhotographedSheet", "PhysicalChain",
-    "PhysicalJudgement", "PhysicalStage", "Placement", "Planar", "PrintedArtifact", "Printer", "QuadAnchor", "Resize",
-    "SampledTransform", "Sensor", "Sheet", "ThinPlate", "ToneCurve", "TotalVariation", "check_held_out",
-    "destruction_rate", "export_pdf", "export_png", "fit_printer", "held_out_family", "judge_physical", "load_png",
-    "optimization_family", "read_photograph", "render_sheet", "shared_mechanisms", "sheet_of",
+    "MeasuredPrinter", "NonPrintability", "OutOfGamut", "PalettePrinter", "Parabola", "PhotographedSheet",
+    "PhysicalChain", "PhysicalJudgement", "PhysicalStage", "Placement", "Planar", "PrintedArtifact", "Printer",
+    "QuadAnchor", "Resize", "SampledTransform", "Sensor", "Sheet", "ThinPlate", "ToneCurve", "TotalVariation",
+    "check_held_out", "destruction_rate", "export_pdf", "export_png", "fit_printer", "held_out_family",
+    "judge_physical", "load_png", "optimization_family", "read_photograph", "render_sheet", "shared_mechanisms",
+    "sheet_of",
 ]  # fmt: skip

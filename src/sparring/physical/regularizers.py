@@ -18,7 +18,7 @@ from ..access.parameters import NonNegativeFloat, PositiveFloat
 from ..errors import ConfigError, InputError
 from ..targets.regularized import Penalty
 from .colour import to_lab
-from .stage import check_images
+from .stage import check_choice, check_images
 
 TINY = 1e-12  # so that a root has a finite gradient at 0
 
@@ -107,8 +107,7 @@ class NonPrintability(MaskedPenalty):
         palette: Any = self.palette
         if not isinstance(palette, Tensor) or palette.ndim != 2 or palette.shape[1] not in (1, 3) or not len(palette):
             raise ConfigError(f"NonPrintability palette={palette!r:.80}; pass colours (K, 3), as printer.palette()")
-        if self.kind not in ("softmin", "min", "product"):
-            raise ConfigError(f"NonPrintability kind={self.kind!r:.80}; pass 'softmin', 'min' or 'product'")
+        check_choice(self, "kind", self.kind, ("softmin", "min", "product"))
 
     def __call__(self, x: Tensor) -> Tensor:
         check_images(x, "NonPrintability", (self.palette.shape[1],))

@@ -10,6 +10,7 @@ that an attacked and a clean image can be seen through the same camera.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -101,6 +102,18 @@ def check_range(stage: Transform, word: str, given: tuple[float, float]) -> None
     value: Any = given
     if not isinstance(value, tuple) or len(value) != 2 or not value[0] <= value[1]:
         raise ConfigError(f"{stage.name} {word}={value!r:.80}; pass the lower and the upper end: (low, high)")
+
+
+def check_length(owner: object, word: str, given: object, length: int) -> None:
+    """Raise ConfigError where a parameter is no tuple of that many values."""
+    if not isinstance(given, tuple) or len(given) != length:
+        raise ConfigError(f"{type(owner).__name__} {word}={given!r:.80}; pass a tuple of {length} numbers")
+
+
+def check_choice(owner: object, word: str, given: object, options: Iterable[str]) -> None:
+    """Raise ConfigError where a parameter is none of the words."""
+    if given not in tuple(options):
+        raise ConfigError(f"{type(owner).__name__} {word}={given!r:.80}; pass one of {', '.join(options)}")
 
 
 def around(key: Key, stream: str, amount: float, like: Tensor, shape: tuple[int, ...] = ()) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from ..access import Decisions, Decoupled
 from ..errors import ConfigError, GoalError, TargetError
-from ..goals import FoolScenes, Goal, SceneTerms
+from ..goals import FoolScenes, Goal, RegularizedGoal, SceneTerms
 from ..random import Key
 from ..rows import take, to
 from ..shapes import FloatBatch
@@ -59,6 +59,11 @@ class OverScenes(WrappedTarget[T]):
         check_task(target, goal)
         check_rows(scenes, len(goal), "scene")
         self.goal, self.scenes = target.adapt_goal(to(goal, target.device)), to(scenes, target.device)
+        if isinstance(self.goal, RegularizedGoal):
+            raise TargetError(
+                "the penalties inside OverScenes would be lost among its scenes; put them around it: "
+                "Regularized(OverScenes(...), ...)"
+            )
         self.scenes_per_question, self._questions, self._checked = scenes_per_question, 0, False
 
     @property

@@ -46,7 +46,9 @@ class Regularized(WrappedTarget[T]):
     """`target`, with a loss for attacks that is the goal's less the weighted penalties of the input.
 
     Success is not touched, and the deployed model knows of no penalty. The input is that of this target: around
-    `OverScenes` the artifact, around a model the image.
+    `OverScenes` the artifact, around a model the image. An attack's own objective (Carlini-Wagner, the attacks of
+    `fit`) is given margin and loss less the penalties. Attacks that follow the margin without one (Square, DeepFool,
+    FAB, those on decisions) do not see them.
 
     Raises: TargetError, ConfigError.
     """

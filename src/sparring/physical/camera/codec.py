@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ...access.parameters import Bounds
-from ...errors import ConfigError
 from ...random import Key
 from ...transforms import straight_through
 from ...transforms.jpeg_codec import cubic_rounding, encode_decode, mean_rounding, no_rounding, straight_rounding
 from ...transforms.libjpeg import through_libjpeg
-from ..stage import PhysicalStage, differentiated
+from ..stage import PhysicalStage, check_choice, differentiated
 
 Quality = Annotated[int, Bounds(ge=1, le=100)]
 ROUNDINGS = {"mean": mean_rounding, "cubic": cubic_rounding, "none": no_rounding, "straight": straight_rounding}
@@ -63,8 +62,7 @@ class DifferentiableJPEG(Codec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rounding not in ROUNDINGS:
-            raise ConfigError(f"{self.name} rounding={self.rounding!r:.80}; pass one of {', '.join(ROUNDINGS)}")
+        check_choice(self, "rounding", self.rounding, ROUNDINGS)
 
     @property
     def exact_gradient(self) -> bool:

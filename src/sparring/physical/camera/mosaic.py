@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from ...errors import ConfigError
 from ...random import Key
 from ..colour import Light
-from ..stage import PhysicalStage, check_images
+from ..stage import PhysicalStage, check_choice, check_images
 
 # rows of 5 x 5 kernels, times 8: green at red or blue; red at green beside red; red at green below red; red at blue
 BILINEAR = (
@@ -56,8 +55,7 @@ class BayerMosaic(PhysicalStage[Phase]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in METHODS:
-            raise ConfigError(f"BayerMosaic method={self.method!r:.80}; pass one of {', '.join(METHODS)}")
+        check_choice(self, "method", self.method, METHODS)
 
     @property
     def stochastic(self) -> bool:

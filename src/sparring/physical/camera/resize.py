@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...access.parameters import PositiveInt
-from ...errors import ConfigError
 from ...random import Key
 from ...tasks import Classification, Task, Verification
 from ...transforms.scene import moved
-from ..stage import ANY_FAMILY, PhysicalStage
+from ..stage import ANY_FAMILY, PhysicalStage, check_length
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ class Resize(PhysicalStage[Nothing]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given: Any = self.size
-        if not isinstance(given, tuple) or len(given) != 2:
-            raise ConfigError(f"Resize size={given!r:.80}; pass a height and a width: (224, 224)")
+        check_length(self, "size", self.size, 2)
 
     @property
     def tasks(self) -> tuple[type[Task], ...] | None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ...access.parameters import Bounds, PositiveFloat, check_parameters
-from ...errors import ConfigError, InputError
+from ...errors import InputError
+from ..stage import check_choice, check_length
 
-FLOAT = Annotated[float, Bounds()]
+RealNumber = Annotated[float, Bounds()]
 REFERENCES = ("width", "height", "diagonal")
 
 
@@ -40,12 +41,12 @@ class BoxAnchor(Anchor):
 
     size: PositiveFloat = 0.4
     relative_to: str = "width"
-    offset: tuple[FLOAT, FLOAT] = (0.0, 0.0)
+    offset: tuple[RealNumber, RealNumber] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         check_parameters(self)
-        if self.relative_to not in REFERENCES:
-            raise ConfigError(f"BoxAnchor relative_to={self.relative_to!r:.80}; pass one of {', '.join(REFERENCES)}")
+        check_length(self, "offset", self.offset, 2)
+        check_choice(self, "relative_to", self.relative_to, REFERENCES)
 
     def frame(self, images: Tensor, context: Any, aspect: float) -> Tensor:
         boxes = getattr(context, "boxes", None)
@@ -54,7 +55,8 @@ class BoxAnchor(Anchor):
             boxes = images.new_tensor([0.0, 0.0, width, height]).expand(len(images), 4)
         boxes = boxes.to(images)
         sides = boxes[:, 2:] - boxes[:, :2]
-        _require(bool((sides > 0).all()), "context boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2; one is not")
+        extended = (sides > 0).all(1) & boxes.isfinite().all(1)
+        _require(extended, "boxes", "x1, y1, x2, y2 with x1 < x2 and y1 < y2")
         lengths = {"width": sides[:, 0], "height": sides[:, 1], "diagonal": torch.linalg.vector_norm(sides, dim=1)}
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2 + sides * images.new_tensor(self.offset)
         across = torch.stack((lengths[self.relative_to] * self.size, torch.zeros_like(middle[:, 0])), 1)
@@ -72,10 +74,11 @@ class LandmarkAnchor(Anchor):
     """
 
     width: PositiveFloat = 1.4
-    offset: tuple[FLOAT, FLOAT] = (0.0, -0.9)
+    offset: tuple[RealNumber, RealNumber] = (0.0, -0.9)
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        check_length(self, "offset", self.offset, 2)
 
     def frame(self, images: Tensor, context: Any, aspect: float) -> Tensor:
         landmarks = getattr(context, "landmarks", None)
@@ -83,7 +86,8 @@ class LandmarkAnchor(Anchor):
             raise InputError("LandmarkAnchor needs the landmarks of each face; pass context=Scene(images, landmarks=)")
         eyes = landmarks[:, :2].to(images)
         across = eyes[:, 1] - eyes[:, 0]
-        _require(bool((across != 0).any(1).all()), "context landmarks: the eyes of a face lie at one place")
+        apart = (across != 0).any(1) & eyes.isfinite().all(2).all(1)
+        _require(apart, "landmarks", "two eyes at two places")
         down = torch.stack((-across[:, 1], across[:, 0]), 1)
         middle = eyes.mean(1) + across * self.offset[0] + down * self.offset[1]
         return similarity(across * self.width, middle)
@@ -102,9 +106,11 @@ class QuadAnchor(Anchor):
         return homography(corners.expand(len(images), 4, 2), quads.to(images))
 
 
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise InputError(message)
+def _require(holds: Tensor, name: str, wanted: str) -> None:
+    """Raise InputError for the first row (B,) of the context in which an artifact cannot lie."""
+    if not bool(holds.all()):
+        row = int((~holds).nonzero()[0])
+        raise InputError(f"context {name}[{row}]: an artifact cannot lie there; pass {wanted}, all finite")
 
 
 def similarity(across: Tensor, middle: Tensor) -> Tensor:
@@ -121,5 +127,6 @@ def homography(source: Tensor, target: Tensor) -> Tensor:
     first = torch.stack((x, y, one, zero, zero, zero, -u * x, -u * y), 2)
     second = torch.stack((zero, zero, zero, x, y, one, -v * x, -v * y), 2)
     solved, failed = torch.linalg.solve_ex(torch.cat((first, second), 1), torch.cat((u, v), 1))
-    _require(not bool(failed.any()), "context quads: four corners lie on a line; pass those of a convex quadrilateral")
+    proper = (failed == 0) & solved.isfinite().all(1)
+    _require(proper, "quads", "corners of a convex quadrilateral, not on a line")
     return torch.cat((solved, torch.ones_like(solved[:, :1])), 1).view(-1, 3, 3)

@@ -23,7 +23,8 @@ from torch import Tensor
 from ...access.parameters import NonNegativeFloat, PositiveFloat
 from ...errors import ConfigError
 from ...random import Key
-from ..stage import around, between
+from ..stage import around, between, check_length
+from .anchor import RealNumber
 from .placement import Placement
 
 FLATTEST = 1e-6  # curvature, below which a surface counts as flat
@@ -51,11 +52,12 @@ class Curved(Placement[Bent]):
         pitch: mean and largest deviation of the pitch, in degrees.
     """
 
-    pitch: tuple[float, float]
+    pitch: tuple[RealNumber, RealNumber]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.pitch) != 2 or self.pitch[1] < 0 or sum(map(abs, self.pitch)) * self.severity > STEEPEST:
+        check_length(self, "pitch", self.pitch, 2)
+        if self.pitch[1] < 0 or sum(map(abs, self.pitch)) * self.severity > STEEPEST:
             raise ConfigError(
                 f"{self.name} pitch={self.pitch} at severity {self.severity}; pass the mean and the largest deviation, "
                 f"together at most {STEEPEST:g} degrees"
@@ -89,13 +91,8 @@ class Parabola(Curved):
 
     ranges = ("curvature",)
     family: str = "optimization"
-    curvature: tuple[float, float] = (0.99, 1.35)
-    pitch: tuple[float, float] = (17.0, 2.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.curvature[0] < 0:
-            raise ConfigError(f"Parabola curvature={self.curvature}; a forehead recedes: pass numbers >= 0")
+    curvature: tuple[NonNegativeFloat, NonNegativeFloat] = (0.99, 1.35)
+    pitch: tuple[RealNumber, RealNumber] = (17.0, 2.0)
 
     @property
     def surface_varies(self) -> bool:
@@ -125,7 +122,7 @@ class Cylinder(Curved):
     family: str = "held-out"
     radius: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.5)
     turn: NonNegativeFloat = 15.0
-    pitch: tuple[float, float] = (0.0, 15.0)
+    pitch: tuple[RealNumber, RealNumber] = (0.0, 15.0)
 
     @property
     def surface_varies(self) -> bool:

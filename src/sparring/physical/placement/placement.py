@@ -155,13 +155,13 @@ class Placement(PhysicalStage[PlacementParameters[S]]):
         seen = Surface(self, x, parameters, self.anchor.frame(images.to(x), context, x.shape[2] / x.shape[3]))
         window = find_window(seen, images.shape[2:])
         colour, alpha = self._sampled(x, seen, window)
-        return Projected(window.spread(colour), window.spread(alpha))
+        return Projected(window.embedded(colour), window.embedded(alpha))
 
     def _sampled(self, x: Tensor, seen: Surface, window: Window) -> tuple[Tensor, Tensor]:
         """Return colour times alpha, and alpha, of the pixels of the window."""
         by = self.supersampling
         u, v, visible = seen.at(*window.samples(by, x.dtype))
-        coverage, footprint = spread(u, v, x.shape[3], x.shape[2])
+        coverage, footprint = covered(u, v, x.shape[3], x.shape[2])
         coverage = torch.where(visible, coverage, 0.0)[:, None]
         if self.mask is None:
             colour, alpha = sample_pyramid(x, u, v, footprint), coverage
@@ -228,7 +228,7 @@ class Window:
         down, across = ((torch.arange(side * by, dtype=dtype, device=self.top.device) + 0.5) / by for side in self.size)
         return self.top[:, None, None] + down[:, None], self.left[:, None, None] + across
 
-    def spread(self, values: Tensor) -> Tensor:
+    def embedded(self, values: Tensor) -> Tensor:
         """Return values (B, C, h, w) of the window in a picture (B, C, H, W) that is 0 elsewhere."""
         height, width = self.picture
         if self.size == self.picture:
@@ -249,7 +249,7 @@ def find_window(surface: Surface, picture: torch.Size) -> Window:
             for side in picture
         )
         u, v, seen = surface.at(rows[:, None].expand(len(surface.inverse), -1, 1), columns)
-        near = seen & (spread(u, v, surface.width, surface.height, 2.0)[0] > 0)
+        near = seen & (covered(u, v, surface.width, surface.height, 2.0)[0] > 0)
         near = max_pool2d(near[:, None].float(), 3, 1, 1)[:, 0] > 0
         for axis, side in ((2, picture[0]), (1, picture[1])):
             found = near.any(axis).long()  # (B, steps)
@@ -261,7 +261,7 @@ def find_window(surface: Surface, picture: torch.Size) -> Window:
     return Window(tops[0], tops[1], (sizes[0], sizes[1]), (picture[0], picture[1]))
 
 
-def spread(u: Tensor, v: Tensor, width: int, height: int, wider: float = 1.0) -> tuple[Tensor, Tensor]:
+def covered(u: Tensor, v: Tensor, width: int, height: int, wider: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return the share of each sample that the artifact covers, and the side of what it sees in pixels of the artifact.
 
     u, v (B, H, W) are places in pixels of the artifact; samples are `wider` than their distance.

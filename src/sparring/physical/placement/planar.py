@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...access.parameters import NonNegativeFloat
+from ...access.parameters import NonNegativeFloat, PositiveFloat
 from ...errors import ConfigError
 from ...random import Key
 from ..stage import around, between
@@ -61,7 +61,7 @@ class Homography(Placement[Turned]):
     family: str = "optimization"
     yaw: NonNegativeFloat = 25.0
     pitch: NonNegativeFloat = 15.0
-    distance: tuple[float, float] = (2.0, 6.0)
+    distance: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,7 +24,7 @@ from ...access.parameters import Bounds, NonNegativeFloat
 from ...random import Key
 from ..blurring import blur, gaussian
 from ..colour import to_linear, to_srgb
-from ..stage import around, between, per_image
+from ..stage import around, between, check_length, per_image
 from .printer import Printer
 
 # share of red, green and blue light that each ink takes: cyan also takes green, magenta blue, yellow some green
@@ -68,6 +68,11 @@ class GamutPrinter(Printer[GamutParameters]):
     impurity: NonNegativeFloat = 1.0
     gamma: Annotated[float, Bounds(ge=0, lt=0.5)] = 0.12
     variation: Annotated[float, Bounds(ge=0, lt=1)] = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for word in ("paper", "ink"):
+            check_length(self, word, getattr(self, word), 3)
 
     @property
     def stochastic(self) -> bool:
