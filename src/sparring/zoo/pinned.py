@@ -83,6 +83,7 @@ _IMAGENET_LABELS = (
 )
 IMAGENET_20 = tuple(f"imagenet_{place:02d}_{label}.jpg" for place, label in enumerate(_IMAGENET_LABELS))
 HUMAN_FILES = tuple(f"{model}.{kind}" for model in ("faceres", "blazeface", "centernet") for kind in ("json", "bin"))
+GROUP_PHOTOS = tuple(f"sample{number}.jpg" for number in range(1, 7))
 ORL_FACES = tuple(f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11))
 
 ASSETS: dict[str, Asset] = {
@@ -199,7 +200,7 @@ ASSETS: dict[str, Asset] = {
             version="1.7.15",
             sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
             folder="package/demo",
-            files=tuple(f"sample{number}.jpg" for number in range(1, 7)),
+            files=GROUP_PHOTOS,
             files_sha256="169a3662a04cb238c075e538b264e09b3cb835418c468fde02bce1c44a1975fd",
             license="MIT (package); where the pictures come from is not stated: for tests, not to be published",
         ),
