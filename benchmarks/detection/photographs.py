@@ -1,7 +1,8 @@
 """The photographs of the experiments with detectors, and the persons in them.
 
-Two of scikit-image (public domain) and six of face-api.js (`make assets`; for tests only: no picture of them is in the
-repository). The longer side is brought to 640 pixels. The boxes in persons.json were drawn by eye.
+Two of scikit-image (public domain) and six of face-api.js (`sparring zoo get photos group-photos centernet nanodet`;
+for tests only: no picture of the six is in the repository). The longer side is brought to 640 pixels. The boxes in
+persons.json were drawn by eye.
 """
 
 from __future__ import annotations

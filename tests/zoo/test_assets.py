@@ -182,7 +182,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 def test_every_name_of_the_zoo_has_its_asset() -> None:
     entries = {**catalog.MODELS, **catalog.DATA}
-    assert {asset for entry in entries.values() for asset in entry.assets} | {"group-photos"} == set(ASSETS)
+    assert {asset for entry in entries.values() for asset in entry.assets} == set(ASSETS)
     assert catalog.get("mnist-plain") == catalog.WEIGHTS
     assert catalog.models().keys() == catalog.MODELS.keys()
     assert all(catalog.data().values())

