@@ -49,10 +49,14 @@ def text() -> str:
     """The page."""
     records = {
         name: json.loads((RECORDS / f"{name}.json").read_text())
-        for name in ("training", "classifier", "spoofing", "mesh", "speed")
+        for name in ("training", "classifier", "spoofing", "free_space", "mesh", "speed")
     }
     parts = [HEAD, models(records["training"])]
-    parts += [spoofing(records["spoofing"]), mesh(records["mesh"]), classifier(records["classifier"])]
+    parts += [
+        spoofing(records["spoofing"], records["free_space"]),
+        mesh(records["mesh"]),
+        classifier(records["classifier"]),
+    ]
     parts += [speed(records["speed"]), sources(records)]
     return "".join(parts)
 
@@ -78,24 +82,27 @@ objects scanned by 32 beams at 6 to 14 m: {100 * net["accuracy"]:.1f} % of {net[
     )
 
 
-def spoofing(record: dict[str, Any]) -> str:
+def spoofing(record: dict[str, Any], checked: dict[str, Any]) -> str:
     """Success of spoofed points, before and after defences."""
     names = {
         "at random": "points at random in the window",
         "none": "no defence",
+        "none, a car": "no defence, to be found as a car",
         "random sampling, naive": "random sampling of a half, attacker does not know it",
         "random sampling, adaptive": f"random sampling of a half, adaptive (EOT of {record['draws']} draws)",
         "random sampling, either": "the better of both, street by street",
-        "free space, naive": "free-space check, attacker does not know it",
-        "free space, adaptive": "free-space check, adaptive (joint loss)",
-        "free space, either": "the better of both, street by street",
-        "none, a car": "no defence, to be found as a car",
     }
     counts = list(record["points"])
     rows = [
         [words, *(percent(found[name]) if name in found else "" for found in record["points"].values())]
         for name, words in names.items()
     ]
+    told = {
+        "naive": "free-space check, attacker does not know it",
+        "adaptive": "free-space check, adaptive (joint loss, begun where the attack without it ends)",
+        "either": "the better of both, street by street",
+    }
+    rows += [[words, *(percent(checked["points"][count][name]) for count in counts)] for name, words in told.items()]
     clean = record["clean"]
     return (
         filled(
