@@ -26,7 +26,7 @@ from .scene import LidarScene, point_weights, presence
 T = TypeVar("T", bound=Decisions)
 PAIRS = 1 << 22  # of points, whose distances are looked at together
 LOWEST, FOOT = 0.13, 0.4  # metres above the ground: points in a box, and rays that it should have stopped
-SOFTNESS = 0.1  # metres: of an edge of a box, in gradients
+SOFTNESS = 0.3  # metres: of an edge of a box, in gradients
 
 
 @dataclass(frozen=True)
