@@ -26,8 +26,8 @@ from sparring.lidar import (
 )
 from sparring.random import Key
 
-COUNT, STEPS, DRAWS = 40, 30, 3
-RADII = (0.02, 0.05, 0.1)  # metres
+COUNT, STEPS, DRAWS = 150, 40, 4
+RADII = (0.02, 0.05, 0.1, 0.2)  # metres
 COUNTS = (10, 20, 40)  # points
 ADDED_WITHIN = 0.5  # metres from a point of the object
 
@@ -115,7 +115,7 @@ def smallest(
     target: Any, goal: Any, points: Tensor, present: Tensor, scene: Any, mask: Tensor, clean: Tensor
 ) -> dict[str, Any]:
     """The smallest examples by three distances, each measured in all of them: square roots, in metres."""
-    rows = torch.arange(16)
+    rows = torch.arange(40)
     points, present, mask, clean = points[rows], present[rows], mask[rows], clean[rows]
     goal, scene = sp.rows.take(goal, rows), sp.rows.take(scene, rows)
     settings = {"binary_search_steps": 5, "steps": 80}
