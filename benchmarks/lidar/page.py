@@ -123,8 +123,8 @@ Of the objects found in streets that nobody attacks, the free-space check (limit
 calibrated so that 99 % of true objects pass) keeps {percent(clean["free space"])}, random sampling
 {percent(clean["random sampling"])}. {stronger(checked)}Published, on real scans and other detectors: Cao et al. 2019
 (arXiv:1907.06826) about 75 % by optimisation and sampling, with 20, 40 and 60 points; Sun et al. 2020
-(arXiv:2006.16974) 80 % in the mean, which their CARLO reduces to 5.5 % and sequential view fusion to 2.3 %, without an attacker who differentiates
-through the defence. Those figures cannot be compared with ours, and are here for the order of magnitude alone.
+(arXiv:2006.16974) 80 % in the mean, which their CARLO reduces to 5.5 % and sequential view fusion to 2.3 %, without an attacker who
+differentiates through the defence. Those figures cannot be compared with ours, and are here for the order of magnitude alone.
 
 """
         )
