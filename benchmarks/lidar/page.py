@@ -118,13 +118,13 @@ azimuth, elevation and range of each point. A genuine echo at the angle of a spo
         + table(["", *(f"{count} points" for count in counts)], rows)
         + filled(
             f"""
-
 Of the objects found in streets that nobody attacks, the free-space check (limit {record["free_space_limit"]:.3f},
 calibrated so that 99 % of true objects pass) keeps {percent(clean["free space"])}, random sampling
 {percent(clean["random sampling"])}. {stronger(checked)}Published, on real scans and other detectors: Cao et al. 2019
-(arXiv:1907.06826) about 75 % by optimisation and sampling, with 20, 40 and 60 points; Sun et al. 2020 (arXiv:2006.16974) 80 % in the
-mean, which their CARLO reduces to 5.5 % and sequential view fusion to 2.3 %, without an attacker who differentiates
-through the defence. Those figures cannot be compared with ours, and are here for the order of magnitude alone.
+(arXiv:1907.06826) about 75 % by optimisation and sampling, with 20, 40 and 60 points; Sun et al. 2020
+(arXiv:2006.16974) 80 % in the mean, which their CARLO reduces to 5.5 % and sequential view fusion to 2.3 %, without
+an attacker who differentiates through the defence. Those figures cannot be compared with ours, and are here for the
+order of magnitude alone.
 
 """
         )
@@ -216,14 +216,13 @@ def classifier(record: dict[str, Any]) -> str:
         + table(["", *(f"{eps} m" for eps in radii)], rows)
         + filled(
             f"""
-
 Where nobody attacks the defences lose {lost["outlier_removal"]} (outlier removal) and {lost["random_sampling"]}
 (random sampling) of these objects, which are among the successes above.
 
 """
         )
         + table(["", *(f"{count} points" for count in counts)], more)
-        + filled("\n\nThe smallest examples by three distances; medians of the square roots, in centimetres:\n\n")
+        + filled("\nThe smallest examples by three distances; medians of the square roots, in centimetres:\n\n")
         + table(["Carlini & Wagner by", "success", "L2", "Chamfer", "Hausdorff"], smallest)
         + "\n"
     )
