@@ -10,12 +10,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from benchmarks import bayesian_page, table
+from benchmarks import bayesian_page, embeddings, table
 from benchmarks.certification import page as certification
 from benchmarks.defenses import page as defenses
+from benchmarks.detection import page as detection
 from benchmarks.faces import page as faces
+from benchmarks.lidar import page as lidar
+from benchmarks.physical import page as physical
+from benchmarks.physical import stages_page
 from benchmarks.provenance import ROOT
 from benchmarks.segmentation import page as segmentation
 from benchmarks.training import page as training
@@ -28,6 +33,11 @@ def record(name: str) -> Any:
     return json.loads((RECORDS / name).read_text())
 
 
+def known(path: Path) -> Any:
+    """A record as it was written, empty where it is not there yet."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 PAGES: dict[str, Callable[[], str]] = {  # of docs/
     "bayesian-results.md": lambda: bayesian_page.text(record("bayesian.json")),
     "benchmarks.md": lambda: table.page(
@@ -35,7 +45,12 @@ PAGES: dict[str, Callable[[], str]] = {  # of docs/
     ),
     "certification-results.md": certification.results,
     "defenses-results.md": defenses.text,
-    "faces.md": lambda: faces.text(record("faces/verification.json")),
+    "detection-results.md": lambda: detection.text(*map(known, (detection.DIGITAL, detection.PATCH))),
+    "embeddings.md": lambda: embeddings.page(record("embeddings.json")),
+    "faces.md": faces.page,
+    "lidar.md": lidar.text,
+    "physical-results.md": physical.text,
+    "physical.md": lambda: stages_page.text(record("physical/stages.json")),
     "segmentation.md": segmentation.text,
     "training-results.md": training.text,
 }

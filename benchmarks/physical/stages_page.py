@@ -112,8 +112,8 @@ is shown. Plain bilinear sampling reads 2 x 2 neighbours; what an optimisation w
 into the aliasing of those it reads, no lens would show. A patch of noise, {patch} x {patch} pixels, shown at a
 fraction of its size:
 
-| shown at | sampling | pixels with a gradient | mean error beside an area filter, grey levels | standard deviation
-(area filter) | |---|---|---|---|---|
+| shown at | sampling | pixels with a gradient | error beside an area filter, grey levels | deviation (area filter) |
+|---|---|---|---|---|
 {aliasing}
 
 ## JPEG and demosaicing
