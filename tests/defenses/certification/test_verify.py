@@ -1,5 +1,7 @@
 """Verdicts: complete on ReLU networks, never wrong, confirmed on the classifier, and open where time runs out."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,12 @@ from sparring.errors import ConfigError
 from .conftest import convolutional, dense, least_margin, points_of, region_of
 
 QUICK = {"search": SlopeSearch(steps=5), "branching": BranchAndBound(steps=8), "rounds": 0}
+
+
+@pytest.fixture(autouse=True)
+def seconds_of_the_processor(monkeypatch):
+    """The clock of `verify`, so that verdicts are the same on a busy machine."""
+    monkeypatch.setattr(time, "monotonic", time.process_time)
 
 
 def shifted(net, label, shift):
