@@ -29,6 +29,7 @@ from sparring.random import Key
 COUNT, STEPS, DRAWS = 80, 40, 4
 RADII = (0.02, 0.05, 0.1, 0.2)  # metres
 COUNTS = (10, 20, 40)  # points
+RATE = 2e-4  # of Carlini & Wagner's variable: 2 cm in clouds of -100 to 100 m
 ADDED_WITHIN = 0.5  # metres from a point of the object
 
 
@@ -118,7 +119,7 @@ def smallest(
     rows = torch.arange(16)
     points, present, mask, clean = points[rows], present[rows], mask[rows], clean[rows]
     goal, scene = sp.rows.take(goal, rows), sp.rows.take(scene, rows)
-    settings = {"binary_search_steps": 5, "steps": 150}
+    settings: dict[str, Any] = {"binary_search_steps": 5, "steps": 150, "learning_rate": RATE}
     attacks = {
         "L2": sp.attacks.CarliniWagner(**settings),
         **{one.value: CarliniWagnerPoints(distance=one, **settings) for one in PointDistance},

@@ -23,6 +23,9 @@ from .distances import PointDistance
 class CarliniWagnerPoints(CarliniWagner):
     """Find the cloud that is nearest by Chamfer's or Hausdorff's distance; parameters are those of `CarliniWagner`.
 
+    A step of `learning_rate` moves a coordinate by that share of half its range: where clouds lie in [-100, 100] metres
+    the default of 0.01 is a metre, and 1e-4 a centimetre.
+
     Under a mask the points that may move are those that count in the distance.
 
     Args:
