@@ -17,6 +17,7 @@ from benchmarks import bayesian_page, embeddings, table
 from benchmarks.certification import page as certification
 from benchmarks.defenses import page as defenses
 from benchmarks.detection import page as detection
+from benchmarks.faces import audit_page as faces_audit
 from benchmarks.faces import page as faces
 from benchmarks.lidar import page as lidar
 from benchmarks.physical import page as physical
@@ -46,6 +47,7 @@ PAGES: dict[str, Callable[[], str]] = {  # of docs/
     "certification-results.md": certification.results,
     "defenses-results.md": defenses.text,
     "detection-results.md": lambda: detection.text(*map(known, (detection.DIGITAL, detection.PATCH))),
+    "faces-audit.md": lambda: faces_audit.text(record("faces/audit.json")),
     "embeddings.md": lambda: embeddings.page(record("embeddings.json")),
     "faces.md": faces.page,
     "lidar.md": lidar.text,
