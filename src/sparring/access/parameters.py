@@ -127,7 +127,7 @@ def check_parameter(owner: type, name: str, value: object) -> None:
 
 def _check(owner: str, name: str, value: object, bounds: Bounds, kind: type, optional: bool) -> None:
     for entry in value if isinstance(value, tuple) else (value,):
-        if isinstance(entry, Integral) and abs(entry) >= LARGEST:
+        if isinstance(entry, Integral) and abs(int(entry)) >= LARGEST:
             raise ConfigError(f"{owner} {name} is an integer of {LARGEST.bit_length()} bits or more; pass one of less")
         if not bounds.accepts(entry, kind) and not (value is None and optional):
             raise ConfigError(f"{owner} {name}={value!r}; pass {bounds.describe(kind)}")
