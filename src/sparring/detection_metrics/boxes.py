@@ -8,8 +8,6 @@ boxes that suppress one another (Zheng et al. 2020, arXiv:2005.03572, section 4.
 
 from __future__ import annotations
 
-from itertools import repeat
-
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
@@ -68,10 +66,18 @@ def suppress_non_maxima(
     """
     rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
     if len(boxes) > rows:
-        given_parts = [None if one is None else one.split(rows) for one in (classes, present)]
-        parts = zip(boxes.split(rows), scores.split(rows), *(one or repeat(None) for one in given_parts))  # noqa: B905
+        starts = range(0, len(boxes), rows)
         return torch.cat(
-            [suppress_non_maxima(box, score, kind, iou_threshold, there) for box, score, kind, there in parts]
+            [
+                suppress_non_maxima(
+                    boxes[start : start + rows],
+                    scores[start : start + rows],
+                    None if classes is None else classes[start : start + rows],
+                    iou_threshold,
+                    None if present is None else present[start : start + rows],
+                )
+                for start in starts
+            ]
         )
     with torch.no_grad():
         given = torch.ones_like(scores, dtype=torch.bool) if present is None else present
