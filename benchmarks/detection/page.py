@@ -128,8 +128,20 @@ def patch_table(key: str, entry: dict[str, Any]) -> str:
             lines.append(f"| {chain} | {word} | {nothing} | {' | '.join(cells)} |")
     unchanged = "are the same" if entry["victim_unchanged"] else "HAVE CHANGED"
     after = f"\nParameters and buffers of the victim {unchanged} before and after (SHA-256).\n"
+    after = overlap(entry["judged"]["held out"]) + after
     beside = PUBLISHED if variant == "person" else ""
     return head + "\n".join(lines) + "\n" + after + "\n" + source(entry) + "\n" + beside
+
+
+def overlap(judged: dict[str, Any]) -> str:
+    """Whether the patch and its controls can be told apart in the last chain, on persons of both kinds."""
+    told = []
+    for word in ("seen", "new"):
+        lowest = judged["patch"][word]["interval"][0]
+        highest = max(one[word]["interval"][1] for artefact, one in judged.items() if artefact != "patch")
+        apart = "beyond those of all controls" if lowest > highest else "not beyond those of all controls"
+        told.append(f"on persons that are {word} the interval is {apart}")
+    return f"\nThrough the chain that was held out, {' and '.join(told)}. The optimisation was short.\n"
 
 
 def source(entry: dict[str, Any]) -> str:

@@ -8,8 +8,6 @@ boxes that suppress one another (Zheng et al. 2020, arXiv:2005.03572, section 4.
 
 from __future__ import annotations
 
-from itertools import repeat
-
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
@@ -68,11 +66,24 @@ def suppress_non_maxima(
     """
     rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
     if len(boxes) > rows:
+<<<<<<< HEAD
         given_parts = [None if one is None else torch.split(one, rows) for one in (classes, present)]
         whole = torch.split(boxes, rows), torch.split(scores, rows)
         parts = zip(*whole, *(one or repeat(None) for one in given_parts))  # noqa: B905
+=======
+        starts = range(0, len(boxes), rows)
+>>>>>>> e68b9b77639f73445eb12f10ffe140dcf6e2b02e
         return torch.cat(
-            [suppress_non_maxima(box, score, kind, iou_threshold, there) for box, score, kind, there in parts]
+            [
+                suppress_non_maxima(
+                    boxes[start : start + rows],
+                    scores[start : start + rows],
+                    None if classes is None else classes[start : start + rows],
+                    iou_threshold,
+                    None if present is None else present[start : start + rows],
+                )
+                for start in starts
+            ]
         )
     with torch.no_grad():
         given = torch.ones_like(scores, dtype=torch.bool) if present is None else present
