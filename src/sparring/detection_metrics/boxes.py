@@ -66,13 +66,7 @@ def suppress_non_maxima(
     """
     rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
     if len(boxes) > rows:
-<<<<<<< HEAD
-        given_parts = [None if one is None else torch.split(one, rows) for one in (classes, present)]
-        whole = torch.split(boxes, rows), torch.split(scores, rows)
-        parts = zip(*whole, *(one or repeat(None) for one in given_parts))  # noqa: B905
-=======
         starts = range(0, len(boxes), rows)
->>>>>>> e68b9b77639f73445eb12f10ffe140dcf6e2b02e
         return torch.cat(
             [
                 suppress_non_maxima(
