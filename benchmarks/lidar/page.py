@@ -224,8 +224,16 @@ Where nobody attacks the defences lose {lost["outlier_removal"]} (outlier remova
         + table(["", *(f"{count} points" for count in counts)], more)
         + filled("\nThe smallest examples by three distances; medians of the square roots, in centimetres:\n\n")
         + table(["Carlini & Wagner by", "success", "L2", "Chamfer", "Hausdorff"], smallest)
-        + "\n"
+        + filled("\n" + beaten(record["minimum_norm"]) + "\n\n")
     )
+
+
+def beaten(found: dict[str, Any]) -> str:
+    """Say which distance its own attack does not make the smallest."""
+    worse = [name for name in ("chamfer", "hausdorff") if found[name][name] > min(one[name] for one in found.values())]
+    if not worse:
+        return "Each distance is smallest in its own attack."
+    return f"Within these steps another attack finds smaller examples than its own by {' and '.join(worse)}."
 
 
 def speed(record: dict[str, Any]) -> str:
