@@ -78,7 +78,7 @@ PICTURE = """
 ![A pair of pictures before an attack and after, on two verifiers](faces.png)
 
 One pair, scores as deployed, by PGD of {steps} steps through the detector: with the enrolled picture on the left, and
-with its own original.
+with its own original. The face is one of the ORL database of AT&T Laboratories Cambridge.
 
 """
 SMALLEST = """

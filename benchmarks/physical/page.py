@@ -160,7 +160,10 @@ dodging the threshold less the similarity, for impersonation the reverse; the go
             f"{share(hard)}: {verdict}.\n\n"
         )
         + "![faces with stickers](physical-hats.png)\n\n"
-        + filled(f"Above dodging, below impersonation; from the left {faces}.\n")
+        + filled(
+            f"Above dodging, below impersonation; from the left {faces}. The faces are of the ORL database of AT&T "
+            "Laboratories Cambridge.\n"
+        )
     )
 
 
