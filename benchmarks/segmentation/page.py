@@ -38,7 +38,9 @@ above: no image then ends early, and the example of the lowest pixel accuracy is
   the same balanced over classes; `JensenShannon()`. Its steps are spent at 2, 1.5 and 1 times the radius. For the mean
   IoU `worst_mean_iou` chooses among its three runs for each image.
 - The losses have one softmax temperature for all pixels of an image, a fifth of the spread of its logits: a
-  segmenter's logits may be in the hundreds, where the plain cross-entropy is flat.
+  segmenter's logits may be in the hundreds, where the plain cross-entropy is flat. "Scaled" below is that. The goal's
+  own loss has five times that temperature, by which minimum-norm attacks win more images where a share of the pixels
+  suffices.
 
 ## Measured
 

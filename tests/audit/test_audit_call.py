@@ -224,7 +224,7 @@ def test_probabilities_are_refused(quick, target, images):
 def test_the_plan_is_written_down_as_it_was(quick, tmp_path):
     quick(seed=7)
     plan = json.loads((tmp_path / "run" / "report.json").read_text())["provenance"]["plan"]
-    assert (plan["seed"], plan["steps"], plan["threats"][0]["radii"][0]["eps"]) == (7, 5, 0.02)
+    assert (plan["seed"], plan["steps"], plan["threats"][0]["radii"][0]["eps"]) == (7, 10, 0.02)
 
 
 def test_the_model_is_left_as_it_was(quick, target):

@@ -243,7 +243,7 @@ def test_an_example_that_breaks_a_proven_image_is_a_severe_finding(quick: Any, t
         run = shutil.copytree(tmp_path / "run", tmp_path / f"changed-{number}")
         after = planted(run, change)
         severe = [one for one in after.warnings if one.blocks]
-        assert [one.code for one in severe] == ["certificate-contradicted"]
+        assert [one.code for one in severe] == ["certificate-contradicted", "weak-suite"]
         assert f"(image {sample})" in severe[0].message
         with pytest.raises(typer.Exit):
             exit_if_refused(after, None)

@@ -471,6 +471,6 @@ def test_a_service_of_labels_that_locks_out_ends_the_attack_with_what_it_found(u
         stats = client.get(f"{PLACE}/stats").json()
     assert stats["queries"] == int((outcome.passes.forwards + outcome.passes.checks).sum()) <= 200
     assert any("locked the attacker out" in note for note in outcome.notes)
-    assert outcome.success.all()
+    assert set(outcome.reasons) == {sp.Reason.UNCONFIRMED}  # found, and nobody answered again
     with torch.no_grad():
         assert (loaded.target(outcome.examples).argmax(1) != labels).all()

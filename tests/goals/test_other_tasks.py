@@ -81,9 +81,9 @@ def test_the_loss_of_a_share_is_the_mean_over_the_parts_that_count() -> None:
     labels = torch.tensor([[[0, 1], [255, 1]]])
     maps = draw("maps", (1, 2, 2, 2))
     apart = (maps[0, 0] - maps[0, 1]).abs()
-    temperature = 0.2 * (apart.sum() - apart[1, 0]) / 3  # with two classes, of the margins that count
+    temperature = (apart.sum() - apart[1, 0]) / 3  # with two classes, of the margins that count
     each = torch.nn.functional.cross_entropy(maps / temperature, labels, ignore_index=255)
-    assert float(MisclassifyPixels(labels).loss_of(maps)) == pytest.approx(float(each), rel=1e-9)
+    assert float(MisclassifyPixels(labels).loss_of(maps)) == pytest.approx(0.5 * float(each), rel=1e-9)
 
 
 def test_margins_of_verification_by_hand() -> None:
@@ -313,13 +313,13 @@ def test_numbers_and_rows_of_a_wrong_type() -> None:
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_the_default_loss_is_the_same_at_any_scale_of_the_logits(scale):
-    """One temperature serves all pixels of an image: a fifth of their mean spread, written out for three classes."""
+    """One temperature serves all pixels of an image, their mean spread, written out for three classes."""
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
     goal = MisclassifyPixels(labels)
     top = logits.sort(dim=1, descending=True).values
-    temperature = 0.2 * (top[:, 0] - top[:, 2]).mean((1, 2))
+    temperature = (top[:, 0] - top[:, 2]).mean((1, 2))
     tempered = logits / temperature[:, None, None, None]
-    expected = torch.nn.functional.cross_entropy(tempered, labels, reduction="none").mean((1, 2))
+    expected = 0.5 * torch.nn.functional.cross_entropy(tempered, labels, reduction="none").mean((1, 2))
     torch.testing.assert_close(goal.loss_of(logits), expected)
     torch.testing.assert_close(goal.loss_of(scale * logits), expected)

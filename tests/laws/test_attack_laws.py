@@ -300,7 +300,8 @@ def test_minimum_norm_attacks_of_any_goal_end_near_each_other(task):
         limit = every if case.goal.terms(case.module(case.images)).every else any_of
         limit = share if task == "segmenter" else limit
         if limit is not None:
-            assert float((sizes[name] / best).max()) < limit, name
+            fine = best > 0.01 if name == "ddn" else best > 0  # DDN's last steps are an absolute 0.01
+            assert float((sizes[name] / best)[fine].max()) < limit, name
 
 
 def test_an_attack_on_a_detector_says_where_there_is_none():

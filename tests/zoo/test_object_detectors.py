@@ -57,7 +57,7 @@ def test_nanodet_is_decoded_as_its_paper_does(asset: Asset) -> None:
     """Scores by the graph's own sigmoid, boxes as expectations over distances, of one anchor in a hundred."""
     image = photograph(asset("photos"), "astronaut.png")
     names = ["PartitionedCall/onnx_tf_prefix_Sigmoid_154", "PartitionedCall/onnx_tf_prefix_Split_153:1"]
-    graph = load_graph_model(asset("nanodet") / "nanodet.json", names)
+    graph = load_graph_model(asset("human-models") / "nanodet.json", names)
     small = torch.nn.functional.interpolate(image, (NANODET_SIZE, NANODET_SIZE), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NANODET_MEAN, NANODET_STD))
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_nanodet_is_decoded_as_its_paper_does(asset: Asset) -> None:
         assert found.boxes[0, place].tolist() == pytest.approx(wanted, abs=0.02)
 
 
-@pytest.mark.parametrize(("name", "package"), [("centernet", "human"), ("nanodet", "nanodet")])
+@pytest.mark.parametrize(("name", "package"), [("centernet", "human"), ("nanodet", "human-models")])
 def test_persons_are_found_in_photographs(name: str, package: str, asset: Asset) -> None:
     photos, _ = asset("photos"), asset(package)
     target = detector(name)

@@ -145,8 +145,7 @@ class ScaledCrossEntropy(Climb):
     """The cross-entropy of z / T, where T is a fifth of the spread that `DLR` divides by (a constant of the gradient).
 
     It is invariant to the scale of the logits: neither flat where a model is very sure of itself, nor a mean over all
-    classes where it answers nearly the same for each. With two classes T is 1, and among the parts of a row a fifth of
-    the mean size of their margins.
+    classes where it answers nearly the same for each. With two classes T is 1.
     """
 
     def of(self, terms: Terms) -> FloatPerRow:
@@ -155,8 +154,8 @@ class ScaledCrossEntropy(Climb):
         return CrossEntropy().of(_tempered(terms, torch.where(size.isfinite(), SPREAD_SHARE * size + NO_ZERO, 1.0)))
 
     def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
-        """Return the loss (B, P) with one T for all parts of a row, of their mean spread: the nearest count most."""
-        return CrossEntropy().of(_tempered(terms, _shared_temperature(terms, counted).flatten())).view(counted.shape)
+        """Return the loss (B, P) with one T for all parts of a row, their mean spread: the nearest count most."""
+        return CrossEntropy().of(_tempered(terms, _mean_spread(terms, counted).flatten())).view(counted.shape)
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,8 @@ class JensenShannon(Climb):
     Its gradient vanishes for pixels that are wrong beyond doubt as well as for those that are right, so that the sum
     over an image goes to those that can still be turned (Croce, Singh & Hein 2024, arXiv:2306.12941, L_JS).
 
-    Departure: among the parts of a row the softmax has the temperature of `ScaledCrossEntropy`.
+    Departure: among the parts of a row the softmax has one temperature, a fifth of the mean spread of their logits, or
+    with two classes of the mean size of their margins: the same loss at any scale of the logits.
     """
 
     def of(self, terms: Terms) -> FloatPerRow:
@@ -191,20 +191,26 @@ class MaskedCrossEntropy(Climb):
     SegPGD's loss with `won_weight` lambda (Gu et al. 2022, arXiv:2207.12391, eq. 4); the masked losses of SEA with 0,
     L_MCE, and with `balanced` L_MCE-Bal (Croce, Singh & Hein 2024, arXiv:2306.12941).
 
-    Departure: among the parts of a row the softmax has the temperature of `ScaledCrossEntropy`.
+    Departure: among the parts of a row the softmax has one temperature, a share of the mean spread of their logits, or
+    with two classes of the mean size of their margins: the same loss at any scale of the logits.
 
     Args:
         won_weight: lambda in [0, 1], the weight of the parts that are won; the others weigh 1 - lambda.
         balanced: divide by the number of the row's pixels of the same class, which bounds the mean IoU rather than the
             share of wrong pixels. A goal without classes of parts takes all alike.
+        spread_share: the temperature among parts, in units of that spread; the lower, the more the pixels count that
+            are near to another class.
     """
 
     won_weight: float = 0.0
     balanced: bool = False
+    spread_share: float = SPREAD_SHARE
 
     def __post_init__(self) -> None:
         if not isinstance(self.won_weight, int | float) or not 0 <= self.won_weight <= 1:
             raise GoalError(f"won_weight={self.won_weight!r:.80}; pass a number in [0, 1]")
+        if not isinstance(self.spread_share, int | float) or not 0 < self.spread_share < math.inf:
+            raise GoalError(f"spread_share={self.spread_share!r:.80}; pass a number above 0")
 
     def of(self, terms: Terms) -> FloatPerRow:
         """Return the weighted cross-entropy (B,)."""
@@ -212,7 +218,7 @@ class MaskedCrossEntropy(Climb):
 
     def of_parts(self, terms: Terms, counted: BoolSites, groups: IntSites | None = None) -> FloatPerPart:
         """Return the loss (B, P) with one temperature for all parts of a row."""
-        tempered = _tempered(terms, _shared_temperature(terms, counted).flatten())
+        tempered = _tempered(terms, _shared_temperature(terms, counted, self.spread_share).flatten())
         losses = (CrossEntropy().of(tempered) * self._weights(terms)).view(counted.shape)
         if not self.balanced or groups is None:
             return losses
@@ -231,8 +237,17 @@ def _class_weights(groups: IntSites, counted: BoolSites, classes: int) -> FloatP
     return torch.where(counted, weights, 0.0)
 
 
-def _shared_temperature(terms: Terms, counted: BoolSites) -> FloatPerPart:
-    """Return a temperature (B, P) for the parts: a fifth of the mean spread over those of its row.
+def _mean_spread(terms: Terms, counted: BoolSites) -> FloatPerPart:
+    """Return the mean spread (B, P) over the parts of each row, 1 where it is not known."""
+    size = known_spread(terms, four=terms.every).detach().view(counted.shape)
+    known = counted & size.isfinite()
+    count = known.sum(1, keepdim=True)
+    mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
+    return torch.where(count > 0, mean + NO_ZERO, 1.0).expand_as(size)
+
+
+def _shared_temperature(terms: Terms, counted: BoolSites, share: float = SPREAD_SHARE) -> FloatPerPart:
+    """Return a temperature (B, P) for the parts: a share of the mean spread over those of its row.
 
     With two classes, whose spread nobody knows, of the mean size of the margin; 1 where that is not known either.
     """
@@ -242,7 +257,7 @@ def _shared_temperature(terms: Terms, counted: BoolSites) -> FloatPerPart:
     known = counted & size.isfinite()
     count = known.sum(1, keepdim=True)
     mean = torch.where(known, size, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
-    return torch.where(count > 0, SPREAD_SHARE * mean + NO_ZERO, 1.0).expand_as(size)
+    return torch.where(count > 0, share * mean + NO_ZERO, 1.0).expand_as(size)
 
 
 def _tempered(terms: Terms, temperature: FloatPerRow) -> Terms:

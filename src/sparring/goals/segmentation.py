@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import GoalError, InputError
 from ..shapes import BoolSites, FloatPerRow, IntSites
 from ..tasks import Segmentation, Task
-from .climbs import Climb, ScaledCrossEntropy
+from .climbs import Climb, MaskedCrossEntropy
 from .share import ShareGoal, check_share
 from .terms import Terms
 
@@ -28,7 +28,8 @@ class MisclassifyPixels(ShareGoal):
         labels: (B, H, W) int64, the class of each pixel; `ignore` where there is none.
         share: of the labelled pixels that must be wrong, in (0, 1].
         ignore: the label of pixels that do not count, 255 in most data sets.
-        loss: what attacks ascend that name no loss of their own, in the mean over the labelled pixels.
+        loss: what attacks ascend that name no loss of their own, in the mean over the labelled pixels: the
+            cross-entropy, in which those that are wrong weigh as much as the others.
         margin_in: "logits": the margin is that of the pixel that completes the share. "parts": by how many pixels more
             than needed are wrong, plus a half, as a share of the labelled ones; with `Keep.HIGHEST_MARGIN` the example
             of the lowest pixel accuracy is kept. It has no gradient: attacks that follow margins need "logits".
@@ -37,7 +38,7 @@ class MisclassifyPixels(ShareGoal):
     labels: PixelLabels
     share: float = 0.5
     ignore: int = 255
-    loss: Climb = field(default_factory=ScaledCrossEntropy)
+    loss: Climb = field(default_factory=lambda: MaskedCrossEntropy(won_weight=0.5, spread_share=1.0))
     margin_in: str = "logits"
 
     task: ClassVar[type[Task] | None] = Segmentation

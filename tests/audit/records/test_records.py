@@ -172,7 +172,7 @@ def test_resuming_a_finished_run_changes_nothing(quick, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"steps": 6}, r"another steps \(5, not 6\)"),
+        ({"steps": 6}, r"another steps \(10, not 6\)"),
         ({"seed": 1}, r"another seed \(0, not 1\)"),
         ({"threats": [sp.Linf(0.03)]}, "another threats"),
     ],

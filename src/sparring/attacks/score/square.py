@@ -29,6 +29,7 @@ from .square_start import initial_perturbation
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of SCHEDULE_LENGTH
 SCHEDULE_LENGTH = 10_000
 BLOCK = 64  # steps whose draws are made at once
+TIE = 32  # units in the last place by which margins may differ that are the same
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ class Square(Attack[Scores, SquareState]):
             state = replace(state, draws=oracle.key.integers("moves", (BLOCK, DRAWS), 1 << 31, t))
         trial = propose(oracle.region, state.delta, state.draws[:, t % BLOCK], self._p(t))
         margin = oracle.score(oracle.region.x + trial).margin
-        better = margin >= state.margin
+        rounding = TIE * torch.finfo(margin.dtype).eps * (1 + state.margin.abs())
+        better = margin >= state.margin - rounding
         delta = torch.where(rowwise(better, trial), trial, state.delta)
-        return replace(state, delta=delta, margin=torch.where(better, margin, state.margin))
+        return replace(state, delta=delta, margin=torch.maximum(margin, state.margin))
 
     def _p(self, t: int) -> float:
         """The share of the image that the window of step t covers."""

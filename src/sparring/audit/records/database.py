@@ -17,7 +17,7 @@ from ...errors import RunError
 from ...files import sync_folder
 from ...text import storable
 from ...zoo import Skipped
-from ..plan import AuditPlan, differences
+from ..plan import AuditOptions, AuditPlan, differences
 from .facts import Facts
 from .identity import ModelIdentity, Part
 from .reference import split_reference
@@ -125,6 +125,7 @@ class Records:
         before = self.plan
         later = ("certify", "certify_timeout") if plan.certify and not before.certify else ()
         changed = [name for name in differences(before, plan) if name not in later]
+        changed.sort(key=lambda name: name in AuditOptions.model_fields)  # first what is audited, then how
         if changed:
             name = changed[0]
             if name == "attack_files":

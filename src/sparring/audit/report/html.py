@@ -15,10 +15,12 @@ from markupsafe import Markup
 
 from ...errors import RunError
 from ...files import write_atomically
+from ...tasks import Words
 from .attack_table import attack_names, by_view, spent
 from .card import headline, searched, sort_values, sortable
 from .class_table import FIRST, class_table
 from .curve import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, curve_panel
+from .escaping import visible
 from .format import FILTERS
 from .gallery import IMAGES
 from .model import Finding, ImageCertificate, Report
@@ -32,6 +34,7 @@ SCRIPTS = ("page.js", "classes.js", "gallery.js")
 VERDICTS = 200  # verdicts that are listed
 ORDER = ("contradicted", "open", "broken", "proven")
 ROWS = 60  # rows of a table of a task that are listed
+WORD = 60  # letters of a word of a goal
 BRIEF = 4  # findings beside the result; all of them have a section
 
 
@@ -52,6 +55,8 @@ def write_html(report: Report, path: Path, assets: Path | None = None) -> None:
 
 def render_html(report: Report, assets: Path) -> str:
     """Return the page's text. Style and script are named to the browser by their hashes: nothing else may run."""
+    words = Words(**{name: visible(word, WORD) for name, word in vars(report.words).items()})
+    report = report.model_copy(update={"words": words})
     style, script = _part("report.css"), "\n".join(_part(name) for name in SCRIPTS)
     return (
         _environment()
