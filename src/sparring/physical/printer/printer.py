@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Self, TypeVar
 
 import torch
@@ -32,6 +33,6 @@ class Printer(PhysicalStage[P]):
         steady: Printer[P] = self._steady()
         return steady.sample(key, like)
 
+    @abstractmethod
     def _steady(self) -> Self:
         """Return this printer without its random deviations."""
-        raise NotImplementedError
